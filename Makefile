@@ -1,0 +1,39 @@
+# The two commands of the README are `make demo` and `make test`; each sets up what it needs on first use.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: demo test lint types setup pins clean
+
+demo: $(READY)  ## all 12 marketplace events for two tenants, on an embedded broker
+	$(BIN)/python -m examples.demo
+
+test: $(READY)  ## every test; the header names the broker
+	$(BIN)/pytest
+
+lint: $(READY)  ## style, formatting and the direction of imports
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+types: $(READY)  ## mypy and pyright, both strict
+	$(BIN)/mypy
+	$(BIN)/pyright --warnings
+
+setup: $(READY)
+
+$(READY): requirements/dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "Python 3.11 or newer is needed; say which: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --requirement requirements/dev.txt
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $(READY)
+
+pins: $(READY)  ## renew requirements/dev.txt from dev.in and pyproject.toml
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile --upgrade --quiet --no-annotate --no-header --no-emit-index-url --no-emit-find-links \
+	  --python-version 3.11 --extra cli --extra testing requirements/dev.in pyproject.toml --output-file requirements/dev.txt
+
+clean:
+	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -1,0 +1,61 @@
+"""Typed CloudEvents on Kafka: decorated consumers, and a producer that cannot send an event without its tenant.
+
+Importing this package loads neither the Kafka client nor an event loop; both come with the first runner or producer.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from eventzr_kafka import errors
+from eventzr_kafka.codec import decode
+from eventzr_kafka.encoder import encode
+from eventzr_kafka.event import CloudEvent, EventData
+from eventzr_kafka.limits import Limits
+from eventzr_kafka.record import OutgoingRecord, Record
+from eventzr_kafka.routing import MessageContext, kafka_consumer, on_message
+from eventzr_kafka.settings import KafkaSettings
+
+if TYPE_CHECKING:
+    from eventzr_kafka._confluent.embedded import EmbeddedBroker, embedded_broker
+    from eventzr_kafka.delivery import Delivery, PublishResult
+    from eventzr_kafka.producer import EventProducer
+    from eventzr_kafka.runner import ConsumerRunner
+
+__all__ = [
+    "CloudEvent",
+    "ConsumerRunner",
+    "Delivery",
+    "EmbeddedBroker",
+    "EventData",
+    "EventProducer",
+    "KafkaSettings",
+    "Limits",
+    "MessageContext",
+    "OutgoingRecord",
+    "PublishResult",
+    "Record",
+    "decode",
+    "embedded_broker",
+    "encode",
+    "errors",
+    "kafka_consumer",
+    "on_message",
+]
+
+_ON_FIRST_USE = {
+    "ConsumerRunner": "eventzr_kafka.runner",
+    "Delivery": "eventzr_kafka.delivery",
+    "EmbeddedBroker": "eventzr_kafka._confluent.embedded",
+    "EventProducer": "eventzr_kafka.producer",
+    "PublishResult": "eventzr_kafka.delivery",
+    "embedded_broker": "eventzr_kafka._confluent.embedded",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _ON_FIRST_USE:
+        value = globals()[name] = getattr(import_module(_ON_FIRST_USE[name]), name)
+        return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

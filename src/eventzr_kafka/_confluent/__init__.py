@@ -1,0 +1,1 @@
+"""The adapter to confluent-kafka (librdkafka); nothing outside of this package imports that client."""

@@ -1,0 +1,95 @@
+"""KafkaSettings → configuration of librdkafka.
+
+What the SDK's guarantees rest on cannot be overridden; everything else can, through ``KafkaSettings.client``.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from eventzr_kafka.errors import SettingsError
+from eventzr_kafka.settings import KafkaSettings
+
+__all__ = ["COMMIT_INTERVAL_MS", "consumer_config", "producer_config"]
+
+COMMIT_INTERVAL_MS = 1000
+
+_CONSUMER = {
+    "enable.auto.commit": True,  # commits what is stored, on its interval, on revoke and on close
+    "enable.auto.offset.store": False,  # stored by the ledger, never by being read
+    "auto.commit.interval.ms": COMMIT_INTERVAL_MS,
+    "auto.offset.reset": "earliest",  # a new group misses nothing
+    "partition.assignment.strategy": "cooperative-sticky",
+    "allow.auto.create.topics": False,
+    "enable.partition.eof": False,
+}
+_CONSUMER_DEFAULTS = {
+    "queued.max.messages.kbytes": 16_384,
+    "fetch.queue.backoff.ms": 10,  # the default of 1,000 stalls a fast consumer each time the queue was full
+    "statistics.interval.ms": 1000,  # tells when a lost broker is back
+}
+_PRODUCER = {
+    "enable.idempotence": True,
+    "acks": "all",
+    "partitioner": "murmur2_random",  # the same partition as the Java and JavaScript clients for the same key
+}
+_PRODUCER_DEFAULTS = {
+    "linger.ms": 1,
+    "message.max.bytes": 8 * 1024 * 1024,  # the topic decides, the client does not; 8 MiB is what MSK Serverless takes
+    "queue.buffering.max.messages": 100_000,
+    "queue.buffering.max.kbytes": 65_536,
+    "delivery.timeout.ms": 120_000,
+}
+_client_log = logging.getLogger("eventzr_kafka.client")
+
+
+class _ClientLogger:
+    """librdkafka's own lines, for whoever turns on debugging; what matters comes as an error or an outage."""
+
+    def log(self, _level: int, message: str, *args: object) -> None:
+        _client_log.debug(message, *args)
+
+
+def consumer_config(settings: KafkaSettings, group_id: str) -> dict[str, Any]:
+    """Configuration of a member of a group.
+
+    Raises:
+        SettingsError: ``settings.client`` overrides what a guarantee rests on.
+    """
+    fixed = {**_CONSUMER, "group.id": group_id}
+    return _merge(settings, _CONSUMER_DEFAULTS, fixed)
+
+
+def producer_config(settings: KafkaSettings) -> dict[str, Any]:
+    """Configuration of a producer.
+
+    Raises:
+        SettingsError: ``settings.client`` overrides what a guarantee rests on.
+    """
+    return _merge(settings, _PRODUCER_DEFAULTS, _PRODUCER)
+
+
+def _merge(settings: KafkaSettings, defaults: dict[str, Any], fixed: dict[str, Any]) -> dict[str, Any]:
+    connection = _connection(settings)
+    refused = sorted(settings.client.keys() & (fixed.keys() | connection.keys()))
+    if refused:
+        problem = f"{refused[0]!r} is set by the SDK and cannot be overridden; remove it"
+        raise SettingsError("KafkaSettings.client", problem)
+    return {**defaults, **settings.client, **connection, **fixed, "logger": _ClientLogger()}
+
+
+def _connection(settings: KafkaSettings) -> dict[str, Any]:
+    sasl = settings.auth != "none"
+    tls = sasl if settings.tls is None else settings.tls
+    config: dict[str, Any] = {
+        "bootstrap.servers": settings.brokers,
+        "client.id": settings.client_id,
+        "security.protocol": ("SASL_" if sasl else "") + ("SSL" if tls else "PLAINTEXT"),
+    }
+    if sasl:
+        config["sasl.mechanism"] = {"plain": "PLAIN", "scram": "SCRAM-SHA-512"}[settings.auth]
+        config |= {"sasl.username": settings.username, "sasl.password": settings.password}
+    if settings.ca_file is not None:
+        config["ssl.ca.location"] = settings.ca_file
+    return config

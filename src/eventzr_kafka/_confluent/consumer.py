@@ -1,0 +1,281 @@
+"""A member of a consumer group on librdkafka: one thread owns the client, one hop per batch leads to the event loop.
+
+1. Every call on the client is made by the owner thread; since librdkafka 2.16 any other would wait for a running poll.
+2. Callbacks never raise: an exception in one loses messages.
+3. A partition's epoch ends when its revoke callback returns. Positions of ended epochs are not stored, records are not
+   delivered; a position is never committed directly, because a former owner's commit would rewind the group.
+4. The owner keeps polling while the intake is paused, so that the membership is kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message
+from confluent_kafka import TopicPartition as Offset
+
+from eventzr_kafka._confluent.config import consumer_config
+from eventzr_kafka._confluent.outage import Outage, describe_kafka_error
+from eventzr_kafka.errors import TransportError, printable
+from eventzr_kafka.record import Header, Record, TopicPartition
+from eventzr_kafka.settings import KafkaSettings
+from eventzr_kafka.transport import Assignment, Batch, ConsumerSink, Position
+
+__all__ = ["ConfluentConsumer"]
+
+log = logging.getLogger("eventzr_kafka.consumer")
+
+_BATCH = 2000  # records of one hop, at most
+_POLL = 0.1  # seconds that an idle owner waits; a record ends the wait
+_HOPS = 4  # batches under way to the event loop
+_PATIENCE = 1.0  # seconds that the owner waits for the event loop before it pauses the partitions
+_COMMITTED_TIMEOUT = 10.0
+_HOPELESS = {
+    KafkaError.GROUP_AUTHORIZATION_FAILED,
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+}
+
+
+class ConfluentConsumer:
+    """A `ConsumerTransport`."""
+
+    def __init__(self, settings: KafkaSettings, group_id: str, *, drain_timeout: float) -> None:
+        """Take the configuration; nothing connects before `start`.
+
+        Args:
+            drain_timeout: Seconds that the sink may take to hand a partition over.
+        """
+        self._config = consumer_config(settings, group_id)
+        self._group_id = group_id
+        self._drain_timeout = drain_timeout
+        self._outage = Outage(log, group_id, settings.brokers)
+        self._lock = threading.Lock()
+        self._positions: dict[int, Position] = {}
+        self._hops = threading.Semaphore(_HOPS)
+        self._closed = threading.Event()
+        self._closing = False
+        self._want_paused = False
+        self._paused = False
+        self._owned: dict[tuple[str, int], int] = {}
+        self._held: list[Message] = []
+        self._last_epoch = 0
+        self._missing: set[str] = set()
+
+    # On the event loop
+
+    def start(self, topics: Sequence[str], sink: ConsumerSink) -> None:
+        """Join the group from a thread of its own."""
+        self._loop = asyncio.get_running_loop()
+        self._sink = sink
+        self._topics = list(topics)
+        threading.Thread(target=self._own, name=f"eventzr-kafka {self._group_id}", daemon=True).start()
+
+    def store(self, positions: Sequence[Position]) -> None:
+        """Leave positions for the owner to store."""
+        with self._lock:
+            for position in positions:
+                self._positions[position.epoch] = position
+
+    def pause(self, *, paused: bool) -> None:
+        """Have the owner stop or start the intake."""
+        self._want_paused = paused
+
+    async def close(self, timeout: float) -> bool:
+        """Have the owner commit and leave; it is a daemon thread, so a client that hangs does not hold the process."""
+        self._closing = True
+        deadline = self._loop.time() + timeout
+        while not self._closed.is_set() and self._loop.time() < deadline:  # noqa: ASYNC110 -- set by a thread
+            await asyncio.sleep(0.01)
+        return self._closed.is_set()
+
+    # In the owner thread
+
+    def _own(self) -> None:
+        try:
+            self._consumer = Consumer(
+                {**self._config, "error_cb": self._on_error, "stats_cb": self._outage.on_statistics}
+            )
+            try:
+                self._run()
+            finally:
+                self._consumer.close()
+        except Exception as error:  # noqa: BLE001 -- whatever it is, the runner must hear of it
+            self._fail(error)
+        finally:
+            self._closed.set()
+
+    def _run(self) -> None:
+        self._consumer.subscribe(
+            self._topics, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+        )
+        while not self._closing:
+            self._store_positions()
+            if not self._hops.acquire(timeout=_PATIENCE):
+                self._set_paused(paused=True)  # the event loop is stuck: keep the membership, take nothing in
+                self._held += self._consumer.consume(_BATCH, 0)
+                continue
+            self._set_paused(paused=self._want_paused)
+            batches = self._sort(self._fetch())
+            if not batches or not self._tell(self._receive, batches):
+                self._hops.release()
+
+    def _fetch(self) -> list[Message]:
+        """What has been fetched already; else the next record as soon as it comes."""
+        messages = self._held or self._consumer.consume(_BATCH, 0)
+        if messages:
+            self._held = []
+            return messages
+        first = self._consumer.poll(_POLL)
+        return [first] if first is not None else []
+
+    def _sort(self, messages: list[Message]) -> list[Batch]:
+        """Records by epoch, without those of a partition that was revoked while they were fetched."""
+        found: dict[int, list[Record]] = {}
+        for message in messages:
+            error = message.error()
+            if error is not None:
+                self._on_message_error(error, message.topic())
+                continue
+            topic, partition = cast("str", message.topic()), cast("int", message.partition())
+            epoch = self._owned.get((topic, partition))
+            if epoch is not None:
+                found.setdefault(epoch, []).append(_record(message, topic, partition))
+        if found:
+            self._outage.over()
+        return [Batch(epoch, records) for epoch, records in found.items()]
+
+    def _store_positions(self) -> None:
+        with self._lock:
+            positions, self._positions = self._positions, {}
+        for position in positions.values():
+            topic, partition = position.partition
+            if self._owned.get((topic, partition)) != position.epoch:
+                continue
+            try:
+                self._consumer.store_offsets(
+                    offsets=[Offset(topic, partition, position.offset, metadata=position.metadata)]
+                )
+            except KafkaException as error:
+                log.warning(
+                    "%s: %s[%d]: position not stored, will be tried again: %s",
+                    self._group_id,
+                    topic,
+                    partition,
+                    describe_kafka_error(error.args[0]),
+                )
+
+    def _set_paused(self, *, paused: bool) -> None:
+        if paused is self._paused:
+            return
+        self._paused = paused
+        change = self._consumer.pause if paused else self._consumer.resume
+        change([Offset(topic, partition) for topic, partition in self._owned])
+
+    # Callbacks of the client, in the owner thread; none of them raises
+
+    def _on_assign(self, consumer: Consumer, partitions: list[Offset]) -> None:
+        committed = self._committed(consumer, partitions)
+        assignments = [self._assign(partition) for partition in committed]
+        try:
+            consumer.incremental_assign([Offset(p.topic, p.partition, p.offset) for p in committed])
+            if self._paused and committed:
+                consumer.pause([Offset(p.topic, p.partition) for p in committed])
+        except KafkaException as error:
+            self._fail(error)
+        self._tell(self._sink.assigned, assignments)
+
+    def _committed(self, consumer: Consumer, partitions: list[Offset]) -> list[Offset]:
+        """The group's offsets with their metadata; where they cannot be had, the client reads the offsets itself."""
+        if not partitions:
+            return []
+        try:
+            return consumer.committed(partitions, timeout=_COMMITTED_TIMEOUT)
+        except KafkaException as error:
+            reason = describe_kafka_error(error.args[0])
+            log.warning(
+                "%s: commit metadata not readable (%s): events that were finished may run again",
+                self._group_id,
+                reason,
+            )
+            return partitions
+
+    def _assign(self, committed: Offset) -> Assignment:
+        self._last_epoch += 1
+        self._owned[committed.topic, committed.partition] = self._last_epoch
+        position = committed.offset if committed.offset >= 0 else None
+        partition = TopicPartition(committed.topic, committed.partition)
+        return Assignment(partition, self._last_epoch, position, committed.metadata or "")
+
+    def _on_revoke(self, _consumer: Consumer, partitions: list[Offset]) -> None:
+        epochs = [self._owned[p.topic, p.partition] for p in partitions if (p.topic, p.partition) in self._owned]
+        done = threading.Event()
+        if not self._closing and epochs and self._tell(self._sink.revoked, epochs, done.set):
+            done.wait(self._drain_timeout + _PATIENCE)
+        self._store_positions()
+        self._disown(partitions)
+
+    def _on_lost(self, _consumer: Consumer, partitions: list[Offset]) -> None:
+        self._tell(self._sink.lost, self._disown(partitions))
+
+    def _disown(self, partitions: list[Offset]) -> list[int]:
+        ended = [self._owned.pop((p.topic, p.partition), None) for p in partitions]
+        return [epoch for epoch in ended if epoch is not None]
+
+    def _on_error(self, error: KafkaError) -> None:
+        if error.fatal():
+            self._fail(KafkaException(error))
+        else:
+            self._outage.on_error(error)
+
+    def _on_message_error(self, error: KafkaError, topic: str | None) -> None:
+        if error.code() in _HOPELESS or error.fatal():
+            self._fail(KafkaException(error))
+        elif error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+            self._on_missing(topic or "?")
+        else:
+            self._outage.on_error(error)
+
+    def _on_missing(self, topic: str) -> None:
+        if topic not in self._missing:
+            self._missing.add(topic)
+            log.warning(
+                "%s: topic %s does not exist; waiting for somebody to create it",
+                self._group_id,
+                printable(topic),
+            )
+
+    # Out of the owner thread
+
+    def _receive(self, batches: list[Batch]) -> None:
+        self._hops.release()
+        self._sink.received(batches)
+
+    def _fail(self, error: Exception) -> None:
+        reason = describe_kafka_error(error.args[0]) if isinstance(error, KafkaException) else type(error).__name__
+        failure = TransportError(f"{self._group_id}: the Kafka client cannot go on: {reason}")
+        failure.__cause__ = error
+        self._tell(self._sink.failed, failure)
+
+    def _tell(self, method: Callable[..., None], *args: Any) -> bool:
+        try:
+            self._loop.call_soon_threadsafe(method, *args)
+        except RuntimeError:  # the event loop is closed: nobody is left to hear it
+            return False
+        return True
+
+
+def _record(message: Message, topic: str, partition: int) -> Record:
+    return Record(
+        topic,
+        partition,
+        cast("int", message.offset()),
+        message.key(),
+        message.value(),
+        cast("list[Header]", message.headers() or []),
+        message.timestamp()[1],
+    )

@@ -1,0 +1,55 @@
+"""The embedded cluster: librdkafka's own mock brokers, over real sockets, with nothing to install.
+
+It speaks enough of the protocol for producers, consumers, groups and transactions. A topic appears on first use, with 4
+partitions. It has no CreateTopics and no access control, and forgets everything when it ends.
+"""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Self
+
+from confluent_kafka import Producer
+
+__all__ = ["EmbeddedBroker", "embedded_broker"]
+
+
+class EmbeddedBroker:
+    """A running embedded cluster; a context manager.
+
+    Attributes:
+        bootstrap_servers: ``host:port`` pairs for ``KAFKA_BROKERS``, reachable from other processes on this machine.
+    """
+
+    def __init__(self, *, brokers: int = 1) -> None:
+        """Start it.
+
+        Args:
+            brokers: Mock brokers in the cluster.
+        """
+        self._owner: Producer | None = Producer(
+            {"bootstrap.servers": "embedded", "test.mock.num.brokers": brokers, "log_level": 0}
+        )
+        metadata = self._owner.list_topics(timeout=10)
+        self.bootstrap_servers = ",".join(f"{broker.host}:{broker.port}" for broker in metadata.brokers.values())
+
+    def close(self) -> None:
+        """End the cluster and forget its records."""
+        self._owner = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def embedded_broker(*, brokers: int = 1) -> EmbeddedBroker:
+    """Start an embedded cluster for a demo, a test or development; use it in a ``with`` block.
+
+    Args:
+        brokers: Mock brokers in the cluster.
+    """
+    return EmbeddedBroker(brokers=brokers)

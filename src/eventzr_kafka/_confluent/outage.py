@@ -1,0 +1,83 @@
+"""One log line when the brokers are gone, one when they are back."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+
+from confluent_kafka import KafkaError
+
+from eventzr_kafka.errors import printable
+
+__all__ = ["Outage", "describe_kafka_error"]
+
+_DOWN = {
+    KafkaError._ALL_BROKERS_DOWN,
+    KafkaError._TRANSPORT,
+    KafkaError._RESOLVE,
+    KafkaError._AUTHENTICATION,
+    KafkaError._SSL,
+    KafkaError._TIMED_OUT,
+}
+_MENDS = {
+    KafkaError._AUTHENTICATION: "check KAFKA_AUTH and the credentials",
+    KafkaError._RESOLVE: "check the host names in KAFKA_BROKERS",
+    KafkaError._SSL: "check KAFKA_TLS and KAFKA_CA_FILE",
+}
+
+
+def describe_kafka_error(error: KafkaError) -> str:
+    """Name and text of a client error, safe for one log line."""
+    return f"{error.name()}: {printable(error.str(), limit=200)}"
+
+
+class Outage:
+    """Whether the client has a connection; it reports changes alone. Used by one thread."""
+
+    def __init__(self, log: logging.Logger, who: str, brokers: str) -> None:
+        """Take the names that the two lines will carry.
+
+        Args:
+            who: The group or the producer.
+            brokers: As configured.
+        """
+        self._log = log
+        self._who = who
+        self._brokers = brokers
+        self._since: float | None = None
+
+    def on_error(self, error: KafkaError) -> None:
+        """Take an error from the client; the first one of an outage is told, and any that is about something else."""
+        if error.code() not in _DOWN:
+            self._log.warning("%s: %s", self._who, describe_kafka_error(error))
+        elif self._since is None:
+            self._since = time.monotonic()
+            mend = _MENDS.get(error.code(), "is it running, and reachable from here?")
+            reason = describe_kafka_error(error)
+            self._log.error(
+                "%s: no connection to %s (%s); retrying until it is back: %s",
+                self._who,
+                self._brokers,
+                reason,
+                mend,
+            )
+
+    def on_statistics(self, statistics: str) -> None:
+        """Take the client's statistics: a broker that is up ends an outage."""
+        if self._since is None:
+            return
+        brokers = json.loads(statistics).get("brokers", {}).values()
+        if any(broker.get("state") == "UP" and broker.get("nodeid", -1) >= 0 for broker in brokers):
+            self.over()
+
+    def over(self) -> None:
+        """Something came through."""
+        if self._since is not None:
+            self._log.warning(
+                "%s: connected to %s again after %.1f s",
+                self._who,
+                self._brokers,
+                time.monotonic() - self._since,
+            )
+            self._since = None

@@ -1,0 +1,136 @@
+"""A producer on librdkafka: any thread queues records, one thread serves the broker's reports.
+
+1. Every queued record is in the table of those under way until it is reported. What the client forgets, as after a
+   fatal error, is reported from the table.
+2. Callbacks never raise.
+3. After a time-out the record may have arrived: the failure says so.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import threading
+from collections.abc import Callable
+from functools import partial
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from eventzr_kafka._confluent.config import producer_config
+from eventzr_kafka._confluent.outage import Outage
+from eventzr_kafka.errors import printable
+from eventzr_kafka.record import OutgoingRecord
+from eventzr_kafka.settings import KafkaSettings
+from eventzr_kafka.transport import Acknowledgement, Failure, Report
+
+__all__ = ["ConfluentProducer"]
+
+log = logging.getLogger("eventzr_kafka.producer")
+
+_POLL = 0.1  # seconds between two calls of `reported` when nothing happens
+_MAY_HAVE_ARRIVED = {
+    KafkaError._MSG_TIMED_OUT,
+    KafkaError._TIMED_OUT,
+    KafkaError._PURGE_INFLIGHT,
+    KafkaError.REQUEST_TIMED_OUT,
+}
+
+
+class ConfluentProducer:
+    """A `ProducerTransport`."""
+
+    def __init__(self, settings: KafkaSettings) -> None:
+        """Take the configuration; nothing connects before `start`."""
+        self._config = producer_config(settings)
+        self._outage = Outage(log, "producer", settings.brokers)
+        self._under_way: dict[int, Report] = {}
+        self._numbers = itertools.count()
+        self._closing = threading.Event()
+        self._fatal: Failure | None = None
+
+    def start(self, reported: Callable[[], None]) -> None:
+        """Make the client and the thread that serves it."""
+        self._reported = reported
+        self._client = Producer(
+            {
+                **self._config,
+                "error_cb": self._on_error,
+                "stats_cb": self._outage.on_statistics,
+                "statistics.interval.ms": 1000,
+            }
+        )
+        self._thread = threading.Thread(target=self._serve, name="eventzr-kafka producer", daemon=True)
+        self._thread.start()
+
+    def produce(self, record: OutgoingRecord, report: Report) -> bool:
+        """Queue a record; False if there is no room."""
+        number = next(self._numbers)
+        self._under_way[number] = report
+        try:
+            self._client.produce(
+                record.topic,
+                value=record.value,
+                key=record.key,
+                headers=list(record.headers),
+                on_delivery=partial(self._on_delivery, number),
+            )
+        except BufferError:
+            del self._under_way[number]
+            return False
+        except KafkaException as error:
+            self._report(number, self._fatal or _failure(error.args[0]))
+        return True
+
+    def flush(self, timeout: float) -> int:
+        """Wait for the reports; returns how many are missing."""
+        self._client.flush(timeout)
+        self._reported()
+        return len(self._under_way)
+
+    def close(self) -> None:
+        """Purge what is not acknowledged, report it, and end the thread."""
+        self._client.purge()
+        self._client.flush(1.0)
+        self._closing.set()
+        self._thread.join(timeout=5.0)
+        self._report_all(Failure("_DESTROY", "the producer was closed before the broker acknowledged", unknown=True))
+        self._client.close()
+
+    def _serve(self) -> None:
+        while not self._closing.is_set():
+            self._client.poll(_POLL)
+            if self._fatal is not None:
+                self._report_all(self._fatal)
+            self._reported()
+
+    def _on_delivery(self, number: int, error: KafkaError | None, message: Message) -> None:
+        if error is None:
+            self._outage.over()
+            self._report(number, Acknowledgement(message.partition() or 0, message.offset() or 0))
+        else:
+            self._report(number, _failure(error))
+
+    def _report(self, number: int, outcome: Acknowledgement | Failure) -> None:
+        report = self._under_way.pop(number, None)
+        if report is not None:
+            report(outcome)
+
+    def _report_all(self, failure: Failure) -> None:
+        for number in list(self._under_way):
+            self._report(number, failure)
+        self._reported()
+
+    def _on_error(self, error: KafkaError) -> None:
+        if not error.fatal():
+            self._outage.on_error(error)
+        elif self._fatal is None:
+            self._fatal = _failure(error)
+            log.error(
+                "producer: fatal error, nothing can be published any more: %s: %s",
+                error.name(),
+                printable(error.str()),
+            )
+
+
+def _failure(error: KafkaError) -> Failure:
+    return Failure(error.name(), printable(error.str(), limit=200), unknown=error.code() in _MAY_HAVE_ARRIVED)

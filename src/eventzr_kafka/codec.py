@@ -1,0 +1,255 @@
+"""Record ↔ CloudEvent, in both content modes of the CloudEvents Kafka binding 1.0.2. Writing is in encoder.
+
+Rules of reading:
+
+1. A ``content-type`` beginning with ``application/cloudevents`` (any case, with parameters) means structured mode,
+   whatever ``ce_*`` headers stand beside it. Any other ``content-type``, or a ``ce_*`` header, means binary mode. A
+   record with neither is read as structured if its value is a JSON object: plain producers write no headers.
+2. Limits hold before anything is parsed: value bytes, header count and bytes, nesting.
+3. JSON is strict: UTF-8, no NaN, and one ``tenantid`` (see strict_json).
+4. The key never changes the event; it must be the UTF-8 form of ``tenantid``.
+5. Data of an ``application/json`` or ``*/*+json`` type is parsed, of a ``text/*`` type a str, of any other type bytes.
+
+Structured mode is one pydantic-core pass over the bytes; the rest decides whether that pass may be trusted.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Callable
+from functools import lru_cache, partial
+from typing import Any, Literal, TypeAlias, TypeVar, get_args, overload
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import from_json
+from pydantic_core.core_schema import ErrorType
+
+from eventzr_kafka import catalogue
+from eventzr_kafka.encoder import encode
+from eventzr_kafka.errors import (
+    DecodeError,
+    InvalidDataError,
+    InvalidEnvelopeError,
+    RecordTooLargeError,
+    TenantMismatchError,
+    TombstoneError,
+    TypeMismatchError,
+    printable,
+)
+from eventzr_kafka.event import CloudEvent, topic_of
+from eventzr_kafka.limits import DEFAULT_LIMITS, Limits
+from eventzr_kafka.media_type import charset_of, is_json, is_text
+from eventzr_kafka.record import Record
+from eventzr_kafka.strict_json import find_fault, nests_too_deep
+
+__all__ = ["DEFAULT_LIMITS", "Decoder", "Limits", "decode", "decoder_for", "encode"]
+
+T = TypeVar("T")
+Decoder: TypeAlias = Callable[[Record], CloudEvent[Any]]
+
+_CLOUDEVENTS = "application/cloudevents"
+# Messages of these are pydantic's own and quote no input; a team's validator may say anything.
+_SAFE_ERRORS = {*get_args(ErrorType), "attribute"} - {"value_error", "assertion_error"}
+
+
+@overload
+def decode(record: Record, data_type: type[T], *, limits: Limits = ...) -> CloudEvent[T]: ...
+@overload
+def decode(record: Record, data_type: None = None, *, limits: Limits = ...) -> CloudEvent[Any]: ...
+def decode(record: Record, data_type: Any = None, *, limits: Limits = DEFAULT_LIMITS) -> CloudEvent[Any]:
+    """Read a record as an event.
+
+    Args:
+        record: As the broker delivered it.
+        data_type: Class of the payload. None means the class declared for the record's topic, or plain JSON.
+        limits: What the record may cost.
+
+    Raises:
+        DecodeError: The record is no valid event; the subclass and ``reason`` say why, without payload.
+    """
+    wanted = data_type or catalogue.lookup(record.topic) or Any
+    return decoder_for(wanted, event_type=topic_of(wanted), limits=limits)(record)
+
+
+@lru_cache(maxsize=1024)
+def decoder_for(data_type: Any, *, event_type: str | None, limits: Limits = DEFAULT_LIMITS) -> Decoder:
+    """Build the function that reads records of one payload class: `decode` without its look-ups.
+
+    Args:
+        data_type: Class of the payload; `Any` for plain JSON, text or bytes.
+        event_type: The only ``type`` that passes; None lets every type pass.
+        limits: What a record may cost.
+    """
+    return _Decoder(data_type, event_type, limits)
+
+
+class _Decoder:
+    """Reads records of one payload class; whatever depends on the class alone is worked out when it is made."""
+
+    def __init__(self, data_type: Any, event_type: str | None, limits: Limits) -> None:
+        self._limits = limits
+        self._event_type = event_type
+        self._typed = data_type is not Any
+        validator = CloudEvent[data_type].__pydantic_validator__
+        # On the wire a field goes by its wire name alone: sellerId, not seller_id.
+        self._validate_json: Callable[[bytes], CloudEvent[Any]] = partial(validator.validate_json, by_name=False)
+        self._validate_python: Callable[[Any], CloudEvent[Any]] = partial(validator.validate_python, by_name=False)
+        data = TypeAdapter[Any](data_type).validator
+        self._validate_data: Callable[[bytes], Any] = partial(data.validate_json, by_name=False)
+
+    def __call__(self, record: Record) -> CloudEvent[Any]:
+        value = record.value
+        structured = _is_structured(record, self._limits)
+        if value is not None and len(value) > self._limits.max_bytes:
+            raise RecordTooLargeError(record, f"value of {len(value):,} bytes; the limit is {self._limits.max_bytes:,}")
+        try:
+            if structured:
+                if value is None:
+                    raise TombstoneError(record, "no value and no ce_ headers: a tombstone, not an event")
+                self._require_strict_json(record, value)
+                event = self._validate_json(value)
+            else:
+                event = self._validate_python(self._binary_attributes(record))
+        except ValidationError as error:
+            event = self._second_reading(record, error, structured=structured)
+        if self._event_type is not None and event.type != self._event_type:
+            reason = f"type is {printable(event.type)!r}; this topic carries {self._event_type!r}"
+            raise TypeMismatchError(record, reason)
+        if record.key != event.tenantid.encode():
+            raise TenantMismatchError(record, f"the key is not the event's tenantid {printable(event.tenantid)!r}")
+        if "specversion" not in event.__pydantic_fields_set__:
+            raise InvalidEnvelopeError(record, "specversion: is missing")
+        if event.__pydantic_extra__:
+            _drop_nulls(event.__pydantic_extra__)
+        return event
+
+    def _require_strict_json(self, record: Record, value: bytes) -> None:
+        if nests_too_deep(value, self._limits.max_depth):
+            raise RecordTooLargeError(record, f"JSON nests deeper than the limit of {self._limits.max_depth} levels")
+        fault = find_fault(value)
+        if fault is not None:
+            raise InvalidEnvelopeError(record, fault)
+
+    def _binary_attributes(self, record: Record) -> dict[str, Any]:
+        attributes: dict[str, Any] = {}
+        content_type: str | None = None
+        for name, raw in record.headers:
+            if name.startswith("ce_"):
+                if name[3:] in attributes:
+                    raise InvalidEnvelopeError(record, f"header {printable(name)} stands twice")
+                attributes[name[3:]] = _header_text(record, name, raw)
+            elif name.lower() == "content-type":
+                content_type = _header_text(record, name, raw)
+        if not attributes.keys().isdisjoint({"data", "data_base64"}):
+            raise InvalidEnvelopeError(record, "headers ce_data and ce_data_base64 are reserved")
+        if content_type is not None:
+            attributes["datacontenttype"] = content_type
+        if record.value is not None:
+            attributes["data"] = self._parse_data(record, record.value, attributes.get("datacontenttype"))
+        return attributes
+
+    def _parse_data(self, record: Record, value: bytes, media_type: str | None) -> Any:
+        if is_text(media_type):
+            return _decode_text(record, value, media_type)
+        if not is_json(media_type) or (media_type is None and not self._typed):
+            return value
+        self._require_strict_json(record, value)
+        try:
+            return self._validate_data(value)
+        except ValidationError as error:
+            raise _refusal(record, error, inside="data") from None
+
+    def _second_reading(self, record: Record, error: ValidationError, *, structured: bool) -> CloudEvent[Any]:
+        """What the one pass refuses may be base64 data, which it does not know; else say what is wrong."""
+        if not structured or record.value is None or error.errors()[0]["type"] == "json_invalid":
+            raise _refusal(record, error) from None
+        given = from_json(record.value)
+        if not isinstance(given, dict) or given.get("data_base64") is None:  # pyright: ignore[reportUnknownMemberType] -- JSON
+            raise _refusal(record, error) from None
+        attributes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}  # pyright: ignore[reportUnknownVariableType] -- JSON
+        if "data" in given:
+            raise InvalidEnvelopeError(record, "data and data_base64 exclude each other")
+        value = _from_base64(record, attributes.pop("data_base64"))
+        media_type = attributes.get("datacontenttype")
+        as_json = self._typed and (media_type is None or isinstance(media_type, str)) and is_json(media_type)
+        attributes["data"] = self._parse_data(record, value, media_type) if as_json else value
+        try:
+            return self._validate_python(attributes)
+        except ValidationError as second:
+            raise _refusal(record, second) from None
+
+
+def _is_structured(record: Record, limits: Limits) -> bool:
+    headers = record.headers
+    if len(headers) > limits.max_headers:
+        raise RecordTooLargeError(record, f"{len(headers)} headers; the limit is {limits.max_headers}")
+    mode, size = None, 0
+    for name, value in headers:
+        size += len(name) + len(value or b"")
+        if name.startswith("ce_"):
+            mode = mode or "binary"
+        elif name == "content-type" or name.lower() == "content-type":
+            mode = _mode_of(value or b"")
+    if size > limits.max_header_bytes:
+        raise RecordTooLargeError(record, f"{size:,} bytes of headers; the limit is {limits.max_header_bytes:,}")
+    if mode is None and record.value is not None and not record.value.lstrip().startswith(b"{"):
+        raise InvalidEnvelopeError(record, "no content-type, no ce_ headers, and the value is no JSON object")
+    if mode == "unknown":
+        raise InvalidEnvelopeError(
+            record, "content-type: write application/cloudevents+json in UTF-8; nothing else is read"
+        )
+    return mode != "binary"
+
+
+@lru_cache(maxsize=256)
+def _mode_of(content_type: bytes) -> Literal["structured", "binary", "unknown"]:
+    media_type = content_type.decode("latin-1").strip().lower()
+    if not media_type.startswith(_CLOUDEVENTS):
+        return "binary"
+    known_format = media_type.partition(";")[0].rstrip() in {_CLOUDEVENTS, f"{_CLOUDEVENTS}+json"}
+    return "structured" if known_format and charset_of(media_type) in {"utf-8", "utf8", "us-ascii"} else "unknown"
+
+
+def _drop_nulls(extensions: dict[str, Any]) -> None:
+    for name in [name for name, value in extensions.items() if value is None]:
+        del extensions[name]
+
+
+def _header_text(record: Record, name: str, raw: bytes | None) -> str:
+    try:
+        return (raw or b"").decode()
+    except UnicodeDecodeError:
+        raise InvalidEnvelopeError(record, f"header {printable(name)} is not UTF-8") from None
+
+
+def _decode_text(record: Record, value: bytes, media_type: str | None) -> str:
+    charset = charset_of(media_type)
+    try:
+        return value.decode(charset)
+    except (UnicodeDecodeError, LookupError):
+        raise InvalidDataError(record, f"data: is no text in charset {printable(charset)!r}") from None
+
+
+def _from_base64(record: Record, text: Any) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError, TypeError):
+        raise InvalidEnvelopeError(record, "data_base64: must be a base64 string") from None
+
+
+def _refusal(record: Record, error: ValidationError, *, inside: str | None = None) -> DecodeError:
+    """The typed error for what pydantic found: at most three places, never the input."""
+    found = error.errors(include_url=False, include_context=False, include_input=False)
+    reasons = [
+        _reason((inside, *item["loc"]) if inside else item["loc"], item["type"], item["msg"]) for item in found[:3]
+    ]
+    more = f" (and {len(found) - 3} more)" if len(found) > 3 else ""
+    in_data = inside == "data" or (bool(found[0]["loc"]) and found[0]["loc"][0] == "data")
+    return (InvalidDataError if in_data else InvalidEnvelopeError)(record, "; ".join(reasons) + more)
+
+
+def _reason(loc: tuple[Any, ...], kind: str, message: str) -> str:
+    words = message if kind in _SAFE_ERRORS else "refused by a validator of the payload class"
+    path = ".".join(printable(str(part)) for part in loc)
+    return f"{path}: {words}" if path else words

@@ -1,0 +1,111 @@
+"""The future of one published event: awaited on an event loop, or waited for in a thread."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Generator, Iterable
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+__all__ = ["Delivery", "PublishResult", "Waiter", "wake"]
+
+
+@dataclass(frozen=True, slots=True)
+class PublishResult:
+    """What became of an event.
+
+    Attributes:
+        status: ``acknowledged`` by the broker, or ``skipped`` because Kafka is disabled.
+        partition, offset: Where it is; None if skipped.
+    """
+
+    status: Literal["acknowledged", "skipped"]
+    event_id: str
+    topic: str
+    partition: int | None = None
+    offset: int | None = None
+
+
+Waiter: TypeAlias = tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]
+
+
+class Delivery:
+    """The future of one published event: await it, or call `result` where there is no event loop."""
+
+    __slots__ = ("_done", "_error", "_event", "_result", "_waiters", "event_id", "topic")
+
+    def __init__(self, event_id: str, topic: str) -> None:
+        self.event_id = event_id
+        self.topic = topic
+        self._result: PublishResult | None = None
+        self._error: Exception | None = None
+        self._done = False
+        self._waiters: list[Waiter] = []
+        self._event: threading.Event | None = None
+
+    def done(self) -> bool:
+        """Whether the outcome is known."""
+        return self._done
+
+    def result(self, timeout: float | None = None) -> PublishResult:
+        """Block until the outcome is known; not on an event loop.
+
+        Args:
+            timeout: Seconds; None waits as long as the client tries, `delivery.timeout.ms`.
+
+        Raises:
+            TimeoutError: The outcome is not known yet.
+            DeliveryError: The broker did not acknowledge.
+            QueueFullError: There was no room in time.
+        """
+        if not self._done:
+            event = self._event = self._event or threading.Event()
+            # The report sets _done first and looks for the event then, so one of the two is seen.
+            if not self.done() and not event.wait(timeout):
+                raise TimeoutError(
+                    f"event {self.event_id} is not acknowledged after {timeout} s; it is still under way"
+                )
+        return self._outcome()
+
+    def __await__(self) -> Generator[Any, None, PublishResult]:
+        if not self._done:
+            loop = asyncio.get_running_loop()
+            future: asyncio.Future[None] = loop.create_future()
+            self._waiters.append((loop, future))
+            if not self._done:
+                yield from future
+        return self._outcome()
+
+    def _outcome(self) -> PublishResult:
+        if self._error is not None:
+            raise self._error
+        assert self._result is not None  # noqa: S101 -- one of the two is set before _done
+        return self._result
+
+    def settle(self, outcome: PublishResult | Exception) -> list[Waiter]:
+        """Note the outcome, from any thread; returns the tasks to `wake`."""
+        if isinstance(outcome, Exception):
+            self._error = outcome
+        else:
+            self._result = outcome
+        self._done = True
+        if self._event is not None:
+            self._event.set()
+        return self._waiters
+
+
+def wake(waiters: Iterable[Waiter]) -> None:
+    """Wake the tasks that await deliveries, with one call per event loop."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]] = {}
+    for loop, future in waiters:
+        by_loop.setdefault(loop, []).append(future)
+    for loop, futures in by_loop.items():
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(_set, futures)
+
+
+def _set(futures: list[asyncio.Future[None]]) -> None:
+    for future in futures:
+        if not future.done():
+            future.set_result(None)

@@ -1,0 +1,107 @@
+"""Payload → event: the attributes that the producer fills in.
+
+1. ``type`` is the topic that the payload class declares, ``tenantid`` what the caller passed.
+2. ``source`` is the producer's; where the class declares another one, the event is somebody else's to emit.
+3. ``id`` is a UUIDv7 and ``time`` is now, unless they are given. ``subject`` comes from the class's template.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any
+
+from pydantic import ValidationError
+
+from eventzr_kafka.errors import EncodeError
+from eventzr_kafka.event import CloudEvent, EventData, ExtensionValue, topic_of
+
+__all__ = ["Enveloper", "uuid7"]
+
+_validate: Callable[[Any], CloudEvent[Any]] = CloudEvent[Any].__pydantic_validator__.validate_python
+
+
+class Enveloper:
+    """Makes the envelopes of one producer."""
+
+    def __init__(self, source: str | None, *, now: Callable[[], datetime], new_id: Callable[[], str]) -> None:
+        self._source = source
+        self._now = now
+        self._new_id = new_id
+
+    def __call__(
+        self,
+        data: EventData,
+        *,
+        tenant_id: str,
+        subject: str | None = None,
+        event_id: str | None = None,
+        time: datetime | None = None,
+        extensions: Mapping[str, ExtensionValue] | None = None,
+    ) -> CloudEvent[Any]:
+        """Put a payload into its envelope; the arguments are those of `EventProducer.publish`.
+
+        Raises:
+            EncodeError: The class declares no topic, nobody says the source, or an attribute breaks a rule.
+        """
+        kind = type(data)
+        topic = topic_of(kind)
+        if topic is None:
+            raise EncodeError("?", kind.__qualname__, "declares no topic: write class X(EventData, topic=…)")
+        attributes: dict[str, Any] = {
+            "specversion": "1.0",
+            "id": event_id or self._new_id(),
+            "type": topic,
+            "source": _source(data, topic, self._source),
+            "time": time or self._now(),
+            "datacontenttype": "application/json",
+            "subject": subject or data.default_subject(),
+            "dataschema": kind.__dataschema__,
+            "tenantid": tenant_id,
+            "data": data,
+        }
+        if extensions:
+            attributes = _extended(attributes, extensions)
+        try:
+            return _validate(attributes)
+        except ValidationError as error:
+            raise EncodeError(str(attributes["id"]), topic, _first_fault(error)) from None
+
+
+def _extended(attributes: dict[str, Any], extensions: Mapping[str, ExtensionValue]) -> dict[str, Any]:
+    clash = sorted(attributes.keys() & extensions.keys())
+    if clash:
+        problem = f"extensions={{{clash[0]!r}: …}}: that attribute is no extension; it has an argument of its own"
+        raise EncodeError(attributes["id"], attributes["type"], problem)
+    return {**attributes, **extensions}
+
+
+def _source(data: EventData, topic: str, producer_source: str | None) -> str:
+    declared = data.__source__
+    source = producer_source or declared
+    if source is None:
+        problem = "no source: pass EventProducer(source=…) or declare class X(EventData, source=…)"
+        raise EncodeError("?", topic, problem)
+    if declared is not None and declared != source:
+        problem = f"{type(data).__qualname__} is emitted by {declared!r}; this producer is {source!r}"
+        raise EncodeError("?", topic, problem)
+    return source
+
+
+def _first_fault(error: ValidationError) -> str:
+    fault = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    return f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}"
+
+
+def uuid7(unix_ms: int, random: bytes) -> str:
+    """A UUIDv7 (RFC 9562), so that the ids of one producer sort by time.
+
+    Args:
+        unix_ms: Milliseconds since the Unix epoch.
+        random: 10 bytes.
+    """
+    noise = int.from_bytes(random)
+    low = 2 << 62 | noise & (1 << 62) - 1
+    high = (unix_ms << 16) | 7 << 12 | noise >> 68
+    text = f"{high:016x}{low:016x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"

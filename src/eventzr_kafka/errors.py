@@ -1,0 +1,265 @@
+"""Every error that the SDK raises, in one tree.
+
+::
+
+    EventzrKafkaError
+    ├── ConfigurationError             wrong before the first event: mend the code or the environment
+    │   ├── SettingsError              an environment variable or a KafkaSettings field
+    │   ├── EventDeclarationError      a class EventData(topic=…)
+    │   ├── RoutingError               @kafka_consumer or @on_message; names file:line and the mend
+    │   └── MissingExtraError          an optional dependency is not installed
+    ├── DecodeError                    a record that is no valid event; names the record and the reason
+    │   ├── RecordTooLargeError        over a limit: bytes, headers or nesting
+    │   ├── TombstoneError             a record without a value that is no event
+    │   ├── InvalidEnvelopeError       breaks a rule of CloudEvents 1.0.2 or of the platform
+    │   ├── InvalidDataError           the payload does not fit its class
+    │   ├── TypeMismatchError          the event's type is not the one its topic carries
+    │   └── TenantMismatchError        the record's key is not the event's tenantid
+    ├── EncodeError                    an event that cannot be written; nothing was sent
+    ├── ProducerError
+    │   ├── ProducerStateError         used before start, after close, or in a forked child
+    │   ├── QueueFullError             no room within the deadline; nothing was sent
+    │   └── DeliveryError              the broker did not acknowledge; names event, topic and what to do
+    └── ConsumerError
+        ├── ConsumerStateError         the runner is used in a way its state does not allow
+        ├── TransportError             the client gave up: credentials, authorisation, a fatal broker error
+        └── EventStoppedError          an event without an outcome stopped the runner; it is not committed
+
+No message shows a payload, a token or a password.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from eventzr_kafka.record import Record
+
+__all__ = [
+    "ConfigurationError",
+    "ConsumerError",
+    "ConsumerStateError",
+    "DecodeError",
+    "DeliveryError",
+    "EncodeError",
+    "EventDeclarationError",
+    "EventStoppedError",
+    "EventzrKafkaError",
+    "InvalidDataError",
+    "InvalidEnvelopeError",
+    "MissingExtraError",
+    "ProducerError",
+    "ProducerStateError",
+    "QueueFullError",
+    "RecordTooLargeError",
+    "RoutingError",
+    "SettingsError",
+    "TenantMismatchError",
+    "TombstoneError",
+    "TransportError",
+    "TypeMismatchError",
+    "printable",
+]
+
+_UNPRINTABLE = re.compile(r"[^\x20-\x7e\xa1-\u2027\u202f-\u2065\u206a-\ud7ff\uf900-\ufefe]")
+
+
+def printable(text: str, *, limit: int = 80) -> str:
+    """Make foreign text safe for one log line: control characters become ``?``, the length is capped.
+
+    Args:
+        text: Text that came from a record or from another library.
+        limit: Characters at most; what is longer ends in ``…``.
+    """
+    cut = text if len(text) <= limit else text[: limit - 1] + "…"
+    return _UNPRINTABLE.sub("?", cut)
+
+
+class EventzrKafkaError(Exception):
+    """Root of every error of this package."""
+
+
+class ConfigurationError(EventzrKafkaError):
+    """Something is wrong before the first event flows."""
+
+
+class SettingsError(ConfigurationError):
+    """A setting is missing or malformed.
+
+    Attributes:
+        name: The environment variable or the field.
+    """
+
+    def __init__(self, name: str, problem: str) -> None:
+        self.name = name
+        super().__init__(f"{name}: {problem}")
+
+
+class EventDeclarationError(ConfigurationError):
+    """A class derived from EventData is declared wrongly."""
+
+
+class RoutingError(ConfigurationError):
+    """A consumer class or one of its handlers is declared wrongly.
+
+    Attributes:
+        location: ``file:line`` of the declaration.
+        handler: ``Class.method``, or the class alone.
+    """
+
+    def __init__(self, location: str, handler: str, problem: str) -> None:
+        self.location = location
+        self.handler = handler
+        super().__init__(f"{location}: {handler}: {problem}")
+
+
+class MissingExtraError(ConfigurationError):
+    """An optional dependency is needed and not installed.
+
+    Attributes:
+        extra: The extra of the distribution that brings it.
+    """
+
+    def __init__(self, extra: str, purpose: str) -> None:
+        self.extra = extra
+        super().__init__(f"{purpose} needs an extra: pip install 'eventzr-kafka[{extra}]'")
+
+
+class DecodeError(EventzrKafkaError):
+    """A record cannot be read as an event.
+
+    It is raised ``from None`` on purpose: the cause (pydantic, json) may quote the payload.
+
+    Attributes:
+        topic, partition, offset: Where the record is.
+        reason: What is wrong with it, without payload.
+    """
+
+    def __init__(self, record: Record, reason: str) -> None:
+        self.topic = record.topic
+        self.partition = record.partition
+        self.offset = record.offset
+        self.reason = reason
+        super().__init__(f"{record.position}: {reason}")
+
+
+class RecordTooLargeError(DecodeError):
+    """The record breaks a limit of `codec.Limits`: value bytes, headers or nesting."""
+
+
+class TombstoneError(DecodeError):
+    """The record has no value and no ``ce_*`` headers: a deletion marker, not an event."""
+
+
+class InvalidEnvelopeError(DecodeError):
+    """An attribute breaks CloudEvents 1.0.2 or the platform's contract."""
+
+
+class InvalidDataError(DecodeError):
+    """The payload does not fit the class that the handler declared."""
+
+
+class TypeMismatchError(DecodeError):
+    """The event's ``type`` is not the one that its topic carries."""
+
+
+class TenantMismatchError(DecodeError):
+    """The record's key is not the UTF-8 form of the event's ``tenantid``."""
+
+
+class EncodeError(EventzrKafkaError):
+    """An event cannot be written as a record; nothing was sent.
+
+    Attributes:
+        event_id, topic: Which event, and where it was to go.
+    """
+
+    def __init__(self, event_id: str, topic: str, problem: str) -> None:
+        self.event_id = event_id
+        self.topic = topic
+        super().__init__(f"event {printable(event_id)} for {printable(topic, limit=249)}: {problem}")
+
+
+class ProducerError(EventzrKafkaError):
+    """The producer could not do what was asked."""
+
+
+class ProducerStateError(ProducerError):
+    """The producer is not started, already closed, or was carried into a forked process."""
+
+
+class _EventNotSentError(ProducerError):
+    def __init__(self, event_id: str, topic: str, problem: str, mend: str) -> None:
+        self.event_id = event_id
+        self.topic = topic
+        self.problem = problem
+        self.mend = mend
+        super().__init__(f"event {printable(event_id)} for {topic}: {problem}; {mend}")
+
+
+class QueueFullError(_EventNotSentError):
+    """The local queue had no room within the deadline; the event was not sent.
+
+    Attributes:
+        event_id, topic: Which event, and where it was to go.
+        mend: What to do.
+    """
+
+
+class DeliveryError(_EventNotSentError):
+    """The broker did not acknowledge the event.
+
+    After a time-out the outcome is unknown: publish it again *with the same event id*, so that consumers can tell
+    the duplicate.
+
+    Attributes:
+        event_id, topic: Which event, and where it was to go.
+        problem: The client's reason, for example ``_MSG_TIMED_OUT``.
+        mend: What to do.
+    """
+
+
+class ConsumerError(EventzrKafkaError):
+    """The runner cannot go on."""
+
+
+class ConsumerStateError(ConsumerError):
+    """The runner was used in a way that its state does not allow."""
+
+
+class TransportError(ConsumerError):
+    """The Kafka client cannot go on: authentication, authorisation or a fatal error of the broker."""
+
+
+class EventStoppedError(ConsumerError):
+    """An event ended without an outcome and stopped the runner; its offset is not committed.
+
+    Attributes:
+        topic, partition, offset: Where the record is.
+        error: What the handler or the codec raised.
+    """
+
+    def __init__(self, record: Record, handler: str, error: BaseException, *, event_id: str | None) -> None:
+        self.topic = record.topic
+        self.partition = record.partition
+        self.offset = record.offset
+        self.error = error
+        event = f", event {printable(event_id)}" if event_id else ""
+        what = error.reason if isinstance(error, DecodeError) else f"raised {describe(error)}"
+        super().__init__(
+            f"{record.position}{event}: {handler}: {what}; stopped before committing it: "
+            "mend the handler (or the record) and start again, it will be delivered again"
+        )
+
+
+def describe(error: BaseException) -> str:
+    """Name an error by class and the line that raised it; never by its text, which may quote a payload."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    kind = type(error).__qualname__
+    if trace is None:
+        return kind
+    code = trace.tb_frame.f_code
+    return f"{kind} at {code.co_filename}:{trace.tb_lineno}"

@@ -1,0 +1,31 @@
+"""What a record may cost before it is parsed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["DEFAULT_LIMITS", "Limits"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a record may cost before it is parsed.
+
+    Attributes:
+        max_bytes: Bytes of the value; 1 MiB is what a Kafka broker takes by default.
+        max_headers: Headers of one record.
+        max_header_bytes: Bytes of all header names and values together.
+        max_depth: Levels of nested arrays and objects, 190 at most (the parser's own bound).
+    """
+
+    max_bytes: int = 1_048_576
+    max_headers: int = 128
+    max_header_bytes: int = 65_536
+    max_depth: int = 64
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.max_depth <= 190:
+            raise ValueError(f"max_depth={self.max_depth}: must be 1 to 190")
+
+
+DEFAULT_LIMITS = Limits()

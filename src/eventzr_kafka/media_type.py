@@ -1,0 +1,31 @@
+"""The three questions that the codec asks of a media type."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+__all__ = ["charset_of", "is_json", "is_text"]
+
+
+@lru_cache(maxsize=256)
+def is_json(media_type: str | None) -> bool:
+    """``*/json`` or ``*/*+json``; in a CloudEvent, no media type means JSON too."""
+    if media_type is None:
+        return True
+    subtype = media_type.partition(";")[0].strip().lower().rpartition("/")[2]
+    return subtype == "json" or subtype.endswith("+json")
+
+
+def is_text(media_type: str | None) -> bool:
+    """``text/*`` or ``*/xml`` or ``*/*+xml``: data that is a str in Python."""
+    essence = (media_type or "").partition(";")[0].strip().lower()
+    return essence.startswith("text/") or essence.endswith(("/xml", "+xml"))
+
+
+def charset_of(media_type: str | None) -> str:
+    """The ``charset`` parameter in lower case; ``utf-8`` where there is none."""
+    for parameter in (media_type or "").split(";")[1:]:
+        name, _, value = parameter.partition("=")
+        if name.strip().lower() == "charset":
+            return value.strip().strip('"').lower()
+    return "utf-8"

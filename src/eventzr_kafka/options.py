@@ -1,0 +1,72 @@
+"""How one consumer group runs: order, parallelism, bounds and time-outs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Literal, TypeAlias, TypedDict, Unpack, get_args
+
+from eventzr_kafka.limits import DEFAULT_LIMITS, Limits
+
+__all__ = ["ConsumerOptions", "ConsumerOptionsDict", "Ordering", "consumer_options"]
+
+Ordering: TypeAlias = Literal["tenant", "subject", "partition", "none"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConsumerOptions:
+    """Options of `@kafka_consumer`; every one has a default that suits most services.
+
+    Attributes:
+        ordering: What runs one after another: all events of a ``tenant``, of one tenant's ``subject``, of a
+            ``partition``, or nothing (``none``).
+        max_concurrency: Handlers that run at once, 1 or more.
+        tenant_concurrency: Handlers of one tenant that run at once; None for no limit of its own. It matters with
+            ``subject`` and ``none``.
+        drain_timeout: Seconds that running handlers may take to finish when a partition or the process goes away.
+        max_buffered_events: Events in memory at which the intake stops.
+        max_buffered_bytes: Bytes in memory at which the intake stops.
+        limits: What one record may cost.
+    """
+
+    ordering: Ordering = "tenant"
+    max_concurrency: int = 64
+    tenant_concurrency: int | None = None
+    drain_timeout: float = 25.0
+    max_buffered_events: int = 120_000
+    max_buffered_bytes: int = 96 * 1024 * 1024
+    limits: Limits = DEFAULT_LIMITS
+
+    def __post_init__(self) -> None:
+        if self.ordering not in get_args(Ordering):
+            raise ValueError(f"ordering={self.ordering!r}: must be one of {', '.join(get_args(Ordering))}")
+        for name in ("max_concurrency", "tenant_concurrency", "max_buffered_events", "max_buffered_bytes"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name}={value}: must be 1 or more")
+        if self.drain_timeout < 0:
+            raise ValueError(f"drain_timeout={self.drain_timeout}: must be 0 or more seconds")
+
+
+class ConsumerOptionsDict(TypedDict, total=False):
+    """The same options as keywords, for type checkers; see `ConsumerOptions`."""
+
+    ordering: Ordering
+    max_concurrency: int
+    tenant_concurrency: int | None
+    drain_timeout: float
+    max_buffered_events: int
+    max_buffered_bytes: int
+    limits: Limits
+
+
+def consumer_options(**given: Unpack[ConsumerOptionsDict]) -> ConsumerOptions:
+    """Options from keywords.
+
+    Raises:
+        ValueError: An option is unknown (then it names the known ones) or out of range.
+    """
+    known = [field.name for field in fields(ConsumerOptions)]
+    unknown = sorted(given.keys() - set(known))
+    if unknown:
+        raise ValueError(f"unknown option {unknown[0]!r}; there are: group_id, {', '.join(known)}")
+    return ConsumerOptions(**given)

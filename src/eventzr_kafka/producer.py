@@ -1,0 +1,361 @@
+"""`EventProducer`: publishes events; none can leave without its tenant.
+
+1. The record's key is the tenant id; there is no way to pass another one.
+2. `enqueue` returns at once, `publish` awaits the broker's acknowledgement. Both keep the order of the calls.
+3. When the client's queue is full, up to 10,000 further events wait here, each for `queue_timeout` seconds at most.
+4. A disabled producer checks its arguments, does nothing, and says so in its result and in one line per process.
+5. Every failure is logged once and raised where the event's future is awaited.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
+from functools import cache, partial
+from types import TracebackType
+from typing import Any, Self, overload
+
+from eventzr_kafka.delivery import Delivery, PublishResult, Waiter, wake
+from eventzr_kafka.encoder import ContentMode, encode
+from eventzr_kafka.envelope import Enveloper, uuid7
+from eventzr_kafka.errors import (
+    DeliveryError,
+    ProducerError,
+    ProducerStateError,
+    QueueFullError,
+)
+from eventzr_kafka.event import CloudEvent, EventData, ExtensionValue
+from eventzr_kafka.limits import DEFAULT_LIMITS, Limits
+from eventzr_kafka.record import OutgoingRecord
+from eventzr_kafka.settings import KafkaSettings
+from eventzr_kafka.transport import Acknowledgement, Failure, ProducerTransport
+
+__all__ = ["EventProducer"]
+
+log = logging.getLogger("eventzr_kafka.producer")
+
+_MAX_WAITING = 10_000
+_RETRY_INTERVAL = 0.01  # seconds between two attempts of `publish` to find room
+_MENDS = {
+    "_UNKNOWN_TOPIC": "create the topic; the SDK never does",
+    "UNKNOWN_TOPIC_OR_PART": "create the topic; the SDK never does",
+    "MSG_SIZE_TOO_LARGE": "raise max.message.bytes of the topic, or send a reference in place of the content",
+    "TOPIC_AUTHORIZATION_FAILED": "allow this identity to write to the topic",
+    "_FATAL": "make a new producer; the event was not sent",
+}
+
+
+class EventProducer:
+    """Publishes events to Kafka.
+
+    ::
+
+        async with EventProducer(source="marketplace-svc") as producer:
+            await producer.publish(ListingCreated(…), tenant_id=tenant)
+
+    Without an event loop: ``with EventProducer(…) as producer: producer.enqueue(…).result()``. All methods may be
+    called from any thread.
+    """
+
+    def __init__(
+        self,
+        *,
+        source: str | None = None,
+        settings: KafkaSettings | None = None,
+        mode: ContentMode = "structured",
+        limits: Limits = DEFAULT_LIMITS,
+        queue_timeout: float = 10.0,
+        transport: Callable[[KafkaSettings], ProducerTransport] | None = None,
+    ) -> None:
+        """Take the configuration; nothing connects before ``async with``, ``with`` or `start`.
+
+        Args:
+            source: The CloudEvents ``source`` of every event, a URI-reference such as ``marketplace-svc``; left out,
+                each payload class must declare its own.
+            settings: How to reach Kafka; from the environment if left out.
+            mode: ``structured`` (attributes and data in the value) or ``binary`` (attributes in headers).
+            limits: `max_bytes` bounds the value.
+            queue_timeout: Seconds that an event may wait for room in the queue.
+            transport: Makes the Kafka client; for tests.
+        """
+        self.settings = settings or KafkaSettings.from_env()
+        self._envelop = Enveloper(source, now=_now, new_id=_new_id)
+        self._mode: ContentMode = mode
+        self._limits = limits
+        self._queue_timeout = queue_timeout
+        self._make_transport = transport or _real_transport
+        self._transport: ProducerTransport | None = None
+        self._waiting: deque[tuple[float, OutgoingRecord, Delivery]] = deque()
+        self._lock = threading.Lock()
+        self._settled: deque[Waiter] = deque()
+        self._pid = 0
+        self._failures = 0
+
+    # Starting and ending
+
+    def start(self) -> None:
+        """Make the client; blocks, for a second with OAuth. On an event loop use ``async with``."""
+        if not self.settings.enabled:
+            _say_disabled()
+        elif self._transport is None:
+            transport = self._make_transport(self.settings)
+            transport.start(self._on_reports)
+            self._transport, self._pid = transport, os.getpid()
+
+    def close(self, timeout: float = 30.0) -> None:
+        """Flush, then give up what is not acknowledged; blocks.
+
+        Args:
+            timeout: Seconds for the flush.
+
+        Raises:
+            ProducerError: Events were given up; each one's future and one log line each say so too.
+        """
+        transport, lost = self._transport, self._failures
+        if transport is None:
+            return
+        self._flush(transport, timeout)
+        self._transport = None
+        transport.close()
+        self._expire_waiting(float("inf"))
+        if self._failures > lost:
+            raise ProducerError(f"{self._failures - lost} events were not acknowledged; the log names each one")
+
+    async def __aenter__(self) -> Self:
+        await asyncio.to_thread(self.start)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await asyncio.to_thread(self.__exit__, kind, error, trace)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self.close()
+        except ProducerError:
+            if error is None:
+                raise
+
+    # Publishing
+
+    @overload
+    async def publish(
+        self,
+        event: EventData,
+        /,
+        *,
+        tenant_id: str,
+        subject: str | None = None,
+        event_id: str | None = None,
+        time: datetime | None = None,
+        extensions: Mapping[str, ExtensionValue] | None = None,
+    ) -> PublishResult: ...
+    @overload
+    async def publish(self, event: CloudEvent[Any], /) -> PublishResult: ...
+    async def publish(self, event: Any, /, **envelope: Any) -> PublishResult:
+        """Publish an event and wait until the broker has acknowledged it.
+
+        Args:
+            event: A payload, which gets its envelope here; or a whole `CloudEvent`.
+            tenant_id: Owner of the event, which becomes its ``tenantid`` and the record's key.
+            subject: What the event is about; left out, the template of the payload class gives it.
+            event_id: To be kept when an event is published again; left out, a new UUIDv7.
+            time: When it happened, with a zone; left out, now.
+            extensions: Further CloudEvents extension attributes.
+
+        Raises:
+            EncodeError: The event cannot be written; nothing was sent.
+            QueueFullError: There was no room within `queue_timeout`; nothing was sent.
+            DeliveryError: The broker did not acknowledge; the message says what to do.
+            ProducerStateError: The producer is not started, or was carried into a forked process.
+        """
+        return await self._publish(self._wrap(event, **envelope))
+
+    @overload
+    def enqueue(
+        self,
+        event: EventData,
+        /,
+        *,
+        tenant_id: str,
+        subject: str | None = None,
+        event_id: str | None = None,
+        time: datetime | None = None,
+        extensions: Mapping[str, ExtensionValue] | None = None,
+    ) -> Delivery: ...
+    @overload
+    def enqueue(self, event: CloudEvent[Any], /) -> Delivery: ...
+    def enqueue(self, event: Any, /, **envelope: Any) -> Delivery:
+        """Queue an event and return its future at once; arguments and errors are those of `publish`.
+
+        A failure of a future that nobody awaits is in the log, and `close` raises.
+
+        Raises:
+            QueueFullError: 10,000 events wait for room already; nothing was sent.
+        """
+        return self._enqueue(self._wrap(event, **envelope))
+
+    async def flush(self, timeout: float = 30.0) -> int:
+        """Wait until everything queued is reported.
+
+        Returns:
+            How many events are still not acknowledged after `timeout` seconds.
+        """
+        return await asyncio.to_thread(self.flush_sync, timeout)
+
+    def flush_sync(self, timeout: float = 30.0) -> int:
+        """`flush` for code without an event loop."""
+        return 0 if self._transport is None else self._flush(self._transport, timeout)
+
+    # The way of an event
+
+    def _wrap(self, event: EventData | CloudEvent[Any], **envelope: Any) -> CloudEvent[Any]:
+        if isinstance(event, CloudEvent):
+            return event
+        return self._envelop(event, **envelope)
+
+    def _enqueue(self, event: CloudEvent[Any]) -> Delivery:
+        if not self.settings.enabled:
+            return self._skip(event)
+        delivery, record = self._encode(event)
+        if not self._offer(record, delivery) and not self._wait(record, delivery):
+            raise self._no_room(delivery)
+        return delivery
+
+    async def _publish(self, event: CloudEvent[Any]) -> PublishResult:
+        if not self.settings.enabled:
+            return self._skip(event).result()
+        delivery, record = self._encode(event)
+        deadline = time.monotonic() + self._queue_timeout
+        while not self._offer(record, delivery) and not self._wait(record, delivery):
+            if time.monotonic() > deadline:
+                raise self._no_room(delivery)
+            await asyncio.sleep(_RETRY_INTERVAL)
+        return await delivery
+
+    def _encode(self, event: CloudEvent[Any]) -> tuple[Delivery, OutgoingRecord]:
+        if self._transport is None or self._pid != os.getpid():
+            raise self._not_started()
+        record = encode(event, self._mode, limits=self._limits)
+        return Delivery(event.id, record.topic), record
+
+    def _not_started(self) -> ProducerStateError:
+        if self._transport is None:
+            return ProducerStateError(
+                "the producer is not started: use it inside `async with` or `with`, or call start()"
+            )
+        return ProducerStateError("the producer was carried into a forked process: make one in each process")
+
+    def _skip(self, event: CloudEvent[Any]) -> Delivery:
+        _say_disabled()
+        delivery = Delivery(event.id, event.type)
+        delivery.settle(PublishResult("skipped", event.id, event.type))
+        return delivery
+
+    def _offer(self, record: OutgoingRecord, delivery: Delivery) -> bool:
+        transport = self._transport
+        if transport is None:
+            raise self._not_started()
+        return not self._waiting and transport.produce(record, partial(self._on_report, delivery))
+
+    def _wait(self, record: OutgoingRecord, delivery: Delivery) -> bool:
+        with self._lock:
+            if len(self._waiting) >= _MAX_WAITING:
+                return False
+            self._waiting.append((time.monotonic() + self._queue_timeout, record, delivery))
+            return True
+
+    def _no_room(self, delivery: Delivery) -> QueueFullError:
+        problem = f"the queue is full and {_MAX_WAITING:,} events wait already"
+        return QueueFullError(
+            delivery.event_id, delivery.topic, problem, "await deliveries as you go, or publish less at once"
+        )
+
+    # In the client's thread
+
+    def _on_report(self, delivery: Delivery, outcome: Acknowledgement | Failure) -> None:
+        if isinstance(outcome, Acknowledgement):
+            result = PublishResult("acknowledged", delivery.event_id, delivery.topic, outcome.partition, outcome.offset)
+            self._settled.extend(delivery.settle(result))
+            return
+        again = "publish it again with the same event id: it may have arrived, and the id tells the duplicate"
+        mend = _MENDS.get(outcome.reason, again if outcome.unknown else "publish it again")
+        self._fail(
+            delivery,
+            DeliveryError(delivery.event_id, delivery.topic, f"{outcome.reason}: {outcome.text}", mend),
+        )
+
+    def _fail(self, delivery: Delivery, error: ProducerError) -> None:
+        self._failures += 1
+        log.error("not published: %s", error)
+        self._settled.extend(delivery.settle(error))
+
+    def _on_reports(self) -> None:
+        self._expire_waiting(time.monotonic())
+        self._retry_waiting()
+        wake(_emptied(self._settled))
+
+    def _retry_waiting(self) -> None:
+        with self._lock:
+            while self._waiting and self._transport is not None:
+                _, record, delivery = self._waiting[0]
+                if not self._transport.produce(record, partial(self._on_report, delivery)):
+                    return
+                self._waiting.popleft()
+
+    def _expire_waiting(self, now: float) -> None:
+        while (delivery := self._next_expired(now)) is not None:
+            problem = f"no room in the queue within {self._queue_timeout:g} s"
+            mend = "the broker takes less than you publish, or is gone: publish it again later"
+            self._fail(delivery, QueueFullError(delivery.event_id, delivery.topic, problem, mend))
+
+    def _next_expired(self, now: float) -> Delivery | None:
+        with self._lock:
+            return self._waiting.popleft()[2] if self._waiting and self._waiting[0][0] < now else None
+
+    def _flush(self, transport: ProducerTransport, timeout: float) -> int:
+        deadline = time.monotonic() + timeout
+        left = transport.flush(timeout)
+        while (left or self._waiting) and time.monotonic() < deadline:
+            left = transport.flush(deadline - time.monotonic())
+        return left + len(self._waiting)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _new_id() -> str:
+    return uuid7(time.time_ns() // 1_000_000, os.urandom(10))
+
+
+def _emptied(waiters: deque[Waiter]) -> Iterator[Waiter]:
+    while True:
+        try:
+            yield waiters.popleft()
+        except IndexError:
+            return
+
+
+@cache
+def _say_disabled() -> None:
+    log.info("Kafka is disabled (KAFKA_ENABLED): events are skipped")
+
+
+def _real_transport(settings: KafkaSettings) -> ProducerTransport:
+    from eventzr_kafka._confluent.producer import ConfluentProducer  # noqa: PLC0415 -- loads the client library
+
+    return ConfluentProducer(settings)

@@ -1,0 +1,198 @@
+"""`ConsumerRunner`: handlers in, a running service out."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
+from types import TracebackType
+from typing import Self, TypeAlias
+
+from eventzr_kafka.consumer import GroupConsumer, bind
+from eventzr_kafka.errors import ConsumerStateError, RoutingError
+from eventzr_kafka.options import ConsumerOptions
+from eventzr_kafka.routing import ConsumerDefinition, definition_of
+from eventzr_kafka.settings import KafkaSettings
+from eventzr_kafka.transport import ConsumerTransport
+
+__all__ = ["ConsumerRunner", "TransportFactory"]
+
+log = logging.getLogger("eventzr_kafka.consumer")
+TransportFactory: TypeAlias = Callable[[str, ConsumerOptions], ConsumerTransport]
+
+
+class ConsumerRunner:
+    """Runs consumer objects until it is stopped or an event cannot be given an outcome.
+
+    ``await ConsumerRunner(handler).run()`` is a whole service. Inside one that has its own loop::
+
+        async with ConsumerRunner(handler) as runner:
+            await runner.ready()
+            ...
+
+    Delivery is at least once, one event of a tenant at a time; handlers should bear a repetition.
+    """
+
+    def __init__(
+        self,
+        *handlers: object,
+        settings: KafkaSettings | None = None,
+        transport: TransportFactory | None = None,
+    ) -> None:
+        """Check the handlers; nothing connects yet.
+
+        Args:
+            handlers: Objects of classes decorated with `@kafka_consumer`. Those of one group share a membership.
+            settings: How to reach Kafka; from the environment if left out.
+            transport: Makes the Kafka client of a group from its id and options; for tests.
+
+        Raises:
+            RoutingError: Not a consumer, or two handlers of one group take the same topic or differ in options.
+        """
+        if not handlers:
+            raise ConsumerStateError("ConsumerRunner() has nothing to run: pass at least one handler object")
+        self.settings = settings or KafkaSettings.from_env()
+        self._members = _by_group(handlers)
+        self._transport = transport or self._real_transport
+        self._groups: list[GroupConsumer] = []
+        self._pool: ThreadPoolExecutor | None = None
+        self._stopped: asyncio.Event | None = None
+        self._error: Exception | None = None
+
+    async def run(self, *, handle_signals: bool = True) -> None:
+        """Consume until `stop`, SIGTERM or SIGINT; then drain, commit and leave the groups.
+
+        Args:
+            handle_signals: Whether SIGTERM and SIGINT stop it; a second one interrupts at once.
+
+        Raises:
+            EventStoppedError: An event could not be given an outcome; it is not committed.
+            TransportError: The client cannot go on.
+        """
+        async with self:
+            if self._stopped is not None:
+                with _signals(self.stop) if handle_signals else nullcontext():
+                    await self._stopped.wait()
+
+    async def ready(self) -> None:
+        """Wait until every group has been assigned its partitions, or the runner has stopped."""
+        if self._stopped is None:
+            return
+        ended = asyncio.create_task(self._stopped.wait())
+        for group in self._groups:
+            joined = asyncio.create_task(group.ready.wait())
+            await asyncio.wait({joined, ended}, return_when=asyncio.FIRST_COMPLETED)
+            joined.cancel()
+        ended.cancel()
+
+    def stop(self) -> None:
+        """Ask the runner to stop; returns at once, `run` returns when all is committed."""
+        if self._stopped is not None:
+            self._stopped.set()
+
+    @property
+    def error(self) -> Exception | None:
+        """What stopped the runner, or None; inside ``async with`` a service can make it part of its health."""
+        return self._error
+
+    async def __aenter__(self) -> Self:
+        if self._stopped is not None:
+            raise ConsumerStateError("this ConsumerRunner has run already: make a new one")
+        if not self.settings.enabled:
+            log.warning("Kafka is disabled (KAFKA_ENABLED): nothing is consumed")
+            return self
+        self._stopped = asyncio.Event()
+        self._pool = ThreadPoolExecutor(
+            max_workers=max(members[0][1].options.max_concurrency for members in self._members.values()),
+            thread_name_prefix="eventzr-kafka-handler",
+        )
+        self._groups = [self._group(group_id, self._pool) for group_id in self._members]
+        for group in self._groups:
+            group.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._stopped is None or self._pool is None:
+            return
+        self._stopped.set()
+        await asyncio.gather(*(group.stop() for group in self._groups))
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        if self._error is not None and error is None:
+            raise self._error
+
+    def _group(self, group_id: str, pool: ThreadPoolExecutor) -> GroupConsumer:
+        members = self._members[group_id]
+        options = members[0][1].options
+        routes = {
+            bound.route.topic: bound
+            for handler, definition in members
+            for bound in bind(handler, definition.routes, options, pool)
+        }
+        return GroupConsumer(group_id, routes, options, self._transport(group_id, options), self._fail)
+
+    def _fail(self, error: Exception) -> None:
+        if self._error is None:
+            self._error = error
+            log.error("%s", error)
+        self.stop()
+
+    def _real_transport(self, group_id: str, options: ConsumerOptions) -> ConsumerTransport:
+        from eventzr_kafka._confluent.consumer import ConfluentConsumer  # noqa: PLC0415 -- 60 ms, only when it runs
+
+        return ConfluentConsumer(self.settings, group_id, drain_timeout=options.drain_timeout)
+
+
+def _by_group(handlers: tuple[object, ...]) -> dict[str, list[tuple[object, ConsumerDefinition]]]:
+    groups: dict[str, list[tuple[object, ConsumerDefinition]]] = {}
+    for handler in handlers:
+        definition = definition_of(handler)
+        members = groups.setdefault(definition.group_id, [])
+        _check_fit(handler, definition, members)
+        members.append((handler, definition))
+    return groups
+
+
+def _check_fit(
+    handler: object, definition: ConsumerDefinition, others: list[tuple[object, ConsumerDefinition]]
+) -> None:
+    name, group_id = type(handler).__qualname__, definition.group_id
+    taken = {route.topic: route.label for _, other in others for route in other.routes}
+    for route in definition.routes:
+        if route.topic in taken:
+            problem = (
+                f"{route.topic!r} is handled by {taken[route.topic]} already: one method a topic in group {group_id!r}"
+            )
+            raise RoutingError(definition.location, route.label, problem)
+    if others and others[0][1].options != definition.options:
+        other = type(others[0][0]).__qualname__
+        raise RoutingError(definition.location, name, f"its options differ from those of {other} in group {group_id!r}")
+
+
+@contextmanager
+def _signals(stop: Callable[[], None]) -> Generator[None]:
+    """SIGTERM and SIGINT call `stop`; a second one finds the handlers gone and does what it does by default."""
+    loop = asyncio.get_running_loop()
+    caught = (signal.SIGTERM, signal.SIGINT)
+
+    def release() -> None:
+        for number in caught:
+            loop.remove_signal_handler(number)
+
+    def once() -> None:
+        release()
+        stop()
+
+    try:
+        for number in caught:
+            loop.add_signal_handler(number, once)
+    except (NotImplementedError, ValueError, RuntimeError):  # Windows, or not in the main thread
+        log.debug("signals cannot be handled here")
+    try:
+        yield
+    finally:
+        release()

@@ -1,0 +1,1 @@
+"""Brokers for tests, from in memory to a real Apache Kafka."""

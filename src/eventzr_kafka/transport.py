@@ -1,0 +1,150 @@
+"""The ports: what the SDK asks of a Kafka client, and nothing more.
+
+Implemented by ``_confluent`` on a real client and by ``testing`` in memory. All methods are called on the event loop
+and return at once; whatever takes time happens behind them and comes back through the sink, also on the event loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from eventzr_kafka.record import OutgoingRecord, Record, TopicPartition
+
+__all__ = [
+    "Acknowledgement",
+    "Assignment",
+    "Batch",
+    "ConsumerSink",
+    "ConsumerTransport",
+    "Failure",
+    "Position",
+    "ProducerTransport",
+    "Report",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """A partition that this member owns from now on.
+
+    Attributes:
+        epoch: Grows with every assignment in this process; names this period of ownership.
+        position: The group's committed offset, or None where it has none.
+        metadata: What was committed beside it.
+    """
+
+    partition: TopicPartition
+    epoch: int
+    position: int | None = None
+    metadata: str = ""
+
+
+class Batch(NamedTuple):
+    """Records of one partition, read in one epoch, in offset order."""
+
+    epoch: int
+    records: Sequence[Record]
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """What may be committed for one epoch of one partition."""
+
+    partition: TopicPartition
+    epoch: int
+    offset: int
+    metadata: str = ""
+
+
+class ConsumerSink(Protocol):
+    """What a transport tells the runner, on the event loop, in the order in which it happened."""
+
+    def assigned(self, assignments: Sequence[Assignment]) -> None:
+        """These partitions are owned; records follow."""
+        ...
+
+    def received(self, batches: Sequence[Batch]) -> None:
+        """Records to be run."""
+        ...
+
+    def revoked(self, epochs: Sequence[int], done: Callable[[], None]) -> None:
+        """These epochs end: `done` is called once the last positions are stored, within the drain time-out."""
+        ...
+
+    def lost(self, epochs: Sequence[int]) -> None:
+        """These epochs have ended already; nothing of them may be committed."""
+        ...
+
+    def failed(self, error: Exception) -> None:
+        """The client cannot go on."""
+        ...
+
+
+class ConsumerTransport(Protocol):
+    """One member of one consumer group."""
+
+    def start(self, topics: Sequence[str], sink: ConsumerSink) -> None:
+        """Join the group. Called once, with the event loop running."""
+        ...
+
+    def store(self, positions: Sequence[Position]) -> None:
+        """Have these positions committed at the client's next interval. Ended epochs are ignored."""
+        ...
+
+    def pause(self, *, paused: bool) -> None:
+        """Stop or start the intake. Membership is kept meanwhile."""
+        ...
+
+    async def close(self, timeout: float) -> bool:
+        """Commit what is stored and leave the group; whether that was done within `timeout` seconds."""
+        ...
+
+
+class Acknowledgement(NamedTuple):
+    """Where the broker put a record."""
+
+    partition: int
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why the broker did not acknowledge a record.
+
+    Attributes:
+        reason: The client's name of the error, such as ``_MSG_TIMED_OUT``.
+        unknown: Whether the record may have arrived all the same.
+    """
+
+    reason: str
+    text: str
+    unknown: bool
+
+
+Report = Callable[[Acknowledgement | Failure], None]
+
+
+class ProducerTransport(Protocol):
+    """A client that writes records. Its methods may be called from any thread."""
+
+    def start(self, reported: Callable[[], None]) -> None:
+        """Make the client; blocks for as long as that takes (a second with OAuth).
+
+        Args:
+            reported: Called from the client's thread after each batch of reports, and several times a second besides.
+        """
+        ...
+
+    def produce(self, record: OutgoingRecord, report: Report) -> bool:
+        """Queue a record; False if there is no room. `report` is called from the client's thread."""
+        ...
+
+    def flush(self, timeout: float) -> int:
+        """Wait until all is reported, `timeout` seconds at most; returns how many records are not."""
+        ...
+
+    def close(self) -> None:
+        """Give the client up; what is not acknowledged is reported as failed."""
+        ...

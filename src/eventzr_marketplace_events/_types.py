@@ -1,0 +1,29 @@
+"""What the payload classes share: ids, amounts, currencies, counts and moments."""
+
+from decimal import Decimal
+from typing import Annotated, TypeAlias
+
+from pydantic import AwareDatetime, Field, PlainSerializer, WithJsonSchema
+
+from eventzr_kafka.event import format_time
+
+__all__ = ["Count", "Currency", "Id", "Money", "Timestamp"]
+
+Id: TypeAlias = Annotated[str, Field(min_length=1)]
+"""Opaque and never empty; the platform's own example is ``listing-uuid``, so nothing reads it as a UUID."""
+
+Currency: TypeAlias = Annotated[str, Field(pattern="^[A-Z]{3}$")]
+"""ISO 4217 code in three capitals, such as ``USD``."""
+
+Money: TypeAlias = Annotated[Decimal, Field(ge=0, max_digits=15)]
+"""In whole units of the ``currency`` beside it: 5000 is dollars, not cents. 15 digits are exact as JSON."""
+
+Count: TypeAlias = Annotated[int, Field(ge=0)]
+"""How many there are: 0 or more."""
+
+Timestamp: TypeAlias = Annotated[
+    AwareDatetime,
+    PlainSerializer(format_time, return_type=str, when_used="json"),
+    WithJsonSchema({"type": "string", "format": "date-time"}),
+]
+"""A moment with a zone; written as the guide writes ``time``: ``2026-03-02T12:00:00.000Z``."""

@@ -1,0 +1,60 @@
+"""Orders: accepted quotes on their way to delivery."""
+
+from eventzr_kafka.event import EventData
+from eventzr_marketplace_events._types import Currency, Id, Money, Timestamp
+
+__all__ = ["OrderCancelled", "OrderCompleted", "OrderCreated"]
+
+
+class OrderCreated(
+    EventData,
+    topic="eventzr.marketplace.order.created.v1",
+    source="marketplace-svc",
+    subject="order:{id}",
+):
+    """Emitted when an order is created from an accepted quote."""
+
+    id: Id
+    """The order."""
+    quote_id: Id
+    """The accepted quote it comes from; its `QuoteAccepted` holds the amount."""
+    buyer_id: Id
+    """Who pays."""
+    seller_id: Id
+    """Who delivers."""
+    listing_id: Id | None = None
+    """The listing that was quoted; None where it is not sent along."""
+
+
+class OrderCompleted(
+    EventData,
+    topic="eventzr.marketplace.order.completed.v1",
+    source="marketplace-svc",
+    subject="order:{id}",
+):
+    """Emitted when an order is marked as completed."""
+
+    id: Id
+    """The order."""
+    completed_at: Timestamp
+    """When it was marked as completed."""
+    final_amount: Money
+    """What the buyer pays in the end, in whole units of ``currency``."""
+    currency: Currency
+    """ISO 4217 code of ``final_amount``."""
+
+
+class OrderCancelled(
+    EventData,
+    topic="eventzr.marketplace.order.cancelled.v1",
+    source="marketplace-svc",
+    subject="order:{id}",
+):
+    """Emitted when an order is cancelled."""
+
+    id: Id
+    """The order."""
+    reason: str
+    """Cancellation reason; an open set, such as ``buyer_request`` or ``seller_unavailable``."""
+    refund_status: str
+    """Where the buyer's refund stands; an open set, such as ``not_required``, ``pending`` or ``refunded``."""

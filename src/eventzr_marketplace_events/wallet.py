@@ -1,0 +1,48 @@
+"""Payments and escrows, as wallet-svc announces them."""
+
+from eventzr_kafka.event import EventData
+from eventzr_marketplace_events._types import Currency, Id, Money, Timestamp
+
+__all__ = ["EscrowReleased", "PaymentCompleted"]
+
+
+class PaymentCompleted(
+    EventData,
+    topic="eventzr.wallet.payment.completed.v1",
+    source="wallet-svc",
+    subject="payment:{id}",
+):
+    """Consumed to transition orders to paid status."""
+
+    id: Id
+    """The payment."""
+    order_id: Id
+    """The order that is now paid."""
+    amount: Money
+    """What the buyer paid, in whole units of ``currency``."""
+    currency: Currency
+    """ISO 4217 code of ``amount``."""
+    completed_at: Timestamp | None = None
+    """When the money arrived; None where the event's own ``time`` says it."""
+
+
+class EscrowReleased(
+    EventData,
+    topic="eventzr.wallet.escrow.released.v1",
+    source="wallet-svc",
+    subject="escrow:{id}",
+):
+    """Consumed to complete seller payouts on order delivery."""
+
+    id: Id
+    """The escrow."""
+    order_id: Id
+    """The delivered order that the money was held for."""
+    seller_id: Id
+    """Who is paid out."""
+    amount: Money
+    """What is paid out, in whole units of ``currency``."""
+    currency: Currency
+    """ISO 4217 code of ``amount``."""
+    released_at: Timestamp | None = None
+    """When it was released; None where the event's own ``time`` says it."""

@@ -1,0 +1,180 @@
+"""The real Kafka for tests, tried out with Kafka's own console tools."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+from eventzr_kafka.testing import _kafka_wire as wire
+from eventzr_kafka.testing.kafka_server import (
+    KafkaServer,
+    KafkaServerError,
+    KafkaStartError,
+    KafkaToolError,
+    expected_kafka,
+    start_kafka,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    TopicFactory = Callable[..., str]
+
+PRODUCER: Final = "org.apache.kafka.tools.ConsoleProducer"
+CONSUMER: Final = "org.apache.kafka.tools.consumer.ConsoleConsumer"
+OFFSETS: Final = "org.apache.kafka.tools.GetOffsetShell"
+TOPICS: Final = "org.apache.kafka.tools.TopicCommand"
+
+
+def produce(kafka: KafkaServer, topic: str, record: bytes) -> None:
+    keyed = ("--reader-property", "parse.key=true", "--reader-property", "key.separator=|")
+    big = ("--command-property", "max.request.size=16000000")
+    kafka.tool(PRODUCER, "--topic", topic, *keyed, *big, stdin=record + b"\n")
+
+
+def consume(kafka: KafkaServer, topic: str) -> bytes:
+    keyed = ("--formatter-property", "print.key=true", "--formatter-property", "key.separator=|")
+    one = ("--from-beginning", "--max-messages", "1")
+    return kafka.tool(CONSUMER, "--topic", topic, *keyed, *one).rstrip(b"\n")
+
+
+def answers(address: str) -> bool:
+    try:
+        return bool(wire.metadata(address, timeout=2).brokers)
+    except OSError:
+        return False
+
+
+def test_the_console_consumer_reads_the_keyed_record_that_the_console_producer_wrote(
+    kafka: KafkaServer, topic: TopicFactory
+) -> None:
+    name = topic()
+
+    produce(kafka, name, b'tenant-1|{"title": "Hall"}')
+
+    assert consume(kafka, name) == b'tenant-1|{"title": "Hall"}'
+
+
+def test_a_restart_keeps_the_address_and_the_records(kafka: KafkaServer, topic: TopicFactory) -> None:
+    name, address = topic(partitions=1), kafka.bootstrap_servers
+    produce(kafka, name, b"tenant-1|before")
+
+    kafka.stop()
+    assert not answers(address)
+    kafka.start()
+
+    assert kafka.bootstrap_servers == address
+    assert consume(kafka, name) == b"tenant-1|before"
+
+
+def test_a_kill_keeps_the_address_and_the_acknowledged_records(kafka: KafkaServer, topic: TopicFactory) -> None:
+    name, address = topic(partitions=1), kafka.bootstrap_servers
+    produce(kafka, name, b"tenant-1|before")
+
+    kafka.kill()
+    assert not answers(address)
+    kafka.start()
+
+    assert kafka.bootstrap_servers == address
+    assert consume(kafka, name) == b"tenant-1|before"
+
+
+def test_starting_a_running_broker_does_nothing(kafka: KafkaServer) -> None:
+    kafka.start()
+
+    assert answers(kafka.bootstrap_servers)
+
+
+def test_a_topic_has_the_partitions_and_the_settings_asked_for(kafka: KafkaServer, topic: TopicFactory) -> None:
+    name = topic(partitions=3, configs={"retention.ms": "60000"})
+
+    description = kafka.tool(TOPICS, "--describe", "--topic", name).decode()
+
+    assert "PartitionCount: 3" in description
+    assert "retention.ms=60000" in description
+
+
+def test_many_topics_are_created_at_once_and_each_partition_has_a_leader(kafka: KafkaServer) -> None:
+    names = [f"many.{number}" for number in range(20)]
+
+    kafka.create_topics(names, partitions=2)
+
+    leaders = wire.metadata(kafka.bootstrap_servers, names).leaders
+    assert leaders == dict.fromkeys(names, (1, 1))
+
+
+def test_a_topic_that_exists_is_refused_in_the_brokers_words(kafka: KafkaServer, topic: TopicFactory) -> None:
+    name = topic()
+
+    with pytest.raises(KafkaServerError, match=f"'{name}' already exists"):
+        kafka.create_topic(name)
+
+
+def test_no_topic_appears_by_writing_to_it(kafka: KafkaServer) -> None:
+    with pytest.raises(KafkaToolError):
+        kafka.tool(PRODUCER, "--topic", "nobody.made.this", stdin=b"x\n", timeout=3)
+
+    assert wire.metadata(kafka.bootstrap_servers, ["nobody.made.this"]).leaders == {}
+
+
+def test_a_record_of_eight_megabytes_is_taken(kafka: KafkaServer, topic: TopicFactory) -> None:
+    name = topic(partitions=1)
+
+    produce(kafka, name, b"tenant-1|" + b"x" * 8_000_000)
+
+    assert kafka.tool(OFFSETS, "--topic", name) == f"{name}:0:1\n".encode()
+
+
+def test_a_tool_that_fails_says_how(kafka: KafkaServer) -> None:
+    with pytest.raises(KafkaToolError, match="nonsense is not a recognized option") as caught:
+        kafka.tool(OFFSETS, "--nonsense")
+
+    assert caught.value.code == 1
+
+
+def test_a_tool_that_takes_too_long_is_ended(kafka: KafkaServer, topic: TopicFactory) -> None:
+    with pytest.raises(KafkaToolError, match="took longer than 2 s") as caught:
+        kafka.tool(CONSUMER, "--topic", topic(), timeout=2)
+
+    assert caught.value.code is None
+
+
+@pytest.mark.usefixtures("kafka")
+def test_a_broker_that_does_not_come_up_says_why_in_its_own_words() -> None:
+    with pytest.raises(KafkaStartError, match=r"NoSuchReporter"):
+        start_kafka(properties={"metric.reporters": "org.example.NoSuchReporter"})
+
+
+@pytest.mark.usefixtures("kafka")
+def test_a_broker_does_not_outlive_the_process_that_started_it() -> None:
+    script = (
+        "import os; from eventzr_kafka.testing.kafka_server import start_kafka; "
+        "print(start_kafka().bootstrap_servers, flush=True); os.kill(os.getpid(), 9)"
+    )
+
+    killed = subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=120, check=False)
+
+    address = killed.stdout.decode().strip()
+    deadline = time.monotonic() + 30
+    while answers(address):
+        assert time.monotonic() < deadline, "the broker is still there"
+
+
+@pytest.mark.usefixtures("kafka")
+def test_a_closed_broker_is_gone_for_good() -> None:
+    with start_kafka() as other:
+        address = other.bootstrap_servers
+
+    other.close()
+
+    assert not answers(address)
+    with pytest.raises(KafkaServerError, match="start another one"):
+        other.start()
+
+
+def test_the_session_has_got_the_kafka_that_its_header_names(kafka: KafkaServer) -> None:
+    assert kafka.description == expected_kafka()

@@ -1,0 +1,110 @@
+"""Which broker a test session has got, and the fixtures that hand it out.
+
+``EVENTZR_KAFKA_TEST_BROKER`` decides: with ``auto`` (the default) tests that need a real Kafka are skipped
+where none can be had, with ``real`` they fail. Either way the session says so at its top.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import uuid
+from typing import TYPE_CHECKING, Final, Protocol
+
+import pytest
+
+from eventzr_kafka.testing.kafka_server import (
+    KafkaServer,
+    KafkaUnavailableError,
+    expected_kafka,
+    start_kafka,
+    why_not,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+VARIABLE: Final = "EVENTZR_KAFKA_TEST_BROKER"
+MARKER: Final = "real_kafka"
+LACKING: Final = "no real Kafka: "
+
+_server = pytest.StashKey[KafkaServer]()
+_got = pytest.StashKey[str]()
+
+
+class TopicFactory(Protocol):
+    """Creates a topic with a name of its own on the real Kafka and returns the name."""
+
+    def __call__(self, *, partitions: int = 6, configs: Mapping[str, str] | None = None) -> str: ...
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", f"{MARKER}: needs a real Kafka; set by itself where `kafka` is used")
+    if _broker() not in {"auto", "real"}:
+        raise pytest.UsageError(f"{VARIABLE}={_broker()}: must be 'auto' or 'real'")
+
+
+def pytest_report_header() -> str:
+    found = expected_kafka()
+    if found is not None:
+        return f"kafka: {found}"
+    outcome = "fail" if _broker() == "real" else "be reported as skipped"
+    return f"kafka: none - {why_not()}; tests marked '{MARKER}' will {outcome}"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if isinstance(item, pytest.Function) and "kafka" in item.fixturenames:
+            item.add_marker(MARKER)
+
+
+def pytest_runtest_teardown(item: pytest.Item) -> None:
+    # A test that has ended the broker need not bring it back, least of all when it fails half way.
+    server = item.config.stash.get(_server, None)
+    if server is not None and not server.running:
+        server.start()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    got = config.stash.get(_got, None)
+    if got is not None and got != expected_kafka():
+        terminalreporter.write_line(f"kafka: got {got}")
+    skipped = [str(report.longrepr[2]) for report in terminalreporter.stats.get("skipped", [])]
+    reasons = [reason for reason in skipped if LACKING in reason]
+    if reasons:
+        text = reasons[0].splitlines()[0].removeprefix("Skipped: ")
+        terminalreporter.write_line(f"kafka: tests skipped: {len(reasons)}, {text}", yellow=True)
+
+
+@pytest.fixture(scope="session")
+def kafka(pytestconfig: pytest.Config) -> Iterator[KafkaServer]:
+    """The session's real Kafka, started when the first test asks for it."""
+    try:
+        server = start_kafka()
+    except KafkaUnavailableError as error:
+        if _broker() == "real":
+            pytest.fail(f"{VARIABLE}=real, but {error}", pytrace=False)
+        pytest.skip(str(error))
+    with server:
+        pytestconfig.stash[_server] = server
+        pytestconfig.stash[_got] = server.description
+        yield server
+        del pytestconfig.stash[_server]
+
+
+@pytest.fixture
+def topic(kafka: KafkaServer, request: pytest.FixtureRequest) -> TopicFactory:
+    """Make topics that no other test uses."""
+    readable = re.sub(r"[^A-Za-z0-9._-]+", "-", request.node.name)[:100]
+
+    def create(*, partitions: int = 6, configs: Mapping[str, str] | None = None) -> str:
+        name = f"{readable}.{uuid.uuid4().hex[:8]}"
+        kafka.create_topic(name, partitions=partitions, configs=configs)
+        return name
+
+    return create
+
+
+def _broker() -> str:
+    return os.environ.get(VARIABLE) or "auto"
