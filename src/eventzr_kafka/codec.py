@@ -18,15 +18,15 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Callable
-from functools import lru_cache, partial
-from typing import Any, Literal, TypeAlias, TypeVar, get_args, overload
+from functools import lru_cache
+from typing import Any, Literal, TypeAlias, TypeVar, cast, get_args, overload
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json
 from pydantic_core.core_schema import ErrorType
 
 from eventzr_kafka import catalogue
-from eventzr_kafka.encoder import encode
+from eventzr_kafka.encoder import STRUCTURED_HEADERS, encode
 from eventzr_kafka.errors import (
     DecodeError,
     InvalidDataError,
@@ -38,10 +38,11 @@ from eventzr_kafka.errors import (
     printable,
 )
 from eventzr_kafka.event import CloudEvent, topic_of
-from eventzr_kafka.limits import DEFAULT_LIMITS, Limits
+from eventzr_kafka.limits import DEFAULT_LIMITS, PARSER_DEPTH, Limits
 from eventzr_kafka.media_type import charset_of, is_json, is_text
 from eventzr_kafka.record import Record
-from eventzr_kafka.strict_json import find_fault, nests_too_deep
+from eventzr_kafka.strict_json import find_fault, is_plain, nests_too_deep
+from eventzr_kafka.wire_model import wire_model
 
 __all__ = ["DEFAULT_LIMITS", "Decoder", "Limits", "decode", "decoder_for", "encode"]
 
@@ -89,44 +90,68 @@ class _Decoder:
 
     def __init__(self, data_type: Any, event_type: str | None, limits: Limits) -> None:
         self._limits = limits
+        self._max_plain = limits.max_bytes if limits.max_depth == PARSER_DEPTH else 0
         self._event_type = event_type
         self._typed = data_type is not Any
-        validator = CloudEvent[data_type].__pydantic_validator__
-        # On the wire a field goes by its wire name alone: sellerId, not seller_id.
-        self._validate_json: Callable[[bytes], CloudEvent[Any]] = partial(validator.validate_json, by_name=False)
-        self._validate_python: Callable[[Any], CloudEvent[Any]] = partial(validator.validate_python, by_name=False)
-        data = TypeAdapter[Any](data_type).validator
-        self._validate_data: Callable[[bytes], Any] = partial(data.validate_json, by_name=False)
+        self._class = CloudEvent[data_type]
+        self._new = self._class.__new__
+        self._plain = wire_model(self._class, event_type, plain=True).__pydantic_validator__.validate_json
+        careful = wire_model(self._class, None, plain=False).__pydantic_validator__
+        self._careful, self._attributes = careful.validate_json, careful.validate_python
+        self._data = TypeAdapter[Any](data_type).validator.validate_json
 
     def __call__(self, record: Record) -> CloudEvent[Any]:
         value = record.value
-        structured = _is_structured(record, self._limits)
-        if value is not None and len(value) > self._limits.max_bytes:
-            raise RecordTooLargeError(record, f"value of {len(value):,} bytes; the limit is {self._limits.max_bytes:,}")
-        try:
-            if structured:
-                if value is None:
-                    raise TombstoneError(record, "no value and no ce_ headers: a tombstone, not an event")
-                self._require_strict_json(record, value)
-                event = self._validate_json(value)
-            else:
-                event = self._validate_python(self._binary_attributes(record))
-        except ValidationError as error:
-            event = self._second_reading(record, error, structured=structured)
-        if self._event_type is not None and event.type != self._event_type:
-            reason = f"type is {printable(event.type)!r}; this topic carries {self._event_type!r}"
-            raise TypeMismatchError(record, reason)
+        event: CloudEvent[Any]
+        if value and len(value) <= self._max_plain and record.headers == STRUCTURED_HEADERS and is_plain(value):
+            try:
+                event = self._plain(value, by_name=False, self_instance=self._new(self._class))
+            except ValidationError:
+                event = self._read_carefully(record)
+        else:
+            event = self._read_carefully(record)
         if record.key != event.tenantid.encode():
             raise TenantMismatchError(record, f"the key is not the event's tenantid {printable(event.tenantid)!r}")
-        if "specversion" not in event.__pydantic_fields_set__:
-            raise InvalidEnvelopeError(record, "specversion: is missing")
         if event.__pydantic_extra__:
             _drop_nulls(event.__pydantic_extra__)
         return event
 
+    def _read_carefully(self, record: Record) -> CloudEvent[Any]:
+        """Any record, rule by rule; the first rule that it breaks is the error."""
+        value, limits = record.value, self._limits
+        structured = _is_structured(record, limits)
+        if value is not None and len(value) > limits.max_bytes:
+            raise RecordTooLargeError(record, f"value of {len(value):,} bytes; the limit is {limits.max_bytes:,}")
+        if not structured:
+            event = self._validated(record, self._binary_attributes(record))
+        elif value is None:
+            raise TombstoneError(record, "no value and no ce_ headers: a tombstone, not an event")
+        else:
+            event = self._read_structured(record, value)
+        if self._event_type is not None and event.type != self._event_type:
+            reason = f"type is {printable(event.type)!r}; this topic carries {self._event_type!r}"
+            raise TypeMismatchError(record, reason)
+        return event
+
+    def _read_structured(self, record: Record, value: bytes) -> CloudEvent[Any]:
+        self._require_strict_json(record, value)
+        try:
+            event: CloudEvent[Any] = self._careful(value, by_name=False, self_instance=self._new(self._class))
+        except ValidationError as error:
+            return self._validated(record, self._with_base64(record, value, error))
+        return event
+
+    def _validated(self, record: Record, attributes: dict[str, Any]) -> CloudEvent[Any]:
+        try:
+            event: CloudEvent[Any] = self._attributes(attributes, by_name=False, self_instance=self._new(self._class))
+        except ValidationError as error:
+            raise _refusal(record, error) from None
+        return event
+
     def _require_strict_json(self, record: Record, value: bytes) -> None:
-        if nests_too_deep(value, self._limits.max_depth):
-            raise RecordTooLargeError(record, f"JSON nests deeper than the limit of {self._limits.max_depth} levels")
+        max_depth = self._limits.max_depth
+        if max_depth < PARSER_DEPTH and nests_too_deep(value, max_depth):
+            raise RecordTooLargeError(record, f"JSON nests deeper than the limit of {max_depth} levels")
         fault = find_fault(value)
         if fault is not None:
             raise InvalidEnvelopeError(record, fault)
@@ -156,28 +181,25 @@ class _Decoder:
             return value
         self._require_strict_json(record, value)
         try:
-            return self._validate_data(value)
+            return self._data(value, by_name=False)
         except ValidationError as error:
             raise _refusal(record, error, inside="data") from None
 
-    def _second_reading(self, record: Record, error: ValidationError, *, structured: bool) -> CloudEvent[Any]:
-        """What the one pass refuses may be base64 data, which it does not know; else say what is wrong."""
-        if not structured or record.value is None or error.errors()[0]["type"] == "json_invalid":
+    def _with_base64(self, record: Record, value: bytes, error: ValidationError) -> dict[str, Any]:
+        """Attributes and data of an event with ``data_base64``; for any other, `error` is what is wrong with it."""
+        if error.errors()[0]["type"] == "json_invalid":
             raise _refusal(record, error) from None
-        given = from_json(record.value)
+        given: Any = from_json(value)
         if not isinstance(given, dict) or given.get("data_base64") is None:  # pyright: ignore[reportUnknownMemberType] -- JSON
             raise _refusal(record, error) from None
-        attributes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}  # pyright: ignore[reportUnknownVariableType] -- JSON
+        attributes = {name: part for name, part in cast("dict[str, Any]", given).items() if part is not None}
         if "data" in given:
             raise InvalidEnvelopeError(record, "data and data_base64 exclude each other")
-        value = _from_base64(record, attributes.pop("data_base64"))
+        data = _from_base64(record, attributes.pop("data_base64"))
         media_type = attributes.get("datacontenttype")
         as_json = self._typed and (media_type is None or isinstance(media_type, str)) and is_json(media_type)
-        attributes["data"] = self._parse_data(record, value, media_type) if as_json else value
-        try:
-            return self._validate_python(attributes)
-        except ValidationError as second:
-            raise _refusal(record, second) from None
+        attributes["data"] = self._parse_data(record, data, media_type) if as_json else data
+        return attributes
 
 
 def _is_structured(record: Record, limits: Limits) -> bool:
@@ -241,12 +263,13 @@ def _from_base64(record: Record, text: Any) -> bytes:
 def _refusal(record: Record, error: ValidationError, *, inside: str | None = None) -> DecodeError:
     """The typed error for what pydantic found: at most three places, never the input."""
     found = error.errors(include_url=False, include_context=False, include_input=False)
-    reasons = [
-        _reason((inside, *item["loc"]) if inside else item["loc"], item["type"], item["msg"]) for item in found[:3]
-    ]
+    if "recursion limit" in found[0]["msg"]:
+        return RecordTooLargeError(record, f"JSON nests deeper than the limit of {PARSER_DEPTH} levels")
+    places = [(inside, *item["loc"]) if inside else item["loc"] for item in found]
+    reasons = [_reason(place, item["type"], item["msg"]) for place, item in zip(places[:3], found, strict=False)]
     more = f" (and {len(found) - 3} more)" if len(found) > 3 else ""
-    in_data = inside == "data" or (bool(found[0]["loc"]) and found[0]["loc"][0] == "data")
-    return (InvalidDataError if in_data else InvalidEnvelopeError)(record, "; ".join(reasons) + more)
+    kind = InvalidDataError if places[0][:1] == ("data",) else InvalidEnvelopeError
+    return kind(record, "; ".join(reasons) + more)
 
 
 def _reason(loc: tuple[Any, ...], kind: str, message: str) -> str:

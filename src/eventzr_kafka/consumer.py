@@ -4,7 +4,7 @@ The way of a message, all on the event loop::
 
     transport ─batch─▶ received ─▶ Lanes ─▶ _work: decode ▸ handler ▸ outcome ─▶ Ledger ─positions─▶ transport
 
-1. An epoch is known by its `_Epoch` object. When the partition goes, the object leaves the table; whatever still runs
+1. An epoch is known by its `Epoch` object. When the partition goes, the object leaves the table; whatever still runs
    for it can reach that object alone, and nothing of it is stored any more.
 2. A worker is started when something is ready and every other is inside a handler; it ends when nothing is ready.
    Handlers that never suspend need one worker for a whole backlog, and no task of their own.
@@ -15,93 +15,37 @@ The way of a message, all on the event loop::
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import logging
-from collections.abc import Awaitable, Callable, Collection, Hashable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from functools import partial
-from typing import Any, NamedTuple, TypeAlias
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from time import monotonic
+from typing import Any, TypeAlias
 
-from eventzr_kafka.codec import Decoder, decoder_for
+from eventzr_kafka.binding import BoundRoute, Running, resumed
+from eventzr_kafka.epoch import Epoch
 from eventzr_kafka.errors import DecodeError, EventStoppedError
 from eventzr_kafka.event import CloudEvent
-from eventzr_kafka.lanes import Lane, Lanes
-from eventzr_kafka.ledger import Ledger, read_metadata
+from eventzr_kafka.lanes import Lanes, TenantLanes
+from eventzr_kafka.ledger import Ledger
 from eventzr_kafka.options import ConsumerOptions, Ordering
 from eventzr_kafka.record import Record
-from eventzr_kafka.routing import MessageContext, Route
-from eventzr_kafka.transport import Assignment, Batch, ConsumerTransport, Position
+from eventzr_kafka.routing import MessageContext
+from eventzr_kafka.transport import Assignment, Batch, ConsumerTransport
 
-__all__ = ["BoundRoute", "GroupConsumer", "bind"]
+__all__ = ["GroupConsumer"]
 
 log = logging.getLogger("eventzr_kafka.consumer")
 
 _TURN = 0.008  # seconds that workers may keep the event loop
+_LITTLE = 1000  # lanes that are ready to run, below which more is asked for
 _STORE_INTERVAL = 0.5  # seconds between two looks at the ledgers
 _DRAIN_INTERVAL = 0.005  # seconds between two looks at running handlers
 _CLOSE_TIMEOUT = 10.0  # seconds that the client may take to commit and leave
 _RECORD_OVERHEAD = 400  # bytes that a buffered record costs besides its value: key, headers, tuples
 
 
-@dataclass(frozen=True, slots=True)
-class BoundRoute:
-    """A route and the object whose method it calls."""
-
-    route: Route
-    decode: Decoder
-    call: Callable[..., Awaitable[None]]
-
-
-class _Work(NamedTuple):
-    record: Record
-    epoch: _Epoch
-    event: CloudEvent[Any] | None = None  # decoded already, where its subject chose the lane
-
-
-class _Epoch:
-    """One partition, from its assignment to its revocation."""
-
-    __slots__ = ("_stored", "ledger", "number", "partition", "running")
-
-    def __init__(self, assignment: Assignment) -> None:
-        position = assignment.position
-        finished = read_metadata(position, assignment.metadata) if position is not None else ()
-        self.partition = assignment.partition
-        self.number = assignment.epoch
-        self.ledger = Ledger(position, finished)
-        self.running = 0
-        self._stored = (position, assignment.metadata)
-
-    def news(self) -> Position | None:
-        """What may be committed, if that is more than the last time."""
-        offset, metadata = self.ledger.position(), self.ledger.metadata()
-        if offset is None or (offset, metadata) == self._stored:
-            return None
-        self._stored = (offset, metadata)
-        return Position(self.partition, self.number, offset, metadata)
-
-
-def bind(
-    handler: object, routes: Iterable[Route], options: ConsumerOptions, pool: ThreadPoolExecutor
-) -> list[BoundRoute]:
-    """Join the routes of a class with an object of it; a ``def`` handler will run in the pool."""
-    return [
-        BoundRoute(
-            route=route,
-            decode=decoder_for(route.data_type, event_type=route.event_type, limits=options.limits),
-            call=getattr(handler, route.method) if route.is_async else _threaded(getattr(handler, route.method), pool),
-        )
-        for route in routes
-    ]
-
-
-def _threaded(method: Callable[..., None], pool: ThreadPoolExecutor) -> Callable[..., Awaitable[None]]:
-    def call(*args: Any) -> Awaitable[None]:
-        in_context = partial(contextvars.copy_context().run, method, *args)
-        return asyncio.get_running_loop().run_in_executor(pool, in_context)
-
-    return call
+# What stands in a lane: a record, the epoch it was read in, the event where its subject chose the lane, and the bytes.
+_Work: TypeAlias = tuple[Record, Epoch, CloudEvent[Any] | None, int]
 
 
 class GroupConsumer:
@@ -127,17 +71,14 @@ class GroupConsumer:
         self._options = options
         self._transport = transport
         self._on_failure = on_failure
-        self._lanes: Lanes[_Work] = Lanes(
-            max_items=options.max_buffered_events,
-            max_bytes=options.max_buffered_bytes,
-            tenant_limit=options.tenant_concurrency,
-        )
-        self._place = _PLACES.get(options.ordering, self._place_by_subject)
-        self._epochs: dict[int, _Epoch] = {}
+        self._lanes = _lanes(options)
+        self._sort = _SORTS[options.ordering]
+        self._epochs: dict[int, Epoch] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._workers = 0
         self._busy = 0
         self._paused = False
+        self._owed = 0
         self._stopping = False
         self._spawn_scheduled = False
         self._turn_scheduled = False
@@ -171,13 +112,14 @@ class GroupConsumer:
     def assigned(self, assignments: Sequence[Assignment]) -> None:
         """Open a ledger for each partition."""
         for assignment in assignments:
-            self._epochs[assignment.epoch] = _Epoch(assignment)
+            self._epochs[assignment.epoch] = Epoch(assignment)
         names = ", ".join(f"{a.partition.topic}[{a.partition.partition}]" for a in assignments)
         log.info("%s: assigned %s", self.group_id, names or "no partitions")
         self.ready.set()
 
     def received(self, batches: Sequence[Batch]) -> None:
         """Put records into their lanes, but for those of an epoch that has ended: they are another member's."""
+        self._owed += 1
         for number, records in batches:
             epoch = self._epochs.get(number)
             if epoch is not None and not self._stopping:
@@ -201,31 +143,22 @@ class GroupConsumer:
 
     # Lanes in, outcomes out
 
-    def _admit(self, epoch: _Epoch, records: Sequence[Record]) -> None:
+    def _admit(self, epoch: Epoch, records: Sequence[Record]) -> None:
         if records[0].offset < epoch.ledger.next_offset:
             self._start_again(epoch, records[0])
         known = epoch.ledger.receive([record.offset for record in records])
-        place, add = self._place, self._lanes.add
-        for record in records:
-            if record.offset not in known:
-                tenant, lane, work = place(record, epoch)
-                add(tenant, lane, work, len(record.value or b"") + _RECORD_OVERHEAD)
+        if known:
+            records = [record for record in records if record.offset not in known]
+        self._lanes.add(self._sort(epoch, records, self._routes))
 
-    def _place_by_subject(self, record: Record, epoch: _Epoch) -> _Placed:
-        try:
-            event = self._routes[record.topic].decode(record)
-        except DecodeError:
-            return record.key, (record.key, None), _Work(record, epoch)
-        return record.key, (record.key, event.subject), _Work(record, epoch, event)
-
-    def _start_again(self, epoch: _Epoch, record: Record) -> None:
+    def _start_again(self, epoch: Epoch, record: Record) -> None:
         """The log was cut or the topic made anew: what is known of the old offsets does not hold for the new ones."""
         log.warning(
             "%s: offsets went back from %d: the topic was truncated or recreated",
             record.position,
             epoch.ledger.next_offset,
         )
-        self._lanes.discard(lambda work: work.epoch is epoch)
+        self._lanes.discard(lambda work: work[1] is epoch)
         epoch.ledger = Ledger()
 
     def _spawn(self) -> None:
@@ -237,52 +170,57 @@ class GroupConsumer:
             task.add_done_callback(self._tasks.discard)
 
     async def _work(self) -> None:
-        take, time = self._lanes.take, self._loop.time
+        """Every event's way: take the lane whose turn it is, run its front event, note the outcome."""
+        lanes, routes = self._lanes, self._routes
         try:
-            while (lane := take()) is not None:
-                await self._process(lane, lane.front)
-                if time() > self._turn_ends:
+            while (lane := lanes.take()) is not None:
+                record, epoch, event, _ = lane.front
+                ledger, bound = epoch.ledger, routes[record.topic]
+                try:
+                    event = event or bound.decode(record)
+                    running = (
+                        bound.call(event, MessageContext(record, self.group_id)) if bound.context else bound.call(event)
+                    )
+                    try:
+                        waits_for = running.send(None)
+                    except StopIteration:  # the handler is done without having waited
+                        pass
+                    else:
+                        await self._wait_for(running, waits_for, epoch)
+                except Exception as error:  # noqa: BLE001 -- whatever a handler raises is an outcome
+                    self._stop_at(record, bound.label, error, event)
+                    continue
+                except asyncio.CancelledError as error:
+                    if _is_cancelled():
+                        raise
+                    self._stop_at(record, bound.label, error, event)
+                    continue
+                ledger.finish(record.offset)
+                lanes.finish(lane)
+                if monotonic() > self._turn_ends:
                     await self._give_turn()
         finally:
             self._workers -= 1
-
-    async def _process(self, lane: Lane[_Work], work: _Work) -> None:
-        record, epoch, ledger = work.record, work.epoch, work.epoch.ledger
-        bound = self._routes[record.topic]
-        event: CloudEvent[Any] | None = None
-        self._begin(epoch)
-        try:
-            event = work.event or bound.decode(record)
-            if bound.route.takes_context:
-                await bound.call(event, MessageContext(record, self.group_id))
-            else:
-                await bound.call(event)
-        except Exception as error:  # noqa: BLE001 -- whatever a handler raises is an outcome
-            self._stop_at(record, bound.route, error, event)
-            return
-        except asyncio.CancelledError as error:
-            if _is_cancelled():
-                raise
-            self._stop_at(record, bound.route, error, event)
-            return
-        finally:
-            self._busy -= 1
-            epoch.running -= 1
-        ledger.finish(record.offset)
-        self._lanes.finish(lane)
-        if self._paused:
             self._regulate()
 
-    def _begin(self, epoch: _Epoch) -> None:
+    async def _wait_for(self, running: Running, waits_for: Any, epoch: Epoch) -> None:
+        """The rest of a handler that waits; meanwhile another worker may begin."""
         epoch.running += 1
         self._busy += 1
         if not self._spawn_scheduled and self._workers < self._options.max_concurrency:
             self._spawn_scheduled = True
-            self._loop.call_soon(self._spawn)  # runs as soon as the handler suspends
+            self._loop.call_soon(self._spawn)
+        try:
+            await resumed(running, waits_for)
+        finally:
+            self._busy -= 1
+            epoch.running -= 1
+            if self._paused or self._owed:
+                self._regulate()
 
-    def _stop_at(self, record: Record, route: Route, error: BaseException, event: CloudEvent[Any] | None) -> None:
+    def _stop_at(self, record: Record, label: str, error: BaseException, event: CloudEvent[Any] | None) -> None:
         """The event has no outcome: its lane stays closed, its offset open, and the group stops."""
-        stopped = EventStoppedError(record, route.label, error, event_id=event.id if event else None)
+        stopped = EventStoppedError(record, label, error, event_id=event.id if event else None)
         stopped.__cause__ = None if isinstance(error, DecodeError) else error
         self._on_failure(stopped)
 
@@ -294,31 +232,36 @@ class GroupConsumer:
 
     def _start_turn(self) -> None:
         self._turn_scheduled = False
-        self._turn_ends = self._loop.time() + _TURN
+        self._turn_ends = monotonic() + _TURN
+        self._regulate()
 
     def _regulate(self) -> None:
+        """Ask for more when little is ready to run; stop the intake when too much is in memory."""
         paused = self._lanes.should_pause(paused=self._paused)
         if paused is not self._paused:
             self._paused = paused
             self._transport.pause(paused=paused)
+        while self._owed and self._lanes.ready < _LITTLE:
+            self._owed -= 1
+            self._transport.more()
 
     # Epochs and positions
 
-    def _end(self, numbers: Sequence[int]) -> list[_Epoch]:
+    def _end(self, numbers: Sequence[int]) -> list[Epoch]:
         ended = [epoch for number in numbers if (epoch := self._epochs.pop(number, None))]
         gone = set(map(id, ended))
-        self._lanes.discard(lambda work: id(work.epoch) in gone)
+        self._lanes.discard(lambda work: id(work[1]) in gone)
         self._regulate()
         return ended
 
-    async def _hand_over(self, epochs: Collection[_Epoch], done: Callable[[], None]) -> None:
+    async def _hand_over(self, epochs: Collection[Epoch], done: Callable[[], None]) -> None:
         try:
             await self._drain(epochs)
         finally:
             self._store(epochs)
             done()
 
-    async def _drain(self, epochs: Collection[_Epoch]) -> None:
+    async def _drain(self, epochs: Collection[Epoch]) -> None:
         deadline = self._loop.time() + self._options.drain_timeout
         while any(epoch.running for epoch in epochs):
             if self._loop.time() >= deadline:
@@ -332,7 +275,7 @@ class GroupConsumer:
                 return
             await asyncio.sleep(_DRAIN_INTERVAL)
 
-    def _store(self, epochs: Iterable[_Epoch]) -> None:
+    def _store(self, epochs: Iterable[Epoch]) -> None:
         positions = [position for epoch in epochs if (position := epoch.news())]
         if positions:
             self._transport.store(positions)
@@ -342,29 +285,53 @@ class GroupConsumer:
         self._timer = self._loop.call_later(_STORE_INTERVAL, self._store_regularly)
 
 
+def _lanes(options: ConsumerOptions) -> Lanes[_Work]:
+    max_items, max_bytes = options.max_buffered_events, options.max_buffered_bytes
+    if options.ordering in ("tenant", "partition"):
+        return Lanes(max_items=max_items, max_bytes=max_bytes)
+    return TenantLanes(max_items=max_items, max_bytes=max_bytes, tenant_limit=options.tenant_concurrency)
+
+
 def _is_cancelled() -> bool:
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
 
 
-# A placed record: its tenant, its lane, and the work.
-_Placed: TypeAlias = tuple[Hashable, Hashable, _Work]
+# What goes to the lanes: the tenant, the lane, and the work.
+_Entry: TypeAlias = tuple[Hashable, Hashable, _Work]
+_Routes: TypeAlias = Mapping[str, BoundRoute]
 
 
-def _place_by_tenant(record: Record, epoch: _Epoch) -> _Placed:
-    return record.key, record.key, _Work(record, epoch)
+def _size(record: Record) -> int:
+    return len(record.value or b"") + _RECORD_OVERHEAD
 
 
-def _place_by_partition(record: Record, epoch: _Epoch) -> _Placed:
-    return epoch.partition, epoch.partition, _Work(record, epoch)
+def _by_tenant(epoch: Epoch, records: Sequence[Record], _routes: _Routes) -> list[_Entry]:
+    return [(record.key, record.key, (record, epoch, None, _size(record))) for record in records]
 
 
-def _place_alone(record: Record, epoch: _Epoch) -> _Placed:
-    return record.key, (epoch.number, record.offset), _Work(record, epoch)
+def _by_partition(epoch: Epoch, records: Sequence[Record], _routes: _Routes) -> list[_Entry]:
+    return [(epoch.partition, epoch.partition, (record, epoch, None, _size(record))) for record in records]
 
 
-_PLACES: dict[Ordering, Callable[[Record, _Epoch], _Placed]] = {
-    "tenant": _place_by_tenant,
-    "partition": _place_by_partition,
-    "none": _place_alone,
+def _by_record(epoch: Epoch, records: Sequence[Record], _routes: _Routes) -> list[_Entry]:
+    return [(record.key, (epoch.number, record.offset), (record, epoch, None, _size(record))) for record in records]
+
+
+def _by_subject(epoch: Epoch, records: Sequence[Record], routes: _Routes) -> list[_Entry]:
+    entries: list[_Entry] = []
+    for record in records:
+        event = subject = None
+        with suppress(DecodeError):  # decoded again, and refused, in its turn
+            event = routes[record.topic].decode(record)
+            subject = event.subject
+        entries.append((record.key, (record.key, subject), (record, epoch, event, _size(record))))
+    return entries
+
+
+_SORTS: dict[Ordering, Callable[[Epoch, Sequence[Record], _Routes], list[_Entry]]] = {
+    "tenant": _by_tenant,
+    "subject": _by_subject,
+    "partition": _by_partition,
+    "none": _by_record,
 }

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Sequence
 from decimal import Decimal
 from json.encoder import encode_basestring as _quote
 from typing import Any, Literal, TypeAlias
@@ -22,11 +23,12 @@ from eventzr_kafka.media_type import charset_of, is_json, is_text
 from eventzr_kafka.record import Header, OutgoingRecord
 from eventzr_kafka.strict_json import find_fault
 
-__all__ = ["ContentMode", "encode"]
+__all__ = ["STRUCTURED_HEADERS", "ContentMode", "encode"]
 
 ContentMode: TypeAlias = Literal["structured", "binary"]
 
-STRUCTURED_CONTENT_TYPE = b"application/cloudevents+json; charset=utf-8"
+# The only header of an event in structured mode, as this SDK and the JavaScript one write it.
+STRUCTURED_HEADERS: tuple[Header, ...] = (("content-type", b"application/cloudevents+json; charset=utf-8"),)
 
 
 def encode(
@@ -74,7 +76,7 @@ class _UnfitDataError(ValueError):
     pass
 
 
-def _write_structured(event: CloudEvent[Any]) -> tuple[bytes, list[Header]]:
+def _write_structured(event: CloudEvent[Any]) -> tuple[bytes, Sequence[Header]]:
     head = f'{{"specversion":"1.0","id":{_quote(event.id)},"type":{_quote(event.type)},"source":{_quote(event.source)}'
     if event.time is not None:
         head += f',"time":"{format_time(event.time)}"'
@@ -85,7 +87,7 @@ def _write_structured(event: CloudEvent[Any]) -> tuple[bytes, list[Header]]:
     head += f',"tenantid":{_quote(event.tenantid)}'
     for name, extension in event.extensions.items():
         head += f',"{name}":{json.dumps(extension, ensure_ascii=False)}'
-    return head.encode() + _data_member(event) + b"}", [("content-type", STRUCTURED_CONTENT_TYPE)]
+    return head.encode() + _data_member(event) + b"}", STRUCTURED_HEADERS
 
 
 def _data_member(event: CloudEvent[Any]) -> bytes:

@@ -6,105 +6,90 @@
 3. At most `tenant_limit` items of one tenant run at once, if that is set.
 4. Everything added and not yet finished counts against the bounds, running and waiting items too. At the upper bound
    the intake stops, at half of it it starts again: stopping costs the client what it had fetched ahead.
+
+`Lanes` is for orders in which a tenant is one lane: its ring holds the lanes themselves. `TenantLanes` is for a tenant
+with many; its ring holds tenants.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Hashable
-from typing import Generic, TypeVar
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, Generic, TypeVar
 
-__all__ = ["Lane", "Lanes"]
+__all__ = ["Lane", "Lanes", "TenantLanes"]
 
-ItemT = TypeVar("ItemT")
+ItemT = TypeVar("ItemT", bound="tuple[*tuple[Any, ...], int]")  # anything, with its size in bytes at the end
 _KEPT_IDLE = 10_000  # idle lanes that are kept, because a tenant that was heard of once is heard of again
 
 
-class _Tenant(Generic[ItemT]):
-    """The turn of one tenant: its lanes that have something to run."""
-
-    __slots__ = ("in_ring", "key", "lanes", "ready", "running")
-
-    def __init__(self, key: Hashable) -> None:
-        self.key = key
-        self.lanes = 0
-        self.ready: deque[Lane[ItemT]] = deque()
-        self.running = 0
-        self.in_ring = False
-
-
 class Lane(Generic[ItemT]):
-    """Items that run one after another; the front item stays in place until it is finished."""
+    """Items that run one after another; the front one stays in place until it is finished."""
 
     __slots__ = ("items", "key", "running", "tenant", "waiting")
 
-    def __init__(self, key: Hashable, tenant: _Tenant[ItemT]) -> None:
+    def __init__(self, key: Hashable, tenant: Hashable) -> None:
         self.key = key
         self.tenant = tenant
-        self.items: deque[tuple[ItemT, int]] = deque()
+        self.items: deque[ItemT] = deque()
         self.running = False
         self.waiting = False
 
     @property
     def front(self) -> ItemT:
         """The item whose turn it is."""
-        return self.items[0][0]
+        return self.items[0]
 
 
 class Lanes(Generic[ItemT]):
     """All lanes of one consumer group in one process."""
 
-    def __init__(self, *, max_items: int, max_bytes: int, tenant_limit: int | None = None) -> None:
+    def __init__(self, *, max_items: int, max_bytes: int) -> None:
         """Set the bounds.
 
         Args:
             max_items: Items at which the intake stops.
             max_bytes: Bytes at which it stops.
-            tenant_limit: Items of one tenant that may run at once; None for no limit.
         """
         self.count = 0
         self.bytes = 0
         self._max_items = max_items
         self._max_bytes = max_bytes
-        self._limit = tenant_limit
         self._lanes: dict[Hashable, Lane[ItemT]] = {}
-        self._tenants: dict[Hashable, _Tenant[ItemT]] = {}
-        self._ring: deque[_Tenant[ItemT]] = deque()
+        self._ring: deque[Lane[ItemT]] = deque()
 
-    def add(self, tenant_key: Hashable, lane_key: Hashable, item: ItemT, size: int) -> None:
-        """Append an item of `size` bytes to a lane; a lane belongs to one tenant."""
-        self.count += 1
-        self.bytes += size
-        lane = self._lanes.get(lane_key)
-        if lane is None:
-            lane = self._open(tenant_key, lane_key)
-        items = lane.items
-        items.append((item, size))
-        if len(items) == 1:
-            self._offer(lane)
+    def add(self, entries: Sequence[tuple[Hashable, Hashable, ItemT]]) -> None:
+        """Append items to lanes: the tenant, the lane and the item of each. A lane belongs to one tenant."""
+        lanes, offer = self._lanes, self._offer
+        self.count += len(entries)
+        for tenant, key, item in entries:
+            self.bytes += item[-1]
+            lane = lanes.get(key)
+            if lane is None:
+                lane = lanes[key] = Lane(key, tenant)
+            items = lane.items
+            items.append(item)
+            if len(items) == 1:
+                offer(lane)
 
     def take(self) -> Lane[ItemT] | None:
         """The lane whose turn it is, or None if nothing may run now. Its front item is the caller's until `finish`."""
         if not self._ring:
             return None
-        tenant = self._ring.popleft()
-        tenant.in_ring = False
-        lane = tenant.ready.popleft()
+        lane = self._ring.popleft()
         lane.running = True
-        tenant.running += 1
-        if tenant.ready:
-            self._enter(tenant)
         return lane
 
     def finish(self, lane: Lane[ItemT]) -> None:
         """The front item of a taken lane has its outcome: the next one may run."""
+        items = lane.items
         self.count -= 1
-        self.bytes -= lane.items.popleft()[1]
-        self._leave(lane)
-        if lane.items:
-            self._offer(lane)
+        self.bytes -= items.popleft()[-1]
+        lane.running = False
+        if items:
+            self._ring.append(lane)
         elif len(self._lanes) > _KEPT_IDLE:
-            self._close(lane)
+            self._forget(lane)
 
     def wait(self, lane: Lane[ItemT]) -> None:
         """The front item of a taken lane will run again later; until `resume` the lane is not offered."""
@@ -114,6 +99,7 @@ class Lanes(Generic[ItemT]):
     def resume(self, lane: Lane[ItemT], item: ItemT) -> None:
         """Offer a waiting lane again, unless the item that it waited for was discarded meanwhile."""
         if lane.waiting and lane.front is item:
+            lane.waiting = False
             self._offer(lane)
 
     def discard(self, unwanted: Callable[[ItemT], bool]) -> int:
@@ -124,9 +110,9 @@ class Lanes(Generic[ItemT]):
         return before - self.count
 
     @property
-    def ready(self) -> bool:
-        """Whether `take` would return a lane."""
-        return bool(self._ring)
+    def ready(self) -> int:
+        """How many turns could be taken now, one after another without finishing any; a lower bound with tenants."""
+        return len(self._ring)
 
     def should_pause(self, *, paused: bool) -> bool:
         """Whether the intake is to stand still, given whether it does so now."""
@@ -135,54 +121,112 @@ class Lanes(Generic[ItemT]):
 
     def _sift(self, lane: Lane[ItemT], unwanted: Callable[[ItemT], bool]) -> None:
         front = lane.front
-        kept = deque(
-            entry for at, entry in enumerate(lane.items) if (at == 0 and lane.running) or not unwanted(entry[0])
-        )
+        kept = deque(item for at, item in enumerate(lane.items) if (at == 0 and lane.running) or not unwanted(item))
         self.count -= len(lane.items) - len(kept)
-        self.bytes -= sum(size for _, size in lane.items) - sum(size for _, size in kept)
+        self.bytes -= sum(item[-1] for item in lane.items) - sum(item[-1] for item in kept)
         lane.items = kept
         if not kept:
-            self._withdraw(lane)
-            self._close(lane)
+            if not lane.waiting:
+                self._withdraw(lane)
+            self._forget(lane)
         elif lane.waiting and lane.front is not front:
+            lane.waiting = False
             self._offer(lane)
 
-    def _open(self, tenant_key: Hashable, lane_key: Hashable) -> Lane[ItemT]:
-        tenant = self._tenants.get(tenant_key)
-        if tenant is None:
-            tenant = self._tenants[tenant_key] = _Tenant(tenant_key)
-        tenant.lanes += 1
-        lane = self._lanes[lane_key] = Lane(lane_key, tenant)
-        return lane
-
-    def _close(self, lane: Lane[ItemT]) -> None:
-        del self._lanes[lane.key]
-        lane.tenant.lanes -= 1
-        if not lane.tenant.lanes:
-            del self._tenants[lane.tenant.key]
-
     def _offer(self, lane: Lane[ItemT]) -> None:
-        lane.waiting = False
-        lane.tenant.ready.append(lane)
-        if not lane.tenant.in_ring:
-            self._enter(lane.tenant)
+        self._ring.append(lane)
 
     def _leave(self, lane: Lane[ItemT]) -> None:
         lane.running = False
-        tenant = lane.tenant
-        tenant.running -= 1
-        if tenant.ready and not tenant.in_ring:
-            self._enter(tenant)
-
-    def _enter(self, tenant: _Tenant[ItemT]) -> None:
-        if self._limit is None or tenant.running < self._limit:
-            tenant.in_ring = True
-            self._ring.append(tenant)
 
     def _withdraw(self, lane: Lane[ItemT]) -> None:
-        tenant = lane.tenant
-        if lane in tenant.ready:
-            tenant.ready.remove(lane)
+        self._ring.remove(lane)
+
+    def _forget(self, lane: Lane[ItemT]) -> None:
+        del self._lanes[lane.key]
+
+
+class _Tenant(Generic[ItemT]):
+    """The turn of one tenant: its lanes that have something to run."""
+
+    __slots__ = ("in_ring", "ready", "running")
+
+    def __init__(self) -> None:
+        self.ready: deque[Lane[ItemT]] = deque()
+        self.running = 0
+        self.in_ring = False
+
+
+class TenantLanes(Lanes[ItemT]):
+    """Lanes of which a tenant may have many."""
+
+    def __init__(self, *, max_items: int, max_bytes: int, tenant_limit: int | None = None) -> None:
+        """Set the bounds.
+
+        Args:
+            max_items: Items at which the intake stops.
+            max_bytes: Bytes at which it stops.
+            tenant_limit: Items of one tenant that may run at once; None for no limit.
+        """
+        super().__init__(max_items=max_items, max_bytes=max_bytes)
+        self._limit = tenant_limit
+        self._tenants: dict[Hashable, _Tenant[ItemT]] = {}
+        self._turns: deque[_Tenant[ItemT]] = deque()
+
+    def take(self) -> Lane[ItemT] | None:
+        """See `Lanes.take`."""
+        if not self._turns:
+            return None
+        tenant = self._turns.popleft()
+        tenant.in_ring = False
+        lane = tenant.ready.popleft()
+        lane.running = True
+        tenant.running += 1
+        self._enter(tenant)
+        return lane
+
+    def finish(self, lane: Lane[ItemT]) -> None:
+        """See `Lanes.finish`."""
+        self.count -= 1
+        self.bytes -= lane.items.popleft()[-1]
+        self._leave(lane)
+        if lane.items:
+            self._offer(lane)
+        elif len(self._lanes) > _KEPT_IDLE:
+            self._forget(lane)
+
+    @property
+    def ready(self) -> int:
+        """See `Lanes.ready`."""
+        return len(self._turns)
+
+    def _offer(self, lane: Lane[ItemT]) -> None:
+        tenant = self._tenants.get(lane.tenant)
+        if tenant is None:
+            tenant = self._tenants[lane.tenant] = _Tenant()
+        tenant.ready.append(lane)
+        self._enter(tenant)
+
+    def _leave(self, lane: Lane[ItemT]) -> None:
+        lane.running = False
+        tenant = self._tenants[lane.tenant]
+        tenant.running -= 1
+        self._enter(tenant)
+        self._forget_if_idle(lane.tenant, tenant)
+
+    def _withdraw(self, lane: Lane[ItemT]) -> None:
+        tenant = self._tenants[lane.tenant]
+        tenant.ready.remove(lane)
         if tenant.in_ring and not tenant.ready:
-            self._ring.remove(tenant)
+            self._turns.remove(tenant)
             tenant.in_ring = False
+        self._forget_if_idle(lane.tenant, tenant)
+
+    def _enter(self, tenant: _Tenant[ItemT]) -> None:
+        if tenant.ready and not tenant.in_ring and (self._limit is None or tenant.running < self._limit):
+            tenant.in_ring = True
+            self._turns.append(tenant)
+
+    def _forget_if_idle(self, key: Hashable, tenant: _Tenant[ItemT]) -> None:
+        if not tenant.ready and not tenant.running:
+            del self._tenants[key]

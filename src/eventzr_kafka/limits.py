@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["DEFAULT_LIMITS", "Limits"]
+__all__ = ["DEFAULT_LIMITS", "PARSER_DEPTH", "Limits"]
+
+PARSER_DEPTH = 200  # levels at which pydantic-core's parser gives up, without recursing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,17 +17,17 @@ class Limits:
         max_bytes: Bytes of the value; 1 MiB is what a Kafka broker takes by default.
         max_headers: Headers of one record.
         max_header_bytes: Bytes of all header names and values together.
-        max_depth: Levels of nested arrays and objects, 190 at most (the parser's own bound).
+        max_depth: Levels of nested arrays and objects; at most, and by default, the parser's own bound of 200.
     """
 
     max_bytes: int = 1_048_576
     max_headers: int = 128
     max_header_bytes: int = 65_536
-    max_depth: int = 64
+    max_depth: int = PARSER_DEPTH
 
     def __post_init__(self) -> None:
-        if not 1 <= self.max_depth <= 190:
-            raise ValueError(f"max_depth={self.max_depth}: must be 1 to 190")
+        if not 1 <= self.max_depth <= PARSER_DEPTH:
+            raise ValueError(f"max_depth={self.max_depth}: must be 1 to {PARSER_DEPTH}")
 
 
 DEFAULT_LIMITS = Limits()

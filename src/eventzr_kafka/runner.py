@@ -11,7 +11,8 @@ from contextlib import contextmanager, nullcontext
 from types import TracebackType
 from typing import Self, TypeAlias
 
-from eventzr_kafka.consumer import GroupConsumer, bind
+from eventzr_kafka.binding import bind
+from eventzr_kafka.consumer import GroupConsumer
 from eventzr_kafka.errors import ConsumerStateError, RoutingError
 from eventzr_kafka.options import ConsumerOptions
 from eventzr_kafka.routing import ConsumerDefinition, definition_of
@@ -129,7 +130,7 @@ class ConsumerRunner:
         members = self._members[group_id]
         options = members[0][1].options
         routes = {
-            bound.route.topic: bound
+            bound.topic: bound
             for handler, definition in members
             for bound in bind(handler, definition.routes, options, pool)
         }

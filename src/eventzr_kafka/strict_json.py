@@ -5,7 +5,7 @@
 3. A parser keeps the last of two equal keys: a second ``tenantid``, in whatever spelling, could smuggle an event past a
    check that read the first. It may stand once in the envelope.
 
-`find_fault` first asks cheap questions about the bytes, and looks closely only where the answer is "perhaps".
+`is_plain` clears most events with cheap questions about the bytes; `find_fault` looks closely where they do not.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import json
 import re
 from typing import Any, NoReturn
 
-__all__ = ["find_fault", "nests_too_deep"]
+__all__ = ["find_fault", "is_plain", "nests_too_deep"]
 
 _STRING_OR_BRACKET = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|([\[{])|[\]}]', re.DOTALL)
 
@@ -34,14 +34,25 @@ def nests_too_deep(value: bytes, max_depth: int) -> bool:
     return False
 
 
+def is_plain(value: bytes) -> bool:
+    """Whether cheap questions show that there is nothing to look for: what most events are.
+
+    Then there is no escape, no control character in a string, no NaN and one ``tenantid`` at the most.
+    """
+    # bytes.find of one byte is five times as fast as a search for a word.
+    return (
+        value.isascii()
+        and value.find(b"\\") < 0
+        and value.find(b"\x7f") < 0
+        and (value.find(b"N") < 0 or value.find(b"NaN") < 0)
+        and (value.find(b"I") < 0 or value.find(b"Infinity") < 0)
+        and value.count(b'"tenantid"') < 2
+    )
+
+
 def find_fault(value: bytes) -> str | None:
     """The reason why a JSON text is refused although parsers would take it, or None."""
-    perhaps = (
-        value.count(b'"tenantid"') > 1
-        or (b"\\" in value and b"\\u00" in value)  # one byte is sought ten times as fast as four
-        or (b"N" in value and b"NaN" in value)
-        or (b"I" in value and b"Infinity" in value)
-    )
+    perhaps = value.count(b'"tenantid"') > 1 or b"\\u00" in value or b"NaN" in value or b"Infinity" in value
     return _look_closely(value) if perhaps else None
 
 
@@ -63,6 +74,6 @@ def _look_closely(value: bytes) -> str | None:
         json.loads(value, object_pairs_hook=keep, parse_constant=_refuse_constant)
     except _RefusedError as refused:
         return str(refused)
-    except ValueError:
-        return None  # not JSON at all: the validating parser says where
+    except (ValueError, RecursionError):
+        return None  # no JSON, or too deep: the validating parser says where
     return "tenantid stands twice" if sum(name == "tenantid" for name, _ in pairs) > 1 else None

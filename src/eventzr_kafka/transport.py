@@ -13,6 +13,7 @@ from typing import NamedTuple, Protocol
 from eventzr_kafka.record import OutgoingRecord, Record, TopicPartition
 
 __all__ = [
+    "CREDITS",
     "Acknowledgement",
     "Assignment",
     "Batch",
@@ -23,6 +24,9 @@ __all__ = [
     "ProducerTransport",
     "Report",
 ]
+
+
+CREDITS = 2  # calls of `received` that a transport may make before it is asked for more
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +97,12 @@ class ConsumerTransport(Protocol):
         """Have these positions committed at the client's next interval. Ended epochs are ignored."""
         ...
 
+    def more(self) -> None:
+        """Ask for one more batch list: `CREDITS` of them may be under way, each `received` uses one up."""
+        ...
+
     def pause(self, *, paused: bool) -> None:
-        """Stop or start the intake. Membership is kept meanwhile."""
+        """Stop or start the intake altogether. Membership is kept meanwhile."""
         ...
 
     async def close(self, timeout: float) -> bool:

@@ -1,0 +1,75 @@
+"""Routes joined with the object whose methods they call, ready for the loop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections.abc import Callable, Coroutine, Generator, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from types import coroutine
+from typing import Any, TypeAlias
+
+from eventzr_kafka.codec import Decoder, decoder_for
+from eventzr_kafka.options import ConsumerOptions
+from eventzr_kafka.routing import Route
+
+__all__ = ["BoundRoute", "Running", "bind", "resumed"]
+
+Running: TypeAlias = Coroutine[Any, Any, None]
+
+
+@dataclass(frozen=True, slots=True)
+class BoundRoute:
+    """A route and the object whose method it calls, with what the loop needs at hand.
+
+    Attributes:
+        call: Takes ``(event)``, or ``(event, context)`` if `context` is set.
+    """
+
+    topic: str
+    label: str
+    decode: Decoder
+    call: Callable[..., Running]
+    context: bool
+
+
+def bind(
+    handler: object, routes: Iterable[Route], options: ConsumerOptions, pool: ThreadPoolExecutor
+) -> list[BoundRoute]:
+    """Join the routes of a class with an object of it; a ``def`` handler will run in the pool."""
+    return [
+        BoundRoute(
+            topic=route.topic,
+            label=route.label,
+            decode=decoder_for(route.data_type, event_type=route.event_type, limits=options.limits),
+            call=getattr(handler, route.method) if route.is_async else _threaded(getattr(handler, route.method), pool),
+            context=route.takes_context,
+        )
+        for route in routes
+    ]
+
+
+def _threaded(method: Callable[..., None], pool: ThreadPoolExecutor) -> Callable[..., Running]:
+    async def call(*args: Any) -> None:
+        in_context = partial(contextvars.copy_context().run, method, *args)
+        await asyncio.get_running_loop().run_in_executor(pool, in_context)
+
+    return call
+
+
+@coroutine
+def resumed(running: Running, waits_for: Any) -> Generator[Any, Any, None]:
+    """What ``await`` does, for a coroutine that has been started already and waits for something."""
+    while True:
+        try:
+            result = yield waits_for
+        except BaseException as error:  # noqa: BLE001 -- thrown in by the event loop, for the handler
+            step = partial(running.throw, error)
+        else:
+            step = partial(running.send, result)
+        try:
+            waits_for = step()
+        except StopIteration:
+            return

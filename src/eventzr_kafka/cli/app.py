@@ -1,0 +1,135 @@
+"""The command line: its commands, their options, and what the exit code means."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Annotated
+
+from cyclopts import App, CycloptsError, Parameter
+from rich.text import Text
+
+from eventzr_kafka.cli.card import Screen, labelled
+from eventzr_kafka.cli.dev import develop
+from eventzr_kafka.cli.loading import import_module, load, trace_of
+from eventzr_kafka.cli.logs import LogFormat, LogLevel, set_up_logging
+from eventzr_kafka.cli.publish import Publication
+from eventzr_kafka.cli.publish import publish as publish_event
+from eventzr_kafka.cli.run import serve
+from eventzr_kafka.errors import ConfigurationError, EncodeError, EventStoppedError, EventzrKafkaError
+from eventzr_kafka.settings import KafkaSettings
+
+__all__ = ["app", "call", "outcome"]
+
+_STOPPED, _WRONG, _INTERRUPTED = 1, 2, 130
+
+app = App(
+    name="eventzr-kafka",
+    help="Typed CloudEvents on Kafka. KAFKA_BROKERS names the broker; without it, localhost:9092.",
+    help_epilogue="Exit codes: 0 done or stopped as asked, 1 an event or the broker ended it, 2 wrong call or set-up.",
+    help_format="plaintext",
+    version=f"eventzr-kafka {version('eventzr-kafka')}",
+    exit_on_error=False,
+    print_error=True,
+    suppress_keyboard_interrupt=False,
+    result_action="return_value",
+)
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Output:
+    """What is shown, and how."""
+
+    log_level: LogLevel = "info"
+    """The lowest level that is logged."""
+    log_format: LogFormat = "text"
+    """With json every line is one JSON object."""
+    traceback: Annotated[bool, Parameter(negative=())] = False
+    """Show the traceback of an error; it may quote payloads."""
+
+
+_OUTPUT = Output()
+
+
+def call(arguments: Sequence[str]) -> int:
+    """Run the command of these arguments and return its exit code."""
+    try:
+        return app(list(arguments)) or 0
+    except CycloptsError:  # already shown
+        return _WRONG
+
+
+@app.command
+def run(*targets: Annotated[str, Parameter(required=True)], output: Output = _OUTPUT) -> int:
+    """Run consumers until SIGTERM or Ctrl-C, then finish and commit what runs; a second Ctrl-C quits at once.
+
+    Args:
+        targets: module:Class of each; or module:name of an object, or of a function that makes it.
+    """
+    return outcome(output, lambda screen: serve(_load(targets), KafkaSettings.from_env(), screen))
+
+
+@app.command
+def dev(*targets: Annotated[str, Parameter(required=True)], output: Output = _OUTPUT) -> int:
+    """Run consumers on an embedded broker: nothing to install, and gone when it ends.
+
+    Args:
+        targets: As for run.
+    """
+    return outcome(output, lambda screen: develop(targets, _load(targets), screen))
+
+
+@app.command
+def publish(
+    topic: str,
+    /,
+    *,
+    publication: Publication,
+    module: str | None = None,
+    output: Output = _OUTPUT,
+) -> int:
+    """Publish one event and say where it went.
+
+    Args:
+        topic: The event's topic; its class checks the payload.
+        module: Module that declares the class, where it is not one of an installed package.
+    """
+
+    def act(screen: Screen) -> None:
+        if module is not None:
+            import_module(module)
+        publish_event(topic, publication, KafkaSettings.from_env(), screen)
+
+    return outcome(output, act)
+
+
+def _load(targets: Sequence[str]) -> list[object]:
+    return [load(target) for target in targets]
+
+
+def outcome(output: Output, act: Callable[[Screen], None]) -> int:
+    """Do it, show the error that ends it, and return the exit code."""
+    set_up_logging(output.log_level, output.log_format)
+    screen = Screen(output.log_format)
+    try:
+        act(screen)
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    except EventzrKafkaError as error:
+        trace = trace_of(error.__cause__) if output.traceback and error.__cause__ else ""
+        screen.fail(_explained(error, hint=not output.traceback), trace=trace)
+        return _WRONG if isinstance(error, ConfigurationError | EncodeError) else _STOPPED
+    return 0
+
+
+def _explained(error: EventzrKafkaError, *, hint: bool) -> Text:
+    """One line; for an event that stopped the runner, a block: what, where, and what to do."""
+    if not isinstance(error, EventStoppedError):
+        return labelled("error:", str(error), "red")
+    details = str(error).split("; ")
+    if hint and error.__cause__ is not None:
+        details.append("--traceback shows more; it may quote the payload")
+    title = labelled("error:", "an event stopped the consumer", "red")
+    return Text("\n  ").join([title, *map(Text, details)])

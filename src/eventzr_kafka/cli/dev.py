@@ -1,0 +1,74 @@
+"""`eventzr-kafka dev`: consumers on an embedded broker, and how to send them something."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Sequence
+
+from rich.text import Text
+
+from eventzr_kafka._confluent.embedded import EmbeddedBroker, embedded_broker
+from eventzr_kafka.cli.card import Screen
+from eventzr_kafka.cli.publish import has_example
+from eventzr_kafka.cli.run import serve
+from eventzr_kafka.routing import definition_of
+from eventzr_kafka.settings import KafkaSettings
+
+__all__ = ["develop", "how_to_publish"]
+
+_SHOWN = 4  # topics that get a line of their own
+_PLAIN = {"KAFKA_ENABLED": "true", "KAFKA_AUTH": "none", "KAFKA_TLS": "false"}
+
+
+def develop(targets: Sequence[str], handlers: Sequence[object], screen: Screen) -> None:
+    """Run consumer objects on an embedded broker until a signal stops them.
+
+    Args:
+        targets: What `handlers` were loaded from.
+
+    Raises:
+        ConsumerError: An event or the client stopped them.
+    """
+    topics = [route.topic for handler in handlers for route in definition_of(handler).routes]
+    with embedded_broker() as broker:
+        _create(broker, topics)
+        settings = KafkaSettings(brokers=broker.bootstrap_servers)
+        how = how_to_publish(settings.brokers, topics, targets[0].partition(":")[0])
+        serve(handlers, settings, screen, on_ready=lambda: screen.say(how))
+
+
+def how_to_publish(brokers: str, topics: Sequence[str], module: str) -> Text:
+    """Lines to copy into another terminal.
+
+    Args:
+        module: Where topics without an example are declared.
+    """
+    lines = [Text("publish from another terminal:", style="dim")]
+    lines += [Text(f"  {_command(brokers, topic, module)}") for topic in topics[:_SHOWN]]
+    if len(topics) > _SHOWN:
+        lines.append(Text(f"  and so on for {len(topics) - _SHOWN} more topics", style="dim"))
+    return Text("\n").join(lines)
+
+
+def _command(brokers: str, topic: str, module: str) -> str:
+    overridden = {name: value for name, value in _PLAIN.items() if name in os.environ}
+    variables = {"KAFKA_BROKERS": brokers, **overridden}
+    payload = [] if has_example(topic) else ["--module", module, "--data", "{}"]
+    words = [_program(), "publish", topic, "--tenant", "t1", *payload]
+    return " ".join([f"{name}={value}" for name, value in variables.items()] + [shlex.quote(word) for word in words])
+
+
+def _program() -> str:
+    """The name that the shell finds, or the path that this process was started by."""
+    return "eventzr-kafka" if shutil.which("eventzr-kafka") else sys.argv[0]
+
+
+def _create(broker: EmbeddedBroker, topics: Sequence[str]) -> None:
+    """Have the topics exist before the group joins: a topic that comes later costs it another 3 seconds."""
+    owner = broker._owner  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] -- it has no method for this
+    for topic in topics:
+        if owner is not None:
+            owner.list_topics(topic, timeout=10)

@@ -1,0 +1,35 @@
+"""One partition, from its assignment to its revocation."""
+
+from __future__ import annotations
+
+from eventzr_kafka.ledger import Ledger, read_metadata
+from eventzr_kafka.transport import Assignment, Position
+
+__all__ = ["Epoch"]
+
+
+class Epoch:
+    """A ledger, how many handlers run for it, and what was stored last.
+
+    The loop knows an epoch by this object: when the partition goes, the object leaves the table, and whatever still
+    runs can reach that object alone.
+    """
+
+    __slots__ = ("_stored", "ledger", "number", "partition", "running")
+
+    def __init__(self, assignment: Assignment) -> None:
+        position = assignment.position
+        finished = read_metadata(position, assignment.metadata) if position is not None else ()
+        self.partition = assignment.partition
+        self.number = assignment.epoch
+        self.ledger = Ledger(position, finished)
+        self.running = 0
+        self._stored = (position, assignment.metadata)
+
+    def news(self) -> Position | None:
+        """What may be committed, if that is more than the last time."""
+        offset, metadata = self.ledger.position(), self.ledger.metadata()
+        if offset is None or (offset, metadata) == self._stored:
+            return None
+        self._stored = (offset, metadata)
+        return Position(self.partition, self.number, offset, metadata)

@@ -1,0 +1,36 @@
+"""The models that read events from the wire: the event class, with what is true on the wire alone.
+
+1. ``specversion`` must be there: the default is a convenience of Python.
+2. ``type`` is the one that the topic carries.
+3. A string of bytes without a backslash, without DEL and all ASCII can hold no control character once it is parsed, so
+   that for such a record (the `plain` model) the strings of the envelope need not be looked through again.
+
+A wire model only validates: what it fills is an object of the event class itself.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import Field, create_model
+
+from eventzr_kafka.event import CloudEvent
+
+__all__ = ["wire_model"]
+
+_PlainText: TypeAlias = Annotated[str, Field(strict=True, min_length=1)]
+
+
+def wire_model(model: type[CloudEvent[Any]], event_type: str | None, *, plain: bool) -> type[CloudEvent[Any]]:
+    """Build one of the two wire models of an event class.
+
+    Args:
+        event_type: The only ``type`` that passes; None lets every type pass.
+        plain: For records that rule 3 speaks of.
+    """
+    fields: dict[str, Any] = {"specversion": (Literal["1.0"], ...)}
+    if event_type is not None:
+        fields["type"] = (Literal[event_type], ...)
+    if plain:
+        fields |= {"id": (_PlainText, ...), "tenantid": (_PlainText, ...), "subject": (_PlainText | None, None)}
+    return create_model(model.__name__, __base__=model, **fields)

@@ -1,0 +1,509 @@
+"""At least once on a real Kafka: order, failures, restarts, stops, hand-overs, topics that are missing."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import traceback
+import uuid
+from collections import Counter, defaultdict
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+import pytest
+from confluent_kafka import Consumer, Producer, TopicPartition
+
+from eventzr_kafka import CloudEvent, ConsumerRunner, EventProducer, KafkaSettings, kafka_consumer, on_message
+from eventzr_kafka.errors import EventStoppedError
+from eventzr_kafka.testing import _kafka_wire as wire
+from eventzr_kafka.testing.kafka_server import KafkaServer, start_kafka
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
+
+    TopicFactory = Callable[..., str]
+    Handle: TypeAlias = Callable[[CloudEvent[Any]], Awaitable[None]]
+
+SECONDS: Final = 30.0
+TENANT: Final = "tenant-1"
+QUICK_GROUP: Final = {"heartbeat.interval.ms": 200, "session.timeout.ms": 2000}
+
+
+class Seen:
+    """Events in the order in which their handlers finished."""
+
+    def __init__(self) -> None:
+        self.events: list[CloudEvent[Any]] = []
+        self._news = asyncio.Event()
+
+    async def handle(self, event: CloudEvent[Any]) -> None:
+        self.events.append(event)
+        self._news.set()
+
+    async def until(self, count: int) -> None:
+        while len(self.events) < count:
+            self._news.clear()
+            await self._news.wait()
+
+    @property
+    def numbers(self) -> list[int]:
+        return [event.data for event in self.events]
+
+    def by_tenant(self) -> dict[str, list[int]]:
+        found: dict[str, list[int]] = defaultdict(list)
+        for event in self.events:
+            found[event.tenantid].append(event.data)
+        return found
+
+
+def handler(topic: str, group: str, handle: Handle) -> object:
+    @kafka_consumer(group_id=group)
+    class Handler:
+        @on_message(topic)
+        async def handle(self, event: CloudEvent[Any]) -> None:
+            await handle(event)
+
+    return Handler()
+
+
+def event(topic: str, tenant: str, number: int) -> CloudEvent[Any]:
+    attributes = {"id": f"event-{number}", "source": "test", "type": topic, "tenantid": tenant, "data": number}
+    return CloudEvent[Any].model_validate(attributes)
+
+
+async def publish(producer: EventProducer, topic: str, tenants: Iterable[str], *, first: int = 0) -> None:
+    """Publish one event for each of `tenants`, numbered in that order."""
+    for delivery in [producer.enqueue(event(topic, tenant, n)) for n, tenant in enumerate(tenants, first)]:
+        await delivery
+
+
+def put(settings: KafkaSettings, topic: str, key: bytes | None, value: bytes | None) -> None:
+    """Write a record that the SDK would not write."""
+    client = Producer({"bootstrap.servers": settings.brokers})
+    client.produce(topic, key=key, value=value)
+    assert client.flush(SECONDS) == 0
+
+
+def committed(settings: KafkaSettings, group: str, topic: str) -> int:
+    """The offset that the group has committed for the topic's only partition."""
+    with contextlib.closing(Consumer({"bootstrap.servers": settings.brokers, "group.id": group})) as consumer:
+        (partition,) = consumer.committed([TopicPartition(topic, 0)], timeout=SECONDS)
+    return partition.offset
+
+
+async def run(*handlers: object, settings: KafkaSettings) -> None:
+    async with asyncio.timeout(SECONDS):
+        await ConsumerRunner(*handlers, settings=settings).run(handle_signals=False)
+
+
+@contextlib.asynccontextmanager
+async def running(*handlers: object, settings: KafkaSettings) -> AsyncGenerator[ConsumerRunner]:
+    async with asyncio.timeout(SECONDS), ConsumerRunner(*handlers, settings=settings) as runner:
+        yield runner
+
+
+async def eventually(condition: Callable[[], bool]) -> None:
+    """Wait for something that happens on the broker, or in the log."""
+    async with asyncio.timeout(SECONDS):
+        while not await asyncio.to_thread(condition):  # noqa: ASYNC110 - nobody sets an event for it
+            await asyncio.sleep(0.01)
+
+
+def script(text: str, *args: str, **environment: str) -> list[str]:
+    """Run a program of its own and return the lines that it printed."""
+    command = [sys.executable, "-c", text, *args]
+    done = subprocess.run(command, env={**os.environ, **environment}, capture_output=True, timeout=SECONDS, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    return done.stdout.decode().splitlines()
+
+
+@pytest.fixture(scope="module")
+def settings(kafka: KafkaServer) -> KafkaSettings:
+    return KafkaSettings(brokers=kafka.bootstrap_servers)
+
+
+@pytest.fixture(scope="module")
+def producer(settings: KafkaSettings) -> Iterator[EventProducer]:
+    with EventProducer(settings=settings) as producer:
+        yield producer
+
+
+@pytest.fixture
+def group() -> str:
+    return f"group.{uuid.uuid4().hex[:8]}"
+
+
+# Order
+
+
+async def test_events_of_a_tenant_run_one_at_a_time_and_in_order(
+    settings: KafkaSettings, producer: EventProducer, topic: TopicFactory, group: str
+) -> None:
+    name, seen, inside, most = topic(), Seen(), Counter[str](), 0
+
+    async def handle(event: CloudEvent[Any]) -> None:
+        nonlocal most
+        inside[event.tenantid] += 1
+        most = max(most, inside.total())
+        assert inside[event.tenantid] == 1
+        for _ in range(event.data % 5):
+            await asyncio.sleep(0)
+        inside[event.tenantid] -= 1
+        await seen.handle(event)
+
+    await publish(producer, name, [f"tenant-{number % 70}" for number in range(1400)])
+    async with running(handler(name, group, handle), settings=settings):
+        await seen.until(1400)
+
+    assert seen.by_tenant() == {f"tenant-{first}": list(range(first, 1400, 70)) for first in range(70)}
+    assert most > 10
+
+
+async def test_a_tenant_whose_handler_hangs_holds_up_no_other_one_of_its_partition(
+    settings: KafkaSettings, producer: EventProducer, topic: TopicFactory, group: str
+) -> None:
+    name, seen, others_are_done = topic(partitions=1), Seen(), asyncio.Event()
+
+    async def handle(event: CloudEvent[Any]) -> None:
+        if event.data == 0:
+            await others_are_done.wait()
+        await seen.handle(event)
+
+    await publish(producer, name, [TENANT, "tenant-2", TENANT, "tenant-3", "tenant-2"])
+    async with running(handler(name, group, handle), settings=settings):
+        await seen.until(3)
+        others_are_done.set()
+        await seen.until(5)
+
+    assert seen.numbers == [1, 3, 4, 0, 2]
+
+
+# Failures
+
+
+async def fail_at(number: int, seen: Seen, event: CloudEvent[Any]) -> None:
+    if event.data == number:
+        raise ValueError(f"no sale of {event.id}")
+    await seen.handle(event)
+
+
+async def test_a_failing_handler_stops_the_runner_before_its_offset_is_committed(
+    settings: KafkaSettings, producer: EventProducer, topic: TopicFactory, group: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    name, seen = topic(partitions=1), Seen()
+    await publish(producer, name, [TENANT] * 6)
+
+    with pytest.raises(EventStoppedError) as caught:
+        await run(handler(name, group, lambda event: fail_at(3, seen, event)), settings=settings)
+
+    error = caught.value
+    assert f"{name}[0]@3, event event-3: " in str(error)
+    assert "Handler.handle: raised ValueError at " in str(error)
+    assert (error.topic, error.partition, error.offset) == (name, 0, 3)
+    assert isinstance(error.__cause__, ValueError)
+    assert "no sale" not in str(error) + caplog.text
+    assert seen.numbers == [0, 1, 2]
+    assert committed(settings, group, name) == 3
+
+
+async def test_a_restart_delivers_the_failed_event_again_and_none_that_was_finished(
+    settings: KafkaSettings, producer: EventProducer, topic: TopicFactory, group: str
+) -> None:
+    name, before, after = topic(partitions=1), Seen(), Seen()
+    await publish(producer, name, ["tenant-1", "tenant-2", "tenant-1", "tenant-2", "tenant-3"])
+
+    async def fail_late(event: CloudEvent[Any]) -> None:
+        if event.data == 0:
+            await before.until(3)  # the other tenants are through
+        await fail_at(0, before, event)
+
+    with pytest.raises(EventStoppedError):
+        await run(handler(name, group, fail_late), settings=settings)
+    await publish(producer, name, ["tenant-2"], first=5)
+    async with running(handler(name, group, after.handle), settings=settings):
+        await after.until(3)
+
+    assert sorted(before.numbers) == [1, 3, 4]
+    assert sorted(after.numbers) == [0, 2, 5]
+    assert after.by_tenant()["tenant-1"] == [0, 2]
+    assert committed(settings, group, name) == 6
+
+
+VALID: Final = b'{"specversion":"1.0","id":"1","source":"test","type":"%s","tenantid":"tenant-1","data":"hunter2"}'
+POISON: Final = {
+    "cut off": (b"tenant-1", VALID[:-1], "Invalid JSON"),
+    "no envelope": (b"tenant-1", b'{"password":"hunter2"}', "Field required"),
+    "another tenant's key": (b"tenant-2", VALID, "the key is not the event's tenantid"),
+    "tombstone": (b"tenant-1", None, "tombstone"),
+}
+
+
+@pytest.mark.parametrize("kind", POISON)
+async def test_a_record_that_is_no_event_stops_the_runner_without_showing_what_is_in_it(
+    producer: EventProducer, topic: TopicFactory, group: str, caplog: pytest.LogCaptureFixture, kind: str
+) -> None:
+    settings, name, seen = producer.settings, topic(partitions=1), Seen()
+    key, value, reason = POISON[kind]
+    await publish(producer, name, [TENANT])
+    put(settings, name, key, value.replace(b"%s", name.encode()) if value else None)
+    await publish(producer, name, [TENANT], first=2)
+
+    with pytest.raises(EventStoppedError, match=reason) as caught:
+        await run(handler(name, group, seen.handle), settings=settings)
+
+    assert f"{name}[0]@1: " in str(caught.value)
+    assert "hunter2" not in "".join(traceback.format_exception(caught.value)) + caplog.text
+    assert seen.numbers[0] == 0
+    assert committed(settings, group, name) == 1
+
+
+# Commits, stops and hand-overs
+
+
+async def test_progress_is_committed_while_the_runner_goes_on(
+    settings: KafkaSettings, producer: EventProducer, topic: TopicFactory, group: str
+) -> None:
+    name, seen = topic(partitions=1), Seen()
+    await publish(producer, name, [TENANT] * 3)
+
+    async with running(handler(name, group, seen.handle), settings=settings):
+        await seen.until(3)
+        await eventually(lambda: committed(settings, group, name) == 3)
+
+
+@pytest.fixture
+def guard() -> Iterator[None]:
+    """Keep a SIGTERM that the runner does not handle from ending the test session."""
+
+    def fail(_number: int, _frame: object) -> None:
+        pytest.fail("nobody handled SIGTERM")
+
+    before = signal.signal(signal.SIGTERM, fail)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.usefixtures("guard")
+@pytest.mark.parametrize("way", ["stop", "SIGTERM"])
+async def test_a_stop_waits_for_the_running_handler_commits_it_and_begins_no_other(
+    settings: KafkaSettings, producer: EventProducer, topic: TopicFactory, group: str, way: str
+) -> None:
+    name, seen, started, may_finish = topic(partitions=1), Seen(), asyncio.Event(), asyncio.Event()
+
+    async def handle(event: CloudEvent[Any]) -> None:
+        started.set()
+        await may_finish.wait()
+        await seen.handle(event)
+
+    await publish(producer, name, [TENANT] * 3)
+    runner = ConsumerRunner(handler(name, group, handle), settings=settings)
+    async with asyncio.timeout(SECONDS):
+        task = asyncio.create_task(runner.run())
+        await started.wait()
+        runner.stop() if way == "stop" else signal.raise_signal(signal.SIGTERM)
+        done, _ = await asyncio.wait({task}, timeout=0.3)
+        assert not done
+        may_finish.set()
+        await task
+
+    assert seen.numbers == [0]
+    assert committed(settings, group, name) == 1
+
+
+CRASHING: Final = """
+import asyncio, sys
+from eventzr_kafka import CloudEvent, ConsumerRunner, KafkaSettings, kafka_consumer, on_message
+
+brokers, topic, group = sys.argv[1:]
+
+@kafka_consumer(group_id=group)
+class Crashing:
+    @on_message(topic)
+    async def handle(self, event: CloudEvent) -> None:
+        print(event.data, flush=True)
+        if event.data == 5:
+            await asyncio.Event().wait()
+
+client = {"heartbeat.interval.ms": 200, "session.timeout.ms": 1000}
+asyncio.run(ConsumerRunner(Crashing(), settings=KafkaSettings(brokers=brokers, client=client)).run())
+"""
+
+
+async def test_what_a_killed_member_had_not_finished_is_delivered_to_the_next_one(
+    settings: KafkaSettings, producer: EventProducer, topic: TopicFactory, group: str
+) -> None:
+    name, seen = topic(partitions=1), Seen()
+    await publish(producer, name, [TENANT] * 10)
+    args = ("-c", CRASHING, settings.brokers, name, group)
+
+    async with asyncio.timeout(SECONDS):
+        member = await asyncio.create_subprocess_exec(sys.executable, *args, stdout=subprocess.PIPE)
+        assert member.stdout is not None
+        await member.stdout.readuntil(b"5\n")
+        member.kill()
+        await member.communicate()
+    async with running(handler(name, group, seen.handle), settings=settings):
+        await eventually(lambda: 9 in seen.numbers)
+
+    assert seen.numbers == list(range(seen.numbers[0], 10))
+    assert seen.numbers[0] <= 5
+
+
+async def test_members_share_the_partitions_and_one_that_leaves_loses_nothing(
+    kafka: KafkaServer, producer: EventProducer, topic: TopicFactory, group: str
+) -> None:
+    name, seen, second, total = topic(partitions=6), Seen(), Seen(), 0
+    settings = KafkaSettings(brokers=kafka.bootstrap_servers, client=QUICK_GROUP)
+    tenants = [f"tenant-{number}" for number in range(20)]
+
+    async def handle(event: CloudEvent[Any]) -> None:
+        await asyncio.sleep(0)
+        await seen.handle(event)
+
+    async def handle_second(event: CloudEvent[Any]) -> None:
+        await second.handle(event)
+        await handle(event)
+
+    def publish_round() -> int:
+        for number, tenant in enumerate(tenants, total):
+            producer.enqueue(event(name, tenant, number))
+        return len(tenants)
+
+    async with running(handler(name, group, handle), settings=settings):
+        async with running(handler(name, group, handle_second), settings=settings):
+            while not second.events:
+                total += publish_round()
+                await seen.until(total)
+            shared_at = total
+            for _ in range(100):
+                total += publish_round()
+            await seen.until(shared_at + 1000)
+        total += publish_round()
+        await seen.until(total)
+
+    assert sorted(seen.numbers) == list(range(total))
+    assert seen.by_tenant() == {tenant: list(range(first, total, 20)) for first, tenant in enumerate(tenants)}
+    alone = set(seen.numbers) - set(second.numbers)
+    assert {number for number in alone if shared_at <= number < total - 20}
+
+
+async def test_a_new_group_starts_at_the_earliest_record(
+    settings: KafkaSettings, producer: EventProducer, topic: TopicFactory, group: str
+) -> None:
+    name, seen = topic(partitions=2), Seen()
+    await publish(producer, name, [f"tenant-{number}" for number in range(20)])
+
+    async with running(handler(name, group, seen.handle), settings=settings):
+        await seen.until(20)
+
+    assert sorted(seen.numbers) == list(range(20))
+
+
+# Topics
+
+
+def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+async def test_a_missing_topic_is_told_once_and_picked_up_when_somebody_creates_it(
+    kafka: KafkaServer, producer: EventProducer, topic: TopicFactory, group: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    there, missing, seen = topic(), f"missing.{uuid.uuid4().hex[:8]}", Seen()
+    client = {"topic.metadata.refresh.interval.ms": 100}
+    settings = KafkaSettings(brokers=kafka.bootstrap_servers, client=client)
+    handlers = [handler(name, group, seen.handle) for name in (there, missing)]
+
+    async with running(*handlers, settings=settings):
+        await eventually(lambda: missing in caplog.text)
+        await publish(producer, there, [TENANT])
+        await seen.until(1)
+        kafka.create_topic(missing)
+        await publish(producer, missing, [TENANT], first=1)
+        await seen.until(2)
+
+    assert seen.numbers == [0, 1]
+    assert warnings(caplog) == [f"{group}: topic {missing} does not exist; waiting for somebody to create it"]
+
+
+@pytest.fixture
+def generous_kafka(kafka: KafkaServer) -> Iterator[KafkaServer]:
+    """A broker that creates a topic for whoever asks, as Kafka does unless it is told not to."""
+    assert kafka.running
+    with start_kafka(properties={"auto.create.topics.enable": "true"}) as server:
+        yield server
+
+
+async def test_consuming_creates_no_topic_even_where_the_broker_would(
+    generous_kafka: KafkaServer, group: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    address = generous_kafka.bootstrap_servers
+    settings = KafkaSettings(brokers=address, client={"topic.metadata.refresh.interval.ms": 100})
+
+    async with running(handler("nobody.made.this", group, Seen().handle), settings=settings):
+        await eventually(lambda: "nobody.made.this" in caplog.text)
+
+    assert wire.metadata(address, ["nobody.made.this"]).leaders == {}
+
+
+# Threads
+
+
+async def test_a_plain_function_runs_off_the_event_loop(
+    settings: KafkaSettings, producer: EventProducer, topic: TopicFactory, group: str
+) -> None:
+    name, loop, started, may_finish = topic(), asyncio.get_running_loop(), asyncio.Event(), threading.Event()
+    threads: list[threading.Thread] = []
+
+    @kafka_consumer(group_id=group)
+    class Blocking:
+        @on_message(name)
+        def handle(self, event: CloudEvent[Any]) -> None:
+            threads.append(threading.current_thread())
+            loop.call_soon_threadsafe(started.set)
+            assert may_finish.wait(SECONDS), event.id
+
+    await publish(producer, name, [TENANT])
+    async with running(Blocking(), settings=settings):
+        await started.wait()  # the loop turns while the handler blocks
+        may_finish.set()
+
+    assert threads
+    assert threading.main_thread() not in threads
+
+
+DISABLED: Final = """
+import asyncio, os, sys, threading
+from eventzr_kafka import CloudEvent, ConsumerRunner, kafka_consumer, on_message
+
+@kafka_consumer(group_id="group")
+class Handler:
+    @on_message("some.topic")
+    async def handle(self, event: CloudEvent) -> None: ...
+
+def sockets():
+    return sum(os.readlink(entry.path).startswith("socket:") for entry in os.scandir("/proc/self/fd"))
+
+async def main():
+    before = sockets()
+    async with ConsumerRunner(Handler()) as runner:
+        await runner.ready()
+        print("client", "confluent_kafka" in sys.modules)
+        print("threads", threading.active_count(), len(os.listdir("/proc/self/task")))
+        print("sockets", sockets() - before)
+    await ConsumerRunner(Handler()).run()
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_disabled_means_no_client_no_thread_and_no_socket() -> None:
+    facts = script(DISABLED, KAFKA_ENABLED="false", KAFKA_BROKERS="127.0.0.1:1")
+
+    assert facts == ["client False", "threads 1 1", "sockets 0"]

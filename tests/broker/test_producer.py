@@ -1,0 +1,377 @@
+"""Publishing to a real Kafka: what is acknowledged, what fails and with which mend, and what disabled means."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import subprocess
+import sys
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+from confluent_kafka import OFFSET_BEGINNING, Consumer, Message, TopicPartition
+
+from eventzr_kafka import CloudEvent, EventProducer, KafkaSettings, PublishResult
+from eventzr_kafka.errors import DeliveryError, ProducerError
+from eventzr_kafka.testing import _kafka_wire as wire
+from eventzr_kafka.testing.kafka_server import KafkaServer, start_kafka
+from eventzr_marketplace_events import ListingCreated, example
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    TopicFactory = Callable[..., str]
+
+SECONDS: Final = 30.0
+TENANT: Final = "tenant-1"
+SOON: Final = {
+    "topic.metadata.propagation.max.ms": 200,
+    "delivery.timeout.ms": 1500,
+    "reconnect.backoff.max.ms": 100,
+}
+
+
+def event(topic: str, number: int = 0, *, data: Any = None, event_id: str | None = None) -> CloudEvent[Any]:
+    attributes = {"id": event_id or f"event-{number}", "source": "test", "type": topic, "tenantid": TENANT}
+    return CloudEvent[Any].model_validate({**attributes, "data": number if data is None else data})
+
+
+def read(kafka: KafkaServer, topic: str, count: int) -> list[Message]:
+    """Read the records of a topic with one partition, without the SDK's own consumer."""
+    config = {"bootstrap.servers": kafka.bootstrap_servers, "group.id": "reader"}
+    with contextlib.closing(Consumer(config)) as consumer:
+        consumer.assign([TopicPartition(topic, 0, OFFSET_BEGINNING)])
+        found = consumer.consume(count, timeout=SECONDS)
+    assert [message.error() for message in found] == [None] * count
+    return found
+
+
+def values(kafka: KafkaServer, topic: str, count: int) -> list[int]:
+    return [int(message.value() or b"") for message in read(kafka, topic, count)]
+
+
+def run_script(text: str, *args: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a program of its own, to its good end."""
+    command = [sys.executable, "-c", text, *args]
+    done = subprocess.run(
+        command, env={**os.environ, **environment}, capture_output=True, text=True, timeout=SECONDS, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+async def until_acknowledged(producer: EventProducer, again: CloudEvent[Any]) -> PublishResult:
+    """Publish until the client has heard that the broker or the topic is there, which takes it a second or two."""
+    async with asyncio.timeout(SECONDS):
+        while True:
+            with contextlib.suppress(DeliveryError):
+                return await producer.publish(again)
+            await asyncio.sleep(0.1)
+
+
+@pytest.fixture(scope="module")
+def settings(kafka: KafkaServer) -> KafkaSettings:
+    return KafkaSettings(brokers=kafka.bootstrap_servers)
+
+
+@pytest.fixture(scope="module")
+def hasty(kafka: KafkaServer) -> KafkaSettings:
+    """Settings of a client that gives up after a second or two."""
+    return KafkaSettings(brokers=kafka.bootstrap_servers, client=SOON)
+
+
+# Acknowledged
+
+
+async def test_publish_tells_where_the_broker_has_put_the_event(
+    kafka: KafkaServer, settings: KafkaSettings, topic: TopicFactory
+) -> None:
+    name = topic(partitions=1)
+
+    async with EventProducer(settings=settings) as producer:
+        results = [await producer.publish(event(name, number)) for number in range(3)]
+
+    assert results == [PublishResult("acknowledged", f"event-{offset}", name, 0, offset) for offset in range(3)]
+    assert [(message.offset(), message.key()) for message in read(kafka, name, 3)] == [
+        (offset, TENANT.encode()) for offset in range(3)
+    ]
+
+
+async def test_events_lie_in_the_order_of_the_calls(
+    kafka: KafkaServer, settings: KafkaSettings, topic: TopicFactory
+) -> None:
+    name = topic(partitions=1)
+
+    async with EventProducer(settings=settings, mode="binary") as producer:
+        for number in range(2000):
+            if number % 100 == 99:
+                await producer.publish(event(name, number))
+            else:
+                producer.enqueue(event(name, number))
+
+    assert values(kafka, name, 2000) == list(range(2000))
+
+
+async def test_order_holds_when_there_is_more_than_the_clients_queue_takes(
+    kafka: KafkaServer, topic: TopicFactory
+) -> None:
+    name = topic(partitions=1)
+    small = KafkaSettings(brokers=kafka.bootstrap_servers, client={"queue.buffering.max.messages": 50})
+
+    async with EventProducer(settings=small, mode="binary") as producer:
+        deliveries = [producer.enqueue(event(name, number)) for number in range(3000)]
+        results = [await delivery for delivery in deliveries]
+
+    assert [result.offset for result in results] == list(range(3000))
+    assert values(kafka, name, 3000) == list(range(3000))
+
+
+async def test_flush_returns_zero_once_everything_is_acknowledged(settings: KafkaSettings, topic: TopicFactory) -> None:
+    name = topic()
+
+    async with EventProducer(settings=settings) as producer:
+        deliveries = [producer.enqueue(event(name, number)) for number in range(500)]
+        left = await producer.flush(SECONDS)
+        done = [delivery.done() for delivery in deliveries]
+
+    assert left == 0
+    assert all(done)
+
+
+def test_it_works_without_an_event_loop(kafka: KafkaServer, settings: KafkaSettings, topic: TopicFactory) -> None:
+    name = topic(partitions=1)
+
+    with EventProducer(settings=settings, mode="binary") as producer:
+        result = producer.enqueue(event(name, 7)).result(SECONDS)
+        producer.enqueue(event(name, 8))
+        assert producer.flush_sync(SECONDS) == 0
+        producer.enqueue(event(name, 9))
+
+    assert result == PublishResult("acknowledged", "event-7", name, 0, 0)
+    assert values(kafka, name, 3) == [7, 8, 9]
+
+
+def test_threads_may_share_one_producer(kafka: KafkaServer, settings: KafkaSettings, topic: TopicFactory) -> None:
+    name = topic(partitions=1)
+
+    def publish(thread: int) -> list[int | None]:
+        deliveries = [producer.enqueue(event(name, thread * 1000 + number)) for number in range(300)]
+        return [delivery.result(SECONDS).offset for delivery in deliveries]
+
+    with EventProducer(settings=settings, mode="binary") as producer, ThreadPoolExecutor(8) as pool:
+        offsets = list(pool.map(publish, range(8)))
+
+    written = values(kafka, name, 2400)
+    assert sorted(written) == [thread * 1000 + number for thread in range(8) for number in range(300)]
+    assert offsets == [[written.index(thread * 1000 + number) for number in range(300)] for thread in range(8)]
+
+
+async def test_several_event_loops_may_share_one_producer(settings: KafkaSettings, topic: TopicFactory) -> None:
+    name = topic(partitions=1)
+
+    async def publish() -> int | None:
+        return (await producer.publish(event(name))).offset
+
+    async with EventProducer(settings=settings) as producer:
+        elsewhere = [asyncio.to_thread(asyncio.run, publish()) for _ in range(4)]
+        offsets = await asyncio.gather(publish(), *elsewhere)
+
+    assert sorted(offset for offset in offsets if offset is not None) == [0, 1, 2, 3, 4]
+
+
+# Refused by the broker
+
+
+async def test_an_unknown_topic_is_an_error_that_says_to_create_it(kafka: KafkaServer, hasty: KafkaSettings) -> None:
+    missing = f"missing.{uuid.uuid4().hex[:8]}"
+
+    async with EventProducer(settings=hasty) as producer:
+        with pytest.raises(DeliveryError, match="create the topic; the SDK never does") as caught:
+            await producer.publish(event(missing))
+
+        kafka.create_topic(missing)
+        await until_acknowledged(producer, event(missing))
+
+    assert (caught.value.event_id, caught.value.topic) == ("event-0", missing)
+
+
+@pytest.fixture
+def generous_kafka(kafka: KafkaServer) -> Iterator[KafkaServer]:
+    """A broker that creates a topic for whoever asks, as Kafka does unless it is told not to."""
+    assert kafka.running
+    with start_kafka(properties={"auto.create.topics.enable": "true"}) as server:
+        yield server
+
+
+@pytest.mark.xfail(
+    strict=True,
+    reason="the producer leaves allow.auto.create.topics at librdkafka's default for producers, true",
+)
+async def test_publishing_creates_no_topic_even_where_the_broker_would(generous_kafka: KafkaServer) -> None:
+    address = generous_kafka.bootstrap_servers
+
+    async with EventProducer(settings=KafkaSettings(brokers=address, client=SOON)) as producer:
+        with pytest.raises(DeliveryError, match="create the topic"):
+            await producer.publish(event("nobody.made.this"))
+
+    assert wire.metadata(address, ["nobody.made.this"]).leaders == {}
+
+
+async def test_a_record_too_large_for_its_topic_is_an_error_and_the_next_one_passes(
+    kafka: KafkaServer, settings: KafkaSettings, topic: TopicFactory
+) -> None:
+    name = topic(partitions=1, configs={"max.message.bytes": "2000"})
+
+    async with EventProducer(settings=settings) as producer:
+        with pytest.raises(DeliveryError, match=r"MSG_SIZE_TOO_LARGE.*raise max.message.bytes of the topic"):
+            await producer.publish(event(name, data="hunter2" * 1000))
+        result = await producer.publish(event(name))
+
+    assert result.offset == 0
+    assert len(read(kafka, name, 1)) == 1
+
+
+async def test_leaving_the_producer_raises_when_an_event_was_not_acknowledged(
+    hasty: KafkaSettings, caplog: pytest.LogCaptureFixture
+) -> None:
+    missing = f"missing.{uuid.uuid4().hex[:8]}"
+    producer = EventProducer(settings=hasty)
+    await producer.__aenter__()
+    delivery = producer.enqueue(event(missing))
+
+    with pytest.raises(ProducerError, match="1 events were not acknowledged"):
+        await producer.__aexit__(None, None, None)
+
+    assert f"not published: event event-0 for {missing}: " in caplog.text
+    with pytest.raises(DeliveryError):
+        await delivery
+
+
+def test_leaving_the_producer_does_not_hide_the_error_of_its_body(hasty: KafkaSettings) -> None:
+    def fail() -> None:
+        with EventProducer(settings=hasty) as producer:
+            producer.enqueue(event(f"missing.{uuid.uuid4().hex[:8]}"))
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+
+
+# Without a broker
+
+
+async def test_an_event_that_times_out_may_have_arrived_and_is_published_again_under_its_id(
+    kafka: KafkaServer, hasty: KafkaSettings, topic: TopicFactory
+) -> None:
+    name = topic(partitions=1)
+
+    async with EventProducer(source="marketplace-svc", settings=hasty, mode="binary") as producer:
+        await producer.publish(event(name, 1))
+        kafka.stop()
+        with pytest.raises(DeliveryError, match="the same event id: it may have arrived") as caught:
+            await producer.publish(event(name, 2, event_id="the-order"))
+        assert producer.enqueue(event(name, 3)).done() is False
+        assert await producer.flush(0.1) == 1
+        with pytest.raises(DeliveryError, match="_MSG_TIMED_OUT"):
+            await producer.publish(event(name, 4))
+        kafka.start()
+        result = await until_acknowledged(producer, event(name, 2, event_id=caught.value.event_id))
+
+    assert result == PublishResult("acknowledged", "the-order", name, 0, 1)
+    assert values(kafka, name, 2) == [1, 2]
+
+
+async def test_an_outage_is_two_lines_and_nothing_is_lost_in_it(
+    kafka: KafkaServer, settings: KafkaSettings, topic: TopicFactory, caplog: pytest.LogCaptureFixture
+) -> None:
+    name = topic(partitions=1)
+
+    async with EventProducer(settings=settings, mode="binary") as producer:
+        await producer.publish(event(name, 0))
+        kafka.stop()
+        deliveries = [producer.enqueue(event(name, number)) for number in range(1, 200)]
+        kafka.start()
+        results = [await delivery for delivery in deliveries]
+
+    assert [result.offset for result in results] == list(range(1, 200))
+    assert values(kafka, name, 200) == list(range(200))
+    lost, back = [record.getMessage() for record in caplog.records]
+    assert lost.startswith(f"producer: no connection to {settings.brokers} (")
+    assert back.startswith(f"producer: connected to {settings.brokers} again after ")
+
+
+# Processes
+
+
+FORK: Final = """
+import os, sys, warnings
+from eventzr_kafka import EventProducer, KafkaSettings
+from eventzr_marketplace_events import ListingCreated, example
+
+warnings.simplefilter("ignore", DeprecationWarning)
+with EventProducer(settings=KafkaSettings(brokers=sys.argv[1])) as producer:
+    if os.fork() == 0:
+        try:
+            producer.enqueue(example(ListingCreated), tenant_id="tenant-1")
+        except Exception as error:
+            print(type(error).__name__, error, flush=True)
+        os._exit(0)
+    os.wait()
+"""
+
+
+def test_a_forked_child_is_refused(settings: KafkaSettings) -> None:
+    printed = run_script(FORK, settings.brokers).stdout
+
+    assert printed.startswith("ProducerStateError the producer was carried into a forked process: make one in each")
+
+
+DISABLED: Final = """
+import asyncio, logging, os, sys, threading
+from eventzr_kafka import EventProducer
+from eventzr_marketplace_events import ListingCreated, example
+
+logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s %(message)s")
+
+def sockets():
+    return sum(os.readlink(entry.path).startswith("socket:") for entry in os.scandir("/proc/self/fd"))
+
+async def main():
+    before = sockets()
+    for _ in range(2):
+        async with EventProducer(source="marketplace-svc") as producer:
+            result = await producer.publish(example(ListingCreated), tenant_id="tenant-1", event_id="1")
+            delivery = producer.enqueue(example(ListingCreated), tenant_id="tenant-1", event_id="2")
+            await producer.flush()
+            print("client", "confluent_kafka" in sys.modules)
+            print("threads", [t.name for t in threading.enumerate() if "kafka" in t.name])
+            print("sockets", sockets() - before)
+            print(result.status, result.event_id, result.topic, result.offset, delivery.result(0).status)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+@pytest.mark.parametrize("environment", [{"KAFKA_ENABLED": "false"}, {"AWS_LAMBDA_FUNCTION_NAME": "publisher"}])
+def test_disabled_means_a_skipped_result_one_line_no_client_no_thread_and_no_socket(
+    environment: dict[str, str],
+) -> None:
+    done = run_script(DISABLED, KAFKA_BROKERS="127.0.0.1:1", **environment)
+
+    skipped = f"skipped 1 {ListingCreated.__topic__} None skipped"
+    assert done.stdout.splitlines() == ["client False", "threads []", "sockets 0", skipped] * 2
+    assert done.stderr.splitlines() == [
+        "INFO eventzr_kafka.producer Kafka is disabled (KAFKA_ENABLED): events are skipped"
+    ]
+
+
+def test_disabled_still_refuses_what_would_be_refused_when_it_is_enabled() -> None:
+    with (
+        EventProducer(source="marketplace-svc", settings=KafkaSettings(enabled=False)) as producer,
+        pytest.raises(Exception, match="tenantid"),
+    ):
+        producer.enqueue(example(ListingCreated), tenant_id="")

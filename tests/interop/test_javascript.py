@@ -1,0 +1,293 @@
+"""Events go both ways between this SDK and the JavaScript SDK, over a real Kafka, in both content modes."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import uuid
+from collections import Counter
+from datetime import UTC, datetime
+from itertools import product
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias
+
+import pytest
+
+from eventzr_kafka import (
+    CloudEvent,
+    ConsumerRunner,
+    EventProducer,
+    KafkaSettings,
+    MessageContext,
+    kafka_consumer,
+    on_message,
+)
+from eventzr_kafka.event import format_time
+from eventzr_marketplace_events import topics
+from eventzr_marketplace_events.examples import EXAMPLES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from eventzr_kafka.event import EventData
+    from eventzr_kafka.record import Record
+    from eventzr_kafka.testing.kafka_server import KafkaServer
+
+    TopicFactory = Callable[..., str]
+    Received: TypeAlias = "Mapping[str, tuple[CloudEvent[Any], Record]]"
+
+Json: TypeAlias = dict[str, Any]
+Mode: TypeAlias = Literal["structured", "binary"]
+
+SECONDS: Final = 30.0
+MODES: Final[tuple[Mode, ...]] = ("structured", "binary")
+TOPICS: Final = (*topics.PRODUCED, *topics.CONSUMED)
+NOON: Final = datetime(2026, 3, 2, 12, tzinfo=UTC)
+TENANT: Final = "00000000-0000-0000-0000-000000000001"
+
+every_event = pytest.mark.parametrize("event", EXAMPLES.values(), ids=lambda event: type(event).__name__)
+every_mode = pytest.mark.parametrize("mode", MODES)
+
+
+class Node(Protocol):
+    def run(self, script: str, *args: str, stdin: str = "") -> str: ...
+
+
+def attributes(event_id: str, topic: str, **others: Any) -> Json:
+    """An event with every attribute that the guide's event has, and the data in `others`."""
+    return {
+        "specversion": "1.0",
+        "id": event_id,
+        "type": topic,
+        "source": "marketplace-svc",
+        "time": "2026-03-02T12:00:00.000Z",
+        "datacontenttype": "application/json",
+        "subject": "listing:uuid",
+        "tenantid": TENANT,
+        **others,
+    }
+
+
+def payload(event: EventData) -> Json:
+    """The payload as it stands in JSON, amounts as numbers."""
+    left_out = {"exclude_unset": True} if type(event).__partial__ else {"exclude_none": True}
+    found: Json = json.loads(event.model_dump_json(by_alias=True, **left_out))
+    return found
+
+
+# Both directions
+
+
+def write_with_javascript(node: Node, kafka: KafkaServer, wanted: Iterable[Json]) -> list[Json]:
+    """Write ``{"topic": …, "mode": …, "event": …}`` and return where each is."""
+    places: list[Json] = json.loads(node.run("publish.cjs", kafka.bootstrap_servers, stdin=json.dumps(list(wanted))))
+    return places
+
+
+def read_with_javascript(node: Node, kafka: KafkaServer, topics: Iterable[str], count: int) -> list[Json]:
+    """Read so many records and return them as the JavaScript SDK sees them."""
+    lines = node.run("read.cjs", kafka.bootstrap_servers, str(count), *topics)
+    return [json.loads(line) for line in lines.splitlines()]
+
+
+def read_with_us(kafka: KafkaServer, topics: Iterable[str], count: int) -> Received:
+    """Let our runner and handlers have so many events; by id."""
+    received: dict[str, tuple[CloudEvent[Any], Record]] = {}
+    group = f"python-{uuid.uuid4()}"
+
+    def handler(topic: str, enough: asyncio.Event) -> object:
+        @kafka_consumer(group_id=group)
+        class Handler:
+            @on_message(topic)
+            async def handle(self, event: CloudEvent, context: MessageContext) -> None:
+                received[event.id] = (event, context.record)
+                if len(received) == count:
+                    enough.set()
+
+        return Handler()
+
+    async def receive() -> None:
+        enough = asyncio.Event()
+        handlers = [handler(topic, enough) for topic in topics]
+        settings = KafkaSettings(brokers=kafka.bootstrap_servers)
+        async with asyncio.timeout(SECONDS), ConsumerRunner(*handlers, settings=settings):
+            await enough.wait()
+
+    asyncio.run(receive())
+    return received
+
+
+def write_with_us(kafka: KafkaServer, events: Iterable[CloudEvent[Any]], mode: Mode) -> list[int | None]:
+    """Publish events and return the partition of each."""
+    with EventProducer(settings=KafkaSettings(brokers=kafka.bootstrap_servers), mode=mode) as producer:
+        deliveries = [producer.enqueue(event) for event in events]
+    return [delivery.result(SECONDS).partition for delivery in deliveries]
+
+
+def empty_topics(kafka: KafkaServer) -> None:
+    """Make the guide's topics anew, whatever another test has left in them."""
+    kafka.tool("org.apache.kafka.tools.TopicCommand", "--delete", "--if-exists", "--topic", "|".join(TOPICS))
+    kafka.create_topics(TOPICS)
+
+
+# The marketplace's events, from JavaScript to us
+
+
+@pytest.fixture(scope="module")
+def from_javascript(kafka: KafkaServer, node: Node) -> Received:
+    """Every event in each mode, written by the JavaScript SDK; by id, ``<topic>/<mode>``."""
+    wanted: list[Json] = []
+    for mode, event in product(MODES, EXAMPLES.values()):
+        topic = str(type(event).__topic__)
+        written = attributes(f"{topic}/{mode}", topic, data=payload(event), partitionkey=TENANT)
+        wanted.append({"topic": topic, "mode": mode, "event": written})
+    empty_topics(kafka)
+    write_with_javascript(node, kafka, wanted)
+    return read_with_us(kafka, TOPICS, len(wanted))
+
+
+@every_event
+@every_mode
+def test_an_event_of_the_javascript_sdk_reaches_its_handler(
+    from_javascript: Received, event: EventData, mode: Mode
+) -> None:
+    topic = str(type(event).__topic__)
+
+    read, record = from_javascript[f"{topic}/{mode}"]
+
+    assert type(read.data) is type(event)
+    assert read.data == event
+    assert read.data.model_fields_set == event.model_fields_set
+    assert attributes_of(read) == attributes(f"{topic}/{mode}", topic, partitionkey=TENANT)
+    assert record.key == TENANT.encode()
+
+
+def attributes_of(event: CloudEvent[Any]) -> Json:
+    found = event.model_dump(exclude_unset=True, exclude={"data"})
+    return {**found, "time": format_time(found["time"])}
+
+
+def test_the_javascript_sdk_did_write_both_modes(from_javascript: Received) -> None:
+    content_types = Counter(dict(record.headers)["content-type"] for _, record in from_javascript.values())
+    names = Counter(name for _, record in from_javascript.values() for name, _ in record.headers)
+
+    assert content_types == {b"application/cloudevents+json; charset=utf-8": 18, b"application/json": 18}
+    assert names["ce_id"] == names["ce_datacontenttype"] == 18
+
+
+# The marketplace's events, from us to JavaScript
+
+
+@pytest.fixture(scope="module")
+def in_javascript(kafka: KafkaServer, node: Node) -> Mapping[str, Json]:
+    """Every event in each mode, published by us, as the JavaScript SDK reads it; by id, ``<topic>/<mode>``."""
+    empty_topics(kafka)
+    for mode in MODES:
+        with EventProducer(settings=KafkaSettings(brokers=kafka.bootstrap_servers), mode=mode) as producer:
+            for event in EXAMPLES.values():
+                name = f"{type(event).__topic__}/{mode}"
+                producer.enqueue(event, tenant_id=TENANT, subject="listing:uuid", event_id=name, time=NOON)
+    found = read_with_javascript(node, kafka, TOPICS, len(MODES) * len(TOPICS))
+    return {each["event"]["id"]: each for each in found}
+
+
+@every_event
+@every_mode
+def test_the_javascript_sdk_reads_our_event(in_javascript: Mapping[str, Json], event: EventData, mode: Mode) -> None:
+    topic = str(type(event).__topic__)
+
+    read = in_javascript[f"{topic}/{mode}"]
+
+    source = type(event).__source__
+    expected = attributes(f"{topic}/{mode}", topic, source=source, data=payload(event), partitionkey=TENANT)
+    assert read["event"] == expected
+    assert read["topic"] == topic
+
+
+# Whatever else an event may hold
+
+
+OTHERS: Final[Mapping[str, Json]] = {
+    "text": {"datacontenttype": "text/plain", "data": "Größe L, 日本 🎪"},
+    "bytes": {"datacontenttype": "application/octet-stream", "dataInBase64": "AAH/gA=="},
+    "unicode": {"data": {"größe": '日本 🎪 \u2028 \\ " </script>'}},
+    "numbers": {"data": {"amounts": [0, -1, 4650.75, 99999999999.9999, 1e21, 2**53]}},
+    "nesting": {"data": {"a": [{"b": [None, True, {}]}, []]}},
+    "array": {"datacontenttype": "application/vnd.eventzr+json", "data": [1, "two"]},
+    "extensions": {"data": {}, "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "note": "☕"},
+}
+
+every_other = pytest.mark.parametrize("kind", OTHERS)
+
+
+def given(event_id: str, topic: str, kind: str) -> Json:
+    return attributes(event_id, topic, **OTHERS[kind])
+
+
+@pytest.fixture(scope="module")
+def others_from_javascript(kafka: KafkaServer, node: Node) -> Received:
+    topic = f"others.from.javascript.{uuid.uuid4().hex[:8]}"
+    kafka.create_topic(topic)
+    cases = list(product(OTHERS, MODES))
+    wanted = [{"topic": topic, "mode": mode, "event": given(f"{kind}/{mode}", topic, kind)} for kind, mode in cases]
+    write_with_javascript(node, kafka, wanted)
+    return read_with_us(kafka, [topic], len(cases))
+
+
+@every_other
+@every_mode
+def test_other_data_of_the_javascript_sdk_reaches_its_handler(
+    others_from_javascript: Received, kind: str, mode: Mode
+) -> None:
+    event, record = others_from_javascript[f"{kind}/{mode}"]
+
+    expected = given(event.id, record.topic, kind)
+    data = expected.pop("data", None) or base64.b64decode(expected.pop("dataInBase64", ""))
+    assert event.data == (data or {})
+    assert attributes_of(event) == expected
+
+
+@pytest.fixture(scope="module")
+def others_in_javascript(kafka: KafkaServer, node: Node) -> Mapping[str, Json]:
+    topic = f"others.in.javascript.{uuid.uuid4().hex[:8]}"
+    kafka.create_topic(topic)
+    for mode in MODES:
+        events = [given(f"{kind}/{mode}", topic, kind) for kind in OTHERS]
+        write_with_us(kafka, [as_event(event) for event in events], mode)
+    found = read_with_javascript(node, kafka, [topic], len(MODES) * len(OTHERS))
+    return {each["event"]["id"]: each for each in found}
+
+
+def as_event(given: Json) -> CloudEvent[Any]:
+    in_base64 = given.pop("dataInBase64", None)
+    data = {"data": base64.b64decode(in_base64)} if in_base64 else {}
+    return CloudEvent[Any].model_validate({**given, **data})
+
+
+@every_other
+@every_mode
+def test_the_javascript_sdk_reads_our_other_data(
+    others_in_javascript: Mapping[str, Json], kind: str, mode: Mode
+) -> None:
+    read = others_in_javascript[f"{kind}/{mode}"]
+
+    expected = given(f"{kind}/{mode}", read["topic"], kind)
+    if "dataInBase64" in expected:
+        expected["data_base64"] = expected.pop("dataInBase64")
+    assert read["event"] == {**expected, "partitionkey": TENANT}
+
+
+def test_a_tenant_lies_on_the_same_partition_whichever_sdk_wrote_its_event(
+    kafka: KafkaServer, topic: TopicFactory, node: Node
+) -> None:
+    tenants = [str(uuid.UUID(int=number**7)) for number in range(100)] + ["ü", "日本", "🎪", "t" * 1001]
+    theirs, ours = topic(partitions=11), topic(partitions=11)
+    events = {name: [attributes("1", name, tenantid=tenant, data=1) for tenant in tenants] for name in (theirs, ours)}
+
+    places = write_with_javascript(
+        node, kafka, [{"topic": theirs, "mode": "structured", "event": event} for event in events[theirs]]
+    )
+    partitions = write_with_us(kafka, [as_event(event) for event in events[ours]], "structured")
+
+    assert partitions == [place["partition"] for place in places]
+    assert set(partitions) == set(range(11))

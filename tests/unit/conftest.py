@@ -1,0 +1,107 @@
+"""A transport that only writes down what it is told, and a group that runs on it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Sequence
+
+import pytest
+
+from eventzr_kafka import CloudEvent, Record, encode
+from eventzr_kafka.binding import bind
+from eventzr_kafka.consumer import GroupConsumer
+from eventzr_kafka.record import TopicPartition
+from eventzr_kafka.routing import definition_of
+from eventzr_kafka.transport import Assignment, Batch, ConsumerSink, Position
+
+TOPIC = "bench.thing.happened.v1"
+
+
+class FakeTransport:
+    """Remembers positions by partition, and whether the intake is paused."""
+
+    def __init__(self) -> None:
+        self.stored: dict[int, Position] = {}
+        self.paused = False
+        self.credits = 0
+        self.closed = False
+
+    def start(self, topics: Sequence[str], sink: ConsumerSink) -> None:
+        self.topics = list(topics)
+        self.sink = sink
+
+    def store(self, positions: Sequence[Position]) -> None:
+        for position in positions:
+            self.stored[position.epoch] = position
+
+    def more(self) -> None:
+        self.credits += 1
+
+    def pause(self, *, paused: bool) -> None:
+        self.paused = paused
+
+    async def close(self, timeout: float) -> bool:
+        self.closed = True
+        return timeout > 0
+
+    def offset(self, epoch: int = 1) -> int | None:
+        position = self.stored.get(epoch)
+        return position.offset if position is not None else None
+
+
+class Group:
+    """A group consumer of one handler object, driven by hand."""
+
+    def __init__(self, handler: object) -> None:
+        from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415
+
+        definition = definition_of(handler)
+        self.transport = FakeTransport()
+        self.errors: list[Exception] = []
+        self.pool = ThreadPoolExecutor(4)
+        routes = {b.topic: b for b in bind(handler, definition.routes, definition.options, self.pool)}
+        self.consumer = GroupConsumer("group", routes, definition.options, self.transport, self.errors.append)
+        self.consumer.start()
+
+    def assign(self, epoch: int = 1, partition: int = 0, position: int | None = 0, metadata: str = "") -> None:
+        self.consumer.assigned([Assignment(TopicPartition(TOPIC, partition), epoch, position, metadata)])
+
+    def receive(self, *records: Record, epoch: int = 1) -> None:
+        self.consumer.received([Batch(epoch, records)])
+
+    async def settle(self) -> None:
+        """Let everything run that can run without time passing."""
+        for _ in range(50):
+            await asyncio.sleep(0)
+
+    def store(self) -> None:
+        self.consumer._store(self.consumer._epochs.values())
+
+
+def record(
+    offset: int, tenant: str = "t1", *, partition: int = 0, subject: str | None = None, data: object = None
+) -> Record:
+    event = CloudEvent(
+        id=f"e{offset}", source="s", type=TOPIC, tenantid=tenant, subject=subject, data=data or {"n": offset}
+    )
+    out = encode(event)
+    return Record(TOPIC, partition, offset, out.key, out.value, out.headers)
+
+
+@pytest.fixture
+def make_record() -> Callable[..., Record]:
+    return record
+
+
+@pytest.fixture
+async def make_group() -> AsyncGenerator[Callable[[object], Group]]:
+    groups: list[Group] = []
+
+    def make(handler: object) -> Group:
+        groups.append(Group(handler))
+        return groups[-1]
+
+    yield make
+    for group in groups:
+        await group.consumer.stop()
+        group.pool.shutdown(wait=False)

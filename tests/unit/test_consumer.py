@@ -1,0 +1,325 @@
+"""The loop of one group, driven by hand over a transport that only writes down."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from eventzr_kafka import CloudEvent, MessageContext, Record, kafka_consumer, on_message
+from eventzr_kafka.errors import EventStoppedError, InvalidEnvelopeError
+from eventzr_kafka.ledger import read_metadata
+
+if TYPE_CHECKING:
+    from tests.unit.conftest import Group
+
+TOPIC = "bench.thing.happened.v1"
+MakeRecord = Callable[..., Record]
+MakeGroup = Callable[[object], "Group"]
+
+
+@kafka_consumer(group_id="g", max_concurrency=8, drain_timeout=0.2)
+class Gated:
+    """Handlers that wait until the test lets them go."""
+
+    def __init__(self) -> None:
+        self.started: list[str] = []
+        self.ended: list[str] = []
+        self.gates: dict[str, asyncio.Event] = {}
+
+    def open(self, *ids: str) -> None:
+        for event_id in ids:
+            self.gates.setdefault(event_id, asyncio.Event()).set()
+
+    @on_message(TOPIC)
+    async def handle(self, event: CloudEvent[Any]) -> None:
+        self.started.append(event.id)
+        await self.gates.setdefault(event.id, asyncio.Event()).wait()
+        self.ended.append(event.id)
+
+
+async def test_events_of_a_tenant_run_one_at_a_time_in_order(make_group: MakeGroup, make_record: MakeRecord) -> None:
+    group = make_group(handler := Gated())
+    group.assign()
+    group.receive(make_record(0), make_record(1), make_record(2))
+    await group.settle()
+    assert handler.started == ["e0"]
+    handler.open("e0")
+    await group.settle()
+    assert handler.started == ["e0", "e1"]
+
+
+async def test_tenants_do_not_wait_for_each_other(make_group: MakeGroup, make_record: MakeRecord) -> None:
+    group = make_group(handler := Gated())
+    group.assign()
+    group.receive(*(make_record(n, f"t{n}") for n in range(5)))
+    await group.settle()
+    assert handler.started == ["e0", "e1", "e2", "e3", "e4"]
+
+
+async def test_no_more_handlers_run_than_allowed(make_group: MakeGroup, make_record: MakeRecord) -> None:
+    group = make_group(handler := Gated())
+    group.assign()
+    group.receive(*(make_record(n, f"t{n}") for n in range(20)))
+    await group.settle()
+    assert len(handler.started) == 8
+    handler.open("e3")
+    await group.settle()
+    assert len(handler.started) == 9
+
+
+async def test_the_position_stays_at_the_first_unfinished_event(make_group: MakeGroup, make_record: MakeRecord) -> None:
+    group = make_group(handler := Gated())
+    group.assign()
+    group.receive(*(make_record(n, f"t{n}") for n in range(4)))
+    handler.open("e0", "e2", "e3")
+    await group.settle()
+    group.store()
+    assert group.transport.offset() == 1
+    assert read_metadata(1, group.transport.stored[1].metadata) == {2, 3}
+
+
+async def test_what_an_earlier_epoch_finished_does_not_run_again(
+    make_group: MakeGroup, make_record: MakeRecord
+) -> None:
+    group = make_group(handler := Gated())
+    group.assign()
+    group.receive(*(make_record(n, f"t{n}") for n in range(4)))
+    handler.open("e0", "e2", "e3")
+    await group.settle()
+    group.store()
+    metadata = group.transport.stored[1].metadata
+    restarted = make_group(again := Gated())
+    restarted.assign(position=1, metadata=metadata)
+    restarted.receive(*(make_record(n, f"t{n}") for n in range(1, 5)))
+    await restarted.settle()
+    assert again.started == ["e1", "e4"]
+
+
+async def test_a_revoked_partition_waits_for_its_running_handler_and_starts_no_other(
+    make_group: MakeGroup, make_record: MakeRecord
+) -> None:
+    group = make_group(handler := Gated())
+    group.assign()
+    group.receive(make_record(0), make_record(1))
+    await group.settle()
+    handed_over = asyncio.Event()
+    group.consumer.revoked([1], handed_over.set)
+    await group.settle()
+    assert not handed_over.is_set()
+    handler.open("e0", "e1")
+    await asyncio.wait_for(handed_over.wait(), 1)
+    assert handler.ended == ["e0"]
+    assert group.transport.offset() == 1
+
+
+async def test_a_handler_that_outlives_the_drain_timeout_counts_for_nothing(
+    make_group: MakeGroup, make_record: MakeRecord
+) -> None:
+    group = make_group(handler := Gated())
+    group.assign()
+    group.receive(make_record(0))
+    await group.settle()
+    handed_over = asyncio.Event()
+    group.consumer.revoked([1], handed_over.set)
+    await asyncio.wait_for(handed_over.wait(), 2)
+    group.assign(epoch=2)
+    handler.open("e0")
+    await group.settle()
+    group.store()
+    assert group.transport.offset(epoch=1) is None
+    assert group.transport.offset(epoch=2) is None
+
+
+async def test_a_late_result_of_a_lost_epoch_does_not_shadow_the_fresh_one(
+    make_group: MakeGroup, make_record: MakeRecord
+) -> None:
+    """Parallel Consumer issue 909: a stale epoch's result finished the record of the new one."""
+    group = make_group(handler := Gated())
+    group.assign()
+    group.receive(make_record(0, "a"))
+    await group.settle()
+    group.consumer.lost([1])
+    group.assign(epoch=2)
+    group.receive(make_record(0, "b"), epoch=2)
+    await group.settle()
+    handler.gates["e0"].set()
+    await group.settle()
+    group.consumer._epochs[2].ledger.receive([1])
+    group.store()
+    assert group.transport.offset(epoch=1) is None
+    assert group.transport.offset(epoch=2) == 1
+
+
+async def test_records_of_an_ended_epoch_are_not_run(make_group: MakeGroup, make_record: MakeRecord) -> None:
+    group = make_group(handler := Gated())
+    group.assign()
+    group.consumer.lost([1])
+    group.receive(make_record(0))
+    await group.settle()
+    assert handler.started == []
+
+
+async def test_offsets_that_go_back_start_a_new_ledger(
+    make_group: MakeGroup, make_record: MakeRecord, caplog: pytest.LogCaptureFixture
+) -> None:
+    group = make_group(handler := Gated())
+    group.assign(position=100)
+    group.receive(make_record(100))
+    handler.open("e100", "e0")
+    await group.settle()
+    group.receive(make_record(0))
+    await group.settle()
+    group.store()
+    assert handler.ended == ["e100", "e0"]
+    assert group.transport.offset() == 1
+    assert "truncated or recreated" in caplog.text
+
+
+@kafka_consumer(group_id="g")
+class Failing:
+    """Fails at one event."""
+
+    def __init__(self, bad: str, error: BaseException) -> None:
+        self.bad = bad
+        self.error = error
+        self.ended: list[str] = []
+
+    @on_message(TOPIC)
+    async def handle(self, event: CloudEvent[Any]) -> None:
+        if event.id == self.bad:
+            raise self.error
+        self.ended.append(event.id)
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("s3cr3t"), asyncio.CancelledError()], ids=lambda error: type(error).__name__
+)
+async def test_a_failing_handler_stops_the_group_and_its_event_is_not_committed(
+    make_group: MakeGroup, make_record: MakeRecord, error: BaseException
+) -> None:
+    group = make_group(handler := Failing("e1", error))
+    group.assign()
+    group.receive(make_record(0), make_record(1), make_record(2), make_record(3, "other"))
+    await group.settle()
+    (stopped,) = group.errors
+    group.store()
+    assert isinstance(stopped, EventStoppedError)
+    assert str(stopped).startswith(f"{TOPIC}[0]@1, event e1: Failing.handle: raised {type(error).__name__} at ")
+    assert "s3cr3t" not in str(stopped)
+    assert handler.ended == ["e0", "e3"]
+    assert group.transport.offset() == 1
+
+
+async def test_a_malformed_record_stops_the_group_with_its_reason(
+    make_group: MakeGroup, make_record: MakeRecord
+) -> None:
+    group = make_group(Gated())
+    group.assign()
+    group.receive(make_record(0)._replace(value=b'{"specversion":"1.0"}'))
+    await group.settle()
+    (stopped,) = group.errors
+    assert isinstance(stopped, EventStoppedError)
+    assert isinstance(stopped.error, InvalidEnvelopeError)
+    assert stopped.__cause__ is None
+    assert "id: Field required" in str(stopped)
+
+
+async def test_a_full_buffer_pauses_the_intake_until_half_of_it_is_done(
+    make_group: MakeGroup, make_record: MakeRecord
+) -> None:
+    @kafka_consumer(group_id="g", max_buffered_events=4, drain_timeout=0)
+    class Small(Gated):
+        pass
+
+    group = make_group(handler := Small())
+    group.assign()
+    group.receive(*(make_record(n, f"t{n}") for n in range(4)))
+    assert group.transport.paused
+    handler.open("e0", "e1")
+    await group.settle()
+    assert group.transport.paused
+    handler.open("e2")
+    await group.settle()
+    assert not group.transport.paused
+
+
+async def test_a_sync_handler_runs_in_a_thread_with_the_callers_context(
+    make_group: MakeGroup, make_record: MakeRecord
+) -> None:
+    threads: list[str] = []
+
+    @kafka_consumer(group_id="g")
+    class Sync:
+        @on_message(TOPIC)
+        def handle(self, event: CloudEvent[Any], context: MessageContext) -> None:
+            assert event.data == {"n": context.record.offset}
+            threads.append(threading.current_thread().name)
+
+    group = make_group(Sync())
+    group.assign()
+    group.receive(make_record(0), make_record(1))
+    await asyncio.sleep(0.1)
+    group.store()
+    assert len(threads) == 2
+    assert threading.main_thread().name not in threads
+    assert group.transport.offset() == 2
+
+
+@pytest.mark.parametrize(
+    ("ordering", "started"),
+    [("tenant", ["e0"]), ("subject", ["e0", "e1"]), ("partition", ["e0"]), ("none", ["e0", "e1", "e2"])],
+)
+async def test_ordering_says_what_runs_side_by_side(
+    make_group: MakeGroup, make_record: MakeRecord, ordering: Any, started: list[str]
+) -> None:
+    @kafka_consumer(group_id="g", ordering=ordering, drain_timeout=0)
+    class Ordered(Gated):
+        pass
+
+    group = make_group(handler := Ordered())
+    group.assign()
+    group.receive(make_record(0, subject="a"), make_record(1, subject="b"), make_record(2, subject="a"))
+    await group.settle()
+    assert handler.started == started
+
+
+async def test_the_event_loop_gets_a_turn_within_10_ms_whatever_the_handlers_do(
+    make_group: MakeGroup, make_record: MakeRecord
+) -> None:
+    @kafka_consumer(group_id="g")
+    class Busy:
+        @on_message(TOPIC)
+        async def handle(self, event: CloudEvent[Any]) -> None:  # noqa: ARG002
+            until = time.perf_counter() + 0.001
+            while time.perf_counter() < until:
+                pass
+
+    group = make_group(Busy())
+    group.assign()
+    await group.settle()
+    gaps: list[float] = []
+    group.receive(*(make_record(n, f"t{n}") for n in range(100)))
+    for _ in range(12):
+        before = time.perf_counter()
+        await asyncio.sleep(0)
+        gaps.append(time.perf_counter() - before)
+    assert sorted(gaps)[len(gaps) // 2] < 0.010
+
+
+async def test_stopping_finishes_what_runs_and_begins_nothing(make_group: MakeGroup, make_record: MakeRecord) -> None:
+    group = make_group(handler := Gated())
+    group.assign()
+    group.receive(make_record(0), make_record(1))
+    await group.settle()
+    stopping = asyncio.ensure_future(group.consumer.stop())
+    await group.settle()
+    handler.open("e0", "e1")
+    await asyncio.wait_for(stopping, 1)
+    assert handler.ended == ["e0"]
+    assert group.transport.offset() == 1
+    assert group.transport.closed

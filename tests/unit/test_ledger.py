@@ -1,0 +1,140 @@
+"""The ledger against a model that keeps every offset in sets."""
+
+import base64
+import zlib
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from eventzr_kafka.ledger import MAX_METADATA_BYTES, Ledger, read_metadata, write_metadata
+
+OFFSETS = st.lists(st.integers(0, 60), unique=True, max_size=40).map(sorted)
+
+
+class Model:
+    """What the ledger must know, kept the naive way."""
+
+    def __init__(self, position: int | None, known: set[int]) -> None:
+        self.start = position
+        self.known = known
+        self.received: list[int] = []
+        self.finished: set[int] = set()
+
+    def position(self) -> int | None:
+        unfinished = [o for o in self.received if o not in self.finished and o not in self.known]
+        if unfinished:
+            return unfinished[0]
+        return self.received[-1] + 1 if self.received else self.start
+
+
+@given(st.integers(0, 20), st.sets(st.integers(0, 60)), OFFSETS, st.data())
+def test_the_position_is_the_lowest_offset_without_an_outcome(
+    start: int, known: set[int], offsets: list[int], data: st.DataObject
+) -> None:
+    model, ledger = Model(start, known := {o for o in known if o >= start}), Ledger(start, known)
+    offsets = [o for o in offsets if o >= start]
+    while offsets or model.received:
+        if offsets and data.draw(st.booleans()):
+            batch, offsets = offsets[:3], offsets[3:]
+            assert ledger.receive(batch) == known.intersection(batch)
+            model.received += batch
+        elif unfinished := [o for o in model.received if o not in model.finished]:
+            done = data.draw(st.sampled_from(unfinished))
+            ledger.finish(done)
+            model.finished.add(done)
+        elif not offsets:
+            break
+        assert ledger.position() == model.position()
+
+
+@given(st.integers(0, 20), OFFSETS, st.sets(st.integers(0, 60)))
+def test_a_restart_runs_exactly_what_had_no_outcome(start: int, offsets: list[int], finished: set[int]) -> None:
+    offsets = [o for o in offsets if o >= start]
+    before = Ledger(start)
+    before.receive(offsets)
+    for offset in finished.intersection(offsets):
+        before.finish(offset)
+    position = before.position()
+    assert position is not None
+    after = Ledger(position, read_metadata(position, before.metadata()))
+    again = [o for o in offsets if o >= position]
+    assert after.receive(again) == finished.intersection(again)
+    assert after.position() == before.position()
+
+
+def test_a_commit_never_passes_a_gap_between_received_offsets_that_hides_unfinished_work() -> None:
+    """Parallel Consumer issue 826: committing from the highest offset seen lost the record still running before it."""
+    ledger = Ledger(0)
+    ledger.receive([0, 5, 9])  # compaction took the rest
+    ledger.finish(9)
+    ledger.finish(0)
+    assert ledger.position() == 5
+    ledger.finish(5)
+    assert ledger.position() == 10
+
+
+def test_nothing_may_be_committed_before_anything_is_known() -> None:
+    assert Ledger().position() is None
+    assert Ledger(7).position() == 7
+
+
+def test_finishing_twice_or_finishing_the_unknown_changes_nothing() -> None:
+    ledger = Ledger(0)
+    ledger.receive([0, 1])
+    for offset in (0, 0, 99):
+        ledger.finish(offset)
+    assert (ledger.position(), ledger.unfinished, ledger.next_offset) == (1, 1, 2)
+
+
+def test_an_empty_batch_changes_nothing() -> None:
+    ledger = Ledger(3)
+    assert ledger.receive([]) == set()
+    assert ledger.position() == 3
+
+
+def test_a_second_restart_remembers_what_the_first_had_not_received_again() -> None:
+    first = Ledger(0, {5, 6, 7})
+    first.receive([0, 1])
+    position = first.position()
+    assert position == 0
+    assert read_metadata(position, first.metadata()) == {5, 6, 7}
+
+
+def test_metadata_stays_within_the_brokers_limit_and_forgets_the_far_end_first() -> None:
+    ledger = Ledger(0)
+    ledger.receive(range(200_000))
+    for offset in range(1, 200_000):
+        if (offset * 2654435761) % 7 < 3:
+            ledger.finish(offset)
+    metadata = ledger.metadata()
+    known = read_metadata(0, metadata)
+    assert len(metadata) <= MAX_METADATA_BYTES
+    assert known
+    assert all((offset * 2654435761) % 7 < 3 for offset in known)
+    assert max(known) < 10_000
+
+
+@given(
+    st.text(max_size=200)
+    | st.text(max_size=200).map("e1:".__add__)
+    | st.binary(max_size=90).map(lambda raw: f"e1:{raw.hex()}")
+)
+def test_damaged_or_unknown_metadata_means_a_replay_and_never_a_crash(metadata: str) -> None:
+    assert isinstance(read_metadata(5, metadata), set)
+
+
+def test_metadata_of_absurd_size_means_a_replay() -> None:
+    assert read_metadata(0, write_metadata(0, [(1, 10_000_000)])) == set()
+    assert read_metadata(0, "e1:" + "A" * 5000) == set()
+    assert read_metadata(0, None) == set()
+    assert read_metadata(0, "e2:eNozVDBU") == set()
+
+
+def test_metadata_with_an_odd_or_negative_number_means_a_replay() -> None:
+    for text in (b"1", b"1 -2", b"1 2 3"):
+        assert read_metadata(0, "e1:" + base64.b64encode(zlib.compress(text)).decode()) == set()
+
+
+def test_nothing_finished_beyond_the_position_needs_no_metadata() -> None:
+    assert write_metadata(4, []) == ""
+    assert Ledger(4).metadata() == ""
