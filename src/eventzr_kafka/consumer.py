@@ -25,6 +25,7 @@ from eventzr_kafka.binding import BoundRoute, Running, resumed
 from eventzr_kafka.epoch import Epoch
 from eventzr_kafka.errors import DecodeError, EventStoppedError
 from eventzr_kafka.event import CloudEvent
+from eventzr_kafka.hooks import ConsumerHooks, PartitionsAssigned, tell
 from eventzr_kafka.lanes import Lanes, TenantLanes
 from eventzr_kafka.ledger import Ledger
 from eventzr_kafka.options import ConsumerOptions, Ordering
@@ -58,17 +59,20 @@ class GroupConsumer:
         options: ConsumerOptions,
         transport: ConsumerTransport,
         on_failure: Callable[[Exception], None],
+        hooks: ConsumerHooks,
     ) -> None:
         """Prepare; nothing runs before `start`.
 
         Args:
             routes: By topic.
-            on_failure: Called once, on the event loop, when the group cannot go on.
+            on_failure: Called, on the event loop, when the group cannot go on.
         """
+        self._hooks = hooks
         self.group_id = group_id
         self.ready = asyncio.Event()
         self._routes = routes
         self._options = options
+        self._handler_timeout = options.handler_timeout
         self._transport = transport
         self._on_failure = on_failure
         self._lanes = _lanes(options)
@@ -116,6 +120,7 @@ class GroupConsumer:
         names = ", ".join(f"{a.partition.topic}[{a.partition.partition}]" for a in assignments)
         log.info("%s: assigned %s", self.group_id, names or "no partitions")
         self.ready.set()
+        tell(self._hooks.assigned, PartitionsAssigned(self.group_id, tuple(a.partition for a in assignments)))
 
     def received(self, batches: Sequence[Batch]) -> None:
         """Put records into their lanes, but for those of an epoch that has ended: they are another member's."""
@@ -211,7 +216,11 @@ class GroupConsumer:
             self._spawn_scheduled = True
             self._loop.call_soon(self._spawn)
         try:
-            await resumed(running, waits_for)
+            if self._handler_timeout is None:
+                await resumed(running, waits_for)
+            else:
+                async with asyncio.timeout(self._handler_timeout):
+                    await resumed(running, waits_for)
         finally:
             self._busy -= 1
             epoch.running -= 1

@@ -7,8 +7,9 @@ from typing import Literal, TypeAlias, TypedDict, Unpack, get_args
 
 from eventzr_kafka.limits import DEFAULT_LIMITS, Limits
 
-__all__ = ["ConsumerOptions", "ConsumerOptionsDict", "Ordering", "consumer_options"]
+__all__ = ["ConsumerOptions", "ConsumerOptionsDict", "GroupProtocol", "Ordering", "consumer_options"]
 
+GroupProtocol: TypeAlias = Literal["classic", "consumer"]
 Ordering: TypeAlias = Literal["tenant", "subject", "partition", "none"]
 
 
@@ -22,19 +23,24 @@ class ConsumerOptions:
         max_concurrency: Handlers that run at once, 1 or more.
         tenant_concurrency: Handlers of one tenant that run at once; None for no limit of its own. It matters with
             ``subject`` and ``none``.
+        handler_timeout: Seconds after which an ``async def`` handler is cancelled, which counts as its failure; None
+            for no limit. A ``def`` handler cannot be cancelled.
         drain_timeout: Seconds that running handlers may take to finish when a partition or the process goes away.
         max_buffered_events: Events in memory at which the intake stops.
         max_buffered_bytes: Bytes in memory at which the intake stops.
         limits: What one record may cost.
+        group_protocol: ``classic`` (every broker, MSK Serverless too) or ``consumer`` (KIP-848, Kafka 4.0 and newer).
     """
 
     ordering: Ordering = "tenant"
     max_concurrency: int = 64
     tenant_concurrency: int | None = None
+    handler_timeout: float | None = None
     drain_timeout: float = 25.0
     max_buffered_events: int = 120_000
     max_buffered_bytes: int = 96 * 1024 * 1024
     limits: Limits = DEFAULT_LIMITS
+    group_protocol: GroupProtocol = "classic"
 
     def __post_init__(self) -> None:
         if self.ordering not in get_args(Ordering):
@@ -43,6 +49,10 @@ class ConsumerOptions:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name}={value}: must be 1 or more")
+        if self.group_protocol not in get_args(GroupProtocol):
+            raise ValueError(f"group_protocol={self.group_protocol!r}: must be classic or consumer")
+        if self.handler_timeout is not None and self.handler_timeout <= 0:
+            raise ValueError(f"handler_timeout={self.handler_timeout}: must be more than 0 seconds")
         if self.drain_timeout < 0:
             raise ValueError(f"drain_timeout={self.drain_timeout}: must be 0 or more seconds")
 
@@ -53,10 +63,12 @@ class ConsumerOptionsDict(TypedDict, total=False):
     ordering: Ordering
     max_concurrency: int
     tenant_concurrency: int | None
+    handler_timeout: float | None
     drain_timeout: float
     max_buffered_events: int
     max_buffered_bytes: int
     limits: Limits
+    group_protocol: GroupProtocol
 
 
 def consumer_options(**given: Unpack[ConsumerOptionsDict]) -> ConsumerOptions:

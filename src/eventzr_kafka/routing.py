@@ -140,7 +140,7 @@ class OnMessage(Generic[DataT]):
         noted: dict[str, FunctionType] = body.f_locals.setdefault(_NOTED, {}) if body is not None else {}
         fault = _target_fault(self.target, method) or _method_fault(self.target, method, owner, noted)
         if fault is not None:
-            name = getattr(inspect.unwrap(method), "__name__", type(method).__name__)
+            name = getattr(_function_in(method), "__name__", type(method).__name__)
             raise RoutingError(_line(body), _short(f"{owner}.{name}".lstrip(".")), fault)
         noted[method.__name__] = method
         setattr(method, _MARK, self.target)
@@ -304,7 +304,7 @@ def _lost(label: str, owner: type, member: Any, method: FunctionType) -> Routing
     if isinstance(member, classmethod | staticmethod):
         problem = "is a classmethod or staticmethod: a handler is a plain method"
     elif vars(owner).get(_NOTED, {}).get(method.__name__) is method:
-        problem = "is replaced below its @on_message, by a decorator without functools.wraps or a second definition"
+        problem = "is hidden by a second definition, or by a decorator that returns no function with functools.wraps"
     else:
         problem = f"overrides a handler: repeat its decorator, or set {method.__name__} = None to drop it"
         method = member if isinstance(member, FunctionType) else method
@@ -417,9 +417,9 @@ class _Handler:
             return annotated
         if declared is not None:
             raise self.refusal(f"topic {topic!r} carries {_name(declared)}, not {_name(annotated)}")
-        near = catalogue.suggest(topic) or topic_of(strangers[0])
-        problem = f"topic {topic!r} is not that of {_name(annotated)} (did you mean {near!r}?)"
-        raise self.refusal(problem, right=self.right(near))
+        carried = topic_of(strangers[0])
+        problem = f"topic {topic!r} is not that of {_name(annotated)} (did you mean {carried!r}?)"
+        raise self.refusal(problem, right=self.right(carried))
 
 
 def _payload_of(hint: Any, type_arguments: dict[Any, Any] | None = None) -> Any:
@@ -466,7 +466,7 @@ def _is_a(declared: type, member: Any) -> bool:
 
 def _right(target: Target, method: Any, event: str | None = None, *, suffix: str = "") -> str:
     """Decorator and ``def`` as they should be, with the method's own names."""
-    function = inspect.unwrap(method)
+    function = _function_in(method)
     declared = catalogue.lookup(target) if isinstance(target, str) else target
     if event is None and declared is not None:
         event = f"CloudEvent[{_name(declared)}]"
@@ -487,6 +487,11 @@ def _signature(function: Any, event: str, suffix: str) -> str:
     return f"{'async ' if is_async else ''}def {name}({own}, {first}: {event}{rest}) -> None:"
 
 
+def _function_in(method: Any) -> Any:
+    """What was written, inside of a wrapper, a classmethod, a property or a partialmethod."""
+    return inspect.unwrap(getattr(method, "fget", None) or getattr(method, "func", method))
+
+
 def _parameter_names(function: FunctionType) -> list[str]:
     """``self``, even if it was forgotten, the event, and the context if there is one."""
     parameters = inspect.signature(function).parameters.values()
@@ -500,7 +505,7 @@ def _parameter_names(function: FunctionType) -> list[str]:
 
 def _written(method: Any) -> str:
     """The annotation of the event as the method has it."""
-    function = inspect.unwrap(method)
+    function = _function_in(method)
     if not isinstance(function, FunctionType):
         return ""
     return _name(function.__annotations__.get(_parameter_names(function)[1], ""))

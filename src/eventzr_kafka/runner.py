@@ -14,6 +14,7 @@ from typing import Self, TypeAlias
 from eventzr_kafka.binding import bind
 from eventzr_kafka.consumer import GroupConsumer
 from eventzr_kafka.errors import ConsumerStateError, RoutingError
+from eventzr_kafka.hooks import ConsumerHooks, RunnerStopping, tell
 from eventzr_kafka.options import ConsumerOptions
 from eventzr_kafka.routing import ConsumerDefinition, definition_of
 from eventzr_kafka.settings import KafkaSettings
@@ -42,6 +43,7 @@ class ConsumerRunner:
         *handlers: object,
         settings: KafkaSettings | None = None,
         transport: TransportFactory | None = None,
+        hooks: ConsumerHooks | None = None,
     ) -> None:
         """Check the handlers; nothing connects yet.
 
@@ -49,6 +51,7 @@ class ConsumerRunner:
             handlers: Objects of classes decorated with `@kafka_consumer`. Those of one group share a membership.
             settings: How to reach Kafka; from the environment if left out.
             transport: Makes the Kafka client of a group from its id and options; for tests.
+            hooks: Functions that are told what happens.
 
         Raises:
             RoutingError: Not a consumer, or two handlers of one group take the same topic or differ in options.
@@ -58,6 +61,7 @@ class ConsumerRunner:
         self.settings = settings or KafkaSettings.from_env()
         self._members = _by_group(handlers)
         self._transport = transport or self._real_transport
+        self._hooks = hooks or ConsumerHooks()
         self._groups: list[GroupConsumer] = []
         self._pool: ThreadPoolExecutor | None = None
         self._stopped: asyncio.Event | None = None
@@ -91,8 +95,9 @@ class ConsumerRunner:
 
     def stop(self) -> None:
         """Ask the runner to stop; returns at once, `run` returns when all is committed."""
-        if self._stopped is not None:
+        if self._stopped is not None and not self._stopped.is_set():
             self._stopped.set()
+            tell(self._hooks.stopping, RunnerStopping(self._error))
 
     @property
     def error(self) -> Exception | None:
@@ -134,7 +139,7 @@ class ConsumerRunner:
             for handler, definition in members
             for bound in bind(handler, definition.routes, options, pool)
         }
-        return GroupConsumer(group_id, routes, options, self._transport(group_id, options), self._fail)
+        return GroupConsumer(group_id, routes, options, self._transport(group_id, options), self._fail, self._hooks)
 
     def _fail(self, error: Exception) -> None:
         if self._error is None:
@@ -145,7 +150,7 @@ class ConsumerRunner:
     def _real_transport(self, group_id: str, options: ConsumerOptions) -> ConsumerTransport:
         from eventzr_kafka._confluent.consumer import ConfluentConsumer  # noqa: PLC0415 -- 60 ms, only when it runs
 
-        return ConfluentConsumer(self.settings, group_id, drain_timeout=options.drain_timeout)
+        return ConfluentConsumer(self.settings, group_id, options)
 
 
 def _by_group(handlers: tuple[object, ...]) -> dict[str, list[tuple[object, ConsumerDefinition]]]:

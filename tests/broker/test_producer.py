@@ -307,66 +307,95 @@ async def test_an_outage_is_two_lines_and_nothing_is_lost_in_it(
 
 
 FORK: Final = """
-import os, sys, warnings
+import os, signal, sys, warnings
 from eventzr_kafka import EventProducer, KafkaSettings
 from eventzr_marketplace_events import ListingCreated, example
 
+def enqueue(producer): producer.enqueue(example(ListingCreated), tenant_id="tenant-1")
+def flush_sync(producer): producer.flush_sync(1)
+def close(producer): producer.close(1)
+
 warnings.simplefilter("ignore", DeprecationWarning)
-with EventProducer(settings=KafkaSettings(brokers=sys.argv[1])) as producer:
+brokers, method = sys.argv[1:]
+with EventProducer(settings=KafkaSettings(brokers=brokers)) as producer:
     if os.fork() == 0:
+        signal.alarm(3)
         try:
-            producer.enqueue(example(ListingCreated), tenant_id="tenant-1")
+            globals()[method](producer)
+            print("no error", flush=True)
         except Exception as error:
             print(type(error).__name__, error, flush=True)
         os._exit(0)
-    os.wait()
+    print("child ended with", os.waitstatus_to_exitcode(os.wait()[1]))
 """
 
+not_refused = pytest.mark.xfail(
+    strict=True,
+    reason="close and flush do not look at the process id: a forked child hangs, or is told that all is well",
+)
 
-def test_a_forked_child_is_refused(settings: KafkaSettings) -> None:
-    printed = run_script(FORK, settings.brokers).stdout
 
-    assert printed.startswith("ProducerStateError the producer was carried into a forked process: make one in each")
+@pytest.mark.parametrize(
+    "method", ["enqueue", pytest.param("flush_sync", marks=not_refused), pytest.param("close", marks=not_refused)]
+)
+def test_a_forked_child_may_not_use_the_producer_and_does_not_hang(settings: KafkaSettings, method: str) -> None:
+    said, ended = run_script(FORK, settings.brokers, method).stdout.splitlines()
+
+    assert ended == "child ended with 0"
+    refusal = "ProducerStateError the producer was carried into a forked process: make one in each process"
+    assert said == refusal or (method == "close" and said == "no error")
 
 
 DISABLED: Final = """
-import asyncio, logging, os, sys, threading
+import asyncio, logging, os, sys
 from eventzr_kafka import EventProducer
 from eventzr_marketplace_events import ListingCreated, example
 
 logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s %(message)s")
+listing = example(ListingCreated)
 
 def sockets():
     return sum(os.readlink(entry.path).startswith("socket:") for entry in os.scandir("/proc/self/fd"))
 
-async def main():
-    before = sockets()
-    for _ in range(2):
-        async with EventProducer(source="marketplace-svc") as producer:
-            result = await producer.publish(example(ListingCreated), tenant_id="tenant-1", event_id="1")
-            delivery = producer.enqueue(example(ListingCreated), tenant_id="tenant-1", event_id="2")
-            await producer.flush()
-            print("client", "confluent_kafka" in sys.modules)
-            print("threads", [t.name for t in threading.enumerate() if "kafka" in t.name])
-            print("sockets", sockets() - before)
-            print(result.status, result.event_id, result.topic, result.offset, delivery.result(0).status)
+def tell(before):
+    print("client", "confluent_kafka" in sys.modules)
+    print("threads", len(os.listdir("/proc/self/task")))
+    print("sockets", sockets() - before)
 
-asyncio.run(main())
+async def asynchronously():
+    before = sockets()
+    async with EventProducer(source="marketplace-svc") as producer:
+        print(await producer.publish(listing, tenant_id="tenant-1", event_id="1"))
+        print(await producer.enqueue(listing, tenant_id="tenant-1", event_id="2"))
+        tell(before)
+
+def synchronously():
+    before = sockets()
+    with EventProducer(source="marketplace-svc") as producer:
+        print(producer.enqueue(listing, tenant_id="tenant-1", event_id="1").result())
+        print(producer.enqueue(listing, tenant_id="tenant-1", event_id="2").result())
+        producer.flush_sync()
+        tell(before)
+
+asyncio.run(asynchronously()) if sys.argv[1] == "async with" else synchronously()
 """
+
+starts_a_thread = pytest.mark.xfail(
+    strict=True, reason="`async with` of a disabled producer makes a thread of the event loop's pool to do nothing in"
+)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
-@pytest.mark.parametrize("environment", [{"KAFKA_ENABLED": "false"}, {"AWS_LAMBDA_FUNCTION_NAME": "publisher"}])
-def test_disabled_means_a_skipped_result_one_line_no_client_no_thread_and_no_socket(
-    environment: dict[str, str],
-) -> None:
-    done = run_script(DISABLED, KAFKA_BROKERS="127.0.0.1:1", **environment)
+@pytest.mark.parametrize("why", ["KAFKA_ENABLED=false", "AWS_LAMBDA_FUNCTION_NAME=publisher"])
+@pytest.mark.parametrize("way", ["with", pytest.param("async with", marks=starts_a_thread)])
+def test_disabled_means_a_skipped_result_one_line_no_client_no_thread_and_no_socket(why: str, way: str) -> None:
+    name, _, value = why.partition("=")
 
-    skipped = f"skipped 1 {ListingCreated.__topic__} None skipped"
-    assert done.stdout.splitlines() == ["client False", "threads []", "sockets 0", skipped] * 2
-    assert done.stderr.splitlines() == [
-        "INFO eventzr_kafka.producer Kafka is disabled (KAFKA_ENABLED): events are skipped"
-    ]
+    done = run_script(DISABLED, way, KAFKA_BROKERS="127.0.0.1:1", **{name: value})
+
+    skipped = [str(PublishResult("skipped", event_id, str(ListingCreated.__topic__))) for event_id in "12"]
+    assert done.stderr == "INFO eventzr_kafka.producer Kafka is disabled (KAFKA_ENABLED): events are skipped\n"
+    assert done.stdout.splitlines() == [*skipped, "client False", "threads 1", "sockets 0"]
 
 
 def test_disabled_still_refuses_what_would_be_refused_when_it_is_enabled() -> None:

@@ -10,6 +10,7 @@ import pytest
 from eventzr_kafka import CloudEvent, Record, encode
 from eventzr_kafka.binding import bind
 from eventzr_kafka.consumer import GroupConsumer
+from eventzr_kafka.hooks import ConsumerHooks
 from eventzr_kafka.record import TopicPartition
 from eventzr_kafka.routing import definition_of
 from eventzr_kafka.transport import Assignment, Batch, ConsumerSink, Position
@@ -60,7 +61,9 @@ class Group:
         self.errors: list[Exception] = []
         self.pool = ThreadPoolExecutor(4)
         routes = {b.topic: b for b in bind(handler, definition.routes, definition.options, self.pool)}
-        self.consumer = GroupConsumer("group", routes, definition.options, self.transport, self.errors.append)
+        self.consumer = GroupConsumer(
+            "group", routes, definition.options, self.transport, self.errors.append, ConsumerHooks()
+        )
         self.consumer.start()
 
     def assign(self, epoch: int = 1, partition: int = 0, position: int | None = 0, metadata: str = "") -> None:

@@ -219,6 +219,7 @@ _cases(  # the value is no JSON object in UTF-8
         ("UTF-16", raw(TEXT.encode("utf-16"), CLOUDEVENTS), _JSON),
         ("NaN", structured({"data": {**DATA, "price": float("nan")}}), _NAN),
         ("Infinity", structured({"data": {**DATA, "price": float("inf")}}), _NAN),
+        ("NaN in an unknown field", structured({"data": {**DATA, "x": [float("nan")]}}), _NAN),
         ("-Infinity in an unknown field", structured({"data": {**DATA, "x": [float("-inf")]}}), _NAN),
         ("NaN as an extension", ending(',"a":NaN'), _NAN),
         ("NaN in binary data", binary({}, json.dumps({**DATA, "price": float("nan")}).encode()), _NAN),

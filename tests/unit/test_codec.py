@@ -238,6 +238,11 @@ def test_what_the_javascript_sdk_writes_in_binary_mode_is_read() -> None:
     assert (event.datacontenttype, event.extensions) == ("application/json; charset=utf-8", {})
 
 
+@pytest.mark.parametrize("name", ["Content-Type", "CONTENT-TYPE"])
+def test_the_content_type_of_binary_mode_may_be_spelled_in_any_case(name: str) -> None:
+    assert read(*CE, (name, b"Application/JSON"), value=b"[1]").data == [1]
+
+
 def test_ce_datacontenttype_counts_where_no_content_type_stands() -> None:
     assert read(*CE, ("ce_datacontenttype", b"application/json"), value=b"[1]").data == [1]
 
@@ -414,6 +419,10 @@ def of_bytes(size: int) -> Record:
     return record(json.dumps(BASE).encode().ljust(size))
 
 
+def of_our_bytes(size: int) -> Record:
+    return of_bytes(size)._replace(headers=encode(make()).headers)
+
+
 def of_headers(count: int) -> Record:
     return record(BASE, *[("x", b"")] * count)
 
@@ -426,6 +435,10 @@ def of_depth(levels: int) -> Record:
     return record({**BASE, "data": json.loads("[" * (levels - 1) + "1" + "]" * (levels - 1))})
 
 
+def of_our_depth(levels: int) -> Record:
+    return of_depth(levels)._replace(headers=encode(make()).headers)
+
+
 def of_binary_depth(levels: int) -> Record:
     return record(b"[" * levels + b"]" * levels, *CE, ("content-type", b"application/json"))
 
@@ -434,9 +447,11 @@ def of_binary_depth(levels: int) -> Record:
     ("limit", "size", "build"),
     [
         ("max_bytes", 500, of_bytes),
+        ("max_bytes", 500, of_our_bytes),
         ("max_headers", 7, of_headers),
         ("max_header_bytes", 99, of_header_bytes),
         ("max_depth", 9, of_depth),
+        ("max_depth", 9, of_our_depth),
         ("max_depth", Limits().max_depth - 1, of_depth),
         ("max_depth", Limits().max_depth, of_depth),
         ("max_depth", 9, of_binary_depth),

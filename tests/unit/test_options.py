@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eventzr_kafka.limits import DEFAULT_LIMITS
-from eventzr_kafka.options import ConsumerOptions, ConsumerOptionsDict, Ordering, consumer_options
+from eventzr_kafka.options import ConsumerOptions, ConsumerOptionsDict, GroupProtocol, Ordering, consumer_options
 
 COUNTS = ["max_concurrency", "tenant_concurrency", "max_buffered_events", "max_buffered_bytes"]
 
@@ -74,6 +74,28 @@ def test_a_negative_drain_timeout_is_refused_with_its_unit() -> None:
         consumer_options(drain_timeout=-0.5)
 
 
+@pytest.mark.parametrize("protocol", get_args(GroupProtocol))
+def test_every_group_protocol_is_taken(protocol: GroupProtocol) -> None:
+    assert consumer_options(group_protocol=protocol).group_protocol == protocol
+
+
+@pytest.mark.parametrize("protocol", ["", "kip-848", None])
+def test_a_group_protocol_that_does_not_exist_is_told_the_ones_that_do(protocol: Any) -> None:
+    with pytest.raises(ValueError, match=r"^group_protocol=.*: must be classic or consumer$"):
+        consumer_options(group_protocol=protocol)
+
+
+@pytest.mark.parametrize("timeout", [None, 0.001, 300])
+def test_a_handler_has_some_time_or_all_the_time(timeout: float | None) -> None:
+    assert consumer_options(handler_timeout=timeout).handler_timeout == timeout
+
+
+@pytest.mark.parametrize("timeout", [0, -1.5])
+def test_a_handler_without_any_time_is_refused(timeout: float) -> None:
+    with pytest.raises(ValueError, match=f"^handler_timeout={timeout}: must be more than 0 seconds$"):
+        consumer_options(handler_timeout=timeout)
+
+
 def test_an_unknown_option_is_told_the_known_ones() -> None:
     unknown: Any = {"max_concurency": 3}
     known = ", ".join(field.name for field in dataclasses.fields(ConsumerOptions))
@@ -93,12 +115,14 @@ WRONG_TYPES: list[tuple[str, Any]] = [
     ("drain_timeout", float("inf")),
     ("drain_timeout", "25"),
     ("drain_timeout", None),
+    ("handler_timeout", float("nan")),
+    ("handler_timeout", "5"),
     ("limits", None),
     ("limits", {"max_bytes": 1}),
 ]
 
 
-@pytest.mark.xfail(reason="options.py compares values and does not look at their types", strict=False)
+@pytest.mark.xfail(reason="options.py compares values and does not look at their types", strict=True)
 @pytest.mark.parametrize(("name", "value"), WRONG_TYPES)
 def test_a_value_of_the_wrong_type_is_refused_by_name(name: str, value: Any) -> None:
     given_options: Any = {name: value}

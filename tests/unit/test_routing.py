@@ -306,7 +306,7 @@ def test_with_a_topic_string_the_payload_class_comes_from_the_annotation(own: An
 
 @pytest.mark.parametrize("own", [Tolerant, Row, Wire, dict[str, Any], Tolerant | None, EventData, object], ids=str)
 def test_so_it_does_for_a_topic_that_nobody_declares(own: Any) -> None:
-    assert payload(CloudEvent[own], "acme.thing.happened.v1") == own
+    assert payload(CloudEvent[own], "nobody.declares.this.v1") == own
 
 
 def test_a_validator_in_the_annotation_is_kept() -> None:
@@ -318,15 +318,29 @@ def test_a_validator_in_the_annotation_is_kept() -> None:
 def test_a_bare_event_of_an_unknown_topic_is_plain_json_of_any_type() -> None:
     @kafka_consumer(group_id="group")
     class Handler:
-        @on_message("acme.thing.happened.v1")
+        @on_message("nobody.declares.this.v1")
         async def handle(self, event: CloudEvent) -> None: ...
 
     route = routes_of(Handler)["handle"]
     assert (route.data_type, route.event_type) == (Any, None)
 
 
+@pytest.mark.xfail(strict=True, reason="catalogue.suggest compares whole topics, most of which is a common prefix")
+@pytest.mark.parametrize(
+    "topic",
+    [
+        "eventzr.marketplace.order.shipped.v1",
+        "eventzr.marketplace.quote.rejected.v1",
+        "eventzr.marketplace.listing.created.v2",
+        "eventzr.user.profile.created.v1",
+    ],
+)
+def test_a_sibling_of_a_declared_topic_is_no_misspelling_of_it(topic: str) -> None:
+    assert payload(CloudEvent, topic) is Any
+
+
 def test_any_reads_even_a_topic_that_looks_misspelt() -> None:
-    assert payload(CloudEvent[Any], "eventzr.marketplace.listing.created.v2") is Any
+    assert payload(CloudEvent[Any], "eventzr.marketplace.listing.craeted.v1") is Any
 
 
 @pytest.mark.parametrize("own", [Row, Wire, dict[str, Any], ListingCreated | None, list[Row]], ids=str)
@@ -410,7 +424,7 @@ def test_a_topic_that_resembles_none_is_held_against_the_class_of_the_annotation
     refusal = refused("""
         @kafka_consumer(group_id="group")
         class Handler:
-            @on_message("acme.thing.happened.v1")  # blamed
+            @on_message("nobody.declares.this.v1")  # blamed
             async def handle(self, event: CloudEvent[OrderCompleted]) -> None: ...
     """)
     assert refusal.route().topic == COMPLETED
@@ -436,6 +450,7 @@ def test_a_topic_has_one_method(refused: Refused) -> None:
         (f'"{CREATED} "', f'"{CREATED}"'),
         (f'"{CREATED}\\n"', f'"{CREATED}"'),
         ('"^acme.*"', '"your.topic.v1"'),
+        ('"nobody declares this"', '"your.topic.v1"'),
         ('""', '"your.topic.v1"'),
         ("ListingStatistics", '"your.topic.v1"'),
         ("EventData", '"your.topic.v1"'),
@@ -496,6 +511,7 @@ def test_the_decorator_is_called_with_something(refused: Refused) -> None:
             "def handle(self, event: {}, delivery: MessageContext)",
         ),
         ("def handle(self, event: CloudEvent[ListingCreated], a: int, b: int)", "def handle(self, event: {})"),
+        ("def handle(this, event: CloudEvent[ListingCreated], a: int, b: int)", "def handle(this, event: {})"),
         ("async def handle(self, *events: CloudEvent[ListingCreated])", "async def handle(self, event: {})"),
         ("async def handle(self, *, event: CloudEvent[ListingCreated])", "async def handle(self, event: {})"),
         (
@@ -512,6 +528,7 @@ def test_wrong_parameters_are_answered_with_the_methods_own_names(refused: Refus
             @on_message(ListingCreated)  # blamed
             {given} -> None: ...
     """)
+    assert ("takes (self, event) or (self, event, context)" in refusal.text) == ("message" not in given)
     assert refusal.right == ["@on_message(ListingCreated)", f"{right.format('CloudEvent[ListingCreated]')} -> None:"]
 
 
@@ -520,7 +537,7 @@ def test_wrong_parameters_are_answered_with_the_methods_own_names(refused: Refus
     [
         ("", "is not annotated; write"),
         (": ListingCreated", "but eventzr_marketplace_events.listing.ListingCreated"),
-        (": MessageContext", "but eventzr_kafka.routing.MessageContext"),
+        (": MessageContext", ".MessageContext"),
         (": Any", "but typing.Any"),
         (": CloudEvent[ListingCreated] | None", "but CloudEvent[ListingCreated] | None"),
         (": Optional[CloudEvent[ListingCreated]]", "CloudEvent[ListingCreated]"),
@@ -565,7 +582,7 @@ def test_a_handler_returns_nothing(refused: Refused, kind: str, annotation: str)
     refusal = refused(f"""
         @kafka_consumer(group_id="group")
         class Handler:
-            @on_message("acme.thing.happened.v1")  # blamed
+            @on_message("nobody.declares.this.v1")  # blamed
             {kind} handle(self, event: CloudEvent[dict[str, Any]]) -> {annotation}: ...
     """)
     assert "returns a value" in refusal.text
@@ -615,30 +632,34 @@ def test_an_annotation_that_makes_no_sense_is_refused_with_the_reason(refused: R
 # What is no method
 
 
-@pytest.mark.parametrize(
-    "decorator", ["staticmethod", "classmethod", "functools.cache", "property", "functools.partialmethod"]
-)
-@pytest.mark.parametrize("outermost", [True, False])
-def test_a_handler_is_a_plain_method(setting: Setting, decorator: str, *, outermost: bool) -> None:
-    above, below = (decorator, "on_message(ListingCreated)")[:: 1 if outermost else -1]
-    first = (
-        "event: CloudEvent[ListingCreated]" if decorator == "staticmethod" else "cls, event: CloudEvent[ListingCreated]"
-    )
-    text = f"""
+KINDS = ["staticmethod", "classmethod", "functools.cache", "functools.cached_property", "property"]
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "functools.partialmethod"])
+def test_on_message_is_for_plain_methods(refused: Refused, kind: str) -> None:
+    refusal = refused(f"""
         @kafka_consumer(group_id="group")
         class Handler:
-            @{above}
-            @{below}
-            async def handle({first}) -> None: ...
-    """
-    with pytest.raises(RoutingError) as caught:
-        run(setting.source(text), "handlers.py")
-    lines = setting.source(text).splitlines()
-    assert caught.value.handler in {"Handler.handle", f"Handler.{decorator.rpartition('.')[2]}"}
-    location = caught.value.location
-    assert "handle(" in lines[int(location.rpartition(":")[2])] or "@" in lines[int(location.rpartition(":")[2]) - 1]
-    right = [line.removeprefix("    ") for line in str(caught.value).splitlines()[1:]]
-    assert setting.mend(text, right).routes[0].method == "handle"
+            @on_message(ListingCreated)  # blamed
+            @{kind}
+            async def handle(cls, message: CloudEvent[ListingCreated]) -> None: ...
+    """)
+    assert "put @on_message innermost, on a plain method" in refusal.text
+    assert refusal.right[1] == "async def handle(self, message: CloudEvent[ListingCreated]) -> None:"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_and_what_comes_out_of_the_decorators_above_is_one_too(refused: Refused, kind: str) -> None:
+    refusal = refused(f"""
+        @kafka_consumer(group_id="group")
+        class Handler:
+            @{kind}  # blamed
+            @on_message(ListingCreated)
+            async def handle(cls, message: CloudEvent[ListingCreated]) -> None: ...
+    """)
+    method = "is a classmethod or staticmethod: a handler is a plain method"
+    assert (method if "method" in kind else "is hidden by") in refusal.text
+    assert refusal.right[1] == "async def handle(self, message: CloudEvent[ListingCreated]) -> None:"
 
 
 def test_a_lambda_is_no_method(refused: Refused) -> None:
@@ -726,7 +747,7 @@ def test_nor_does_a_plain_method(refused: Refused) -> None:
 
             async def handle(self, event: CloudEvent[ListingCreated]) -> None: ...
     """)
-    assert "is replaced below its @on_message" in refusal.text
+    assert "is hidden by a second definition" in refusal.text
 
 
 def test_a_decorator_that_hides_the_method_is_told_to_use_wraps(refused: Refused) -> None:
@@ -912,7 +933,7 @@ class GenericBase(Generic[PayloadT]):
 
 
 class ListBase(Generic[PayloadT]):
-    @on_message("acme.things.happened.v1")
+    @on_message("nobody.declares.lists.v1")
     async def count(self, event: CloudEvent[list[PayloadT]]) -> None: ...
 
 
@@ -1103,6 +1124,19 @@ def test_a_class_without_a_handler_is_shown_one(refused: Refused) -> None:
     assert refusal.right == ['@on_message("your.topic.v1")', "async def handle(self, event: CloudEvent) -> None:"]
 
 
+def test_a_helper_elsewhere_does_not_take_the_blame(setting: Setting) -> None:
+    helper = "def in_group(cls):\n    return kafka_consumer(group_id='group')(cls)\n"
+    in_group = vars(run(helper, "helper.py", kafka_consumer=kafka_consumer))["in_group"]
+    source = setting.source("""
+        class Handler: ...
+        in_group(Handler)  # blamed
+    """)
+    with pytest.raises(RoutingError) as caught:
+        run(source, "handlers.py", in_group=in_group)
+    blamed = next(number for number, line in enumerate(source.splitlines(), 1) if "# blamed" in line)
+    assert caught.value.location == f"handlers.py:{blamed}"
+
+
 def test_a_function_is_no_consumer(blamed: Refused) -> None:
     refusal = blamed("""
         @kafka_consumer(group_id="group")  # blamed: handle
@@ -1139,9 +1173,9 @@ def test_a_payload_class_may_stand_in_the_consumer_or_in_the_function_around_it(
         @kafka_consumer(group_id="group")
         class Handler:
             class Inside(EventData): ...
-            @on_message("acme.thing.near.v1")
+            @on_message("nobody.declares.near.v1")
             async def near(self, event: CloudEvent[Near]) -> None: ...
-            @on_message("acme.thing.inside.v1")
+            @on_message("nobody.declares.inside.v1")
             async def inside(self, event: CloudEvent[Inside]) -> None: ...
     """)
     )

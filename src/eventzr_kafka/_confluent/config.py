@@ -9,6 +9,7 @@ import logging
 from typing import Any
 
 from eventzr_kafka.errors import SettingsError
+from eventzr_kafka.options import GroupProtocol
 from eventzr_kafka.settings import KafkaSettings
 
 __all__ = ["COMMIT_INTERVAL_MS", "consumer_config", "producer_config"]
@@ -20,9 +21,12 @@ _CONSUMER = {
     "enable.auto.offset.store": False,  # stored by the ledger, never by being read
     "auto.commit.interval.ms": COMMIT_INTERVAL_MS,
     "auto.offset.reset": "earliest",  # a new group misses nothing
-    "partition.assignment.strategy": "cooperative-sticky",
     "allow.auto.create.topics": False,
     "enable.partition.eof": False,
+}
+_GROUP_PROTOCOLS: dict[GroupProtocol, dict[str, Any]] = {
+    "classic": {"group.protocol": "classic", "partition.assignment.strategy": "cooperative-sticky"},
+    "consumer": {"group.protocol": "consumer"},  # the broker assigns, and knows the time-outs
 }
 _CONSUMER_DEFAULTS = {
     "queued.max.messages.kbytes": 16_384,
@@ -51,13 +55,13 @@ class _ClientLogger:
         _client_log.debug(message, *args)
 
 
-def consumer_config(settings: KafkaSettings, group_id: str) -> dict[str, Any]:
+def consumer_config(settings: KafkaSettings, group_id: str, group_protocol: GroupProtocol) -> dict[str, Any]:
     """Configuration of a member of a group.
 
     Raises:
         SettingsError: ``settings.client`` overrides what a guarantee rests on.
     """
-    fixed = {**_CONSUMER, "group.id": group_id}
+    fixed = {**_CONSUMER, **_GROUP_PROTOCOLS[group_protocol], "group.id": group_id}
     return _merge(settings, _CONSUMER_DEFAULTS, fixed)
 
 

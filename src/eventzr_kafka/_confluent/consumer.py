@@ -22,6 +22,7 @@ from eventzr_kafka._confluent.config import consumer_config
 from eventzr_kafka._confluent.outage import Outage, describe_kafka_error
 from eventzr_kafka.encoder import STRUCTURED_HEADERS
 from eventzr_kafka.errors import TransportError, printable
+from eventzr_kafka.options import ConsumerOptions
 from eventzr_kafka.record import Record, TopicPartition
 from eventzr_kafka.settings import KafkaSettings
 from eventzr_kafka.transport import CREDITS, Assignment, Batch, ConsumerSink, Position
@@ -46,15 +47,11 @@ _HOPELESS = {
 class ConfluentConsumer:
     """A `ConsumerTransport`."""
 
-    def __init__(self, settings: KafkaSettings, group_id: str, *, drain_timeout: float) -> None:
-        """Take the configuration; nothing connects before `start`.
-
-        Args:
-            drain_timeout: Seconds that the sink may take to hand a partition over.
-        """
-        self._config = consumer_config(settings, group_id)
+    def __init__(self, settings: KafkaSettings, group_id: str, options: ConsumerOptions) -> None:
+        """Take the configuration; nothing connects before `start`."""
+        self._config = consumer_config(settings, group_id, options.group_protocol)
         self._group_id = group_id
-        self._drain_timeout = drain_timeout
+        self._drain_timeout = options.drain_timeout
         self._outage = Outage(log, group_id, settings.brokers)
         self._lock = threading.Lock()
         self._positions: dict[int, Position] = {}
@@ -109,6 +106,7 @@ class ConfluentConsumer:
             try:
                 self._run()
             finally:
+                self._store_positions()
                 self._consumer.close()
         except Exception as error:  # noqa: BLE001 -- whatever it is, the runner must hear of it
             self._fail(error)
@@ -171,21 +169,20 @@ class ConfluentConsumer:
         with self._lock:
             positions, self._positions = self._positions, {}
         for position in positions.values():
-            topic, partition = position.partition
-            if self._owned.get((topic, partition)) != position.epoch:
-                continue
-            try:
-                self._consumer.store_offsets(
-                    offsets=[Offset(topic, partition, position.offset, metadata=position.metadata)]
-                )
-            except KafkaException as error:
-                log.warning(
-                    "%s: %s[%d]: position not stored, will be tried again: %s",
-                    self._group_id,
-                    topic,
-                    partition,
-                    describe_kafka_error(error.args[0]),
-                )
+            if self._owned.get(position.partition) == position.epoch:
+                self._store_position(position)
+
+    def _store_position(self, position: Position) -> None:
+        topic, partition = position.partition
+        try:
+            self._consumer.store_offsets(
+                offsets=[Offset(topic, partition, position.offset, metadata=position.metadata)]
+            )
+        except KafkaException as error:
+            reason = describe_kafka_error(error.args[0])
+            log.warning("%s: %s[%d]: position not stored, trying again: %s", self._group_id, topic, partition, reason)
+            with self._lock:
+                self._positions.setdefault(position.epoch, position)  # unless there is a newer one by now
 
     def _set_paused(self, *, paused: bool) -> None:
         if paused is self._paused:
@@ -197,6 +194,8 @@ class ConfluentConsumer:
     # Callbacks of the client, in the owner thread; none of them raises
 
     def _on_assign(self, consumer: Consumer, partitions: list[Offset]) -> None:
+        if self._closing:  # a client that is closing answers no questions
+            return
         committed = self._committed(consumer, partitions)
         assignments = [self._assign(partition) for partition in committed]
         try:

@@ -1,0 +1,51 @@
+"""What a runner tells whoever wants to know: frozen facts, and one function for each.
+
+Hooks run on the event loop and must be quick. One that raises is logged and does not disturb the runner.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from eventzr_kafka.record import TopicPartition
+
+__all__ = ["ConsumerHooks", "PartitionsAssigned", "RunnerStopping", "tell"]
+
+log = logging.getLogger("eventzr_kafka.hooks")
+FactT = TypeVar("FactT")
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionsAssigned:
+    """A group has been given partitions; none, if it has joined and other members have them all."""
+
+    group_id: str
+    partitions: tuple[TopicPartition, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RunnerStopping:
+    """The runner was asked to stop, or an error stops it."""
+
+    error: Exception | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConsumerHooks:
+    """Functions to be called; those left out are not missed."""
+
+    assigned: Callable[[PartitionsAssigned], None] | None = None
+    stopping: Callable[[RunnerStopping], None] | None = None
+
+
+def tell(hook: Callable[[FactT], None] | None, fact: FactT) -> None:
+    """Call a hook, if there is one."""
+    if hook is None:
+        return
+    try:
+        hook(fact)
+    except Exception:
+        log.exception("a hook failed at %s", type(fact).__name__)
