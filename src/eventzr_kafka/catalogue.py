@@ -14,6 +14,7 @@ from eventzr_kafka.event import EventData, declared_events
 
 __all__ = ["lookup", "suggest"]
 
+_NEARLY = 0.8
 _GROUP = "eventzr_kafka.events"
 
 
@@ -31,6 +32,22 @@ def lookup(topic: str) -> type[EventData] | None:
 
 
 def suggest(topic: str) -> str | None:
-    """The declared topic that this one looks like a misspelling of, or None."""
-    close = difflib.get_close_matches(topic, declared_events(), n=1, cutoff=0.85)
-    return close[0] if close else None
+    """The declared topic that this one looks like a misspelling of, or None.
+
+    One word of it is nearly the declared one, or a word is missing; another version or another verb is another topic.
+    """
+    return next((known for known in declared_events() if _is_misspelling(topic, known)), None)
+
+
+def _is_misspelling(topic: str, known: str) -> bool:
+    words, right = topic.strip().split("."), known.split(".")
+    if words == right:
+        return True
+    if len(words) != len(right):
+        missing = [right[:at] + right[at + 1 :] for at in range(len(right))]
+        return words in missing
+    different = [(word, wanted) for word, wanted in zip(words, right, strict=True) if word != wanted]
+    return len(different) == 1 and all(
+        not wanted[1:].isdigit() and difflib.SequenceMatcher(None, word, wanted).ratio() >= _NEARLY
+        for word, wanted in different
+    )

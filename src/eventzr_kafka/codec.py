@@ -17,11 +17,11 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Any, Literal, TypeAlias, TypeVar, cast, get_args, overload
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import from_json
 from pydantic_core.core_schema import ErrorType
 
@@ -35,6 +35,7 @@ from eventzr_kafka.errors import (
     TenantMismatchError,
     TombstoneError,
     TypeMismatchError,
+    describe,
     printable,
 )
 from eventzr_kafka.event import CloudEvent, topic_of
@@ -51,7 +52,7 @@ Decoder: TypeAlias = Callable[[Record], CloudEvent[Any]]
 
 _CLOUDEVENTS = "application/cloudevents"
 # Messages of these are pydantic's own and quote no input; a team's validator may say anything.
-_SAFE_ERRORS = {*get_args(ErrorType), "attribute"} - {"value_error", "assertion_error"}
+_SAFE_ERRORS = {*get_args(ErrorType), "attribute"} - {"value_error", "assertion_error", "union_tag_invalid"}
 
 
 @overload
@@ -92,7 +93,7 @@ class _Decoder:
         self._limits = limits
         self._max_plain = limits.max_bytes if limits.max_depth == PARSER_DEPTH else 0
         self._event_type = event_type
-        self._typed = data_type is not Any
+        self._typed = data_type not in (Any, bytes)
         self._class = CloudEvent[data_type]
         self._new = self._class.__new__
         self._plain = wire_model(self._class, event_type, plain=True).__pydantic_validator__.validate_json
@@ -106,7 +107,7 @@ class _Decoder:
         if value and len(value) <= self._max_plain and record.headers == STRUCTURED_HEADERS and is_plain(value):
             try:
                 event = self._plain(value, by_name=False, self_instance=self._new(self._class))
-            except ValidationError:
+            except Exception:  # noqa: BLE001 -- the careful reading finds the reason, also in a team's validator
                 event = self._read_carefully(record)
         else:
             event = self._read_carefully(record)
@@ -117,35 +118,61 @@ class _Decoder:
         return event
 
     def _read_carefully(self, record: Record) -> CloudEvent[Any]:
-        """Any record, rule by rule; the first rule that it breaks is the error."""
+        """Any record, rule by rule: limits, form, envelope, type, payload. The first rule that it breaks is the error."""
         value, limits = record.value, self._limits
         structured = _is_structured(record, limits)
+        if value is None and not any(name.startswith("ce_") for name, _ in record.headers):
+            raise TombstoneError(record, "no value and no ce_ headers: a tombstone, not an event")
         if value is not None and len(value) > limits.max_bytes:
             raise RecordTooLargeError(record, f"value of {len(value):,} bytes; the limit is {limits.max_bytes:,}")
-        if not structured:
-            event = self._validated(record, self._binary_attributes(record))
-        elif value is None:
-            raise TombstoneError(record, "no value and no ce_ headers: a tombstone, not an event")
-        else:
-            event = self._read_structured(record, value)
-        if self._event_type is not None and event.type != self._event_type:
-            reason = f"type is {printable(event.type)!r}; this topic carries {self._event_type!r}"
-            raise TypeMismatchError(record, reason)
-        return event
+        try:
+            if structured and value is not None:
+                return self._require_type(record, self._read_structured(record, value))
+            return self._read_binary(record)
+        except ValidationError as error:
+            raise self._refusal(record, error) from None
+        except DecodeError:
+            raise
+        except Exception as error:  # noqa: BLE001 -- a validator of the payload class may raise anything
+            reason = f"data: a validator of the payload class raised {describe(error)}"
+            raise InvalidDataError(record, reason) from None
 
     def _read_structured(self, record: Record, value: bytes) -> CloudEvent[Any]:
         self._require_strict_json(record, value)
         try:
-            event: CloudEvent[Any] = self._careful(value, by_name=False, self_instance=self._new(self._class))
+            return self._into_event(self._careful, value)
         except ValidationError as error:
-            return self._validated(record, self._with_base64(record, value, error))
+            if error.errors(include_input=False)[0]["type"] == "json_invalid":
+                raise
+            given: Any = from_json(value)
+            if not isinstance(given, dict):
+                raise
+            attributes = cast("dict[str, Any]", given)
+            if "data_base64" not in attributes:
+                self._require_envelope(record, attributes)
+                raise
+        return self._into_event(self._attributes, self._with_data(record, attributes))
+
+    def _read_binary(self, record: Record) -> CloudEvent[Any]:
+        attributes = _binary_attributes(record)
+        self._require_envelope(record, attributes)
+        if record.value is not None:
+            attributes["data"] = self._parse_data(record, record.value, attributes.get("datacontenttype"))
+        return self._into_event(self._attributes, attributes)
+
+    def _into_event(self, validate: Callable[..., Any], source: Any) -> CloudEvent[Any]:
+        event: CloudEvent[Any] = validate(source, by_name=False, self_instance=self._new(self._class))
         return event
 
-    def _validated(self, record: Record, attributes: dict[str, Any]) -> CloudEvent[Any]:
-        try:
-            event: CloudEvent[Any] = self._attributes(attributes, by_name=False, self_instance=self._new(self._class))
-        except ValidationError as error:
-            raise _refusal(record, error) from None
+    def _require_envelope(self, record: Record, attributes: dict[str, Any]) -> None:
+        """Hold envelope and type against their rules before anybody looks at the payload."""
+        bare = {name: part for name, part in attributes.items() if name not in ("data", "data_base64")}
+        self._require_type(record, _read_envelope(bare))
+
+    def _require_type(self, record: Record, event: CloudEvent[Any]) -> CloudEvent[Any]:
+        if self._event_type is not None and event.type != self._event_type:
+            reason = f"type is {printable(event.type)!r}; this topic carries {self._event_type!r}"
+            raise TypeMismatchError(record, reason)
         return event
 
     def _require_strict_json(self, record: Record, value: bytes) -> None:
@@ -156,50 +183,93 @@ class _Decoder:
         if fault is not None:
             raise InvalidEnvelopeError(record, fault)
 
-    def _binary_attributes(self, record: Record) -> dict[str, Any]:
-        attributes: dict[str, Any] = {}
-        content_type: str | None = None
-        for name, raw in record.headers:
-            if name.startswith("ce_"):
-                if name[3:] in attributes:
-                    raise InvalidEnvelopeError(record, f"header {printable(name)} stands twice")
-                attributes[name[3:]] = _header_text(record, name, raw)
-            elif name.lower() == "content-type":
-                content_type = _header_text(record, name, raw)
-        if not attributes.keys().isdisjoint({"data", "data_base64"}):
-            raise InvalidEnvelopeError(record, "headers ce_data and ce_data_base64 are reserved")
-        if content_type is not None:
-            attributes["datacontenttype"] = content_type
-        if record.value is not None:
-            attributes["data"] = self._parse_data(record, record.value, attributes.get("datacontenttype"))
-        return attributes
-
-    def _parse_data(self, record: Record, value: bytes, media_type: str | None) -> Any:
-        if is_text(media_type):
-            return _decode_text(record, value, media_type)
-        if not is_json(media_type) or (media_type is None and not self._typed):
-            return value
-        self._require_strict_json(record, value)
-        try:
-            return self._data(value, by_name=False)
-        except ValidationError as error:
-            raise _refusal(record, error, inside="data") from None
-
-    def _with_base64(self, record: Record, value: bytes, error: ValidationError) -> dict[str, Any]:
-        """Attributes and data of an event with ``data_base64``; for any other, `error` is what is wrong with it."""
-        if error.errors()[0]["type"] == "json_invalid":
-            raise _refusal(record, error) from None
-        given: Any = from_json(value)
-        if not isinstance(given, dict) or given.get("data_base64") is None:  # pyright: ignore[reportUnknownMemberType] -- JSON
-            raise _refusal(record, error) from None
-        attributes = {name: part for name, part in cast("dict[str, Any]", given).items() if part is not None}
+    def _with_data(self, record: Record, given: dict[str, Any]) -> dict[str, Any]:
+        """Attributes with what ``data_base64`` holds; null there means absent, as for every attribute."""
+        attributes = {name: part for name, part in given.items() if part is not None or name == "data"}
+        text = attributes.pop("data_base64", None)
+        self._require_envelope(record, attributes)
+        if text is None:
+            return attributes
         if "data" in given:
             raise InvalidEnvelopeError(record, "data and data_base64 exclude each other")
-        data = _from_base64(record, attributes.pop("data_base64"))
-        media_type = attributes.get("datacontenttype")
-        as_json = self._typed and (media_type is None or isinstance(media_type, str)) and is_json(media_type)
-        attributes["data"] = self._parse_data(record, data, media_type) if as_json else data
-        return attributes
+        data, media_type = _from_base64(record, text), attributes.get("datacontenttype")
+        as_json = self._typed and is_json(media_type)
+        return {**attributes, "data": self._parse_data(record, data, media_type) if as_json else data}
+
+    def _parse_data(self, record: Record, value: bytes, media_type: str | None) -> Any:
+        if media_type is None and not self._typed:
+            return value
+        if is_json(media_type):
+            self._require_strict_json(record, value)
+            try:
+                return self._data(value, by_name=False)
+            except ValidationError as error:
+                raise self._refusal(record, error, inside="data") from None
+        return _decode_text(record, value, media_type) if is_text(media_type) else value
+
+    def _refusal(self, record: Record, error: ValidationError, *, inside: str | None = None) -> DecodeError:
+        """The typed error for what pydantic found: at most three places, never the input."""
+        found = error.errors(include_url=False, include_context=False, include_input=False)
+        if "recursion limit" in found[0]["msg"]:
+            return RecordTooLargeError(record, f"JSON nests deeper than the limit of {PARSER_DEPTH} levels")
+        places = [(inside, *item["loc"]) if inside else item["loc"] for item in found]
+        reasons = [self._reason(loc, item["type"], item["msg"]) for loc, item in zip(places, found, strict=True)]
+        more = f" (and {len(reasons) - 3} more)" if len(reasons) > 3 else ""
+        kind = InvalidDataError if places[0][:1] == ("data",) else InvalidEnvelopeError
+        return kind(record, "; ".join(reasons[:3]) + more)
+
+    def _reason(self, loc: tuple[Any, ...], kind: str, message: str) -> str:
+        words = message if kind in _SAFE_ERRORS else "refused by a validator of the payload class"
+        known = _field_names(self._class)
+        inner = [str(part) if isinstance(part, int) or part in known else "*" for part in loc[1:]]
+        path = ".".join([printable(str(part)) for part in loc[:1]] + inner)
+        return f"{path}: {words}" if path else words
+
+
+@lru_cache(maxsize=256)
+def _field_names(model: type[BaseModel]) -> frozenset[str]:
+    """Every name that a field of the payload goes by; any other part of a path may be a key, and so payload."""
+    return frozenset(_names_in(model.__pydantic_core_schema__))
+
+
+def _names_in(schema: Any) -> Iterator[str]:
+    if isinstance(schema, dict):
+        node = cast("dict[str, Any]", schema)
+        fields = node.get("fields")
+        if isinstance(fields, dict):
+            yield from cast("dict[str, Any]", fields)
+        if isinstance(name := node.get("validation_alias", node.get("name")), str):
+            yield name
+        for part in node.values():
+            yield from _names_in(part)
+    elif isinstance(schema, list | tuple):
+        for part in cast("list[Any]", schema):
+            yield from _names_in(part)
+
+
+_envelope = wire_model(CloudEvent[Any], None, plain=False).__pydantic_validator__
+
+
+def _read_envelope(attributes: dict[str, Any]) -> CloudEvent[Any]:
+    event: CloudEvent[Any] = _envelope.validate_python(attributes, by_name=False)
+    return event
+
+
+def _binary_attributes(record: Record) -> dict[str, Any]:
+    attributes: dict[str, Any] = {}
+    content_type: str | None = None
+    for name, raw in record.headers:
+        if name.startswith("ce_"):
+            if name[3:] in attributes:
+                raise InvalidEnvelopeError(record, f"header {printable(name)} stands twice")
+            attributes[name[3:]] = _header_text(record, name, raw)
+        elif name.lower() == "content-type":
+            content_type = _header_text(record, name, raw)
+    if not attributes.keys().isdisjoint({"data", "data_base64"}):
+        raise InvalidEnvelopeError(record, "headers ce_data and ce_data_base64 are reserved")
+    if content_type is not None:
+        attributes["datacontenttype"] = content_type
+    return attributes
 
 
 def _is_structured(record: Record, limits: Limits) -> bool:
@@ -249,7 +319,7 @@ def _decode_text(record: Record, value: bytes, media_type: str | None) -> str:
     charset = charset_of(media_type)
     try:
         return value.decode(charset)
-    except (UnicodeDecodeError, LookupError):
+    except (ValueError, LookupError):  # UnicodeError is a ValueError, and so is a NUL in a charset's name
         raise InvalidDataError(record, f"data: is no text in charset {printable(charset)!r}") from None
 
 
@@ -258,21 +328,3 @@ def _from_base64(record: Record, text: Any) -> bytes:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError, TypeError):
         raise InvalidEnvelopeError(record, "data_base64: must be a base64 string") from None
-
-
-def _refusal(record: Record, error: ValidationError, *, inside: str | None = None) -> DecodeError:
-    """The typed error for what pydantic found: at most three places, never the input."""
-    found = error.errors(include_url=False, include_context=False, include_input=False)
-    if "recursion limit" in found[0]["msg"]:
-        return RecordTooLargeError(record, f"JSON nests deeper than the limit of {PARSER_DEPTH} levels")
-    places = [(inside, *item["loc"]) if inside else item["loc"] for item in found]
-    reasons = [_reason(place, item["type"], item["msg"]) for place, item in zip(places[:3], found, strict=False)]
-    more = f" (and {len(found) - 3} more)" if len(found) > 3 else ""
-    kind = InvalidDataError if places[0][:1] == ("data",) else InvalidEnvelopeError
-    return kind(record, "; ".join(reasons) + more)
-
-
-def _reason(loc: tuple[Any, ...], kind: str, message: str) -> str:
-    words = message if kind in _SAFE_ERRORS else "refused by a validator of the payload class"
-    path = ".".join(printable(str(part)) for part in loc)
-    return f"{path}: {words}" if path else words

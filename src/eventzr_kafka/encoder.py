@@ -53,7 +53,7 @@ def encode(
     try:
         value, headers = write(event)
         key = event.tenantid.encode()
-    except (PydanticSerializationError, TypeError, ValueError, OverflowError, RecursionError) as error:
+    except (PydanticSerializationError, TypeError, ValueError, OverflowError, LookupError, RecursionError) as error:
         raise EncodeError(event.id, topic, _why_not_encodable(event, error)) from None
     if value is not None and len(value) > limits.max_bytes:
         raise EncodeError(event.id, topic, f"value of {len(value):,} bytes; the limit is {limits.max_bytes:,}")
@@ -65,7 +65,9 @@ def _why_not_encodable(event: CloudEvent[Any], error: Exception) -> str:
         return str(error)
     kind = type(event.data).__qualname__
     if isinstance(error, UnicodeEncodeError):
-        return "a string holds a lone surrogate, which UTF-8 cannot carry"
+        return f"a string holds a character that {error.encoding} cannot carry"
+    if isinstance(error, LookupError):
+        return f"datacontenttype {printable(str(event.datacontenttype))!r} names an unknown charset"
     return (
         f"data of type {kind} cannot be written as JSON ({type(error).__name__}): "
         "NaN, Infinity, a Decimal of more than 15 digits, a time outside of UTC's years 1 to 9999, or no JSON value"

@@ -59,6 +59,7 @@ __all__ = [
     "TombstoneError",
     "TransportError",
     "TypeMismatchError",
+    "describe",
     "printable",
 ]
 

@@ -18,13 +18,24 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, Literal, Self, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Self, cast
 
 from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler
 from pydantic.alias_generators import to_camel
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 from typing_extensions import TypeVar
 
+from eventzr_kafka.attributes import (
+    RFC3339,
+    ExtensionName,
+    ExtensionValue,
+    MediaType,
+    Moment,
+    StoredExtension,
+    Text,
+    Uri,
+    UriReference,
+)
 from eventzr_kafka.errors import EventDeclarationError
 
 if TYPE_CHECKING:
@@ -42,69 +53,7 @@ __all__ = [
 
 DataT = TypeVar("DataT", default=Any, covariant=True)  # noqa: PLC0105 -- users read it in signatures
 
-_PCHAR = r"(?:[A-Za-z0-9\-._~!$&'()*+,;=@]|%[0-9A-Fa-f]{2})"
-_TAIL = rf"(?:{_PCHAR}|[:/\[\]])*(?:\?(?:{_PCHAR}|[:/?])*)?(?:#(?:{_PCHAR}|[:/?])*)?"
-_WORD = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
-_TEXT = r"^[^\x00-\x1f\x7f-\x9f]+$"
-_URI = rf"^[A-Za-z][A-Za-z0-9+\-.]*:{_TAIL}$"
-_URI_REFERENCE = rf"^(?:[A-Za-z][A-Za-z0-9+\-.]*:{_TAIL}|{_PCHAR}+(?:[/?#]{_TAIL})?|[/?#]{_TAIL})$"
-_MEDIA_TYPE = rf'^{_WORD}/{_WORD}(?:[ \t]*;[ \t]*{_WORD}=(?:{_WORD}|"(?:[^"\\]|\\.)*"))*[ \t]*$'
-_RFC3339 = (
-    r"^\d{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01])[Tt](?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d+)?"
-    r"(?:[Zz]|[+\-](?:[01]\d|2[0-3]):[0-5]\d)$"
-)
-_INT32 = 2**31
-
-
-class _Attribute:
-    """A string of one form; what does not fit it is told in words rather than with the pattern."""
-
-    def __init__(self, pattern: str, must_be: str) -> None:
-        self._text = core_schema.str_schema(strict=True, pattern=pattern)
-        self._must_be = must_be
-
-    def _in_words(self, schema: CoreSchema) -> CoreSchema:
-        return core_schema.custom_error_schema(schema, "attribute", custom_error_message=f"must be {self._must_be}")
-
-    def __get_pydantic_core_schema__(self, _source: Any, _handler: GetCoreSchemaHandler) -> CoreSchema:
-        return self._in_words(self._text)
-
-
-class _Moment(_Attribute):
-    """Text of that form becomes an aware datetime; Python code may pass one instead."""
-
-    def __get_pydantic_core_schema__(self, _source: Any, _handler: GetCoreSchemaHandler) -> CoreSchema:
-        text = core_schema.chain_schema([self._text, core_schema.datetime_schema(tz_constraint="aware")])
-        moment = core_schema.datetime_schema(strict=True, tz_constraint="aware")
-        python = core_schema.union_schema([moment, text], mode="left_to_right")
-        return self._in_words(core_schema.json_or_python_schema(json_schema=text, python_schema=python))
-
-
-class _Extension(_Attribute):
-    """Such a string, or a boolean, or a 32-bit integer; None is taken in, and means absent."""
-
-    def __get_pydantic_core_schema__(self, _source: Any, _handler: GetCoreSchemaHandler) -> CoreSchema:
-        integer = core_schema.int_schema(strict=True, ge=-_INT32, lt=_INT32)
-        kinds: list[CoreSchema | tuple[CoreSchema, str]] = [
-            self._text,
-            core_schema.bool_schema(strict=True),
-            integer,
-            core_schema.none_schema(),
-        ]
-        return self._in_words(core_schema.union_schema(kinds, mode="left_to_right"))
-
-
-_A_TEXT = "a non-empty string without control characters"
-ExtensionValue: TypeAlias = str | bool | int
-Text: TypeAlias = Annotated[str, _Attribute(_TEXT, _A_TEXT)]
-UriReference: TypeAlias = Annotated[str, _Attribute(_URI_REFERENCE, "a non-empty URI-reference (RFC 3986)")]
-Uri: TypeAlias = Annotated[str, _Attribute(_URI, "an absolute URI (RFC 3986)")]
-MediaType: TypeAlias = Annotated[str, _Attribute(_MEDIA_TYPE, "a media type such as application/json (RFC 2045)")]
-Moment: TypeAlias = Annotated[
-    datetime, _Moment(_RFC3339, "a full RFC 3339 date-time with a zone, such as 2026-03-02T12:00:00.000Z")
-]
-ExtensionName: TypeAlias = Annotated[str, _Attribute("^[a-z0-9]+$", "named with a-z and 0-9 only")]
-_Value: TypeAlias = Annotated[Any, _Extension(_TEXT, f"{_A_TEXT}, a boolean or a signed 32-bit integer")]
+_MAX_DIGITS = 40  # of a Decimal that is written as an integer; above, 1e300 is written as such
 
 
 class CloudEvent(BaseModel, Generic[DataT]):
@@ -123,7 +72,8 @@ class CloudEvent(BaseModel, Generic[DataT]):
     """
 
     model_config = ConfigDict(frozen=True, extra="allow", hide_input_in_errors=True)
-    __pydantic_extra__: dict[ExtensionName, _Value]  # pyright: ignore[reportIncompatibleVariableOverride] -- pydantic's way
+    if not TYPE_CHECKING:  # pydantic reads it; a type checker would take it for a field
+        __pydantic_extra__: dict[ExtensionName, StoredExtension]
 
     specversion: Literal["1.0"] = "1.0"
     id: Text
@@ -144,19 +94,23 @@ class CloudEvent(BaseModel, Generic[DataT]):
     @property
     def extensions(self) -> Mapping[str, ExtensionValue]:
         """The extension attributes besides ``tenantid``, by name."""
-        return {name: value for name, value in self.__pydantic_extra__.items() if value is not None}
+        return {name: value for name, value in (self.__pydantic_extra__ or {}).items() if value is not None}
 
     def with_extensions(self, **extensions: ExtensionValue) -> Self:
         """A copy with these extension attributes added or replaced.
 
         Raises:
             pydantic.ValidationError: A name or value breaks rule 5.
+            ValueError: The name is that of another attribute.
         """
+        clash = sorted(extensions.keys() & CloudEvent.model_fields.keys())
+        if clash:
+            raise ValueError(f"{clash[0]} is no extension: make another event")
         given = {name: getattr(self, name) for name in self.__pydantic_fields_set__}
         return self.model_validate({**given, **self.extensions, **extensions})
 
     def _text(self, name: str) -> str | None:
-        value = self.__pydantic_extra__.get(name)
+        value = (self.__pydantic_extra__ or {}).get(name)
         return value if isinstance(value, str) else None
 
     @property
@@ -193,7 +147,12 @@ class CloudEvent(BaseModel, Generic[DataT]):
     def expirytime(self) -> datetime | None:
         """When the event stops being relevant, or None, also when the text is no RFC 3339 date-time."""
         text = self._text("expirytime")
-        return datetime.fromisoformat(text) if text and re.match(_RFC3339, text) else None
+        if text is None or not re.match(RFC3339, text, re.ASCII):
+            return None
+        try:
+            return datetime.fromisoformat(text.upper())
+        except ValueError:  # such as 30 February
+            return None
 
     def to_cloudevents(self) -> ForeignCloudEvent:
         """The same event as an object of the ``cloudevents`` package; a payload class becomes JSON values."""
@@ -213,8 +172,12 @@ class CloudEvent(BaseModel, Generic[DataT]):
         attributes = {name: value for name in names if (value := getattr(self, name)) is not None}
         data: Any = self.data
         if isinstance(data, BaseModel):
-            data = data.model_dump(mode="json", by_alias=True)
-        return Foreign({**attributes, **self.extensions}, data)
+            changes_only = isinstance(data, EventData) and data.__partial__
+            data = data.model_dump(mode="json", by_alias=True, exclude_unset=changes_only)
+        event = Foreign({**attributes, **self.extensions}, data)
+        if self.time is None:
+            event.get_attributes().pop("time", None)  # the package invents one
+        return event
 
     @classmethod
     def from_cloudevents(cls, event: ForeignCloudEvent) -> Self:
@@ -244,13 +207,30 @@ def json_number(amount: Decimal) -> int | float:
     number = float(amount)
     if Decimal(repr(number)) != amount:
         raise PydanticCustomError("decimal_digits", "a Decimal is exact on the wire only up to 15 significant digits")
-    return int(number) if number.is_integer() else number
+    return int(amount) if number.is_integer() and amount.adjusted() < _MAX_DIGITS else number
+
+
+def _with_numbers(value: Any) -> Any:
+    """A JSON value of no declared type, with its Decimals as numbers."""
+    if isinstance(value, Decimal):
+        return json_number(value)
+    if isinstance(value, dict):
+        members: dict[Any, Any] = value  # pyright: ignore[reportUnknownVariableType] -- isinstance says no more
+        return {key: _with_numbers(part) for key, part in members.items()}
+    if isinstance(value, list | tuple):
+        return [_with_numbers(part) for part in cast("list[Any]", value)]
+    return value
 
 
 _NUMBER = core_schema.plain_serializer_function_ser_schema(
     json_number,
     when_used="json",
     return_schema=core_schema.union_schema([core_schema.int_schema(), core_schema.float_schema()]),
+)
+
+
+_ANYTHING = core_schema.plain_serializer_function_ser_schema(
+    _with_numbers, when_used="json", return_schema=core_schema.any_schema()
 )
 
 
@@ -267,10 +247,13 @@ def _apply_wire_rules(schema: Any, *, omit_none: bool) -> None:
         part = cast("dict[str, Any]", schema)
         if part.get("type") == "decimal":
             part.setdefault("serialization", _NUMBER)
+        if part.get("type") == "any":
+            part.setdefault("serialization", _ANYTHING)
         if omit_none and part.get("type") == "model-field" and part["schema"].get("default", ...) is None:
             part.setdefault("serialization_exclude_if", _is_none)
-        for inner in part.values():
-            _apply_wire_rules(inner, omit_none=omit_none)
+        for key, inner in part.items():
+            if key != "serialization":
+                _apply_wire_rules(inner, omit_none=omit_none)
 
 
 class EventData(BaseModel):
@@ -301,6 +284,9 @@ class EventData(BaseModel):
         allow_inf_nan=False,
         ser_json_inf_nan="constants",
     )
+
+    if not TYPE_CHECKING:  # pydantic reads it, so that _apply_wire_rules finds a schema for unknown fields
+        __pydantic_extra__: dict[str, Any]
 
     __topic__: ClassVar[str | None] = None
     __source__: ClassVar[str | None] = None
@@ -390,7 +376,9 @@ def _check_fields(cls: type[EventData]) -> None:
 def _check_subject(cls: type[EventData], template: str) -> None:
     wanted = _BRACES.findall(template)
     unknown = [field for field in wanted if field not in cls.model_fields]
-    if unknown or not wanted:
+    stray = _BRACES.sub("", template)
+    if unknown or not wanted or "{" in stray or "}" in stray:
         known = ", ".join(cls.model_fields)
-        problem = f"{{{unknown[0]}}} is no field" if unknown else "it names no field in braces"
+        broken = "a brace stands without its pair" if wanted else "it names no field in braces"
+        problem = f"{{{unknown[0]}}} is no field" if unknown else broken
         raise EventDeclarationError(f"{cls.__qualname__}: subject={template!r}: {problem}; the fields are: {known}")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
+
+_PARAMETER = re.compile(r';\s*([^=;"\s]+)\s*=\s*("(?:[^"\\]|\\.)*"|[^;\s]*)')
 
 __all__ = ["charset_of", "is_json", "is_text"]
 
@@ -24,8 +27,7 @@ def is_text(media_type: str | None) -> bool:
 
 def charset_of(media_type: str | None) -> str:
     """The ``charset`` parameter in lower case; ``utf-8`` where there is none."""
-    for parameter in (media_type or "").split(";")[1:]:
-        name, _, value = parameter.partition("=")
-        if name.strip().lower() == "charset":
-            return value.strip().strip('"').lower()
+    for parameter in _PARAMETER.finditer(media_type or ""):
+        if parameter[1].lower() == "charset":
+            return parameter[2].strip('"').lower()
     return "utf-8"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
-from typing import Literal, TypeAlias, TypedDict, Unpack, get_args
+from typing import Any, Literal, TypeAlias, TypedDict, Unpack, get_args
 
 from eventzr_kafka.limits import DEFAULT_LIMITS, Limits
 
@@ -45,16 +46,30 @@ class ConsumerOptions:
     def __post_init__(self) -> None:
         if self.ordering not in get_args(Ordering):
             raise ValueError(f"ordering={self.ordering!r}: must be one of {', '.join(get_args(Ordering))}")
-        for name in ("max_concurrency", "tenant_concurrency", "max_buffered_events", "max_buffered_bytes"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name}={value}: must be 1 or more")
+        for name in ("max_concurrency", "max_buffered_events", "max_buffered_bytes"):
+            _require_count(name, getattr(self, name))
+        if self.tenant_concurrency is not None:
+            _require_count("tenant_concurrency", self.tenant_concurrency)
+        _require_seconds("drain_timeout", self.drain_timeout, zero=True)
+        if self.handler_timeout is not None:
+            _require_seconds("handler_timeout", self.handler_timeout, zero=False)
+        if not isinstance(self.limits, Limits):  # pyright: ignore[reportUnnecessaryIsInstance] -- untyped callers
+            raise ValueError(f"limits={self.limits!r}: must be a Limits object")  # noqa: TRY004 -- as for the others
         if self.group_protocol not in get_args(GroupProtocol):
             raise ValueError(f"group_protocol={self.group_protocol!r}: must be classic or consumer")
-        if self.handler_timeout is not None and self.handler_timeout <= 0:
-            raise ValueError(f"handler_timeout={self.handler_timeout}: must be more than 0 seconds")
-        if self.drain_timeout < 0:
-            raise ValueError(f"drain_timeout={self.drain_timeout}: must be 0 or more seconds")
+
+
+def _require_count(name: str, value: Any) -> None:
+    if type(value) is not int:
+        raise ValueError(f"{name}={value!r}: must be a whole number")
+    if value < 1:
+        raise ValueError(f"{name}={value}: must be 1 or more")
+
+
+def _require_seconds(name: str, value: Any, *, zero: bool) -> None:
+    fits = type(value) in (int, float) and math.isfinite(value) and (value > 0 or (zero and value == 0))
+    if not fits:
+        raise ValueError(f"{name}={value!r}: must be {'0 or more' if zero else 'more than 0'} seconds")
 
 
 class ConsumerOptionsDict(TypedDict, total=False):

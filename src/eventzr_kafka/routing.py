@@ -203,9 +203,8 @@ def kafka_consumer(*, group_id: str, **options: Unpack[ConsumerOptionsDict]) -> 
             raise RoutingError(location, label, fault)
         try:
             chosen = consumer_options(**options)
-        except (TypeError, ValueError) as error:
-            problem = f"a wrong type in {options}" if isinstance(error, TypeError) else str(error)
-            raise RoutingError(location, label, problem) from error
+        except ValueError as error:
+            raise RoutingError(location, label, str(error)) from error
         setattr(cls, _DEFINITION, ConsumerDefinition(group_id, tuple(_routes(cls)), chosen, location))
         return cls
 

@@ -14,9 +14,11 @@ import json
 import re
 from typing import Any, NoReturn
 
+from eventzr_kafka.limits import PARSER_DEPTH
+
 __all__ = ["find_fault", "is_plain", "nests_too_deep"]
 
-_STRING_OR_BRACKET = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|([\[{])|[\]}]', re.DOTALL)
+_STRING_OR_BRACKET = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"?|([\[{])|[\]}]', re.DOTALL)
 
 
 def nests_too_deep(value: bytes, max_depth: int) -> bool:
@@ -74,6 +76,8 @@ def _look_closely(value: bytes) -> str | None:
         json.loads(value, object_pairs_hook=keep, parse_constant=_refuse_constant)
     except _RefusedError as refused:
         return str(refused)
-    except (ValueError, RecursionError):
-        return None  # no JSON, or too deep: the validating parser says where
+    except RecursionError:  # either the text is deep, which the validating parser refuses, or the caller's stack is
+        return None if nests_too_deep(value, PARSER_DEPTH) else "cannot be looked at closely from so deep a call stack"
+    except ValueError:
+        return None  # no JSON: the validating parser says where
     return "tenantid stands twice" if sum(name == "tenantid" for name, _ in pairs) > 1 else None

@@ -19,6 +19,7 @@ from eventzr_kafka.event import CloudEvent
 __all__ = ["wire_model"]
 
 _PlainText: TypeAlias = Annotated[str, Field(strict=True, min_length=1)]
+_OptionalText: TypeAlias = Annotated[str | None, Field(strict=True, min_length=1)]
 
 
 def wire_model(model: type[CloudEvent[Any]], event_type: str | None, *, plain: bool) -> type[CloudEvent[Any]]:
@@ -32,5 +33,5 @@ def wire_model(model: type[CloudEvent[Any]], event_type: str | None, *, plain: b
     if event_type is not None:
         fields["type"] = (Literal[event_type], ...)
     if plain:
-        fields |= {"id": (_PlainText, ...), "tenantid": (_PlainText, ...), "subject": (_PlainText | None, None)}
+        fields |= {"id": (_PlainText, ...), "tenantid": (_PlainText, ...), "subject": (_OptionalText, None)}
     return create_model(model.__name__, __base__=model, **fields)

@@ -31,20 +31,20 @@ class Listener:
     async def hear(self, event: CloudEvent[ListingCreated]) -> None:
         print(f"heard {{event.data.title}} of {{event.tenantid}}")
 
-@kafka_consumer(group_id="failing")
+@kafka_consumer(group_id="failing", group_protocol="consumer")
 class Failing:
     @on_message("{TOPIC}")
     async def fail(self, event: CloudEvent[ListingCreated]) -> None:
         raise ValueError(f"cannot take {{event.data.title}}")
 
-@kafka_consumer(group_id="hanging")
+@kafka_consumer(group_id="hanging", group_protocol="consumer")
 class Hanging:
     @on_message(ListingCreated)
     def hang(self, event: CloudEvent[ListingCreated]) -> None:
         print("hangs")
         time.sleep(60)
 
-@kafka_consumer(group_id="impatient", drain_timeout=0.2)
+@kafka_consumer(group_id="impatient", group_protocol="consumer", drain_timeout=0.2)
 class Impatient(Hanging): ...
 """
 
@@ -104,7 +104,7 @@ def broker() -> Iterator[EmbeddedBroker]:
 
 @pytest.fixture
 def env(broker: EmbeddedBroker) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("KAFKA_")}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("KAFKA_", "PYTHONUNBUF"))}
     return {**kept, "PATH": f"{BIN}{os.pathsep}{kept['PATH']}", "KAFKA_BROKERS": broker.bootstrap_servers}
 
 

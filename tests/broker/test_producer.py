@@ -115,6 +115,16 @@ async def test_events_lie_in_the_order_of_the_calls(
     assert values(kafka, name, 2000) == list(range(2000))
 
 
+@pytest.fixture
+def busy_threads() -> Iterator[None]:
+    """Let the threads take turns a thousand times as often as usual, so that they meet at bad moments too."""
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(5e-6)
+    yield
+    sys.setswitchinterval(usual)
+
+
+@pytest.mark.usefixtures("busy_threads")
 async def test_order_holds_when_there_is_more_than_the_clients_queue_takes(
     kafka: KafkaServer, topic: TopicFactory
 ) -> None:

@@ -368,6 +368,11 @@ _cases(  # data_base64
             (f"data_base64 {value!r}", structured({"data": ..., "data_base64": value}), _BASE64)
             for value in (CANARY, "QQ", "QQ=", "QQ==QQ==", "QQ==\n", "-_8=", "é", 7, True, ["QQ=="], {"a": "QQ=="})
         ),
+        (
+            "data_base64 and a datacontenttype that is a list",
+            structured({"data": ..., "data_base64": _DATA_BASE64, "datacontenttype": ["a/b"]}),
+            _MEDIA,
+        ),
         ("data_base64 and a bad time", structured({"data": ..., "data_base64": _DATA_BASE64, "time": CANARY}), _TIME),
     ],
 )
@@ -472,6 +477,11 @@ _cases(  # content types and the headers of binary mode
     InvalidEnvelopeError,
     [
         ("batch", _with_content_type(b"application/cloudevents-batch+json"), _FORMAT),
+        (
+            "batch, spelled Content-Type",
+            raw(TEXT.encode(), ("Content-Type", b"Application/CloudEvents-Batch")),
+            _FORMAT,
+        ),
         ("Avro", _with_content_type(b"application/cloudevents+avro"), _FORMAT),
         ("Protobuf", _with_content_type(b"application/cloudevents+protobuf"), _FORMAT),
         ("XML", _with_content_type(b"application/cloudevents+xml"), _FORMAT),

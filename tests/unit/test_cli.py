@@ -29,9 +29,9 @@ from eventzr_kafka.errors import (
     SettingsError,
     TransportError,
 )
+from eventzr_kafka.hooks import PartitionsAssigned
 from eventzr_kafka.record import TopicPartition
 from eventzr_kafka.routing import definition_of
-from eventzr_kafka.transport import Assignment
 from eventzr_marketplace_events import ListingCreated, OrderCompleted
 
 CONSUMER = """
@@ -249,22 +249,22 @@ def test_a_terminal_gets_colours_unless_no_color_is_set(
     assert ("\x1b[36m" in terminal.getvalue()) is coloured
 
 
-def assignments(topic: str, *partitions: int) -> list[Assignment]:
-    return [Assignment(TopicPartition(topic, number), number) for number in partitions]
+def assigned(group_id: str, *partitions: tuple[str, int]) -> PartitionsAssigned:
+    return PartitionsAssigned(group_id, tuple(TopicPartition(*partition) for partition in partitions))
 
 
 def test_ready_is_said_once_and_only_when_every_group_has_partitions(capsys: pytest.CaptureFixture[str]) -> None:
     ready: list[bool] = []
     progress = Progress({"a", "b"}, Screen(), lambda: ready.append(True))
 
-    progress.assigned("a", assignments("x", 0, 1))
-    progress.assigned("b", [])
-    progress.assigned("b", [])
+    progress.assigned(assigned("a", ("x", 0), ("x", 1)))
+    progress.assigned(assigned("b"))
+    progress.assigned(assigned("b"))
     before = capsys.readouterr().out
-    progress.assigned("b", assignments("y", 0))
-    progress.assigned("b", assignments("y", 1))
+    progress.assigned(assigned("b", ("y", 0)))
+    progress.assigned(assigned("b", ("y", 1)))
 
-    assert before == "not ready: b joined, without partitions: other members have them, or the topics do not exist\n"
+    assert before == "not ready: b joined, without partitions so far: other members have them, or the topics do not exist\n"
     assert capsys.readouterr().out == "ready: 3 partitions of 2 topics\n"
     assert ready == [True]
 
@@ -476,14 +476,14 @@ def test_version_and_help_end_well(capsys: pytest.CaptureFixture[str], arguments
 # What dev prints
 
 
-def test_dev_names_the_command_as_the_shell_finds_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dev_names_the_command_so_that_any_shell_finds_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", "")
     monkeypatch.setattr(sys, "argv", ["some where/eventzr-kafka", "dev"])
 
     how = dev.how_to_publish("127.0.0.1:1", ["eventzr.marketplace.listing.created.v1"], "handlers").plain
 
     assert how.splitlines()[1] == (
-        "  KAFKA_BROKERS=127.0.0.1:1 'some where/eventzr-kafka' publish "
+        f"  KAFKA_BROKERS=127.0.0.1:1 '{tmp_path}/some where/eventzr-kafka' publish "
         "eventzr.marketplace.listing.created.v1 --tenant t1"
     )
 

@@ -7,6 +7,7 @@ import shlex
 import shutil
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from rich.text import Text
 
@@ -63,7 +64,7 @@ def _command(brokers: str, topic: str, module: str) -> str:
 
 def _program() -> str:
     """The name that the shell finds, or the path that this process was started by."""
-    return "eventzr-kafka" if shutil.which("eventzr-kafka") else sys.argv[0]
+    return "eventzr-kafka" if shutil.which("eventzr-kafka") else str(Path(sys.argv[0]).absolute())
 
 
 def _create(broker: EmbeddedBroker, topics: Sequence[str]) -> None:

@@ -11,11 +11,11 @@ from typing import cast
 from rich.text import Text
 
 from eventzr_kafka.cli.card import Screen, card, labelled
-from eventzr_kafka.cli.watch import WatchedRunner
+from eventzr_kafka.hooks import ConsumerHooks, PartitionsAssigned, RunnerStopping
 from eventzr_kafka.record import TopicPartition
 from eventzr_kafka.routing import definition_of
+from eventzr_kafka.runner import ConsumerRunner
 from eventzr_kafka.settings import KafkaSettings
-from eventzr_kafka.transport import Assignment
 
 __all__ = ["Progress", "serve"]
 
@@ -39,7 +39,8 @@ def serve(
     _flush_each_line()
     definitions = [definition_of(handler) for handler in handlers]
     progress = Progress({definition.group_id for definition in definitions}, screen, on_ready)
-    runner = WatchedRunner(handlers, settings, on_assigned=progress.assigned, on_stop=progress.stopping)
+    hooks = ConsumerHooks(assigned=progress.assigned, stopping=progress.stopping)
+    runner = ConsumerRunner(*handlers, settings=settings, hooks=hooks)
     screen.say(card(settings, definitions))
     if settings.enabled:
         screen.say(Text(f"connecting to {settings.brokers}", style="dim"))
@@ -64,26 +65,27 @@ class Progress:
         self._screen = screen
         self._on_ready = on_ready
 
-    def assigned(self, group_id: str, assignments: Sequence[Assignment]) -> None:
+    def assigned(self, fact: PartitionsAssigned) -> None:
         """A group has got partitions, or none."""
-        if group_id not in self._waiting:
+        if fact.group_id not in self._waiting:
             return
-        if not assignments:
-            self._without_partitions(group_id)
+        if not fact.partitions:
+            self._without_partitions(fact.group_id)
             return
-        self._partitions |= {assignment.partition for assignment in assignments}
-        self._waiting.discard(group_id)
+        self._partitions |= set(fact.partitions)
+        self._waiting.discard(fact.group_id)
         if not self._waiting:
             self._ready()
 
-    def stopping(self) -> None:
-        """A signal came."""
-        self._screen.say(Text("stopping: finishing what runs (a second signal quits at once)", style="dim"))
+    def stopping(self, fact: RunnerStopping) -> None:
+        """A signal came, or an error, which is told at the end."""
+        if fact.error is None:
+            self._screen.say(Text("stopping: finishing what runs (a second signal quits at once)", style="dim"))
 
     def _without_partitions(self, group_id: str) -> None:
         if group_id not in self._idle:
             self._idle.add(group_id)
-            text = f"{group_id} joined, without partitions: other members have them, or the topics do not exist"
+            text = f"{group_id} joined, without partitions so far: other members have them, or the topics do not exist"
             self._screen.say(labelled("not ready:", text, "yellow"))
 
     def _ready(self) -> None:
