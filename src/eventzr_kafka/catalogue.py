@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import difflib
 from functools import cache
-from importlib.metadata import entry_points
 
 from eventzr_kafka.event import EventData, declared_events
 
@@ -20,6 +19,8 @@ _GROUP = "eventzr_kafka.events"
 
 @cache
 def _load_installed_packages() -> None:
+    from importlib.metadata import entry_points  # noqa: PLC0415 -- 20 ms, and seldom needed
+
     for entry_point in entry_points(group=_GROUP):
         entry_point.load()
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Callable, Iterator
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any, Literal, TypeAlias, TypeVar, cast, get_args, overload
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
@@ -118,7 +118,7 @@ class _Decoder:
         return event
 
     def _read_carefully(self, record: Record) -> CloudEvent[Any]:
-        """Any record, rule by rule: limits, form, envelope, type, payload. The first rule that it breaks is the error."""
+        """Any record, rule by rule: limits, form, envelope, type, payload. The first that it breaks is the error."""
         value, limits = record.value, self._limits
         structured = _is_structured(record, limits)
         if value is None and not any(name.startswith("ce_") for name, _ in record.headers):
@@ -247,11 +247,13 @@ def _names_in(schema: Any) -> Iterator[str]:
             yield from _names_in(part)
 
 
-_envelope = wire_model(CloudEvent[Any], None, plain=False).__pydantic_validator__
+@cache
+def _envelope() -> type[CloudEvent[Any]]:
+    return wire_model(CloudEvent[Any], None, plain=False)
 
 
 def _read_envelope(attributes: dict[str, Any]) -> CloudEvent[Any]:
-    event: CloudEvent[Any] = _envelope.validate_python(attributes, by_name=False)
+    event: CloudEvent[Any] = _envelope().__pydantic_validator__.validate_python(attributes, by_name=False)
     return event
 
 

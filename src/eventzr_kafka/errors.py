@@ -30,7 +30,6 @@ No message shows a payload, a token or a password.
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -63,8 +62,6 @@ __all__ = [
     "printable",
 ]
 
-_UNPRINTABLE = re.compile(r"[^\x20-\x7e\xa1-\u2027\u202f-\u2065\u206a-\ud7ff\uf900-\ufefe]")
-
 
 def printable(text: str, *, limit: int = 80) -> str:
     """Make foreign text safe for one log line: control characters become ``?``, the length is capped.
@@ -74,7 +71,7 @@ def printable(text: str, *, limit: int = 80) -> str:
         limit: Characters at most; what is longer ends in ``…``.
     """
     cut = text if len(text) <= limit else text[: limit - 1] + "…"
-    return _UNPRINTABLE.sub("?", cut)
+    return "".join(character if character.isprintable() else "?" for character in cut)
 
 
 class EventzrKafkaError(Exception):

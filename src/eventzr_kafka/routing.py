@@ -21,6 +21,7 @@ import typing
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from functools import wraps
+from itertools import takewhile
 from types import FrameType, FunctionType, NoneType, UnionType
 from typing import (
     Annotated,
@@ -235,9 +236,7 @@ def _changed_below(cls: type, definition: ConsumerDefinition) -> list[str]:
     """The handlers that were added or overridden below the class that is decorated."""
     methods = {route.method for route in definition.routes}
     changed: set[str] = set()
-    for base in cls.__mro__:
-        if _DEFINITION in vars(base):
-            break
+    for base in takewhile(lambda base: _DEFINITION not in vars(base), cls.__mro__):
         changed |= vars(base).get(_NOTED, {}).keys() | (methods & vars(base).keys())
     return sorted(changed)
 

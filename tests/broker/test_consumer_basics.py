@@ -78,8 +78,10 @@ def event(topic: str, tenant: str, number: int) -> CloudEvent[Any]:
 
 async def publish(producer: EventProducer, topic: str, tenants: Iterable[str], *, first: int = 0) -> None:
     """Publish one event for each of `tenants`, numbered in that order."""
-    for delivery in [producer.enqueue(event(topic, tenant, n)) for n, tenant in enumerate(tenants, first)]:
-        await delivery
+    deliveries = [producer.enqueue(event(topic, tenant, number)) for number, tenant in enumerate(tenants, first)]
+    async with asyncio.timeout(SECONDS):
+        for delivery in deliveries:
+            await delivery
 
 
 def put(settings: KafkaSettings, topic: str, key: bytes | None, value: bytes | None) -> None:
@@ -293,25 +295,25 @@ def guard() -> Iterator[None]:
 async def test_a_stop_waits_for_the_running_handler_commits_it_and_begins_no_other(
     settings: KafkaSettings, producer: EventProducer, topic: TopicFactory, group: str, way: str
 ) -> None:
-    name, seen, started, may_finish = topic(partitions=1), Seen(), asyncio.Event(), asyncio.Event()
+    name, seen, may_finish = topic(partitions=1), Seen(), asyncio.Event()
 
     async def handle(event: CloudEvent[Any]) -> None:
-        started.set()
-        await may_finish.wait()
+        if event.tenantid == TENANT:
+            await may_finish.wait()
         await seen.handle(event)
 
-    await publish(producer, name, [TENANT] * 3)
+    await publish(producer, name, [TENANT, TENANT, TENANT, "tenant-2"])
     runner = ConsumerRunner(handler(name, group, handle), settings=settings)
     async with asyncio.timeout(SECONDS):
         task = asyncio.create_task(runner.run())
-        await started.wait()
+        await seen.until(1)  # the last one is through: the others are in memory
         runner.stop() if way == "stop" else signal.raise_signal(signal.SIGTERM)
         done, _ = await asyncio.wait({task}, timeout=0.3)
         assert not done
         may_finish.set()
         await task
 
-    assert seen.numbers == [0]
+    assert seen.numbers == [3, 0]
     assert committed(settings, group, name) == 1
 
 
@@ -374,7 +376,8 @@ async def test_members_share_the_partitions_and_one_that_leaves_loses_nothing(
             producer.enqueue(event(name, tenant, number))
         return len(tenants)
 
-    async with running(handler(name, group, handle), settings=settings):
+    async with running(handler(name, group, handle), settings=settings) as first_member:
+        await first_member.ready()
         async with running(handler(name, group, handle_second), settings=settings):
             while not second.events:
                 total += publish_round()
@@ -442,11 +445,15 @@ def generous_kafka(kafka: KafkaServer) -> Iterator[KafkaServer]:
 async def test_consuming_creates_no_topic_even_where_the_broker_would(
     generous_kafka: KafkaServer, group: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    address = generous_kafka.bootstrap_servers
+    address, seen = generous_kafka.bootstrap_servers, Seen()
     settings = KafkaSettings(brokers=address, client={"topic.metadata.refresh.interval.ms": 100})
+    generous_kafka.create_topic("somebody.made.this")
+    handlers = [handler(name, group, seen.handle) for name in ("somebody.made.this", "nobody.made.this")]
 
-    async with running(handler("nobody.made.this", group, Seen().handle), settings=settings):
+    async with running(*handlers, settings=settings), EventProducer(settings=settings) as producer:
         await eventually(lambda: "nobody.made.this" in caplog.text)
+        await publish(producer, "somebody.made.this", [TENANT])
+        await seen.until(1)  # the client has asked for the other one a few times by now
 
     assert wire.metadata(address, ["nobody.made.this"]).leaders == {}
 

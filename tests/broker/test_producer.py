@@ -91,7 +91,7 @@ async def test_publish_tells_where_the_broker_has_put_the_event(
 ) -> None:
     name = topic(partitions=1)
 
-    async with EventProducer(settings=settings) as producer:
+    async with asyncio.timeout(SECONDS), EventProducer(settings=settings) as producer:
         results = [await producer.publish(event(name, number)) for number in range(3)]
 
     assert results == [PublishResult("acknowledged", f"event-{offset}", name, 0, offset) for offset in range(3)]
@@ -105,7 +105,7 @@ async def test_events_lie_in_the_order_of_the_calls(
 ) -> None:
     name = topic(partitions=1)
 
-    async with EventProducer(settings=settings, mode="binary") as producer:
+    async with asyncio.timeout(SECONDS), EventProducer(settings=settings, mode="binary") as producer:
         for number in range(2000):
             if number % 100 == 99:
                 await producer.publish(event(name, number))
@@ -131,7 +131,7 @@ async def test_order_holds_when_there_is_more_than_the_clients_queue_takes(
     name = topic(partitions=1)
     small = KafkaSettings(brokers=kafka.bootstrap_servers, client={"queue.buffering.max.messages": 50})
 
-    async with EventProducer(settings=small, mode="binary") as producer:
+    async with asyncio.timeout(SECONDS), EventProducer(settings=small, mode="binary") as producer:
         deliveries = [producer.enqueue(event(name, number)) for number in range(3000)]
         results = [await delivery for delivery in deliveries]
 
@@ -142,7 +142,7 @@ async def test_order_holds_when_there_is_more_than_the_clients_queue_takes(
 async def test_flush_returns_zero_once_everything_is_acknowledged(settings: KafkaSettings, topic: TopicFactory) -> None:
     name = topic()
 
-    async with EventProducer(settings=settings) as producer:
+    async with asyncio.timeout(SECONDS), EventProducer(settings=settings) as producer:
         deliveries = [producer.enqueue(event(name, number)) for number in range(500)]
         left = await producer.flush(SECONDS)
         done = [delivery.done() for delivery in deliveries]
@@ -183,9 +183,10 @@ async def test_several_event_loops_may_share_one_producer(settings: KafkaSetting
     name = topic(partitions=1)
 
     async def publish() -> int | None:
-        return (await producer.publish(event(name))).offset
+        async with asyncio.timeout(SECONDS):
+            return (await producer.publish(event(name))).offset
 
-    async with EventProducer(settings=settings) as producer:
+    async with asyncio.timeout(SECONDS), EventProducer(settings=settings) as producer:
         elsewhere = [asyncio.to_thread(asyncio.run, publish()) for _ in range(4)]
         offsets = await asyncio.gather(publish(), *elsewhere)
 
@@ -198,7 +199,7 @@ async def test_several_event_loops_may_share_one_producer(settings: KafkaSetting
 async def test_an_unknown_topic_is_an_error_that_says_to_create_it(kafka: KafkaServer, hasty: KafkaSettings) -> None:
     missing = f"missing.{uuid.uuid4().hex[:8]}"
 
-    async with EventProducer(settings=hasty) as producer:
+    async with asyncio.timeout(SECONDS), EventProducer(settings=hasty) as producer:
         with pytest.raises(DeliveryError, match="create the topic; the SDK never does") as caught:
             await producer.publish(event(missing))
 
@@ -223,7 +224,7 @@ def generous_kafka(kafka: KafkaServer) -> Iterator[KafkaServer]:
 async def test_publishing_creates_no_topic_even_where_the_broker_would(generous_kafka: KafkaServer) -> None:
     address = generous_kafka.bootstrap_servers
 
-    async with EventProducer(settings=KafkaSettings(brokers=address, client=SOON)) as producer:
+    async with asyncio.timeout(SECONDS), EventProducer(settings=KafkaSettings(brokers=address, client=SOON)) as producer:
         with pytest.raises(DeliveryError, match="create the topic"):
             await producer.publish(event("nobody.made.this"))
 
@@ -235,7 +236,7 @@ async def test_a_record_too_large_for_its_topic_is_an_error_and_the_next_one_pas
 ) -> None:
     name = topic(partitions=1, configs={"max.message.bytes": "2000"})
 
-    async with EventProducer(settings=settings) as producer:
+    async with asyncio.timeout(SECONDS), EventProducer(settings=settings) as producer:
         with pytest.raises(DeliveryError, match=r"MSG_SIZE_TOO_LARGE.*raise max.message.bytes of the topic"):
             await producer.publish(event(name, data="hunter2" * 1000))
         result = await producer.publish(event(name))
@@ -278,7 +279,7 @@ async def test_an_event_that_times_out_may_have_arrived_and_is_published_again_u
 ) -> None:
     name = topic(partitions=1)
 
-    async with EventProducer(source="marketplace-svc", settings=hasty, mode="binary") as producer:
+    async with asyncio.timeout(SECONDS), EventProducer(source="marketplace-svc", settings=hasty, mode="binary") as producer:
         await producer.publish(event(name, 1))
         kafka.stop()
         with pytest.raises(DeliveryError, match="the same event id: it may have arrived") as caught:
@@ -299,7 +300,7 @@ async def test_an_outage_is_two_lines_and_nothing_is_lost_in_it(
 ) -> None:
     name = topic(partitions=1)
 
-    async with EventProducer(settings=settings, mode="binary") as producer:
+    async with asyncio.timeout(SECONDS), EventProducer(settings=settings, mode="binary") as producer:
         await producer.publish(event(name, 0))
         kafka.stop()
         deliveries = [producer.enqueue(event(name, number)) for number in range(1, 200)]

@@ -156,10 +156,15 @@ _cases(  # 3.1 of the Kafka binding: without a value there is no structured even
         ("no value, no headers", raw(None), "tombstone"),
         ("no value in structured mode", raw(None, CLOUDEVENTS), "tombstone"),
         (
+            "no value in structured mode, and a whole event in ce_ headers",
+            binary({}, None, content_type=CLOUDEVENTS[1]),
+            "tombstone",
+            "it is read as binary mode, though the content-type alone tells the mode",
+        ),
+        (
             "no value and a content-type, but no ce_ headers",
             raw(None, ("content-type", b"application/json")),
             "tombstone",
-            "a content-type alone makes it binary mode: InvalidEnvelopeError lists missing attributes",
         ),
     ],
 )
@@ -259,13 +264,11 @@ _cases(  # required attributes
             "source with two fragments",
             structured({"source": f"a#{CANARY}#b"}),
             _SOURCE,
-            "the pattern lets a fragment follow a fragment",
         ),
         (
             "source with brackets in its path",
             structured({"source": f"/{CANARY}[0]"}),
             _SOURCE,
-            "the pattern takes brackets anywhere, RFC 3986 only around an IP address",
         ),
     ],
 )
@@ -314,7 +317,12 @@ _cases(  # optional attributes and extensions
             "datacontenttype with a line feed in quotes",
             structured({"datacontenttype": f'a/b; c="{CANARY}\n"'}),
             _MEDIA,
-            "quoted parameters let control characters through, against rule 7 of the envelope",
+        ),
+        (
+            "datacontenttype with a C1 character in quotes",
+            structured({"datacontenttype": f'a/b; c="{CANARY}\x85"'}),
+            _MEDIA,
+            "quoted parameters let U+0080 to U+009F through, against rule 7 of the envelope",
         ),
         *(
             (f"time {time!r}", structured({"time": time}), _TIME)
@@ -424,11 +432,26 @@ _cases(  # the payload does not fit ListingCreated
         ("text not in its charset", binary({}, b"\xff", content_type=b"text/plain"), "data: is no text in charset"),
         ("text in an unknown charset", binary({}, content_type=b"text/plain; charset=klingon"), "'klingon'"),
         ("charset that is no charset", binary({}, content_type=b"text/plain; charset=base64"), "'base64'"),
+        ("charset that no text has", binary({}, content_type=b"text/plain; charset=undefined"), "'undefined'"),
+        *(
+            (
+                f"charset {name} of Python alone",
+                binary({}, text, content_type=f"text/plain; charset={name}".encode()),
+                f"data: is no text in charset '{name}'",
+                "any codec of Python is taken: idna and punycode take seconds for 1 MiB, escapes give lone surrogates",
+            )
+            for name, text in (
+                ("idna", b"abc"),
+                ("punycode", b"a-b"),
+                ("unicode_escape", b"\\ud800"),
+                ("raw_unicode_escape", b"\\ud800"),
+            )
+        ),
         (
-            "charset that no text has",
-            binary({}, content_type=b"text/plain; charset=undefined"),
-            "'undefined'",
-            "the codec 'undefined' raises UnicodeError, which decode lets out",
+            "lone surrogate in UTF-7",
+            binary({}, b"+2AA-", content_type=b"text/plain; charset=utf-7"),
+            "data: is no text in charset 'utf-7'",
+            "Python's UTF-7 lets lone surrogates through, which nobody can write again",
         ),
     ],
 )
@@ -450,7 +473,6 @@ _cases(  # the key is the tenant
     ],
 )
 
-_LATE = "the payload is held against the topic's class before the type is looked at: InvalidDataError"
 _cases(  # one type a topic
     TypeMismatchError,
     [
@@ -462,13 +484,11 @@ _cases(  # one type a topic
             "valid event on the wrong topic",
             structured({"type": CLOSED, "data": {"id": "1", "reason": CANARY, "statistics": {}}}),
             "this topic carries",
-            _LATE,
         ),
         (
             "valid event on the wrong topic in binary mode",
             binary({"type": CLOSED.encode()}, b'{"id":"1"}'),
             "this topic carries",
-            _LATE,
         ),
     ],
 )
@@ -492,7 +512,6 @@ _cases(  # content types and the headers of binary mode
             "structured value called application/json",
             _with_content_type(b"application/json"),
             "id: Field required",
-            "in binary mode the payload is looked at before the attributes: InvalidDataError",
         ),
         ("null content-type", raw(TEXT.encode(), ("content-type", None)), "id: Field required"),
         *((f"no ce_{name}", binary({name: ...}), f"{name}: ") for name in ("specversion", "id", "source", "type")),
@@ -525,7 +544,6 @@ _cases(  # content types and the headers of binary mode
             "NUL in the charset",
             binary({}, content_type=b"text/plain; charset=a\0b"),
             _MEDIA,
-            "the charset is looked up before the media type is checked: ValueError",
         ),
     ],
 )

@@ -55,10 +55,6 @@ class Sized(EventData, topic="test.codec.sized.v1"):
     anything: Any = None
 
 
-def fault(reason: str) -> pytest.MarkDecorator:
-    return pytest.mark.xfail(strict=True, reason=reason)
-
-
 def make(**attributes: Any) -> CloudEvent[Any]:
     return CloudEvent[Any](**{**BASE, **attributes})
 
@@ -131,7 +127,7 @@ JSON_DATA = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | text_without("Cs"),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(text_without("Cs"), inner, max_size=3),
 )
-JSON_TYPES = st.sampled_from(["application/json", "image/json", "application/vnd.a+json; v=1", "Application/JSON"])
+JSON_TYPES = st.sampled_from(["application/json", "text/json", "application/vnd.a+json; v=1", "Application/JSON"])
 TEXT_TYPES = st.sampled_from(["text/plain", "text/csv; charset=utf-8", "application/xml", "image/svg+xml"])
 OPTIONAL = {"time": TIMES, "subject": TEXT, "dataschema": st.just("https://schemas.example.com/a#b")}
 
@@ -258,8 +254,8 @@ def test_headers_of_binary_mode_are_plain_utf_8_without_percent_encoding() -> No
         (b"application/json", b'{"a":1}', {"a": 1}),
         (b"application/vnd.eventzr+json", b"[1]", [1]),
         (b"image/json; charset=utf-8", b'"text"', "text"),
-        pytest.param(b"text/json", b'{"a":1}', {"a": 1}, marks=fault("text/* is asked about before */json")),
-        pytest.param(b"text/vnd.a+json", b"[1]", [1], marks=fault("text/* is asked about before */*+json")),
+        (b"text/json", b'{"a":1}', {"a": 1}),
+        (b"text/vnd.a+json", b"[1]", [1]),
         (b"application/json", b"null", None),
         (b"text/plain", "Größe".encode(), "Größe"),
         (b"text/plain; charset=latin-1", "Größe".encode("latin-1"), "Größe"),
@@ -326,7 +322,7 @@ def test_null_attributes_and_null_extensions_are_absent() -> None:
         (Sized, {"datacontenttype": "application/json"}, Sized(width=Decimal(1))),
         (dict[str, int], {"datacontenttype": None, "ext": None}, {"width": 1}),
         (bytes, {"datacontenttype": "image/png"}, b'{"width":1}'),
-        pytest.param(bytes, {}, b'{"width":1}', marks=fault("without a media type, bytes are read as JSON")),
+        (bytes, {}, b'{"width":1}'),
     ],
 )
 def test_data_base64_is_bytes_or_the_json_of_its_class(data_type: Any, members: dict[str, Any], data: Any) -> None:
@@ -341,7 +337,6 @@ def test_an_empty_data_base64_is_data() -> None:
     assert written(event)["data_base64"] == ""
 
 
-@fault("null members are absent, but a null data_base64 is refused as an extension of that name")
 def test_a_null_data_base64_is_absent() -> None:
     assert read(data={"a": 1}, data_base64=None).data == {"a": 1}
 
@@ -619,18 +614,15 @@ def test_a_time_outside_of_utcs_years_is_an_encode_error(mode: ContentMode) -> N
     assert "9999" in str(refuse(make(time="9999-12-31T23:59:59-01:00"), mode))
 
 
-@fault("only UnicodeEncodeError is expected from the charset: LookupError leaves encode as it is")
 def test_an_unknown_charset_is_an_encode_error() -> None:
     refuse(make(data=CANARY, datacontenttype="text/plain; charset=klingon"), "binary")
 
 
-@fault("every UnicodeEncodeError is blamed on a lone surrogate")
 def test_text_that_its_charset_cannot_carry_is_an_encode_error_that_says_so() -> None:
     error = refuse(make(data=f"{CANARY}€", datacontenttype="text/plain; charset=latin-1"), "binary")
     assert "latin-1" in str(error)
 
 
-@fault("only fields declared Decimal are numbers: in a field of type Any, or unknown to the class, it is a string")
 def test_a_decimal_is_a_number_wherever_it_stands_in_a_payload() -> None:
     data = Sized(width=Decimal(1), anything={"a": Decimal("1.5")})
     assert written(make(type=Sized.__topic__, data=data))["data"]["anything"] == {"a": 1.5}

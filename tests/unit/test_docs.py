@@ -127,6 +127,13 @@ def test_the_table_of_variables_is_that_of_the_settings() -> None:
     assert dict(rows) == variables_of_the_settings()
 
 
+def test_every_linked_file_exists() -> None:
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", README)
+
+    assert "ARCHITECTURE.md" in links
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
 def test_the_routing_error_looks_as_shown() -> None:
     source = (
         "from eventzr_kafka import CloudEvent, kafka_consumer, on_message\n"

@@ -47,10 +47,6 @@ class Priced(EventData, topic="test.event.priced.v1", source="svc", subject="pri
     grade: int | None = 5
 
 
-def fault(reason: str) -> pytest.MarkDecorator:
-    return pytest.mark.xfail(strict=True, reason=reason)
-
-
 def make(**attributes: Any) -> CloudEvent[Any]:
     return CloudEvent(**{**BASE, **attributes})
 
@@ -164,9 +160,9 @@ def test_known_extensions_are_typed_and_none_where_they_are_no_text(name: str) -
         ("soon", None),
         ("2026-03-02", None),
         (7, None),
-        pytest.param("2026-03-02t12:00:00z", NOON, marks=fault("fromisoformat raises ValueError")),
-        pytest.param("2026-02-30T12:00:00Z", None, marks=fault("fromisoformat raises ValueError")),
-        pytest.param("٢٠٢٦-03-02T12:00:00Z", None, marks=fault("fromisoformat raises ValueError")),
+        ("2026-03-02t12:00:00z", NOON),
+        ("2026-02-30T12:00:00Z", None),
+        ("٢٠٢٦-03-02T12:00:00Z", None),
     ],
 )
 def test_expirytime_is_a_moment_or_none(text: Any, moment: datetime | None) -> None:
@@ -188,7 +184,6 @@ def test_with_extensions_holds_to_the_rules(extensions: dict[str, Any]) -> None:
         make().with_extensions(**extensions)
 
 
-@fault("with_extensions replaces any attribute, and the payload, though they are no extensions")
 @pytest.mark.parametrize("name", ["tenantid", "id", "data"])
 def test_with_extensions_leaves_tenant_identity_and_payload_alone(name: str) -> None:
     with pytest.raises((ValidationError, TypeError, ValueError)):
@@ -317,12 +312,10 @@ def test_an_event_of_the_package_without_a_tenant_is_refused() -> None:
     assert CANARY not in str(caught.value)
 
 
-@fault("the package invents a time, and to_cloudevents leaves it there")
 def test_an_event_without_time_has_none_in_the_package() -> None:
     assert make(data=1).to_cloudevents().get_time() is None
 
 
-@fault("to_cloudevents writes every unset field of a partial payload as null, which means 'cleared'")
 def test_a_partial_payload_stays_partial_in_the_package() -> None:
     event = make(time=NOON, data=ListingUpdated(id="1", lane=None))
     assert event.to_cloudevents().get_data() == {"id": "1", "lane": None}
@@ -392,7 +385,6 @@ def test_a_decimal_is_exact_or_refused_but_never_rounded(amount: Decimal) -> Non
     assert isinstance(number, int) is (amount == amount.to_integral_value())
 
 
-@fault("int(float(amount)) writes the float's own digits: 1E+23 becomes 99999999999999991611392")
 @pytest.mark.parametrize("text", ["1E+23", "1234567890123450000", "-999999999999999E+7", "123456789012345E+20"])
 def test_a_large_decimal_of_15_significant_digits_survives(text: str) -> None:
     assert Fee.model_validate_json(Fee(amount=Decimal(text)).model_dump_json()).amount == Decimal(text)
@@ -445,9 +437,9 @@ def test_a_topic_belongs_to_one_class_that_may_be_declared_again() -> None:
         ("listing:{id.upper}", "{id.upper} is no field"),
         ("listing", "it names no field in braces"),
         ("listing:{id", "it names no field in braces"),
-        pytest.param("listing:{id}}", "", marks=fault("found only by format_map, when the first event is published")),
+        ("listing:{id}}", ""),
         ("{listing:{id}", "{listing:{id} is no field"),
-        pytest.param("listing:{id}{", "", marks=fault("found only by format_map, when the first event is published")),
+        ("listing:{id}{", ""),
     ],
 )
 def test_a_subject_that_cannot_be_filled_is_a_declaration_error(subject: str, problem: str) -> None:
@@ -504,6 +496,9 @@ def test_a_lookup_in_vain_imports_the_installed_events_once() -> None:
         ("eventzr.marketplace.listing.create.v1", "eventzr.marketplace.listing.created.v1"),
         ("eventzr.marketplace.listing.created", "eventzr.marketplace.listing.created.v1"),
         ("eventzr.marketplace.oder.completed.v1", "eventzr.marketplace.order.completed.v1"),
+        (" eventzr.user.profile.updated.v1\n", "eventzr.user.profile.updated.v1"),
+        ("eventzr.marketplace.listing.created.v2", None),
+        ("eventzr.marketplace.listing.deleted.v1", None),
         ("something.else", None),
     ],
 )

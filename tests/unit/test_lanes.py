@@ -120,7 +120,7 @@ def test_a_tenant_with_one_event_waits_one_turn_behind_any_backlog(kind: type[La
     for number in range(backlog):
         ring.add([("big", "big", ("big", "big", number, 1))])
     ring.add([("small", "small", ("small", "small", 0, 1))])
-    served = []
+    served: list[str] = []
     for _ in range(2):
         lane = ring.take()
         assert lane is not None
@@ -134,7 +134,7 @@ def test_the_lanes_of_one_tenant_take_turns_within_its_turn() -> None:
     for lane_key in ("x", "y"):
         for number in range(2):
             ring.add([("a", lane_key, ("a", lane_key, number, 1))])
-    order = []
+    order: list[tuple[str, int]] = []
     while (lane := ring.take()) is not None:
         order.append(lane.front[1:3])
         ring.finish(lane)
@@ -166,11 +166,11 @@ def test_resuming_a_lane_whose_waiting_item_was_discarded_changes_nothing() -> N
 
 def test_the_intake_stops_at_the_bound_and_starts_again_at_half_of_it() -> None:
     ring: Lanes[Item] = Lanes(max_items=4, max_bytes=1_000)
-    held = []
+
     for number in range(4):
         assert not ring.should_pause(paused=False)
         ring.add([(str(number), str(number), ("t", "l", number, 1))])
-        held.append(number)
+
     assert ring.should_pause(paused=False)
     for remaining in (3, 2, 1):
         lane = ring.take()

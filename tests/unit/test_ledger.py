@@ -34,7 +34,8 @@ def test_the_position_is_the_lowest_offset_without_an_outcome(
     model, ledger = Model(start, known := {o for o in known if o >= start}), Ledger(start, known)
     offsets = [o for o in offsets if o >= start]
     while offsets or model.received:
-        if offsets and data.draw(st.booleans()):
+        receive = data.draw(st.booleans())
+        if offsets and receive:
             batch, offsets = offsets[:3], offsets[3:]
             assert ledger.receive(batch) == known.intersection(batch)
             model.received += batch
