@@ -29,7 +29,7 @@ from eventzr_kafka.hooks import ConsumerHooks, PartitionsAssigned, tell
 from eventzr_kafka.lanes import Lanes, TenantLanes
 from eventzr_kafka.ledger import Ledger
 from eventzr_kafka.options import ConsumerOptions, Ordering
-from eventzr_kafka.record import Record
+from eventzr_kafka.record import Record, describe_partitions
 from eventzr_kafka.routing import MessageContext
 from eventzr_kafka.transport import Assignment, Batch, ConsumerTransport
 
@@ -117,8 +117,7 @@ class GroupConsumer:
         """Open a ledger for each partition."""
         for assignment in assignments:
             self._epochs[assignment.epoch] = Epoch(assignment)
-        names = ", ".join(f"{a.partition.topic}[{a.partition.partition}]" for a in assignments)
-        log.info("%s: assigned %s", self.group_id, names or "no partitions")
+        log.info("%s: assigned %s", self.group_id, describe_partitions(a.partition for a in assignments))
         self.ready.set()
         tell(self._hooks.assigned, PartitionsAssigned(self.group_id, tuple(a.partition for a in assignments)))
 
@@ -258,6 +257,7 @@ class GroupConsumer:
 
     def _end(self, numbers: Sequence[int]) -> list[Epoch]:
         ended = [epoch for number in numbers if (epoch := self._epochs.pop(number, None))]
+        log.info("%s: gave up %s", self.group_id, describe_partitions(epoch.partition for epoch in ended))
         gone = set(map(id, ended))
         self._lanes.discard(lambda work: id(work[1]) in gone)
         self._regulate()

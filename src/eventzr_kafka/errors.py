@@ -235,18 +235,23 @@ class EventStoppedError(ConsumerError):
 
     Attributes:
         topic, partition, offset: Where the record is.
+        handler: ``Class.method`` that it was for.
+        event_id: None if the record could not be read.
         error: What the handler or the codec raised.
+        what: The failure in a few words, without any text of `error` that might quote a payload.
     """
 
     def __init__(self, record: Record, handler: str, error: BaseException, *, event_id: str | None) -> None:
         self.topic = record.topic
         self.partition = record.partition
         self.offset = record.offset
+        self.handler = handler
+        self.event_id = event_id
         self.error = error
+        self.what = error.reason if isinstance(error, DecodeError) else f"raised {describe(error)}"
         event = f", event {printable(event_id)}" if event_id else ""
-        what = error.reason if isinstance(error, DecodeError) else f"raised {describe(error)}"
         super().__init__(
-            f"{record.position}{event}: {handler}: {what}; stopped before committing it: "
+            f"{record.position}{event}: {handler}: {self.what}; stopped before committing it: "
             "mend the handler (or the record) and start again, it will be delivered again"
         )
 

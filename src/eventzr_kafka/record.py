@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
-__all__ = ["Header", "OutgoingRecord", "Record", "TopicPartition"]
+__all__ = ["Header", "OutgoingRecord", "Record", "TopicPartition", "describe_partitions"]
 
 Header: TypeAlias = tuple[str, bytes | None]
 
@@ -20,6 +20,24 @@ class TopicPartition(NamedTuple):
 
     topic: str
     partition: int
+
+
+def describe_partitions(partitions: Iterable[TopicPartition]) -> str:
+    """``topic[0-3,5]`` for each topic, for one log line; ``nothing more`` if there are none."""
+    numbers: dict[str, list[int]] = {}
+    for topic, partition in sorted(partitions):
+        numbers.setdefault(topic, []).append(partition)
+    return ", ".join(f"{topic}[{_in_runs(found)}]" for topic, found in numbers.items()) or "nothing more"
+
+
+def _in_runs(numbers: list[int]) -> str:
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and runs[-1][-1] == number - 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ",".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
 
 
 class Record(NamedTuple):

@@ -442,7 +442,7 @@ _cases(  # the payload does not fit ListingCreated
             )
             for name, text in (
                 ("idna", b"abc"),
-                ("punycode", b"a-b"),
+                ("punycode", b"bcher-kva"),
                 ("unicode_escape", b"\\ud800"),
                 ("raw_unicode_escape", b"\\ud800"),
             )

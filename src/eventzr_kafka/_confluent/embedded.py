@@ -33,6 +33,12 @@ class EmbeddedBroker:
         metadata = self._owner.list_topics(timeout=10)
         self.bootstrap_servers = ",".join(f"{broker.host}:{broker.port}" for broker in metadata.brokers.values())
 
+    def create_topics(self, *names: str) -> None:
+        """Have topics appear before anybody uses them, so that a consumer is given partitions at once."""
+        for name in names:
+            if self._owner is not None:
+                self._owner.list_topics(name, timeout=10)
+
     def close(self) -> None:
         """End the cluster and forget its records."""
         self._owner = None

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rich.text import Text
 
-from eventzr_kafka._confluent.embedded import EmbeddedBroker, embedded_broker
+from eventzr_kafka._confluent.embedded import embedded_broker
 from eventzr_kafka.cli.card import Screen
 from eventzr_kafka.cli.publish import has_example
 from eventzr_kafka.cli.run import serve
@@ -35,7 +35,7 @@ def develop(targets: Sequence[str], handlers: Sequence[object], screen: Screen) 
     """
     topics = [route.topic for handler in handlers for route in definition_of(handler).routes]
     with embedded_broker() as broker:
-        _create(broker, topics)
+        broker.create_topics(*topics)
         settings = KafkaSettings(brokers=broker.bootstrap_servers)
         how = how_to_publish(settings.brokers, topics, targets[0].partition(":")[0])
         serve(handlers, settings, screen, on_ready=lambda: screen.say(how))
@@ -65,11 +65,3 @@ def _command(brokers: str, topic: str, module: str) -> str:
 def _program() -> str:
     """The name that the shell finds, or the path that this process was started by."""
     return "eventzr-kafka" if shutil.which("eventzr-kafka") else str(Path(sys.argv[0]).absolute())
-
-
-def _create(broker: EmbeddedBroker, topics: Sequence[str]) -> None:
-    """Have the topics exist before the group joins: a topic that comes later costs it another 3 seconds."""
-    owner = broker._owner  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] -- it has no method for this
-    for topic in topics:
-        if owner is not None:
-            owner.list_topics(topic, timeout=10)
