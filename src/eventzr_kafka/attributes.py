@@ -31,7 +31,7 @@ _URI = rf"^{_SCHEME}(?:{_IP_LITERAL}(?:/{_PATH})?|{_PATH}){_QUERY}$"
 _URI_REFERENCE = (
     rf"^(?:{_SCHEME}(?:{_IP_LITERAL}(?:/{_PATH})?|{_PATH})|{_IP_LITERAL}(?:/{_PATH})?|{_PCHAR}*(?:/{_PATH})?){_QUERY}$"
 )
-_QUOTED = r'"(?:[^"\\\x00-\x1f\x7f]|\\[^\x00-\x1f\x7f])*"'
+_QUOTED = r'"(?:[^"\\\x00-\x1f\x7f-\x9f]|\\[^\x00-\x1f\x7f-\x9f])*"'
 _MEDIA_TYPE = rf"^{_WORD}/{_WORD}(?:[ \t]*;[ \t]*{_WORD}=(?:{_WORD}|{_QUOTED}))*[ \t]*$"
 RFC3339 = (
     r"^\d{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01])[Tt](?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d+)?"

@@ -12,6 +12,7 @@ from types import coroutine
 from typing import Any, TypeAlias
 
 from eventzr_kafka.codec import Decoder, decoder_for
+from eventzr_kafka.errors import HandlerResultError
 from eventzr_kafka.options import ConsumerOptions
 from eventzr_kafka.routing import Route
 
@@ -54,7 +55,9 @@ def bind(
 def _threaded(method: Callable[..., None], pool: ThreadPoolExecutor) -> Callable[..., Running]:
     async def call(*args: Any) -> None:
         in_context = partial(contextvars.copy_context().run, method, *args)
-        await asyncio.get_running_loop().run_in_executor(pool, in_context)
+        result: object = await asyncio.get_running_loop().run_in_executor(pool, in_context)
+        if result is not None:  # a coroutine, most likely, that nobody would await
+            raise HandlerResultError(getattr(method, "__qualname__", repr(method)), type(result).__name__)
 
     return call
 

@@ -40,7 +40,7 @@ from eventzr_kafka.errors import (
 )
 from eventzr_kafka.event import CloudEvent, topic_of
 from eventzr_kafka.limits import DEFAULT_LIMITS, PARSER_DEPTH, Limits
-from eventzr_kafka.media_type import charset_of, is_json, is_text
+from eventzr_kafka.media_type import charset_of, is_charset, is_json, is_text
 from eventzr_kafka.record import Record
 from eventzr_kafka.strict_json import find_fault, is_plain, nests_too_deep
 from eventzr_kafka.wire_model import wire_model
@@ -74,7 +74,6 @@ def decode(record: Record, data_type: Any = None, *, limits: Limits = DEFAULT_LI
     return decoder_for(wanted, event_type=topic_of(wanted), limits=limits)(record)
 
 
-@lru_cache(maxsize=1024)
 def decoder_for(data_type: Any, *, event_type: str | None, limits: Limits = DEFAULT_LIMITS) -> Decoder:
     """Build the function that reads records of one payload class: `decode` without its look-ups.
 
@@ -83,6 +82,14 @@ def decoder_for(data_type: Any, *, event_type: str | None, limits: Limits = DEFA
         event_type: The only ``type`` that passes; None lets every type pass.
         limits: What a record may cost.
     """
+    try:
+        return _cached_decoder(data_type, event_type, limits)
+    except TypeError:  # an annotation that cannot be hashed, such as Annotated[X, [...]]
+        return _Decoder(data_type, event_type, limits)
+
+
+@lru_cache(maxsize=1024)
+def _cached_decoder(data_type: Any, event_type: str | None, limits: Limits) -> Decoder:
     return _Decoder(data_type, event_type, limits)
 
 
@@ -121,7 +128,7 @@ class _Decoder:
         """Any record, rule by rule: limits, form, envelope, type, payload. The first that it breaks is the error."""
         value, limits = record.value, self._limits
         structured = _is_structured(record, limits)
-        if value is None and not any(name.startswith("ce_") for name, _ in record.headers):
+        if value is None and (structured or not any(name.startswith("ce_") for name, _ in record.headers)):
             raise TombstoneError(record, "no value and no ce_ headers: a tombstone, not an event")
         if value is not None and len(value) > limits.max_bytes:
             raise RecordTooLargeError(record, f"value of {len(value):,} bytes; the limit is {limits.max_bytes:,}")
@@ -210,7 +217,7 @@ class _Decoder:
     def _refusal(self, record: Record, error: ValidationError, *, inside: str | None = None) -> DecodeError:
         """The typed error for what pydantic found: at most three places, never the input."""
         found = error.errors(include_url=False, include_context=False, include_input=False)
-        if "recursion limit" in found[0]["msg"]:
+        if found[0]["type"] == "json_invalid" and "recursion limit" in found[0]["msg"]:
             return RecordTooLargeError(record, f"JSON nests deeper than the limit of {PARSER_DEPTH} levels")
         places = [(inside, *item["loc"]) if inside else item["loc"] for item in found]
         reasons = [self._reason(loc, item["type"], item["msg"]) for loc, item in zip(places, found, strict=True)]
@@ -320,8 +327,8 @@ def _header_text(record: Record, name: str, raw: bytes | None) -> str:
 def _decode_text(record: Record, value: bytes, media_type: str | None) -> str:
     charset = charset_of(media_type)
     try:
-        return value.decode(charset)
-    except (ValueError, LookupError):  # UnicodeError is a ValueError, and so is a NUL in a charset's name
+        return value.decode(charset if is_charset(charset) else "undefined")
+    except UnicodeError:
         raise InvalidDataError(record, f"data: is no text in charset {printable(charset)!r}") from None
 
 

@@ -19,7 +19,7 @@ from pydantic_core import PydanticSerializationError, to_jsonable_python
 from eventzr_kafka.errors import EncodeError, printable
 from eventzr_kafka.event import CloudEvent, EventData, format_time, json_number, topic_of
 from eventzr_kafka.limits import DEFAULT_LIMITS, Limits
-from eventzr_kafka.media_type import charset_of, is_json, is_text
+from eventzr_kafka.media_type import charset_of, is_charset, is_json, is_text
 from eventzr_kafka.record import Header, OutgoingRecord
 from eventzr_kafka.strict_json import find_fault
 
@@ -53,7 +53,7 @@ def encode(
     try:
         value, headers = write(event)
         key = event.tenantid.encode()
-    except (PydanticSerializationError, TypeError, ValueError, OverflowError, LookupError, RecursionError) as error:
+    except (PydanticSerializationError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise EncodeError(event.id, topic, _why_not_encodable(event, error)) from None
     if value is not None and len(value) > limits.max_bytes:
         raise EncodeError(event.id, topic, f"value of {len(value):,} bytes; the limit is {limits.max_bytes:,}")
@@ -66,8 +66,6 @@ def _why_not_encodable(event: CloudEvent[Any], error: Exception) -> str:
     kind = type(event.data).__qualname__
     if isinstance(error, UnicodeEncodeError):
         return f"a string holds a character that {error.encoding} cannot carry"
-    if isinstance(error, LookupError):
-        return f"datacontenttype {printable(str(event.datacontenttype))!r} names an unknown charset"
     return (
         f"data of type {kind} cannot be written as JSON ({type(error).__name__}): "
         "NaN, Infinity, a Decimal of more than 15 digits, a time outside of UTC's years 1 to 9999, or no JSON value"
@@ -129,7 +127,10 @@ def _binary_value(event: CloudEvent[Any]) -> tuple[bytes | None, str | None]:
     if is_json(media_type):
         return _to_json(data), media_type or "application/json"
     if isinstance(data, str) and is_text(media_type):
-        return data.encode(charset_of(media_type)), media_type
+        charset = charset_of(media_type)
+        if not is_charset(charset):
+            raise _UnfitDataError(f"datacontenttype {printable(media_type or '')!r} names an unknown charset")
+        return data.encode(charset), media_type
     raise _UnfitDataError(_needs_json(event))
 
 

@@ -23,6 +23,7 @@
     └── ConsumerError
         ├── ConsumerStateError         the runner is used in a way its state does not allow
         ├── TransportError             the client gave up: credentials, authorisation, a fatal broker error
+        ├── HandlerResultError         a def handler returned a value, such as a coroutine that nobody awaited
         └── EventStoppedError          an event without an outcome stopped the runner; it is not committed
 
 No message shows a payload, a token or a password.
@@ -45,6 +46,7 @@ __all__ = [
     "EventDeclarationError",
     "EventStoppedError",
     "EventzrKafkaError",
+    "HandlerResultError",
     "InvalidDataError",
     "InvalidEnvelopeError",
     "MissingExtraError",
@@ -230,6 +232,20 @@ class TransportError(ConsumerError):
     """The Kafka client cannot go on: authentication, authorisation or a fatal error of the broker."""
 
 
+class HandlerResultError(ConsumerError):
+    """A ``def`` handler returned something: a coroutine, most likely, so that its work was never done.
+
+    Attributes:
+        handler: ``Class.method``.
+    """
+
+    def __init__(self, handler: str, kind: str) -> None:
+        self.handler = handler
+        super().__init__(
+            f"{handler} is a def and returned a {kind}: a handler returns None; make it async def to await"
+        )
+
+
 class EventStoppedError(ConsumerError):
     """An event ended without an outcome and stopped the runner; its offset is not committed.
 
@@ -248,12 +264,18 @@ class EventStoppedError(ConsumerError):
         self.handler = handler
         self.event_id = event_id
         self.error = error
-        self.what = error.reason if isinstance(error, DecodeError) else f"raised {describe(error)}"
+        self.what = _in_words(error)
         event = f", event {printable(event_id)}" if event_id else ""
         super().__init__(
             f"{record.position}{event}: {handler}: {self.what}; stopped before committing it: "
             "mend the handler (or the record) and start again, it will be delivered again"
         )
+
+
+def _in_words(error: BaseException) -> str:
+    if isinstance(error, DecodeError):
+        return error.reason
+    return str(error) if isinstance(error, HandlerResultError) else f"raised {describe(error)}"
 
 
 def describe(error: BaseException) -> str:

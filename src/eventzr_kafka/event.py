@@ -305,6 +305,11 @@ class EventData(BaseModel):
         **config: Any,
     ) -> None:
         super().__init_subclass__(**config)
+        texts: dict[str, object] = {"topic": topic, "source": source, "subject": subject, "dataschema": dataschema}
+        wrong = [name for name, value in texts.items() if not isinstance(value, str | None)]
+        if wrong or type(partial) is not bool:
+            problem = f"{wrong[0]} must be a string" if wrong else "partial must be True or False"
+            raise EventDeclarationError(f"{cls.__qualname__}: {problem}")
         cls.__topic__ = topic
         cls.__source__ = source or cls.__source__
         cls.__subject__ = subject or cls.__subject__
@@ -333,7 +338,7 @@ class EventData(BaseModel):
 
 
 # A topic is at most 249 of these characters: org.apache.kafka.common.internals.Topic.
-_TOPIC = re.compile(r"[A-Za-z0-9._\-]{1,249}")
+TOPIC_NAME = re.compile(r"[A-Za-z0-9._\-]{1,249}")
 _BRACES = re.compile(r"\{([^}]*)\}")
 _declared: dict[str, type[EventData]] = {}
 
@@ -350,7 +355,7 @@ def declared_events() -> Mapping[str, type[EventData]]:
 
 def _declare(cls: type[EventData], topic: str) -> None:
     name = f"{cls.__module__}.{cls.__qualname__}"
-    if not _TOPIC.fullmatch(topic) or topic in {".", ".."}:
+    if not TOPIC_NAME.fullmatch(topic) or topic in {".", ".."}:
         problem = "a topic is 1 to 249 characters of a-z, A-Z, 0-9, '.', '_' and '-'"
         raise EventDeclarationError(f"{name}: topic={topic!r}: {problem}")
     other = _declared.get(topic)

@@ -7,7 +7,13 @@ from functools import lru_cache
 
 _PARAMETER = re.compile(r';\s*([^=;"\s]+)\s*=\s*("(?:[^"\\]|\\.)*"|[^;\s]*)')
 
-__all__ = ["charset_of", "is_json", "is_text"]
+# Charsets that text on the wire comes in. Python knows more, some of which are no charsets at all (idna, undefined).
+_CHARSET = re.compile(
+    r"utf-?8|utf-?(16|32)([bl]e)?|(us-)?ascii|latin-?1|iso-8859-\d{1,2}|(windows-|cp)125\d|koi8-[ru]|"
+    r"shift_jis|euc-(jp|kr)|iso-2022-jp|gb2312|gbk|gb18030|big5"
+)
+
+__all__ = ["charset_of", "is_charset", "is_json", "is_text"]
 
 
 @lru_cache(maxsize=256)
@@ -31,3 +37,8 @@ def charset_of(media_type: str | None) -> str:
         if parameter[1].lower() == "charset":
             return parameter[2].strip('"').lower()
     return "utf-8"
+
+
+def is_charset(name: str) -> bool:
+    """Whether text may be written in that charset."""
+    return _CHARSET.fullmatch(name) is not None

@@ -225,7 +225,10 @@ def generous_kafka(kafka: KafkaServer) -> Iterator[KafkaServer]:
 async def test_publishing_creates_no_topic_even_where_the_broker_would(generous_kafka: KafkaServer) -> None:
     address = generous_kafka.bootstrap_servers
 
-    async with asyncio.timeout(SECONDS), EventProducer(settings=KafkaSettings(brokers=address, client=SOON)) as producer:
+    async with (
+        asyncio.timeout(SECONDS),
+        EventProducer(settings=KafkaSettings(brokers=address, client=SOON)) as producer,
+    ):
         with pytest.raises(DeliveryError, match="create the topic"):
             await producer.publish(event("nobody.made.this"))
 
@@ -280,7 +283,10 @@ async def test_an_event_that_times_out_may_have_arrived_and_is_published_again_u
 ) -> None:
     name = topic(partitions=1)
 
-    async with asyncio.timeout(SECONDS), EventProducer(source="marketplace-svc", settings=hasty, mode="binary") as producer:
+    async with (
+        asyncio.timeout(SECONDS),
+        EventProducer(source="marketplace-svc", settings=hasty, mode="binary") as producer,
+    ):
         await producer.publish(event(name, 1))
         kafka.stop()
         with pytest.raises(DeliveryError, match="the same event id: it may have arrived") as caught:
