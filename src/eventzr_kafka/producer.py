@@ -117,7 +117,7 @@ class EventProducer:
         Raises:
             ProducerError: Events were given up; each one's future and one log line each say so too.
         """
-        transport, lost = self._transport, self._failures
+        transport, lost = self._own_transport(), self._failures
         if transport is None:
             return
         self._flush(transport, timeout)
@@ -128,13 +128,17 @@ class EventProducer:
             raise ProducerError(f"{self._failures - lost} events were not acknowledged; the log names each one")
 
     async def __aenter__(self) -> Self:
-        await asyncio.to_thread(self.start)
+        if self.settings.enabled:
+            await asyncio.to_thread(self.start)
+        else:
+            _say_disabled()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await asyncio.to_thread(self.__exit__, kind, error, trace)
+        if self._transport is not None:
+            await asyncio.to_thread(self.__exit__, kind, error, trace)
 
     def __enter__(self) -> Self:
         self.start()
@@ -214,11 +218,12 @@ class EventProducer:
         Returns:
             How many events are still not acknowledged after `timeout` seconds.
         """
-        return await asyncio.to_thread(self.flush_sync, timeout)
+        return 0 if self._transport is None else await asyncio.to_thread(self.flush_sync, timeout)
 
     def flush_sync(self, timeout: float = 30.0) -> int:
         """`flush` for code without an event loop."""
-        return 0 if self._transport is None else self._flush(self._transport, timeout)
+        transport = self._own_transport()
+        return 0 if transport is None else self._flush(transport, timeout)
 
     # The way of an event
 
@@ -247,17 +252,20 @@ class EventProducer:
         return await delivery
 
     def _encode(self, event: CloudEvent[Any]) -> tuple[Delivery, OutgoingRecord]:
-        if self._transport is None or self._pid != os.getpid():
-            raise self._not_started()
+        if self._own_transport() is None:
+            raise _not_started()
         record = encode(event, self._mode, limits=self._limits)
         return Delivery(event.id, record.topic), record
 
-    def _not_started(self) -> ProducerStateError:
-        if self._transport is None:
-            return ProducerStateError(
-                "the producer is not started: use it inside `async with` or `with`, or call start()"
-            )
-        return ProducerStateError("the producer was carried into a forked process: make one in each process")
+    def _own_transport(self) -> ProducerTransport | None:
+        """The client, or None before start and after close.
+
+        Raises:
+            ProducerStateError: It belongs to the process that this one was forked from; its threads did not come along.
+        """
+        if self._transport is not None and self._pid != os.getpid():
+            raise ProducerStateError("the producer was carried into a forked process: make one in each process")
+        return self._transport
 
     def _skip(self, event: CloudEvent[Any]) -> Delivery:
         _say_disabled()
@@ -268,7 +276,7 @@ class EventProducer:
     def _offer(self, record: OutgoingRecord, delivery: Delivery) -> bool:
         transport = self._transport
         if transport is None:
-            raise self._not_started()
+            raise _not_started()
         return not self._waiting and transport.produce(record, partial(self._on_report, delivery))
 
     def _wait(self, record: OutgoingRecord, delivery: Delivery) -> bool:
@@ -332,6 +340,10 @@ class EventProducer:
         while (left or self._waiting) and time.monotonic() < deadline:
             left = transport.flush(deadline - time.monotonic())
         return left + len(self._waiting)
+
+
+def _not_started() -> ProducerStateError:
+    return ProducerStateError("the producer is not started: use it inside `async with` or `with`, or call start()")
 
 
 def _now() -> datetime:

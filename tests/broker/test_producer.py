@@ -218,10 +218,6 @@ def generous_kafka(kafka: KafkaServer) -> Iterator[KafkaServer]:
         yield server
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="the producer leaves allow.auto.create.topics at librdkafka's default for producers, true",
-)
 async def test_publishing_creates_no_topic_even_where_the_broker_would(generous_kafka: KafkaServer) -> None:
     address = generous_kafka.bootstrap_servers
 
@@ -347,15 +343,8 @@ with EventProducer(settings=KafkaSettings(brokers=brokers)) as producer:
     print("child ended with", os.waitstatus_to_exitcode(os.wait()[1]))
 """
 
-not_refused = pytest.mark.xfail(
-    strict=True,
-    reason="close and flush do not look at the process id: a forked child hangs, or is told that all is well",
-)
 
-
-@pytest.mark.parametrize(
-    "method", ["enqueue", pytest.param("flush_sync", marks=not_refused), pytest.param("close", marks=not_refused)]
-)
+@pytest.mark.parametrize("method", ["enqueue", "flush_sync", "close"])
 def test_a_forked_child_may_not_use_the_producer_and_does_not_hang(settings: KafkaSettings, method: str) -> None:
     said, ended = run_script(FORK, settings.brokers, method).stdout.splitlines()
 
@@ -398,14 +387,10 @@ def synchronously():
 asyncio.run(asynchronously()) if sys.argv[1] == "async with" else synchronously()
 """
 
-starts_a_thread = pytest.mark.xfail(
-    strict=True, reason="`async with` of a disabled producer makes a thread of the event loop's pool to do nothing in"
-)
-
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 @pytest.mark.parametrize("why", ["KAFKA_ENABLED=false", "AWS_LAMBDA_FUNCTION_NAME=publisher"])
-@pytest.mark.parametrize("way", ["with", pytest.param("async with", marks=starts_a_thread)])
+@pytest.mark.parametrize("way", ["with", "async with"])
 def test_disabled_means_a_skipped_result_one_line_no_client_no_thread_and_no_socket(why: str, way: str) -> None:
     name, _, value = why.partition("=")
 

@@ -67,17 +67,12 @@ TEXT_OF_DATA: Final = json.dumps(DATA)
 
 
 class Malformed(NamedTuple):
-    """One record, the error that it must give, and a part of the reason.
-
-    Attributes:
-        fault: Why the code does not obey yet; empty where it does.
-    """
+    """One record, the error that it must give, and a part of the reason."""
 
     name: str
     build: Build
     error: type[DecodeError]
     reason: str
-    fault: str = ""
 
 
 def raw(
@@ -124,8 +119,8 @@ def _with_content_type(value: bytes) -> Build:
     return raw(TEXT.encode(), ("content-type", value))
 
 
-def _cases(error: type[DecodeError], rows: Sequence[tuple[str, Build, str] | tuple[str, Build, str, str]]) -> None:
-    MALFORMED.extend(Malformed(row[0], row[1], error, *row[2:]) for row in rows)
+def _cases(error: type[DecodeError], rows: Sequence[tuple[str, Build, str]]) -> None:
+    MALFORMED.extend(Malformed(name, build, error, reason) for name, build, reason in rows)
 
 
 MALFORMED: Final[list[Malformed]] = []
@@ -159,7 +154,6 @@ _cases(  # 3.1 of the Kafka binding: without a value there is no structured even
             "no value in structured mode, and a whole event in ce_ headers",
             binary({}, None, content_type=CLOUDEVENTS[1]),
             "tombstone",
-            "it is read as binary mode, though the content-type alone tells the mode",
         ),
         (
             "no value and a content-type, but no ce_ headers",
@@ -322,7 +316,6 @@ _cases(  # optional attributes and extensions
             "datacontenttype with a C1 character in quotes",
             structured({"datacontenttype": f'a/b; c="{CANARY}\x85"'}),
             _MEDIA,
-            "quoted parameters let U+0080 to U+009F through, against rule 7 of the envelope",
         ),
         *(
             (f"time {time!r}", structured({"time": time}), _TIME)
@@ -438,7 +431,6 @@ _cases(  # the payload does not fit ListingCreated
                 f"charset {name} of Python alone",
                 binary({}, text, content_type=f"text/plain; charset={name}".encode()),
                 f"data: is no text in charset '{name}'",
-                "any codec of Python is taken: idna and punycode take seconds for 1 MiB, escapes give lone surrogates",
             )
             for name, text in (
                 ("idna", b"abc"),
@@ -451,7 +443,6 @@ _cases(  # the payload does not fit ListingCreated
             "lone surrogate in UTF-7",
             binary({}, b"+2AA-", content_type=b"text/plain; charset=utf-7"),
             "data: is no text in charset 'utf-7'",
-            "Python's UTF-7 lets lone surrogates through, which nobody can write again",
         ),
     ],
 )

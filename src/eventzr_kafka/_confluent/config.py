@@ -36,6 +36,7 @@ _CONSUMER_DEFAULTS = {
 _PRODUCER = {
     "enable.idempotence": True,
     "acks": "all",
+    "allow.auto.create.topics": False,
     "partitioner": "murmur2_random",  # the same partition as the Java and JavaScript clients for the same key
 }
 _PRODUCER_DEFAULTS = {
