@@ -3,13 +3,16 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test lint types setup pins clean
+.PHONY: demo test torture lint types setup pins clean
 
 demo: $(READY)  ## all 12 marketplace events for two tenants, on an embedded broker
 	$(BIN)/python -m examples.demo
 
 test: $(READY)  ## every test; the header names the broker
 	$(BIN)/pytest
+
+torture: $(READY)  ## members killed under load, on a real Kafka; minutes
+	EVENTZR_KAFKA_TEST_BROKER=real $(BIN)/pytest tests/torture -m torture -s
 
 lint: $(READY)  ## style, formatting and the direction of imports
 	$(BIN)/ruff check .

@@ -105,8 +105,12 @@ class Lanes(Generic[ItemT]):
     def discard(self, unwanted: Callable[[ItemT], bool]) -> int:
         """Drop items that nobody may run any more, but for those that run now; returns how many."""
         before = self.count
-        for lane in [lane for lane in self._lanes.values() if lane.items]:
-            self._sift(lane, unwanted)
+        freed = [lane for lane in self._lanes.values() if lane.items and self._sift(lane, unwanted)]
+        self._withdraw_empty()
+        for lane in [lane for lane in self._lanes.values() if not lane.items]:
+            self._forget(lane)
+        for lane in freed:
+            self._offer(lane)
         return before - self.count
 
     @property
@@ -119,19 +123,17 @@ class Lanes(Generic[ItemT]):
         share = 2 if paused else 1
         return self.count * share >= self._max_items or self.bytes * share >= self._max_bytes
 
-    def _sift(self, lane: Lane[ItemT], unwanted: Callable[[ItemT], bool]) -> None:
+    def _sift(self, lane: Lane[ItemT], unwanted: Callable[[ItemT], bool]) -> bool:
+        """Take unwanted items out of a lane; True if what is left need not wait any more."""
         front = lane.front
         kept = deque(item for at, item in enumerate(lane.items) if (at == 0 and lane.running) or not unwanted(item))
         self.count -= len(lane.items) - len(kept)
         self.bytes -= sum(item[-1] for item in lane.items) - sum(item[-1] for item in kept)
         lane.items = kept
-        if not kept:
-            if not lane.waiting:
-                self._withdraw(lane)
-            self._forget(lane)
-        elif lane.waiting and lane.front is not front:
-            lane.waiting = False
-            self._offer(lane)
+        if not lane.waiting or (kept and kept[0] is front):
+            return False
+        lane.waiting = False
+        return bool(kept)
 
     def _offer(self, lane: Lane[ItemT]) -> None:
         self._ring.append(lane)
@@ -139,8 +141,8 @@ class Lanes(Generic[ItemT]):
     def _leave(self, lane: Lane[ItemT]) -> None:
         lane.running = False
 
-    def _withdraw(self, lane: Lane[ItemT]) -> None:
-        self._ring.remove(lane)
+    def _withdraw_empty(self) -> None:
+        self._ring = deque(lane for lane in self._ring if lane.items)
 
     def _forget(self, lane: Lane[ItemT]) -> None:
         del self._lanes[lane.key]
@@ -214,13 +216,13 @@ class TenantLanes(Lanes[ItemT]):
         self._enter(tenant)
         self._forget_if_idle(lane.tenant, tenant)
 
-    def _withdraw(self, lane: Lane[ItemT]) -> None:
-        tenant = self._tenants[lane.tenant]
-        tenant.ready.remove(lane)
-        if tenant.in_ring and not tenant.ready:
-            self._turns.remove(tenant)
-            tenant.in_ring = False
-        self._forget_if_idle(lane.tenant, tenant)
+    def _withdraw_empty(self) -> None:
+        for tenant in self._tenants.values():
+            tenant.ready = deque(lane for lane in tenant.ready if lane.items)
+            tenant.in_ring = tenant.in_ring and bool(tenant.ready)
+        self._turns = deque(tenant for tenant in self._turns if tenant.ready)
+        for key, tenant in list(self._tenants.items()):
+            self._forget_if_idle(key, tenant)
 
     def _enter(self, tenant: _Tenant[ItemT]) -> None:
         if tenant.ready and not tenant.in_ring and (self._limit is None or tenant.running < self._limit):

@@ -19,7 +19,7 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from eventzr_kafka import CloudEvent, ConsumerRunner, EventProducer, KafkaSettings, kafka_consumer, on_message
-from eventzr_kafka.errors import EventStoppedError
+from eventzr_kafka.errors import DeliveryError, EventStoppedError
 from eventzr_kafka.testing import _kafka_wire as wire
 from eventzr_kafka.testing.kafka_server import KafkaServer, start_kafka
 
@@ -434,7 +434,7 @@ async def test_a_missing_topic_is_told_once_and_picked_up_when_somebody_creates_
     assert warnings(caplog) == [f"{group}: topic {missing} does not exist; waiting for somebody to create it"]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def generous_kafka(kafka: KafkaServer) -> Iterator[KafkaServer]:
     """A broker that creates a topic for whoever asks, as Kafka does unless it is told not to."""
     assert kafka.running
@@ -456,6 +456,17 @@ async def test_consuming_creates_no_topic_even_where_the_broker_would(
         await seen.until(1)  # the client has asked for the other one a few times by now
 
     assert wire.metadata(address, ["nobody.made.this"]).leaders == {}
+
+
+async def test_publishing_creates_no_topic_even_where_the_broker_would(generous_kafka: KafkaServer) -> None:
+    address = generous_kafka.bootstrap_servers
+    client = {"topic.metadata.propagation.max.ms": 500}
+
+    async with EventProducer(settings=KafkaSettings(brokers=address, client=client)) as producer:
+        with pytest.raises(DeliveryError, match="create the topic"):
+            await producer.publish(event("nobody.made.that", TENANT, 0))
+
+    assert wire.metadata(address, ["nobody.made.that"]).leaders == {}
 
 
 # Threads
