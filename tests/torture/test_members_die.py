@@ -110,9 +110,8 @@ def test_every_event_is_handled_in_order_though_members_die(kafka: KafkaServer, 
     journals = group.journals()
     counts = handled(journals)
     again = sum(counts.values()) - len(counts)
-    print(
-        f"\n{EVENTS:,} events, {dict(ends)}: {EVENTS - len(counts)} lost, {again} handled again, {group.started} members"
-    )
+    summary = f"{EVENTS - len(counts)} lost, {again} handled again, {group.started} members"
+    sys.stdout.write(f"\n{EVENTS:,} events, {dict(ends)}: {summary}\n")
     assert len(counts) == EVENTS
     assert out_of_order(journals) == []
     assert again < EVENTS // 4  # what was finished and not committed when a member was killed, a second's work each
