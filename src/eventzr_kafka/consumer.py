@@ -8,8 +8,10 @@ The way of a message, all on the event loop::
    for it can reach that object alone, and nothing of it is stored any more.
 2. A worker is started when something is ready and every other is inside a handler; it ends when nothing is ready.
    Handlers that never suspend need one worker for a whole backlog, and no task of their own.
-3. Workers give the event loop a turn every 8 ms, whatever the handlers do.
-4. What has no outcome is not committed. An error that nobody decides about stops the group.
+3. Handlers share a worker one after another, but no context: one that sets a context variable and leaves it is the
+   last of its worker.
+4. Workers give the event loop a turn every 8 ms, whatever the handlers do.
+5. What has no outcome is not committed. An error that nobody decides about stops the group.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from contextvars import copy_context
 from time import monotonic
 from typing import Any, TypeAlias
 
@@ -78,7 +81,9 @@ class GroupConsumer:
         self._lanes = _lanes(options)
         self._sort = _SORTS[options.ordering]
         self._epochs: dict[int, Epoch] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._ending: set[Epoch] = set()
+        self._hand_overs: set[asyncio.Task[None]] = set()
+        self._workers_alive: set[asyncio.Task[None]] = set()
         self._workers = 0
         self._busy = 0
         self._paused = False
@@ -91,6 +96,7 @@ class GroupConsumer:
     def start(self) -> None:
         """Join the group."""
         self._loop = asyncio.get_running_loop()
+        self._context = copy_context()
         self._transport.start(list(self._routes), self)
         self._timer = self._loop.call_later(_STORE_INTERVAL, self._store_regularly)
 
@@ -100,9 +106,10 @@ class GroupConsumer:
         self._timer.cancel()
         self._transport.pause(paused=True)
         self._lanes.discard(lambda _work: True)
-        await self._drain(self._epochs.values())
-        for task in self._tasks:
-            task.cancel()
+        await self._drain([*self._epochs.values(), *self._ending])
+        for worker in self._workers_alive:
+            worker.cancel()
+        await asyncio.gather(*self._hand_overs)
         self._store(self._epochs.values())
         if not await self._transport.close(_CLOSE_TIMEOUT):
             log.warning(
@@ -134,8 +141,8 @@ class GroupConsumer:
     def revoked(self, epochs: Sequence[int], done: Callable[[], None]) -> None:
         """Let what runs finish within the drain time-out, store the positions, then hand over."""
         task = self._loop.create_task(self._hand_over(self._end(epochs), done))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._hand_overs.add(task)
+        task.add_done_callback(self._hand_overs.discard)
 
     def lost(self, epochs: Sequence[int]) -> None:
         """Forget these epochs: another member owns them already."""
@@ -169,15 +176,15 @@ class GroupConsumer:
         self._spawn_scheduled = False
         if self._lanes.ready and self._workers == self._busy < self._options.max_concurrency and not self._stopping:
             self._workers += 1
-            task = self._loop.create_task(self._work())
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            task = self._loop.create_task(self._work(), context=self._context.copy())
+            self._workers_alive.add(task)
+            task.add_done_callback(self._workers_alive.discard)
 
     async def _work(self) -> None:
         """Every event's way: take the lane whose turn it is, run its front event, note the outcome."""
-        lanes, routes = self._lanes, self._routes
+        lanes, routes, clean = self._lanes, self._routes, copy_context()
         try:
-            while (lane := lanes.take()) is not None:
+            while copy_context() == clean and (lane := lanes.take()) is not None:
                 record, epoch, event, _ = lane.front
                 ledger, bound = epoch.ledger, routes[record.topic]
                 try:
@@ -206,6 +213,7 @@ class GroupConsumer:
         finally:
             self._workers -= 1
             self._regulate()
+            self._spawn()
 
     async def _wait_for(self, running: Running, waits_for: Any, epoch: Epoch) -> None:
         """The rest of a handler that waits; meanwhile another worker may begin."""
@@ -264,9 +272,11 @@ class GroupConsumer:
         return ended
 
     async def _hand_over(self, epochs: Collection[Epoch], done: Callable[[], None]) -> None:
+        self._ending.update(epochs)
         try:
             await self._drain(epochs)
         finally:
+            self._ending.difference_update(epochs)
             self._store(epochs)
             done()
 

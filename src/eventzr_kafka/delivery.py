@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Generator, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -30,14 +31,22 @@ class PublishResult:
 Waiter: TypeAlias = tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]
 
 
-class Delivery:
-    """The future of one published event: await it, or call `result` where there is no event loop."""
+_making_events = threading.Lock()
 
-    __slots__ = ("_done", "_error", "_event", "_result", "_waiters", "event_id", "topic")
+
+class Delivery:
+    """The future of one published event: await it, or call `result` where there is no event loop.
+
+    Attributes:
+        retrieved: Whether somebody has been told the outcome.
+    """
+
+    __slots__ = ("_done", "_error", "_event", "_result", "_waiters", "event_id", "retrieved", "topic")
 
     def __init__(self, event_id: str, topic: str) -> None:
         self.event_id = event_id
         self.topic = topic
+        self.retrieved = False
         self._result: PublishResult | None = None
         self._error: Exception | None = None
         self._done = False
@@ -60,7 +69,8 @@ class Delivery:
             QueueFullError: There was no room in time.
         """
         if not self._done:
-            event = self._event = self._event or threading.Event()
+            with _making_events:
+                event = self._event = self._event or threading.Event()
             # The report sets _done first and looks for the event then, so one of the two is seen.
             if not self.done() and not event.wait(timeout):
                 raise TimeoutError(
@@ -78,6 +88,7 @@ class Delivery:
         return self._outcome()
 
     def _outcome(self) -> PublishResult:
+        self.retrieved = True
         if self._error is not None:
             raise self._error
         assert self._result is not None  # noqa: S101 -- one of the two is set before _done
@@ -101,7 +112,7 @@ def wake(waiters: Iterable[Waiter]) -> None:
     for loop, future in waiters:
         by_loop.setdefault(loop, []).append(future)
     for loop, futures in by_loop.items():
-        if not loop.is_closed():
+        with suppress(RuntimeError):  # the loop is closed: nobody is left to be woken
             loop.call_soon_threadsafe(_set, futures)
 
 

@@ -50,12 +50,12 @@ class Enveloper:
             raise EncodeError("?", kind.__qualname__, "declares no topic: write class X(EventData, topic=…)")
         attributes: dict[str, Any] = {
             "specversion": "1.0",
-            "id": event_id or self._new_id(),
+            "id": self._new_id() if event_id is None else event_id,
             "type": topic,
             "source": _source(data, topic, self._source),
-            "time": time or self._now(),
+            "time": self._now() if time is None else time,
             "datacontenttype": "application/json",
-            "subject": subject or data.default_subject(),
+            "subject": data.default_subject() if subject is None else subject,
             "dataschema": kind.__dataschema__,
             "tenantid": tenant_id,
             "data": data,

@@ -22,7 +22,7 @@
     │   └── DeliveryError              the broker did not acknowledge; names event, topic and what to do
     └── ConsumerError
         ├── ConsumerStateError         the runner is used in a way its state does not allow
-        ├── TransportError             the client gave up: credentials, authorisation, a fatal broker error
+        ├── TransportError             the client gave up: not authorised, or a fatal broker error
         ├── HandlerResultError         a def handler returned a value, such as a coroutine that nobody awaited
         └── EventStoppedError          an event without an outcome stopped the runner; it is not committed
 
@@ -229,7 +229,10 @@ class ConsumerStateError(ConsumerError):
 
 
 class TransportError(ConsumerError):
-    """The Kafka client cannot go on: authentication, authorisation or a fatal error of the broker."""
+    """The Kafka client cannot go on: it is not authorised, or the broker has a fatal error.
+
+    A lost connection or refused credentials are no such error: the client tries again, and one log line says so.
+    """
 
 
 class HandlerResultError(ConsumerError):
@@ -248,6 +251,8 @@ class HandlerResultError(ConsumerError):
 
 class EventStoppedError(ConsumerError):
     """An event ended without an outcome and stopped the runner; its offset is not committed.
+
+    Its text is safe to log. Its cause is what the handler raised, whose own text may quote a payload.
 
     Attributes:
         topic, partition, offset: Where the record is.

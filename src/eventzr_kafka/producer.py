@@ -2,7 +2,8 @@
 
 1. The record's key is the tenant id; there is no way to pass another one.
 2. `enqueue` returns at once, `publish` awaits the broker's acknowledgement. Both keep the order of the calls.
-3. When the client's queue is full, up to 10,000 further events wait here, each for `queue_timeout` seconds at most.
+3. When the client's queue is full, further events wait here in order, each for `queue_timeout` seconds at most: as many
+   as there are tasks in `publish`, and 10,000 of `enqueue`.
 4. A disabled producer checks its arguments, does nothing, and says so in its result and in one line per process.
 5. Every failure is logged once and raised where the event's future is awaited.
 """
@@ -41,13 +42,12 @@ __all__ = ["EventProducer"]
 log = logging.getLogger("eventzr_kafka.producer")
 
 _MAX_WAITING = 10_000
-_RETRY_INTERVAL = 0.01  # seconds between two attempts of `publish` to find room
 _MENDS = {
     "_UNKNOWN_TOPIC": "create the topic; the SDK never does",
     "UNKNOWN_TOPIC_OR_PART": "create the topic; the SDK never does",
     "MSG_SIZE_TOO_LARGE": "raise max.message.bytes of the topic, or send a reference in place of the content",
     "TOPIC_AUTHORIZATION_FAILED": "allow this identity to write to the topic",
-    "_FATAL": "make a new producer; the event was not sent",
+    "_FATAL": "make a new producer and publish it again with the same event id: it may have arrived",
 }
 
 
@@ -95,7 +95,7 @@ class EventProducer:
         self._lock = threading.Lock()
         self._settled: deque[Waiter] = deque()
         self._pid = 0
-        self._failures = 0
+        self._failed: deque[Delivery] = deque(maxlen=_MAX_WAITING)
 
     # Starting and ending
 
@@ -115,17 +115,21 @@ class EventProducer:
             timeout: Seconds for the flush.
 
         Raises:
-            ProducerError: Events were given up; each one's future and one log line each say so too.
+            ProducerError: Events were not acknowledged, now or earlier, and nobody has awaited their futures; each is
+                named in the log.
         """
-        transport, lost = self._own_transport(), self._failures
+        transport = self._own_transport()
         if transport is None:
             return
         self._flush(transport, timeout)
-        self._transport = None
+        with self._lock:
+            self._transport = None
         transport.close()
         self._expire_waiting(float("inf"))
-        if self._failures > lost:
-            raise ProducerError(f"{self._failures - lost} events were not acknowledged; the log names each one")
+        wake(_emptied(self._settled))
+        lost = sum(not delivery.retrieved for delivery in self._failed)
+        if lost:
+            raise ProducerError(f"{lost} events were not acknowledged; the log names each one")
 
     async def __aenter__(self) -> Self:
         if self.settings.enabled:
@@ -205,7 +209,7 @@ class EventProducer:
     def enqueue(self, event: Any, /, **envelope: Any) -> Delivery:
         """Queue an event and return its future at once; arguments and errors are those of `publish`.
 
-        A failure of a future that nobody awaits is in the log, and `close` raises.
+        A failure that nobody awaits is in the log, and makes `close` raise.
 
         Raises:
             QueueFullError: 10,000 events wait for room already; nothing was sent.
@@ -229,6 +233,8 @@ class EventProducer:
 
     def _wrap(self, event: EventData | CloudEvent[Any], **envelope: Any) -> CloudEvent[Any]:
         if isinstance(event, CloudEvent):
+            if envelope:
+                raise TypeError(f"{next(iter(envelope))}= belongs to a payload; a CloudEvent brings its own attributes")
             return event
         return self._envelop(event, **envelope)
 
@@ -236,19 +242,18 @@ class EventProducer:
         if not self.settings.enabled:
             return self._skip(event)
         delivery, record = self._encode(event)
-        if not self._offer(record, delivery) and not self._wait(record, delivery):
-            raise self._no_room(delivery)
+        if not self._offer(record, delivery):
+            if len(self._waiting) >= _MAX_WAITING:
+                raise self._no_room(delivery)
+            self._wait(record, delivery)
         return delivery
 
     async def _publish(self, event: CloudEvent[Any]) -> PublishResult:
         if not self.settings.enabled:
             return self._skip(event).result()
         delivery, record = self._encode(event)
-        deadline = time.monotonic() + self._queue_timeout
-        while not self._offer(record, delivery) and not self._wait(record, delivery):
-            if time.monotonic() > deadline:
-                raise self._no_room(delivery)
-            await asyncio.sleep(_RETRY_INTERVAL)
+        if not self._offer(record, delivery):
+            self._wait(record, delivery)  # as many as there are tasks that publish
         return await delivery
 
     def _encode(self, event: CloudEvent[Any]) -> tuple[Delivery, OutgoingRecord]:
@@ -279,12 +284,11 @@ class EventProducer:
             raise _not_started()
         return not self._waiting and transport.produce(record, partial(self._on_report, delivery))
 
-    def _wait(self, record: OutgoingRecord, delivery: Delivery) -> bool:
+    def _wait(self, record: OutgoingRecord, delivery: Delivery) -> None:
         with self._lock:
-            if len(self._waiting) >= _MAX_WAITING:
-                return False
+            if self._transport is None:
+                raise _not_started()
             self._waiting.append((time.monotonic() + self._queue_timeout, record, delivery))
-            return True
 
     def _no_room(self, delivery: Delivery) -> QueueFullError:
         problem = f"the queue is full and {_MAX_WAITING:,} events wait already"
@@ -307,7 +311,7 @@ class EventProducer:
         )
 
     def _fail(self, delivery: Delivery, error: ProducerError) -> None:
-        self._failures += 1
+        self._failed.append(delivery)
         log.error("not published: %s", error)
         self._settled.extend(delivery.settle(error))
 

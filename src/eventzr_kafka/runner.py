@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from types import TracebackType
-from typing import Self, TypeAlias
+from typing import Any, Self, TypeAlias
 
 from eventzr_kafka.binding import bind
 from eventzr_kafka.consumer import GroupConsumer
@@ -19,6 +19,7 @@ from eventzr_kafka.options import ConsumerOptions
 from eventzr_kafka.routing import ConsumerDefinition, definition_of
 from eventzr_kafka.settings import KafkaSettings
 from eventzr_kafka.transport import ConsumerTransport
+from eventzr_kafka.watchdog import Watchdog, codes_of
 
 __all__ = ["ConsumerRunner", "TransportFactory"]
 
@@ -33,7 +34,7 @@ class ConsumerRunner:
 
         async with ConsumerRunner(handler) as runner:
             await runner.ready()
-            ...
+            ...                       # an event that stops the runner ends in runner.wait(), and in leaving this block
 
     Delivery is at least once, one event of a tenant at a time; handlers should bear a repetition.
     """
@@ -63,7 +64,6 @@ class ConsumerRunner:
         self._transport = transport or self._real_transport
         self._hooks = hooks or ConsumerHooks()
         self._groups: list[GroupConsumer] = []
-        self._pool: ThreadPoolExecutor | None = None
         self._stopped: asyncio.Event | None = None
         self._error: Exception | None = None
 
@@ -78,9 +78,8 @@ class ConsumerRunner:
             TransportError: The client cannot go on.
         """
         async with self:
-            if self._stopped is not None:
-                with _signals(self.stop) if handle_signals else nullcontext():
-                    await self._stopped.wait()
+            with _signals(self.stop) if handle_signals else nullcontext():
+                await self.wait()
 
     async def ready(self) -> None:
         """Wait until every group has been assigned its partitions, or the runner has stopped."""
@@ -93,11 +92,33 @@ class ConsumerRunner:
             joined.cancel()
         ended.cancel()
 
+    async def wait(self) -> None:
+        """Wait until the runner has stopped, for whatever reason, and all is committed.
+
+        Raises:
+            ConsumerError: What stopped it, if that was not `stop`.
+        """
+        if self._stopped is None:
+            return
+        await self._stopped.wait()
+        await self._ending
+        if self._error is not None:
+            raise self._error
+
     def stop(self) -> None:
-        """Ask the runner to stop; returns at once, `run` returns when all is committed."""
+        """Stop: begin nothing new, drain, commit, leave. Returns at once, `wait` and `run` when that is done.
+
+        To be called on the event loop; from another thread use ``loop.call_soon_threadsafe(runner.stop)``.
+        """
         if self._stopped is not None and not self._stopped.is_set():
+            self._ending = asyncio.create_task(self._end())
             self._stopped.set()
             tell(self._hooks.stopping, RunnerStopping(self._error))
+
+    async def _end(self) -> None:
+        await asyncio.gather(*(group.stop() for group in self._groups))
+        self._watchdog.stop()
+        self._pool.shutdown(wait=False, cancel_futures=True)
 
     @property
     def error(self) -> Exception | None:
@@ -118,18 +139,24 @@ class ConsumerRunner:
         self._groups = [self._group(group_id, self._pool) for group_id in self._members]
         for group in self._groups:
             group.start()
+        self._watchdog = Watchdog(codes_of(self._calls()))
+        self._watchdog.start()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._stopped is None or self._pool is None:
+        if self._stopped is None:
             return
-        self._stopped.set()
-        await asyncio.gather(*(group.stop() for group in self._groups))
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self.stop()
+        await self._ending
         if self._error is not None and error is None:
             raise self._error
+
+    def _calls(self) -> Iterator[tuple[str, Any]]:
+        for members in self._members.values():
+            for handler, definition in members:
+                yield from ((route.label, getattr(handler, route.method)) for route in definition.routes)
 
     def _group(self, group_id: str, pool: ThreadPoolExecutor) -> GroupConsumer:
         members = self._members[group_id]

@@ -60,7 +60,8 @@ class KafkaSettings:
         for broker in self.brokers.split(","):
             match = _BROKER.fullmatch(broker.strip())
             if match is None or not 1 <= int(match[1]) <= 65535:
-                problem = f"{printable(broker.strip())!r} is no host:port; write host1:9092,host2:9092"
+                shown = "what comes before '@'" if "@" in broker else repr(printable(broker.strip()))
+                problem = f"{shown} is no host:port; write host1:9092,host2:9092"
                 raise SettingsError("KAFKA_BROKERS", problem)
         if self.auth not in _AUTHS:
             raise SettingsError("KAFKA_AUTH", f"must be one of {', '.join(_AUTHS)}, not {printable(self.auth)!r}")

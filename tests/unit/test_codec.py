@@ -339,6 +339,8 @@ def test_an_empty_data_base64_is_data() -> None:
 
 def test_a_null_data_base64_is_absent() -> None:
     assert read(data={"a": 1}, data_base64=None).data == {"a": 1}
+    assert read(data=None, data_base64=None).has_data is True
+    assert read(data_base64=None).has_data is False
 
 
 @both_modes

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -339,6 +340,66 @@ async def test_more_is_asked_for_only_while_little_is_ready(make_group: MakeGrou
     assert group.transport.credits == 1
     group.receive(*(make_record(n, "one tenant") for n in range(1_100, 3_000)))
     assert group.transport.credits == 2
+
+
+TENANT: ContextVar[str] = ContextVar("TENANT", default="nobody")
+
+
+async def test_a_context_variable_does_not_leak_into_the_next_handler(
+    make_group: MakeGroup, make_record: MakeRecord
+) -> None:
+    seen: list[str] = []
+
+    @kafka_consumer(group_id="g")
+    class Careless:
+        @on_message(TOPIC)
+        async def handle(self, event: CloudEvent[Any]) -> None:
+            seen.append(TENANT.get())
+            TENANT.set(event.tenantid)
+            if event.id == "e1":
+                await asyncio.sleep(0)
+                assert TENANT.get() == "t1"
+
+    group = make_group(Careless())
+    group.assign()
+    group.receive(*(make_record(n, f"t{n}") for n in range(5)))
+    await group.settle()
+    assert seen == ["nobody"] * 5
+    assert group.errors == []
+
+
+async def test_stopping_during_a_hand_over_lets_the_handler_finish_and_hands_over(
+    make_group: MakeGroup, make_record: MakeRecord
+) -> None:
+    group = make_group(handler := Gated())
+    group.assign()
+    group.receive(make_record(0))
+    await group.settle()
+    handed_over = asyncio.Event()
+    group.consumer.revoked([1], handed_over.set)
+    stopping = asyncio.ensure_future(group.consumer.stop())
+    await group.settle()
+    assert not handed_over.is_set()
+    handler.open("e0")
+    await asyncio.wait_for(stopping, 1)
+    assert handed_over.is_set()
+    assert handler.ended == ["e0"]
+    assert group.transport.offset() == 1
+
+
+async def test_a_hand_over_that_begins_as_the_group_stops_is_still_completed(
+    make_group: MakeGroup, make_record: MakeRecord
+) -> None:
+    group = make_group(handler := Gated())
+    group.assign()
+    group.receive(make_record(0))
+    handler.open("e0")
+    await group.settle()
+    handed_over = asyncio.Event()
+    group.consumer.revoked([1], handed_over.set)
+    await asyncio.wait_for(group.consumer.stop(), 1)
+    assert handed_over.is_set()
+    assert group.transport.offset() == 1
 
 
 async def test_stopping_finishes_what_runs_and_begins_nothing(make_group: MakeGroup, make_record: MakeRecord) -> None:

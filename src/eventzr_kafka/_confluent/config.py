@@ -36,10 +36,10 @@ _CONSUMER_DEFAULTS = {
 _PRODUCER = {
     "enable.idempotence": True,
     "acks": "all",
-    "allow.auto.create.topics": False,
     "partitioner": "murmur2_random",  # the same partition as the Java and JavaScript clients for the same key
 }
 _PRODUCER_DEFAULTS = {
+    "allow.auto.create.topics": False,
     "linger.ms": 1,
     "message.max.bytes": 8 * 1024 * 1024,  # the topic decides, the client does not; 8 MiB is what MSK Serverless takes
     "queue.buffering.max.messages": 100_000,

@@ -62,9 +62,10 @@ class ConfluentConsumer:
         self._want_paused = False
         self._paused = False
         self._owned: dict[tuple[str, int], int] = {}
-        self._held: list[Message] = []
+        self._held: list[tuple[int | None, Message]] = []
         self._last_epoch = 0
         self._missing: set[str] = set()
+        self._unstored: set[int] = set()
 
     # On the event loop
 
@@ -130,18 +131,23 @@ class ConfluentConsumer:
 
     def _keep_membership(self) -> None:
         """Nobody asks for more: poll, keep what comes along, and pause when that goes on."""
-        self._held += self._consumer.consume(1, 0)
+        fetched = self._consumer.consume(1, 0)  # serves rebalances: look at what is held only afterwards
+        self._held = [*self._held, *((self._epoch_of(message), message) for message in fetched)]
         if len(self._held) >= _HELD:
             self._set_paused(paused=True)
 
     def _fetch(self) -> list[Message]:
         """What has been fetched already; else the next record as soon as it comes."""
-        messages = self._held or self._consumer.consume(_BATCH, 0)
+        held, self._held = self._held, []
+        messages = [message for epoch, message in held if epoch == self._epoch_of(message)]
+        messages = messages or self._consumer.consume(_BATCH, 0)
         if messages:
-            self._held = []
             return messages
         first = self._consumer.poll(_POLL)
         return [first] if first is not None else []
+
+    def _epoch_of(self, message: Message) -> int | None:
+        return self._owned.get(cast("tuple[str, int]", (message.topic(), message.partition())))
 
     def _sort(self, messages: list[Message]) -> list[Batch]:
         """Records by epoch, without those of a partition that was revoked while they were fetched."""
@@ -180,8 +186,12 @@ class ConfluentConsumer:
                 offsets=[Offset(topic, partition, position.offset, metadata=position.metadata)]
             )
         except KafkaException as error:
-            reason = describe_kafka_error(error.args[0])
-            log.warning("%s: %s[%d]: position not stored, trying again: %s", self._group_id, topic, partition, reason)
+            if position.epoch not in self._unstored:
+                self._unstored.add(position.epoch)
+                reason = describe_kafka_error(error.args[0])
+                log.warning(
+                    "%s: %s[%d]: position not stored, trying again: %s", self._group_id, topic, partition, reason
+                )
             with self._lock:
                 self._positions.setdefault(position.epoch, position)  # unless there is a newer one by now
 
@@ -242,7 +252,6 @@ class ConfluentConsumer:
 
     def _disown(self, partitions: list[Offset]) -> list[int]:
         ended = [self._owned.pop((p.topic, p.partition), None) for p in partitions]
-        self._held = [m for m in self._held if m.error() is not None or (m.topic(), m.partition()) in self._owned]
         return [epoch for epoch in ended if epoch is not None]
 
     def _on_error(self, error: KafkaError) -> None:

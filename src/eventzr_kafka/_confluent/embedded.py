@@ -1,7 +1,8 @@
 """The embedded cluster: librdkafka's own mock brokers, over real sockets, with nothing to install.
 
-It speaks enough of the protocol for producers, consumers, groups and transactions. A topic appears on first use, with 4
-partitions. It has no CreateTopics and no access control, and forgets everything when it ends.
+It speaks enough of the protocol for producers, consumers, groups and transactions, but has no CreateTopics and no
+access control, and forgets everything when it ends. The topics of all events declared so far are there from the start,
+with 4 partitions each; others are made by `create_topics`.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from types import TracebackType
 from typing import Self
 
 from confluent_kafka import Producer
+
+from eventzr_kafka.event import declared_events
 
 __all__ = ["EmbeddedBroker", "embedded_broker"]
 
@@ -31,6 +34,7 @@ class EmbeddedBroker:
             {"bootstrap.servers": "embedded", "test.mock.num.brokers": brokers, "log_level": 0}
         )
         metadata = self._owner.list_topics(timeout=10)
+        self.create_topics(*declared_events())
         self.bootstrap_servers = ",".join(f"{broker.host}:{broker.port}" for broker in metadata.brokers.values())
 
     def create_topics(self, *names: str) -> None:

@@ -33,7 +33,7 @@ def describe_kafka_error(error: KafkaError) -> str:
 
 
 class Outage:
-    """Whether the client has a connection; it reports changes alone. Used by one thread."""
+    """Whether the client has a connection; it reports changes alone. Any thread may use it."""
 
     def __init__(self, log: logging.Logger, who: str, brokers: str) -> None:
         """Take the names that the two lines will carry.
@@ -73,11 +73,11 @@ class Outage:
 
     def over(self) -> None:
         """Something came through."""
-        if self._since is not None:
+        since, self._since = self._since, None  # another thread may be here too
+        if since is not None:
             self._log.warning(
                 "%s: connected to %s again after %.1f s",
                 self._who,
                 self._brokers,
-                time.monotonic() - self._since,
+                time.monotonic() - since,
             )
-            self._since = None

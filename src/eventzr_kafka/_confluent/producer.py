@@ -18,7 +18,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from eventzr_kafka._confluent.config import producer_config
 from eventzr_kafka._confluent.outage import Outage
-from eventzr_kafka.errors import printable
+from eventzr_kafka.errors import ProducerStateError, describe, printable
 from eventzr_kafka.record import OutgoingRecord
 from eventzr_kafka.settings import KafkaSettings
 from eventzr_kafka.transport import Acknowledgement, Failure, Report
@@ -79,6 +79,9 @@ class ConfluentProducer:
             return False
         except KafkaException as error:
             self._report(number, self._fatal or _failure(error.args[0]))
+        except RuntimeError as error:  # what the client says when it is closed
+            del self._under_way[number]
+            raise ProducerStateError("the producer was closed") from error
         return True
 
     def flush(self, timeout: float) -> int:
@@ -98,15 +101,18 @@ class ConfluentProducer:
 
     def _serve(self) -> None:
         while not self._closing.is_set():
-            self._client.poll(_POLL)
-            if self._fatal is not None:
-                self._report_all(self._fatal)
-            self._reported()
+            try:
+                self._client.poll(_POLL)
+                if self._fatal is not None:
+                    self._report_all(self._fatal)
+                self._reported()
+            except Exception as error:  # noqa: BLE001 -- without this thread no delivery would ever be reported
+                log.error("producer: serving reports failed, going on: %s", describe(error))  # noqa: TRY400 -- no texts
 
     def _on_delivery(self, number: int, error: KafkaError | None, message: Message) -> None:
         if error is None:
-            self._outage.over()
             self._report(number, Acknowledgement(message.partition() or 0, message.offset() or 0))
+            self._outage.over()
         else:
             self._report(number, _failure(error))
 
@@ -124,7 +130,7 @@ class ConfluentProducer:
         if not error.fatal():
             self._outage.on_error(error)
         elif self._fatal is None:
-            self._fatal = _failure(error)
+            self._fatal = Failure("_FATAL", f"{error.name()}: {printable(error.str(), limit=200)}", unknown=True)
             log.error(
                 "producer: fatal error, nothing can be published any more: %s: %s",
                 error.name(),

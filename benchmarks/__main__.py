@@ -1,0 +1,71 @@
+"""``python -m benchmarks [--quick] [--case NAME]… [--rounds N] [--output FILE]``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from benchmarks.broker import serving
+from benchmarks.cases import Case, all_cases
+from benchmarks.contest import ROOT, Contestant, compete, program
+from benchmarks.table import page, rows
+
+_FEED_SECONDS = 600  # at most; it is ended with its case
+
+
+def main() -> None:
+    """Run the cases, print the table, and write it to its page if all of them ran in full."""
+    given = _arguments()
+    cases = [case for case in all_cases(quick=given.quick) if not given.case or case.group in given.case]
+    kafka, lines = "", list[str]()
+    for case in cases:
+        kafka, more = _run(case, given.rounds)
+        lines += more
+    text = page(lines, kafka, given.rounds)
+    sys.stdout.write(text)
+    if given.output:
+        given.output.parent.mkdir(parents=True, exist_ok=True)
+        given.output.write_text(text, encoding="utf-8")
+
+
+def _arguments() -> argparse.Namespace:
+    names = sorted({case.group for case in all_cases(quick=True)})
+    parser = argparse.ArgumentParser(prog="benchmarks", description="This package against a bare client and its peers.")
+    parser.add_argument("--quick", action="store_true", help="a tenth of the events: does everything run?")
+    parser.add_argument("--case", action="append", choices=names, help="only these; may be repeated")
+    parser.add_argument("--rounds", type=int, help="default 3; with --quick 1")
+    parser.add_argument("--output", type=Path, help="default docs/benchmarks.md, if all cases run in full")
+    given = parser.parse_args()
+    given.rounds = given.rounds or (1 if given.quick else 3)
+    if given.output is None and not given.quick and not given.case:
+        given.output = ROOT / "docs" / "benchmarks.md"
+    return given
+
+
+def _run(case: Case, rounds: int) -> tuple[str, list[str]]:
+    _tell(case.title)
+    with serving(case.backlog) as kafka, _fed(case, kafka.bootstrap_servers):
+        results = compete(case.contestants, kafka.bootstrap_servers, rounds, _tell)
+        return kafka.description, rows(case, results)
+
+
+@contextmanager
+def _fed(case: Case, brokers: str) -> Iterator[None]:
+    if not case.fed:
+        yield
+        return
+    feeder = Contestant("feeder", "feeder", args={"seconds": _FEED_SECONDS})
+    with program(feeder.command(brokers)):
+        yield
+
+
+def _tell(text: str) -> None:
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()
+
+
+if __name__ == "__main__":
+    main()

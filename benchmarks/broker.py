@@ -1,0 +1,62 @@
+"""A real Kafka of its own for each case, with the topic of the guide's listing event and a backlog in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from confluent_kafka import Producer
+
+from benchmarks.contestants.kit import TOPIC, numbered_values, tenants
+from eventzr_kafka.testing.kafka_server import KafkaServer, start_kafka
+
+__all__ = ["Backlog", "serving"]
+
+_HEADERS: list[tuple[str, str | bytes | None]] = [("content-type", b"application/cloudevents+json; charset=utf-8")]
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What waits in the topic.
+
+    Attributes:
+        skewed: Every second event is the first tenant's.
+    """
+
+    events: int
+    tenants: int = 1000
+    partitions: int = 6
+    skewed: bool = False
+
+    def names(self) -> list[str]:
+        """One tenant for each event, to be repeated."""
+        found = tenants(self.tenants)
+        return [name for other in found for name in (found[0], other)] if self.skewed else found
+
+
+@contextmanager
+def serving(backlog: Backlog) -> Iterator[KafkaServer]:
+    """A broker with this backlog; gone afterwards."""
+    with start_kafka() as kafka:
+        kafka.create_topic(TOPIC, partitions=backlog.partitions)
+        _fill(kafka.bootstrap_servers, backlog)
+        yield kafka
+
+
+def _fill(brokers: str, backlog: Backlog) -> None:
+    producer = Producer({"bootstrap.servers": brokers, "partitioner": "murmur2_random", "linger.ms": 20})
+    for tenant, value in numbered_values(backlog.names(), backlog.events):
+        _put(producer, tenant, value)
+    if producer.flush(60):
+        raise TimeoutError("the backlog was not acknowledged within 60 s")
+
+
+def _put(producer: Producer, tenant: str, value: bytes) -> None:
+    while True:
+        try:
+            producer.produce(TOPIC, value=value, key=tenant, headers=_HEADERS)
+        except BufferError:
+            producer.poll(0.05)
+        else:
+            return

@@ -1,0 +1,191 @@
+"""The cases: who competes, over which backlog, and what the design asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from benchmarks.broker import Backlog
+from benchmarks.contest import Contestant
+
+__all__ = ["OURS", "Budget", "Case", "all_cases"]
+
+OURS = "eventzr-kafka"
+BARE = "bare confluent-kafka"
+FASTSTREAM = ("FastStream (confluent)", "FastStream (aiokafka)")
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """Our figure is to be at least (or, for a latency, at most) so many times the best of these.
+
+    Attributes:
+        note: Said behind the verdict.
+    """
+
+    times: float
+    best_of: tuple[str, ...]
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One comparison; the contestant named `OURS` is measured against the others.
+
+    Attributes:
+        fed: Whether 200 events a second are published all the while.
+        lower: Whether less is better.
+    """
+
+    group: str
+    title: str
+    unit: str
+    backlog: Backlog
+    contestants: tuple[Contestant, ...]
+    budgets: tuple[Budget, ...] = ()
+    fed: bool = False
+    lower: bool = False
+
+
+def all_cases(*, quick: bool) -> list[Case]:
+    """Every case, the most important first.
+
+    Args:
+        quick: A tenth of the events and a second or two of time for each contestant.
+    """
+    scale = 0.1 if quick else 1.0
+    made = [
+        _consume(scale),
+        *_publish(scale),
+        _latency(scale),
+        *(_workers(scale, workers) for workers in (64, 512)),
+        _skewed(scale),
+        _sync(scale),
+        *_growth(scale),
+        _memory(scale),
+    ]
+    return [_quicker(case) for case in made] if quick else made
+
+
+def _quicker(case: Case) -> Case:
+    contestants = tuple(
+        replace(one, args={**one.args, "seconds": max(2.0, float(str(one.args["seconds"])) / 3)})
+        for one in case.contestants
+    )
+    return replace(case, contestants=contestants)
+
+
+def _consumers(events: int, peers: int) -> tuple[Contestant, ...]:
+    ours, theirs = {"events": events, "seconds": 10}, {"events": peers, "seconds": 6}
+    return (
+        Contestant(OURS, "consume_ours", args=ours),
+        Contestant(BARE, "consume_bare", args=ours),
+        Contestant(FASTSTREAM[0], "faststream_confluent", peer=True, args=theirs),
+        Contestant(FASTSTREAM[1], "faststream_aiokafka", peer=True, args=theirs),
+        Contestant("aiokafka, decoding", "aiokafka_bare", peer=True, args=theirs),
+        Contestant("kstreams, decoding", "consume_kstreams", peer=True, args=theirs),
+    )
+
+
+def _consume(scale: float) -> Case:
+    events = int(300_000 * scale)
+    budgets = (Budget(0.75, (BARE,)), Budget(5.0, FASTSTREAM))
+    contestants = _consumers(events, events // 3)
+    return Case("consume", "consume, no-op handler", "events/s", Backlog(events), contestants, budgets)
+
+
+def _publish(scale: float) -> list[Case]:
+    return [_enqueue(scale, "enqueue"), _gathers(scale), _one_by_one(scale), _enqueue(scale, "binary")]
+
+
+def _enqueue(scale: float, mode: str) -> Case:
+    args = {"events": int(200_000 * scale), "seconds": 10}
+    event, payload = f"{BARE}, event + model_dump_json", f"{BARE}, payload's model_dump_json only"
+    contestants = (
+        Contestant(OURS, "publish_ours", args={**args, "mode": mode}),
+        Contestant(event, "publish_bare", args={**args, "mode": "event"}),
+        Contestant(payload, "publish_bare", args={**args, "mode": "payload"}),
+    )
+    budgets = (Budget(0.6, (event,), "same event"), Budget(0.6, (payload,), "no envelope")) if mode == "enqueue" else ()
+    title = "publish: enqueue" + (", binary mode" if mode == "binary" else "")
+    return Case("publish", title, "events/s", Backlog(0), contestants, budgets)
+
+
+def _awaiting(ours: int, peers: int, mode: str) -> tuple[Contestant, ...]:
+    args, theirs = ({"events": count, "seconds": 5, "mode": mode} for count in (ours, peers))
+    return (
+        Contestant(OURS, "publish_ours", args=args),
+        Contestant(FASTSTREAM[0], "faststream_confluent", peer=True, args=theirs),
+        Contestant(FASTSTREAM[1], "faststream_aiokafka", peer=True, args=theirs),
+        Contestant("aiokafka, send_and_wait", "aiokafka_bare", peer=True, args=theirs),
+    )
+
+
+def _gathers(scale: float) -> Case:
+    contestants = _awaiting(int(60_000 * scale), int(40_000 * scale), "gather")
+    budgets = (Budget(3.0, FASTSTREAM),)
+    return Case("publish", "publish: gathers of 500", "events/s", Backlog(0), contestants, budgets)
+
+
+def _one_by_one(scale: float) -> Case:
+    contestants = _awaiting(int(3000 * scale), int(3000 * scale), "single")
+    return Case("publish", "publish: one by one", "events/s", Backlog(0), contestants)
+
+
+def _latency(scale: float) -> Case:
+    args = {"events": int(1000 * scale) + 100, "seconds": 15}
+    contestants = (
+        Contestant(OURS, "consume_ours", args={**args, "mode": "latency"}),
+        Contestant(f"{BARE}, poll loop", "latency_bare", args=args),
+    )
+    budgets = (Budget(1.5, (f"{BARE}, poll loop",)),)
+    title = "latency at 200 events/s, p50"
+    return Case("latency", title, "ms", Backlog(0), contestants, budgets, fed=True, lower=True)
+
+
+def _workers(scale: float, workers: int) -> Case:
+    events = int((40_000 if workers == 64 else 160_000) * scale)
+    args = {"events": events, "seconds": 8, "wait": 0.005, "workers": workers}
+    contestants = (
+        Contestant(OURS, "consume_ours", args=args),
+        Contestant("asyncio workers without Kafka", "workers_bare", args=args),
+    )
+    budgets = (Budget(0.85, ("asyncio workers without Kafka",)),)
+    title = f"5 ms async handler, {workers} at once"
+    return Case("workers", title, "events/s", Backlog(events), contestants, budgets)
+
+
+def _two(events: int, mode: str = "") -> tuple[Contestant, ...]:
+    args = {"events": events, "seconds": 8}
+    return (
+        Contestant(OURS, "consume_ours", args={**args, "mode": mode}),
+        Contestant(BARE, "consume_bare", args=args),
+    )
+
+
+def _skewed(scale: float) -> Case:
+    events = int(300_000 * scale)
+    backlog = Backlog(events, skewed=True)
+    return Case("skewed", "one tenant has half of all events", "events/s", backlog, _two(events))
+
+
+def _sync(scale: float) -> Case:
+    events = int(100_000 * scale)
+    return Case("sync", "no-op def handler, in threads", "events/s", Backlog(events), _two(events, "sync"))
+
+
+def _growth(scale: float) -> list[Case]:
+    events = int(200_000 * scale)
+    sizes: Sequence[tuple[int, int]] = [(1, 6), (10, 6), (100, 6), (10_000, 6), (1000, 1), (1000, 12), (1000, 48)]
+    return [
+        Case(
+            "growth", f"{names:,} tenants, {parts} partitions", "events/s", Backlog(events, names, parts), _two(events)
+        )
+        for names, parts in sizes
+    ]
+
+
+def _memory(scale: float) -> Case:
+    events = int(1_000_000 * scale)
+    ours = Contestant(OURS, "memory_ours", args={"seconds": 20, "wait": 0.05, "workers": 64})
+    return Case("memory", f"RSS growth, {events:,} events wait", "MiB", Backlog(events), (ours,), lower=True)

@@ -1,0 +1,119 @@
+"""Contestants run in turn, each in a process of its own that cannot outlive its time."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+__all__ = ["PEERS_PYTHON", "Contestant", "Result", "compete", "program"]
+
+ROOT = Path(__file__).resolve().parent.parent
+PEERS_PYTHON = ROOT / ".venv" / "bench" / "bin" / "python"
+_SLACK = 30.0  # seconds for starting, joining a group and leaving it
+
+
+@dataclass(frozen=True, slots=True)
+class Contestant:
+    """A program under ``benchmarks/contestants`` and its arguments.
+
+    Attributes:
+        peer: Whether it needs the peers' virtual environment.
+        args: Options of the program, see ``kit.Task``.
+    """
+
+    name: str
+    module: str
+    peer: bool = False
+    args: Mapping[str, object] = field(default_factory=dict[str, object])
+
+    def command(self, brokers: str) -> list[str]:
+        """How to start it."""
+        python = str(PEERS_PYTHON) if self.peer else sys.executable
+        options = [str(part) for name, value in self.args.items() for part in (f"--{name}", value)]
+        return [python, "-m", f"benchmarks.contestants.{self.module}", "--brokers", brokers, *options]
+
+
+@dataclass(slots=True)
+class Result:
+    """The figures of a contestant, or why there is none."""
+
+    contestant: Contestant
+    figures: list[float] = field(default_factory=list[float])
+    also: dict[str, list[float]] = field(default_factory=dict[str, list[float]])
+    failure: str | None = None
+
+    @property
+    def median(self) -> float | None:
+        """None if it has failed."""
+        return statistics.median(self.figures) if self.figures and self.failure is None else None
+
+    def add(self, line: dict[str, Any]) -> None:
+        """Note one round."""
+        self.figures.append(line["figure"])
+        for name, value in line["also"].items():
+            self.also.setdefault(name, []).append(value)
+
+
+def compete(contestants: Sequence[Contestant], brokers: str, rounds: int, tell: Callable[[str], None]) -> list[Result]:
+    """Let all run once a round, each round beginning with another one; who fails once is out."""
+    results = [Result(contestant) for contestant in contestants]
+    for number in range(rounds):
+        first = number % len(results)
+        for result in results[first:] + results[:first]:
+            if result.failure is None:
+                _run(result, brokers)
+                tell(f"  {result.contestant.name}: {result.failure or f'{result.figures[-1]:,.2f}'}")
+    return results
+
+
+def _run(result: Result, brokers: str) -> None:
+    command = result.contestant.command(brokers)
+    limit = float(str(result.contestant.args.get("seconds", 5.0))) + _SLACK
+    try:
+        with program(command) as process:
+            output, errors = process.communicate(timeout=limit)
+    except subprocess.TimeoutExpired:
+        result.failure = f"no figure within {limit:g} s"
+    except OSError as error:
+        result.failure = f"does not start: {error.strerror}"
+    else:
+        _read(result, output, errors, process.returncode)
+
+
+def _read(result: Result, output: str, errors: str, code: int) -> None:
+    lines = [line for line in output.splitlines() if line.startswith('{"figure"')]
+    if code == 0 and lines:
+        result.add(json.loads(lines[-1]))
+    else:
+        last = (errors.strip().splitlines() or ["no figure"])[-1]
+        result.failure = f"exit code {code}: {last[:120]}"
+
+
+@contextmanager
+def program(command: Sequence[str]) -> Iterator[subprocess.Popen[str]]:
+    """A process in a group of its own, which is killed at the end."""
+    process = subprocess.Popen(  # noqa: S603 -- our own programs
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'src'}"},
+        start_new_session=True,
+    )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()

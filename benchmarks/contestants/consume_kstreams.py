@@ -1,0 +1,31 @@
+"""kstreams, one event at a time, decoded in the handler."""
+
+import asyncio
+import os
+
+from kstreams import ConsumerRecord, create_engine
+from kstreams.backends.kafka import Kafka
+
+from benchmarks.contestants.kit import TOPIC, Meter, read_event, task
+
+TASK = task()
+METER = Meter(TASK, lambda: os._exit(0))  # how it stops is not measured
+engine = create_engine(title="bench", backend=Kafka(bootstrap_servers=[TASK.brokers]))
+
+
+@engine.stream(TOPIC, group_id=TASK.group, auto_offset_reset="earliest")  # type: ignore[misc]
+async def handle(record: ConsumerRecord) -> None:
+    """Decode, and count."""
+    read_event(record.value)
+    METER.count += 1
+    if METER.count >= METER.mark:
+        METER.look()
+
+
+async def main() -> None:
+    """Run until the meter ends it."""
+    await engine.start()
+    await asyncio.sleep(TASK.seconds * 4)
+
+
+asyncio.run(main())

@@ -1,0 +1,76 @@
+"""ConsumerRunner: order per tenant, at least once. Modes: none, ``sync``, ``latency``; ``--wait`` makes handlers sleep."""
+
+import asyncio
+import threading
+
+from benchmarks.contestants.kit import LatencyMeter, Meter, task
+from eventzr_kafka import CloudEvent, ConsumerRunner, KafkaSettings, kafka_consumer, on_message
+from eventzr_marketplace_events import ListingCreated
+
+TASK = task()
+LOOP = asyncio.new_event_loop()
+LOCK = threading.Lock()
+
+
+def finish() -> None:
+    """Stop, from whatever thread."""
+    LOOP.call_soon_threadsafe(runner.stop)
+
+
+METER = Meter(TASK, finish)
+AGES = LatencyMeter(TASK, finish)
+
+
+@kafka_consumer(group_id=TASK.group, max_concurrency=TASK.workers)
+class NoOp:
+    """Only counts."""
+
+    @on_message(ListingCreated)
+    async def handle(self, event: CloudEvent[ListingCreated]) -> None:  # noqa: ARG002
+        """Count."""
+        METER.count += 1
+        if METER.count >= METER.mark:
+            METER.look()
+
+
+@kafka_consumer(group_id=TASK.group, max_concurrency=TASK.workers)
+class Waits:
+    """Sleeps, then counts."""
+
+    @on_message(ListingCreated)
+    async def handle(self, event: CloudEvent[ListingCreated]) -> None:  # noqa: ARG002
+        """Sleep."""
+        await asyncio.sleep(TASK.wait)
+        METER.count += 1
+        if METER.count >= METER.mark:
+            METER.look()
+
+
+@kafka_consumer(group_id=TASK.group, max_concurrency=TASK.workers)
+class Sync:
+    """Counts in threads."""
+
+    @on_message(ListingCreated)
+    def handle(self, event: CloudEvent[ListingCreated]) -> None:  # noqa: ARG002
+        """Count."""
+        with LOCK:
+            METER.count += 1
+            if METER.count >= METER.mark:
+                METER.look()
+
+
+@kafka_consumer(group_id=TASK.group, max_concurrency=TASK.workers)
+class Ages:
+    """Notes how old events are."""
+
+    @on_message(ListingCreated)
+    async def handle(self, event: CloudEvent[ListingCreated]) -> None:
+        """Take the age."""
+        AGES.take(event.id)
+
+
+MODES = {"sync": Sync, "latency": Ages}
+HANDLER = Waits if TASK.wait else MODES.get(TASK.mode, NoOp)
+asyncio.set_event_loop(LOOP)
+runner = ConsumerRunner(HANDLER(), settings=KafkaSettings(brokers=TASK.brokers))
+LOOP.run_until_complete(runner.run())

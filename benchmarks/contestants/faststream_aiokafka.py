@@ -1,0 +1,38 @@
+"""FastStream on aiokafka: ``--mode`` is ``gather`` or ``single`` to publish, else it consumes with its defaults (acks first)."""
+
+import asyncio
+import os
+
+from faststream import FastStream
+from faststream.kafka import KafkaBroker
+
+from benchmarks.contestants.kit import TOPIC, Meter, task
+from benchmarks.contestants.publishing import publish_in
+from eventzr_kafka import CloudEvent
+from eventzr_marketplace_events import ListingCreated
+
+TASK = task()
+BROKER = KafkaBroker(TASK.brokers, logger=None)
+METER = Meter(TASK, lambda: os._exit(0))  # how it stops is not measured
+
+
+async def consume() -> None:
+    """Run one handler of the same signature as ours."""
+
+    @BROKER.subscriber(TOPIC, group_id=TASK.group, auto_offset_reset="earliest")
+    async def handle(event: CloudEvent[ListingCreated]) -> None:  # noqa: ARG001
+        METER.count += 1
+        if METER.count >= METER.mark:
+            METER.look()
+
+    await FastStream(BROKER).run()
+
+
+async def publish() -> None:
+    """Publish payloads."""
+    await BROKER.start()
+    await publish_in(TASK, lambda listing, key: BROKER.publish(listing, TOPIC, key=key.encode()))
+    os._exit(0)
+
+
+asyncio.run(publish() if TASK.mode else consume())

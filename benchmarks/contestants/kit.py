@@ -1,0 +1,182 @@
+"""What every contestant needs: its task, the guide's event, and a meter that prints the one JSON line."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from eventzr_kafka import CloudEvent
+from eventzr_marketplace_events import ListingCreated, example
+
+__all__ = [
+    "LATENCY_WARM_UP",
+    "LISTING",
+    "TENANTS",
+    "TOPIC",
+    "LatencyMeter",
+    "Meter",
+    "Task",
+    "consumer_config",
+    "numbered_values",
+    "paced",
+    "read_event",
+    "report",
+    "rss_mib",
+    "task",
+    "tenants",
+]
+
+LATENCY_WARM_UP = 200  # samples that do not count
+_LOOK_EVERY = 500  # events between two looks at the clock
+
+LISTING = example(ListingCreated)
+TOPIC: str = ListingCreated.__topic__ or ""
+read_event: Callable[[Any], CloudEvent[ListingCreated]] = CloudEvent[
+    ListingCreated
+].__pydantic_validator__.validate_json
+
+
+def tenants(count: int) -> list[str]:
+    """Tenant ids as the platform writes them."""
+    return [str(UUID(int=number)) for number in range(count)]
+
+
+TENANTS = tenants(1000)
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What a contestant is to do.
+
+    Attributes:
+        events: How many to measure.
+        seconds: After which it stops, however many there were.
+        wait: Seconds that each handler sleeps.
+        mode: Variant of the program.
+        workers: Handlers at once.
+    """
+
+    brokers: str
+    group: str
+    events: int
+    seconds: float
+    wait: float
+    mode: str
+    workers: int
+
+
+def task() -> Task:
+    """Read the command line."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--brokers", default="localhost:9092")
+    parser.add_argument("--group", default=f"bench-{os.getpid()}-{time.time_ns()}")
+    parser.add_argument("--events", type=int, default=100_000)
+    parser.add_argument("--seconds", type=float, default=5.0)
+    parser.add_argument("--wait", type=float, default=0.0)
+    parser.add_argument("--mode", default="")
+    parser.add_argument("--workers", type=int, default=64)
+    return Task(**vars(parser.parse_args()))
+
+
+def consumer_config(work: Task) -> dict[str, Any]:
+    """librdkafka as this package sets it up, for a bare loop; offsets are stored by being read."""
+    return {
+        "bootstrap.servers": work.brokers,
+        "group.id": work.group,
+        "auto.offset.reset": "earliest",
+        "queued.max.messages.kbytes": 16_384,
+        "fetch.queue.backoff.ms": 10,
+    }
+
+
+def report(figure: float, **also: float) -> None:
+    """Print the line that the benchmark reads."""
+    sys.stdout.write(json.dumps({"figure": figure, "also": also}) + "\n")
+    sys.stdout.flush()
+
+
+class Meter:
+    """Counts events from the first one on; whoever counts calls `look` whenever `count` has reached `mark`."""
+
+    def __init__(self, work: Task, finished: Callable[[], object]) -> None:
+        """Take the task, and what to call when it is fulfilled."""
+        self.count = 0
+        self.mark = 1
+        self._work = work
+        self._finished = finished
+        self._began = 0.0
+
+    def look(self) -> None:
+        """Start the clock, or see whether it is time to stop."""
+        if self.mark == 1:
+            self._began = time.perf_counter()
+        elapsed = time.perf_counter() - self._began
+        if self.count >= self._work.events or elapsed > self._work.seconds:
+            self.mark = sys.maxsize
+            report(self.count / elapsed)
+            self._finished()
+        else:
+            self.mark = min(self.count + _LOOK_EVERY, self._work.events)
+
+
+class LatencyMeter:
+    """Takes the ages of events, whose ids are the monotonic clock at which the feeder sent them."""
+
+    def __init__(self, work: Task, finished: Callable[[], object]) -> None:
+        """Begin now; what was sent earlier does not count."""
+        self._began = time.monotonic_ns()
+        self._wanted = work.events + LATENCY_WARM_UP
+        self._ages: list[float] = []
+        self._finished = finished
+
+    def take(self, event_id: str) -> None:
+        """Note the age of one event."""
+        now, sent = time.monotonic_ns(), int(event_id)
+        if sent < self._began or len(self._ages) >= self._wanted:
+            return
+        self._ages.append((now - sent) / 1e6)
+        if len(self._ages) == self._wanted:
+            percentiles = statistics.quantiles(self._ages[LATENCY_WARM_UP:], n=100)
+            report(percentiles[49], p99=percentiles[98])
+            self._finished()
+
+
+def paced(work: Task, step: int = 1) -> Iterator[int]:
+    """Numbers of events to publish, `step` apart, until there are enough or the time is over."""
+    deadline = time.perf_counter() + work.seconds
+    for number in range(0, work.events, step):
+        if (step > 1 or number % 50 == 0) and time.perf_counter() > deadline:
+            return
+        yield number
+
+
+def numbered_values(names: list[str], count: int) -> Iterator[tuple[str, bytes]]:
+    """Tenants and structured events, as this package writes them."""
+    event = CloudEvent[ListingCreated](
+        id="%ID%",
+        source="marketplace-svc",
+        type=TOPIC,
+        tenantid="%TENANT%",
+        subject="listing:listing-uuid",
+        data=LISTING,
+    ).model_dump_json(by_alias=True, exclude_none=True)
+    text = event.replace("%ID%", "\0").replace("%TENANT%", "\1").replace("%", "%%")
+    template = text.replace("\0", "a1b2c3d4-e5f6-7890-abcd-%012d").replace("\1", "%s")
+    for number in range(count):
+        tenant = names[number % len(names)]
+        yield tenant, (template % (number, tenant)).encode()
+
+
+def rss_mib() -> float:
+    """Resident memory of this process."""
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20

@@ -1,0 +1,74 @@
+"""Bare ``produce`` + ``model_dump_json``, without delivery reports. Modes: ``payload`` (no envelope), ``event``."""
+
+import time
+from datetime import UTC, datetime
+from uuid import uuid4
+
+from confluent_kafka import Producer
+
+from benchmarks.contestants.kit import LISTING, TENANTS, TOPIC, Task, paced, report, task
+from eventzr_kafka import CloudEvent
+from eventzr_marketplace_events import ListingCreated
+
+TASK = task()
+HEADERS: list[tuple[str, str | bytes | None]] = [("content-type", b"application/cloudevents+json; charset=utf-8")]
+CONFIG = {  # as this package sets it up
+    "bootstrap.servers": TASK.brokers,
+    "enable.idempotence": True,
+    "acks": "all",
+    "partitioner": "murmur2_random",
+    "linger.ms": 1,
+    "queue.buffering.max.messages": 100_000,
+    "queue.buffering.max.kbytes": 65_536,
+}
+
+
+def payload(_tenant: str) -> str:
+    """The payload alone."""
+    return LISTING.model_dump_json(by_alias=True)
+
+
+def event(tenant: str) -> str:
+    """The whole event, as a model too."""
+    whole = CloudEvent[ListingCreated](
+        id=str(uuid4()),
+        source="marketplace-svc",
+        type=TOPIC,
+        time=datetime.now(UTC),
+        subject="listing:listing-uuid",
+        tenantid=tenant,
+        data=LISTING,
+    )
+    return whole.model_dump_json(by_alias=True, exclude_none=True)
+
+
+def produce(producer: Producer, work: Task) -> int:
+    """Queue events as fast as there is room; returns how many."""
+    write = payload if work.mode == "payload" else event
+    count = 0
+    for number in paced(work):
+        tenant = TENANTS[number % len(TENANTS)]
+        put(producer, tenant, write(tenant))
+        count += 1
+    producer.flush(30)
+    return count
+
+
+def put(producer: Producer, tenant: str, value: str) -> None:
+    """Queue one event; wait while there is no room."""
+    while True:
+        try:
+            producer.produce(TOPIC, value=value, key=tenant, headers=HEADERS)
+        except BufferError:
+            producer.poll(0.005)
+        else:
+            producer.poll(0)
+            return
+
+
+client = Producer(CONFIG)
+client.produce(TOPIC, value=payload(""), key=TENANTS[0])
+client.flush(10)
+began = time.perf_counter()
+published = produce(client, TASK)
+report(published / (time.perf_counter() - began))

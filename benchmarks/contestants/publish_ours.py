@@ -1,0 +1,58 @@
+"""EventProducer. Modes: ``enqueue``, ``binary`` (enqueue too), ``gather``, ``single``."""
+
+import asyncio
+import time
+
+from benchmarks.contestants.kit import LISTING, TENANTS, Task, paced, report, task
+from benchmarks.contestants.publishing import publish_in
+from eventzr_kafka import EventProducer, KafkaSettings
+from eventzr_kafka.errors import QueueFullError
+
+TASK = task()
+PRODUCER = EventProducer(
+    source="marketplace-svc",
+    settings=KafkaSettings(brokers=TASK.brokers),
+    mode="binary" if TASK.mode == "binary" else "structured",
+)
+
+
+def enqueue(work: Task) -> int:
+    """Queue events as fast as there is room; returns how many."""
+    count = 0
+    for number in paced(work):
+        put(TENANTS[number % len(TENANTS)])
+        count += 1
+    PRODUCER.flush_sync()
+    return count
+
+
+def put(tenant: str) -> None:
+    """Queue one event; wait while there is no room."""
+    while True:
+        try:
+            PRODUCER.enqueue(LISTING, tenant_id=tenant)
+        except QueueFullError:
+            time.sleep(0.005)
+        else:
+            return
+
+
+def measure_queue() -> None:
+    """From the first call until the last acknowledgement."""
+    with PRODUCER:
+        PRODUCER.enqueue(LISTING, tenant_id=TENANTS[0]).result(10)
+        began = time.perf_counter()
+        count = enqueue(TASK)
+        report(count / (time.perf_counter() - began))
+
+
+async def measure_awaited() -> None:
+    """Await acknowledgements."""
+    async with PRODUCER:
+        await publish_in(TASK, lambda listing, tenant: PRODUCER.publish(listing, tenant_id=tenant))
+
+
+if TASK.mode in ("enqueue", "binary"):
+    measure_queue()
+else:
+    asyncio.run(measure_awaited())

@@ -1,0 +1,108 @@
+"""Results as one table, with the versions and the machine they come from."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import statistics
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import confluent_kafka
+
+from benchmarks.cases import OURS, Budget, Case
+from benchmarks.contest import PEERS_PYTHON, Result
+
+__all__ = ["page", "rows"]
+
+_HEAD = "| case | contestant | median | range | p99 | ours ÷ this | budget |\n|---|---|--:|--:|--:|--:|---|"
+_PEERS = ("faststream", "aiokafka", "kstreams")
+_ASK = (
+    "import sys; from importlib.metadata import version; print(*(f'{n} {version(n)}' for n in sys.argv[1:]), sep=', ')"
+)
+
+
+def rows(case: Case, results: Sequence[Result]) -> list[str]:
+    """One line for each contestant."""
+    ours = next(result for result in results if result.contestant.name == OURS)
+    return [_row(case, result, ours, results) for result in results]
+
+
+def _row(case: Case, result: Result, ours: Result, results: Sequence[Result]) -> str:
+    title = f"{case.title} ({case.unit})" if result is ours else ""
+    start = f"| {title} | {result.contestant.name} |"
+    if result.median is None:
+        return f"{start} failed: {result.failure} | | | | |"
+    low, high = _number(min(result.figures)), _number(max(result.figures))
+    p99 = _number(statistics.median(result.also["p99"])) if "p99" in result.also else ""
+    ratio = f"{ours.median / result.median:.2f}" if ours.median and result is not ours else ""
+    verdict = "; ".join(_verdict(case, budget, ours, results) for budget in case.budgets) if result is ours else ""
+    return f"{start} {_number(result.median)} | {low}–{high} | {p99} | {ratio} | {verdict} |"
+
+
+def _verdict(case: Case, budget: Budget, ours: Result, results: Sequence[Result]) -> str:
+    rivals = [r.median for r in results if r.contestant.name in budget.best_of and r.median]
+    if not rivals or ours.median is None:
+        return "not measured"
+    ratio = ours.median / (min(rivals) if case.lower else max(rivals))
+    kept = ratio <= budget.times if case.lower else ratio >= budget.times
+    name = "FastStream's best" if len(budget.best_of) > 1 else budget.best_of[0]
+    sign, word = "≤" if case.lower else "≥", "kept" if kept else "**missed**"
+    return f"{sign} {budget.times:g} × {name}: {ratio:.2f}, {word}"
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.2f}"
+
+
+def page(lines: Sequence[str], kafka: str, rounds: int) -> str:
+    """The whole document."""
+    return "\n".join([*_introduction(kafka, rounds), "", _HEAD, *lines, ""])
+
+
+def _introduction(kafka: str, rounds: int) -> Iterator[str]:
+    yield "# Benchmarks"
+    yield ""
+    yield f"Written by `make bench` on {datetime.now(UTC):%Y-%m-%d}; nothing here is typed in by hand."
+    yield ""
+    yield f"- Machine: {_machine()}. It was shared with other work, and the broker runs on it too: trust the ratios."
+    yield f"- Broker: {kafka}, one node; the guide's listing event, 1,000 tenants and 6 partitions unless a row says so."
+    yield f"- Versions: Python {platform.python_version()}, {_own_versions()}; peers: {_peer_versions()}."
+    yield f"- Each contestant in a process of its own, in turn, {rounds} rounds; medians. Every ratio is from this run."
+    yield "- This package runs at least once and in order per tenant, with idempotence and acks=all; the peers run with"
+    yield "  their defaults, FastStream publishes the payload without an envelope. 5 ms handlers: against asyncio workers"
+    yield "  that decode the same events, without Kafka."
+
+
+def _machine() -> str:
+    kib = int(Path("/proc/meminfo").read_text(encoding="ascii").split()[1])
+    return f"{os.cpu_count()} cores, {kib / 2**20:.0f} GiB, {platform.system()} {platform.machine()}"
+
+
+def _own_versions() -> str:
+    names = ("eventzr-kafka", "confluent-kafka", "pydantic", "pydantic-core")
+    return ", ".join([f"librdkafka {confluent_kafka.libversion()[0]}", *(f"{name} {_version(name)}" for name in names)])
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "(not installed)"
+
+
+def _peer_versions() -> str:
+    return ", ".join(_peer_version(name) for name in _PEERS)
+
+
+def _peer_version(name: str) -> str:
+    try:
+        asked = subprocess.run(  # noqa: S603 -- our own interpreter
+            [PEERS_PYTHON, "-c", _ASK, name], capture_output=True, text=True, timeout=20, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return f"{name} (not installed)"
+    return asked.stdout.strip()

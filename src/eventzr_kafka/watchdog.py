@@ -1,0 +1,91 @@
+"""Notices an event loop that does not turn, and says which handler holds it."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import sys
+import threading
+import time
+from collections.abc import Iterable, Mapping
+from types import CodeType, FrameType
+from typing import Any
+
+__all__ = ["Watchdog", "codes_of"]
+
+log = logging.getLogger("eventzr_kafka.consumer")
+
+_BEAT = 0.2  # seconds between two signs of life of the event loop
+_LOOK = 0.5  # seconds between two looks at them
+LIMIT = 1.0  # seconds without a sign of life that are worth a line
+
+
+class Watchdog:
+    """A daemon thread beside one event loop; one line when the loop is blocked, one when it turns again."""
+
+    def __init__(self, handlers: Mapping[CodeType, str], *, limit: float = LIMIT) -> None:
+        """Take what is to be recognised.
+
+        Args:
+            handlers: Code of the handlers, with their ``Class.method``.
+            limit: Seconds without a turn before it is told.
+        """
+        self._handlers = handlers
+        self._limit = limit
+        self._ended = threading.Event()
+        self._last = time.monotonic()
+
+    def start(self) -> None:
+        """Begin; called on the event loop that is to be watched."""
+        self._loop = asyncio.get_running_loop()
+        self._loop_thread = threading.get_ident()
+        self._beat()
+        threading.Thread(target=self._watch, name="eventzr-kafka watchdog", daemon=True).start()
+
+    def stop(self) -> None:
+        """End; called on the event loop."""
+        self._ended.set()
+        self._timer.cancel()
+
+    def _beat(self) -> None:
+        self._last = time.monotonic()
+        self._timer = self._loop.call_later(min(_BEAT, self._limit / 4), self._beat)
+
+    def _watch(self) -> None:
+        blocked_since: float | None = None
+        while not self._ended.wait(min(_LOOK, self._limit)):
+            last = self._last
+            if blocked_since is not None and last > blocked_since:
+                log.warning("the event loop turns again after %.1f s", last - blocked_since)
+                blocked_since = None
+            if blocked_since is None and time.monotonic() - last > self._limit:
+                blocked_since = last
+                self._tell(time.monotonic() - last)
+
+    def _tell(self, seconds: float) -> None:
+        where = self._whereabouts(sys._current_frames().get(self._loop_thread))  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] -- documented
+        mend = "no event is handled meanwhile: await, or make the handler a def, which runs in a thread"
+        log.warning("the event loop has been blocked for %.1f s %s; %s", seconds, where, mend)
+
+    def _whereabouts(self, innermost: FrameType | None) -> str:
+        """Where the loop's thread is: the handler that it is in, and the line."""
+        frame = innermost
+        while frame is not None:
+            label = self._handlers.get(frame.f_code)
+            if label is not None:
+                return f"by {label} at {frame.f_code.co_filename}:{frame.f_lineno}"
+            frame = frame.f_back
+        if innermost is None:
+            return "by something that has ended"
+        return f"outside of the handlers, at {innermost.f_code.co_filename}:{innermost.f_lineno}"
+
+
+def codes_of(calls: Iterable[tuple[str, Any]]) -> dict[CodeType, str]:
+    """The code of each handler, by which its frame is known; without those that have no Python code."""
+    found: dict[CodeType, str] = {}
+    for label, call in calls:
+        code = getattr(inspect.unwrap(call), "__code__", None)
+        if isinstance(code, CodeType):
+            found[code] = label
+    return found

@@ -1,0 +1,160 @@
+"""The runner over transports that only write down: how it starts, stops and tells."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from eventzr_kafka import CloudEvent, ConsumerRunner, KafkaSettings, Record, encode, kafka_consumer, on_message
+from eventzr_kafka.errors import ConsumerStateError, EventStoppedError, RoutingError
+from eventzr_kafka.hooks import ConsumerHooks, PartitionsAssigned, RunnerStopping
+from eventzr_kafka.options import ConsumerOptions
+from eventzr_kafka.record import TopicPartition
+from eventzr_kafka.transport import Assignment, Batch, ConsumerSink, Position
+
+TOPIC = "runner.thing.happened.v1"
+SETTINGS = KafkaSettings()
+
+
+class Wire:
+    """A transport of one group that hands over what the test gives it."""
+
+    def __init__(self, group_id: str, options: ConsumerOptions) -> None:
+        self.group_id = group_id
+        self.options = options
+        self.positions: list[Position] = []
+        self.closed = False
+
+    def start(self, topics: Sequence[str], sink: ConsumerSink) -> None:
+        self.topics, self.sink = list(topics), sink
+
+    def store(self, positions: Sequence[Position]) -> None:
+        self.positions += positions
+
+    def more(self) -> None:
+        """Take no notice: the test brings what it wants."""
+
+    def pause(self, *, paused: bool) -> None:
+        """Take no notice."""
+
+    async def close(self, timeout: float) -> bool:
+        self.closed = timeout > 0
+        return True
+
+    def bring(self, *tenants: str) -> None:
+        self.sink.assigned([Assignment(TopicPartition(TOPIC, 0), 1, 0)])
+        records: list[Record] = []
+        for offset, tenant in enumerate(tenants):
+            event: CloudEvent[Any] = CloudEvent(id=f"e{offset}", source="s", type=TOPIC, tenantid=tenant, data={})
+            out = encode(event)
+            records.append(Record(TOPIC, 0, offset, out.key, out.value, out.headers))
+        self.sink.received([Batch(1, records)])
+
+
+@kafka_consumer(group_id="runner")
+class Handler:
+    def __init__(self, fails_for: str = "") -> None:
+        self.fails_for = fails_for
+        self.handled: list[str] = []
+
+    @on_message(TOPIC)
+    async def handle(self, event: CloudEvent[Any]) -> None:
+        await asyncio.sleep(0)
+        if event.tenantid == self.fails_for:
+            raise ValueError("s3cr3t")
+        self.handled.append(event.tenantid)
+
+
+class Wires:
+    """The transports that a runner has asked for."""
+
+    def __init__(self) -> None:
+        self.made: list[Wire] = []
+
+    def __call__(self, group_id: str, options: ConsumerOptions) -> Wire:
+        self.made.append(Wire(group_id, options))
+        return self.made[-1]
+
+
+async def test_an_error_stops_the_runner_inside_a_service_at_once() -> None:
+    wires, handler = Wires(), Handler(fails_for="bad")
+    runner = ConsumerRunner(handler, settings=SETTINGS, transport=wires)
+    await runner.__aenter__()
+    wires.made[0].bring("good", "bad")
+    with pytest.raises(EventStoppedError, match="raised ValueError at"):
+        await asyncio.wait_for(runner.wait(), 2)
+    assert wires.made[0].closed
+    assert isinstance(runner.error, EventStoppedError)
+    assert [position.offset for position in wires.made[0].positions] == [1]
+    with pytest.raises(EventStoppedError):
+        await runner.__aexit__(None, None, None)
+
+
+async def test_stop_drains_commits_and_lets_wait_return() -> None:
+    wires, handler = Wires(), Handler()
+    async with ConsumerRunner(handler, settings=SETTINGS, transport=wires) as runner:
+        wires.made[0].bring("a", "b")
+        await runner.ready()
+        await asyncio.sleep(0.01)
+        runner.stop()
+        await asyncio.wait_for(runner.wait(), 2)
+        assert wires.made[0].closed
+    assert handler.handled == ["a", "b"]
+
+
+async def test_run_returns_after_stop_and_raises_what_stopped_it() -> None:
+    wires = Wires()
+    runner = ConsumerRunner(Handler(), settings=SETTINGS, transport=wires)
+    running = asyncio.create_task(runner.run(handle_signals=False))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    runner.stop()
+    await asyncio.wait_for(running, 2)
+    with pytest.raises(ConsumerStateError, match="has run already"):
+        await runner.run()
+
+
+async def test_hooks_are_told_and_one_that_raises_disturbs_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    facts: list[object] = []
+
+    def assigned(fact: PartitionsAssigned) -> None:
+        facts.append(fact)
+        raise ZeroDivisionError
+
+    wires, hooks = Wires(), ConsumerHooks(assigned=assigned, stopping=facts.append)
+    async with ConsumerRunner(Handler(), settings=SETTINGS, transport=wires, hooks=hooks):
+        wires.made[0].bring("a")
+    assert facts == [PartitionsAssigned("runner", (TopicPartition(TOPIC, 0),)), RunnerStopping(None)]
+    assert "a hook failed at PartitionsAssigned" in caplog.text
+
+
+async def test_a_disabled_runner_does_nothing_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    wires = Wires()
+    runner = ConsumerRunner(Handler(), settings=KafkaSettings(enabled=False), transport=wires)
+    await asyncio.wait_for(runner.run(), 1)
+    await runner.ready()
+    assert wires.made == []
+    assert "nothing is consumed" in caplog.text
+
+
+def test_two_handlers_of_a_group_share_a_membership_but_no_topic() -> None:
+    with pytest.raises(RoutingError, match="is handled by Handler[.]handle already"):
+        ConsumerRunner(Handler(), Handler(), settings=SETTINGS)
+
+
+def test_two_handlers_of_a_group_must_agree_on_its_options() -> None:
+    @kafka_consumer(group_id="runner", max_concurrency=3)
+    class Other:
+        @on_message("runner.other.v1")
+        async def handle(self, event: CloudEvent[Any]) -> None: ...
+
+    with pytest.raises(RoutingError, match="its options differ from those of Handler"):
+        ConsumerRunner(Handler(), Other(), settings=SETTINGS)
+
+
+def test_a_runner_needs_a_handler() -> None:
+    with pytest.raises(ConsumerStateError, match="at least one handler"):
+        ConsumerRunner(settings=SETTINGS)
