@@ -141,7 +141,7 @@ async def test_a_disabled_runner_does_nothing_and_says_so(caplog: pytest.LogCapt
 
 
 def test_two_handlers_of_a_group_share_a_membership_but_no_topic() -> None:
-    with pytest.raises(RoutingError, match="is handled by Handler[.]handle already"):
+    with pytest.raises(RoutingError, match=r"is handled by Handler\.handle already"):
         ConsumerRunner(Handler(), Handler(), settings=SETTINGS)
 
 

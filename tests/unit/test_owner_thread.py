@@ -1,0 +1,388 @@
+"""What the thread that owns the client makes of rebalances, driven by hand over a client that only writes down."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+import pytest
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import TopicPartition as Offset
+
+from eventzr_kafka._confluent.consumer import ConfluentConsumer
+from eventzr_kafka.options import ConsumerOptions
+from eventzr_kafka.record import TopicPartition
+from eventzr_kafka.settings import KafkaSettings
+from eventzr_kafka.transport import Assignment, Batch, Position
+
+TOPIC = "bench.thing.happened.v1"
+
+
+class Fetched:
+    """A message of the client."""
+
+    def __init__(self, offset: int, partition: int = 0) -> None:
+        self._offset = offset
+        self._partition = partition
+
+    def error(self) -> None:
+        return None
+
+    def topic(self) -> str:
+        return TOPIC
+
+    def partition(self) -> int:
+        return self._partition
+
+    def offset(self) -> int:
+        return self._offset
+
+    def key(self) -> bytes:
+        return b"t1"
+
+    def value(self) -> bytes:
+        return b"{}"
+
+    def headers(self) -> None:
+        return None
+
+    def timestamp(self) -> tuple[int, int]:
+        return (1, 0)
+
+
+class Client:
+    """In place of the confluent `Consumer`; ``meanwhile`` runs inside the next `consume`, as callbacks do."""
+
+    def __init__(self) -> None:
+        self.ready: list[Fetched] = []
+        self.meanwhile: Callable[[], None] | None = None
+        self.group: dict[int, Offset] = {}
+        self.unreadable: KafkaException | None = None
+        self.unstorable: KafkaException | None = None
+        self.stored: list[tuple[int, int, str | None]] = []
+        self.assigned: list[tuple[int, int]] = []
+
+    def consume(self, count: int, _timeout: float) -> list[Fetched]:
+        if self.meanwhile is not None:
+            meanwhile, self.meanwhile = self.meanwhile, None
+            meanwhile()
+        taken, self.ready = self.ready[:count], self.ready[count:]
+        return taken
+
+    def poll(self, _timeout: float) -> None:
+        return None
+
+    def committed(self, partitions: list[Offset], timeout: float) -> list[Offset]:
+        assert timeout > 0
+        if self.unreadable is not None:
+            raise self.unreadable
+        return [self.group.get(p.partition, p) for p in partitions]
+
+    def incremental_assign(self, partitions: list[Offset]) -> None:
+        self.assigned += [(p.partition, p.offset) for p in partitions]
+
+    def store_offsets(self, *, offsets: list[Offset]) -> None:
+        if self.unstorable is not None:
+            raise self.unstorable
+        self.stored += [(p.partition, p.offset, p.metadata) for p in offsets]
+
+
+class Sink:
+    """Writes down what it is told."""
+
+    def __init__(self) -> None:
+        self.assignments: list[Assignment] = []
+        self.ended: list[int] = []
+        self.errors: list[Exception] = []
+        self.handed_over: list[Callable[[], None]] = []
+
+    def assigned(self, assignments: Sequence[Assignment]) -> None:
+        self.assignments += assignments
+
+    def received(self, batches: Sequence[Batch]) -> None:
+        raise AssertionError(batches)
+
+    def revoked(self, epochs: Sequence[int], done: Callable[[], None]) -> None:
+        self.ended += epochs
+        self.handed_over.append(done)
+
+    def lost(self, epochs: Sequence[int]) -> None:
+        self.ended += epochs
+
+    def failed(self, error: Exception) -> None:
+        self.errors.append(error)
+
+
+class AtOnce:
+    """An event loop that runs each call where it is asked to."""
+
+    def call_soon_threadsafe(self, method: Callable[..., None], *args: Any) -> None:
+        method(*args)
+
+
+class Owner:
+    """A consumer whose owner thread is the test."""
+
+    def __init__(self, loop: object | None = None) -> None:
+        self.consumer = ConfluentConsumer(KafkaSettings(), "g", ConsumerOptions(drain_timeout=5))
+        self.client = Client()
+        self.sink = Sink()
+        self.consumer._consumer = cast("Any", self.client)
+        self.consumer._loop = cast("Any", loop or AtOnce())
+        self.consumer._sink = self.sink
+
+    def assign(self, *partitions: int) -> None:
+        self.consumer._on_assign(self.consumer._consumer, offsets(*partitions))
+
+    def revoke(self, *partitions: int) -> None:
+        self.consumer._on_revoke(self.consumer._consumer, offsets(*partitions))
+
+    def lose(self, *partitions: int) -> None:
+        self.consumer._on_lost(self.consumer._consumer, offsets(*partitions))
+
+    def hold(self, *messages: Fetched) -> None:
+        """Have the client bring these while nobody asks for more."""
+        self.client.ready += messages
+        for _ in messages:
+            self.consumer._keep_membership()
+
+    def fetch(self) -> dict[int, list[tuple[int, int]]]:
+        """Partition and offset of the next records, by epoch."""
+        batches = self.consumer._sort(self.consumer._fetch())
+        return {batch.epoch: [(r.partition, r.offset) for r in batch.records] for batch in batches}
+
+    def store(self, *positions: Position) -> None:
+        self.consumer.store(positions)
+        self.consumer._store_positions()
+
+
+def offsets(*partitions: int) -> list[Offset]:
+    return [Offset(TOPIC, partition) for partition in partitions]
+
+
+def position(epoch: int, offset: int, metadata: str = "", *, partition: int = 0) -> Position:
+    return Position(TopicPartition(TOPIC, partition), epoch, offset, metadata)
+
+
+def failure(code: int = KafkaError._STATE) -> KafkaException:
+    return KafkaException(KafkaError(code))
+
+
+def warnings(caplog: pytest.LogCaptureFixture, text: str) -> int:
+    return sum(text in record.getMessage() for record in caplog.records if record.levelname == "WARNING")
+
+
+@pytest.fixture
+def owner() -> Owner:
+    return Owner()
+
+
+# Records and epochs
+
+
+def test_records_that_are_held_keep_their_epoch(owner: Owner) -> None:
+    owner.assign(0)
+    owner.hold(Fetched(40), Fetched(41))
+    assert owner.fetch() == {1: [(0, 40), (0, 41)]}
+    assert owner.fetch() == {}
+
+
+def test_records_that_are_held_are_dropped_when_their_partition_is_lost_and_comes_back(owner: Owner) -> None:
+    owner.assign(0)
+    owner.hold(Fetched(40), Fetched(41))
+
+    def rebalance() -> None:
+        owner.lose(0)
+        owner.assign(0)
+
+    owner.client.group[0] = Offset(TOPIC, 0, 10)
+    owner.client.meanwhile = rebalance
+    owner.consumer._keep_membership()
+    assert owner.sink.assignments[-1] == Assignment(TopicPartition(TOPIC, 0), 2, 10)
+    assert owner.fetch() == {}
+    owner.client.ready = [Fetched(10)]
+    assert owner.fetch() == {2: [(0, 10)]}
+
+
+def test_what_comes_with_a_rebalance_while_records_are_held_belongs_to_the_new_epoch(owner: Owner) -> None:
+    owner.assign(0)
+    owner.hold(Fetched(40))
+
+    def rebalance() -> None:
+        owner.lose(0)
+        owner.assign(0)
+        owner.client.ready = [Fetched(10)]
+
+    owner.client.meanwhile = rebalance
+    owner.consumer._keep_membership()
+    assert owner.fetch() == {2: [(0, 10)]}
+
+
+def test_records_that_are_held_of_other_partitions_survive_a_rebalance(owner: Owner) -> None:
+    owner.assign(0, 1)
+    owner.hold(Fetched(40), Fetched(7, partition=1))
+    owner.client.meanwhile = lambda: owner.lose(0)
+    owner.consumer._keep_membership()
+    assert owner.fetch() == {2: [(1, 7)]}
+
+
+def test_records_of_a_partition_that_is_lost_while_they_are_fetched_are_dropped(owner: Owner) -> None:
+    owner.assign(0, 1)
+    owner.client.ready = [Fetched(40), Fetched(7, partition=1), Fetched(41), Fetched(8, partition=1)]
+    owner.client.meanwhile = lambda: owner.lose(0)
+    assert owner.fetch() == {2: [(1, 7), (1, 8)]}
+
+
+def test_records_of_a_partition_that_is_revoked_while_they_are_fetched_are_dropped(owner: Owner) -> None:
+    owner.assign(0, 1)
+    owner.sink.revoked = lambda epochs, done: done()  # type: ignore[method-assign,misc]
+    owner.client.ready = [Fetched(40), Fetched(7, partition=1)]
+    owner.client.meanwhile = lambda: owner.revoke(0)
+    assert owner.fetch() == {2: [(1, 7)]}
+
+
+# Positions
+
+
+def test_a_position_of_a_live_epoch_is_stored_once_with_its_metadata(owner: Owner) -> None:
+    owner.assign(0)
+    owner.store(position(1, 12, "m"))
+    owner.store()
+    assert owner.client.stored == [(0, 12, "m")]
+
+
+def test_of_several_positions_of_an_epoch_the_last_is_stored(owner: Owner) -> None:
+    owner.assign(0)
+    owner.store(position(1, 12, "m"), position(1, 14, "n"))
+    assert owner.client.stored == [(0, 14, "n")]
+
+
+def test_a_position_of_an_ended_epoch_is_never_stored(owner: Owner) -> None:
+    owner.assign(0)
+    owner.lose(0)
+    owner.store(position(1, 12))
+    owner.assign(0)
+    owner.store(position(1, 13), position(2, 3, "live"))
+    assert owner.client.stored == [(0, 3, "live")]
+
+
+def test_a_position_that_is_not_stored_is_tried_again_and_told_once(
+    owner: Owner, caplog: pytest.LogCaptureFixture
+) -> None:
+    owner.assign(0)
+    owner.client.unstorable = failure()
+    owner.store(position(1, 12, "m"))
+    owner.store()
+    assert warnings(caplog, "position not stored") == 1
+    owner.client.unstorable = None
+    owner.store()
+    assert owner.client.stored == [(0, 12, "m")]
+
+
+def test_a_position_that_is_tried_again_does_not_replace_a_newer_one(owner: Owner) -> None:
+    owner.assign(0)
+    owner.client.unstorable = failure()
+    owner.store(position(1, 12))
+    owner.client.unstorable = None
+    owner.store(position(1, 14))
+    owner.store()
+    assert owner.client.stored == [(0, 14, "")]
+
+
+def test_a_position_that_could_not_be_stored_is_given_up_with_its_epoch(owner: Owner) -> None:
+    owner.assign(0)
+    owner.client.unstorable = failure()
+    owner.store(position(1, 12))
+    owner.client.unstorable = None
+    owner.lose(0)
+    owner.assign(0)
+    owner.store()
+    assert owner.client.stored == []
+
+
+# Assignments
+
+
+def test_the_committed_offset_and_its_metadata_reach_the_assignment(owner: Owner) -> None:
+    owner.client.group[0] = Offset(TOPIC, 0, 10, metadata="done: 12")
+    owner.assign(0, 1)
+    assert owner.sink.assignments == [
+        Assignment(TopicPartition(TOPIC, 0), 1, 10, "done: 12"),
+        Assignment(TopicPartition(TOPIC, 1), 2, None, ""),
+    ]
+    assert owner.client.assigned == [(0, 10), (1, offsets(1)[0].offset)]
+
+
+def test_where_committed_offsets_cannot_be_read_the_client_finds_its_own_and_one_line_says_so(
+    owner: Owner, caplog: pytest.LogCaptureFixture
+) -> None:
+    owner.client.unreadable = failure(KafkaError._TIMED_OUT)
+    owner.assign(0, 1)
+    assert [(a.epoch, a.position, a.metadata) for a in owner.sink.assignments] == [(1, None, ""), (2, None, "")]
+    assert owner.client.assigned == [(p.partition, p.offset) for p in offsets(0, 1)]
+    assert warnings(caplog, "commit metadata not readable") == 1
+    assert owner.sink.errors == []
+
+
+# Revocation
+
+
+async def test_a_revocation_waits_until_the_partition_is_handed_over_and_stores_its_last_position() -> None:
+    owner = Owner(asyncio.get_running_loop())
+    owner.assign(0)
+    asked = asyncio.Event()
+    owner.sink.revoked = lambda epochs, done: (owner.sink.handed_over.append(done), asked.set())[1]  # type: ignore[method-assign,misc]
+    async with asyncio.timeout(2):
+        revocation = asyncio.create_task(asyncio.to_thread(owner.revoke, 0))
+        await asked.wait()
+        await asyncio.sleep(0.005)
+        assert not revocation.done()
+        owner.consumer.store([position(1, 13, "last")])
+        owner.sink.handed_over[0]()
+        await revocation
+    assert owner.client.stored == [(0, 13, "last")]
+    owner.store(position(1, 14))
+    assert owner.client.stored == [(0, 13, "last")]
+
+
+def test_a_lost_partition_is_told_by_its_epoch_and_stores_nothing(owner: Owner) -> None:
+    owner.assign(0)
+    owner.consumer.store([position(1, 13)])
+    owner.lose(0, 1)
+    owner.store()
+    assert owner.sink.ended == [1]
+    assert owner.client.stored == []
+
+
+# Callbacks never raise
+
+
+@pytest.fixture
+def deserted() -> Owner:
+    """An owner whose event loop is closed."""
+    loop = asyncio.new_event_loop()
+    loop.close()
+    return Owner(loop)
+
+
+def test_rebalances_survive_a_closed_event_loop(deserted: Owner) -> None:
+    deserted.assign(0, 1)
+    deserted.consumer.store([position(1, 13)])
+    revocation = threading.Thread(target=deserted.revoke, args=(0,), daemon=True)
+    revocation.start()
+    revocation.join(2)
+    assert not revocation.is_alive()  # nobody would ever say that it is done
+    deserted.lose(1)
+    assert deserted.client.stored == [(0, 13, "")]
+    assert deserted.consumer._owned == {}
+
+
+def test_errors_survive_a_closed_event_loop(deserted: Owner) -> None:
+    deserted.client.unreadable = deserted.client.unstorable = failure()
+    deserted.assign(0)
+    deserted.consumer.store([position(1, 13)])
+    deserted.revoke(0)
+    deserted.consumer._on_error(KafkaError(KafkaError._FATAL, fatal=True))
+    deserted.consumer._on_error(KafkaError(KafkaError._ALL_BROKERS_DOWN))
