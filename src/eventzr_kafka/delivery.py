@@ -72,7 +72,9 @@ class Delivery:
             with _making_events:
                 event = self._event = self._event or threading.Event()
             # The report sets _done first and looks for the event then, so one of the two is seen.
+            self.retrieved = True  # whoever waits will be told
             if not self.done() and not event.wait(timeout):
+                self.retrieved = False
                 raise TimeoutError(
                     f"event {self.event_id} is not acknowledged after {timeout} s; it is still under way"
                 )
@@ -84,6 +86,7 @@ class Delivery:
             future: asyncio.Future[None] = loop.create_future()
             self._waiters.append((loop, future))
             if not self._done:
+                self.retrieved = True  # whoever waits will be told
                 yield from future
         return self._outcome()
 

@@ -311,6 +311,8 @@ class EventProducer:
         )
 
     def _fail(self, delivery: Delivery, error: ProducerError) -> None:
+        while self._failed and self._failed[0].retrieved:
+            self._failed.popleft()
         self._failed.append(delivery)
         log.error("not published: %s", error)
         self._settled.extend(delivery.settle(error))

@@ -221,16 +221,17 @@ class ConfluentConsumer:
         """The group's offsets with their metadata; where they cannot be had, the client reads the offsets itself."""
         if not partitions:
             return []
+        found, fault = partitions, None
         try:
-            return consumer.committed(partitions, timeout=_COMMITTED_TIMEOUT)
+            found = consumer.committed(partitions, timeout=_COMMITTED_TIMEOUT)
+            fault = next((partition.error for partition in found if partition.error is not None), None)
         except KafkaException as error:
-            reason = describe_kafka_error(error.args[0])
-            log.warning(
-                "%s: commit metadata not readable (%s): events that were finished may run again",
-                self._group_id,
-                reason,
-            )
-            return partitions
+            fault = error.args[0]
+        if fault is not None:
+            reason = describe_kafka_error(fault)
+            told = "%s: commit metadata not readable (%s): events that were finished may run again"
+            log.warning(told, self._group_id, reason)
+        return found
 
     def _assign(self, committed: Offset) -> Assignment:
         self._last_epoch += 1
