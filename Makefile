@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test torture lint types setup pins clean
+.PHONY: demo test torture bench lint types setup pins clean
 
 demo: $(READY)  ## all 12 marketplace events for two tenants, on an embedded broker
 	$(BIN)/python -m examples.demo
@@ -13,6 +13,14 @@ test: $(READY)  ## every test; the header names the broker
 
 torture: $(READY)  ## members killed under load, on a real Kafka; minutes
 	EVENTZR_KAFKA_TEST_BROKER=real $(BIN)/pytest tests/torture -m torture -s
+
+bench: $(READY) .venv/bench/.ready  ## against a bare client and the peers, on a real Kafka; half an hour
+	$(BIN)/python -m benchmarks $(BENCH)
+
+.venv/bench/.ready: requirements/bench.txt
+	$(PYTHON) -m venv .venv/bench
+	.venv/bench/bin/python -m pip install --quiet --requirement requirements/bench.txt && touch $@ \
+	  || echo "some peers do not install: the table will say so"
 
 lint: $(READY)  ## style, formatting and the direction of imports
 	$(BIN)/ruff check .

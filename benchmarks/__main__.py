@@ -20,15 +20,14 @@ def main() -> None:
     """Run the cases, print the table, and write it to its page if all of them ran in full."""
     given = _arguments()
     cases = [case for case in all_cases(quick=given.quick) if not given.case or case.group in given.case]
-    kafka, lines = "", list[str]()
+    text, lines = "", list[str]()
     for case in cases:
         kafka, more = _run(case, given.rounds)
         lines += more
-    text = page(lines, kafka, given.rounds)
+        text = page(lines, kafka, given.rounds)
+        if given.output:  # after each case: half an hour is long
+            given.output.write_text(text, encoding="utf-8")
     sys.stdout.write(text)
-    if given.output:
-        given.output.parent.mkdir(parents=True, exist_ok=True)
-        given.output.write_text(text, encoding="utf-8")
 
 
 def _arguments() -> argparse.Namespace:

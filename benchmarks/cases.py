@@ -76,7 +76,7 @@ def _quicker(case: Case) -> Case:
 
 
 def _consumers(events: int, peers: int) -> tuple[Contestant, ...]:
-    ours, theirs = {"events": events, "seconds": 10}, {"events": peers, "seconds": 6}
+    ours, theirs = {"events": events, "seconds": 10}, {"events": peers, "seconds": 4}
     return (
         Contestant(OURS, "consume_ours", args=ours),
         Contestant(BARE, "consume_bare", args=ours),
@@ -99,7 +99,7 @@ def _publish(scale: float) -> list[Case]:
 
 
 def _enqueue(scale: float, mode: str) -> Case:
-    args = {"events": int(200_000 * scale), "seconds": 10}
+    args = {"events": int(100_000 * scale), "seconds": 8}
     event, payload = f"{BARE}, event + model_dump_json", f"{BARE}, payload's model_dump_json only"
     contestants = (
         Contestant(OURS, "publish_ours", args={**args, "mode": mode}),
@@ -112,7 +112,7 @@ def _enqueue(scale: float, mode: str) -> Case:
 
 
 def _awaiting(ours: int, peers: int, mode: str) -> tuple[Contestant, ...]:
-    args, theirs = ({"events": count, "seconds": 5, "mode": mode} for count in (ours, peers))
+    args, theirs = ({"events": count, "seconds": 4, "mode": mode} for count in (ours, peers))
     return (
         Contestant(OURS, "publish_ours", args=args),
         Contestant(FASTSTREAM[0], "faststream_confluent", peer=True, args=theirs),
@@ -133,7 +133,7 @@ def _one_by_one(scale: float) -> Case:
 
 
 def _latency(scale: float) -> Case:
-    args = {"events": int(1000 * scale) + 100, "seconds": 15}
+    args = {"events": int(600 * scale) + 100, "seconds": 15}
     contestants = (
         Contestant(OURS, "consume_ours", args={**args, "mode": "latency"}),
         Contestant(f"{BARE}, poll loop", "latency_bare", args=args),

@@ -71,8 +71,12 @@ def compete(contestants: Sequence[Contestant], brokers: str, rounds: int, tell: 
         for result in results[first:] + results[:first]:
             if result.failure is None:
                 _run(result, brokers)
-                tell(f"  {result.contestant.name}: {result.failure or f'{result.figures[-1]:,.2f}'}")
+                tell(f"  {result.contestant.name}: {_last(result)}")
     return results
+
+
+def _last(result: Result) -> str:
+    return f"{result.figures[-1]:,.2f}" if result.failure is None else result.failure
 
 
 def _run(result: Result, brokers: str) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
-import subprocess
 import statistics
+import subprocess
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -18,7 +18,8 @@ from benchmarks.contest import PEERS_PYTHON, Result
 
 __all__ = ["page", "rows"]
 
-_HEAD = "| case | contestant | median | range | p99 | ours ÷ this | budget |\n|---|---|--:|--:|--:|--:|---|"
+_HEAD = "| case | contestant | median | range | CPU µs/event | p99 | ours ÷ this | budget |"
+_RULE = "|---|---|--:|--:|--:|--:|--:|---|"
 _PEERS = ("faststream", "aiokafka", "kstreams")
 _ASK = (
     "import sys; from importlib.metadata import version; print(*(f'{n} {version(n)}' for n in sys.argv[1:]), sep=', ')"
@@ -35,12 +36,16 @@ def _row(case: Case, result: Result, ours: Result, results: Sequence[Result]) ->
     title = f"{case.title} ({case.unit})" if result is ours else ""
     start = f"| {title} | {result.contestant.name} |"
     if result.median is None:
-        return f"{start} failed: {result.failure} | | | | |"
+        return f"{start} failed: {result.failure} | | | | | |"
     low, high = _number(min(result.figures)), _number(max(result.figures))
-    p99 = _number(statistics.median(result.also["p99"])) if "p99" in result.also else ""
+    cpu, p99 = _also(result, "cpu"), _also(result, "p99")
     ratio = f"{ours.median / result.median:.2f}" if ours.median and result is not ours else ""
     verdict = "; ".join(_verdict(case, budget, ours, results) for budget in case.budgets) if result is ours else ""
-    return f"{start} {_number(result.median)} | {low}–{high} | {p99} | {ratio} | {verdict} |"
+    return f"{start} {_number(result.median)} | {low} to {high} | {cpu} | {p99} | {ratio} | {verdict} |"
+
+
+def _also(result: Result, name: str) -> str:
+    return _number(statistics.median(result.also[name])) if name in result.also else ""
 
 
 def _verdict(case: Case, budget: Budget, ours: Result, results: Sequence[Result]) -> str:
@@ -51,7 +56,7 @@ def _verdict(case: Case, budget: Budget, ours: Result, results: Sequence[Result]
     kept = ratio <= budget.times if case.lower else ratio >= budget.times
     name = "FastStream's best" if len(budget.best_of) > 1 else budget.best_of[0]
     sign, word = "≤" if case.lower else "≥", "kept" if kept else "**missed**"
-    return f"{sign} {budget.times:g} × {name}: {ratio:.2f}, {word}"
+    return f"{sign} {budget.times:g} of {name}: {ratio:.2f}, {word}"
 
 
 def _number(value: float) -> str:
@@ -60,7 +65,7 @@ def _number(value: float) -> str:
 
 def page(lines: Sequence[str], kafka: str, rounds: int) -> str:
     """The whole document."""
-    return "\n".join([*_introduction(kafka, rounds), "", _HEAD, *lines, ""])
+    return "\n".join([*_introduction(kafka, rounds), "", _HEAD, _RULE, *lines, ""])
 
 
 def _introduction(kafka: str, rounds: int) -> Iterator[str]:
@@ -69,12 +74,12 @@ def _introduction(kafka: str, rounds: int) -> Iterator[str]:
     yield f"Written by `make bench` on {datetime.now(UTC):%Y-%m-%d}; nothing here is typed in by hand."
     yield ""
     yield f"- Machine: {_machine()}. It was shared with other work, and the broker runs on it too: trust the ratios."
-    yield f"- Broker: {kafka}, one node; the guide's listing event, 1,000 tenants and 6 partitions unless a row says so."
+    yield f"- Broker: {kafka}, one node; the guide's listing event, 1,000 tenants 6 partitions unless a row says so."
     yield f"- Versions: Python {platform.python_version()}, {_own_versions()}; peers: {_peer_versions()}."
     yield f"- Each contestant in a process of its own, in turn, {rounds} rounds; medians. Every ratio is from this run."
+    yield "- CPU is that of the whole process, librdkafka's threads included; it says more than time on a busy machine."
     yield "- This package runs at least once and in order per tenant, with idempotence and acks=all; the peers run with"
-    yield "  their defaults, FastStream publishes the payload without an envelope. 5 ms handlers: against asyncio workers"
-    yield "  that decode the same events, without Kafka."
+    yield "  their defaults; where they publish, it is the payload without an envelope."
 
 
 def _machine() -> str:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from typing import Any
 
 from kstreams import ConsumerRecord, create_engine
 from kstreams.backends.kafka import Kafka
@@ -13,8 +14,8 @@ METER = Meter(TASK, lambda: os._exit(0))  # how it stops is not measured
 engine = create_engine(title="bench", backend=Kafka(bootstrap_servers=[TASK.brokers]))
 
 
-@engine.stream(TOPIC, group_id=TASK.group, auto_offset_reset="earliest")  # type: ignore[misc]
-async def handle(record: ConsumerRecord) -> None:
+@engine.stream(TOPIC, group_id=TASK.group, auto_offset_reset="earliest")
+async def handle(record: ConsumerRecord[Any, Any]) -> None:
     """Decode, and count."""
     read_event(record.value)
     METER.count += 1

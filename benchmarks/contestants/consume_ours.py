@@ -1,4 +1,4 @@
-"""ConsumerRunner: order per tenant, at least once. Modes: none, ``sync``, ``latency``; ``--wait`` makes handlers sleep."""
+"""ConsumerRunner: at least once, in order. Modes: none, ``sync``, ``latency``; ``--wait`` makes handlers sleep."""
 
 import asyncio
 import threading

@@ -24,6 +24,7 @@ __all__ = [
     "TOPIC",
     "LatencyMeter",
     "Meter",
+    "Stopwatch",
     "Task",
     "consumer_config",
     "numbered_values",
@@ -88,7 +89,7 @@ def task() -> Task:
 
 
 def consumer_config(work: Task) -> dict[str, Any]:
-    """librdkafka as this package sets it up, for a bare loop; offsets are stored by being read."""
+    """What this package tells librdkafka, for a bare loop; offsets are stored by being read."""
     return {
         "bootstrap.servers": work.brokers,
         "group.id": work.group,
@@ -113,16 +114,16 @@ class Meter:
         self.mark = 1
         self._work = work
         self._finished = finished
-        self._began = 0.0
+        self._began = self._cpu = 0.0
 
     def look(self) -> None:
         """Start the clock, or see whether it is time to stop."""
         if self.mark == 1:
-            self._began = time.perf_counter()
+            self._began, self._cpu = time.perf_counter(), time.process_time()
         elapsed = time.perf_counter() - self._began
         if self.count >= self._work.events or elapsed > self._work.seconds:
             self.mark = sys.maxsize
-            report(self.count / elapsed)
+            report(self.count / elapsed, cpu=(time.process_time() - self._cpu) / self.count * 1e6)
             self._finished()
         else:
             self.mark = min(self.count + _LOOK_EVERY, self._work.events)
@@ -132,8 +133,8 @@ class LatencyMeter:
     """Takes the ages of events, whose ids are the monotonic clock at which the feeder sent them."""
 
     def __init__(self, work: Task, finished: Callable[[], object]) -> None:
-        """Begin now; what was sent earlier does not count."""
-        self._began = time.monotonic_ns()
+        """Prepare; nothing counts that was sent within a second of the first event, while the group was joining."""
+        self._begins: int | None = None
         self._wanted = work.events + LATENCY_WARM_UP
         self._ages: list[float] = []
         self._finished = finished
@@ -141,13 +142,27 @@ class LatencyMeter:
     def take(self, event_id: str) -> None:
         """Note the age of one event."""
         now, sent = time.monotonic_ns(), int(event_id)
-        if sent < self._began or len(self._ages) >= self._wanted:
+        if self._begins is None:
+            self._begins = now + 1_000_000_000
+        if sent < self._begins or len(self._ages) >= self._wanted:
             return
         self._ages.append((now - sent) / 1e6)
         if len(self._ages) == self._wanted:
             percentiles = statistics.quantiles(self._ages[LATENCY_WARM_UP:], n=100)
             report(percentiles[49], p99=percentiles[98])
             self._finished()
+
+
+class Stopwatch:
+    """Starts when it is made; for contestants that know when they are done."""
+
+    def __init__(self) -> None:
+        self._began, self._cpu = time.perf_counter(), time.process_time()
+
+    def stop(self, count: int) -> None:
+        """Report so many events."""
+        elapsed, cpu = time.perf_counter() - self._began, time.process_time() - self._cpu
+        report(count / elapsed, cpu=cpu / count * 1e6)
 
 
 def paced(work: Task, step: int = 1) -> Iterator[int]:

@@ -1,12 +1,11 @@
 """Bare ``produce`` + ``model_dump_json``, without delivery reports. Modes: ``payload`` (no envelope), ``event``."""
 
-import time
 from datetime import UTC, datetime
 from uuid import uuid4
 
 from confluent_kafka import Producer
 
-from benchmarks.contestants.kit import LISTING, TENANTS, TOPIC, Task, paced, report, task
+from benchmarks.contestants.kit import LISTING, TENANTS, TOPIC, Stopwatch, Task, paced, task
 from eventzr_kafka import CloudEvent
 from eventzr_marketplace_events import ListingCreated
 
@@ -69,6 +68,5 @@ def put(producer: Producer, tenant: str, value: str) -> None:
 client = Producer(CONFIG)
 client.produce(TOPIC, value=payload(""), key=TENANTS[0])
 client.flush(10)
-began = time.perf_counter()
-published = produce(client, TASK)
-report(published / (time.perf_counter() - began))
+watch = Stopwatch()
+watch.stop(produce(client, TASK))

@@ -3,7 +3,7 @@
 import asyncio
 import time
 
-from benchmarks.contestants.kit import LISTING, TENANTS, Task, paced, report, task
+from benchmarks.contestants.kit import LISTING, TENANTS, Stopwatch, Task, paced, task
 from benchmarks.contestants.publishing import publish_in
 from eventzr_kafka import EventProducer, KafkaSettings
 from eventzr_kafka.errors import QueueFullError
@@ -41,9 +41,8 @@ def measure_queue() -> None:
     """From the first call until the last acknowledgement."""
     with PRODUCER:
         PRODUCER.enqueue(LISTING, tenant_id=TENANTS[0]).result(10)
-        began = time.perf_counter()
-        count = enqueue(TASK)
-        report(count / (time.perf_counter() - began))
+        watch = Stopwatch()
+        watch.stop(enqueue(TASK))
 
 
 async def measure_awaited() -> None:

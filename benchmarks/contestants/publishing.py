@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from benchmarks.contestants.kit import LISTING, TENANTS, Task, paced, report
+from benchmarks.contestants.kit import LISTING, TENANTS, Stopwatch, Task, paced
 from eventzr_marketplace_events import ListingCreated
 
 __all__ = ["publish_in"]
@@ -20,9 +19,8 @@ async def publish_in(work: Task, send: Send) -> None:
     """Publish one by one (mode ``single``) or in gathers of 500, after one event to warm up."""
     await send(LISTING, TENANTS[0])
     loop = _one_by_one if work.mode == "single" else _in_gathers
-    began = time.perf_counter()
-    count = await loop(work, send)
-    report(count / (time.perf_counter() - began))
+    watch = Stopwatch()
+    watch.stop(await loop(work, send))
 
 
 async def _one_by_one(work: Task, send: Send) -> int:
