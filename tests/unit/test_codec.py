@@ -11,13 +11,14 @@ from typing import Any, Literal
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import field_serializer
 
 from eventzr_kafka import CloudEvent, EventData, Limits, Record, decode, encode
 from eventzr_kafka.codec import decoder_for
 from eventzr_kafka.encoder import ContentMode
 from eventzr_kafka.errors import EncodeError, RecordTooLargeError, TypeMismatchError
 from eventzr_kafka.record import Header
-from eventzr_marketplace_events import ListingClosed, ListingCreated, ListingUpdated, example
+from eventzr_marketplace_events import ListingClosed, ListingCreated, ListingUpdated, ReviewCreated, example
 
 GUIDE = b"""{
 "specversion": "1.0",
@@ -485,6 +486,11 @@ def test_a_partial_payload_keeps_absent_null_and_value_apart(mode: ContentMode) 
     assert written(event)["data"] == {"id": "1", "title": None, "lane": "vendora"}
 
 
+def test_a_default_that_is_not_none_is_written() -> None:
+    review = ReviewCreated(id="1", seller_id="2", listing_id="3", rating=Decimal(4))
+    assert written(make(type=ReviewCreated.__topic__, data=review))["data"]["ratingScale"] == 5
+
+
 def test_decimals_are_numbers_and_optional_none_is_left_out() -> None:
     event = make(type=Sized.__topic__, data=Sized(width=Decimal("0.10")))
     assert encode(event, "binary").value == b'{"width":0.1}'
@@ -572,6 +578,21 @@ def test_plain_data_without_a_json_form_is_an_encode_error_without_payload(name:
 def test_a_payload_class_without_a_json_form_is_an_encode_error_without_payload(name: str, mode: ContentMode) -> None:
     data = Sized(width=Decimal(1), anything=UNFIT[name])
     assert "Sized" in str(refuse(make(type=Sized.__topic__, data=data), mode)) or "surrogate" in name
+
+
+class Complaining(EventData, topic="test.codec.complaining.v1"):
+    text: str
+
+    @field_serializer("text")
+    def _complain(self, text: str) -> str:
+        raise ValueError(text)
+
+
+@both_modes
+def test_a_payload_class_that_cannot_be_written_is_an_encode_error_without_payload(mode: ContentMode) -> None:
+    with pytest.raises(EncodeError, match="Complaining") as caught:
+        encode(make(type=Complaining.__topic__, data=Complaining(text=CANARY)), mode)
+    assert CANARY not in "".join(traceback.format_exception(caught.value))
 
 
 @both_modes

@@ -132,6 +132,10 @@ def test_an_extension_keeps_its_value_and_its_type(value: Any) -> None:
     assert type(event.extensions["ext1"]) is type(value)
 
 
+def test_a_null_extension_is_absent() -> None:
+    assert make(ext1=None, ext2="a").extensions == {"ext2": "a"}
+
+
 @pytest.mark.parametrize("value", ["", 1.0, 2**31, -(2**31) - 1, [], {}, b"a", NOON, "a\n", Decimal(1)])
 def test_an_extension_is_no_other_value(value: Any) -> None:
     with pytest.raises(ValidationError, match="ext1"):
@@ -208,6 +212,9 @@ def test_neither_repr_nor_a_refusal_shows_the_payload() -> None:
 
 
 def test_a_refused_payload_is_not_shown() -> None:
+    with pytest.raises(ValidationError) as direct:
+        Fee.model_validate({"amount": [CANARY]})
+    assert CANARY not in str(direct.value)
     with pytest.raises(ValidationError) as caught:
         CloudEvent[Priced].model_validate({**BASE, "data": {"id": [CANARY], "base_price": CANARY}})
     assert CANARY not in str(caught.value)
@@ -298,7 +305,7 @@ def test_an_event_survives_the_package_in_memory(name: str) -> None:
     assert (back, back.has_data) == (event, event.has_data)
 
 
-@pytest.mark.parametrize("data", [b"\xff", "text", {"a": 1}, None, [1]])
+@pytest.mark.parametrize("data", [b"\xff", b"", "text", "", {"a": 1}, {}, None, [1], 0])
 def test_data_survives_the_package_in_memory(data: Any) -> None:
     event = make(time=NOON, data=data)
     assert event.to_cloudevents().get_data() == data
@@ -350,6 +357,9 @@ def test_unknown_fields_are_kept_at_every_level() -> None:
 
 
 def test_not_a_number_is_no_amount() -> None:
+    measured = subclass("Measured", EventData, {"__annotations__": {"weight": float}})
+    with pytest.raises(ValidationError, match="finite"):
+        measured(weight=float("inf"))
     for amount in ("NaN", "Infinity", "sNaN", float("nan"), Decimal("-Infinity")):
         with pytest.raises(ValidationError, match="finite"):
             Fee.model_validate({"amount": amount})
