@@ -51,6 +51,7 @@ T = TypeVar("T")
 Decoder: TypeAlias = Callable[[Record], CloudEvent[Any]]
 
 _CLOUDEVENTS = "application/cloudevents"
+_MANY = 100  # faults of one record that are counted and not listed
 # Messages of these are pydantic's own and quote no input; a team's validator may say anything.
 _SAFE_ERRORS = {*get_args(ErrorType), "attribute"} - {"value_error", "assertion_error", "union_tag_invalid"}
 
@@ -149,7 +150,7 @@ class _Decoder:
         try:
             return self._into_event(self._careful, value)
         except ValidationError as error:
-            if error.errors(include_input=False)[0]["type"] == "json_invalid":
+            if error.error_count() == 1 and error.errors(include_input=False)[0]["type"] == "json_invalid":
                 raise
             given: Any = from_json(value)
             if not isinstance(given, dict):
@@ -174,7 +175,12 @@ class _Decoder:
     def _require_envelope(self, record: Record, attributes: dict[str, Any]) -> None:
         """Hold envelope and type against their rules before anybody looks at the payload."""
         bare = {name: part for name, part in attributes.items() if name not in ("data", "data_base64")}
-        self._require_type(record, _read_envelope(bare))
+        try:
+            self._require_type(record, _read_envelope(bare))
+        except ValidationError as error:
+            if error.error_count() > _MANY:
+                raise InvalidEnvelopeError(record, f"{error.error_count():,} faults") from None
+            raise
 
     def _require_type(self, record: Record, event: CloudEvent[Any]) -> CloudEvent[Any]:
         if self._event_type is not None and event.type != self._event_type:
@@ -216,6 +222,8 @@ class _Decoder:
 
     def _refusal(self, record: Record, error: ValidationError, *, inside: str | None = None) -> DecodeError:
         """The typed error for what pydantic found: at most three places, never the input."""
+        if error.error_count() > _MANY:  # listing them would take seconds
+            return InvalidDataError(record, f"data: {error.error_count():,} faults")
         found = error.errors(include_url=False, include_context=False, include_input=False)
         if found[0]["type"] == "json_invalid" and "recursion limit" in found[0]["msg"]:
             return RecordTooLargeError(record, f"JSON nests deeper than the limit of {PARSER_DEPTH} levels")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from functools import lru_cache
 
@@ -39,6 +40,13 @@ def charset_of(media_type: str | None) -> str:
     return "utf-8"
 
 
+@lru_cache(maxsize=64)
 def is_charset(name: str) -> bool:
     """Whether text may be written in that charset."""
-    return _CHARSET.fullmatch(name) is not None
+    if not _CHARSET.fullmatch(name):
+        return False
+    try:
+        codecs.lookup(name)
+    except LookupError:  # the form of a name that nobody has taken, such as iso-8859-12
+        return False
+    return True

@@ -82,7 +82,11 @@ class ConsumerRunner:
                 await self.wait()
 
     async def ready(self) -> None:
-        """Wait until every group has been assigned its partitions, or the runner has stopped."""
+        """Wait until every group has joined, or the runner has stopped.
+
+        A group has joined when it is first told its partitions, which may be none while others have them all. It waits
+        as long as none of the group's topics exists.
+        """
         if self._stopped is None:
             return
         ended = asyncio.create_task(self._stopped.wait())

@@ -6,7 +6,7 @@ import traceback
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pytest
 from hypothesis import given, settings
@@ -363,6 +363,10 @@ def test_the_class_is_the_one_that_was_asked_for_or_the_one_of_the_topic_or_plai
     assert decode(guide._replace(topic="test.codec.nobody.v1")).data == plain
 
 
+def test_an_annotation_that_cannot_be_hashed_is_a_class_like_any_other() -> None:
+    assert decode(record({**BASE, "data": "7"}), Annotated[int, ["no hash"]]).data == 7  # type: ignore[call-overload]
+
+
 def test_a_bare_decode_finds_an_installed_class_that_nobody_imported() -> None:
     code = (
         "import sys; from eventzr_kafka import decode, Record; assert 'eventzr_marketplace_events' not in sys.modules;"
@@ -637,8 +641,17 @@ def test_a_time_outside_of_utcs_years_is_an_encode_error(mode: ContentMode) -> N
     assert "9999" in str(refuse(make(time="9999-12-31T23:59:59-01:00"), mode))
 
 
-def test_an_unknown_charset_is_an_encode_error() -> None:
-    refuse(make(data=CANARY, datacontenttype="text/plain; charset=klingon"), "binary")
+@pytest.mark.parametrize(
+    "charset",
+    [
+        "klingon",
+        "idna",
+        "utf-7",
+        "iso-8859-12",
+    ],
+)
+def test_an_unknown_charset_is_an_encode_error(charset: str) -> None:
+    refuse(make(data=CANARY, datacontenttype=f"text/plain; charset={charset}"), "binary")
 
 
 def test_text_that_its_charset_cannot_carry_is_an_encode_error_that_says_so() -> None:

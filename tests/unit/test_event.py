@@ -434,6 +434,12 @@ def test_a_topic_that_kafka_refuses_is_a_declaration_error(topic: str) -> None:
     assert topic not in declared_events()
 
 
+@pytest.mark.parametrize("keyword", ["topic", "source", "subject", "dataschema", "partial"])
+def test_a_class_keyword_of_the_wrong_type_is_a_declaration_error(keyword: str) -> None:
+    with pytest.raises(EventDeclarationError, match=f"BadKeyword: {keyword} must be"):
+        declare("BadKeyword", **{"topic": "test.event.keyword.v1", keyword: 7})
+
+
 def test_a_topic_belongs_to_one_class_that_may_be_declared_again() -> None:
     topic = "test.event.owned-by_One.v1"
     declare("Owner", topic=topic)
