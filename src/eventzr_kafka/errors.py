@@ -260,6 +260,7 @@ class EventStoppedError(ConsumerError):
         event_id: None if the record could not be read.
         error: What the handler or the codec raised.
         what: The failure in a few words, without any text of `error` that might quote a payload.
+        found, mend: The two halves of the message: what happened where, and what to do.
     """
 
     def __init__(self, record: Record, handler: str, error: BaseException, *, event_id: str | None) -> None:
@@ -271,10 +272,11 @@ class EventStoppedError(ConsumerError):
         self.error = error
         self.what = _in_words(error)
         event = f", event {printable(event_id)}" if event_id else ""
-        super().__init__(
-            f"{record.position}{event}: {handler}: {self.what}; stopped before committing it: "
-            "mend the handler (or the record) and start again, it will be delivered again"
+        self.found = f"{record.position}{event}: {handler}: {self.what}"
+        self.mend = (
+            "stopped before committing it: mend the handler (or the record) and start again, it will be delivered again"
         )
+        super().__init__(f"{self.found}; {self.mend}")
 
 
 def _in_words(error: BaseException) -> str:

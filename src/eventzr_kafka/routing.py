@@ -45,6 +45,7 @@ __all__ = [
     "OnMessage",
     "Route",
     "definition_of",
+    "is_consumer",
     "kafka_consumer",
     "on_message",
 ]
@@ -164,6 +165,11 @@ def kafka_consumer(*, group_id: str, **options: Unpack[ConsumerOptionsDict]) -> 
         return cls
 
     return decorate
+
+
+def is_consumer(cls: object) -> bool:
+    """Whether it is a class that `@kafka_consumer` has decorated, or a subclass of one."""
+    return isinstance(cls, type) and hasattr(cls, _DEFINITION)
 
 
 def definition_of(handler: object) -> ConsumerDefinition:

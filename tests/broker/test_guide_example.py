@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import pytest
+from tests.guide import GUIDE_EVENT
 
 from eventzr_kafka import CloudEvent, ConsumerRunner, KafkaSettings, kafka_consumer, on_message
 from eventzr_marketplace_events import ListingCreated, OrderCompleted
@@ -24,25 +25,6 @@ CREATED: Final = "eventzr.marketplace.listing.created.v1"
 COMPLETED: Final = "eventzr.marketplace.order.completed.v1"
 TENANT: Final = "00000000-0000-0000-0000-000000000001"
 LINE: Final = "New listing in lane vendora: Premium Catering Service"
-EVENT: Final = """\
-{
-"specversion": "1.0",
-"id": "a1b2c3d4-e5f6-7890-abcd-ef1234567890",
-"type": "eventzr.marketplace.listing.created.v1",
-"source": "marketplace-svc",
-"time": "2026-03-02T12:00:00.000Z",
-"datacontenttype": "application/json",
-"subject": "listing:uuid",
-"tenantid": "00000000-0000-0000-0000-000000000001",
-"data": {
-"id": "listing-uuid",
-"title": "Premium Catering Service",
-"lane": "vendora",
-"sellerId": "seller-uuid",
-"price": 5000,
-"currency": "USD"
-}
-}"""
 
 
 @kafka_consumer(group_id="your-service-marketplace-consumer")
@@ -65,7 +47,7 @@ def guide_kafka(kafka: KafkaServer) -> KafkaServer:
     kafka.tool("org.apache.kafka.tools.TopicCommand", "--delete", "--if-exists", "--topic", f"{CREATED}|{COMPLETED}")
     kafka.create_topics([CREATED, COMPLETED], partitions=6)
     keyed = ("--reader-property", "parse.key=true", "--reader-property", "key.separator=|")
-    line = f"{TENANT}|{EVENT}".replace("\n", "") + "\n"
+    line = f"{TENANT}|{GUIDE_EVENT}".replace("\n", "") + "\n"
     kafka.tool("org.apache.kafka.tools.ConsoleProducer", "--topic", CREATED, *keyed, stdin=line.encode())
     return kafka
 
@@ -102,11 +84,11 @@ async def test_the_guides_event_is_handled_and_committed_by_the_command(guide_ka
     command = [
         str(Path(sys.executable).with_name("eventzr-kafka")),
         "run",
-        "test_guide_example:MarketplaceEventHandler",
+        "tests.broker.test_guide_example:MarketplaceEventHandler",
     ]
     environment = {**os.environ, "KAFKA_BROKERS": guide_kafka.bootstrap_servers}
     process = await asyncio.create_subprocess_exec(
-        *command, cwd=Path(__file__).parent, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        *command, cwd=Path(__file__).parents[2], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
     assert process.stdout is not None
 

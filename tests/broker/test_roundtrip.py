@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast
 
 import pytest
 from confluent_kafka import Consumer, Message, TopicPartition
+from tests.guide import GUIDE_EVENT
 
 from eventzr_kafka import EventProducer, KafkaSettings, Record, decode
 from eventzr_kafka.testing.kafka_server import KafkaServerError
@@ -33,25 +34,6 @@ MODES: Final[tuple[Mode, ...]] = ("structured", "binary")
 TOPICS: Final = (*topics.PRODUCED, *topics.CONSUMED)
 NOON: Final = datetime(2026, 3, 2, 12, tzinfo=UTC)
 TENANT: Final = "00000000-0000-0000-0000-000000000001"
-GUIDE: Final = """\
-{
-"specversion": "1.0",
-"id": "a1b2c3d4-e5f6-7890-abcd-ef1234567890",
-"type": "eventzr.marketplace.listing.created.v1",
-"source": "marketplace-svc",
-"time": "2026-03-02T12:00:00.000Z",
-"datacontenttype": "application/json",
-"subject": "listing:uuid",
-"tenantid": "00000000-0000-0000-0000-000000000001",
-"data": {
-"id": "listing-uuid",
-"title": "Premium Catering Service",
-"lane": "vendora",
-"sellerId": "seller-uuid",
-"price": 5000,
-"currency": "USD"
-}
-}"""
 
 
 def read(kafka: KafkaServer, results: Iterable[PublishResult]) -> list[Record]:
@@ -167,7 +149,7 @@ def test_structured_mode_has_everything_in_the_value_and_one_header(records: Rec
     record = records[f"{type(event).__topic__}/structured"]
 
     assert record.headers == [("content-type", b"application/cloudevents+json; charset=utf-8")]
-    assert list(envelope(records, event)) == list(json.loads(GUIDE))
+    assert list(envelope(records, event)) == list(json.loads(GUIDE_EVENT))
     assert envelope(records, event)["time"] == "2026-03-02T12:00:00.000Z"
 
 
@@ -184,7 +166,7 @@ def round_trip(kafka: KafkaServer, event: EventData, mode: Mode, **envelope: Any
 
 
 def test_the_listing_of_the_guide_is_the_json_of_the_guide(kafka: KafkaServer) -> None:
-    guide = json.loads(GUIDE)
+    guide = json.loads(GUIDE_EVENT)
     attributes = {"event_id": guide["id"], "subject": guide["subject"], "time": NOON}
 
     value = round_trip(kafka, example(ListingCreated), "structured", **attributes).value or b""

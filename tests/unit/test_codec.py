@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import field_serializer
+from tests.guide import GUIDE_EVENT
 
 from eventzr_kafka import CloudEvent, EventData, Limits, Record, decode, encode
 from eventzr_kafka.codec import decoder_for
@@ -20,24 +21,7 @@ from eventzr_kafka.errors import EncodeError, RecordTooLargeError, TypeMismatchE
 from eventzr_kafka.record import Header
 from eventzr_marketplace_events import ListingClosed, ListingCreated, ListingUpdated, ReviewCreated, example
 
-GUIDE = b"""{
-"specversion": "1.0",
-"id": "a1b2c3d4-e5f6-7890-abcd-ef1234567890",
-"type": "eventzr.marketplace.listing.created.v1",
-"source": "marketplace-svc",
-"time": "2026-03-02T12:00:00.000Z",
-"datacontenttype": "application/json",
-"subject": "listing:uuid",
-"tenantid": "00000000-0000-0000-0000-000000000001",
-"data": {
-"id": "listing-uuid",
-"title": "Premium Catering Service",
-"lane": "vendora",
-"sellerId": "seller-uuid",
-"price": 5000,
-"currency": "USD"
-}
-}"""
+GUIDE = GUIDE_EVENT.encode()
 TENANT = b"00000000-0000-0000-0000-000000000001"
 CREATED = "eventzr.marketplace.listing.created.v1"
 THING = "test.codec.thing.v1"

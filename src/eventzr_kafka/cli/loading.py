@@ -15,13 +15,12 @@ from types import ModuleType, TracebackType
 from typing import Any
 
 from eventzr_kafka.errors import ConfigurationError, RoutingError, printable
-from eventzr_kafka.routing import definition_of
+from eventzr_kafka.routing import definition_of, is_consumer
 
 __all__ = ["UsageError", "import_module", "load", "trace_of"]
 
 _EXAMPLE = "service.handlers:MarketplaceEventHandler"
 _TARGET = re.compile(r"(?P<module>[^\W\d]\w*(?:\.[^\W\d]\w*)*):(?P<name>[^\W\d]\w*)")
-_MARK = "__eventzr_kafka_consumer__"  # what @kafka_consumer leaves on a class
 _OURS = str(Path(__file__).parent.parent)
 _FOREIGN = ("<frozen ", _OURS, *(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")))
 
@@ -131,7 +130,7 @@ def _attribute(module: ModuleType, name: str) -> Any:
 
 
 def _instead(module: ModuleType, name: str) -> str:
-    consumers = [key for key, value in vars(module).items() if isinstance(value, type) and hasattr(value, _MARK)]
+    consumers = [key for key, value in vars(module).items() if is_consumer(value)]
     near = difflib.get_close_matches(name, [*consumers, *vars(module)], n=1)
     if near:
         return f"; did you mean {near[0]!r}?"
@@ -140,7 +139,7 @@ def _instead(module: ModuleType, name: str) -> str:
 
 def _made(target: str, found: Any) -> object:
     if isinstance(found, type):
-        if not hasattr(found, _MARK):
+        if not is_consumer(found):
             raise UsageError(f"{target} is no consumer: decorate the class with @kafka_consumer(group_id=…)")
         return _built(target, found)
     if inspect.isfunction(found):
