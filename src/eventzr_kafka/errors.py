@@ -25,6 +25,8 @@
         ├── TransportError             the client gave up: not authorised, or a fatal broker error
         ├── HandlerResultError         a def handler returned a value, such as a coroutine that nobody awaited
         ├── BatchItemError             raised by a batch handler, to name the events that failed
+        ├── RetryLater                 raised by a handler: try this event again in so many seconds
+        ├── Reject                     raised by a handler: no use trying; put it among the dead letters
         └── EventStoppedError          an event without an outcome stopped the runner; it is not committed
 
 No message shows a payload, a token or a password.
@@ -57,6 +59,8 @@ __all__ = [
     "ProducerStateError",
     "QueueFullError",
     "RecordTooLargeError",
+    "Reject",
+    "RetryLater",
     "RoutingError",
     "SettingsError",
     "TenantMismatchError",
@@ -268,6 +272,32 @@ class BatchItemError(ConsumerError):
     def __init__(self, *events: CloudEvent[Any]) -> None:
         self.events = events
         super().__init__(f"{len(events)} of a batch failed")
+
+
+class RetryLater(ConsumerError):  # noqa: N818 -- an instruction, not a fault
+    """Raised by a handler: try this event again in so many seconds, if it has attempts left.
+
+    Attributes:
+        after: Seconds, 0 or more.
+    """
+
+    def __init__(self, *, after: float) -> None:
+        if not 0 <= after < float("inf"):
+            raise ValueError(f"RetryLater(after={after!r}): must be 0 or more seconds")
+        self.after = after
+        super().__init__(f"again in {after:g} s")
+
+
+class Reject(ConsumerError):  # noqa: N818 -- an instruction, not a fault
+    """Raised by a handler: trying again is of no use, the event belongs among the dead letters.
+
+    Attributes:
+        why: Goes into the log and the dead letter as it is: no payload and no secret in it.
+    """
+
+    def __init__(self, why: str) -> None:
+        self.why = why
+        super().__init__(why)
 
 
 class EventStoppedError(ConsumerError):
