@@ -15,6 +15,7 @@ import pytest
 
 from eventzr_kafka import ConsumerRunner, EventProducer, KafkaSettings, Record, embedded_broker, settings
 from eventzr_kafka.cli.app import app
+from eventzr_kafka.cli.dlq_replay import ReplayReport
 from eventzr_kafka.errors import EventStoppedError, RoutingError
 from eventzr_marketplace_events import ListingCreated, OrderCompleted, example
 
@@ -93,7 +94,7 @@ def test_the_service_with_a_loop_of_its_own_gets_ready_and_ends() -> None:
 def test_there_is_something_to_check() -> None:
     assert len(PYTHON) == 6
     assert {"make demo", "make test", "pip install '.[cli]'"} <= set(COMMANDS)
-    assert {shlex.split(c)[1] for c in COMMANDS if c.startswith("eventzr-kafka")} == {"run", "dev"}
+    assert {shlex.split(c)[1] for c in COMMANDS if c.startswith("eventzr-kafka")} == {"run", "dev", "dlq"}
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -156,3 +157,10 @@ def test_the_error_of_an_event_that_stopped_the_consumer_looks_as_shown() -> Non
 
     shown = str(error).replace("raised KeyError", "raised KeyError at handlers.py:14").replace("; ", "\n  ")
     assert f"error: an event stopped the consumer\n  {shown}\n" in README
+
+
+def test_the_summary_of_a_replay_looks_as_shown() -> None:
+    report = ReplayReport()
+    report.counts.update(replayed=27, failed=1, behind=2)
+
+    assert f"```text\n{report.text(30)}\n```\n" in README
