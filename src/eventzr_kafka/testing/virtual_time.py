@@ -1,0 +1,180 @@
+"""An event loop whose clock does not wait: when nothing is ready, it jumps to the next timer.
+
+1. Minutes of back-off run in milliseconds, and the same program with the same seed takes the same steps.
+2. A seed lets every timer fire up to a millisecond late, so that what is due at about the same time changes places.
+3. What is handed to a thread runs while the loop stands still, so that it cannot run at another time the next time.
+   In that thread `VirtualTimeLoop.sleep` lets virtual time pass. A thread that waits for the loop in another way gets
+   its will after a second of real time, without a promise about the order of events.
+4. When nothing is ready and no timer is set, nothing will ever happen: that is an error, not a hang.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import selectors
+import threading
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Executor
+from contextvars import Context
+from functools import partial
+from typing import Any, TypeVar, TypeVarTuple
+
+__all__ = ["VirtualTimeLoop", "run_virtual", "virtual_loop"]
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+_JITTER = 0.001  # seconds
+_PATIENCE = 1.0  # real seconds that the loop stands still for a thread
+_here = threading.local()
+
+
+def run_virtual(
+    main: Coroutine[Any, Any, T], *, seed: int | random.Random | None = None, timeout: float | None = 86_400.0
+) -> T:
+    """Run a coroutine on a `VirtualTimeLoop`, as ``asyncio.run`` does on a real one.
+
+    Args:
+        seed: Chooses the order of timers that are due at about the same time; left out, they keep theirs.
+        timeout: Virtual seconds that it may take; None for no limit.
+
+    Raises:
+        TimeoutError: It took longer.
+    """
+
+    async def limited() -> T:
+        async with asyncio.timeout(timeout):
+            return await main
+
+    with asyncio.Runner(loop_factory=partial(VirtualTimeLoop, seed)) as runner:
+        return runner.run(limited())
+
+
+def virtual_loop() -> VirtualTimeLoop | None:
+    """The virtual loop that this code runs on, or that has handed it to a thread."""
+    job: _Job | None = getattr(_here, "job", None)
+    if job is not None:
+        return job.loop
+    with contextlib.suppress(RuntimeError):
+        loop = asyncio.get_running_loop()
+        return loop if isinstance(loop, VirtualTimeLoop) else None
+    return None
+
+
+class VirtualTimeLoop(asyncio.SelectorEventLoop):
+    """Begins at 0 s; see the module's rules.
+
+    Attributes:
+        jobs: Functions that run in threads.
+    """
+
+    def __init__(self, seed: int | random.Random | None = None) -> None:
+        """Take the seed; None leaves timers where they are."""
+        self._now = 0.0
+        self.jobs = 0
+        self._random = random.Random(seed) if isinstance(seed, int) else seed  # noqa: S311 -- to be repeated
+        super().__init__(_JumpingSelector(self))
+
+    def time(self) -> float:
+        """Seconds that have passed by jumps alone."""
+        return self._now
+
+    def call_at(
+        self, when: float, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        """Set a timer, a little late if there is a seed."""
+        late = self._random.random() * _JITTER if self._random is not None else 0.0
+        return super().call_at(when + late, callback, *args, context=context)
+
+    def run_in_executor(self, executor: Executor | None, func: Callable[[*Ts], T], *args: *Ts) -> asyncio.Future[T]:  # noqa: ARG002 -- each gets a thread of its own
+        """Run a function in a thread while the loop stands still."""
+        future: asyncio.Future[T] = self.create_future()
+        self.call_soon(_Job(self, partial(func, *args), future).resume)
+        return future
+
+    def sleep(self, seconds: float) -> None:
+        """Let virtual time pass in a function that `run_in_executor` runs.
+
+        Raises:
+            RuntimeError: Called on the loop itself, where it would never end.
+        """
+        job: _Job | None = getattr(_here, "job", None)
+        if job is None:
+            raise RuntimeError("this blocks the event loop, whose clock is virtual: call it with asyncio.to_thread")
+        job.sleep(seconds)
+
+    def advance(self, seconds: float | None) -> None:
+        """Jump; called when nothing is ready.
+
+        Raises:
+            RuntimeError: There is no timer to jump to.
+        """
+        if seconds is None:
+            raise RuntimeError("nothing can happen any more: every task waits, and no timer is set")
+        self._now += seconds
+
+
+class _JumpingSelector(selectors.DefaultSelector):
+    """In place of waiting, the clock jumps."""
+
+    def __init__(self, loop: VirtualTimeLoop) -> None:
+        super().__init__()
+        self._loop = loop
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        events = super().select(0)
+        if events or timeout == 0:
+            return events
+        if timeout is None and (self._loop.jobs or len(self.get_map()) > 1):
+            return super().select(None)  # a thread or a socket will wake it
+        self._loop.advance(timeout)
+        return []
+
+
+class _Job:
+    """A function in a thread that takes turns with its loop."""
+
+    def __init__(self, loop: VirtualTimeLoop, call: Callable[[], Any], future: asyncio.Future[Any]) -> None:
+        self.loop = loop
+        self._call = call
+        self._future = future
+        self._own_turn = threading.Semaphore(0)
+        self._loops_turn = threading.Semaphore(0)
+        self._started = False
+
+    def resume(self) -> None:
+        """Let the thread run until it is done or sleeps; on the loop."""
+        if not self._started:
+            self._started = True
+            self.loop.jobs += 1
+            threading.Thread(target=self._run, name="eventzr-kafka virtual time", daemon=True).start()
+        else:
+            self._own_turn.release()
+        self._loops_turn.acquire(timeout=_PATIENCE)
+
+    def sleep(self, seconds: float) -> None:
+        self.loop.call_soon_threadsafe(self.loop.call_later, seconds, self.resume)
+        self._loops_turn.release()
+        self._own_turn.acquire()
+
+    def _run(self) -> None:
+        _here.job = self
+        result, error = None, None
+        try:
+            result = self._call()
+        except BaseException as raised:  # noqa: BLE001 -- it belongs to whoever awaits the future
+            error = raised
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            self.loop.call_soon_threadsafe(self._finish, result, error)
+        self._loops_turn.release()
+
+    def _finish(self, result: Any, error: BaseException | None) -> None:
+        self.loop.jobs -= 1
+        if self._future.cancelled():
+            return
+        if error is not None:
+            self._future.set_exception(error)
+        else:
+            self._future.set_result(result)
