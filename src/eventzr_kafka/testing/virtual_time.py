@@ -27,7 +27,9 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 _JITTER = 0.001  # seconds
+_TICK = 1e-9  # seconds that setting a timer takes, so that timers for the same time keep their order
 _PATIENCE = 1.0  # real seconds that the loop stands still for a thread
+_LOOK = 0.01  # real seconds before each jump beside a thread that took longer
 _here = threading.local()
 
 
@@ -67,24 +69,25 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     """Begins at 0 s; see the module's rules.
 
     Attributes:
-        jobs: Functions that run in threads.
+        unruly: Threads that took longer than the loop stood still.
     """
 
     def __init__(self, seed: int | random.Random | None = None) -> None:
         """Take the seed; None leaves timers where they are."""
         self._now = 0.0
-        self.jobs = 0
+        self.unruly = 0
         self._random = random.Random(seed) if isinstance(seed, int) else seed  # noqa: S311 -- to be repeated
         super().__init__(_JumpingSelector(self))
 
     def time(self) -> float:
-        """Seconds that have passed by jumps alone."""
+        """Seconds that have passed, but for nanoseconds by jumps alone."""
         return self._now
 
     def call_at(
         self, when: float, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
     ) -> asyncio.TimerHandle:
         """Set a timer, a little late if there is a seed."""
+        self._now += _TICK
         late = self._random.random() * _JITTER if self._random is not None else 0.0
         return super().call_at(when + late, callback, *args, context=context)
 
@@ -124,11 +127,12 @@ class _JumpingSelector(selectors.DefaultSelector):
         self._loop = loop
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        events = super().select(0)
+        wakeable = self._loop.unruly > 0 or len(self.get_map()) > 1  # by a thread or a socket
+        if timeout is None and wakeable:
+            return super().select(None)
+        events = super().select(_LOOK if wakeable and timeout != 0 else 0)
         if events or timeout == 0:
             return events
-        if timeout is None and (self._loop.jobs or len(self.get_map()) > 1):
-            return super().select(None)  # a thread or a socket will wake it
         self._loop.advance(timeout)
         return []
 
@@ -143,19 +147,22 @@ class _Job:
         self._own_turn = threading.Semaphore(0)
         self._loops_turn = threading.Semaphore(0)
         self._started = False
+        self._unruly = False
 
     def resume(self) -> None:
         """Let the thread run until it is done or sleeps; on the loop."""
         if not self._started:
             self._started = True
-            self.loop.jobs += 1
             threading.Thread(target=self._run, name="eventzr-kafka virtual time", daemon=True).start()
         else:
             self._own_turn.release()
-        self._loops_turn.acquire(timeout=_PATIENCE)
+        if not self._loops_turn.acquire(timeout=_PATIENCE):
+            self._unruly = True
+            self.loop.unruly += 1
 
     def sleep(self, seconds: float) -> None:
-        self.loop.call_soon_threadsafe(self.loop.call_later, seconds, self.resume)
+        """Let the loop run meanwhile; in the thread."""
+        self.loop.call_soon_threadsafe(self._wake_later, seconds)
         self._loops_turn.release()
         self._own_turn.acquire()
 
@@ -170,8 +177,18 @@ class _Job:
             self.loop.call_soon_threadsafe(self._finish, result, error)
         self._loops_turn.release()
 
+    def _wake_later(self, seconds: float) -> None:
+        self._back_in_turn()
+        self.loop.call_later(seconds, self.resume)
+
+    def _back_in_turn(self) -> None:
+        if self._unruly:
+            self._unruly = False
+            self.loop.unruly -= 1
+            self._loops_turn.acquire()
+
     def _finish(self, result: Any, error: BaseException | None) -> None:
-        self.loop.jobs -= 1
+        self._back_in_turn()
         if self._future.cancelled():
             return
         if error is not None:
