@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import uuid
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from typing import Protocol, TypeAlias, cast
 
 import confluent_kafka
 from confluent_kafka.admin import AdminClient
@@ -20,6 +21,7 @@ from eventzr_kafka.testing.kafka_server import KafkaServer
 from eventzr_kafka.transport import ConsumerTransport, ProducerTransport
 
 SECONDS = 10.0
+Deleting: TypeAlias = Callable[..., Mapping[confluent_kafka.TopicPartition, Future[object]]]
 QUICK_GROUP = {"heartbeat.interval.ms": 200, "session.timeout.ms": 6000}  # with KIP-848 the broker decides
 
 
@@ -119,9 +121,11 @@ class OnSockets:
                 client.abort_transaction(SECONDS)
 
     def delete_before(self, topic: str, offset: int) -> None:
-        admin = AdminClient({"bootstrap.servers": self._brokers})
+        admin = AdminClient({"bootstrap.servers": self._brokers, "log_level": 0})
         wanted = confluent_kafka.TopicPartition(topic, 0, offset)
-        for future in admin.delete_records([wanted], request_timeout=self.admin_seconds).values():
+        delete = cast("Deleting", admin.delete_records)  # pyright: ignore[reportUnknownMemberType] -- of the vendor
+        deleting = delete([wanted], request_timeout=self.admin_seconds)
+        for future in deleting.values():
             future.result(self.admin_seconds)
 
     def committed(self, group: str, topic: str) -> dict[int, tuple[int, str]]:
