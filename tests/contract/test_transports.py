@@ -362,6 +362,28 @@ async def test_a_former_owner_commits_nothing(backend: Backend, producer: Report
     assert backend.committed(group, topic) == expected
 
 
+async def test_a_position_of_an_earlier_epoch_counts_for_nothing_when_the_partition_comes_back(
+    backend: Backend, producer: Reports, join: Join, group: str
+) -> None:
+    topic = backend.create_topic(partitions=4)
+    for number in range(4):
+        produce(producer, topic, 3, key=next(k for k in KEYS if partition_of(k, 4) == number))
+    member, first = join(group, topic)
+    await first.until_received(12)
+    guest, second = join(group, topic)
+    await second.until_owning(2)
+    moved = {a.partition: a.epoch for a in first.assignments if a.epoch in first.ended}
+    kept = first.owned()
+    assert await guest.close(SECONDS)
+    await first.until_owning(4)
+    member.store([Position(p, epoch, 1, "earlier") for p, epoch in moved.items()])
+    member.store([Position(p, a.epoch, 2, "now") for p, a in kept.items()])
+    await eventually(lambda: len(backend.committed(group, topic)) == 2)
+    assert await member.close(SECONDS)
+
+    assert backend.committed(group, topic) == {p.partition: (2, "now") for p in kept}
+
+
 async def test_what_a_member_leaves_goes_to_the_others(backend: Backend, join: Join, group: str) -> None:
     topic = backend.create_topic(partitions=4)
     _, first = join(group, topic)

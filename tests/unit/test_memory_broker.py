@@ -219,6 +219,34 @@ def test_a_member_that_does_not_hand_over_in_time_is_not_waited_for(broker: Memo
     run_virtual(main())
 
 
+def test_no_round_begins_before_the_last_one_is_answered(broker: MemoryBroker) -> None:
+    async def main() -> None:
+        _, first = member(broker, hold=True)
+        await first.until_owning(4)
+        _, second = member(broker)
+        _, third = member(broker)
+        await asyncio.sleep(3)
+        assert len(first.held) == 1
+        first.held.pop()()
+        await first.until(lambda: len(first.owned()) + len(second.owned()) + len(third.owned()) == 4)
+        assert min(len(sink.owned()) for sink in (first, second, third)) == 1
+
+    run_virtual(main())
+
+
+def test_a_stranger_commits_nothing(broker: MemoryBroker) -> None:
+    async def main() -> None:
+        transport, sink = member(broker)
+        await sink.until_owning(4)
+        (group,) = broker._groups.values()
+        group.commit("stranger", [Position(TopicPartition(TOPIC, 0), 1, 1)])
+        assert broker.committed(GROUP, TOPIC) == {}
+        group.commit(transport.member_id, [Position(TopicPartition(TOPIC, 0), 1, 1)])
+        assert broker.committed(GROUP, TOPIC) == {0: 1}
+
+    run_virtual(main())
+
+
 def test_a_group_waits_for_a_topic_that_does_not_exist_yet() -> None:
     async def main() -> None:
         broker = MemoryBroker()
@@ -279,6 +307,23 @@ def test_a_member_that_retention_overtakes_goes_on_at_the_earliest_record(broker
         transport.pause(paused=False)
         await sink.until_received(3)
         assert [record.offset for record in sink.records] == [7, 8, 9]
+
+    run_virtual(main())
+
+
+def test_the_offsets_of_a_topic_that_was_made_anew_go_back(broker: MemoryBroker) -> None:
+    async def main() -> None:
+        transport, sink = member(broker)
+        fill(broker, 5, partition=0)
+        await sink.until_received(5)
+        store_all(transport, sink)
+        await asyncio.sleep(2)
+        assert broker.committed(GROUP, TOPIC) == {0: 5}
+        broker.recreate_topic(TOPIC)
+        fill(broker, 2, partition=0)
+        await sink.until_received(7)
+        assert [record.offset for record in sink.records] == [0, 1, 2, 3, 4, 0, 1]
+        assert broker.committed(GROUP, TOPIC) == {}
 
     run_virtual(main())
 
@@ -381,6 +426,18 @@ def test_a_fault_reaches_whoever_publishes(broker: MemoryBroker) -> None:
             with pytest.raises(DeliveryError, match="POLICY_VIOLATION"):
                 await producer.publish(Thing(n=1), tenant_id="t1")
             assert (await producer.publish(Thing(n=1), tenant_id="t1")).offset == 0
+
+    run_virtual(main())
+
+
+def test_records_of_a_partition_stay_in_order_however_long_each_takes() -> None:
+    async def main() -> None:
+        broker = MemoryBroker(options=SHAKY)
+        broker.create_topics(TOPIC)
+        reports = Reports(broker)
+        reports.produce(50)
+        await asyncio.sleep(5)
+        assert values(broker) == [number for number, _ in reports.outcomes] == list(range(50))
 
     run_virtual(main())
 

@@ -24,7 +24,7 @@ class PartitionLog:
     def __init__(self, partition: TopicPartition) -> None:
         self.start = 0
         self.end = 0
-        self._partition = partition
+        self.partition = partition
         self._records: list[Record] = []
 
     @property
@@ -36,7 +36,7 @@ class PartitionLog:
         self, key: bytes | None, value: bytes | None, headers: Sequence[Header], *, timestamp: int, gap: int = 0
     ) -> Record:
         """Append a record; `gap` offsets before it are used up by something that nobody reads."""
-        record = Record(*self._partition, self.end + gap, key, value, tuple(headers), timestamp)
+        record = Record(*self.partition, self.end + gap, key, value, tuple(headers), timestamp)
         self._records.append(record)
         self.end = record.offset + 1
         return record

@@ -125,6 +125,16 @@ class MemoryBroker:
                 log.compact()
             self._cluster.note("compacted", topic)
 
+    def recreate_topic(self, topic: str) -> None:
+        """Delete a topic and create it anew, empty: offsets begin at 0 again, and what was committed is forgotten."""
+        with self._cluster.lock:
+            old = self._logs(topic)
+            self._cluster.topics[topic].partitions = [PartitionLog(log.partition) for log in old]
+            for group in self._groups.values():
+                for log in old:
+                    group.committed.pop(log.partition, None)
+            self._cluster.note("recreated", topic)
+
     # What there is
 
     def records(self, topic: str, partition: int | None = None) -> list[Record]:
