@@ -164,6 +164,7 @@ def test_what_a_crashed_member_has_not_committed_comes_again_once_its_session_ha
 
         assert asyncio.get_running_loop().time() - started == pytest.approx(45, abs=1)
         assert after.owned().keys() == before.owned().keys()
+        assert after.rounds == 1
         assert before.ended == before.gone == []
         assert broker.committed(GROUP, TOPIC) == {}
         assert not await first.close(1)
@@ -224,9 +225,11 @@ def test_no_round_begins_before_the_last_one_is_answered(broker: MemoryBroker) -
         _, first = member(broker, hold=True)
         await first.until_owning(4)
         _, second = member(broker)
+        await first.until(lambda: len(first.held) == 1)
         _, third = member(broker)
         await asyncio.sleep(3)
         assert len(first.held) == 1
+        assert third.rounds == 0
         first.held.pop()()
         await first.until(lambda: len(first.owned()) + len(second.owned()) + len(third.owned()) == 4)
         assert min(len(sink.owned()) for sink in (first, second, third)) == 1

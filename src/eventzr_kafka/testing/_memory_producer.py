@@ -37,7 +37,7 @@ class _Sending:
     """A record under way.
 
     Attributes:
-        due: When the next thing happens to it.
+        due: When the next thing may happen to it; it waits for those before it besides.
         retries: Refusals that are left before the broker takes it.
     """
 
@@ -128,7 +128,7 @@ class MemoryProducer:
         partition = self._cluster.choose_partition(record.topic, record.key) if known else -1
         lane = self._lanes.setdefault(TopicPartition(record.topic, partition), _Lane())
         fault, at, options = self._cluster.fault_of(record), now(), self._cluster.options
-        due = max(at + self._cluster.delay(options.append_delay), lane.unsent[-1].due if lane.unsent else at)
+        due = at + self._cluster.delay(options.append_delay)
         lane.unsent.append(_Sending(record, report, fault, at + options.delivery_timeout, due, fault.retries))
 
     def _pending(self) -> int:
@@ -209,8 +209,7 @@ class MemoryProducer:
                 return
             lane.unsent.popleft()
             sending.outcome = self._append(partition, sending)
-            due = at + self._cluster.delay(self._cluster.options.acknowledgement_delay) + sending.fault.late
-            sending.due = max(due, lane.in_flight[-1].due if lane.in_flight else at)
+            sending.due = at + self._cluster.delay(self._cluster.options.acknowledgement_delay) + sending.fault.late
             lane.in_flight.append(sending)
 
     def _append(self, partition: TopicPartition, sending: _Sending) -> Acknowledgement | Failure:
