@@ -24,6 +24,7 @@
         ├── ConsumerStateError         the runner is used in a way its state does not allow
         ├── TransportError             the client gave up: not authorised, or a fatal broker error
         ├── HandlerResultError         a def handler returned a value, such as a coroutine that nobody awaited
+        ├── BatchItemError             raised by a batch handler, to name the events that failed
         └── EventStoppedError          an event without an outcome stopped the runner; it is not committed
 
 No message shows a payload, a token or a password.
@@ -31,12 +32,14 @@ No message shows a payload, a token or a password.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from eventzr_kafka.event import CloudEvent
     from eventzr_kafka.record import Record
 
 __all__ = [
+    "BatchItemError",
     "ConfigurationError",
     "ConsumerError",
     "ConsumerStateError",
@@ -249,6 +252,24 @@ class HandlerResultError(ConsumerError):
         )
 
 
+class BatchItemError(ConsumerError):
+    """Raised by an `@on_batch` handler to name the events that failed; all others of the batch count as done.
+
+    ::
+
+        raise BatchItemError(event) from error
+
+    Any other error, and one that names no event of the batch, means that the whole batch failed.
+
+    Attributes:
+        events: The events that failed, objects of the list that the handler was given.
+    """
+
+    def __init__(self, *events: CloudEvent[Any]) -> None:
+        self.events = events
+        super().__init__(f"{len(events)} of a batch failed")
+
+
 class EventStoppedError(ConsumerError):
     """An event ended without an outcome and stopped the runner; its offset is not committed.
 
@@ -282,6 +303,8 @@ class EventStoppedError(ConsumerError):
 def _in_words(error: BaseException) -> str:
     if isinstance(error, DecodeError):
         return error.reason
+    if isinstance(error, BatchItemError) and error.__cause__ is not None:
+        error = error.__cause__
     return str(error) if isinstance(error, HandlerResultError) else f"raised {describe(error)}"
 
 
