@@ -21,6 +21,7 @@ from eventzr_kafka.testing.virtual_time import virtual_loop
 from eventzr_kafka.transport import Failure
 
 __all__ = [
+    "AT_ONCE",
     "Client",
     "Cluster",
     "DeliveryFault",
@@ -39,6 +40,7 @@ Fact: TypeAlias = tuple[object, ...]
 _EPOCH = 1_767_225_600.0  # where virtual time begins: 2026-01-01T00:00:00Z
 _DIGITS = 6  # of a second, in the history
 NOTHING: Range = (0.0, 0.0)
+AT_ONCE: Range = (0.0, 0.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +53,7 @@ class MemoryBrokerOptions:
         append_delay: Until a record that was produced is in the log.
         acknowledgement_delay: From there until the producer hears of it.
         rebalance_delay: Until a group takes note of a member that comes or goes.
-        commit_interval: Between two commits of a member.
+        commit_interval: Between two commits of a member; (0, 0) commits what is stored at once.
         session_timeout: Seconds without a sign of life after which a member is expelled.
         lost_delay: From there until the member notices.
         delivery_timeout: Seconds that a producer tries.

@@ -1,8 +1,8 @@
 """A member of a consumer group of a `MemoryBroker`: a `ConsumerTransport` that behaves as the one on librdkafka.
 
 1. Everything happens on the event loop on which `start` was called; other threads only schedule something there.
-2. Stored positions are committed on an interval, when a partition is given up, and when the member leaves. Positions
-   of epochs that have ended are ignored.
+2. Stored positions are committed on an interval (or at once, if that is 0), when a partition is given up, and when
+   the member leaves. Positions of epochs that have ended are ignored.
 3. While a partition is handed over the member fetches nothing, as the owner thread of a real client does.
 4. A member without a connection keeps what it owns until its session has timed out; then all of it is lost, and the
    member joins again as soon as it can.
@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from eventzr_kafka.errors import TransportError
 from eventzr_kafka.options import ConsumerOptions
 from eventzr_kafka.record import TopicPartition
-from eventzr_kafka.testing._memory_cluster import Cluster, on_loop
+from eventzr_kafka.testing._memory_cluster import AT_ONCE, Cluster, on_loop
 from eventzr_kafka.testing._memory_group import Group
 from eventzr_kafka.transport import CREDITS, Assignment, Batch, ConsumerSink, Position
 
@@ -94,6 +94,8 @@ class MemoryConsumer:
     def store(self, positions: Sequence[Position]) -> None:
         """Keep positions until the next commit."""
         self._positions.update({position.epoch: position for position in positions})
+        if self._cluster.options.commit_interval == AT_ONCE:
+            self._commit_if_possible()
 
     def more(self) -> None:
         """Allow one more call of `received`."""
@@ -315,14 +317,19 @@ class MemoryConsumer:
         return batches
 
     def _commit_later(self) -> None:
+        if self._cluster.options.commit_interval == AT_ONCE:
+            return
         delay = self._cluster.delay(self._cluster.options.commit_interval)
         self._commit_timer = self.loop.call_later(delay, self._commit_regularly)
 
     def _commit_regularly(self) -> None:
+        self._commit_if_possible()
+        self._commit_later()
+
+    def _commit_if_possible(self) -> None:
         with self._cluster.lock:
             if self.reachable and self._hand_over is None:
                 self._commit()
-            self._commit_later()
 
     def _commit(self) -> None:
         """Send what was stored for epochs that go on."""

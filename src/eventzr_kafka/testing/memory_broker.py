@@ -137,6 +137,11 @@ class MemoryBroker:
 
     # What there is
 
+    @property
+    def topics(self) -> list[str]:
+        """Names of all topics, in the order in which they were created."""
+        return list(self._cluster.topics)
+
     def records(self, topic: str, partition: int | None = None) -> list[Record]:
         """Records of a topic, by partition and offset."""
         logs = self._logs(topic)
