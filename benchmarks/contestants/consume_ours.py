@@ -1,4 +1,4 @@
-"""ConsumerRunner, at least once, in order. Modes: none, ``batch``, ``sync``, ``latency``; ``--wait``: handlers sleep."""
+"""ConsumerRunner: at least once, in order. Modes: none, ``batch``, ``sync``, ``latency``; ``--wait`` for sleeps."""
 
 import asyncio
 import threading

@@ -17,7 +17,7 @@ from eventzr_kafka.lanes import Lanes, TenantLanes
 from eventzr_kafka.options import ConsumerOptions, Ordering
 from eventzr_kafka.record import Record
 
-__all__ = ["Origin", "Work", "admit", "lanes_for"]
+__all__ = ["Origin", "Work", "admit", "lane_name", "lanes_for"]
 
 _RECORD_OVERHEAD = 580  # bytes that a buffered record costs besides its value: key, tuples, its place in a lane
 
@@ -53,6 +53,13 @@ def lanes_for(options: ConsumerOptions) -> Lanes[Work]:
 def admit(lanes: Lanes[Work], ordering: Ordering, origin: Origin, records: Sequence[Record]) -> None:
     """Put records into their lanes."""
     _SORTS[ordering](lanes, origin, records)
+
+
+def lane_name(ordering: Ordering, record: Record, event: CloudEvent[Any] | None) -> str:
+    """What names the lane of a record beside its tenant, for people and for dead letters."""
+    if ordering == "partition":
+        return f"{record.topic}[{record.partition}]"
+    return (event.subject or "") if ordering == "subject" and event is not None else ""
 
 
 def _work(origin: Origin, records: Sequence[Record]) -> list[Work]:
