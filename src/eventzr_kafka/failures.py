@@ -266,6 +266,7 @@ class Failures:
             error=type(error).__qualname__,
             attempt=self.histories[_key(each.work)].attempts,
             outcome=_OUTCOMES[type(decision)],
+            cause=error,
         )
 
 

@@ -79,9 +79,9 @@ def test_a_failure_names_handler_and_error_and_shows_the_event(tmp_path: Path) -
 
     said = pytest_says(tmp_path, source, *AUTO)
 
-    assert "LookupError: no seat" in said
-    assert "MarketplaceEventHandler.handle_listing_created: raised LookupError at " in said
-    assert "stopped, not done: ListingCreated(id='listing-uuid'" in said
+    assert "MarketplaceEventHandler.handle_listing_created: LookupError: no seat; attempt 1" in said
+    assert "retried, not done: ListingCreated(id='listing-uuid'" in said
+    assert re.search(r"test_service.py:\d+: LookupError", said)  # the cause, with its traceback
     assert "_memory_service.py" not in said
 
 

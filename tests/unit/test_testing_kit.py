@@ -12,7 +12,8 @@ import pytest
 
 from eventzr_kafka import CloudEvent, EventProducer, Record, encode, kafka_consumer, on_batch, on_message
 from eventzr_kafka.errors import ConsumerStateError, InvalidDataError
-from eventzr_kafka.testing import DeadLetter, EventNotHandledError, Events, in_virtual_time
+from eventzr_kafka.retry import RetryPolicy
+from eventzr_kafka.testing import EventNotHandledError, Events, in_virtual_time
 from eventzr_marketplace_events import ListingCreated, ListingPublished, OrderCompleted, example
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
@@ -77,34 +78,48 @@ async def test_an_error_of_the_handler_is_raised_at_once_with_its_cause(events: 
         await events.emit(titled("fail"), tenant_id="t1")
 
     assert time.monotonic() - began < 1
-    assert "Handler.handle: raised KeyError at " in str(caught.value)
-    assert "'seat 7'" in str(caught.value)
-    assert "stopped, not done: ListingCreated(id='listing-uuid', title='fail'" in str(caught.value)
+    assert "Handler.handle: KeyError: 'seat 7'; attempt 1" in str(caught.value)
+    assert "retried, not done: ListingCreated(id='listing-uuid', title='fail'" in str(caught.value)
+    assert "@in_virtual_time runs a test with its retries" in str(caught.value)
     assert isinstance(caught.value.__cause__, KeyError)
 
 
-async def test_a_failure_that_is_expected_is_none(events: Events) -> None:
-    events.subscribe(Handler())
-
-    event = await events.emit(titled("fail"), tenant_id="t1", expect="stopped")
-
-    assert events.outcome(event) == "stopped"
-    other = await events.emit(titled("ok"), tenant_id="t2", expect=None)
-    assert events.outcome(other) in {"done", "pending"}
-
-
-async def test_a_success_that_is_not_expected_is_a_failure(events: Events) -> None:
-    events.subscribe(Handler())
-
-    with pytest.raises(EventNotHandledError, match="done, not stopped"):
-        await events.emit(LISTING, tenant_id="t1", expect="stopped")
-
-
-async def test_a_stopped_event_comes_again_to_the_mended_handler(events: Events) -> None:
+@in_virtual_time
+async def test_on_a_virtual_clock_all_retries_are_waited_for(events: Events) -> None:
     handler = Handler()
     events.subscribe(handler)
+
+    with pytest.raises(EventNotHandledError, match=r"attempt 5(.|\n)*dead-lettered, not done") as caught:
+        await events.emit(titled("fail"), tenant_id="t1")
+
+    assert handler.seen == ["t1"] * 5
+    assert isinstance(caught.value.__cause__, KeyError)
+
+
+@in_virtual_time
+async def test_an_expected_dead_letter_is_no_failure(events: Events) -> None:
+    events.subscribe(Handler())
+
+    event = await events.emit(titled("fail"), tenant_id="t1", expect="dead-lettered")
+
+    (letter,) = events.dead_letters()
+    assert (letter.facts.error, letter.facts.attempts, letter.facts.event_id) == ("KeyError", 5, event.id)
+    assert letter.origin == events.broker.records(event.type)[0][:3]
+    assert events.outcome(event) == "dead-lettered"
+    assert events.published() == []
+
+
+@kafka_consumer(group_id="stops", retry=RetryPolicy(attempts=1, on_exhausted="stop"))
+class StoppingHandler(Handler):
+    """Stops at the first failure."""
+
+
+async def test_an_expected_stop_is_no_failure_and_the_event_comes_again(events: Events) -> None:
+    handler = StoppingHandler()
+    events.subscribe(handler)
     event = await events.emit(titled("fail"), tenant_id="t1", expect="stopped")
-    with pytest.raises(EventNotHandledError, match="KeyError"):
+    assert events.outcome(event) == "stopped"
+    with pytest.raises(EventNotHandledError, match=r"the consumer stopped: .*KeyError"):
         await events.drain()
 
     handler.mended = True
@@ -112,6 +127,13 @@ async def test_a_stopped_event_comes_again_to_the_mended_handler(events: Events)
 
     assert handler.seen == ["t1", "t1", "t1"]
     assert events.outcome(event) == "done"
+
+
+async def test_a_success_that_is_not_expected_is_a_failure(events: Events) -> None:
+    events.subscribe(Handler())
+
+    with pytest.raises(EventNotHandledError, match="done, not stopped"):
+        await events.emit(LISTING, tenant_id="t1", expect="stopped")
 
 
 async def test_drain_waits_for_what_others_have_published(events: Events) -> None:
@@ -127,7 +149,7 @@ async def test_drain_waits_for_what_others_have_published(events: Events) -> Non
 
 
 async def test_handlers_run_for_a_whole_block_and_its_end_tells_what_stopped_them(events: Events) -> None:
-    events.subscribe(handler := Handler())
+    events.subscribe(handler := StoppingHandler())
     failed = asyncio.Event()
     handler.on_failure = failed.set
 
@@ -137,7 +159,7 @@ async def test_handlers_run_for_a_whole_block_and_its_end_tells_what_stopped_the
             await events.producer.publish(titled("fail"), tenant_id="t2")
             await asyncio.wait_for(failed.wait(), 5)
 
-    with pytest.raises(EventNotHandledError, match=r"Handler.handle: raised KeyError"):
+    with pytest.raises(EventNotHandledError, match=r"the consumer stopped: .*KeyError"):
         await serve()
 
 
@@ -237,33 +259,9 @@ async def test_batches_and_time_outs_are_tested_without_waiting(events: Events) 
     events.subscribe(handler)
 
     await asyncio.gather(*(events.emit(LISTING, tenant_id=f"t{number}") for number in range(3)))
-    await events.emit(titled("wait"), tenant_id="t1", expect="stopped")
+    await events.emit(titled("wait"), tenant_id="t1", expect="dead-lettered")
 
-    assert handler.sizes == [3, 1]
-
-
-def test_a_dead_letter_is_read_as_far_as_its_headers_say_something() -> None:
-    texts = {"topic": "a", "partition": "3", "offset": "7", "error": "KeyError", "attempts": "5", "event-id": "e1"}
-    headers = [(f"eventzr-dlq-{name}", text.encode()) for name, text in texts.items()]
-    full = DeadLetter.from_record("g", Record("g.dlq", 0, 0, b"t", b"{}", [*headers, ("other", b"x")]))
-    bare = DeadLetter.from_record("g", Record("g.dlq", 0, 0, None, None, [("eventzr-dlq-partition", b"x")]))
-
-    assert (full.topic, full.partition, full.offset, full.attempts) == ("a", 3, 7, 5)
-    assert (full.error, full.event_id, full.reason) == ("KeyError", "e1", None)
-    assert full.is_of(Record("a", 3, 7, None, None))
-    assert (bare.topic, bare.partition, bare.headers) == (None, None, {"partition": "x"})
-
-
-async def test_a_dead_letter_is_an_outcome(events: Events) -> None:
-    events.subscribe(Handler())
-    event = await events.emit(LISTING, tenant_id="t1")
-    (record,) = events.broker.records(event.type)
-    place = {"topic": record.topic, "partition": str(record.partition), "offset": str(record.offset)}
-    events.broker.append("kit.dlq", b"{}", headers=[(f"eventzr-dlq-{k}", v.encode()) for k, v in place.items()])
-
-    assert events.outcome(event) == "dead-lettered"
-    assert [letter.group_id for letter in events.dead_letters()] == ["kit"]
-    assert events.published() == []
+    assert handler.sizes[:2] == [3, 1]
 
 
 def test_a_producer_may_be_handed_out_before_any_event_loop_runs(events: Events) -> None:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from eventzr_kafka.testing._memory_cluster import DeliveryFault, MemoryBrokerOptions
-    from eventzr_kafka.testing.dead_letters import DeadLetter
     from eventzr_kafka.testing.events import EventNotHandledError, Events, Outcome
     from eventzr_kafka.testing.factories import EventFactory, event_factory
     from eventzr_kafka.testing.memory_broker import MemoryBroker
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
     from eventzr_kafka.testing.virtual_time import VirtualTimeLoop, in_virtual_time, run_virtual
 
 __all__ = [
-    "DeadLetter",
     "DeliveryFault",
     "EventFactory",
     "EventNotHandledError",
@@ -36,7 +34,6 @@ __all__ = [
 ]
 
 _ON_FIRST_USE = {
-    "DeadLetter": "dead_letters",
     "DeliveryFault": "_memory_cluster",
     "EventFactory": "factories",
     "EventNotHandledError": "events",

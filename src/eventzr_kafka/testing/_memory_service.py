@@ -13,8 +13,10 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from itertools import count
 
-from eventzr_kafka.errors import ConsumerStateError, EventStoppedError
+from eventzr_kafka.dead_letter import dead_letter_topic
+from eventzr_kafka.errors import ConsumerStateError
 from eventzr_kafka.event import declared_events
+from eventzr_kafka.hooks import ConsumerHooks, EventFailed
 from eventzr_kafka.record import Record
 from eventzr_kafka.routing import ConsumerDefinition, definition_of
 from eventzr_kafka.runner import ConsumerRunner
@@ -22,7 +24,7 @@ from eventzr_kafka.settings import KafkaSettings
 from eventzr_kafka.testing.memory_broker import MemoryBroker
 from eventzr_kafka.testing.virtual_time import VirtualTimeLoop
 
-__all__ = ["MemoryService", "dead_letter_topic", "ensure_topics"]
+__all__ = ["MemoryService", "ensure_topics"]
 
 _TURNS = 50  # looks without a pause, enough for a handler that does not wait
 _PAUSE = 0.001  # seconds between two looks, at least
@@ -39,7 +41,7 @@ class MemoryService:
 
     Attributes:
         definitions: What `@kafka_consumer` found on each handler.
-        stops: By record, the error that stopped the handlers at it.
+        failures: By group and record, the last failure of its handler.
         untold: What stopped the handlers and has not been told to anybody.
     """
 
@@ -50,7 +52,7 @@ class MemoryService:
         self._stack = AsyncExitStack()
         self._users = 0
         self.definitions: list[ConsumerDefinition] = []
-        self.stops: dict[tuple[str, int, int], EventStoppedError] = {}
+        self.failures: dict[tuple[str, str, int, int], EventFailed] = {}
         self.untold: Exception | None = None
 
     def subscribe(self, *handlers: object) -> None:
@@ -82,6 +84,11 @@ class MemoryService:
     def is_committed(self, group_id: str, record: Record) -> bool:
         """Whether a group has committed an offset beyond this record's."""
         return self._broker.committed(group_id, record.topic).get(record.partition, 0) > record.offset
+
+    def failures_of(self, record: Record) -> list[EventFailed]:
+        """The last failure of a record in each group that has had one."""
+        found = [self.failures.get((group_id, *record[:3])) for group_id in self.groups_of(record.topic)]
+        return [failure for failure in found if failure is not None]
 
     def is_idle(self) -> bool:
         """Whether everything in the topics of the handlers is committed."""
@@ -129,7 +136,16 @@ class MemoryService:
         return error
 
     def _new_runner(self, *handlers: object) -> ConsumerRunner:
-        return ConsumerRunner(*handlers, settings=KafkaSettings(), transport=self._broker.consumer)
+        return ConsumerRunner(
+            *handlers,
+            settings=KafkaSettings(),
+            transport=self._broker.consumer,
+            producer=self._broker.producer,
+            hooks=ConsumerHooks(failed=self._failed),
+        )
+
+    def _failed(self, fact: EventFailed) -> None:
+        self.failures[fact.group_id, fact.topic, fact.partition, fact.offset] = fact
 
     async def _start(self) -> ConsumerRunner:
         if self._runner is not None and self._runner.error is not None:
@@ -147,20 +163,10 @@ class MemoryService:
         stack, self._stack = self._stack, AsyncExitStack()
         with suppress(Exception):  # it is runner.error
             await stack.aclose()
-        self._note(runner.error)
+        self.untold = runner.error
 
     def _give_up(self) -> None:
         """Let the handlers finish in their own time: whoever waits has waited long enough."""
         if self._runner is not None:
             self._runner.stop()
         self._runner, self._stack = None, AsyncExitStack()
-
-    def _note(self, error: Exception | None) -> None:
-        self.untold = error
-        if isinstance(error, EventStoppedError):
-            self.stops[error.topic, error.partition, error.offset] = error
-
-
-def dead_letter_topic(group_id: str) -> str:
-    """Where a group's dead letters are."""
-    return f"{group_id}.dlq"

@@ -9,9 +9,10 @@ r"""`Events`: publish an event in a test and have real handlers process it, in m
 
 The handlers run in a real `ConsumerRunner` on a `MemoryBroker`; nothing between the broker and the handler is replaced.
 
-They run on the test's own event loop, so that they can use what its fixtures made. Its clock is real: back-offs and
-time-outs take their time. With `in_virtual_time` the same test runs on a clock that jumps. That is a choice of the
-test, since a jumping clock makes the time-outs of real sockets expire at once.
+They run on the test's own event loop, so that they can use what its fixtures made. Its clock is real, so `emit` does
+not wait for retries there: the first failure fails the test. With `in_virtual_time` the same test runs on a clock that
+jumps, and retries, back-offs and time-outs come to their end at once. That is a choice of the test, since a jumping
+clock makes the time-outs of real sockets expire, too.
 """
 
 from __future__ import annotations
@@ -19,30 +20,34 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from types import TracebackType
-from typing import Any, Literal, Self, TypeAlias, TypeVar, cast, overload
+from typing import Any, Literal, Self, TypeAlias, TypeVar, overload
 
 from eventzr_kafka.codec import decode
+from eventzr_kafka.dead_letter import Letter, dead_letter_topic, read_letter
 from eventzr_kafka.encoder import encode
 from eventzr_kafka.envelope import Enveloper
 from eventzr_kafka.errors import EventStoppedError
 from eventzr_kafka.event import CloudEvent, EventData, topic_of
+from eventzr_kafka.hooks import EventFailed
 from eventzr_kafka.producer import EventProducer
 from eventzr_kafka.record import Record
 from eventzr_kafka.settings import KafkaSettings
 from eventzr_kafka.testing._lazy_producer import LazyProducer
 from eventzr_kafka.testing._memory_cluster import AT_ONCE, MemoryBrokerOptions
-from eventzr_kafka.testing._memory_service import MemoryService, dead_letter_topic, ensure_topics
-from eventzr_kafka.testing.dead_letters import DeadLetter
+from eventzr_kafka.testing._memory_service import MemoryService, ensure_topics
 from eventzr_kafka.testing.memory_broker import MemoryBroker
 from eventzr_kafka.testing.published import PublishedEvents, in_words, listed
+from eventzr_kafka.testing.virtual_time import virtual_loop
 from eventzr_kafka.transport import ProducerTransport
 
 __all__ = ["EventNotHandledError", "Events", "Outcome"]
 
 T = TypeVar("T", bound=EventData)
 EventT = TypeVar("EventT", bound=CloudEvent[Any])
-Outcome: TypeAlias = Literal["done", "dead-lettered", "stopped", "pending"]
-"""What became of an event in every group that handles it; ``pending`` also while it is being retried."""
+Outcome: TypeAlias = Literal["done", "skipped", "dead-lettered", "stopped", "retried", "pending"]
+"""What became of an event, the worst in any group that handles it; ``pending``: nothing yet."""
+
+_RETRIED = "it would be tried again; @in_virtual_time runs a test with its retries at once"
 
 
 class EventNotHandledError(AssertionError):
@@ -107,7 +112,7 @@ class Events:
             event: A payload, which gets its envelope here; a whole `CloudEvent`; or a `Record`, for what no producer
                 of this SDK would write. Of a record the topic, key, value and headers count.
             tenant_id: Owner of the event; further arguments are those of `EventProducer.publish`.
-            expect: What must become of it; None for whatever does.
+            expect: What must become of it; None for whatever does. On a real clock ``done`` means at the first attempt.
 
         Returns:
             The event with its envelope, or the record with its offset.
@@ -118,10 +123,11 @@ class Events:
         __tracebackhide__ = True
         whole = self._enveloped(event, **envelope)
         record = self._append(whole)
-        groups = self._service.groups_of(record.topic)
         name = record.position if isinstance(whole, Record) else in_words(whole)
+        waits = expect != "done" or virtual_loop() is not None
         error = await self._wait_until(
-            lambda: all(self._service.is_committed(group, record) for group in groups), f"not committed: {name}"
+            lambda: self._is_committed(record) or (not waits and bool(self._service.failures_of(record))),
+            f"not committed: {name}",
         )
         outcome = self._outcome(record)
         if expect is not None and outcome != expect:
@@ -153,14 +159,11 @@ class Events:
             raise LookupError(f"{in_words(event)}: is not on the broker")
         return self._outcome(found[-1])
 
-    def dead_letters(self) -> list[DeadLetter]:
-        """The records in the dead-letter topics of all subscribed groups."""
-        groups = dict.fromkeys(definition.group_id for definition in self._service.definitions)
-        return [
-            DeadLetter.from_record(group_id, record)
-            for group_id in groups
-            for record in self.broker.records(dead_letter_topic(group_id))
-        ]
+    def dead_letters(self) -> list[Letter]:
+        """The dead letters of all subscribed groups: `record` as it was, and in `facts` error, reason and attempts."""
+        topics = dict.fromkeys(dead_letter_topic(definition.group_id) for definition in self._service.definitions)
+        letters = [read_letter(record) for topic in topics for record in self.broker.records(topic)]
+        return [letter for letter in letters if letter is not None]
 
     # What the code under test publishes
 
@@ -239,14 +242,14 @@ class Events:
 
     # Inside
 
-    def _enveloped(self, event: Any, **envelope: Any) -> CloudEvent[Any] | Record:
+    def _enveloped(self, event: EventData | CloudEvent[Any] | Record, **envelope: Any) -> CloudEvent[Any] | Record:
+        if not issubclass(type(event), (EventData, CloudEvent, Record)):
+            raise TypeError(f"emit() takes a payload, a CloudEvent or a Record, not {type(event).__name__}")
         if isinstance(event, EventData):
             return Enveloper(type(event).__source__ or "test")(event, **envelope)
         if envelope:
             raise TypeError(f"{next(iter(envelope))}= belongs to a payload, not to a {type(event).__name__}")
-        if not isinstance(event, CloudEvent | Record):
-            raise TypeError(f"emit() takes a payload, a CloudEvent or a Record, not {type(event).__name__}")
-        return cast("CloudEvent[Any] | Record", event)
+        return event
 
     def _append(self, event: CloudEvent[Any] | Record) -> Record:
         given = encode(event) if isinstance(event, CloudEvent) else event
@@ -267,18 +270,23 @@ class Events:
                 mend = "for handlers that wait there is @in_virtual_time, or a larger events.timeout"
                 raise EventNotHandledError(f"{error} have passed; {mend}\n  {otherwise}") from None
 
+    def _is_committed(self, record: Record) -> bool:
+        return all(self._service.is_committed(group, record) for group in self._service.groups_of(record.topic))
+
     def _outcome(self, record: Record) -> Outcome:
-        groups = self._service.groups_of(record.topic)
-        if not all(self._service.is_committed(group, record) for group in groups):
-            return "stopped" if record[:3] in self._service.stops else "pending"
-        return "dead-lettered" if any(letter.is_of(record) for letter in self.dead_letters()) else "done"
+        decided = {failure.outcome for failure in self._service.failures_of(record)}
+        if not self._is_committed(record):
+            return "stopped" if "stopped" in decided else "retried" if "retried" in decided else "pending"
+        if any(letter.origin == record[:3] for letter in self.dead_letters()):
+            return "dead-lettered"
+        return "skipped" if "skipped" in decided else "done"
 
     def _unexpected(self, problem: str, record: Record, error: Exception | None) -> EventNotHandledError:
-        letters = [f"{letter.error}: {letter.reason}" for letter in self.dead_letters() if letter.is_of(record)]
-        if error is None:
-            return EventNotHandledError("\n  ".join([*letters, problem]))
-        failure = EventNotHandledError(f"{_stopped(error)}\n  {problem}")
-        failure.__cause__ = _cause(error)
+        failures = self._service.failures_of(record)
+        told = [_failed(failure) for failure in failures] or ([str(_stopped(error))] if error is not None else [])
+        hint = [_RETRIED] if any(failure.outcome == "retried" for failure in failures) else []
+        failure = EventNotHandledError("\n  ".join([*told, problem, *hint]))
+        failure.__cause__ = failures[0].cause if failures else error and _cause(error)
         return failure
 
     def _published_events(self) -> list[CloudEvent[Any]]:
@@ -302,9 +310,11 @@ def _cause(error: Exception) -> BaseException:
     return error.error if isinstance(error, EventStoppedError) else error
 
 
+def _failed(failure: EventFailed) -> str:
+    """A failure in a test's words: which handler, what it raised, with its text."""
+    return f"{failure.handler}: {failure.error}: {failure.cause}; attempt {failure.attempt}"
+
+
 def _stopped(error: Exception) -> EventNotHandledError:
-    """The error in a test's words: which handler raised what, with its text."""
-    if not isinstance(error, EventStoppedError):
-        return EventNotHandledError(f"the consumer stopped: {error!r}")
-    text = f": {error.error}" if str(error.error) else ""
-    return EventNotHandledError(f"the consumer stopped: {error.found}{text}")
+    text = f": {error.error}" if isinstance(error, EventStoppedError) and str(error.error) else ""
+    return EventNotHandledError(f"the consumer stopped: {getattr(error, 'found', repr(error))}{text}")
