@@ -14,7 +14,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from eventzr_kafka.binding import BoundRoute
 from eventzr_kafka.dead_letter_writer import DeadLetterWriter
@@ -25,10 +27,11 @@ from eventzr_kafka.hooks import ConsumerHooks, PartitionsAssigned, tell
 from eventzr_kafka.intake import Origin, admit, lanes_for
 from eventzr_kafka.ledger import Ledger
 from eventzr_kafka.options import ConsumerOptions
+from eventzr_kafka.parking import Parking
 from eventzr_kafka.record import Record, describe_partitions
-from eventzr_kafka.transport import Assignment, Batch, ConsumerTransport
+from eventzr_kafka.transport import Assignment, Batch, ConsumerTransport, LogReader
 
-__all__ = ["GroupConsumer"]
+__all__ = ["GroupClients", "GroupConsumer"]
 
 log = logging.getLogger("eventzr_kafka.consumer")
 
@@ -36,6 +39,20 @@ _FEW, _FEW_BYTES = 2000, 4_000_000  # events and bytes in memory, below which mo
 _STORE_INTERVAL = 0.5  # seconds between two looks at the ledgers
 _DRAIN_INTERVAL = 0.005  # seconds between two looks at running handlers
 _CLOSE_TIMEOUT = 10.0  # seconds that the client may take to commit and leave
+
+
+@dataclass(frozen=True, slots=True)
+class GroupClients:
+    """What a group reaches Kafka with.
+
+    Attributes:
+        dead_letters: Shared by the groups of a runner.
+        make_reader: Makes what reads the dead-letter topic, if a dead letter parks its lane.
+    """
+
+    transport: ConsumerTransport
+    dead_letters: DeadLetterWriter
+    make_reader: Callable[[], LogReader]
 
 
 class GroupConsumer:
@@ -46,8 +63,7 @@ class GroupConsumer:
         group_id: str,
         routes: Mapping[str, BoundRoute],
         options: ConsumerOptions,
-        transport: ConsumerTransport,
-        writer: DeadLetterWriter,
+        clients: GroupClients,
         on_failure: Callable[[Exception], None],
         hooks: ConsumerHooks,
     ) -> None:
@@ -55,7 +71,6 @@ class GroupConsumer:
 
         Args:
             routes: By topic.
-            writer: For the dead letters.
             on_failure: Called, on the event loop, when the group cannot go on.
         """
         self.group_id = group_id
@@ -63,15 +78,19 @@ class GroupConsumer:
         self._hooks = hooks
         self._routes = routes
         self._options = options
-        self._transport = transport
+        self._transport = clients.transport
         self._on_failure = on_failure
         self._lanes = lanes_for(options)
-        self._failures = Failures(group_id, options, self._lanes, writer, hooks)
+        parks = options.after_dead_letter == "park_lane"
+        self._parking = Parking(group_id, options.ordering, clients.make_reader) if parks else None
+        self._failures = Failures(group_id, options, self._lanes, clients.dead_letters, hooks, self._parking)
         self._dispatcher = Dispatcher(group_id, options, self._lanes, self._failures)
         self._epochs: dict[int, Epoch] = {}
         self._ending: set[Epoch] = set()
         self._hand_overs: set[asyncio.Task[None]] = set()
         self._little = max(64, options.max_concurrency // 2)  # lanes ready to run, below which more is asked for
+        self._held_back: list[Batch] = []  # while it is being found out which lanes are parked
+        self._loading: asyncio.Task[None] | None = None
         self._paused = False
         self._owed = 0
         self._stopping = False
@@ -99,6 +118,9 @@ class GroupConsumer:
         await self._drain([*self._epochs.values(), *self._ending])
         self._dispatcher.cancel()
         await self._failures.stop()
+        if self._loading is not None and self._parking is not None:
+            await self._loading
+            await self._parking.close()
         await asyncio.gather(*self._hand_overs)
         self._store(self._epochs.values())
         if not await self._transport.close(_CLOSE_TIMEOUT):
@@ -119,12 +141,19 @@ class GroupConsumer:
         for assignment in assignments:
             self._epochs[assignment.epoch] = Epoch(assignment)
         log.info("%s: assigned %s", self.group_id, describe_partitions(a.partition for a in assignments))
+        if assignments and self._parking is not None:
+            self._parking.loading = True
+            loading = self._parking.load(self._admit_held_back, self._on_failure)
+            self._loading = self._loop.create_task(_after(self._loading, loading))
         self.ready.set()
         tell(self._hooks.assigned, PartitionsAssigned(self.group_id, tuple(a.partition for a in assignments)))
 
     def received(self, batches: Sequence[Batch]) -> None:
         """Put records into their lanes, but for those of an epoch that has ended: they are another member's."""
         self._owed += 1
+        if self._parking is not None and self._parking.loading:
+            self._held_back += batches
+            return
         for number, records in batches:
             epoch = self._epochs.get(number)
             if epoch is not None and not self._stopping:
@@ -157,8 +186,13 @@ class GroupConsumer:
         known = epoch.ledger.receive([record.offset for record in records])
         if known:
             records = [record for record in records if record.offset not in known]
-        origin = Origin(epoch, self._routes[epoch.partition.topic], records)
+        origin = Origin(epoch, self._routes[epoch.partition.topic], records, parks=self._parking is not None)
         admit(self._lanes, self._options.ordering, origin, records)
+
+    def _admit_held_back(self) -> None:
+        batches, self._held_back = self._held_back, []
+        self._owed -= 1  # it was counted when they came
+        self.received(batches)
 
     def _start_again(self, epoch: Epoch, record: Record) -> None:
         """The log was cut or the topic made anew: what is known of the old offsets does not hold for the new ones."""
@@ -227,3 +261,10 @@ class GroupConsumer:
     def _store_regularly(self) -> None:
         self.store()
         self._timer = self._loop.call_later(_STORE_INTERVAL, self._store_regularly)
+
+
+async def _after(first: asyncio.Task[None] | None, then: Coroutine[Any, Any, None]) -> None:
+    """One after another: two loadings at once would each close the other's reader."""
+    if first is not None:
+        await first
+    await then

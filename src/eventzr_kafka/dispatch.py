@@ -102,8 +102,7 @@ class Dispatcher:
             await self._run_batches()
             while copy_context() == clean and (lane := lanes.take()) is not None:
                 record, origin, event, _ = work = lane.items[0]
-                if due or origin.in_batches:
-                    await self._gather(lane, work)
+                if (due or origin.detour) and await self._went_elsewhere(lane, work):
                     continue
                 try:
                     if event is None:
@@ -164,19 +163,24 @@ class Dispatcher:
         self._turn_ends = monotonic() + _TURN
         self._on_progress()
 
-    # Batches
+    # Batches, and lanes that are parked
 
-    async def _gather(self, lane: Lane[Work], work: Work) -> None:
-        """Batches that are due come first; a lane for one joins those that are being gathered."""
+    async def _went_elsewhere(self, lane: Lane[Work], work: Work) -> bool:
+        """A parked lane goes to the dead letters, one for a batch joins it; any other waits while batches are due."""
         origin = work[1]
-        if origin.in_batches:
+        if self._failures.park(lane, work):
+            pass
+        elif origin.in_batches:
             self._lanes.set_aside(lane)
             self.batches.gather(lane, origin.route, alone=self._failures.is_alone(work))
-        else:
+        elif self.batches.due:
             self._lanes.release(lane)
+        else:
+            return False
         await self._run_batches()
         if monotonic() > self._turn_ends:
             await self._give_turn()
+        return True
 
     async def _run_batches(self) -> None:
         clean = copy_context()

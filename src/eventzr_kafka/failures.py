@@ -4,7 +4,8 @@
 2. A dead letter is an outcome once the broker has acknowledged it. Until then its lane waits, for as long as it takes.
 3. A batch handler's error that names no event condemns none: when the attempts are used up, each event of the batch is
    tried once more, alone.
-4. One log line per failure says where the record is, whose it is, what happened, and what comes next.
+4. With ``park_lane`` what follows a dead letter in its lane goes the same way, see parking.
+5. One log line per failure says where the record is, whose it is, what happened, and what comes next.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -26,6 +28,7 @@ from eventzr_kafka.hooks import ConsumerHooks, EventFailed, Outcome, tell
 from eventzr_kafka.intake import Work, lane_name
 from eventzr_kafka.lanes import Lane, Lanes
 from eventzr_kafka.options import ConsumerOptions
+from eventzr_kafka.parking import Parking
 from eventzr_kafka.retry import DeadLetter, Decision, Retry, Skip, Stop, decide, reason_of
 
 __all__ = ["Failed", "Failures"]
@@ -72,11 +75,13 @@ class Failures:
         lanes: Lanes[Work],
         writer: DeadLetterWriter,
         hooks: ConsumerHooks,
+        parking: Parking | None,
     ) -> None:
         """Begin without any.
 
         Args:
             writer: Shared by the groups of a runner.
+            parking: Set if a dead letter parks its lane.
         """
         self.histories: dict[_Key, _History] = {}
         self.problem: str | None = None
@@ -85,6 +90,7 @@ class Failures:
         self._lanes = lanes
         self._writer = writer
         self._hooks = hooks
+        self._parking = parking
         self._burials: set[asyncio.Task[None]] = set()
 
     def start(self, on_ready: Callable[[], None], on_stop: Callable[[Exception], None]) -> None:
@@ -117,6 +123,23 @@ class Failures:
         self._say(route, events, error, history, decision)
         for each in events:
             self._carry_out(decision, route, each, error)
+
+    def park(self, lane: Lane[Work], work: Work) -> bool:
+        """Have the front of a lane with an open dead letter follow that; False if there is none."""
+        record, origin, event, _ = work
+        name = lane_name(self._options.ordering, record, event)
+        if self._parking is None or not self._parking.holds(record.key, name):
+            return False
+        if event is None:
+            with suppress(DecodeError):
+                event = origin.decode(record)
+        each = Failed(lane, work, event)
+        self._count(Failed(lane, work, None))
+        log.info("%s: parked: its lane has an open dead letter", record.position)
+        tell(self._hooks.failed, self._fact(origin.route, each, "", "parked"))
+        self._lanes.wait(lane)
+        self._begin(self._bury(each, self._facts(origin.route, each, "parked", "follows a dead letter of its lane")))
+        return True
 
     def give_up(self, error: BaseException) -> None:
         """Something failed that nobody may decide about."""
@@ -158,7 +181,8 @@ class Failures:
             self._loop.call_later(decision.after, self._resume, lane, work)
         elif isinstance(decision, DeadLetter):
             self._lanes.wait(lane)
-            self._begin(self._bury(each, self._facts(route, each, error, decision.reason)))
+            facts = self._facts(route, each, type(error).__qualname__, decision.reason)
+            self._begin(self._bury(each, facts))
         elif isinstance(decision, Skip):
             self.histories.pop(_key(work), None)
             origin.ledger.finish(record.offset)
@@ -175,12 +199,12 @@ class Failures:
 
     # Dead letters
 
-    def _facts(self, route: BoundRoute, each: Failed, error: BaseException, reason: str) -> DeadLetterFacts:
+    def _facts(self, route: BoundRoute, each: Failed, error: str, reason: str) -> DeadLetterFacts:
         history = self.histories[_key(each.work)]
         return DeadLetterFacts(
             group_id=self._group_id,
             handler=route.label,
-            error=type(error).__qualname__,
+            error=error,
             reason=reason,
             attempts=history.attempts,
             first_failure=history.first,
@@ -220,6 +244,8 @@ class Failures:
         try:
             await self._writer.write_letter(record, facts)
             origin.ledger.finish(record.offset)
+            if self._parking is not None:
+                self._parking.park(record, facts.lane)
         finally:
             origin.epoch.running -= 1
 
@@ -253,9 +279,12 @@ class Failures:
         )
         if self._hooks.failed is not None:
             for each in events:
-                tell(self._hooks.failed, self._fact(route, each, error, decision))
+                fact = self._fact(route, each, type(error).__qualname__, _OUTCOMES[type(decision)], error)
+                tell(self._hooks.failed, fact)
 
-    def _fact(self, route: BoundRoute, each: Failed, error: BaseException, decision: Decision) -> EventFailed:
+    def _fact(
+        self, route: BoundRoute, each: Failed, error: str, outcome: Outcome, cause: BaseException | None = None
+    ) -> EventFailed:
         record = each.work[0]
         return EventFailed(
             group_id=self._group_id,
@@ -263,10 +292,10 @@ class Failures:
             partition=record.partition,
             offset=record.offset,
             handler=route.label,
-            error=type(error).__qualname__,
+            error=error,
             attempt=self.histories[_key(each.work)].attempts,
-            outcome=_OUTCOMES[type(decision)],
-            cause=error,
+            outcome=outcome,
+            cause=cause,
         )
 
 

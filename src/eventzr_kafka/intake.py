@@ -23,17 +23,22 @@ _RECORD_OVERHEAD = 580  # bytes that a buffered record costs besides its value: 
 
 
 class Origin:
-    """What the records of one batch have in common."""
+    """What the records of one batch have in common.
 
-    __slots__ = ("call", "context", "decode", "epoch", "in_batches", "ledger", "route")
+    Attributes:
+        detour: Whether they may go elsewhere than straight to their handler.
+    """
 
-    def __init__(self, epoch: Epoch, route: BoundRoute, records: Sequence[Record]) -> None:
+    __slots__ = ("call", "context", "decode", "detour", "epoch", "in_batches", "ledger", "route")
+
+    def __init__(self, epoch: Epoch, route: BoundRoute, records: Sequence[Record], *, parks: bool = False) -> None:
         self.epoch = epoch
         self.ledger = epoch.ledger
         self.route = route
         self.call = route.call
         self.context = route.context
         self.in_batches = route.batch is not None
+        self.detour = parks or self.in_batches
         self.decode = route.decoder.reader(records)
 
 

@@ -13,20 +13,21 @@ from types import TracebackType
 from typing import Any, Self, TypeAlias
 
 from eventzr_kafka.binding import bind
-from eventzr_kafka.consumer import GroupConsumer
+from eventzr_kafka.consumer import GroupClients, GroupConsumer
 from eventzr_kafka.dead_letter_writer import DeadLetterWriter
 from eventzr_kafka.errors import ConsumerStateError, RoutingError
 from eventzr_kafka.hooks import ConsumerHooks, RunnerStopping, tell
 from eventzr_kafka.options import ConsumerOptions
 from eventzr_kafka.routing import ConsumerDefinition, definition_of
 from eventzr_kafka.settings import KafkaSettings
-from eventzr_kafka.transport import ConsumerTransport, ProducerTransport
+from eventzr_kafka.transport import ConsumerTransport, LogReader, ProducerTransport
 from eventzr_kafka.watchdog import Watchdog, codes_of
 
-__all__ = ["ConsumerRunner", "ProducerFactory", "TransportFactory"]
+__all__ = ["ConsumerRunner", "LogReaderFactory", "ProducerFactory", "TransportFactory"]
 
 log = logging.getLogger("eventzr_kafka.consumer")
 TransportFactory: TypeAlias = Callable[[str, ConsumerOptions], ConsumerTransport]
+LogReaderFactory: TypeAlias = Callable[[KafkaSettings, str], LogReader]
 ProducerFactory: TypeAlias = Callable[[KafkaSettings], ProducerTransport]
 
 
@@ -48,6 +49,7 @@ class ConsumerRunner:
         settings: KafkaSettings | None = None,
         transport: TransportFactory | None = None,
         producer: ProducerFactory | None = None,
+        log_reader: LogReaderFactory | None = None,
         hooks: ConsumerHooks | None = None,
     ) -> None:
         """Check the handlers; nothing connects yet.
@@ -57,6 +59,7 @@ class ConsumerRunner:
             settings: How to reach Kafka; from the environment if left out.
             transport: Makes the Kafka client of a group from its id and options; for tests.
             producer: Makes the client that writes dead letters; for tests.
+            log_reader: Makes the client that reads a group's dead letters; for tests.
             hooks: Functions that are told what happens.
 
         Raises:
@@ -68,6 +71,7 @@ class ConsumerRunner:
         self._members = _by_group(handlers)
         self._transport = transport or self._real_transport
         self._producer = producer or _real_producer
+        self._log_reader = log_reader or _real_log_reader
         self._hooks = hooks or ConsumerHooks()
         self._groups: list[GroupConsumer] = []
         self._stopped: asyncio.Event | None = None
@@ -197,8 +201,12 @@ class ConsumerRunner:
             for handler, definition in members
             for bound in bind(handler, definition.routes, options, pool)
         }
-        transport = self._transport(group_id, options)
-        return GroupConsumer(group_id, routes, options, transport, self._dead_letters, self._fail, self._hooks)
+        clients = GroupClients(
+            self._transport(group_id, options),
+            self._dead_letters,
+            lambda: self._log_reader(self.settings, group_id),
+        )
+        return GroupConsumer(group_id, routes, options, clients, self._fail, self._hooks)
 
     def _fail(self, error: Exception) -> None:
         if self._error is None:
@@ -216,6 +224,12 @@ def _real_producer(settings: KafkaSettings) -> ProducerTransport:
     from eventzr_kafka._confluent.producer import ConfluentProducer  # noqa: PLC0415 -- loads the client library
 
     return ConfluentProducer(settings)
+
+
+def _real_log_reader(settings: KafkaSettings, group_id: str) -> LogReader:
+    from eventzr_kafka._confluent.log_reader import ConfluentLogReader  # noqa: PLC0415 -- loads the client library
+
+    return ConfluentLogReader(settings, group_id)
 
 
 def _by_group(handlers: tuple[object, ...]) -> dict[str, list[tuple[object, ConsumerDefinition]]]:

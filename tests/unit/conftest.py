@@ -9,7 +9,7 @@ import pytest
 
 from eventzr_kafka import CloudEvent, Record, encode
 from eventzr_kafka.binding import bind
-from eventzr_kafka.consumer import GroupConsumer
+from eventzr_kafka.consumer import GroupClients, GroupConsumer
 from eventzr_kafka.dead_letter_writer import DeadLetterWriter
 from eventzr_kafka.hooks import ConsumerHooks
 from eventzr_kafka.record import OutgoingRecord, TopicPartition
@@ -74,6 +74,28 @@ class FakeProducer:
         pass
 
 
+class FakeReader:
+    """Brings what a test says that the dead-letter topic holds."""
+
+    def __init__(self) -> None:
+        self.topics: list[str] = []
+        self.closed = 0
+
+    def start(
+        self,
+        topic: str,
+        on_records: Callable[[Sequence[Record]], None],
+        on_caught_up: Callable[[], None],
+        on_failure: Callable[[Exception], None],
+    ) -> None:
+        self.topics.append(topic)
+        self.bring, self.catch_up, self.fail = on_records, on_caught_up, on_failure
+
+    async def close(self, timeout: float) -> bool:
+        self.closed += 1
+        return timeout > 0
+
+
 class Group:
     """A group consumer of one handler object, driven by hand."""
 
@@ -87,9 +109,9 @@ class Group:
         self.errors: list[Exception] = []
         self.pool = ThreadPoolExecutor(4)
         routes = {b.topic: b for b in bind(handler, definition.routes, definition.options, self.pool)}
-        self.consumer = GroupConsumer(
-            "group", routes, definition.options, self.transport, self.writer, self.errors.append, ConsumerHooks()
-        )
+        self.reader = FakeReader()
+        clients = GroupClients(self.transport, self.writer, lambda: self.reader)
+        self.consumer = GroupConsumer("group", routes, definition.options, clients, self.errors.append, ConsumerHooks())
         self.consumer.start()
 
     def assign(self, epoch: int = 1, partition: int = 0, position: int | None = 0, metadata: str = "") -> None:

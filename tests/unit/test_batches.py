@@ -230,16 +230,12 @@ async def test_two_named_events_of_a_lane_are_both_dead_letters_in_order(
 async def test_a_record_that_cannot_be_read_ends_its_lanes_share_alone(
     make_group: MakeGroup, make_record: MakeRecord
 ) -> None:
-    handler = consumer(max_size=4)()
+    handler = consumer(max_size=4, max_wait=0.02)()
     group = make_group(handler)
     group.assign()
     broken = make_record(1, "a")._replace(value=b"{")
     group.receive(make_record(0, "a"), broken, make_record(2, "a"), make_record(3, "b"))
-    while not group.producer.records:  # noqa: ASYNC110 -- nobody tells
-        await asyncio.sleep(0.005)
-    await group.settle()
-    group.consumer._dispatcher.batches.end_all()
-    await group.settle()
+    await until_empty(group)
     assert ids(handler) == [["e0", "e3"], ["e2"]]
     assert [record.value for record in group.producer.records] == [b"{"]
 

@@ -264,6 +264,23 @@ async def test_batches_and_time_outs_are_tested_without_waiting(events: Events) 
     assert handler.sizes[:2] == [3, 1]
 
 
+@kafka_consumer(group_id="parks", retry=RetryPolicy(attempts=1), after_dead_letter="park_lane")
+class ParkingHandler(Handler):
+    """What follows a dead letter in its lane is a dead letter, too."""
+
+
+async def test_a_parked_lane_stays_parked_in_the_next_emit(events: Events) -> None:
+    handler = ParkingHandler()
+    events.subscribe(handler)
+
+    await events.emit(titled("fail"), tenant_id="t1", expect="dead-lettered")
+    await events.emit(LISTING, tenant_id="t1", expect="dead-lettered")
+    await events.emit(LISTING, tenant_id="t2")
+
+    assert handler.seen == ["t1", "t2"]
+    assert [letter.facts.error for letter in events.dead_letters()] == ["KeyError", "parked"]
+
+
 def test_a_producer_may_be_handed_out_before_any_event_loop_runs(events: Events) -> None:
     handler = Handler(events.producer)
     events.subscribe(handler)

@@ -141,6 +141,7 @@ class MemoryService:
             settings=KafkaSettings(),
             transport=self._broker.consumer,
             producer=self._broker.producer,
+            log_reader=self._broker.log_reader,
             hooks=ConsumerHooks(failed=self._failed),
         )
 

@@ -121,6 +121,8 @@ class Events:
             EventNotHandledError: It ended in another way, or not within `timeout`, or nobody handles its topic.
         """
         __tracebackhide__ = True
+        if not issubclass(type(event), (EventData, CloudEvent, Record)):
+            raise TypeError(f"emit() takes a payload, a CloudEvent or a Record, not {type(event).__name__}")
         whole = self._enveloped(event, **envelope)
         record = self._append(whole)
         name = record.position if isinstance(whole, Record) else in_words(whole)
@@ -243,8 +245,6 @@ class Events:
     # Inside
 
     def _enveloped(self, event: EventData | CloudEvent[Any] | Record, **envelope: Any) -> CloudEvent[Any] | Record:
-        if not issubclass(type(event), (EventData, CloudEvent, Record)):
-            raise TypeError(f"emit() takes a payload, a CloudEvent or a Record, not {type(event).__name__}")
         if isinstance(event, EventData):
             return Enveloper(type(event).__source__ or "test")(event, **envelope)
         if envelope:

@@ -32,6 +32,7 @@ from eventzr_kafka.testing._memory_cluster import (
 from eventzr_kafka.testing._memory_consumer import MemoryConsumer
 from eventzr_kafka.testing._memory_group import Group
 from eventzr_kafka.testing._memory_log import PartitionLog
+from eventzr_kafka.testing._memory_log_reader import MemoryLogReader
 from eventzr_kafka.testing._memory_producer import MemoryProducer
 
 __all__ = ["MemoryBroker"]
@@ -68,6 +69,10 @@ class MemoryBroker:
     def producer(self, _settings: KafkaSettings | None = None) -> MemoryProducer:
         """Make a producer; ``EventProducer(transport=broker.producer)``."""
         return MemoryProducer(self._cluster)
+
+    def log_reader(self, _settings: KafkaSettings | None = None, _group_id: str = "") -> MemoryLogReader:
+        """Make a reader of a whole topic; ``ConsumerRunner(handler, …, log_reader=broker.log_reader)``."""
+        return MemoryLogReader(self._cluster)
 
     # Topics and records
 

@@ -208,12 +208,12 @@ def _collection(origin: Any, arguments: Sequence[Any], metadata: Sequence[Any]) 
 
 def _said(metadata: Sequence[Any], name: str, otherwise: Any) -> Any:
     """What the annotation says about a limit."""
-    found = [value for part in metadata if (value := getattr(part, name, None)) is not None]
+    found: list[Any] = [value for part in metadata if (value := getattr(part, name, None)) is not None]
     return found[-1] if found else otherwise
 
 
 def _texts(metadata: Sequence[Any]) -> SearchStrategy[str]:
-    pattern = _said(metadata, "pattern", None)
+    pattern: str | None = _said(metadata, "pattern", None)
     if pattern is not None:
         return st.from_regex(pattern, fullmatch=True)
     least = _said(metadata, "min_length", 0)
