@@ -15,6 +15,7 @@ from pydantic import Field, ValidationError
 
 from eventzr_kafka import CloudEvent, EventData, Record, decode, encode
 from eventzr_kafka.encoder import ContentMode
+from eventzr_kafka.envelope import Enveloper
 from eventzr_kafka.errors import ConfigurationError, DecodeError, MissingExtraError
 from eventzr_kafka.testing import event_factory
 from eventzr_kafka.testing._malformations import MALFORMATIONS
@@ -35,6 +36,7 @@ class ParcelsSent(EventData, topic="tests.strategies.parcels.sent.v1"):
     parcels: Annotated[list[Parcel], Field(min_length=1)]
     by_city: dict[str, float]
     code: Annotated[str, Field(pattern="^[A-Z]{2}$")] | None
+    weight: Decimal
     notes: Any = None
 
 
@@ -64,6 +66,15 @@ def test_every_generated_event_comes_back_in_both_modes(kind: type[EventData], d
 @given(parcel=payloads(Parcel))
 def test_a_part_of_a_payload_has_a_strategy_too(parcel: Parcel) -> None:
     assert Parcel.model_validate(parcel.model_dump()) == parcel
+
+
+@given(payload=st.sampled_from(KINDS).flatmap(payloads))
+@settings(deadline=None)
+def test_every_payload_gets_its_default_subject(payload: EventData) -> None:
+    event = Enveloper(payload.__source__)(payload, tenant_id="t1")
+
+    assert event.subject is not None
+    assert event.subject == payload.default_subject()
 
 
 @given(event=events(ParcelsSent))
