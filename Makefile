@@ -8,8 +8,8 @@ READY := .venv/.ready
 demo: $(READY)  ## all 12 marketplace events for two tenants, on an embedded broker
 	$(BIN)/python -m examples.demo
 
-test: $(READY)  ## every test; the header names the broker
-	$(BIN)/pytest
+test: $(READY)  ## every test, on two processes with a broker each; the header names it
+	$(BIN)/pytest -n 2 --dist loadfile
 
 torture: $(READY)  ## members killed under load, on a real Kafka; minutes
 	EVENTZR_KAFKA_TEST_BROKER=real $(BIN)/pytest tests/torture -m torture -s

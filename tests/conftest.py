@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import uuid
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import pytest
 
@@ -62,6 +62,20 @@ def pytest_runtest_teardown(item: pytest.Item) -> None:
     server = item.config.stash.get(_server, None)
     if server is not None and not server.running:
         server.start()
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """With several processes, tell the one that writes the summary which broker this one got."""
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output["kafka"] = session.config.stash.get(_got, None)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take note of the broker that another process got."""
+    if got := getattr(node, "workeroutput", {}).get("kafka"):
+        node.config.stash[_got] = got
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

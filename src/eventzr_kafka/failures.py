@@ -29,6 +29,7 @@ from eventzr_kafka.errors import (
     DeliveryError,
     EventStoppedError,
     HandlerResultError,
+    Reject,
     describe,
     printable,
 )
@@ -45,7 +46,7 @@ __all__ = ["Failed", "Failures"]
 log = logging.getLogger("eventzr_kafka.consumer")
 
 _PAUSE, _LONGEST_PAUSE = 0.5, 10.0  # seconds between two tries to write a dead letter
-_PATIENCE = 5.0  # seconds without an acknowledgement, after which that is a problem
+_PATIENCE = 8.0  # seconds without an answer, after which that is a problem; a missing topic is one after 5
 _BURIERS = 200  # dead letters that are being written at once
 _Key: TypeAlias = tuple[int, int]  # epoch and offset
 
@@ -270,7 +271,7 @@ class Failures:
                 self._on_stop(error)
             finally:
                 each.work[1].epoch.running -= 1
-                self._relieve(_key(each.work))
+                self._troubles.pop(_key(each.work), None)
 
     async def _bury(self, each: Failed, facts: DeadLetterFacts) -> None:
         """Write a dead letter, for as long as it takes and the partition is ours."""
@@ -293,6 +294,7 @@ class Failures:
             if self._parking is not None:
                 self._parking.park(record, facts)
             self._forget(_key(work))
+            self._relieve(_key(work))
             self._lanes.settle(lane, work)
             self._on_ready()
             return
@@ -311,18 +313,18 @@ class Failures:
     def _say(
         self, route: BoundRoute, events: Sequence[Failed], error: BaseException, history: _History, decision: Decision
     ) -> None:
-        first = events[0]
-        log.log(
-            logging.WARNING if isinstance(decision, Retry | Skip) else logging.ERROR,
-            "%s%s%s: %s: %s%s; %s",
-            first.work[0].position,
-            f" and {len(events) - 1} more" if len(events) > 1 else "",
-            _whose(first),
-            route.label,
-            _what(error),
-            f"; attempt {history.attempts} of {route.retry.attempts}" if history.attempts else "",
-            _next(decision),
-        )
+        if not isinstance(decision, Stop):  # the runner says what stops it
+            log.log(
+                logging.WARNING if isinstance(decision, Retry | Skip) else logging.ERROR,
+                "%s%s%s: %s: %s%s; %s",
+                events[0].work[0].position,
+                f" and {len(events) - 1} more" if len(events) > 1 else "",
+                _whose(events[0]),
+                route.label,
+                _what(error),
+                f"; attempt {history.attempts} of {route.retry.attempts}" if history.attempts else "",
+                _next(decision),
+            )
         if self._hooks.failed is not None:
             for each in events:
                 fact = self._fact(route, each, type(error).__qualname__, _OUTCOMES[type(decision)], error)
@@ -356,13 +358,15 @@ def _whose(each: Failed) -> str:
 
 def _what(error: BaseException) -> str:
     words = reason_of(error)
+    if isinstance(error, Reject):
+        return f"rejected: {words}"
     return words if isinstance(error, DecodeError) else f"raised {words}"
 
 
 def _next(decision: Decision) -> str:
     if isinstance(decision, Retry):
         return f"again in {decision.after:.3g} s"
-    return {DeadLetter: "to the dead letters", Skip: "skipped", Stop: "the group stops before it"}[type(decision)]
+    return "skipped" if isinstance(decision, Skip) else "to the dead letters"
 
 
 _OUTCOMES: dict[type[Decision], Outcome] = {
