@@ -24,7 +24,7 @@ __all__ = ["Screen", "card", "labelled"]
 
 log = logging.getLogger("eventzr_kafka.cli")
 
-_LOGINS = {"none": "no login", "plain": "PLAIN as ***", "scram": "SCRAM as ***"}
+_LOGINS = {"none": "no login", "plain": "PLAIN as ***", "scram": "SCRAM as ***", "iam": "MSK IAM"}
 
 
 class Screen:
@@ -83,8 +83,9 @@ def card(settings: KafkaSettings, definitions: Sequence[ConsumerDefinition]) -> 
 
 def _broker(settings: KafkaSettings) -> str:
     """Where the brokers are and how they are reached, without the user's name."""
-    tls = settings.tls if settings.tls is not None else settings.auth != "none"
-    return f"{settings.brokers} ({'TLS' if tls else 'no TLS'}, {_LOGINS[settings.auth]})"
+    login = _LOGINS[settings.login]
+    where = f" in {settings.region}" if settings.login == "iam" else ""
+    return f"{settings.brokers} ({'TLS' if settings.encrypted else 'no TLS'}, {login}{where})"
 
 
 def _field(label: str, value: str) -> Text:
