@@ -8,6 +8,7 @@
     │   ├── EventDeclarationError      a class EventData(topic=…)
     │   ├── RoutingError               @kafka_consumer or @on_message; names file:line and the mend
     │   └── MissingExtraError          an optional dependency is not installed
+    ├── AuthenticationError            no token for the login, or the broker refused it; names the identity
     ├── DecodeError                    a record that is no valid event; names the record and the reason
     │   ├── RecordTooLargeError        over a limit: bytes, headers or nesting
     │   ├── TombstoneError             a record without a value that is no event
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from eventzr_kafka.record import Record
 
 __all__ = [
+    "AuthenticationError",
     "ConfigurationError",
     "ConsumerError",
     "ConsumerStateError",
@@ -124,6 +126,21 @@ class MissingExtraError(ConfigurationError):
     def __init__(self, extra: str, purpose: str) -> None:
         self.extra = extra
         super().__init__(f"{purpose} needs an extra: pip install 'eventzr-kafka[{extra}]'")
+
+
+class AuthenticationError(EventzrKafkaError):
+    """The login does not work: no token can be had, or the broker refuses it.
+
+    Attributes:
+        identity: Whose login it is, without any secret.
+        problem, mend: The two halves of the message.
+    """
+
+    def __init__(self, identity: str, problem: str, mend: str) -> None:
+        self.identity = identity
+        self.problem = problem
+        self.mend = mend
+        super().__init__(f"{problem} (as {identity}); {mend}")
 
 
 class DecodeError(EventzrKafkaError):

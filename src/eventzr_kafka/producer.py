@@ -305,10 +305,9 @@ class EventProducer:
             return
         again = "publish it again with the same event id: it may have arrived, and the id tells the duplicate"
         mend = _MENDS.get(outcome.reason, again if outcome.unknown else "publish it again")
-        self._fail(
-            delivery,
-            DeliveryError(delivery.event_id, delivery.topic, f"{outcome.reason}: {outcome.text}", mend),
-        )
+        error = DeliveryError(delivery.event_id, delivery.topic, f"{outcome.reason}: {outcome.text}", mend)
+        error.__cause__ = outcome.cause
+        self._fail(delivery, error)
 
     def _fail(self, delivery: Delivery, error: ProducerError) -> None:
         while self._failed and self._failed[0].retrieved:

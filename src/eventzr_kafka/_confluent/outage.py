@@ -8,6 +8,7 @@ import time
 
 from confluent_kafka import KafkaError
 
+from eventzr_kafka._confluent.oauth import TokenCallback
 from eventzr_kafka.errors import printable
 
 __all__ = ["Outage", "describe_kafka_error"]
@@ -35,16 +36,18 @@ def describe_kafka_error(error: KafkaError) -> str:
 class Outage:
     """Whether the client has a connection; it reports changes alone. Any thread may use it."""
 
-    def __init__(self, log: logging.Logger, who: str, brokers: str) -> None:
+    def __init__(self, log: logging.Logger, who: str, brokers: str, login: TokenCallback | None = None) -> None:
         """Take the names that the two lines will carry.
 
         Args:
             who: The group or the producer.
             brokers: As configured.
+            login: Who logs in, where that is with tokens.
         """
         self._log = log
         self._who = who
         self._brokers = brokers
+        self._login = login
         self._since: float | None = None
 
     def on_error(self, error: KafkaError) -> None:
@@ -53,15 +56,19 @@ class Outage:
             self._log.warning("%s: %s", self._who, describe_kafka_error(error))
         elif self._since is None:
             self._since = time.monotonic()
-            mend = _MENDS.get(error.code(), "is it running, and reachable from here?")
             reason = describe_kafka_error(error)
             self._log.error(
                 "%s: no connection to %s (%s); retrying until it is back: %s",
                 self._who,
                 self._brokers,
                 reason,
-                mend,
+                self._mend(error),
             )
+
+    def _mend(self, error: KafkaError) -> str:
+        if error.code() == KafkaError._AUTHENTICATION and self._login is not None:
+            return f"check the region, the permissions and the clock of {self._login.identity}"
+        return _MENDS.get(error.code(), "is it running, and reachable from here?")
 
     def on_statistics(self, statistics: str) -> None:
         """Take the client's statistics: a broker that is up ends an outage."""
