@@ -9,8 +9,11 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
+
+from confluent_kafka import KafkaException
 
 from eventzr_kafka.errors import AuthenticationError, describe
 from eventzr_kafka.tokens import Token, TokenProvider
@@ -57,13 +60,14 @@ class TokenCallback:
             AuthenticationError: None can be had, for whatever reason.
         """
         try:
-            return self._provider.token()
+            token = self._provider.token()
         except AuthenticationError:
             raise
         except Exception as error:
-            raise AuthenticationError(
-                self.identity, f"no token: {describe(error)}", "mend the token provider"
-            ) from error
+            raise AuthenticationError(self.identity, f"no token: {describe(error)}", "mend the provider") from error
+        if token.expires_at <= time.time():  # the client would wait for another one, and say nothing
+            raise AuthenticationError(self.identity, "the token has expired already", "check the clock")
+        return token
 
     def _fail(self, error: AuthenticationError) -> None:
         if self.error is None or str(self.error) != str(error):
@@ -84,6 +88,12 @@ def make_client(kind: Callable[[dict[str, Any]], ClientT], config: dict[str, Any
         AuthenticationError: There is no token for it.
     """
     callback = token_callback(config)
-    if callback is not None:
-        callback.token()
-    return kind(config)
+    if callback is None:
+        return kind(config)
+    callback.token()
+    try:
+        return kind(config)
+    except KafkaException as error:
+        if callback.error is not None:
+            raise callback.error from error
+        raise

@@ -9,7 +9,7 @@ import time
 from confluent_kafka import KafkaError
 
 from eventzr_kafka._confluent.oauth import TokenCallback
-from eventzr_kafka.errors import printable
+from eventzr_kafka.errors import AuthenticationError, printable
 
 __all__ = ["Outage", "describe_kafka_error"]
 
@@ -34,7 +34,11 @@ def describe_kafka_error(error: KafkaError) -> str:
 
 
 class Outage:
-    """Whether the client has a connection; it reports changes alone. Any thread may use it."""
+    """Whether the client has a connection; it reports changes alone. Any thread may use it.
+
+    Attributes:
+        refusal: What the broker said to the login, while the outage lasts.
+    """
 
     def __init__(self, log: logging.Logger, who: str, brokers: str, login: TokenCallback | None = None) -> None:
         """Take the names that the two lines will carry.
@@ -49,9 +53,12 @@ class Outage:
         self._brokers = brokers
         self._login = login
         self._since: float | None = None
+        self.refusal: AuthenticationError | None = None
 
     def on_error(self, error: KafkaError) -> None:
         """Take an error from the client; the first one of an outage is told, and any that is about something else."""
+        if error.code() == KafkaError._AUTHENTICATION:
+            self.refusal = self._refused(error)
         if error.code() not in _DOWN:
             self._log.warning("%s: %s", self._who, describe_kafka_error(error))
         elif self._since is None:
@@ -64,6 +71,10 @@ class Outage:
                 reason,
                 self._mend(error),
             )
+
+    def _refused(self, error: KafkaError) -> AuthenticationError:
+        identity = "KAFKA_USERNAME" if self._login is None else self._login.identity
+        return AuthenticationError(identity, describe_kafka_error(error), self._mend(error))
 
     def _mend(self, error: KafkaError) -> str:
         if error.code() == KafkaError._AUTHENTICATION and self._login is not None:
@@ -80,6 +91,7 @@ class Outage:
 
     def over(self) -> None:
         """Something came through."""
+        self.refusal = None
         since, self._since = self._since, None  # another thread may be here too
         if since is not None:
             self._log.warning(

@@ -134,6 +134,6 @@ class ConfluentProducer:
             )
 
     def _failure(self, error: KafkaError) -> Failure:
-        cause = self._login.error if self._login is not None else None
+        cause = (self._login.error if self._login is not None else None) or self._outage.refusal
         text = printable(error.str(), limit=200) if cause is None else str(cause)
         return Failure(error.name(), text, unknown=error.code() in _MAY_HAVE_ARRIVED, cause=cause)
