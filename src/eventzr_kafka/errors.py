@@ -9,6 +9,7 @@
     │   ├── RoutingError               @kafka_consumer or @on_message; names file:line and the mend
     │   └── MissingExtraError          an optional dependency is not installed
     ├── AuthenticationError            no token for the login, or the broker refused it; names the identity
+    ├── AdminError                     a question about topics was not answered, or a change refused
     ├── DecodeError                    a record that is no valid event; names the record and the reason
     │   ├── RecordTooLargeError        over a limit: bytes, headers or nesting
     │   ├── TombstoneError             a record without a value that is no event
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from eventzr_kafka.record import Record
 
 __all__ = [
+    "AdminError",
     "AuthenticationError",
     "ConfigurationError",
     "ConsumerError",
@@ -141,6 +143,10 @@ class AuthenticationError(EventzrKafkaError):
         self.problem = problem
         self.mend = mend
         super().__init__(f"{problem} (as {identity}); {mend}")
+
+
+class AdminError(EventzrKafkaError):
+    """The broker did not answer a question about topics, or refused to change them."""
 
 
 class DecodeError(EventzrKafkaError):

@@ -11,7 +11,7 @@ from confluent_kafka import KafkaError
 from eventzr_kafka._confluent.oauth import TokenCallback
 from eventzr_kafka.errors import AuthenticationError, printable
 
-__all__ = ["Outage", "describe_kafka_error"]
+__all__ = ["Outage", "describe_kafka_error", "refused_login"]
 
 _DOWN = {
     KafkaError._ALL_BROKERS_DOWN,
@@ -31,6 +31,22 @@ _MENDS = {
 def describe_kafka_error(error: KafkaError) -> str:
     """Name and text of a client error, safe for one log line."""
     return f"{error.name()}: {printable(error.str(), limit=200)}"
+
+
+def refused_login(error: KafkaError, login: TokenCallback | None) -> AuthenticationError:
+    """The error for a login that the broker refuses.
+
+    Args:
+        login: Who logs in, where that is with tokens.
+    """
+    identity = "KAFKA_USERNAME" if login is None else login.identity
+    return AuthenticationError(identity, describe_kafka_error(error), _mend(error, login))
+
+
+def _mend(error: KafkaError, login: TokenCallback | None) -> str:
+    if error.code() == KafkaError._AUTHENTICATION and login is not None:
+        return f"check the region, the permissions and the clock of {login.identity}"
+    return _MENDS.get(error.code(), "is it running, and reachable from here?")
 
 
 class Outage:
@@ -58,7 +74,7 @@ class Outage:
     def on_error(self, error: KafkaError) -> None:
         """Take an error from the client; the first one of an outage is told, and any that is about something else."""
         if error.code() == KafkaError._AUTHENTICATION:
-            self.refusal = self._refused(error)
+            self.refusal = refused_login(error, self._login)
         if error.code() not in _DOWN:
             self._log.warning("%s: %s", self._who, describe_kafka_error(error))
         elif self._since is None:
@@ -69,17 +85,8 @@ class Outage:
                 self._who,
                 self._brokers,
                 reason,
-                self._mend(error),
+                _mend(error, self._login),
             )
-
-    def _refused(self, error: KafkaError) -> AuthenticationError:
-        identity = "KAFKA_USERNAME" if self._login is None else self._login.identity
-        return AuthenticationError(identity, describe_kafka_error(error), self._mend(error))
-
-    def _mend(self, error: KafkaError) -> str:
-        if error.code() == KafkaError._AUTHENTICATION and self._login is not None:
-            return f"check the region, the permissions and the clock of {self._login.identity}"
-        return _MENDS.get(error.code(), "is it running, and reachable from here?")
 
     def on_statistics(self, statistics: str) -> None:
         """Take the client's statistics: a broker that is up ends an outage."""
