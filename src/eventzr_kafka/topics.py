@@ -22,6 +22,7 @@ __all__ = [
     "TopicSpec",
     "TopicState",
     "dead_letter_topic",
+    "is_done",
     "plan_topics",
 ]
 
@@ -124,6 +125,17 @@ def plan_topics(specs: Collection[TopicSpec], states: Mapping[str, TopicState]) 
     changes = tuple(change for spec in specs for change in _changes(spec, states.get(spec.name)))
     notes = tuple(note for spec in specs if spec.name in states for note in _notes(spec, states[spec.name]))
     return Plan(changes, notes, len(specs) - len({change.topic for change in changes}))
+
+
+def is_done(change: Change, state: TopicState) -> bool:
+    """Whether a topic shows a change."""
+    match change:
+        case CreateTopic(spec):
+            return state.partitions == spec.partitions
+        case GrowTopic(_, _, wanted):
+            return state.partitions == wanted
+        case ConfigureTopic(_, name, _, wanted):
+            return state.configs.get(name) == wanted
 
 
 def _changes(spec: TopicSpec, state: TopicState | None) -> Iterator[Change]:
