@@ -27,6 +27,10 @@ class TopicAccess:
 class TopicAdmin(Protocol):
     """Looks at topics and changes them; no method of it deletes."""
 
+    def brokers(self) -> list[str]:
+        """Addresses of the brokers, as the cluster itself names them; errors as `topics`."""
+        ...
+
     def topics(self) -> Mapping[str, TopicState]:
         """Every topic of the cluster but Kafka's own.
 

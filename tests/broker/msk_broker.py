@@ -70,6 +70,9 @@ def _properties(key_store: Path) -> dict[str, str]:
     module = "org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule required;"
     return {
         "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,SASL_SSL:SASL_SSL,CONTROLLER:PLAINTEXT",
+        "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+        "allow.everyone.if.no.acl.found": "true",
+        "super.users": "User:ANONYMOUS",
         "sasl.enabled.mechanisms": "OAUTHBEARER",
         f"{listener}.oauthbearer.sasl.jaas.config": module,
         f"{listener}.oauthbearer.sasl.server.callback.handler.class": "MskTokenValidator",

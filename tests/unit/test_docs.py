@@ -15,6 +15,7 @@ import pytest
 
 from eventzr_kafka import ConsumerRunner, EventProducer, KafkaSettings, Record, embedded_broker
 from eventzr_kafka.cli.app import app
+from eventzr_kafka.cli.topic_file import TopicFile
 from eventzr_kafka.errors import EventStoppedError, RoutingError
 from eventzr_kafka.settings import variables
 from eventzr_marketplace_events import ListingCreated, OrderCompleted, example
@@ -23,8 +24,11 @@ ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+MSK = (ROOT / "docs" / "how-to" / "msk.md").read_text()
+
+
+def blocks(language: str, page: str = README) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
 
 
 PYTHON = blocks("python")
@@ -104,6 +108,21 @@ def test_every_command_exists(command: str) -> None:
         assert words.pop(0).split("=")[0] in variables_of_the_settings()
 
     check(words)
+
+
+@pytest.mark.parametrize("command", [line for block in blocks("sh", MSK) for line in block.splitlines()])
+def test_every_command_for_msk_exists(command: str) -> None:
+    words = shlex.split(command)
+    if words[0] == "eventzr-kafka":
+        check(words)
+    else:
+        assert words[0] in {"pip", "export"}
+
+
+def test_the_file_of_topics_for_msk_is_a_right_one() -> None:
+    (block,) = blocks("toml", MSK)
+
+    TopicFile.model_validate(tomllib.loads(block))
 
 
 def check(words: list[str]) -> None:

@@ -42,6 +42,11 @@ class ConfluentAdmin:
         self._trouble: KafkaError | None = None
         self._client: Any = None
 
+    def brokers(self) -> list[str]:
+        """Addresses of the brokers, as the cluster itself names them."""
+        found = self._ask(lambda client: client.list_topics(timeout=self._timeout)).brokers
+        return sorted(f"{broker.host}:{broker.port}" for broker in found.values())
+
     def topics(self) -> Mapping[str, TopicState]:
         """Every topic but Kafka's own, with its partitions and configs."""
         described = self._ask(lambda client: client.list_topics(timeout=self._timeout)).topics

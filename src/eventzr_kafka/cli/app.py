@@ -35,6 +35,7 @@ app = App(
     suppress_keyboard_interrupt=False,
     result_action="return_value",
 )
+app.command("eventzr_kafka.cli.doctor:doctor", name="doctor")
 app.command("eventzr_kafka.cli.iam:iam_policy", name="iam-policy")
 app.command("eventzr_kafka.cli.topics:app", name="topics", help="Topics of the declared events: plan, apply, ls.")
 

@@ -20,7 +20,7 @@ from eventzr_kafka.cli.logs import LogFormat
 from eventzr_kafka.routing import ConsumerDefinition, Route
 from eventzr_kafka.settings import KafkaSettings
 
-__all__ = ["Screen", "card", "labelled"]
+__all__ = ["Screen", "card", "connection", "labelled"]
 
 log = logging.getLogger("eventzr_kafka.cli")
 
@@ -74,14 +74,14 @@ def card(settings: KafkaSettings, definitions: Sequence[ConsumerDefinition]) -> 
     routes: dict[str, list[Route]] = {}
     for definition in definitions:
         routes.setdefault(definition.group_id, []).extend(definition.routes)
-    lines = [labelled("eventzr-kafka", version("eventzr-kafka")), _field("broker", _broker(settings))]
+    lines = [labelled("eventzr-kafka", version("eventzr-kafka")), _field("broker", connection(settings))]
     for group_id, members in routes.items():
         lines.append(_field("group", group_id))
         lines += _table(members)
     return Text("\n").join(lines)
 
 
-def _broker(settings: KafkaSettings) -> str:
+def connection(settings: KafkaSettings) -> str:
     """Where the brokers are and how they are reached, without the user's name."""
     login = _LOGINS[settings.login]
     where = f" in {settings.region}" if settings.login == "iam" else ""
