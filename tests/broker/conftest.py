@@ -19,8 +19,8 @@ def msk_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MskBroker]:
             yield broker
     except KafkaUnavailableError as error:
         if os.environ.get("EVENTZR_KAFKA_TEST_BROKER") == "real":
-            pytest.fail(str(error), pytrace=False)
-        pytest.skip(str(error))
+            pytest.fail(f"no real Kafka: {error}", pytrace=False)
+        pytest.skip(f"no real Kafka: {error}")
 
 
 @pytest.fixture

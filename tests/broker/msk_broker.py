@@ -50,7 +50,7 @@ def msk_broker(folder: Path) -> Generator[MskBroker]:
         KafkaUnavailableError: There is no JDK, or not all of it.
     """
     if shutil.which("javac") is None or shutil.which("keytool") is None:
-        raise KafkaUnavailableError("no real Kafka: no JDK with javac and keytool")
+        raise KafkaUnavailableError("no JDK with javac and keytool, which MSK logins are tested with")
     (port,) = free_ports(1)
     backend = jars_kafka(
         properties=_properties(_key_store(folder)),

@@ -17,7 +17,6 @@ from eventzr_kafka import CloudEvent, ConsumerRunner, EventProducer, KafkaSettin
 from eventzr_kafka.errors import AuthenticationError, DeliveryError
 from eventzr_kafka.msk.token import AwsCredentials, IamTokenProvider
 
-pytestmark = pytest.mark.real_kafka
 AGAIN = 20  # re-authentications at least
 PATIENCE = 60.0
 QUICK = {"delivery.timeout.ms": 4000, "reconnect.backoff.max.ms": 200}

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import importlib.util
 import logging
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from eventzr_kafka import KafkaSettings
+from eventzr_kafka import CloudEvent, ConsumerRunner, KafkaSettings, kafka_consumer, on_message
 from eventzr_kafka._confluent.config import consumer_config, producer_config
 from eventzr_kafka._confluent.oauth import TokenCallback, token_callback
 from eventzr_kafka._confluent.outage import Outage
@@ -180,3 +188,98 @@ def test_a_refused_login_is_told_with_its_identity(caplog: pytest.LogCaptureFixt
     outage.on_error(KafkaError(KafkaError._AUTHENTICATION, "Access denied"))
 
     assert "permissions and the clock of profile dev, access key AKID…LE7Q" in caplog.text
+
+
+STS = """<AssumeRoleResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><AssumeRoleResult><Credentials>
+<AccessKeyId>ASIAROLE00000042</AccessKeyId><SecretAccessKey>hush</SecretAccessKey><SessionToken>hush</SessionToken>
+<Expiration>{end}</Expiration></Credentials></AssumeRoleResult></AssumeRoleResponse>"""
+
+
+class Sts(BaseHTTPRequestHandler):
+    """Gives a role's credentials for 14 minutes, so that they end before a token would; notes who asks."""
+
+    asked: ClassVar[list[str]] = []
+    end = (datetime.now(UTC) + timedelta(minutes=14)).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+    def do_POST(self) -> None:
+        self.asked.append(self.rfile.read(int(self.headers["Content-Length"])).decode())
+        body = STS.format(end=self.end).encode()
+        self.send_response_only(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+@pytest.fixture
+def sts(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """A stand-in for AWS STS; gives the requests that it got."""
+    monkeypatch.setattr(Sts, "asked", [])
+    with HTTPServer(("127.0.0.1", 0), Sts) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("AWS_ENDPOINT_URL_STS", f"http://127.0.0.1:{server.server_port}")
+        yield Sts.asked
+        server.shutdown()
+
+
+def test_a_role_is_assumed_under_one_name_and_its_end_is_the_token_s(
+    sts: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE7Q")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hush")
+    role = "arn:aws:iam::123456789012:role/orders"
+
+    token = iam_token_provider(KafkaSettings(auth="iam", aws_region="us-east-1", aws_role_arn=role)).token()
+
+    assert sts
+    assert all("RoleSessionName=eventzr-kafka" in request for request in sts)
+    assert datetime.fromtimestamp(token.expires_at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ") == Sts.end
+    assert token.identity == f"role {role} by AWS's default credentials, access key ASIA…0042 (assume-role)"
+
+
+async def test_a_consumer_without_a_first_token_ends_with_the_reason(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    settings = KafkaSettings(brokers="127.0.0.1:1", auth="iam", aws_region="us-east-1", aws_profile="y")
+
+    with pytest.raises(AuthenticationError, match="profile y"):
+        await asyncio.wait_for(ConsumerRunner(Listener(), settings=settings).run(), 5)
+
+
+@kafka_consumer(group_id="tokens")
+class Listener:
+    @on_message("tokens.v1")
+    async def handle(self, event: CloudEvent[Any]) -> None: ...
+
+
+STALLS = """
+import asyncio, sys, time
+from eventzr_kafka import EventProducer, KafkaSettings
+
+async def main():
+    longest, last, started = 0.0, time.perf_counter(), asyncio.create_task(start())
+    while not started.done():
+        await asyncio.sleep(0.005)
+        longest, last = max(longest, time.perf_counter() - last), time.perf_counter()
+    print(longest, await started, "botocore" in sys.modules)
+
+async def start():
+    begin = time.perf_counter()
+    producer = EventProducer(settings=KafkaSettings(brokers="127.0.0.1:1", auth="iam", aws_region="us-east-1"))
+    await producer.__aenter__()
+    return time.perf_counter() - begin
+
+asyncio.run(main())
+"""
+
+
+def test_loading_the_signer_and_making_a_client_do_not_stall_the_event_loop() -> None:
+    environ = {**os.environ, "AWS_ACCESS_KEY_ID": "AKIDEXAMPLE7Q", "AWS_SECRET_ACCESS_KEY": "hush"}
+    done = subprocess.run(
+        [sys.executable, "-c", STALLS], env=environ, capture_output=True, text=True, check=True, timeout=60
+    )
+
+    longest, took, loaded = done.stdout.split()
+    assert loaded == "True"
+    assert float(took) > 1.0  # that is how long the client takes
+    assert float(longest) < float(took) / 3

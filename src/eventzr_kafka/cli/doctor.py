@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -128,20 +128,25 @@ def _tcp(settings: KafkaSettings) -> Finding:
 
 def _of_each(name: str, probe: Callable[[str], str], settings: KafkaSettings, mend: str) -> Finding:
     good, bad = probes.each(probe, _addresses(settings))
-    return Finding(name, bool(good), "; ".join([*good, *bad]), mend)
+    return Finding(name, bool(good), _listed(good, bad), mend)
+
+
+def _listed(good: Mapping[str, str], bad: Mapping[str, str]) -> str:
+    well = [f"{address} {text}" for address, text in good.items()]
+    return "; ".join([*well, *(f"{address}: {reason}" for address, reason in bad.items())])
 
 
 def _tls(settings: KafkaSettings) -> Finding:
-    reachable = [address for address in _addresses(settings) if probes.each(probes.connect, [address])[0]]
+    reachable = list(probes.each(probes.connect, _addresses(settings))[0])
     if not settings.encrypted:
-        if not any(map(probes.speaks_tls, reachable)):
+        if not any(map(probes.speaks_tls, reachable[:1])):
             return Finding("TLS", None, "off")
         return Finding(
             "TLS", False, "off, but the broker speaks TLS", "set KAFKA_TLS=true, or take another port", _WRONG
         )
     good, bad = probes.each(partial(probes.tls_handshake, ca_file=settings.ca_file), reachable)
-    mend = "set KAFKA_CA_FILE to who signed its certificate" if any(map(_is_untrusted, bad)) else _NO_TLS
-    return Finding("TLS", bool(good), "; ".join([*good, *bad]), mend)
+    mend = "set KAFKA_CA_FILE to who signed its certificate" if any(map(_is_untrusted, bad.values())) else _NO_TLS
+    return Finding("TLS", bool(good), _listed(good, bad), mend)
 
 
 _NO_TLS = "does the broker speak TLS on this port? If not, set KAFKA_TLS=false or take another port"
@@ -166,8 +171,8 @@ def _metadata(admin: TopicAdmin) -> Finding:
     named = f"{len(brokers)} brokers"
     if not good:
         mend = "the brokers name themselves so (advertised.listeners), and this machine cannot reach that"
-        return Finding("metadata", False, f"{named}: {'; '.join(bad)}", mend)
-    return Finding("metadata", True, "; ".join([named, *bad]))
+        return Finding("metadata", False, f"{named}: {_listed({}, bad)}", mend)
+    return Finding("metadata", True, f"{named}; {_listed({}, bad)}" if bad else named)
 
 
 def _topics(admin: TopicAdmin, found: Declared, publishes: Sequence[str]) -> Finding:

@@ -44,27 +44,27 @@ def within(action: Callable[[], ResultT], seconds: float = _SECONDS) -> ResultT:
     return result  # type: ignore[return-value]  # None only where ResultT has it
 
 
-def each(probe: Callable[[str], str], addresses: Iterable[str]) -> tuple[list[str], list[str]]:
+def each(probe: Callable[[str], str], addresses: Iterable[str]) -> tuple[dict[str, str], dict[str, str]]:
     """Probe all addresses at once.
 
     Returns:
-        What was found where it went well, and why it did not elsewhere.
+        By address: what was found where it went well, and why it did not elsewhere.
     """
-    good: list[str] = []
-    bad: list[str] = []
+    good: dict[str, str] = {}
+    bad: dict[str, str] = {}
 
     def run(address: str) -> None:
         try:
-            good.append(f"{address} {within(lambda: probe(address))}".strip())
+            good[address] = within(lambda: probe(address))
         except OSError as error:
-            bad.append(f"{address}: {_reason(error)}")
+            bad[address] = _reason(error)
 
     threads = [threading.Thread(target=run, args=(address,), daemon=True) for address in addresses]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    return sorted(good), sorted(bad)
+    return dict(sorted(good.items())), dict(sorted(bad.items()))
 
 
 def resolve(address: str) -> str:
