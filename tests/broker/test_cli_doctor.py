@@ -18,6 +18,7 @@ from eventzr_kafka import CloudEvent, EventData, kafka_consumer, on_message
 from eventzr_kafka.cli.app import call
 from eventzr_kafka.testing.kafka_server import KafkaServer
 
+pytestmark = pytest.mark.usefixtures("command")
 HERE = f"{__name__}:Reader"
 SEALED = "msk.sealed.v1"
 kafka_admin: Any = untyped_admin
@@ -131,7 +132,30 @@ def test_an_unknown_authority_is_found(run: Any, msk: MskBroker) -> None:
     code, steps = run(**{**iam(msk), "KAFKA_CA_FILE": ""})
 
     assert (code, failed(steps)) == (1, ["TLS"])
-    assert "CERTIFICATE_VERIFY_FAILED; set KAFKA_CA_FILE" in steps["TLS"]
+    assert "CERTIFICATE_VERIFY_FAILED: self-signed certificate; set KAFKA_CA_FILE" in steps["TLS"]
+
+
+def test_a_name_that_is_not_in_the_certificate_is_found(
+    run: Any, msk: MskBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, port = socket.getaddrinfo, int(msk.settings.brokers.rpartition(":")[2])
+
+    def lead_there(_host: str, port: int, *family: int, **hints: int) -> Any:
+        return real("127.0.0.1", port, *family, **hints)
+
+    monkeypatch.setattr(socket, "getaddrinfo", lead_there)
+    code, steps = run(**{**iam(msk), "KAFKA_BROKERS": f"elsewhere.example:{port}"})
+
+    assert (code, failed(steps)) == (1, ["TLS"])
+    assert "Hostname mismatch" in steps["TLS"]
+    assert "name the broker in KAFKA_BROKERS as its certificate does" in steps["TLS"]
+
+
+def test_no_login_towards_a_broker_that_wants_one_is_found(run: Any, msk: MskBroker) -> None:
+    code, steps = run(KAFKA_BROKERS=msk.settings.brokers, KAFKA_TLS="true", KAFKA_CA_FILE=msk.settings.ca_file)
+
+    assert (code, failed(steps)) == (1, ["metadata"])
+    assert "does the broker want a login, or another one? check KAFKA_AUTH" in steps["metadata"]
 
 
 def test_msk_with_iam_is_well_and_a_topic_that_may_not_be_read_is_named(run: Any, msk: MskBroker) -> None:

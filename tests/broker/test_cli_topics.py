@@ -11,6 +11,7 @@ import pytest
 from eventzr_kafka.cli.app import call
 from eventzr_kafka.testing.kafka_server import KafkaServer
 
+pytestmark = pytest.mark.usefixtures("command")
 EVENTS = """
 from eventzr_kafka import CloudEvent, EventData, kafka_consumer, on_message
 

@@ -20,6 +20,7 @@ __all__ = ["ConfluentAdmin"]
 
 _kafka: Any = admin  # the client's types say nothing of most of it
 ResultT = TypeVar("ResultT")
+_LATE = 5.0  # seconds beyond its time-out that the client may take to say so
 _OWN = "__"  # begins the names of Kafka's own topics
 _FAULTS = {
     KafkaError.UNKNOWN_TOPIC_OR_PART: "does not exist",
@@ -28,7 +29,7 @@ _FAULTS = {
 
 
 class ConfluentAdmin:
-    """Made with its first question; a refused login ends a question at once, not at its time-out."""
+    """The client is made with the first question, and a question that fails says what is behind it."""
 
     def __init__(self, settings: KafkaSettings, *, timeout: float = 10.0) -> None:
         """Take the configuration; nothing connects yet.
@@ -39,7 +40,7 @@ class ConfluentAdmin:
         self._config = admin_config(settings)
         self._brokers = settings.brokers
         self._timeout = timeout
-        self._trouble: KafkaError | None = None
+        self._trouble = _Trouble()
         self._client: Any = None
 
     def brokers(self) -> list[str]:
@@ -71,13 +72,10 @@ class ConfluentAdmin:
             self._result(future)
 
     def _access(self, future: Future[Any]) -> TopicAccess:
-        try:
-            operations = future.result(self._timeout).authorized_operations
-        except KafkaException as error:
-            fault = error.args[0]
-            if fault.code() in _FAULTS:
-                return TopicAccess(_FAULTS[fault.code()], None)
-            raise self._explained(error) from error
+        error = future.exception(self._timeout + _LATE)
+        if isinstance(error, KafkaException) and error.args[0].code() in _FAULTS:
+            return TopicAccess(_FAULTS[error.args[0].code()], None)
+        operations = self._result(future).authorized_operations
         return TopicAccess(None, frozenset(one.name for one in operations) if operations else None)
 
     def _configs(self, names: Iterable[str]) -> dict[str, dict[str, str]]:
@@ -88,8 +86,9 @@ class ConfluentAdmin:
         return {resource.name: _managed(self._result(future)) for resource, future in asked.items()}
 
     def _ask(self, question: Callable[[Any], ResultT]) -> ResultT:
+        self._trouble.error = None
         if self._client is None:
-            self._client = make_client(_kafka.AdminClient, {**self._config, "error_cb": self._on_error})
+            self._client = make_client(_kafka.AdminClient, {**self._config, "error_cb": self._trouble})
         try:
             return question(self._client)
         except KafkaException as error:
@@ -97,23 +96,30 @@ class ConfluentAdmin:
 
     def _result(self, future: Future[ResultT]) -> ResultT:
         try:
-            return future.result(self._timeout)
+            return future.result(self._timeout + _LATE)
         except KafkaException as error:
             raise self._explained(error) from error
 
     def _explained(self, error: KafkaException) -> Exception:
         fault: KafkaError = error.args[0]
-        if self._client is not None and self._trouble is None:
+        if self._client is not None and self._trouble.error is None:
             self._client.poll(0.1)  # brings the reason, where it has not come yet
-        trouble = self._trouble
+        trouble = self._trouble.error
         if trouble is not None and trouble.code() == KafkaError._AUTHENTICATION:
             return refused_login(trouble, token_callback(self._config))
         behind = f" ({describe_kafka_error(trouble)})" if trouble is not None else ""
         return AdminError(f"{self._brokers}: {describe_kafka_error(fault)}{behind}")
 
-    def _on_error(self, error: KafkaError) -> None:
-        if self._trouble is None or error.code() != KafkaError._ALL_BROKERS_DOWN:
-            self._trouble = error
+
+class _Trouble:
+    """What the client said last; apart from the admin, so that the client ends with its last reference."""
+
+    def __init__(self) -> None:
+        self.error: KafkaError | None = None
+
+    def __call__(self, error: KafkaError) -> None:
+        if self.error is None or error.code() != KafkaError._ALL_BROKERS_DOWN:
+            self.error = error
 
 
 def _begin(client: Any, change: Change, timeout: float) -> list[Future[Any]]:

@@ -21,7 +21,7 @@ from eventzr_kafka.cli.app import Output, outcome
 from eventzr_kafka.cli.card import Screen, connection
 from eventzr_kafka.cli.declared import Declared, declared
 from eventzr_kafka.cli.iam import Publishing, published
-from eventzr_kafka.errors import AuthenticationError, ConfigurationError, EventzrKafkaError, describe
+from eventzr_kafka.errors import AdminError, AuthenticationError, ConfigurationError, EventzrKafkaError, describe
 from eventzr_kafka.event import format_time
 from eventzr_kafka.settings import KafkaSettings
 
@@ -145,15 +145,15 @@ def _tls(settings: KafkaSettings) -> Finding:
             "TLS", False, "off, but the broker speaks TLS", "set KAFKA_TLS=true, or take another port", _WRONG
         )
     good, bad = probes.each(partial(probes.tls_handshake, ca_file=settings.ca_file), reachable)
-    mend = "set KAFKA_CA_FILE to who signed its certificate" if any(map(_is_untrusted, bad.values())) else _NO_TLS
-    return Finding("TLS", bool(good), _listed(good, bad), mend)
+    return Finding("TLS", bool(good), _listed(good, bad), _tls_mend(" ".join(bad.values())))
 
 
-_NO_TLS = "does the broker speak TLS on this port? If not, set KAFKA_TLS=false or take another port"
-
-
-def _is_untrusted(fault: str) -> bool:
-    return "CERTIFICATE_VERIFY_FAILED" in fault
+def _tls_mend(reasons: str) -> str:
+    if "mismatch" in reasons:
+        return "name the broker in KAFKA_BROKERS as its certificate does"
+    if "CERTIFICATE_VERIFY_FAILED" in reasons:
+        return "set KAFKA_CA_FILE to who signed its certificate"
+    return "does the broker speak TLS on this port? If not, set KAFKA_TLS=false or take another port"
 
 
 def _token(settings: KafkaSettings) -> Finding:
@@ -166,7 +166,10 @@ def _token(settings: KafkaSettings) -> Finding:
 
 
 def _metadata(admin: TopicAdmin) -> Finding:
-    brokers = admin.brokers()
+    try:
+        brokers = admin.brokers()
+    except AdminError as error:
+        return Finding("metadata", False, str(error), "does the broker want a login, or another one? check KAFKA_AUTH")
     good, bad = probes.each(probes.connect, brokers)
     named = f"{len(brokers)} brokers"
     if not good:
@@ -176,13 +179,15 @@ def _metadata(admin: TopicAdmin) -> Finding:
 
 
 def _topics(admin: TopicAdmin, found: Declared, publishes: Sequence[str]) -> Finding:
-    wanted = dict.fromkeys(found.consumed, "READ") | dict.fromkeys([*found.dead_letters, *publishes], "WRITE")
+    reads = [(topic, "READ") for topic in found.consumed]
+    wanted = [*reads, *((topic, "WRITE") for topic in (*found.dead_letters, *publishes))]
     if not wanted:
         return Finding("topics", None, "name consumers as module:Class, or what is published, to have them checked")
-    access = admin.access(wanted)
-    faults = [f"{topic}: {fault}" for topic in wanted if (fault := _fault(access[topic], wanted[topic]))]
+    access = admin.access({topic for topic, _ in wanted})
+    found_faults = [(topic, _fault(access[topic], operation)) for topic, operation in wanted]
+    faults = dict.fromkeys(f"{topic}: {fault}" for topic, fault in found_faults if fault is not None)
     mend = "eventzr-kafka topics plan shows what is missing, eventzr-kafka iam-policy what must be allowed"
-    text = "; ".join(faults) or f"{len(wanted)} topics are there and permitted"
+    text = "; ".join(faults) or f"{len(access)} topics are there and permitted"
     return Finding("topics", not faults, text, mend)
 
 

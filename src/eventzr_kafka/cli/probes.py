@@ -123,6 +123,8 @@ def _split(address: str) -> tuple[str, int]:
 
 
 def _reason(error: OSError) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"{error.reason}: {error.verify_message}"
     if isinstance(error, ssl.SSLError):
         return error.reason or str(error)
     return error.strerror or str(error) or describe(error)
