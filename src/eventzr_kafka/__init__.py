@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 from eventzr_kafka import errors
 from eventzr_kafka.codec import decode
 from eventzr_kafka.encoder import encode
+from eventzr_kafka.errors import BatchItemError
 from eventzr_kafka.event import CloudEvent, EventData
 from eventzr_kafka.limits import Limits
 from eventzr_kafka.record import OutgoingRecord, Record
-from eventzr_kafka.routing import MessageContext, kafka_consumer, on_message
+from eventzr_kafka.routing import MessageContext, kafka_consumer, on_batch, on_message
 from eventzr_kafka.settings import KafkaSettings
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from eventzr_kafka.runner import ConsumerRunner
 
 __all__ = [
+    "BatchItemError",
     "CloudEvent",
     "ConsumerRunner",
     "Delivery",
@@ -41,6 +43,7 @@ __all__ = [
     "encode",
     "errors",
     "kafka_consumer",
+    "on_batch",
     "on_message",
 ]
 

@@ -6,7 +6,7 @@ The way of a message, all on the event loop::
 
 1. An epoch is known by its `Epoch` object. When the partition goes, the object leaves the table; whatever still runs
    for it can reach that object alone, and nothing of it is stored any more.
-2. A worker is started when something is ready and every other is inside a handler; it ends when nothing is ready.
+2. Workers are started when something is ready and every other is inside a handler; one ends when nothing is ready.
    Handlers that never suspend need one worker for a whole backlog, and no task of their own.
 3. Handlers share a worker one after another, but no context: one that sets a context variable and leaves it is the
    last of its worker.
@@ -18,20 +18,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextvars import copy_context
 from time import monotonic
-from typing import Any, TypeAlias
+from typing import Any
 
+from eventzr_kafka.batches import BatchGatherer, BatchItem, EventBatch, Share, failed_of
 from eventzr_kafka.binding import BoundRoute, Running, resumed
 from eventzr_kafka.epoch import Epoch
 from eventzr_kafka.errors import DecodeError, EventStoppedError
 from eventzr_kafka.event import CloudEvent
 from eventzr_kafka.hooks import ConsumerHooks, PartitionsAssigned, tell
-from eventzr_kafka.lanes import Lanes, TenantLanes
+from eventzr_kafka.intake import Origin, Work, admit, lanes_for
+from eventzr_kafka.lanes import Lane
 from eventzr_kafka.ledger import Ledger
-from eventzr_kafka.options import ConsumerOptions, Ordering
+from eventzr_kafka.options import ConsumerOptions
 from eventzr_kafka.record import Record, describe_partitions
 from eventzr_kafka.routing import MessageContext
 from eventzr_kafka.transport import Assignment, Batch, ConsumerTransport
@@ -41,15 +42,10 @@ __all__ = ["GroupConsumer"]
 log = logging.getLogger("eventzr_kafka.consumer")
 
 _TURN = 0.008  # seconds that workers may keep the event loop
-_LITTLE = 1000  # lanes that are ready to run, below which more is asked for
+_FEW, _FEW_BYTES = 2000, 4_000_000  # events and bytes in memory, below which more is asked for
 _STORE_INTERVAL = 0.5  # seconds between two looks at the ledgers
 _DRAIN_INTERVAL = 0.005  # seconds between two looks at running handlers
 _CLOSE_TIMEOUT = 10.0  # seconds that the client may take to commit and leave
-_RECORD_OVERHEAD = 400  # bytes that a buffered record costs besides its value: key, headers, tuples
-
-
-# What stands in a lane: a record, the epoch it was read in, the event where its subject chose the lane, and the bytes.
-_Work: TypeAlias = tuple[Record, Epoch, CloudEvent[Any] | None, int]
 
 
 class GroupConsumer:
@@ -78,8 +74,8 @@ class GroupConsumer:
         self._handler_timeout = options.handler_timeout
         self._transport = transport
         self._on_failure = on_failure
-        self._lanes = _lanes(options)
-        self._sort = _SORTS[options.ordering]
+        self._lanes = lanes_for(options)
+        self._batches = BatchGatherer(self._after, self._spawn_soon)
         self._epochs: dict[int, Epoch] = {}
         self._ending: set[Epoch] = set()
         self._hand_overs: set[asyncio.Task[None]] = set()
@@ -87,6 +83,7 @@ class GroupConsumer:
         self._workers = 0
         self._busy = 0
         self._paused = False
+        self._little = max(64, options.max_concurrency // 2)  # lanes ready to run, below which more is asked for
         self._owed = 0
         self._stopping = False
         self._spawn_scheduled = False
@@ -105,6 +102,7 @@ class GroupConsumer:
         self._stopping = True
         self._timer.cancel()
         self._transport.pause(paused=True)
+        self._batches.clear()
         self._lanes.discard(lambda _work: True)
         await self._drain([*self._epochs.values(), *self._ending])
         for worker in self._workers_alive:
@@ -135,6 +133,7 @@ class GroupConsumer:
             epoch = self._epochs.get(number)
             if epoch is not None and not self._stopping:
                 self._admit(epoch, records)
+        self._batches.end_full()
         self._spawn()
         self._regulate()
 
@@ -160,7 +159,8 @@ class GroupConsumer:
         known = epoch.ledger.receive([record.offset for record in records])
         if known:
             records = [record for record in records if record.offset not in known]
-        self._lanes.add(self._sort(epoch, records, self._routes))
+        origin = Origin(epoch, self._routes[epoch.partition.topic], records)
+        admit(self._lanes, self._options.ordering, origin, records)
 
     def _start_again(self, epoch: Epoch, record: Record) -> None:
         """The log was cut or the topic made anew: what is known of the old offsets does not hold for the new ones."""
@@ -169,44 +169,60 @@ class GroupConsumer:
             record.position,
             epoch.ledger.next_offset,
         )
-        self._lanes.discard(lambda work: work[1] is epoch)
+        self._lanes.discard(lambda work: work[1].epoch is epoch)
         epoch.ledger = Ledger()
 
     def _spawn(self) -> None:
         self._spawn_scheduled = False
-        if self._lanes.ready and self._workers == self._busy < self._options.max_concurrency and not self._stopping:
+        if self._workers > self._busy or self._stopping:
+            return
+        ready = self._lanes.ready + len(self._batches.due)
+        wanted = min(ready, self._options.max_concurrency - self._workers, max(self._busy, 1))
+        for _ in range(wanted):  # twice as many as there are, so that a few turns start a thousand
             self._workers += 1
             task = self._loop.create_task(self._work(), context=self._context.copy())
             self._workers_alive.add(task)
             task.add_done_callback(self._workers_alive.discard)
 
+    def _spawn_soon(self) -> None:
+        if not self._spawn_scheduled and self._workers < self._options.max_concurrency:
+            self._spawn_scheduled = True
+            self._loop.call_soon(self._spawn)
+
+    def _after(self, seconds: float, do: Callable[[], None]) -> Callable[[], None]:
+        return self._loop.call_later(seconds, do).cancel
+
     async def _work(self) -> None:
         """Every event's way: take the lane whose turn it is, run its front event, note the outcome."""
-        lanes, routes, clean = self._lanes, self._routes, copy_context()
+        lanes, due, clean = self._lanes, self._batches.due, copy_context()
         try:
+            await self._run_batches()
             while copy_context() == clean and (lane := lanes.take()) is not None:
-                record, epoch, event, _ = lane.front
-                ledger, bound = epoch.ledger, routes[record.topic]
+                record, origin, event, _ = lane.items[0]
+                if due or origin.in_batches:
+                    await self._gather(lane, origin)
+                    continue
                 try:
-                    event = event or bound.decode(record)
-                    running = (
-                        bound.call(event, MessageContext(record, self.group_id)) if bound.context else bound.call(event)
-                    )
+                    if event is None:
+                        event = origin.decode(record)
+                    if origin.context:
+                        running = origin.call(event, MessageContext(record, self.group_id))
+                    else:
+                        running = origin.call(event)
                     try:
                         waits_for = running.send(None)
                     except StopIteration:  # the handler is done without having waited
                         pass
                     else:
-                        await self._wait_for(running, waits_for, epoch)
-                except Exception as error:  # noqa: BLE001 -- whatever a handler raises is an outcome
-                    self._stop_at(record, bound.label, error, event)
+                        origin.epoch.running += 1
+                        try:
+                            await self._wait_for(running, waits_for)
+                        finally:
+                            origin.epoch.running -= 1
+                except BaseException as error:  # noqa: BLE001 -- whatever a handler raises is an outcome
+                    self._stop_at(record, origin.route.label, error, event)
                     continue
-                except asyncio.CancelledError as error:
-                    if _is_cancelled():
-                        raise
-                    self._stop_at(record, bound.label, error, event)
-                    continue
-                ledger.finish(record.offset)
+                origin.ledger.finish(record[2])
                 lanes.finish(lane)
                 if monotonic() > self._turn_ends:
                     await self._give_turn()
@@ -215,13 +231,79 @@ class GroupConsumer:
             self._regulate()
             self._spawn()
 
-    async def _wait_for(self, running: Running, waits_for: Any, epoch: Epoch) -> None:
+    async def _gather(self, lane: Lane[Work], origin: Origin) -> None:
+        """Batches that are due come first; a lane for one joins those that are being gathered."""
+        if origin.in_batches:
+            self._batches.gather(lane, origin.route)
+        else:
+            self._lanes.release(lane)
+        await self._run_batches()
+
+    async def _run_batches(self) -> None:
+        while self._batches.due:
+            await self._run_batch(self._batches.due.popleft())
+
+    async def _run_batch(self, batch: EventBatch) -> None:
+        """The same for one call of a batch handler: read what each lane gives, run, note the outcomes."""
+        shares = batch.shares()
+        epochs = {origin.epoch for share in shares for _, origin, _, _ in share.work}
+        for share in shares:
+            share.lane.running = len(share.work)
+        for epoch in epochs:
+            epoch.running += 1
+        try:
+            items = [item for share in shares for item in await self._read(share)]
+            if items:
+                await self._call_batch(batch.route, items)
+            for share in shares:
+                if share.is_done:
+                    self._lanes.finish_all(share.lane)
+        finally:
+            for epoch in epochs:
+                epoch.running -= 1
+        await self._give_turn()
+
+    async def _read(self, share: Share) -> list[BatchItem]:
+        """The events of a lane's share, up to one that cannot be read: that is the lane's first the next time."""
+        items: list[BatchItem] = []
+        for record, origin, event, _ in share.work:
+            if monotonic() > self._turn_ends:
+                await self._give_turn()
+            try:
+                items.append(BatchItem(share, record, origin, event or origin.decode(record)))
+            except DecodeError as error:
+                share.is_done = bool(items)
+                if not items:
+                    self._stop_at(record, origin.route.label, error, None)
+                break
+        share.lane.running = len(items) if share.is_done else 1
+        return items
+
+    async def _call_batch(self, route: BoundRoute, items: list[BatchItem]) -> None:
+        failed: Collection[BatchItem] = ()
+        contexts = ([MessageContext(item.record, self.group_id) for item in items],) if route.context else ()
+        try:
+            running = route.call([item.event for item in items], *contexts)
+            try:
+                waits_for = running.send(None)
+            except StopIteration:
+                pass
+            else:
+                await self._wait_for(running, waits_for)
+        except BaseException as error:  # noqa: BLE001 -- as in _work
+            failed = failed_of(items, error)
+            first = next(iter(failed))
+            self._stop_at(first.record, f"{route.label} (batch of {len(items)})", error, first.event)
+        for item in items:
+            if item in failed:
+                item.share.is_done = False
+            else:
+                item.origin.ledger.finish(item.record.offset)
+
+    async def _wait_for(self, running: Running, waits_for: Any) -> None:
         """The rest of a handler that waits; meanwhile another worker may begin."""
-        epoch.running += 1
         self._busy += 1
-        if not self._spawn_scheduled and self._workers < self._options.max_concurrency:
-            self._spawn_scheduled = True
-            self._loop.call_soon(self._spawn)
+        self._spawn_soon()
         try:
             if self._handler_timeout is None:
                 await resumed(running, waits_for)
@@ -230,12 +312,13 @@ class GroupConsumer:
                     await resumed(running, waits_for)
         finally:
             self._busy -= 1
-            epoch.running -= 1
-            if self._paused or self._owed:
+            if self._paused or (self._owed and self._lanes.ready < self._little):
                 self._regulate()
 
     def _stop_at(self, record: Record, label: str, error: BaseException, event: CloudEvent[Any] | None) -> None:
         """The event has no outcome: its lane stays closed, its offset open, and the group stops."""
+        if not _is_outcome(error):
+            raise error
         stopped = EventStoppedError(record, label, error, event_id=event.id if event else None)
         stopped.__cause__ = None if isinstance(error, DecodeError) else error
         self._on_failure(stopped)
@@ -257,9 +340,14 @@ class GroupConsumer:
         if paused is not self._paused:
             self._paused = paused
             self._transport.pause(paused=paused)
-        while self._owed and self._lanes.ready < _LITTLE:
+        if paused:
+            self._batches.end_all()
+        while self._owed and (self._lanes.ready < self._little or self._holds_little()):
             self._owed -= 1
             self._transport.more()
+
+    def _holds_little(self) -> bool:
+        return self._lanes.count < _FEW and self._lanes.bytes < _FEW_BYTES
 
     # Epochs and positions
 
@@ -267,7 +355,7 @@ class GroupConsumer:
         ended = [epoch for number in numbers if (epoch := self._epochs.pop(number, None))]
         log.info("%s: gave up %s", self.group_id, describe_partitions(epoch.partition for epoch in ended))
         gone = set(map(id, ended))
-        self._lanes.discard(lambda work: id(work[1]) in gone)
+        self._lanes.discard(lambda work: id(work[1].epoch) in gone)
         self._regulate()
         return ended
 
@@ -304,53 +392,9 @@ class GroupConsumer:
         self._timer = self._loop.call_later(_STORE_INTERVAL, self._store_regularly)
 
 
-def _lanes(options: ConsumerOptions) -> Lanes[_Work]:
-    max_items, max_bytes = options.max_buffered_events, options.max_buffered_bytes
-    if options.ordering in ("tenant", "partition"):
-        return Lanes(max_items=max_items, max_bytes=max_bytes)
-    return TenantLanes(max_items=max_items, max_bytes=max_bytes, tenant_limit=options.tenant_concurrency)
-
-
-def _is_cancelled() -> bool:
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
-
-
-# What goes to the lanes: the tenant, the lane, and the work.
-_Entry: TypeAlias = tuple[Hashable, Hashable, _Work]
-_Routes: TypeAlias = Mapping[str, BoundRoute]
-
-
-def _size(record: Record) -> int:
-    return len(record.value or b"") + _RECORD_OVERHEAD
-
-
-def _by_tenant(epoch: Epoch, records: Sequence[Record], _routes: _Routes) -> list[_Entry]:
-    return [(record.key, record.key, (record, epoch, None, _size(record))) for record in records]
-
-
-def _by_partition(epoch: Epoch, records: Sequence[Record], _routes: _Routes) -> list[_Entry]:
-    return [(epoch.partition, epoch.partition, (record, epoch, None, _size(record))) for record in records]
-
-
-def _by_record(epoch: Epoch, records: Sequence[Record], _routes: _Routes) -> list[_Entry]:
-    return [(record.key, (epoch.number, record.offset), (record, epoch, None, _size(record))) for record in records]
-
-
-def _by_subject(epoch: Epoch, records: Sequence[Record], routes: _Routes) -> list[_Entry]:
-    entries: list[_Entry] = []
-    for record in records:
-        event = subject = None
-        with suppress(DecodeError):  # decoded again, and refused, in its turn
-            event = routes[record.topic].decode(record)
-            subject = event.subject
-        entries.append((record.key, (record.key, subject), (record, epoch, event, _size(record))))
-    return entries
-
-
-_SORTS: dict[Ordering, Callable[[Epoch, Sequence[Record], _Routes], list[_Entry]]] = {
-    "tenant": _by_tenant,
-    "subject": _by_subject,
-    "partition": _by_partition,
-    "none": _by_record,
-}
+def _is_outcome(error: BaseException) -> bool:
+    """Whether it is the handler's; a cancellation may also mean the worker itself."""
+    if isinstance(error, asyncio.CancelledError):
+        task = asyncio.current_task()
+        return task is None or not task.cancelling()
+    return isinstance(error, Exception)

@@ -26,6 +26,9 @@
         ├── ConsumerStateError         the runner is used in a way its state does not allow
         ├── TransportError             the client gave up: not authorised, or a fatal broker error
         ├── HandlerResultError         a def handler returned a value, such as a coroutine that nobody awaited
+        ├── BatchItemError             raised by a batch handler, to name the events that failed
+        ├── RetryLater                 raised by a handler: try this event again in so many seconds
+        ├── Reject                     raised by a handler: no use trying; put it among the dead letters
         └── EventStoppedError          an event without an outcome stopped the runner; it is not committed
 
 No message shows a payload, a token or a password.
@@ -33,14 +36,16 @@ No message shows a payload, a token or a password.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from eventzr_kafka.event import CloudEvent
     from eventzr_kafka.record import Record
 
 __all__ = [
     "AdminError",
     "AuthenticationError",
+    "BatchItemError",
     "ConfigurationError",
     "ConsumerError",
     "ConsumerStateError",
@@ -58,6 +63,8 @@ __all__ = [
     "ProducerStateError",
     "QueueFullError",
     "RecordTooLargeError",
+    "Reject",
+    "RetryLater",
     "RoutingError",
     "SettingsError",
     "TenantMismatchError",
@@ -272,6 +279,50 @@ class HandlerResultError(ConsumerError):
         )
 
 
+class BatchItemError(ConsumerError):
+    """Raised by an `@on_batch` handler to name the events that failed; all others of the batch count as done.
+
+    ::
+
+        raise BatchItemError(event) from error
+
+    Any other error, and one that names no event of the batch, means that the whole batch failed.
+
+    Attributes:
+        events: The events that failed, objects of the list that the handler was given.
+    """
+
+    def __init__(self, *events: CloudEvent[Any]) -> None:
+        self.events = events
+        super().__init__(f"{len(events)} of a batch failed")
+
+
+class RetryLater(ConsumerError):  # noqa: N818 -- an instruction, not a fault
+    """Raised by a handler: try this event again in so many seconds, if it has attempts left.
+
+    Attributes:
+        after: Seconds, 0 or more.
+    """
+
+    def __init__(self, *, after: float) -> None:
+        if not 0 <= after < float("inf"):
+            raise ValueError(f"RetryLater(after={after!r}): must be 0 or more seconds")
+        self.after = after
+        super().__init__(f"again in {after:g} s")
+
+
+class Reject(ConsumerError):  # noqa: N818 -- an instruction, not a fault
+    """Raised by a handler: trying again is of no use, the event belongs among the dead letters.
+
+    Attributes:
+        why: Goes into the log and the dead letter as it is: no payload and no secret in it.
+    """
+
+    def __init__(self, why: str) -> None:
+        self.why = why
+        super().__init__(why)
+
+
 class EventStoppedError(ConsumerError):
     """An event ended without an outcome and stopped the runner; its offset is not committed.
 
@@ -305,6 +356,8 @@ class EventStoppedError(ConsumerError):
 def _in_words(error: BaseException) -> str:
     if isinstance(error, DecodeError):
         return error.reason
+    if isinstance(error, BatchItemError) and error.__cause__ is not None:
+        error = error.__cause__
     return str(error) if isinstance(error, HandlerResultError) else f"raised {describe(error)}"
 
 

@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeAlias, TypedDict, Unpack, get_args
 
 from eventzr_kafka.limits import DEFAULT_LIMITS, Limits
 
-__all__ = ["ConsumerOptions", "ConsumerOptionsDict", "GroupProtocol", "Ordering", "consumer_options"]
+__all__ = ["BatchOptions", "ConsumerOptions", "ConsumerOptionsDict", "GroupProtocol", "Ordering", "consumer_options"]
 
 GroupProtocol: TypeAlias = Literal["classic", "consumer"]
 Ordering: TypeAlias = Literal["tenant", "subject", "partition", "none"]
@@ -38,8 +38,8 @@ class ConsumerOptions:
     tenant_concurrency: int | None = None
     handler_timeout: float | None = None
     drain_timeout: float = 25.0
-    max_buffered_events: int = 120_000
-    max_buffered_bytes: int = 96 * 1024 * 1024
+    max_buffered_events: int = 100_000
+    max_buffered_bytes: int = 64 * 1024 * 1024
     limits: Limits = DEFAULT_LIMITS
     group_protocol: GroupProtocol = "classic"
 
@@ -57,6 +57,24 @@ class ConsumerOptions:
             raise ValueError(f"limits={self.limits!r}: must be a Limits object")  # noqa: TRY004 -- as for the others
         if self.group_protocol not in get_args(GroupProtocol):
             raise ValueError(f"group_protocol={self.group_protocol!r}: must be classic or consumer")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchOptions:
+    """How `@on_batch` gathers events.
+
+    Attributes:
+        max_size: Events at which a batch is handed over, 1 or more.
+        max_wait: Seconds after its first event at which it is handed over, however few there are; 0 for what is
+            there already.
+    """
+
+    max_size: int
+    max_wait: float
+
+    def __post_init__(self) -> None:
+        _require_count("max_size", self.max_size)
+        _require_seconds("max_wait", self.max_wait, zero=True)
 
 
 def _require_count(name: str, value: Any) -> None:
