@@ -6,6 +6,7 @@ where none can be had, with ``real`` they fail. Either way the session says so a
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import uuid
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import pytest
 
+from eventzr_kafka.settings import variables
 from eventzr_kafka.testing.kafka_server import (
     KafkaServer,
     KafkaUnavailableError,
@@ -104,6 +106,18 @@ def topic(kafka: KafkaServer, request: pytest.FixtureRequest) -> TopicFactory:
         return name
 
     return create
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """For tests that run the command in this process: no settings, and log handlers as before afterwards."""
+    for variable in variables():
+        monkeypatch.delenv(variable.name, raising=False)
+    root = logging.getLogger()
+    level, handlers = root.level, list(root.handlers)
+    yield
+    root.setLevel(level)
+    root.handlers[:] = handlers
 
 
 def _broker() -> str:

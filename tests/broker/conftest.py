@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Iterator
 
 import pytest
 from tests.broker.msk_broker import ACCESS_KEY, SECRET_KEY, MskBroker, msk_broker
 
-from eventzr_kafka.settings import variables
 from eventzr_kafka.testing.kafka_server import KafkaUnavailableError
 
 
@@ -31,15 +29,3 @@ def msk(msk_server: MskBroker, monkeypatch: pytest.MonkeyPatch) -> MskBroker:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
     return msk_server
-
-
-@pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """For tests that run the command in this process: no settings, and log handlers as before afterwards."""
-    for variable in variables():
-        monkeypatch.delenv(variable.name, raising=False)
-    root = logging.getLogger()
-    level, handlers = root.level, list(root.handlers)
-    yield
-    root.setLevel(level)
-    root.handlers[:] = handlers

@@ -11,6 +11,7 @@ from eventzr_kafka import CloudEvent, kafka_consumer, on_message
 from eventzr_kafka.cli.app import call
 from eventzr_marketplace_events import ListingCreated, OrderCompleted
 
+pytestmark = pytest.mark.usefixtures("command")
 GOLDEN = Path(__file__).parent / "golden"
 ARN = "arn:aws:kafka:us-east-1:123456789012:cluster/orders/1a2b3c4d-0000-1111-2222-333344445555-s1"
 LISTING = "eventzr.marketplace.listing.created.v1"
