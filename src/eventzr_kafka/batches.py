@@ -17,9 +17,8 @@ from typing import Any, TypeAlias
 from eventzr_kafka.binding import BoundRoute
 from eventzr_kafka.errors import BatchItemError
 from eventzr_kafka.event import CloudEvent
-from eventzr_kafka.intake import Origin, Work
+from eventzr_kafka.intake import Work
 from eventzr_kafka.lanes import Lane
-from eventzr_kafka.record import Record
 
 __all__ = ["BatchGatherer", "BatchItem", "EventBatch", "Share", "failed_of"]
 
@@ -44,15 +43,15 @@ class BatchItem:
     """One event of a batch."""
 
     share: Share
-    record: Record
-    origin: Origin
+    work: Work
     event: CloudEvent[Any]
 
 
-def failed_of(items: list[BatchItem], error: BaseException) -> list[BatchItem]:
-    """The items that a batch handler's error is about: those that it names, else all of them."""
+def failed_of(items: list[BatchItem], error: BaseException) -> tuple[list[BatchItem], list[BatchItem]] | None:
+    """The items that a batch handler's error names, and the rest; None if it names none."""
     named = {id(event) for event in error.events} if isinstance(error, BatchItemError) else set[int]()
-    return [item for item in items if id(item.event) in named] or items
+    failed = [item for item in items if id(item.event) in named]
+    return (failed, [item for item in items if id(item.event) not in named]) if failed else None
 
 
 class EventBatch:
@@ -63,21 +62,21 @@ class EventBatch:
         self._max_size = max_size
         self._lanes: list[Lane[Work]] = []
         self._count = 0
+        self._is_cut = False
 
     def add(self, lane: Lane[Work]) -> None:
         """Take a lane in; none of its events runs yet."""
-        lane.running = 0
         self._lanes.append(lane)
-        self._count += self._length(lane, self._max_size)
+        self._count += self._look_at(lane)
 
     def count_again(self) -> None:
         """Look at what has come into the lanes meanwhile."""
-        self._count = sum(self._length(lane, self._max_size) for lane in self._lanes)
+        self._count = sum(self._look_at(lane) for lane in self._lanes)
 
     @property
     def is_full(self) -> bool:
-        """Whether it need not wait any longer."""
-        return self._count >= self._max_size
+        """Whether it need not wait any longer: it has its size, or a lane cannot give more before it has run."""
+        return self._count >= self._max_size or self._is_cut
 
     def shares(self) -> list[Share]:
         """What each lane gives; nothing where all it held was discarded."""
@@ -88,6 +87,11 @@ class EventBatch:
             room -= max(length - 1, 0)
             shares.append(Share(lane, list(islice(lane.items, length))))
         return shares
+
+    def _look_at(self, lane: Lane[Work]) -> int:
+        length = self._length(lane, self._max_size)
+        self._is_cut |= length < min(len(lane.items), self._max_size)
+        return length
 
     def _length(self, lane: Lane[Work], limit: int) -> int:
         fitting = takewhile(lambda work: work[1].route is self.route, islice(lane.items, limit))
@@ -109,9 +113,15 @@ class BatchGatherer:
         self._on_due = on_due
         self._gathering: dict[str, tuple[EventBatch, Callable[[], None]]] = {}
 
-    def gather(self, lane: Lane[Work], route: BoundRoute) -> None:
-        """Put a taken lane into the batch of its front's route."""
+    def gather(self, lane: Lane[Work], route: BoundRoute, *, alone: bool = False) -> None:
+        """Put a taken lane into the batch of its front's route, or its front event into a batch of its own."""
         assert route.batch is not None  # noqa: S101 -- the caller has asked
+        if alone:
+            batch = EventBatch(route, 1)
+            batch.add(lane)
+            self.due.append(batch)
+            self._on_due()
+            return
         if route.topic not in self._gathering:
             cancel = self._after(route.batch.max_wait, lambda: self._end(route.topic))
             self._gathering[route.topic] = EventBatch(route, route.batch.max_size), cancel

@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 from eventzr_kafka.codec import Decoder, decoder_for
 from eventzr_kafka.errors import HandlerResultError
 from eventzr_kafka.options import BatchOptions, ConsumerOptions
+from eventzr_kafka.retry import DEFAULT_RETRY, RetryPolicy
 from eventzr_kafka.routing import Route
 
 __all__ = ["BoundRoute", "Running", "bind", "resumed"]
@@ -36,6 +37,7 @@ class BoundRoute:
     call: Callable[..., Running]
     context: bool
     batch: BatchOptions | None = None
+    retry: RetryPolicy = DEFAULT_RETRY
 
 
 def bind(
@@ -46,10 +48,13 @@ def bind(
         BoundRoute(
             topic=route.topic,
             label=route.label,
-            decoder=decoder_for(route.data_type, event_type=route.event_type, limits=options.limits),
+            decoder=decoder_for(
+                route.data_type, event_type=route.event_type, limits=options.limits, sources=options.sources
+            ),
             call=getattr(handler, route.method) if route.is_async else _threaded(getattr(handler, route.method), pool),
             context=route.takes_context,
             batch=route.batch,
+            retry=route.retry or options.retry,
         )
         for route in routes
     ]

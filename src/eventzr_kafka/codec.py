@@ -18,6 +18,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from functools import cache, lru_cache
 from typing import Any, Literal, TypeAlias, TypeVar, cast, get_args, overload
 
@@ -32,6 +33,7 @@ from eventzr_kafka.errors import (
     InvalidDataError,
     InvalidEnvelopeError,
     RecordTooLargeError,
+    SourceNotAllowedError,
     TenantMismatchError,
     TombstoneError,
     TypeMismatchError,
@@ -76,36 +78,44 @@ def decode(record: Record, data_type: Any = None, *, limits: Limits = DEFAULT_LI
     return decoder_for(wanted, event_type=topic_of(wanted), limits=limits)(record)
 
 
-def decoder_for(data_type: Any, *, event_type: str | None, limits: Limits = DEFAULT_LIMITS) -> Decoder:
+def decoder_for(
+    data_type: Any, *, event_type: str | None, limits: Limits = DEFAULT_LIMITS, sources: AbstractSet[str] | None = None
+) -> Decoder:
     """Build the function that reads records of one payload class: `decode` without its look-ups.
 
     Args:
         data_type: Class of the payload; `Any` for plain JSON, text or bytes.
         event_type: The only ``type`` that passes; None lets every type pass.
         limits: What a record may cost.
+        sources: The only values of ``source`` that pass, each a URI-reference; None lets every one pass.
     """
+    allowed = None if sources is None else frozenset(sources)
     try:
-        return _cached_decoder(data_type, event_type, limits)
+        return _cached_decoder(data_type, event_type, limits, allowed)
     except TypeError:  # an annotation that cannot be hashed, such as Annotated[X, [...]]
-        return Decoder(data_type, event_type, limits)
+        return Decoder(data_type, event_type, limits, allowed)
 
 
 @lru_cache(maxsize=1024)
-def _cached_decoder(data_type: Any, event_type: str | None, limits: Limits) -> Decoder:
-    return Decoder(data_type, event_type, limits)
+def _cached_decoder(data_type: Any, event_type: str | None, limits: Limits, sources: frozenset[str] | None) -> Decoder:
+    return Decoder(data_type, event_type, limits, sources)
 
 
 class Decoder:
     """Reads records of one payload class; whatever depends on the class alone is worked out when it is made."""
 
-    def __init__(self, data_type: Any, event_type: str | None, limits: Limits) -> None:
+    def __init__(
+        self, data_type: Any, event_type: str | None, limits: Limits, sources: frozenset[str] | None = None
+    ) -> None:
         self._limits = limits
         self._max_plain = limits.max_bytes if limits.max_depth == PARSER_DEPTH else 0
         self._event_type = event_type
+        self._sources = sources
         self._typed = data_type not in (Any, bytes)
         self._class = CloudEvent[data_type]
         self._new = self._class.__new__
-        self._plain = wire_model(self._class, event_type, plain=True).__pydantic_validator__.validate_json
+        plain = wire_model(self._class, event_type, plain=True, sources=sources)
+        self._plain = plain.__pydantic_validator__.validate_json
         careful = wire_model(self._class, None, plain=False).__pydantic_validator__
         self._careful, self._attributes = careful.validate_json, careful.validate_python
         self._data = TypeAdapter[Any](data_type).validator.validate_json
@@ -157,7 +167,7 @@ class Decoder:
             raise RecordTooLargeError(record, f"value of {len(value):,} bytes; the limit is {limits.max_bytes:,}")
         try:
             if structured and value is not None:
-                return self._require_type(record, self._read_structured(record, value))
+                return self._require_allowed(record, self._read_structured(record, value))
             return self._read_binary(record)
         except ValidationError as error:
             raise self._refusal(record, error) from None
@@ -198,16 +208,19 @@ class Decoder:
         """Hold envelope and type against their rules before anybody looks at the payload."""
         bare = {name: part for name, part in attributes.items() if name not in ("data", "data_base64")}
         try:
-            self._require_type(record, _read_envelope(bare))
+            self._require_allowed(record, _read_envelope(bare))
         except ValidationError as error:
             if error.error_count() > _MANY:
                 raise InvalidEnvelopeError(record, f"{error.error_count():,} faults") from None
             raise
 
-    def _require_type(self, record: Record, event: CloudEvent[Any]) -> CloudEvent[Any]:
+    def _require_allowed(self, record: Record, event: CloudEvent[Any]) -> CloudEvent[Any]:
         if self._event_type is not None and event.type != self._event_type:
             reason = f"type is {printable(event.type)!r}; this topic carries {self._event_type!r}"
             raise TypeMismatchError(record, reason)
+        if self._sources is not None and event.source not in self._sources:
+            reason = f"source {printable(event.source)!r} is none that this consumer allows"
+            raise SourceNotAllowedError(record, reason)
         return event
 
     def _require_strict_json(self, record: Record, value: bytes) -> None:

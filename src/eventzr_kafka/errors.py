@@ -16,8 +16,11 @@
     │   ├── InvalidEnvelopeError       breaks a rule of CloudEvents 1.0.2 or of the platform
     │   ├── InvalidDataError           the payload does not fit its class
     │   ├── TypeMismatchError          the event's type is not the one its topic carries
+    │   ├── SourceNotAllowedError      the event's source is none that the consumer allows
     │   └── TenantMismatchError        the record's key is not the event's tenantid
     ├── EncodeError                    an event that cannot be written; nothing was sent
+    │   ├── MissingTenantError         no tenant was given, and there is none to inherit
+    │   └── CrossTenantError           another tenant's than the event that the handler has in hand
     ├── ProducerError
     │   ├── ProducerStateError         used before start, after close, or in a forked child
     │   ├── QueueFullError             no room within the deadline; nothing was sent
@@ -49,6 +52,7 @@ __all__ = [
     "ConfigurationError",
     "ConsumerError",
     "ConsumerStateError",
+    "CrossTenantError",
     "DecodeError",
     "DeliveryError",
     "EncodeError",
@@ -59,6 +63,7 @@ __all__ = [
     "InvalidDataError",
     "InvalidEnvelopeError",
     "MissingExtraError",
+    "MissingTenantError",
     "ProducerError",
     "ProducerStateError",
     "QueueFullError",
@@ -67,6 +72,7 @@ __all__ = [
     "RetryLater",
     "RoutingError",
     "SettingsError",
+    "SourceNotAllowedError",
     "TenantMismatchError",
     "TombstoneError",
     "TransportError",
@@ -194,6 +200,10 @@ class TypeMismatchError(DecodeError):
     """The event's ``type`` is not the one that its topic carries."""
 
 
+class SourceNotAllowedError(DecodeError):
+    """The event's ``source`` is not among the `sources` of the consumer."""
+
+
 class TenantMismatchError(DecodeError):
     """The record's key is not the UTF-8 form of the event's ``tenantid``."""
 
@@ -209,6 +219,39 @@ class EncodeError(EventzrKafkaError):
         self.event_id = event_id
         self.topic = topic
         super().__init__(f"event {printable(event_id)} for {printable(topic, limit=249)}: {problem}")
+
+
+class MissingTenantError(EncodeError):
+    """An event was to be published for no tenant; nothing was sent."""
+
+    def __init__(self, event_id: str, topic: str) -> None:
+        super().__init__(
+            event_id, topic, "no tenant: pass tenant_id=…, or publish inside a handler of one tenant's events"
+        )
+
+
+class CrossTenantError(EncodeError):
+    """A handler published for a tenant whose event it does not have in hand; nothing was sent.
+
+    Attributes:
+        tenant_id: The tenant of the event that was to be published.
+        in_hand: The tenant of the event that the handler was given; those of a batch.
+    """
+
+    def __init__(self, event_id: str, topic: str, tenant_id: str, in_hand: frozenset[str]) -> None:
+        self.tenant_id = tenant_id
+        self.in_hand = in_hand
+        super().__init__(
+            event_id,
+            topic,
+            f"it is tenant {printable(tenant_id)!r}'s, and the handler runs for {_some(in_hand)}; "
+            "pass allow_cross_tenant=True where that is meant",
+        )
+
+
+def _some(tenants: frozenset[str]) -> str:
+    names = [repr(printable(tenant)) for tenant in sorted(tenants)[:3]]
+    return ", ".join(names) + (f" and {len(tenants) - 3} more" if len(tenants) > 3 else "")
 
 
 class ProducerError(EventzrKafkaError):

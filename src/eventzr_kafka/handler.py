@@ -23,6 +23,7 @@ from eventzr_kafka.errors import RoutingError
 from eventzr_kafka.event import CloudEvent, EventData, topic_of
 from eventzr_kafka.options import BatchOptions
 from eventzr_kafka.record import Record
+from eventzr_kafka.retry import RetryPolicy
 
 __all__ = [
     "EXAMPLE_TOPIC",
@@ -72,6 +73,7 @@ class Route:
         is_async: Whether the method is ``async def``; a ``def`` runs in a thread.
         takes_context: Whether it wants the `MessageContext`.
         batch: Set if it takes lists of events.
+        retry: Its own policy, or None for that of the consumer.
     """
 
     topic: str
@@ -82,6 +84,7 @@ class Route:
     is_async: bool
     takes_context: bool
     batch: BatchOptions | None = None
+    retry: RetryPolicy | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +93,12 @@ class Mark:
 
     Attributes:
         batch: Set by `on_batch`.
+        retry: Its own policy, or None for that of the consumer.
     """
 
     target: Target
     batch: BatchOptions | None = None
+    retry: RetryPolicy | None = None
 
     def of(self, payload: str) -> str:
         """The annotation of the first parameter, given that of one event."""
@@ -145,6 +150,7 @@ class Handler:
             is_async=inspect.iscoroutinefunction(self._method),
             takes_context=bool(context),
             batch=self._mark.batch,
+            retry=self._mark.retry,
         )
 
     def right(self, target: Target | None = None) -> str:
@@ -221,7 +227,7 @@ def _one_of(mark: Mark, hint: Any) -> Any:
     """The annotation of one event, or context, in that of the parameter."""
     if mark.batch is None:
         return hint
-    return get_args(hint)[0] if get_origin(hint) in (list, Sequence) else None
+    return next(iter(get_args(hint)), None) if get_origin(hint) in (list, Sequence) else None
 
 
 def _members(annotation: Any) -> tuple[Any, ...]:

@@ -17,23 +17,28 @@ from eventzr_kafka.lanes import Lanes, TenantLanes
 from eventzr_kafka.options import ConsumerOptions, Ordering
 from eventzr_kafka.record import Record
 
-__all__ = ["Origin", "Work", "admit", "lanes_for"]
+__all__ = ["Origin", "Work", "admit", "lane_name", "lanes_for"]
 
 _RECORD_OVERHEAD = 580  # bytes that a buffered record costs besides its value: key, tuples, its place in a lane
 
 
 class Origin:
-    """What the records of one batch have in common."""
+    """What the records of one batch have in common.
 
-    __slots__ = ("call", "context", "decode", "epoch", "in_batches", "ledger", "route")
+    Attributes:
+        detour: Whether they may go elsewhere than straight to their handler.
+    """
 
-    def __init__(self, epoch: Epoch, route: BoundRoute, records: Sequence[Record]) -> None:
+    __slots__ = ("call", "context", "decode", "detour", "epoch", "in_batches", "ledger", "route")
+
+    def __init__(self, epoch: Epoch, route: BoundRoute, records: Sequence[Record], *, parks: bool = False) -> None:
         self.epoch = epoch
         self.ledger = epoch.ledger
         self.route = route
         self.call = route.call
         self.context = route.context
         self.in_batches = route.batch is not None
+        self.detour = parks or self.in_batches
         self.decode = route.decoder.reader(records)
 
 
@@ -53,6 +58,13 @@ def lanes_for(options: ConsumerOptions) -> Lanes[Work]:
 def admit(lanes: Lanes[Work], ordering: Ordering, origin: Origin, records: Sequence[Record]) -> None:
     """Put records into their lanes."""
     _SORTS[ordering](lanes, origin, records)
+
+
+def lane_name(ordering: Ordering, record: Record, event: CloudEvent[Any] | None) -> str:
+    """What names the lane of a record beside its tenant, for people and for dead letters."""
+    if ordering == "partition":
+        return f"{record.topic}[{record.partition}]"
+    return (event.subject or "") if ordering == "subject" and event is not None else ""
 
 
 def _work(origin: Origin, records: Sequence[Record]) -> list[Work]:

@@ -4,7 +4,7 @@
    front runs or waits is not offered.
 2. Turns go round: first over the tenants that have something ready, then over the lanes of that tenant. A tenant with a
    long backlog costs another one turn, whatever its length.
-3. At most `tenant_limit` items of one tenant run at once, if that is set.
+3. At most `tenant_limit` items of one tenant run at once, if that is set; a batch does not count.
 4. Everything added and not yet finished counts against the bounds, running and waiting items too. At the upper bound
    the intake stops, at half of it it starts again: stopping costs the client what it had fetched ahead.
 
@@ -27,7 +27,7 @@ _KEPT_IDLE = 10_000  # idle lanes that are kept, because a tenant that was heard
 class Lane(Generic[ItemT]):
     """Items that run one after another; the front one stays in place until it is finished."""
 
-    __slots__ = ("items", "key", "running", "tenant", "waiting")
+    __slots__ = ("aside", "items", "key", "running", "tenant", "waiting")
 
     def __init__(self, key: Hashable, tenant: Hashable) -> None:
         self.key = key
@@ -35,6 +35,7 @@ class Lane(Generic[ItemT]):
         self.items: deque[ItemT] = deque()
         self.running = 0  # items at the front that run now
         self.waiting = False
+        self.aside = False
 
     @property
     def front(self) -> ItemT:
@@ -104,6 +105,28 @@ class Lanes(Generic[ItemT]):
             self._offer(lane)
         elif len(self._lanes) > _KEPT_IDLE:
             self._forget(lane)
+
+    def set_aside(self, lane: Lane[ItemT]) -> None:
+        """A taken lane is gathered for a batch: not offered, nothing of it runs, and no limit counts it any more."""
+        lane.running = 0
+
+    def keep(self, lane: Lane[ItemT], kept: Sequence[ItemT]) -> None:
+        """Of the running items of a taken lane all have their outcome but these, which run again; still taken."""
+        for _ in range(lane.running):
+            self.bytes -= lane.items.popleft()[-1]
+        lane.items.extendleft(reversed(kept))
+        self.bytes += sum(item[-1] for item in kept)
+        self.count -= lane.running - len(kept)
+        lane.running = 1
+
+    def settle(self, lane: Lane[ItemT], item: ItemT) -> None:
+        """The item that a waiting lane waits for has its outcome, unless it was discarded meanwhile."""
+        if lane.waiting and lane.front is item:
+            lane.waiting = False
+            self.count -= 1
+            self.bytes -= lane.items.popleft()[-1]
+            if lane.items:
+                self._offer(lane)
 
     def release(self, lane: Lane[ItemT]) -> None:
         """A taken lane is not run after all: offer it again."""
@@ -224,8 +247,16 @@ class TenantLanes(Lanes[ItemT]):
         tenant.ready.append(lane)
         self._enter(tenant)
 
+    def set_aside(self, lane: Lane[ItemT]) -> None:
+        """See `Lanes.set_aside`."""
+        self._leave(lane)
+        lane.aside = True
+
     def _leave(self, lane: Lane[ItemT]) -> None:
         lane.running = 0
+        if lane.aside:
+            lane.aside = False
+            return
         tenant = self._tenants[lane.tenant]
         tenant.running -= 1
         self._enter(tenant)

@@ -2,7 +2,7 @@
 
 1. A record that is no valid event fails the same way every time: it is never retried. Tombstones, and events of a
    type that is not their topic's, have policies of their own.
-2. What a handler raises is retried while the policy has attempts and time left, unless the policy gives up on that class.
+2. What a handler raises is retried while the policy has attempts and time left, and does not give up on that class.
 3. `RetryLater` says when, `Reject` that there is no use; both count as attempts like any other error.
 4. The wait before attempt n + 1 is at most ``initial * multiplier ** (n - 1)``, and never over `maximum`. With jitter
    it is anything from 0 to that, so that events that failed together do not come back together ("full jitter").

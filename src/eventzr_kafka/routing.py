@@ -39,6 +39,7 @@ from eventzr_kafka.handler import (
     written_event,
 )
 from eventzr_kafka.options import BatchOptions, ConsumerOptions, ConsumerOptionsDict, consumer_options
+from eventzr_kafka.retry import RetryPolicy
 
 __all__ = [
     "ConsumerDefinition",
@@ -77,8 +78,8 @@ class ConsumerDefinition:
 class OnMessage(Generic[DataT]):
     """The decorator that `on_message` returns; its type is what mypy and pyright hold a handler against."""
 
-    def __init__(self, target: Target) -> None:
-        self._mark = Mark(target)
+    def __init__(self, target: Target, retry: RetryPolicy | None = None) -> None:
+        self._mark = Mark(target, None, retry)
 
     @overload
     def __call__(
@@ -100,8 +101,8 @@ class OnMessage(Generic[DataT]):
 class OnBatch(Generic[DataT]):
     """The decorator that `on_batch` returns."""
 
-    def __init__(self, target: Target, options: BatchOptions) -> None:
-        self._mark = Mark(target, options)
+    def __init__(self, target: Target, options: BatchOptions, retry: RetryPolicy | None = None) -> None:
+        self._mark = Mark(target, options, retry)
 
     @overload
     def __call__(
@@ -130,38 +131,46 @@ def _marked(method: Any, mark: Mark) -> Any:
 
 
 @overload
-def on_message(event: type[DataT], /) -> OnMessage[DataT]: ...
+def on_message(event: type[DataT], /, *, retry: RetryPolicy | None = ...) -> OnMessage[DataT]: ...
 @overload
-def on_message(event: str, /) -> OnMessage[Any]: ...
-def on_message(event: Any, /) -> OnMessage[Any]:
+def on_message(event: str, /, *, retry: RetryPolicy | None = ...) -> OnMessage[Any]: ...
+def on_message(event: Any, /, *, retry: RetryPolicy | None = None) -> OnMessage[Any]:
     """Make a method the handler of one topic.
 
     Args:
         event: A payload class that declares its topic, or the topic itself.
+        retry: How often and when its failures are tried again; None for what the consumer says.
 
     Raises:
         RoutingError: It is neither, or the method is no handler.
     """
     _require_target(event, None)
-    return OnMessage(event)
+    return OnMessage(event, retry)
 
 
 @overload
-def on_batch(event: type[DataT], /, *, max_size: int = ..., max_wait: float = ...) -> OnBatch[DataT]: ...
+def on_batch(
+    event: type[DataT], /, *, max_size: int = ..., max_wait: float = ..., retry: RetryPolicy | None = ...
+) -> OnBatch[DataT]: ...
 @overload
-def on_batch(event: str, /, *, max_size: int = ..., max_wait: float = ...) -> OnBatch[Any]: ...
-def on_batch(event: Any, /, *, max_size: int = 500, max_wait: float = 1.0) -> OnBatch[Any]:
+def on_batch(
+    event: str, /, *, max_size: int = ..., max_wait: float = ..., retry: RetryPolicy | None = ...
+) -> OnBatch[Any]: ...
+def on_batch(
+    event: Any, /, *, max_size: int = 500, max_wait: float = 1.0, retry: RetryPolicy | None = None
+) -> OnBatch[Any]:
     """Make a method the handler of one topic that takes many events at a time, ``list[CloudEvent[X]]``.
 
     The events of a lane stand in the list in their order, and none comes while an earlier one of its lane is in hand.
     The method returns when all are done; `BatchItemError` names those that failed, while the rest counts as done. Any
-    other error means that all failed.
+    other error means that all failed; before any of them becomes a dead letter, each is tried once more, alone.
 
     Args:
         event: A payload class that declares its topic, or the topic itself.
         max_size: Events at which a batch is handed over, 1 or more.
         max_wait: Seconds after its first event at which it is handed over, however few there are; 0 for what is
             there already.
+        retry: As for `on_message`.
 
     Raises:
         RoutingError: As for `on_message`, or a number is out of range.
@@ -171,7 +180,7 @@ def on_batch(event: Any, /, *, max_size: int = 500, max_wait: float = 1.0) -> On
     except ValueError as error:
         raise RoutingError(_line(), "@on_batch", str(error)) from error
     _require_target(event, options)
-    return OnBatch(event, options)
+    return OnBatch(event, options, retry)
 
 
 def _require_target(event: Any, batch: BatchOptions | None) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from tests.unit.conftest import TOPIC, Group
 
-from eventzr_kafka import BatchItemError, CloudEvent, MessageContext, Record, kafka_consumer, on_batch
+from eventzr_kafka import BatchItemError, CloudEvent, MessageContext, Record, RetryPolicy, kafka_consumer, on_batch
 from eventzr_kafka.errors import EventStoppedError, RoutingError
 from eventzr_marketplace_events import ListingCreated
 
@@ -18,7 +18,7 @@ MakeRecord = Callable[..., Record]
 def consumer(*, max_size: int = 3, max_wait: float = 60.0, **options: Any) -> type:
     """A class with one batch handler that notes what it was given and then does `act`."""
 
-    @kafka_consumer(group_id="group", **options)
+    @kafka_consumer(group_id="group", **{"retry": RetryPolicy(attempts=1, on_exhausted="stop"), **options})
     class Consumer:
         def __init__(self) -> None:
             self.batches: list[list[CloudEvent[Any]]] = []
@@ -139,15 +139,32 @@ async def test_a_running_batch_is_waited_for_when_its_partition_goes(
     assert group.transport.offset() == 2
 
 
+def refuse(number: int) -> Callable[[list[CloudEvent[Any]]], None]:
+    """Name the event of this number, if it is there."""
+
+    def act(events: list[CloudEvent[Any]]) -> None:
+        bad = [event for event in events if event.data["n"] == number]
+        if bad:
+            raise BatchItemError(*bad) from ValueError("secret")
+
+    return act
+
+
+def fail_with(number: int) -> Callable[[list[CloudEvent[Any]]], None]:
+    """Fail without a name, if the event of this number is there."""
+
+    def act(events: list[CloudEvent[Any]]) -> None:
+        if any(event.data["n"] == number for event in events):
+            raise ValueError
+
+    return act
+
+
 async def test_the_rest_of_a_batch_counts_as_done_when_one_event_is_named(
     make_group: MakeGroup, make_record: MakeRecord
 ) -> None:
     handler = consumer()()
-
-    def refuse_the_second(events: list[CloudEvent[Any]]) -> None:
-        raise BatchItemError(events[1]) from ValueError("secret")
-
-    handler.act = refuse_the_second
+    handler.act = refuse(1)
     group = make_group(handler)
     group.assign()
     group.receive(*(make_record(offset, "abc"[offset]) for offset in range(3)))
@@ -156,39 +173,71 @@ async def test_the_rest_of_a_batch_counts_as_done_when_one_event_is_named(
     stopped = group.errors[0]
     assert isinstance(stopped, EventStoppedError)
     assert (stopped.offset, stopped.event_id) == (1, "e1")
-    assert "handle (batch of 3): raised ValueError" in str(stopped)
     assert "secret" not in str(stopped)
     assert group.transport.offset() == 1
     assert group.consumer._epochs[1].ledger.unfinished == 1
 
 
-async def test_nothing_of_a_batch_is_done_when_its_error_names_no_event(
+async def test_a_named_event_is_tried_again_before_what_follows_in_its_lane(
     make_group: MakeGroup, make_record: MakeRecord
 ) -> None:
-    handler = consumer()()
+    handler = consumer(retry=RetryPolicy(attempts=2, initial=0))()
+    handler.act = refuse(1)
+    group = make_group(handler)
+    group.assign()
+    group.receive(*(make_record(offset, "a") for offset in range(3)))
+    await group.settle()
+    handler.act = lambda _events: None
+    group.receive(make_record(3, "a"), make_record(4, "a"))
+    await until_empty(group)
+    assert ids(handler) == [["e0", "e1", "e2"], ["e1", "e3", "e4"]]
 
-    def refuse(_events: list[CloudEvent[Any]]) -> None:
-        raise ValueError
 
-    handler.act = refuse
+async def test_an_error_that_names_no_event_is_pinned_down_one_by_one(
+    make_group: MakeGroup, make_record: MakeRecord
+) -> None:
+    handler = consumer(retry=RetryPolicy(attempts=2, initial=0))()
+    handler.act = fail_with(1)
     group = make_group(handler)
     group.assign()
     group.receive(*(make_record(offset, "abc"[offset]) for offset in range(3)))
-    await group.settle()
-    assert group.consumer._epochs[1].ledger.unfinished == 3
+    await until_empty(group)
+    assert ids(handler)[:2] == [["e0", "e1", "e2"]] * 2
+    assert sorted(ids(handler)[2:]) == [["e0"], ["e1"], ["e2"]]
+    assert [record.headers[1] for record in group.producer.records] == [("eventzr-dlq-topic", TOPIC.encode())]
+    assert group.producer.records[0].value == make_record(1, "b").value
+    group.store()
+    assert group.transport.offset() == 3
+
+
+async def test_two_named_events_of_a_lane_are_both_dead_letters_in_order(
+    make_group: MakeGroup, make_record: MakeRecord
+) -> None:
+    handler = consumer(max_wait=0.01, retry=RetryPolicy(attempts=1))()
+
+    def refuse_odd(events: list[CloudEvent[Any]]) -> None:
+        if bad := [event for event in events if event.data["n"] % 2]:
+            raise BatchItemError(*bad)
+
+    handler.act = refuse_odd
+    group = make_group(handler)
+    group.assign()
+    group.receive(*(make_record(offset, "a") for offset in range(6)))
+    await until_empty(group)
+    assert [record.value for record in group.producer.records] == [make_record(n, "a").value for n in (1, 3, 5)]
 
 
 async def test_a_record_that_cannot_be_read_ends_its_lanes_share_alone(
     make_group: MakeGroup, make_record: MakeRecord
 ) -> None:
-    handler = consumer(max_size=4)()
+    handler = consumer(max_size=4, max_wait=0.02)()
     group = make_group(handler)
     group.assign()
     broken = make_record(1, "a")._replace(value=b"{")
     group.receive(make_record(0, "a"), broken, make_record(2, "a"), make_record(3, "b"))
-    await group.settle()
-    assert ids(handler) == [["e0", "e3"]]
-    assert group.errors == []
+    await until_empty(group)
+    assert ids(handler) == [["e0", "e3"], ["e2"]]
+    assert [record.value for record in group.producer.records] == [b"{"]
 
 
 async def test_a_full_memory_hands_over_what_is_gathered(make_group: MakeGroup, make_record: MakeRecord) -> None:
