@@ -21,7 +21,6 @@ __all__ = [
     "Plan",
     "TopicSpec",
     "TopicState",
-    "dead_letter_topic",
     "is_done",
     "plan_topics",
 ]
@@ -37,11 +36,6 @@ CONFIGS = frozenset(
         "retention.ms",
     }
 )
-
-
-def dead_letter_topic(group_id: str) -> str:
-    """The topic that takes what a group could not handle."""
-    return f"{group_id}.dlq"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,10 @@ from typing import Any
 
 from eventzr_kafka import catalogue
 from eventzr_kafka.cli.loading import UsageError, find, import_module, load
+from eventzr_kafka.dead_letter import dead_letter_topic
 from eventzr_kafka.errors import printable
 from eventzr_kafka.event import declared_events, topic_of
 from eventzr_kafka.routing import ConsumerDefinition, definition_of, is_consumer
-from eventzr_kafka.topics import dead_letter_topic
 
 __all__ = ["Declared", "declared", "published_by", "published_topic"]
 

@@ -13,8 +13,8 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from eventzr_kafka.dead_letter import dead_letter_topic
 from eventzr_kafka.errors import SettingsError, printable
-from eventzr_kafka.topics import dead_letter_topic
 
 __all__ = ["ClusterArn", "Policy", "Statement", "service_policy"]
 
