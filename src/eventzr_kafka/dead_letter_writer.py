@@ -56,11 +56,15 @@ class DeadLetterWriter:
         if isinstance(outcome, Failure):
             raise _not_written(record, outcome, None)
 
-    async def close(self) -> None:
-        """Wait a little for what is under way, and give the client up."""
+    async def close(self, timeout: float = _FLUSH) -> None:
+        """Wait a little for what is under way, and give the client up; the next record makes another.
+
+        Args:
+            timeout: Seconds to wait; what is not acknowledged then is not sent any more.
+        """
         transport, self._transport = self._transport, None
         if transport is not None:
-            await asyncio.to_thread(transport.flush, _FLUSH)
+            await asyncio.to_thread(transport.flush, timeout)
             await asyncio.to_thread(transport.close)
 
     async def _send(self, record: OutgoingRecord) -> Acknowledgement | Failure:

@@ -66,10 +66,11 @@ class Dispatcher:
         self._stopping = True
         self.batches.clear()
 
-    def cancel(self) -> None:
-        """End what still runs."""
+    def cancel(self) -> set[asyncio.Task[None]]:
+        """End what still runs; returns the tasks that are about to end."""
         for worker in self._workers_alive:
             worker.cancel()
+        return set(self._workers_alive)
 
     def spawn(self) -> None:
         """Start workers, if something is ready and none is free: twice as many as there are, up to the limit."""

@@ -24,8 +24,11 @@
     ├── ProducerError
     │   ├── ProducerStateError         used before start, after close, or in a forked child
     │   ├── QueueFullError             no room within the deadline; nothing was sent
+    │   ├── UnacknowledgedError        on AWS Lambda (see aws_lambda): an invocation ends with these events unsent
     │   └── DeliveryError              the broker did not acknowledge; names event, topic and what to do
     └── ConsumerError
+        ├── EventSourceError           on AWS Lambda: the invocation's event is none of Kafka's
+        ├── BatchIncompleteError       on AWS Lambda: records have to come again, and may not be reported one by one
         ├── ConsumerStateError         the runner is used in a way its state does not allow
         ├── TransportError             the client gave up: not authorised, or a fatal broker error
         ├── HandlerResultError         a def handler returned a value, such as a coroutine that nobody awaited
@@ -40,6 +43,8 @@ No message shows a payload, a token or a password.
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+
+from eventzr_kafka.wording import describe, printable
 
 if TYPE_CHECKING:
     from eventzr_kafka.event import CloudEvent
@@ -80,17 +85,6 @@ __all__ = [
     "describe",
     "printable",
 ]
-
-
-def printable(text: str, *, limit: int = 80) -> str:
-    """Make foreign text safe for one log line: control characters become ``?``, the length is capped.
-
-    Args:
-        text: Text that came from a record or from another library.
-        limit: Characters at most; what is longer ends in ``…``.
-    """
-    cut = text if len(text) <= limit else text[: limit - 1] + "…"
-    return "".join(character if character.isprintable() else "?" for character in cut)
 
 
 class EventzrKafkaError(Exception):
@@ -402,15 +396,3 @@ def _in_words(error: BaseException) -> str:
     if isinstance(error, BatchItemError) and error.__cause__ is not None:
         error = error.__cause__
     return str(error) if isinstance(error, HandlerResultError) else f"raised {describe(error)}"
-
-
-def describe(error: BaseException) -> str:
-    """Name an error by class and the line that raised it; never by its text, which may quote a payload."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    kind = type(error).__qualname__
-    if trace is None:
-        return kind
-    code = trace.tb_frame.f_code
-    return f"{kind} at {code.co_filename}:{trace.tb_lineno}"

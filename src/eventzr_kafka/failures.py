@@ -4,8 +4,10 @@
 2. A dead letter is an outcome once the broker has acknowledged it. Until then its lane waits, for as long as it takes.
 3. A batch handler's error that names no event condemns none: when the attempts are used up, each event of the batch is
    tried once more, alone.
-4. With ``park_lane`` what follows a dead letter in its lane goes the same way, see parking.
-5. One log line per failure says where the record is, whose it is, what happened, and what comes next.
+4. Where records are brought again by themselves (`Redelivery`, as on AWS Lambda), what cannot be tried again in time is
+   left to that, and so is an event whose dead letter cannot be written.
+5. With ``park_lane`` what follows a dead letter in its lane goes the same way, see parking.
+6. One log line per failure says where the record is, whose it is, what happened, and what comes next.
 """
 
 from __future__ import annotations
@@ -16,13 +18,21 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from eventzr_kafka.binding import BoundRoute
 from eventzr_kafka.dead_letter import DeadLetterFacts
 from eventzr_kafka.dead_letter_writer import DeadLetterWriter
 from eventzr_kafka.epoch import Epoch
-from eventzr_kafka.errors import ConsumerError, DecodeError, DeliveryError, EventStoppedError, describe, printable
+from eventzr_kafka.errors import (
+    ConsumerError,
+    DecodeError,
+    DeliveryError,
+    EventStoppedError,
+    EventzrKafkaError,
+    describe,
+    printable,
+)
 from eventzr_kafka.event import CloudEvent
 from eventzr_kafka.hooks import ConsumerHooks, EventFailed, Outcome, tell
 from eventzr_kafka.intake import Work, lane_name
@@ -31,16 +41,16 @@ from eventzr_kafka.options import ConsumerOptions
 from eventzr_kafka.parking import Parking
 from eventzr_kafka.retry import DeadLetter, Decision, Retry, Skip, Stop, decide, reason_of
 
-__all__ = ["Failed", "Failures"]
+__all__ = ["Failed", "Failures", "History", "HistoryKey", "Redelivery"]
 
 log = logging.getLogger("eventzr_kafka.consumer")
 
 _PAUSE, _LONGEST_PAUSE = 0.5, 10.0  # seconds between two tries to write a dead letter
-_Key: TypeAlias = tuple[int, int]  # epoch and offset
+HistoryKey: TypeAlias = tuple[int, int]  # epoch and offset
 
 
 @dataclass(slots=True)
-class _History:
+class History:
     """How often an event has failed.
 
     Attributes:
@@ -65,6 +75,25 @@ class Failed:
     event: CloudEvent[Any] | None
 
 
+class Redelivery(Protocol):
+    """Brings records again that have no outcome."""
+
+    def has_time(self, seconds: float) -> bool:
+        """Whether there is time to wait so long and try again."""
+        ...
+
+    def leave(self, work: Work) -> None:
+        """Leave this record, and what comes after it in its partition, to be brought again; its lane waits."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Leave:
+    """Not tried again here: it comes again by itself."""
+
+    instead_of: Retry | Stop
+
+
 class Failures:
     """The failures of one group."""
 
@@ -83,7 +112,7 @@ class Failures:
             writer: Shared by the groups of a runner.
             parking: Set if a dead letter parks its lane.
         """
-        self.histories: dict[_Key, _History] = {}
+        self.histories: dict[HistoryKey, History] = {}
         self.problem: str | None = None
         self._group_id = group_id
         self._options = options
@@ -93,9 +122,15 @@ class Failures:
         self._parking = parking
         self._burials: set[asyncio.Task[None]] = set()
 
-    def start(self, on_ready: Callable[[], None], on_stop: Callable[[Exception], None]) -> None:
+    def start(
+        self,
+        on_ready: Callable[[], None],
+        on_stop: Callable[[Exception], None],
+        redelivery: Redelivery | None = None,
+    ) -> None:
         """Take what is called when a lane may go on, and when the group must not; the event loop runs by now."""
         self._loop = asyncio.get_running_loop()
+        self._redelivery = redelivery
         self._on_ready = on_ready
         self._on_stop = on_stop
 
@@ -120,9 +155,10 @@ class Failures:
             for each in events:
                 self.histories[_key(each.work)].alone = True
             decision = Retry(0.0)
-        self._say(route, events, error, history, decision)
+        plan = self._in_time(decision)
+        self._say(route, events, error, history, plan)
         for each in events:
-            self._carry_out(decision, route, each, error)
+            self._carry_out(plan, route, each, error)
 
     def park(self, lane: Lane[Work], work: Work) -> bool:
         """Have the front of a lane with an open dead letter follow that; False if there is none."""
@@ -160,20 +196,33 @@ class Failures:
         for key in [key for key in self.histories if key[0] in gone]:
             del self.histories[key]
 
+    @property
+    def burying(self) -> bool:
+        """Whether dead letters are being written."""
+        return bool(self._burials)
+
     async def stop(self) -> None:
         """Give up the dead letters that are not written: their events come again."""
         for burial in self._burials:
             burial.cancel()
         await asyncio.gather(*self._burials, return_exceptions=True)
 
-    def _count(self, each: Failed) -> _History:
+    def _count(self, each: Failed) -> History:
         now = time.time()
-        history = self.histories.setdefault(_key(each.work), _History(self._loop.time(), now))
+        history = self.histories.setdefault(_key(each.work), History(self._loop.time(), now))
         history.attempts += each.event is not None
         history.last = now
         return history
 
-    def _carry_out(self, decision: Decision, route: BoundRoute, each: Failed, error: BaseException) -> None:
+    def _in_time(self, decision: Decision) -> Decision | _Leave:
+        """The decision, unless there is somebody to bring the record again and no time or no use to wait here."""
+        if self._redelivery is None or isinstance(decision, DeadLetter | Skip):
+            return decision
+        if isinstance(decision, Retry) and self._redelivery.has_time(decision.after):
+            return decision
+        return _Leave(decision)
+
+    def _carry_out(self, decision: Decision | _Leave, route: BoundRoute, each: Failed, error: BaseException) -> None:
         lane, work = each.lane, each.work
         record, origin, _, _ = work
         if isinstance(decision, Retry):
@@ -183,6 +232,8 @@ class Failures:
             self._lanes.wait(lane)
             facts = self._facts(route, each, type(error).__qualname__, decision.reason)
             self._begin(self._bury(each, facts))
+        elif isinstance(decision, _Leave):
+            self._leave(each)
         elif isinstance(decision, Skip):
             self.histories.pop(_key(work), None)
             origin.ledger.finish(record.offset)
@@ -192,6 +243,11 @@ class Failures:
             stopped = EventStoppedError(record, route.label, error, event_id=each.event.id if each.event else None)
             stopped.__cause__ = None if isinstance(error, DecodeError) else error
             self._on_stop(stopped)
+
+    def _leave(self, each: Failed) -> None:
+        assert self._redelivery is not None  # noqa: S101 -- else nothing is left
+        self._lanes.wait(each.lane)
+        self._redelivery.leave(each.work)
 
     def _resume(self, lane: Lane[Work], work: Work) -> None:
         self._lanes.resume(lane, work)
@@ -224,13 +280,16 @@ class Failures:
         while lane.waiting and lane.front is work:
             try:
                 await self._write(work, facts)
-            except DeliveryError as error:
+            except Exception as error:  # noqa: BLE001 -- such as a client that cannot be made
+                if self._redelivery is None and not isinstance(error, DeliveryError):
+                    self._on_stop(error)
+                    return
                 self._trouble(error)
+                if self._redelivery is not None:
+                    self._redelivery.leave(work)
+                    return
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE)
-            except Exception as error:  # noqa: BLE001 -- such as a client that cannot be made
-                self._on_stop(error)
-                return
             else:
                 self._relief()
                 self.histories.pop(_key(work), None)
@@ -249,10 +308,12 @@ class Failures:
         finally:
             origin.epoch.running -= 1
 
-    def _trouble(self, error: DeliveryError) -> None:
+    def _trouble(self, error: Exception) -> None:
+        why = error if isinstance(error, EventzrKafkaError) else describe(error)
         if self.problem is None:
-            log.error("%s: dead letters cannot be written, their lanes wait: %s", self._group_id, error)
-        self.problem = f"{self._group_id}: dead letters cannot be written: {error}"
+            then = "their lanes wait" if self._redelivery is None else "their events come again"
+            log.error("%s: dead letters cannot be written, %s: %s", self._group_id, then, why)
+        self.problem = f"{self._group_id}: dead letters cannot be written: {why}"
 
     def _relief(self) -> None:
         if self.problem is not None:
@@ -262,11 +323,16 @@ class Failures:
     # What is told
 
     def _say(
-        self, route: BoundRoute, events: Sequence[Failed], error: BaseException, history: _History, decision: Decision
+        self,
+        route: BoundRoute,
+        events: Sequence[Failed],
+        error: BaseException,
+        history: History,
+        decision: Decision | _Leave,
     ) -> None:
         first = events[0]
         log.log(
-            logging.WARNING if isinstance(decision, Retry | Skip) else logging.ERROR,
+            logging.WARNING if isinstance(_meant(decision), Retry | Skip) else logging.ERROR,
             "%s%s%s, tenant %s: %s: %s%s; %s",
             first.work[0].position,
             f" and {len(events) - 1} more" if len(events) > 1 else "",
@@ -279,7 +345,7 @@ class Failures:
         )
         if self._hooks.failed is not None:
             for each in events:
-                fact = self._fact(route, each, type(error).__qualname__, _OUTCOMES[type(decision)])
+                fact = self._fact(route, each, type(error).__qualname__, _OUTCOMES[type(_meant(decision))])
                 tell(self._hooks.failed, fact)
 
     def _fact(self, route: BoundRoute, each: Failed, error: str, outcome: Outcome) -> EventFailed:
@@ -296,7 +362,7 @@ class Failures:
         )
 
 
-def _key(work: Work) -> _Key:
+def _key(work: Work) -> HistoryKey:
     return work[1].epoch.number, work[0].offset
 
 
@@ -305,7 +371,13 @@ def _what(error: BaseException) -> str:
     return words if isinstance(error, DecodeError) else f"raised {words}"
 
 
-def _next(decision: Decision) -> str:
+def _meant(decision: Decision | _Leave) -> Decision:
+    return decision.instead_of if isinstance(decision, _Leave) else decision
+
+
+def _next(decision: Decision | _Leave) -> str:
+    if isinstance(decision, _Leave):
+        return "it comes again, and all after it in its partition"
     if isinstance(decision, Retry):
         return f"again in {decision.after:.3g} s"
     return {DeadLetter: "to the dead letters", Skip: "skipped", Stop: "the group stops before it"}[type(decision)]
