@@ -20,7 +20,8 @@ from eventzr_kafka.batches import BatchGatherer, BatchItem, EventBatch, Share, f
 from eventzr_kafka.binding import BoundRoute, Running, resumed
 from eventzr_kafka.epoch import Epoch
 from eventzr_kafka.event import CloudEvent
-from eventzr_kafka.failures import Failed, Failures
+from eventzr_kafka.failed import Failed
+from eventzr_kafka.failures import Failures
 from eventzr_kafka.handler import MessageContext
 from eventzr_kafka.intake import Work
 from eventzr_kafka.lanes import Lane, Lanes
@@ -66,8 +67,12 @@ class Dispatcher:
         self._stopping = True
         self.batches.clear()
 
+    async def end(self) -> None:
+        """End what still runs."""
+        await asyncio.gather(*self.cancel(), return_exceptions=True)
+
     def cancel(self) -> set[asyncio.Task[None]]:
-        """End what still runs; returns the tasks that are about to end."""
+        """Tell what still runs to end; returns the tasks that are about to."""
         for worker in self._workers_alive:
             worker.cancel()
         return set(self._workers_alive)
@@ -264,7 +269,8 @@ class Dispatcher:
         """Decide about the first failed event of each lane; what failed behind it in its lane runs again after it."""
         by_share: dict[Share, list[BatchItem]] = {}
         for item in failed:
-            by_share.setdefault(item.share, []).append(item)
+            if not item.work[1].epoch.ended:
+                by_share.setdefault(item.share, []).append(item)
         for share, items in by_share.items():
             share.is_done = False
             self._lanes.keep(share.lane, [item.work for item in items])

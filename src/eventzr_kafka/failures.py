@@ -4,10 +4,10 @@
 2. A dead letter is an outcome once the broker has acknowledged it. Until then its lane waits, for as long as it takes.
 3. A batch handler's error that names no event condemns none: when the attempts are used up, each event of the batch is
    tried once more, alone.
-4. Where records are brought again by themselves (`Redelivery`, as on AWS Lambda), what cannot be tried again in time is
-   left to that, and so is an event whose dead letter cannot be written.
-5. With ``park_lane`` what follows a dead letter in its lane goes the same way, see parking.
-6. One log line per failure says where the record is, whose it is, what happened, and what comes next.
+4. With ``park_lane`` what follows a dead letter in its lane goes the same way, see parking.
+5. One log line per failure says where the record is, whose it is, what happened, and what comes next.
+6. With a `Redelivery`, what cannot be tried again in time comes again by itself, and so does an event whose dead letter
+   cannot be written.
 """
 
 from __future__ import annotations
@@ -15,10 +15,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
 
 from eventzr_kafka.binding import BoundRoute
 from eventzr_kafka.dead_letter import DeadLetterFacts
@@ -30,68 +29,25 @@ from eventzr_kafka.errors import (
     DeliveryError,
     EventStoppedError,
     EventzrKafkaError,
+    HandlerResultError,
     describe,
-    printable,
 )
-from eventzr_kafka.event import CloudEvent
+from eventzr_kafka.failed import Failed, History, HistoryKey, history_key, what, whose
 from eventzr_kafka.hooks import ConsumerHooks, EventFailed, Outcome, tell
 from eventzr_kafka.intake import Work, lane_name
 from eventzr_kafka.lanes import Lane, Lanes
 from eventzr_kafka.options import ConsumerOptions
 from eventzr_kafka.parking import Parking
-from eventzr_kafka.retry import DeadLetter, Decision, Retry, Skip, Stop, decide, reason_of
+from eventzr_kafka.redelivery import Leave, Redelivery, meant
+from eventzr_kafka.retry import DeadLetter, Decision, Retry, Skip, Stop, decide
 
-__all__ = ["Failed", "Failures", "History", "HistoryKey", "Redelivery"]
+__all__ = ["Failures"]
 
 log = logging.getLogger("eventzr_kafka.consumer")
 
 _PAUSE, _LONGEST_PAUSE = 0.5, 10.0  # seconds between two tries to write a dead letter
-HistoryKey: TypeAlias = tuple[int, int]  # epoch and offset
-
-
-@dataclass(slots=True)
-class History:
-    """How often an event has failed.
-
-    Attributes:
-        alone: Whether it is to be tried outside of a batch.
-        since: The loop's time of the first failure.
-        first, last: Seconds since the Unix epoch.
-    """
-
-    since: float
-    first: float
-    last: float = 0.0
-    attempts: int = 0
-    alone: bool = False
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Failed:
-    """One event that has failed, at the front of its lane; `event` is None if its record could not be read."""
-
-    lane: Lane[Work]
-    work: Work
-    event: CloudEvent[Any] | None
-
-
-class Redelivery(Protocol):
-    """Brings records again that have no outcome."""
-
-    def has_time(self, seconds: float) -> bool:
-        """Whether there is time to wait so long and try again."""
-        ...
-
-    def leave(self, work: Work) -> None:
-        """Leave this record, and what comes after it in its partition, to be brought again; its lane waits."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class _Leave:
-    """Not tried again here: it comes again by itself."""
-
-    instead_of: Retry | Stop
+_PATIENCE = 5.0  # seconds without an acknowledgement, after which that is a problem
+_BURIERS = 200  # dead letters that are being written at once
 
 
 class Failures:
@@ -113,14 +69,16 @@ class Failures:
             parking: Set if a dead letter parks its lane.
         """
         self.histories: dict[HistoryKey, History] = {}
-        self.problem: str | None = None
         self._group_id = group_id
         self._options = options
         self._lanes = lanes
         self._writer = writer
         self._hooks = hooks
         self._parking = parking
-        self._burials: set[asyncio.Task[None]] = set()
+        self._to_bury: deque[tuple[Failed, DeadLetterFacts]] = deque()
+        self._buriers: set[asyncio.Task[None]] = set()
+        self._troubles: dict[HistoryKey, str] = {}
+        self._stopping = False
 
     def start(
         self,
@@ -142,6 +100,9 @@ class Failures:
         Args:
             condemned: Whether the error is about each of them, see rule 3.
         """
+        events = [each for each in events if not self._is_too_late(each)]
+        if not events or self._stopping:
+            return
         history = max((self._count(each) for each in events), key=lambda history: history.attempts)
         decision = decide(
             error,
@@ -151,14 +112,31 @@ class Failures:
             on_tombstone=self._options.on_tombstone,
             on_unknown_type=self._options.on_unknown_type,
         )
-        if isinstance(decision, DeadLetter) and not condemned:
+        if isinstance(decision, DeadLetter | Stop) and not (condemned or isinstance(error, HandlerResultError)):
             for each in events:
-                self.histories[_key(each.work)].alone = True
+                self.histories[history_key(each.work)].alone = True
             decision = Retry(0.0)
         plan = self._in_time(decision)
         self._say(route, events, error, history, plan)
         for each in events:
             self._carry_out(plan, route, each, error)
+
+    def _in_time(self, decision: Decision) -> Decision | Leave:
+        """The decision, unless the record comes again by itself and there is no time or no use to wait here."""
+        if self._redelivery is None or isinstance(decision, DeadLetter | Skip):
+            return decision
+        if isinstance(decision, Retry) and self._redelivery.has_time(decision.after):
+            return decision
+        return Leave(decision)
+
+    def _is_too_late(self, each: Failed) -> bool:
+        """Whether its partition has gone while it ran: it is another member's, and is dropped here."""
+        if not each.work[1].epoch.ended:
+            return False
+        self._forget(history_key(each.work))
+        each.lane.running = 1
+        self._lanes.finish_all(each.lane)
+        return True
 
     def park(self, lane: Lane[Work], work: Work) -> bool:
         """Have the front of a lane with an open dead letter follow that; False if there is none."""
@@ -171,10 +149,10 @@ class Failures:
                 event = origin.decode(record)
         each = Failed(lane, work, event)
         self._count(Failed(lane, work, None))
-        log.info("%s: parked: its lane has an open dead letter", record.position)
+        log.info("%s%s: parked: its lane has an open dead letter", record.position, whose(each))
         tell(self._hooks.failed, self._fact(origin.route, each, "", "parked"))
         self._lanes.wait(lane)
-        self._begin(self._bury(each, self._facts(origin.route, each, "parked", "follows a dead letter of its lane")))
+        self._begin(each, self._facts(origin.route, each, "parked", "follows a dead letter of its lane"))
         return True
 
     def give_up(self, error: BaseException) -> None:
@@ -183,7 +161,7 @@ class Failures:
 
     def is_alone(self, work: Work) -> bool:
         """Whether an event is to be tried outside of a batch."""
-        history = self.histories.get(_key(work))
+        history = self.histories.get(history_key(work))
         return history is not None and history.alone
 
     def count(self, each: Failed) -> None:
@@ -194,48 +172,55 @@ class Failures:
         """Forget what failed in epochs that have ended."""
         gone = {epoch.number for epoch in epochs}
         for key in [key for key in self.histories if key[0] in gone]:
-            del self.histories[key]
+            self._forget(key)
+
+    def stop_deciding(self) -> None:
+        """From now on nothing that fails gets an outcome: it comes again. Dead letters under way are still written."""
+        self._stopping = True
 
     @property
     def burying(self) -> bool:
         """Whether dead letters are being written."""
-        return bool(self._burials)
+        return bool(self._buriers)
 
     async def stop(self) -> None:
         """Give up the dead letters that are not written: their events come again."""
-        for burial in self._burials:
-            burial.cancel()
-        await asyncio.gather(*self._burials, return_exceptions=True)
+        for burier in self._buriers:
+            burier.cancel()
+        await asyncio.gather(*self._buriers, return_exceptions=True)
+
+    @property
+    def problem(self) -> str | None:
+        """Why lanes wait for their dead letters, or None."""
+        found = next(iter(self._troubles.values()), None)
+        return None if found is None else f"{self._group_id}: dead letters cannot be written: {found}"
+
+    def _forget(self, key: HistoryKey) -> None:
+        history = self.histories.pop(key, None)
+        if history is not None and history.timer is not None:
+            history.timer.cancel()
 
     def _count(self, each: Failed) -> History:
         now = time.time()
-        history = self.histories.setdefault(_key(each.work), History(self._loop.time(), now))
+        history = self.histories.setdefault(history_key(each.work), History(self._loop.time(), now))
         history.attempts += each.event is not None
         history.last = now
         return history
 
-    def _in_time(self, decision: Decision) -> Decision | _Leave:
-        """The decision, unless there is somebody to bring the record again and no time or no use to wait here."""
-        if self._redelivery is None or isinstance(decision, DeadLetter | Skip):
-            return decision
-        if isinstance(decision, Retry) and self._redelivery.has_time(decision.after):
-            return decision
-        return _Leave(decision)
-
-    def _carry_out(self, decision: Decision | _Leave, route: BoundRoute, each: Failed, error: BaseException) -> None:
+    def _carry_out(self, decision: Decision | Leave, route: BoundRoute, each: Failed, error: BaseException) -> None:
         lane, work = each.lane, each.work
         record, origin, _, _ = work
         if isinstance(decision, Retry):
             self._lanes.wait(lane)
-            self._loop.call_later(decision.after, self._resume, lane, work)
+            self.histories[history_key(work)].timer = self._loop.call_later(decision.after, self._resume, lane, work)
         elif isinstance(decision, DeadLetter):
             self._lanes.wait(lane)
-            facts = self._facts(route, each, type(error).__qualname__, decision.reason)
-            self._begin(self._bury(each, facts))
-        elif isinstance(decision, _Leave):
-            self._leave(each)
+            self._begin(each, self._facts(route, each, type(error).__qualname__, decision.reason))
+        elif isinstance(decision, Leave):
+            self._lanes.wait(lane)
+            self._leave(work)
         elif isinstance(decision, Skip):
-            self.histories.pop(_key(work), None)
+            self._forget(history_key(work))
             origin.ledger.finish(record.offset)
             lane.running = 1
             self._lanes.finish_all(lane)
@@ -244,10 +229,9 @@ class Failures:
             stopped.__cause__ = None if isinstance(error, DecodeError) else error
             self._on_stop(stopped)
 
-    def _leave(self, each: Failed) -> None:
+    def _leave(self, work: Work) -> None:
         assert self._redelivery is not None  # noqa: S101 -- else nothing is left
-        self._lanes.wait(each.lane)
-        self._redelivery.leave(each.work)
+        self._redelivery.leave(work)
 
     def _resume(self, lane: Lane[Work], work: Work) -> None:
         self._lanes.resume(lane, work)
@@ -256,7 +240,7 @@ class Failures:
     # Dead letters
 
     def _facts(self, route: BoundRoute, each: Failed, error: str, reason: str) -> DeadLetterFacts:
-        history = self.histories[_key(each.work)]
+        history = self.histories[history_key(each.work)]
         return DeadLetterFacts(
             group_id=self._group_id,
             handler=route.label,
@@ -269,55 +253,68 @@ class Failures:
             lane=lane_name(self._options.ordering, each.work[0], each.event),
         )
 
-    def _begin(self, burial: Any) -> None:
-        task = self._loop.create_task(burial)
-        self._burials.add(task)
-        task.add_done_callback(self._burials.discard)
+    def _begin(self, each: Failed, facts: DeadLetterFacts) -> None:
+        each.work[1].epoch.running += 1
+        self._to_bury.append((each, facts))
+        if len(self._buriers) < _BURIERS:
+            task = self._loop.create_task(self._bury_all())
+            self._buriers.add(task)
+            task.add_done_callback(self._buriers.discard)
+
+    async def _bury_all(self) -> None:
+        while self._to_bury:
+            each, facts = self._to_bury.popleft()
+            try:
+                await self._bury(each, facts)
+            except Exception as error:  # noqa: BLE001 -- such as a client that cannot be made
+                self._cannot_bury(each.work, error)
+            finally:
+                each.work[1].epoch.running -= 1
+                if self._redelivery is None:
+                    self._relieve(history_key(each.work))
+
+    def _cannot_bury(self, work: Work, error: Exception) -> None:
+        if self._redelivery is None:
+            self._on_stop(error)
+            return
+        self._trouble(history_key(work), str(error) if isinstance(error, EventzrKafkaError) else describe(error))
+        self._leave(work)
 
     async def _bury(self, each: Failed, facts: DeadLetterFacts) -> None:
         """Write a dead letter, for as long as it takes and the partition is ours."""
         lane, work, pause = each.lane, each.work, _PAUSE
-        while lane.waiting and lane.front is work:
-            try:
-                await self._write(work, facts)
-            except Exception as error:  # noqa: BLE001 -- such as a client that cannot be made
-                if self._redelivery is None and not isinstance(error, DeliveryError):
-                    self._on_stop(error)
-                    return
-                self._trouble(error)
-                if self._redelivery is not None:
-                    self._redelivery.leave(work)
-                    return
-                await asyncio.sleep(pause)
-                pause = min(2 * pause, _LONGEST_PAUSE)
-            else:
-                self._relief()
-                self.histories.pop(_key(work), None)
-                self._lanes.settle(lane, work)
-                self._on_ready()
-                return
-
-    async def _write(self, work: Work, facts: DeadLetterFacts) -> None:
         record, origin, _, _ = work
-        origin.epoch.running += 1
-        try:
-            await self._writer.write_letter(record, facts)
+        while lane.waiting and lane.front is work:
+            late = self._loop.call_later(_PATIENCE, self._trouble, history_key(work), f"no answer for {_PATIENCE:g} s")
+            try:
+                await self._writer.write_letter(record, facts)
+            except DeliveryError as error:
+                if self._redelivery is not None:
+                    raise
+                self._trouble(history_key(work), str(error))
+                origin.epoch.running -= 1  # a hand-over need not wait for a pause
+                await asyncio.sleep(pause)
+                origin.epoch.running += 1
+                pause = min(2 * pause, _LONGEST_PAUSE)
+                continue
+            finally:
+                late.cancel()
             origin.ledger.finish(record.offset)
             if self._parking is not None:
-                self._parking.park(record, facts.lane)
-        finally:
-            origin.epoch.running -= 1
+                self._parking.park(record, facts)
+            self._forget(history_key(work))
+            self._lanes.settle(lane, work)
+            self._on_ready()
+            return
 
-    def _trouble(self, error: Exception) -> None:
-        why = error if isinstance(error, EventzrKafkaError) else describe(error)
-        if self.problem is None:
+    def _trouble(self, key: HistoryKey, what: str) -> None:
+        if not self._troubles:
             then = "their lanes wait" if self._redelivery is None else "their events come again"
-            log.error("%s: dead letters cannot be written, %s: %s", self._group_id, then, why)
-        self.problem = f"{self._group_id}: dead letters cannot be written: {why}"
+            log.error("%s: dead letters cannot be written, %s: %s", self._group_id, then, what)
+        self._troubles[key] = what
 
-    def _relief(self) -> None:
-        if self.problem is not None:
-            self.problem = None
+    def _relieve(self, key: HistoryKey) -> None:
+        if self._troubles.pop(key, None) is not None and not self._troubles:
             log.info("%s: dead letters can be written again", self._group_id)
 
     # What is told
@@ -328,27 +325,28 @@ class Failures:
         events: Sequence[Failed],
         error: BaseException,
         history: History,
-        decision: Decision | _Leave,
+        decision: Decision | Leave,
     ) -> None:
         first = events[0]
         log.log(
-            logging.WARNING if isinstance(_meant(decision), Retry | Skip) else logging.ERROR,
-            "%s%s%s, tenant %s: %s: %s%s; %s",
+            logging.WARNING if isinstance(meant(decision), Retry | Skip) else logging.ERROR,
+            "%s%s%s: %s: %s%s; %s",
             first.work[0].position,
             f" and {len(events) - 1} more" if len(events) > 1 else "",
-            f", event {printable(first.event.id)}" if first.event else "",
-            printable((first.work[0].key or b"").decode(errors="replace")) or "?",
+            whose(first),
             route.label,
-            _what(error),
+            what(error),
             f"; attempt {history.attempts} of {route.retry.attempts}" if history.attempts else "",
             _next(decision),
         )
         if self._hooks.failed is not None:
             for each in events:
-                fact = self._fact(route, each, type(error).__qualname__, _OUTCOMES[type(_meant(decision))])
+                fact = self._fact(route, each, type(error).__qualname__, _OUTCOMES[type(meant(decision))], error)
                 tell(self._hooks.failed, fact)
 
-    def _fact(self, route: BoundRoute, each: Failed, error: str, outcome: Outcome) -> EventFailed:
+    def _fact(
+        self, route: BoundRoute, each: Failed, error: str, outcome: Outcome, cause: BaseException | None = None
+    ) -> EventFailed:
         record = each.work[0]
         return EventFailed(
             group_id=self._group_id,
@@ -357,26 +355,14 @@ class Failures:
             offset=record.offset,
             handler=route.label,
             error=error,
-            attempt=self.histories[_key(each.work)].attempts,
+            attempt=self.histories[history_key(each.work)].attempts,
             outcome=outcome,
+            cause=cause,
         )
 
 
-def _key(work: Work) -> HistoryKey:
-    return work[1].epoch.number, work[0].offset
-
-
-def _what(error: BaseException) -> str:
-    words = reason_of(error)
-    return words if isinstance(error, DecodeError) else f"raised {words}"
-
-
-def _meant(decision: Decision | _Leave) -> Decision:
-    return decision.instead_of if isinstance(decision, _Leave) else decision
-
-
-def _next(decision: Decision | _Leave) -> str:
-    if isinstance(decision, _Leave):
+def _next(decision: Decision | Leave) -> str:
+    if isinstance(decision, Leave):
         return "it comes again, and all after it in its partition"
     if isinstance(decision, Retry):
         return f"again in {decision.after:.3g} s"

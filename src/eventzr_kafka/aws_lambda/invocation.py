@@ -24,7 +24,8 @@ from eventzr_kafka.binding import BoundRoute
 from eventzr_kafka.dead_letter_writer import DeadLetterWriter
 from eventzr_kafka.dispatch import Dispatcher
 from eventzr_kafka.epoch import Epoch
-from eventzr_kafka.failures import Failures, History, HistoryKey
+from eventzr_kafka.failed import History, HistoryKey
+from eventzr_kafka.failures import Failures
 from eventzr_kafka.hooks import ConsumerHooks
 from eventzr_kafka.intake import Origin, Work, admit, lanes_for
 from eventzr_kafka.options import ConsumerOptions
@@ -145,6 +146,7 @@ class Invocation:
 
     async def _end(self) -> None:
         self._dispatcher.stop()
+        self._failures.stop_deciding()
         self._lanes.discard(lambda _work: True)
         running = self._dispatcher.cancel()
         if self._lanes.count:
@@ -153,7 +155,7 @@ class Invocation:
             await asyncio.wait(running, timeout=_CANCELLING * self._deadline.margin)
         if self._failures.burying:
             await self._failures.stop()
-            await self._container.dead_letters.close(0.0)
+            await self._container.dead_letters.give_up()
 
     def _say_cut_off(self) -> None:
         log.error(

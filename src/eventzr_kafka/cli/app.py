@@ -39,6 +39,9 @@ app = App(
 app.command("eventzr_kafka.cli.doctor:doctor", name="doctor")
 app.command("eventzr_kafka.cli.iam:iam_policy", name="iam-policy")
 app.command("eventzr_kafka.cli.topics:app", name="topics", help="Topics of the declared events: plan, apply, ls.")
+app.command(
+    "eventzr_kafka.cli.dlq:app", name="dlq", help="Dead letters: count, look, replay, discard."
+)  # loaded on use
 
 
 @Parameter(name="*")
