@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test torture bench lint types setup pins clean
+.PHONY: demo test torture bench lint types reference setup pins clean
 
 demo: $(READY)  ## all 12 marketplace events for two tenants, on an embedded broker
 	$(BIN)/python -m examples.demo
@@ -31,6 +31,9 @@ types: $(READY)  ## mypy and pyright, both strict
 	$(BIN)/mypy
 	$(BIN)/pyright --warnings
 
+reference: $(READY)  ## the pages of docs/reference that come from the code
+	$(BIN)/python docs/reference/generate.py
+
 setup: $(READY)
 
 $(READY): requirements/dev.txt pyproject.toml
@@ -44,7 +47,7 @@ $(READY): requirements/dev.txt pyproject.toml
 pins: $(READY)  ## renew requirements/dev.txt from dev.in and pyproject.toml
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile --upgrade --quiet --no-annotate --no-header --no-emit-index-url --no-emit-find-links \
-	  --python-version 3.11 --extra cli --extra testing requirements/dev.in pyproject.toml --output-file requirements/dev.txt
+	  --python-version 3.11 --extra cli --extra msk --extra testing requirements/dev.in pyproject.toml --output-file requirements/dev.txt
 
 clean:
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -6,6 +6,7 @@ where none can be had, with ``real`` they fail. Either way the session says so a
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import uuid
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import pytest
 
+from eventzr_kafka.settings import variables
 from eventzr_kafka.testing.kafka_server import (
     KafkaServer,
     expected_kafka,
@@ -37,7 +39,7 @@ class TopicFactory(Protocol):
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", f"{MARKER}: needs a real Kafka; set by itself where `kafka` is used")
+    config.addinivalue_line("markers", f"{MARKER}: needs a real Kafka; set by itself where `kafka` or `msk` is used")
     if _broker() not in {"auto", "real"}:
         raise pytest.UsageError(f"{VARIABLE}={_broker()}: must be 'auto' or 'real'")
 
@@ -53,7 +55,7 @@ def pytest_report_header() -> str:
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if isinstance(item, pytest.Function) and "kafka" in item.fixturenames:
+        if isinstance(item, pytest.Function) and {"kafka", "msk"} & set(item.fixturenames):
             item.add_marker(MARKER)
 
 
@@ -109,6 +111,18 @@ def topic(kafka: KafkaServer, request: pytest.FixtureRequest) -> TopicFactory:
         return name
 
     return create
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """For tests that run the command in this process: no settings, and log handlers as before afterwards."""
+    for variable in variables():
+        monkeypatch.delenv(variable.name, raising=False)
+    root = logging.getLogger()
+    level, handlers = root.level, list(root.handlers)
+    yield
+    root.setLevel(level)
+    root.handlers[:] = handlers
 
 
 def _broker() -> str:
