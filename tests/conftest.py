@@ -20,6 +20,7 @@ from eventzr_kafka.testing.kafka_server import (
     start_kafka,
     why_not,
 )
+from tests.postgres import Postgres
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -91,6 +92,13 @@ def kafka(pytestconfig: pytest.Config) -> Iterator[KafkaServer]:
         pytestconfig.stash[_got] = server.description
         yield server
         del pytestconfig.stash[_server]
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """The session's real PostgreSQL, started when the first test asks for it."""
+    with Postgres() as server:
+        yield server
 
 
 @pytest.fixture

@@ -17,7 +17,12 @@ from typing import Self
 __all__ = ["Postgres"]
 
 _SECONDS = 30.0
-_QUICK = {"fsync": "off", "full_page_writes": "off", "max_connections": "100", "listen_addresses": "127.0.0.1"}
+_QUICK = {
+    "fsync": "off",
+    "full_page_writes": "off",
+    "listen_addresses": "127.0.0.1",
+    "track_commit_timestamp": "on",  # evidence of the commit order
+}
 
 
 class Postgres:

@@ -52,10 +52,13 @@ class _Waiting:
     rows: list[tuple[SessionTransaction, Row]] = field(default_factory=list[tuple[SessionTransaction, Row]])
 
     def drop(self, rolled_back: SessionTransaction) -> None:
-        self.rows = [entry for entry in self.rows if entry[0] is not rolled_back]
+        self.rows = [entry for entry in self.rows if not _is_within(entry[0], rolled_back)]
 
-    def hand_over(self, ended: SessionTransaction, parent: SessionTransaction) -> None:
-        self.rows = [(parent if owner is ended else owner, row) for owner, row in self.rows]
+
+def _is_within(transaction: SessionTransaction | None, outer: SessionTransaction) -> bool:
+    while transaction is not None and transaction is not outer:
+        transaction = transaction.parent
+    return transaction is outer
 
 
 class Outbox:
@@ -170,12 +173,8 @@ def _after_rollback(session: Session, rolled_back: SessionTransaction) -> None:
 @event.listens_for(Session, "after_transaction_end")
 def _after_end(session: Session, ended: SessionTransaction) -> None:
     waiting: _Waiting | None = session.info.get(_KEY)
-    if waiting is None or not waiting.rows:
-        return
-    if ended.parent is None:
-        waiting.rows.clear()  # closed without a commit
-    else:
-        waiting.hand_over(ended, ended.parent)
+    if waiting is not None and ended.parent is None:
+        waiting.rows.clear()  # also where it was closed without a commit
 
 
 def _write(connection: Connection, rows: Sequence[Row]) -> None:
