@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
 from sqlalchemy import Column, Integer, MetaData, Table, Text, create_engine
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from tests.postgres import Postgres
 
 from eventzr_kafka.outbox import metadata
-from tests.postgres import Postgres
 
 business = MetaData()
 listings = Table("listing", business, Column("id", Integer, primary_key=True), Column("tenant_id", Text))
@@ -56,3 +57,9 @@ def create_tables(url: str) -> None:
     metadata.create_all(engine)
     business.create_all(engine)
     engine.dispose()
+
+
+async def until(true: Callable[[], bool | Awaitable[bool]], seconds: float = 20.0) -> None:
+    async with asyncio.timeout(seconds):
+        while not (answer if isinstance(answer := true(), bool) else await answer):  # noqa: ASYNC110
+            await asyncio.sleep(0.005)  # what is waited for is in a database

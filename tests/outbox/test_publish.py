@@ -10,6 +10,7 @@ from sqlalchemy.dialects import mysql
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import Session
+from tests.outbox.conftest import create_tables, listings
 
 from eventzr_kafka import CloudEvent, Record, decode
 from eventzr_kafka.errors import ConfigurationError, EncodeError
@@ -18,7 +19,6 @@ from eventzr_kafka.outbox import Outbox
 from eventzr_kafka.outbox.rows import OutboxRow
 from eventzr_kafka.outbox.tables import events
 from eventzr_marketplace_events import ListingCreated, example
-from tests.outbox.conftest import create_tables, listings
 
 LISTING = example(ListingCreated)
 OUTBOX = Outbox()
@@ -115,7 +115,7 @@ async def test_errors_surface_where_the_event_is_made(engine: AsyncEngine) -> No
 def test_another_database_is_refused() -> None:
     engine = create_engine("sqlite://")
     engine.dialect = mysql.dialect()
-    with Session(engine) as session, pytest.raises(ConfigurationError, match="PostgreSQL and SQLite.*mysql"):
+    with Session(engine) as session, pytest.raises(ConfigurationError, match=r"PostgreSQL and SQLite.*mysql"):
         OUTBOX.publish(session, LISTING, tenant_id="t")
     engine.dispose()
 

@@ -40,8 +40,9 @@ class Wakeup:
                 await self._task
 
     async def _run(self) -> None:
+        driver = self._engine.dialect.loaded_dbapi.Error  # what comes up while listening, SQLAlchemy does not wrap
         while True:
-            with suppress(*DATABASE_ERRORS):
+            with suppress(driver, *DATABASE_ERRORS):
                 await self._listen()
             await asyncio.sleep(_AGAIN)
 
