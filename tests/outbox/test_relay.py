@@ -88,7 +88,7 @@ async def test_rows_are_published_in_order_and_marked(engine: AsyncEngine, kafka
 async def test_large_rows_make_small_batches(engine: AsyncEngine, kafka_log: FakeKafka) -> None:
     await publish(engine, "t1", *NUMBERS[:20])
     running = await ready(relay(engine, kafka_log, RelayOptions(batch_bytes=1)))
-    assert await running._turns.take() == 1
+    assert await running._turns.take() == (1, 1)
     assert kafka_log.of("t1") == NUMBERS[:1]
 
 
@@ -104,7 +104,7 @@ async def test_a_relay_that_dies_between_publish_and_mark_leaves_duplicates_only
 ) -> None:
     await publish(engine, "t1", *NUMBERS)
     dying = await ready(relay(engine, kafka_log, RelayOptions(batch_rows=50, lease=QUICK.lease)))
-    monkeypatch.setattr(dying._turns, "_mark", lambda: asyncio.sleep(0))
+    monkeypatch.setattr(dying._turns, "_mark", lambda: asyncio.sleep(0, 0))
     await dying._turns.take()
     assert kafka_log.of("t1") == NUMBERS[:50]
     async with relay(engine, kafka_log):
@@ -128,7 +128,7 @@ async def test_a_relay_that_wakes_after_its_leases_moved_marks_nothing(
         await sleeper._turns._mark()
         assert told == [RowsPublished(marked=0, fenced=5)]
         sleeper._sender.send(rows[5:])
-        assert await sleeper._turns.take() == 0
+        assert await sleeper._turns.take() == (0, 0)
         assert held(other) == BUCKETS
     assert (await read_status(postgres_engine)).pending == 20
     assert kafka_log.of("t1") == [*NUMBERS[:5], *NUMBERS[:20], *NUMBERS[5:10]]

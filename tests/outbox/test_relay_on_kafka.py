@@ -66,6 +66,26 @@ async def test_a_row_too_large_for_its_topic_is_parked_and_no_other_is_overtaken
     assert [row.event_id for row in (await read_status(engine)).failed] == ["42"]
 
 
+async def test_a_missing_topic_holds_up_its_tenants_until_it_is_there(
+    postgres_engine: AsyncEngine, kafka: KafkaServer, topic: Callable[..., str]
+) -> None:
+    there = topic(partitions=1)
+    missing = f"{there}.missing"
+    soon = KafkaSettings(brokers=kafka.bootstrap_servers, client={"topic.metadata.propagation.max.ms": 200})
+    async with OutboxRelay(postgres_engine, soon):
+        await publish(postgres_engine, missing, range(0, 30, 3))
+        await until(lambda: has_failed(postgres_engine))
+        await publish(postgres_engine, there, range(1, 30, 3))
+        assert len(await asyncio.to_thread(appended, kafka, there, last=28)) == 10
+        await asyncio.to_thread(kafka.create_topic, missing, partitions=1)
+        await until(lambda: is_empty(postgres_engine))
+    assert appended(kafka, missing, last=27) == list(range(0, 30, 3))
+
+
+async def has_failed(engine: AsyncEngine) -> bool:
+    return (await read_status(engine)).failed != ()
+
+
 async def test_a_broker_restart_loses_and_reorders_nothing(
     postgres_engine: AsyncEngine, kafka: KafkaServer, topic: Callable[..., str]
 ) -> None:

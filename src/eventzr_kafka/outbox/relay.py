@@ -23,7 +23,7 @@ from sqlalchemy import Connection, inspect
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from eventzr_kafka._sql import DATABASE_ERRORS, DatabaseOutage, check_dialect, is_outage
-from eventzr_kafka.errors import ConfigurationError
+from eventzr_kafka.errors import ConfigurationError, EventzrKafkaError, describe
 from eventzr_kafka.hooks import tell
 from eventzr_kafka.outbox.hooks import BucketsHeld, RelayHooks
 from eventzr_kafka.outbox.leases import Leases
@@ -119,7 +119,7 @@ class OutboxRelay:
         self._wake.set()
 
     async def __aenter__(self) -> Self:
-        self._task = asyncio.create_task(self.run(), name="eventzr-kafka outbox relay")
+        self._task = asyncio.create_task(self._run_aloud(), name="eventzr-kafka outbox relay")
         return self
 
     async def __aexit__(
@@ -128,6 +128,15 @@ class OutboxRelay:
         self.stop()
         if self._task is not None:
             await self._task
+
+    async def _run_aloud(self) -> None:
+        """Say at once what ends it: whoever entered the relay hears of it only on leaving."""
+        try:
+            await self.run()
+        except Exception as error:
+            reason = error if isinstance(error, EventzrKafkaError) else describe(error)
+            log.error("outbox relay: stopped: %s", reason)  # noqa: TRY400 -- no texts of others
+            raise
 
     async def _repeat(self) -> None:
         prepared = False
@@ -172,14 +181,16 @@ class OutboxRelay:
         self._wake.clear()
         if self._is_due("renew", self._options.lease.total_seconds() / 3):
             await self._renew()
-        sent = await self._turns.take()
+        sent, acknowledged = await self._turns.take()
         if self._is_due("clean", _CLEAN_EVERY):
             await self._clean()
         if self._hooks.sampled is not None and self._is_due("sample", _SAMPLE_EVERY):
             tell(self._hooks.sampled, await read_status(self._engine))
-        self._idle = _SOONEST if sent else min(2 * self._idle, self._options.poll_every.total_seconds())
+        self._idle = _SOONEST if acknowledged else min(2 * self._idle, self._options.poll_every.total_seconds())
         if not sent:
             await self._sleep(self._idle)
+        elif not acknowledged:
+            await asyncio.sleep(self._idle)  # whatever wakes it, nothing can be sent at the moment
 
     def _is_due(self, what: str, every: float) -> bool:
         now = time.monotonic()

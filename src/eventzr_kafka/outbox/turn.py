@@ -42,16 +42,15 @@ class Turns:
         """Buckets with rows that are under way, or not marked yet."""
         return {row.bucket for row in (*self._sender.under_way.values(), *self._acknowledged)}
 
-    async def take(self) -> int:
-        """Have a turn; returns how many rows were sent."""
+    async def take(self) -> tuple[int, int]:
+        """Have a turn; returns how many rows were sent, and how many acknowledged."""
         await self._mark()  # what the last turn could not: unmarked rows would be read again
         before = len(self._sender.under_way)
         rows = self._choose(await self._read())
         self._sender.send(rows)
         outcomes = await self._sender.outcomes(before, _PATIENCE)
         await self._settle(outcomes, alone=before + len(rows) == 1)
-        await self._mark()
-        return len(rows)
+        return len(rows), await self._mark()
 
     async def finish(self, seconds: float) -> None:
         """Wait for what is under way, and mark it."""
@@ -76,12 +75,13 @@ class Turns:
             return [row for row in rows if not self._lanes.on_trial(row.tenant_id)]
         return trials[:1]
 
-    async def _mark(self) -> None:
+    async def _mark(self) -> int:
         rows = self._acknowledged
         if rows:
             marked = await self._rows.mark_published(rows)
             self._acknowledged = []
             tell(self._hooks.published, RowsPublished(marked, len(rows) - marked))
+        return len(rows)
 
     async def _settle(self, outcomes: Iterable[Outcome], *, alone: bool) -> None:
         refused = False
