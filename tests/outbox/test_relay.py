@@ -104,7 +104,7 @@ async def test_a_relay_that_dies_between_publish_and_mark_leaves_duplicates_only
 ) -> None:
     await publish(engine, "t1", *NUMBERS)
     dying = await ready(relay(engine, kafka_log, RelayOptions(batch_rows=50, lease=QUICK.lease)))
-    monkeypatch.setattr(dying._turns, "_mark", lambda: asyncio.sleep(0, 0))
+    monkeypatch.setattr(dying._turns, "_mark", lambda: asyncio.sleep(0))
     await dying._turns.take()
     assert kafka_log.of("t1") == NUMBERS[:50]
     async with relay(engine, kafka_log):

@@ -71,7 +71,7 @@ async def test_a_missing_topic_holds_up_its_tenants_until_it_is_there(
 ) -> None:
     there = topic(partitions=1)
     missing = f"{there}.missing"
-    soon = KafkaSettings(brokers=kafka.bootstrap_servers, client={"topic.metadata.propagation.max.ms": 200})
+    soon = KafkaSettings(brokers=kafka.bootstrap_servers, client={"topic.metadata.propagation.max.ms": 1000})
     async with OutboxRelay(postgres_engine, soon):
         await publish(postgres_engine, missing, range(0, 30, 3))
         await until(lambda: has_failed(postgres_engine))

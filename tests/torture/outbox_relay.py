@@ -21,10 +21,10 @@ URL, BROKERS = sys.argv[1:]
 class Doomed(Turns):
     doomed = False
 
-    async def _mark(self) -> int:
+    async def _mark(self) -> None:
         if self._acknowledged and self.doomed:
             os.kill(os.getpid(), signal.SIGKILL)
-        return await super()._mark()
+        await super()._mark()
 
 
 async def main() -> None:

@@ -181,15 +181,15 @@ class OutboxRelay:
         self._wake.clear()
         if self._is_due("renew", self._options.lease.total_seconds() / 3):
             await self._renew()
-        sent, acknowledged = await self._turns.take()
+        sent, settled = await self._turns.take()
         if self._is_due("clean", _CLEAN_EVERY):
             await self._clean()
         if self._hooks.sampled is not None and self._is_due("sample", _SAMPLE_EVERY):
             tell(self._hooks.sampled, await read_status(self._engine))
-        self._idle = _SOONEST if acknowledged else min(2 * self._idle, self._options.poll_every.total_seconds())
+        self._idle = _SOONEST if settled else min(2 * self._idle, self._options.poll_every.total_seconds())
         if not sent:
             await self._sleep(self._idle)
-        elif not acknowledged:
+        elif not settled:
             await asyncio.sleep(self._idle)  # whatever wakes it, nothing can be sent at the moment
 
     def _is_due(self, what: str, every: float) -> bool:

@@ -29,7 +29,6 @@ _STRICT = {
     "max.in.flight.requests.per.connection": 1,
     "delivery.timeout.ms": 0,  # never
 }
-_LOCAL = {"_UNKNOWN_TOPIC"}  # the client refused it before it had a place in its partition: nothing is missing there
 
 
 class Outcome(NamedTuple):
@@ -96,14 +95,14 @@ class Sender:
                     await self._reported.wait()
         return self._collect()
 
-    async def mend(self) -> list[Outcome]:
-        """Replace a client in which a batch failed; returns the outcomes of what it still had under way."""
-        if not self._broken:
-            return []
-        await self.close()
-        left = self._collect()
-        await self.start()
-        return left
+    async def mend(self) -> None:
+        """Replace a client in which something failed, once it has nothing under way.
+
+        After a refused batch it has stopped. After an unknown topic it would not look for the topic for five minutes.
+        """
+        if self._broken and not self.under_way:
+            await self.close()
+            await self.start()
 
     def _collect(self) -> list[Outcome]:
         found: list[Outcome] = []
@@ -111,7 +110,7 @@ class Sender:
             outcome = self._outcomes.popleft()
             if self.under_way.pop(outcome.row.id, None) is not None:
                 found.append(outcome)
-        self._broken = self._broken or any(o.failure and o.failure.reason not in _LOCAL for o in found)
+        self._broken = self._broken or any(outcome.failure is not None for outcome in found)
         return found
 
     # In the client's thread

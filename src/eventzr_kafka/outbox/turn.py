@@ -43,14 +43,15 @@ class Turns:
         return {row.bucket for row in (*self._sender.under_way.values(), *self._acknowledged)}
 
     async def take(self) -> tuple[int, int]:
-        """Have a turn; returns how many rows were sent, and how many acknowledged."""
+        """Have a turn; returns how many rows were sent, and of how many it is known what becomes of them."""
         await self._mark()  # what the last turn could not: unmarked rows would be read again
         before = len(self._sender.under_way)
         rows = self._choose(await self._read())
         self._sender.send(rows)
         outcomes = await self._sender.outcomes(before, _PATIENCE)
-        await self._settle(outcomes, alone=before + len(rows) == 1)
-        return len(rows), await self._mark()
+        settled = await self._settle(outcomes, alone=before + len(rows) == 1)
+        await self._mark()
+        return len(rows), settled
 
     async def finish(self, seconds: float) -> None:
         """Wait for what is under way, and mark it."""
@@ -75,29 +76,32 @@ class Turns:
             return [row for row in rows if not self._lanes.on_trial(row.tenant_id)]
         return trials[:1]
 
-    async def _mark(self) -> int:
+    async def _mark(self) -> None:
         rows = self._acknowledged
         if rows:
             marked = await self._rows.mark_published(rows)
             self._acknowledged = []
             tell(self._hooks.published, RowsPublished(marked, len(rows) - marked))
-        return len(rows)
 
-    async def _settle(self, outcomes: Iterable[Outcome], *, alone: bool) -> None:
-        refused = False
-        for row, failure in (*outcomes, *await self._sender.mend()):
+    async def _settle(self, outcomes: Iterable[Outcome], *, alone: bool) -> int:
+        settled, refused = 0, False
+        await self._sender.mend()
+        for row, failure in outcomes:
             if failure is None:
                 self._acknowledged.append(row)
                 self._lanes.recovered(row.tenant_id)
+                settled += 1
             else:
-                refused = refused or is_refusal(failure)
-                await self._fail(row, failure, alone=alone)
+                refused = refused or (is_refusal(failure) and not alone)
+                settled += await self._fail(row, failure, alone=alone)
         self._size = self._next_size(refused=refused)
+        return settled
 
     def _next_size(self, *, refused: bool) -> int:
         return max(1, self._size // 8) if refused else min(self._options.batch_rows, self._size * 2)
 
-    async def _fail(self, row: OutboxRow, failure: Failure, *, alone: bool) -> None:
+    async def _fail(self, row: OutboxRow, failure: Failure, *, alone: bool) -> bool:
+        """Do what the failure asks for; returns whether more than sending the row again."""
         verdict = judge(failure, alone=alone)
         text = f"{failure.reason}: {printable(failure.text, limit=200)}"
         if verdict == "lane waits":
@@ -106,6 +110,7 @@ class Turns:
             await self._wait(row, text, stopped=True)
         elif verdict == "unpublishable":
             await self._park(row, text)
+        return verdict != "again"
 
     async def _wait(self, row: OutboxRow, failure: str, *, stopped: bool = False) -> None:
         known = self._lanes.on_trial(row.tenant_id)
