@@ -12,6 +12,7 @@ import uuid
 from typing import TYPE_CHECKING, Final, Protocol
 
 import pytest
+from tests.postgres import Postgres
 
 from eventzr_kafka.testing.kafka_server import (
     KafkaServer,
@@ -20,7 +21,6 @@ from eventzr_kafka.testing.kafka_server import (
     start_kafka,
     why_not,
 )
-from tests.postgres import Postgres
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

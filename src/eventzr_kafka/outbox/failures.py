@@ -63,8 +63,10 @@ class WaitingLanes:
         self._waits: dict[str, _Wait] = {}
 
     def wait(self, tenant_id: str, now: float, *, longest: bool = False) -> float:
-        """Let a lane wait; returns for how many seconds."""
+        """Let a lane wait; returns for how many seconds, 0 if it waits already (several rows failed at once)."""
         known = self._waits.get(tenant_id)
+        if known is not None and known.until > now:
+            return 0.0
         seconds = _LONGEST if longest else min(known.seconds * 2, _LONGEST) if known else _FIRST
         self._waits[tenant_id] = _Wait(now + seconds, seconds)
         return seconds

@@ -118,7 +118,8 @@ class Turns:
         if not known:
             await self._rows.note_failure(row, failure)
             log.error("not published: %s: %s; the tenant's later events wait", _which(row), failure)
-        tell(self._hooks.lane_waits, LaneWaits(row.tenant_id, row.event_id, row.topic, failure, seconds))
+        if seconds:
+            tell(self._hooks.lane_waits, LaneWaits(row.tenant_id, row.event_id, row.topic, failure, seconds))
 
     async def _park(self, row: OutboxRow, failure: str) -> None:
         self._lanes.recovered(row.tenant_id)
