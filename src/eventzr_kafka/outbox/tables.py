@@ -51,7 +51,8 @@ events = Table(
 
 is_pending = and_(events.c.published_at.is_(None), events.c.parked_at.is_(None))
 
-Index("eventzr_outbox_pending", events.c.id, events.c.bucket, postgresql_where=is_pending, sqlite_where=is_pending)
+# On the id alone: PostgreSQL takes a second column for a worse order, and reads all published rows by the primary key.
+Index("eventzr_outbox_pending", events.c.id, postgresql_where=is_pending, sqlite_where=is_pending)
 Index(
     "eventzr_outbox_parked",
     events.c.id,
