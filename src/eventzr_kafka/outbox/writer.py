@@ -39,7 +39,19 @@ _KEY = "eventzr_kafka.outbox"
 _LOCKS = zlib.crc32(_KEY.encode()) >> 1  # our part of the space of advisory locks
 _WAKE_EVERY = 0.02  # seconds: a NOTIFY makes commits wait for each other, so few of them
 _INSERT = insert(events).values(created_at=database_time())
-_LOCK = text("SELECT pg_advisory_xact_lock(:space, tenant) FROM unnest(CAST(:tenants AS integer[])) AS tenant")
+# One statement, for one round trip: the locks come first, because there is no row to number before they are counted.
+_LOCK_AND_INSERT = text("""
+    WITH locked AS MATERIALIZED (
+        SELECT count(pg_advisory_xact_lock(:space, tenant)) FROM unnest(CAST(:locks AS integer[])) AS tenant
+    )
+    INSERT INTO eventzr_outbox (bucket, tenant_id, event_id, topic, headers, value, size, created_at)
+    SELECT bucket, tenant_id, event_id, topic, headers, value, size, clock_timestamp()
+    FROM locked, unnest(
+        CAST(:bucket AS smallint[]), CAST(:tenant_id AS text[]), CAST(:event_id AS text[]), CAST(:topic AS text[]),
+        CAST(:headers AS text[]), CAST(:value AS bytea[]), CAST(:size AS integer[])
+    ) WITH ORDINALITY AS event (bucket, tenant_id, event_id, topic, headers, value, size, position)
+    ORDER BY position
+""")
 _NOTIFY = text(f"NOTIFY {CHANNEL}")
 
 Row: TypeAlias = dict[str, Any]
@@ -178,16 +190,18 @@ def _after_end(session: Session, ended: SessionTransaction) -> None:
 
 
 def _write(connection: Connection, rows: Sequence[Row]) -> None:
-    if connection.dialect.name == "postgresql":
-        _lock_tenants(connection, rows)
-    connection.execute(_INSERT, rows)
-
-
-def _lock_tenants(connection: Connection, rows: Sequence[Row]) -> None:
-    tenants = sorted({_signed(zlib.crc32(row["tenant_id"].encode())) for row in rows})
-    connection.execute(_LOCK, {"space": _LOCKS, "tenants": tenants})
+    if connection.dialect.name != "postgresql":
+        connection.execute(_INSERT, rows)
+        return
+    columns = {name: [row[name] for row in rows] for name in rows[0]}
+    connection.execute(_LOCK_AND_INSERT, {"space": _LOCKS, "locks": _locks(rows), **columns})
     if _Wakes.is_due():
         connection.execute(_NOTIFY)
+
+
+def _locks(rows: Sequence[Row]) -> list[int]:
+    """The lock of each tenant, in one order for all transactions; tenants that share one wait for each other."""
+    return sorted({_signed(zlib.crc32(row["tenant_id"].encode())) for row in rows})
 
 
 def _signed(number: int) -> int:
