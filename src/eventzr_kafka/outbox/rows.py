@@ -87,8 +87,15 @@ class Rows:
         await self._mark([row.id], failure=failure)
 
     async def clean(self, age: timedelta, count: int) -> int:
-        """Delete the oldest rows that were published more than `age` ago, `count` at most; returns how many."""
-        old = select(events.c.id).where(events.c.published_at < database_time(-age)).order_by(events.c.id).limit(count)
+        """Delete those of the `count` first published rows that were published more than `age` ago; returns how many.
+
+        It looks no further than those: with a day of rows to keep, a search for old ones would read them all.
+        """
+        is_published = events.c.published_at.is_not(None)
+        first = (
+            select(events.c.id, events.c.published_at).where(is_published).order_by(events.c.id).limit(count).subquery()
+        )
+        old = select(first.c.id).where(first.c.published_at < database_time(-age))
         async with self.engine.begin() as connection:
             return (await connection.execute(delete(events).where(events.c.id.in_(old)))).rowcount
 

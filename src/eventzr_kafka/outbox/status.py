@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from eventzr_kafka._sql import database_time
@@ -52,7 +52,7 @@ class OutboxStatus:
         oldest: Seconds that the oldest of them has waited; None without any.
         tenants: Those with the most pending rows, the most first.
         parked: Rows that cannot be published.
-        failed: The oldest rows that are parked or keep their lanes waiting.
+        failed: The oldest rows that are parked, then the oldest that keep their lanes waiting.
         relays: The relays that are alive.
     """
 
@@ -87,11 +87,16 @@ async def _tenants(connection: AsyncConnection) -> tuple[TenantBacklog, ...]:
 
 async def _failed(connection: AsyncConnection) -> tuple[int, tuple[FailedRow, ...]]:
     is_parked = events.c.parked_at.is_not(None)
-    parked = (await connection.execute(select(func.count()).where(is_parked))).scalar_one()
+    count = (await connection.execute(select(func.count()).where(is_parked))).scalar_one()
+    parked = await _first(connection, is_parked, parked=True)
+    waiting = await _first(connection, is_pending & events.c.failure.is_not(None), parked=False)
+    return count, (*parked, *waiting)
+
+
+async def _first(connection: AsyncConnection, chosen: ColumnElement[bool], *, parked: bool) -> list[FailedRow]:
     columns = [events.c[name] for name in ("id", "tenant_id", "event_id", "topic", "failure")]
-    oldest = select(*columns, is_parked.label("parked")).where(is_parked | (is_pending & events.c.failure.is_not(None)))
-    found = await connection.execute(oldest.order_by(events.c.id).limit(_SHOWN))
-    return parked, tuple(FailedRow(**row) for row in found.mappings())
+    found = await connection.execute(select(*columns).where(chosen).order_by(events.c.id).limit(_SHOWN))
+    return [FailedRow(**row, parked=parked) for row in found.mappings()]
 
 
 async def _relays(connection: AsyncConnection) -> tuple[RelayShare, ...]:
