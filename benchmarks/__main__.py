@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -52,7 +52,7 @@ def _run(case: Case, rounds: int) -> tuple[str, list[str]]:
 
 
 @contextmanager
-def _fed(case: Case, brokers: str) -> Iterator[None]:
+def _fed(case: Case, brokers: str) -> Generator[None]:
     if not case.fed:
         yield
         return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -36,7 +36,7 @@ class Backlog:
 
 
 @contextmanager
-def serving(backlog: Backlog) -> Iterator[KafkaServer]:
+def serving(backlog: Backlog) -> Generator[KafkaServer]:
     """A broker with this backlog; gone afterwards."""
     with start_kafka() as kafka:
         kafka.create_topic(TOPIC, partitions=backlog.partitions)

@@ -58,9 +58,13 @@ def all_cases(*, quick: bool) -> list[Case]:
         _consume(scale),
         *_publish(scale),
         _latency(scale),
-        *(_workers(scale, workers) for workers in (64, 512)),
+        _workers(scale, 64, 5, 40_000),
+        _workers(scale, 512, 5, 160_000),
+        _workers(scale, 512, 50, 60_000),
         _skewed(scale),
+        _batch(scale),
         _sync(scale),
+        _processes(scale),
         *_growth(scale),
         _memory(scale),
     ]
@@ -143,15 +147,15 @@ def _latency(scale: float) -> Case:
     return Case("latency", title, "ms", Backlog(0), contestants, budgets, fed=True, lower=True)
 
 
-def _workers(scale: float, workers: int) -> Case:
-    events = int((40_000 if workers == 64 else 160_000) * scale)
-    args = {"events": events, "seconds": 8, "wait": 0.005, "workers": workers}
+def _workers(scale: float, workers: int, milliseconds: int, events: int) -> Case:
+    events = int(events * scale)
+    args = {"events": events, "seconds": 8, "wait": milliseconds / 1000, "workers": workers}
     contestants = (
         Contestant(OURS, "consume_ours", args=args),
         Contestant("asyncio workers without Kafka", "workers_bare", args=args),
     )
     budgets = (Budget(0.85, ("asyncio workers without Kafka",)),)
-    title = f"5 ms async handler, {workers} at once"
+    title = f"{milliseconds} ms async handler, {workers} at once"
     return Case("workers", title, "events/s", Backlog(events), contestants, budgets)
 
 
@@ -169,9 +173,26 @@ def _skewed(scale: float) -> Case:
     return Case("skewed", "one tenant has half of all events", "events/s", backlog, _two(events))
 
 
+def _batch(scale: float) -> Case:
+    events = int(300_000 * scale)
+    return Case("batch", "no-op batch handler, 500 events", "events/s", Backlog(events), _two(events, "batch"))
+
+
 def _sync(scale: float) -> Case:
     events = int(100_000 * scale)
     return Case("sync", "no-op def handler, in threads", "events/s", Backlog(events), _two(events, "sync"))
+
+
+def _processes(scale: float) -> Case:
+    """More waits than is measured, so that no process runs out of it before the other one."""
+    events = int(300_000 * scale)
+    args, one = {"events": events, "seconds": 4}, f"{OURS}, one process"
+    contestants = (
+        Contestant(OURS, "consume_processes", args={**args, "workers": 2}),
+        Contestant(one, "consume_processes", args={**args, "workers": 1}),
+    )
+    title = "two processes in one group, no-op handler"
+    return Case("processes", title, "events/s", Backlog(2 * events), contestants, (Budget(1.6, (one,)),))
 
 
 def _growth(scale: float) -> list[Case]:

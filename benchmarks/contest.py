@@ -8,7 +8,7 @@ import signal
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +23,7 @@ _SLACK = 30.0  # seconds for starting, joining a group and leaving it
 
 @dataclass(frozen=True, slots=True)
 class Contestant:
-    """A program under ``benchmarks/contestants`` and its arguments.
+    """A program under ``benchmarks/contestants``, or its ``peers``, and its arguments.
 
     Attributes:
         peer: Whether it needs the peers' virtual environment.
@@ -37,9 +37,9 @@ class Contestant:
 
     def command(self, brokers: str) -> list[str]:
         """How to start it."""
-        python = str(PEERS_PYTHON) if self.peer else sys.executable
+        python, folder = (str(PEERS_PYTHON), "contestants.peers") if self.peer else (sys.executable, "contestants")
         options = [str(part) for name, value in self.args.items() for part in (f"--{name}", value)]
-        return [python, "-m", f"benchmarks.contestants.{self.module}", "--brokers", brokers, *options]
+        return [python, "-m", f"benchmarks.{folder}.{self.module}", "--brokers", brokers, *options]
 
 
 @dataclass(slots=True)
@@ -103,7 +103,7 @@ def _read(result: Result, output: str, errors: str, code: int) -> None:
 
 
 @contextmanager
-def program(command: Sequence[str]) -> Iterator[subprocess.Popen[str]]:
+def program(command: Sequence[str]) -> Generator[subprocess.Popen[str]]:
     """A process in a group of its own, which is killed at the end."""
     process = subprocess.Popen(  # noqa: S603 -- our own programs
         command,

@@ -54,7 +54,7 @@ def _verdict(case: Case, budget: Budget, ours: Result, results: Sequence[Result]
         return "not measured"
     ratio = ours.median / (min(rivals) if case.lower else max(rivals))
     kept = ratio <= budget.times if case.lower else ratio >= budget.times
-    name = "FastStream's best" if len(budget.best_of) > 1 else budget.best_of[0]
+    name = "FastStream's best" if len(budget.best_of) > 1 else "".join(budget.best_of)
     sign, word = "≤" if case.lower else "≥", "kept" if kept else "**missed**"
     return f"{sign} {budget.times:g} of {name}: {ratio:.2f}, {word}"
 

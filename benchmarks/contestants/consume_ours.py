@@ -1,10 +1,10 @@
-"""ConsumerRunner: at least once, in order. Modes: none, ``sync``, ``latency``; ``--wait`` makes handlers sleep."""
+"""ConsumerRunner: at least once, in order. Modes: none, ``batch``, ``sync``, ``latency``; ``--wait`` for sleeps."""
 
 import asyncio
 import threading
 
 from benchmarks.contestants.kit import LatencyMeter, Meter, task
-from eventzr_kafka import CloudEvent, ConsumerRunner, KafkaSettings, kafka_consumer, on_message
+from eventzr_kafka import CloudEvent, ConsumerRunner, KafkaSettings, kafka_consumer, on_batch, on_message
 from eventzr_marketplace_events import ListingCreated
 
 TASK = task()
@@ -47,6 +47,18 @@ class Waits:
 
 
 @kafka_consumer(group_id=TASK.group, max_concurrency=TASK.workers)
+class Batches:
+    """Counts many at once."""
+
+    @on_batch(ListingCreated, max_size=500, max_wait=0.1)
+    async def handle(self, events: list[CloudEvent[ListingCreated]]) -> None:
+        """Count."""
+        METER.count += len(events)
+        if METER.count >= METER.mark:
+            METER.look()
+
+
+@kafka_consumer(group_id=TASK.group, max_concurrency=TASK.workers)
 class Sync:
     """Counts in threads."""
 
@@ -69,7 +81,7 @@ class Ages:
         AGES.take(event.id)
 
 
-MODES = {"sync": Sync, "latency": Ages}
+MODES = {"batch": Batches, "sync": Sync, "latency": Ages}
 HANDLER = Waits if TASK.wait else MODES.get(TASK.mode, NoOp)
 asyncio.set_event_loop(LOOP)
 runner = ConsumerRunner(HANDLER(), settings=KafkaSettings(brokers=TASK.brokers))

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 from eventzr_kafka import errors
 from eventzr_kafka.codec import decode
 from eventzr_kafka.encoder import encode
+from eventzr_kafka.errors import BatchItemError, Reject, RetryLater
 from eventzr_kafka.event import CloudEvent, EventData
 from eventzr_kafka.limits import Limits
 from eventzr_kafka.record import OutgoingRecord, Record
-from eventzr_kafka.routing import MessageContext, kafka_consumer, on_message
+from eventzr_kafka.retry import RetryPolicy
+from eventzr_kafka.routing import MessageContext, kafka_consumer, on_batch, on_message
 from eventzr_kafka.settings import KafkaSettings
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from eventzr_kafka.runner import ConsumerRunner
 
 __all__ = [
+    "BatchItemError",
     "CloudEvent",
     "ConsumerRunner",
     "Delivery",
@@ -36,11 +39,15 @@ __all__ = [
     "OutgoingRecord",
     "PublishResult",
     "Record",
+    "Reject",
+    "RetryLater",
+    "RetryPolicy",
     "decode",
     "embedded_broker",
     "encode",
     "errors",
     "kafka_consumer",
+    "on_batch",
     "on_message",
 ]
 

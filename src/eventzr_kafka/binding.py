@@ -13,7 +13,8 @@ from typing import Any, TypeAlias
 
 from eventzr_kafka.codec import Decoder, decoder_for
 from eventzr_kafka.errors import HandlerResultError
-from eventzr_kafka.options import ConsumerOptions
+from eventzr_kafka.options import BatchOptions, ConsumerOptions
+from eventzr_kafka.retry import DEFAULT_RETRY, RetryPolicy
 from eventzr_kafka.routing import Route
 
 __all__ = ["BoundRoute", "Running", "bind", "resumed"]
@@ -26,14 +27,17 @@ class BoundRoute:
     """A route and the object whose method it calls, with what the loop needs at hand.
 
     Attributes:
-        call: Takes ``(event)``, or ``(event, context)`` if `context` is set.
+        call: Takes ``(event)``, or ``(event, context)`` if `context` is set; lists of them for a batch.
+        batch: Set if it takes batches.
     """
 
     topic: str
     label: str
-    decode: Decoder
+    decoder: Decoder
     call: Callable[..., Running]
     context: bool
+    batch: BatchOptions | None = None
+    retry: RetryPolicy = DEFAULT_RETRY
 
 
 def bind(
@@ -44,9 +48,13 @@ def bind(
         BoundRoute(
             topic=route.topic,
             label=route.label,
-            decode=decoder_for(route.data_type, event_type=route.event_type, limits=options.limits),
+            decoder=decoder_for(
+                route.data_type, event_type=route.event_type, limits=options.limits, sources=options.sources
+            ),
             call=getattr(handler, route.method) if route.is_async else _threaded(getattr(handler, route.method), pool),
             context=route.takes_context,
+            batch=route.batch,
+            retry=route.retry or options.retry,
         )
         for route in routes
     ]

@@ -10,6 +10,7 @@ import base64
 import json
 from collections.abc import Sequence
 from decimal import Decimal
+from functools import lru_cache
 from json.encoder import encode_basestring as _quote
 from typing import Any, Literal, TypeAlias
 
@@ -77,17 +78,25 @@ class _UnfitDataError(ValueError):
 
 
 def _write_structured(event: CloudEvent[Any]) -> tuple[bytes, Sequence[Header]]:
-    head = f'{{"specversion":"1.0","id":{_quote(event.id)},"type":{_quote(event.type)},"source":{_quote(event.source)}'
+    head = f'{{"specversion":"1.0","id":{_quote(event.id)}{_source_and_type(event.source, event.type)}'
     if event.time is not None:
         head += f',"time":"{format_time(event.time)}"'
-    for name in ("datacontenttype", "dataschema", "subject"):
-        text = getattr(event, name)
-        if text is not None:
-            head += f',"{name}":{_quote(text)}'
+    if event.datacontenttype is not None:
+        head += f',"datacontenttype":{_quote(event.datacontenttype)}'
+    if event.dataschema is not None:
+        head += f',"dataschema":{_quote(event.dataschema)}'
+    if event.subject is not None:
+        head += f',"subject":{_quote(event.subject)}'
     head += f',"tenantid":{_quote(event.tenantid)}'
-    for name, extension in event.extensions.items():
-        head += f',"{name}":{json.dumps(extension, ensure_ascii=False)}'
+    if event.__pydantic_extra__:
+        for name, extension in event.extensions.items():
+            head += f',"{name}":{json.dumps(extension, ensure_ascii=False)}'
     return head.encode() + _data_member(event) + b"}", STRUCTURED_HEADERS
+
+
+@lru_cache(maxsize=1024)
+def _source_and_type(source: str, kind: str) -> str:
+    return f',"type":{_quote(kind)},"source":{_quote(source)}'
 
 
 def _data_member(event: CloudEvent[Any]) -> bytes:

@@ -7,8 +7,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
+from random import Random
+from time import time_ns
 from typing import Any
 
 from pydantic import ValidationError
@@ -24,10 +27,12 @@ _validate: Callable[[Any], CloudEvent[Any]] = CloudEvent[Any].__pydantic_validat
 class Enveloper:
     """Makes the envelopes of one producer."""
 
-    def __init__(self, source: str | None, *, now: Callable[[], datetime], new_id: Callable[[], str]) -> None:
+    def __init__(
+        self, source: str | None, *, now: Callable[[], datetime] | None = None, new_id: Callable[[], str] | None = None
+    ) -> None:
         self._source = source
-        self._now = now
-        self._new_id = new_id
+        self._now = now or _now
+        self._new_id = new_id or _new_id
 
     def __call__(
         self,
@@ -93,15 +98,26 @@ def _first_fault(error: ValidationError) -> str:
     return f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}"
 
 
-def uuid7(unix_ms: int, random: bytes) -> str:
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+_random = Random()  # noqa: S311 -- ids must differ, not be secret; a system call for each would cost more than the rest
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_random.seed)
+
+
+def _new_id() -> str:
+    return uuid7(time_ns() // 1_000_000, _random.getrandbits(74))
+
+
+def uuid7(unix_ms: int, noise: int) -> str:
     """A UUIDv7 (RFC 9562), so that the ids of one producer sort by time.
 
     Args:
         unix_ms: Milliseconds since the Unix epoch.
-        random: 10 bytes.
+        noise: 74 random bits.
     """
-    noise = int.from_bytes(random)
-    low = 2 << 62 | noise & (1 << 62) - 1
-    high = (unix_ms << 16) | 7 << 12 | noise >> 68
-    text = f"{high:016x}{low:016x}"
+    high, low = unix_ms << 16 | 7 << 12 | noise >> 62, 2 << 62 | noise & (1 << 62) - 1
+    text = f"{high << 64 | low:032x}"
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"

@@ -9,13 +9,13 @@ __all__ = ["Epoch"]
 
 
 class Epoch:
-    """A ledger, how many handlers run for it, and what was stored last.
+    """A ledger, how many handlers run for it, whether it has ended, and what was stored last.
 
     The loop knows an epoch by this object: when the partition goes, the object leaves the table, and whatever still
     runs can reach that object alone.
     """
 
-    __slots__ = ("_stored", "ledger", "number", "partition", "running")
+    __slots__ = ("_stored", "ended", "ledger", "number", "partition", "running")
 
     def __init__(self, assignment: Assignment) -> None:
         position = assignment.position
@@ -24,6 +24,7 @@ class Epoch:
         self.number = assignment.epoch
         self.ledger = Ledger(position, finished)
         self.running = 0
+        self.ended = False
         self._stored = (position, assignment.metadata)
 
     def news(self) -> Position | None:

@@ -14,8 +14,11 @@
     │   ├── InvalidEnvelopeError       breaks a rule of CloudEvents 1.0.2 or of the platform
     │   ├── InvalidDataError           the payload does not fit its class
     │   ├── TypeMismatchError          the event's type is not the one its topic carries
+    │   ├── SourceNotAllowedError      the event's source is none that the consumer allows
     │   └── TenantMismatchError        the record's key is not the event's tenantid
     ├── EncodeError                    an event that cannot be written; nothing was sent
+    │   ├── MissingTenantError         no tenant was given, and there is none to inherit
+    │   └── CrossTenantError           another tenant's than the event that the handler has in hand
     ├── ProducerError
     │   ├── ProducerStateError         used before start, after close, or in a forked child
     │   ├── QueueFullError             no room within the deadline; nothing was sent
@@ -24,6 +27,9 @@
         ├── ConsumerStateError         the runner is used in a way its state does not allow
         ├── TransportError             the client gave up: not authorised, or a fatal broker error
         ├── HandlerResultError         a def handler returned a value, such as a coroutine that nobody awaited
+        ├── BatchItemError             raised by a batch handler, to name the events that failed
+        ├── RetryLater                 raised by a handler: try this event again in so many seconds
+        ├── Reject                     raised by a handler: no use trying; put it among the dead letters
         └── EventStoppedError          an event without an outcome stopped the runner; it is not committed
 
 No message shows a payload, a token or a password.
@@ -31,15 +37,18 @@ No message shows a payload, a token or a password.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from eventzr_kafka.event import CloudEvent
     from eventzr_kafka.record import Record
 
 __all__ = [
+    "BatchItemError",
     "ConfigurationError",
     "ConsumerError",
     "ConsumerStateError",
+    "CrossTenantError",
     "DecodeError",
     "DeliveryError",
     "EncodeError",
@@ -50,12 +59,16 @@ __all__ = [
     "InvalidDataError",
     "InvalidEnvelopeError",
     "MissingExtraError",
+    "MissingTenantError",
     "ProducerError",
     "ProducerStateError",
     "QueueFullError",
     "RecordTooLargeError",
+    "Reject",
+    "RetryLater",
     "RoutingError",
     "SettingsError",
+    "SourceNotAllowedError",
     "TenantMismatchError",
     "TombstoneError",
     "TransportError",
@@ -164,6 +177,10 @@ class TypeMismatchError(DecodeError):
     """The event's ``type`` is not the one that its topic carries."""
 
 
+class SourceNotAllowedError(DecodeError):
+    """The event's ``source`` is not among the `sources` of the consumer."""
+
+
 class TenantMismatchError(DecodeError):
     """The record's key is not the UTF-8 form of the event's ``tenantid``."""
 
@@ -179,6 +196,39 @@ class EncodeError(EventzrKafkaError):
         self.event_id = event_id
         self.topic = topic
         super().__init__(f"event {printable(event_id)} for {printable(topic, limit=249)}: {problem}")
+
+
+class MissingTenantError(EncodeError):
+    """An event was to be published for no tenant; nothing was sent."""
+
+    def __init__(self, event_id: str, topic: str) -> None:
+        super().__init__(
+            event_id, topic, "no tenant: pass tenant_id=…, or publish inside a handler of one tenant's events"
+        )
+
+
+class CrossTenantError(EncodeError):
+    """A handler published for a tenant whose event it does not have in hand; nothing was sent.
+
+    Attributes:
+        tenant_id: The tenant of the event that was to be published.
+        in_hand: The tenant of the event that the handler was given; those of a batch.
+    """
+
+    def __init__(self, event_id: str, topic: str, tenant_id: str, in_hand: frozenset[str]) -> None:
+        self.tenant_id = tenant_id
+        self.in_hand = in_hand
+        super().__init__(
+            event_id,
+            topic,
+            f"it is tenant {printable(tenant_id)!r}'s, and the handler runs for {_some(in_hand)}; "
+            "pass allow_cross_tenant=True where that is meant",
+        )
+
+
+def _some(tenants: frozenset[str]) -> str:
+    names = [repr(printable(tenant)) for tenant in sorted(tenants)[:3]]
+    return ", ".join(names) + (f" and {len(tenants) - 3} more" if len(tenants) > 3 else "")
 
 
 class ProducerError(EventzrKafkaError):
@@ -249,6 +299,50 @@ class HandlerResultError(ConsumerError):
         )
 
 
+class BatchItemError(ConsumerError):
+    """Raised by an `@on_batch` handler to name the events that failed; all others of the batch count as done.
+
+    ::
+
+        raise BatchItemError(event) from error
+
+    Any other error, and one that names no event of the batch, means that the whole batch failed.
+
+    Attributes:
+        events: The events that failed, objects of the list that the handler was given.
+    """
+
+    def __init__(self, *events: CloudEvent[Any]) -> None:
+        self.events = events
+        super().__init__(f"{len(events)} of a batch failed")
+
+
+class RetryLater(ConsumerError):  # noqa: N818 -- an instruction, not a fault
+    """Raised by a handler: try this event again in so many seconds, if it has attempts left.
+
+    Attributes:
+        after: Seconds, 0 or more.
+    """
+
+    def __init__(self, *, after: float) -> None:
+        if not 0 <= after < float("inf"):
+            raise ValueError(f"RetryLater(after={after!r}): must be 0 or more seconds")
+        self.after = after
+        super().__init__(f"again in {after:g} s")
+
+
+class Reject(ConsumerError):  # noqa: N818 -- an instruction, not a fault
+    """Raised by a handler: trying again is of no use, the event belongs among the dead letters.
+
+    Attributes:
+        why: Goes into the log and the dead letter as it is: no payload and no secret in it.
+    """
+
+    def __init__(self, why: str) -> None:
+        self.why = why
+        super().__init__(why)
+
+
 class EventStoppedError(ConsumerError):
     """An event ended without an outcome and stopped the runner; its offset is not committed.
 
@@ -282,6 +376,8 @@ class EventStoppedError(ConsumerError):
 def _in_words(error: BaseException) -> str:
     if isinstance(error, DecodeError):
         return error.reason
+    if isinstance(error, BatchItemError) and error.__cause__ is not None:
+        error = error.__cause__
     return str(error) if isinstance(error, HandlerResultError) else f"raised {describe(error)}"
 
 

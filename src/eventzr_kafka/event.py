@@ -18,6 +18,7 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Self, cast
 
 from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler
@@ -332,15 +333,24 @@ class EventData(BaseModel):
 
     def default_subject(self) -> str | None:
         """The subject that the class's template gives for this payload, or None if a field of it is None."""
-        if self.__subject__ is None or any(self.__dict__[name] is None for name in _BRACES.findall(self.__subject__)):
+        template, values = self.__subject__, self.__dict__
+        if template is None:
             return None
-        return self.__subject__.format_map(self.__dict__)
+        for name in _fields_in(template):
+            if values[name] is None:
+                return None
+        return template.format_map(values)
 
 
 # A topic is at most 249 of these characters: org.apache.kafka.common.internals.Topic.
 TOPIC_NAME = re.compile(r"[A-Za-z0-9._\-]{1,249}")
 _BRACES = re.compile(r"\{([^}]*)\}")
 _declared: dict[str, type[EventData]] = {}
+
+
+@cache
+def _fields_in(template: str) -> tuple[str, ...]:
+    return tuple(_BRACES.findall(template))
 
 
 def topic_of(data_type: Any) -> str | None:
@@ -379,7 +389,7 @@ def _check_fields(cls: type[EventData]) -> None:
 
 
 def _check_subject(cls: type[EventData], template: str) -> None:
-    wanted = _BRACES.findall(template)
+    wanted = _fields_in(template)
     unknown = [field for field in wanted if field not in cls.model_fields]
     stray = _BRACES.sub("", template)
     if unknown or not wanted or "{" in stray or "}" in stray:

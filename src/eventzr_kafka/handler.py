@@ -3,7 +3,8 @@
 1. A handler is a method ``(self, event)`` or ``(self, event, context)``, ``async def`` or ``def``, and returns None.
 2. ``event`` is annotated ``CloudEvent[X]``. With `on_message(X)` the annotation is X or a base of it; with a topic
    string the payload class comes from the annotation.
-3. Bare ``CloudEvent`` means the class declared for the topic. A topic that no class is declared for is read as plain
+3. With `on_batch` it takes ``list[CloudEvent[X]]``, and ``list[MessageContext]`` for a context.
+4. Bare ``CloudEvent`` means the class declared for the topic. A topic that no class is declared for is read as plain
    JSON, unless it looks like a misspelling; ``CloudEvent[Any]`` reads any topic as plain JSON.
 """
 
@@ -12,19 +13,23 @@ from __future__ import annotations
 import inspect
 import re
 import typing
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from types import FunctionType, NoneType, UnionType
 from typing import Annotated, Any, Never, NoReturn, TypeAlias, TypeVar, Union, get_args, get_origin
 
 from eventzr_kafka import catalogue
 from eventzr_kafka.errors import RoutingError
 from eventzr_kafka.event import CloudEvent, EventData, topic_of
+from eventzr_kafka.options import BatchOptions
 from eventzr_kafka.record import Record
+from eventzr_kafka.retry import RetryPolicy
 
 __all__ = [
     "EXAMPLE_TOPIC",
     "MARK",
     "Handler",
+    "Mark",
     "MessageContext",
     "Route",
     "Target",
@@ -39,7 +44,7 @@ __all__ = [
 
 Target: TypeAlias = str | type[EventData]
 
-MARK = "__eventzr_kafka_on_message__"  # on a method: what `on_message` was given
+MARK = "__eventzr_kafka_on_message__"  # on a method: the `Mark` that its decorator left
 EXAMPLE_TOPIC = "your.topic.v1"
 
 
@@ -67,6 +72,8 @@ class Route:
         label: ``Class.method``, for people.
         is_async: Whether the method is ``async def``; a ``def`` runs in a thread.
         takes_context: Whether it wants the `MessageContext`.
+        batch: Set if it takes lists of events.
+        retry: Its own policy, or None for that of the consumer.
     """
 
     topic: str
@@ -76,6 +83,34 @@ class Route:
     label: str
     is_async: bool
     takes_context: bool
+    batch: BatchOptions | None = None
+    retry: RetryPolicy | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What `on_message` or `on_batch` was given.
+
+    Attributes:
+        batch: Set by `on_batch`.
+        retry: Its own policy, or None for that of the consumer.
+    """
+
+    target: Target
+    batch: BatchOptions | None = None
+    retry: RetryPolicy | None = None
+
+    def of(self, payload: str) -> str:
+        """The annotation of the first parameter, given that of one event."""
+        return payload if self.batch is None else f"list[{payload}]"
+
+    @property
+    def decorator(self) -> str:
+        """The decorator as code writes it."""
+        said = f'"{self.target}"' if isinstance(self.target, str) else type_name(self.target)
+        if self.batch is None:
+            return f"@on_message({said})"
+        return f"@on_batch({said}, max_size={self.batch.max_size}, max_wait={self.batch.max_wait:g})"
 
 
 class Handler:
@@ -83,7 +118,8 @@ class Handler:
 
     def __init__(self, cls: type, owner: type, name: str, method: FunctionType, names: dict[str, Any]) -> None:
         self.label = f"{short_name(cls.__qualname__)}.{name}"
-        self._target: Target = getattr(method, MARK)
+        self._mark: Mark = getattr(method, MARK)
+        self._target = self._mark.target
         self._method = method
         self._name = name
         self._scope = {**names, **vars(owner), cls.__name__: cls}
@@ -101,8 +137,8 @@ class Handler:
         hints = self._hints()
         data_type = self._data_type(topic, event, hints)
         self._event = written_event(self._method)
-        if context and hints.get(context[0]) is not MessageContext:
-            raise self.refusal(f"parameter {context[0]!r} is not annotated MessageContext")
+        if context and _one_of(self._mark, hints.get(context[0])) is not MessageContext:
+            raise self.refusal(f"parameter {context[0]!r} is not annotated {self._mark.of('MessageContext')}")
         if hints.get("return") not in (None, NoneType, Never, NoReturn):
             raise self.refusal("returns a value, which nobody would read")
         return Route(
@@ -113,11 +149,13 @@ class Handler:
             label=self.label,
             is_async=inspect.iscoroutinefunction(self._method),
             takes_context=bool(context),
+            batch=self._mark.batch,
+            retry=self._mark.retry,
         )
 
     def right(self, target: Target | None = None) -> str:
         """The lines that would be right, with its own annotation where that is."""
-        return right_lines(target or self._target, self._method, self._event)
+        return right_lines(replace(self._mark, target=target or self._target), self._method, self._event)
 
     def refusal(self, problem: str, *, right: str | None = None) -> RoutingError:
         """The error that names it."""
@@ -151,10 +189,11 @@ class Handler:
     def _data_type(self, topic: str, event: str, hints: dict[str, Any]) -> Any:
         if event not in hints:
             raise self.refusal(f"parameter {event!r} is not annotated")
-        annotated = payload_of(hints[event], self._type_arguments)
+        annotated = payload_of(_one_of(self._mark, hints[event]), self._type_arguments)
         if annotated is None:
             kind = type_name(hints[event], full=True)
-            raise self.refusal(f"parameter {event!r} is not annotated eventzr_kafka.CloudEvent[…] but {kind}")
+            wanted = self._mark.of("eventzr_kafka.CloudEvent[…]")
+            raise self.refusal(f"parameter {event!r} is not annotated {wanted} but {kind}")
         if isinstance(annotated, str | TypeVar):
             raise self.refusal(f"parameter {event!r} is annotated CloudEvent[{annotated}], which names no class yet")
         declared = catalogue.lookup(topic) if isinstance(self._target, str) else self._target
@@ -182,6 +221,13 @@ class Handler:
         carried = topic_of(strangers[0])
         problem = f"topic {topic!r} is not that of {type_name(annotated)} (did you mean {carried!r}?)"
         raise self.refusal(problem, right=self.right(carried))
+
+
+def _one_of(mark: Mark, hint: Any) -> Any:
+    """The annotation of one event, or context, in that of the parameter."""
+    if mark.batch is None:
+        return hint
+    return next(iter(get_args(hint)), None) if get_origin(hint) in (list, Sequence) else None
 
 
 def _members(annotation: Any) -> tuple[Any, ...]:
@@ -223,26 +269,30 @@ def _type_arguments(cls: type) -> dict[Any, dict[Any, Any]]:
     return known
 
 
-def right_lines(target: Target, method: Any, event: str | None = None, *, suffix: str = "") -> str:
-    """Decorator and ``def`` as they should be, with the method's own names."""
+def right_lines(mark: Mark, method: Any, event: str | None = None, *, suffix: str = "") -> str:
+    """Decorator and ``def`` as they should be, with the method's own names.
+
+    Args:
+        event: The annotation of the first parameter, if that is known to be right.
+    """
     function = function_in(method)
-    declared = catalogue.lookup(target) if isinstance(target, str) else target
+    declared = catalogue.lookup(mark.target) if isinstance(mark.target, str) else mark.target
     if event is None and declared is not None:
-        event = f"CloudEvent[{type_name(declared)}]"
+        event = mark.of(f"CloudEvent[{type_name(declared)}]")
     if event is None:
         written = written_event(function)
-        event = written if re.fullmatch(r"(\w+\.)*CloudEvent(\[.*\])?", written) else "CloudEvent"
-    said = f'"{target}"' if isinstance(target, str) else type_name(target)
-    return f"\n    @on_message({said})\n    {_signature(function, event, suffix)}"
+        one = r"(\w+\.)*CloudEvent(\[.*\])?"
+        event = written if re.fullmatch(one if mark.batch is None else rf"list\[{one}\]", written) else None
+    return f"\n    {mark.decorator}\n    {_signature(function, mark, event or mark.of('CloudEvent'), suffix)}"
 
 
-def _signature(function: Any, event: str, suffix: str) -> str:
+def _signature(function: Any, mark: Mark, event: str, suffix: str) -> str:
     if not isinstance(function, FunctionType):
-        return f"async def handle(self, event: {event}) -> None:"
+        return f"async def handle(self, event{'s' if mark.batch else ''}: {event}) -> None:"
     own, first, *context = _parameter_names(function)
     is_async = inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
     name = f"{function.__name__ if function.__name__.isidentifier() else 'handle'}{suffix}"
-    rest = "".join(f", {parameter}: MessageContext" for parameter in context)
+    rest = "".join(f", {parameter}: {mark.of('MessageContext')}" for parameter in context)
     return f"{'async ' if is_async else ''}def {name}({own}, {first}: {event}{rest}) -> None:"
 
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Literal, TypeAlias, TypeVar
 
 from eventzr_kafka.record import TopicPartition
 
-__all__ = ["ConsumerHooks", "PartitionsAssigned", "RunnerStopping", "tell"]
+__all__ = ["ConsumerHooks", "EventFailed", "Outcome", "PartitionsAssigned", "RunnerStopping", "tell"]
 
 log = logging.getLogger("eventzr_kafka.hooks")
 FactT = TypeVar("FactT")
@@ -33,12 +33,36 @@ class RunnerStopping:
     error: Exception | None
 
 
+Outcome: TypeAlias = Literal["retried", "dead-lettered", "skipped", "stopped", "parked"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventFailed:
+    """An event failed, or follows one that did.
+
+    Attributes:
+        error: Qualified name of the error's class.
+        attempt: Calls of the handler so far; 0 if the record could not be read.
+        outcome: What was decided. A dead letter is announced here before it is written.
+    """
+
+    group_id: str
+    topic: str
+    partition: int
+    offset: int
+    handler: str
+    error: str
+    attempt: int
+    outcome: Outcome
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConsumerHooks:
     """Functions to be called; those left out are not missed."""
 
     assigned: Callable[[PartitionsAssigned], None] | None = None
     stopping: Callable[[RunnerStopping], None] | None = None
+    failed: Callable[[EventFailed], None] | None = None
 
 
 def tell(hook: Callable[[FactT], None] | None, fact: FactT) -> None:

@@ -1,9 +1,10 @@
 """Lanes: what may run now, in which order, and when to stop taking in more.
 
-1. A lane's items run one at a time, in the order they were added. A lane whose front item runs or waits is not offered.
+1. A lane's items run one at a time, in the order they were added, or several of its first in one batch. A lane whose
+   front runs or waits is not offered.
 2. Turns go round: first over the tenants that have something ready, then over the lanes of that tenant. A tenant with a
    long backlog costs another one turn, whatever its length.
-3. At most `tenant_limit` items of one tenant run at once, if that is set.
+3. At most `tenant_limit` items of one tenant run at once, if that is set; a batch does not count.
 4. Everything added and not yet finished counts against the bounds, running and waiting items too. At the upper bound
    the intake stops, at half of it it starts again: stopping costs the client what it had fetched ahead.
 
@@ -14,7 +15,7 @@ with many; its ring holds tenants.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any, Generic, TypeVar
 
 __all__ = ["Lane", "Lanes", "TenantLanes"]
@@ -26,14 +27,15 @@ _KEPT_IDLE = 10_000  # idle lanes that are kept, because a tenant that was heard
 class Lane(Generic[ItemT]):
     """Items that run one after another; the front one stays in place until it is finished."""
 
-    __slots__ = ("items", "key", "running", "tenant", "waiting")
+    __slots__ = ("aside", "items", "key", "running", "tenant", "waiting")
 
     def __init__(self, key: Hashable, tenant: Hashable) -> None:
         self.key = key
         self.tenant = tenant
         self.items: deque[ItemT] = deque()
-        self.running = False
+        self.running = 0  # items at the front that run now
         self.waiting = False
+        self.aside = False
 
     @property
     def front(self) -> ItemT:
@@ -58,26 +60,28 @@ class Lanes(Generic[ItemT]):
         self._lanes: dict[Hashable, Lane[ItemT]] = {}
         self._ring: deque[Lane[ItemT]] = deque()
 
-    def add(self, entries: Sequence[tuple[Hashable, Hashable, ItemT]]) -> None:
-        """Append items to lanes: the tenant, the lane and the item of each. A lane belongs to one tenant."""
+    def add(self, tenants: Iterable[Hashable], keys: Iterable[Hashable], items: Sequence[ItemT]) -> None:
+        """Append items to lanes: the tenant, the lane's key and the item of each. A lane belongs to one tenant."""
         lanes, offer = self._lanes, self._offer
-        self.count += len(entries)
-        for tenant, key, item in entries:
-            self.bytes += item[-1]
+        self.count += len(items)
+        self.bytes += sum([item[-1] for item in items])
+        for tenant, key, item in zip(tenants, keys, items, strict=True):
             lane = lanes.get(key)
             if lane is None:
                 lane = lanes[key] = Lane(key, tenant)
-            items = lane.items
-            items.append(item)
-            if len(items) == 1:
+            lane.items.append(item)
+            if len(lane.items) == 1:
                 offer(lane)
 
     def take(self) -> Lane[ItemT] | None:
-        """The lane whose turn it is, or None if nothing may run now. Its front item is the caller's until `finish`."""
+        """The lane whose turn it is, or None if nothing may run now: the caller's until it is finished or released.
+
+        Its front item counts as running; for a batch the caller sets `Lane.running` to what that is.
+        """
         if not self._ring:
             return None
         lane = self._ring.popleft()
-        lane.running = True
+        lane.running = 1
         return lane
 
     def finish(self, lane: Lane[ItemT]) -> None:
@@ -85,11 +89,50 @@ class Lanes(Generic[ItemT]):
         items = lane.items
         self.count -= 1
         self.bytes -= items.popleft()[-1]
-        lane.running = False
+        lane.running = 0
         if items:
             self._ring.append(lane)
         elif len(self._lanes) > _KEPT_IDLE:
             self._forget(lane)
+
+    def finish_all(self, lane: Lane[ItemT]) -> None:
+        """Every running item of a taken lane has its outcome: the next ones may run."""
+        self.count -= lane.running
+        for _ in range(lane.running):
+            self.bytes -= lane.items.popleft()[-1]
+        self._leave(lane)
+        if lane.items:
+            self._offer(lane)
+        elif len(self._lanes) > _KEPT_IDLE:
+            self._forget(lane)
+
+    def set_aside(self, lane: Lane[ItemT]) -> None:
+        """A taken lane is gathered for a batch: not offered, nothing of it runs, and no limit counts it any more."""
+        lane.running = 0
+
+    def keep(self, lane: Lane[ItemT], kept: Sequence[ItemT]) -> None:
+        """Of the running items of a taken lane all have their outcome but these, which run again; still taken."""
+        for _ in range(lane.running):
+            self.bytes -= lane.items.popleft()[-1]
+        lane.items.extendleft(reversed(kept))
+        self.bytes += sum(item[-1] for item in kept)
+        self.count -= lane.running - len(kept)
+        lane.running = 1
+
+    def settle(self, lane: Lane[ItemT], item: ItemT) -> None:
+        """The item that a waiting lane waits for has its outcome, unless it was discarded meanwhile."""
+        if lane.waiting and lane.front is item:
+            lane.waiting = False
+            self.count -= 1
+            self.bytes -= lane.items.popleft()[-1]
+            if lane.items:
+                self._offer(lane)
+
+    def release(self, lane: Lane[ItemT]) -> None:
+        """A taken lane is not run after all: offer it again."""
+        self._leave(lane)
+        if lane.items:
+            self._offer(lane)
 
     def wait(self, lane: Lane[ItemT]) -> None:
         """The front item of a taken lane will run again later; until `resume` the lane is not offered."""
@@ -126,7 +169,7 @@ class Lanes(Generic[ItemT]):
     def _sift(self, lane: Lane[ItemT], unwanted: Callable[[ItemT], bool]) -> bool:
         """Take unwanted items out of a lane; True if what is left need not wait any more."""
         front = lane.front
-        kept = deque(item for at, item in enumerate(lane.items) if (at == 0 and lane.running) or not unwanted(item))
+        kept = deque(item for at, item in enumerate(lane.items) if at < lane.running or not unwanted(item))
         self.count -= len(lane.items) - len(kept)
         self.bytes -= sum(item[-1] for item in lane.items) - sum(item[-1] for item in kept)
         lane.items = kept
@@ -139,13 +182,14 @@ class Lanes(Generic[ItemT]):
         self._ring.append(lane)
 
     def _leave(self, lane: Lane[ItemT]) -> None:
-        lane.running = False
+        lane.running = 0
 
     def _withdraw_empty(self) -> None:
         self._ring = deque(lane for lane in self._ring if lane.items)
 
     def _forget(self, lane: Lane[ItemT]) -> None:
-        del self._lanes[lane.key]
+        if self._lanes.get(lane.key) is lane:  # not so if everything it held was discarded while it was taken
+            del self._lanes[lane.key]
 
 
 class _Tenant(Generic[ItemT]):
@@ -182,20 +226,14 @@ class TenantLanes(Lanes[ItemT]):
         tenant = self._turns.popleft()
         tenant.in_ring = False
         lane = tenant.ready.popleft()
-        lane.running = True
+        lane.running = 1
         tenant.running += 1
         self._enter(tenant)
         return lane
 
     def finish(self, lane: Lane[ItemT]) -> None:
         """See `Lanes.finish`."""
-        self.count -= 1
-        self.bytes -= lane.items.popleft()[-1]
-        self._leave(lane)
-        if lane.items:
-            self._offer(lane)
-        elif len(self._lanes) > _KEPT_IDLE:
-            self._forget(lane)
+        self.finish_all(lane)
 
     @property
     def ready(self) -> int:
@@ -209,8 +247,16 @@ class TenantLanes(Lanes[ItemT]):
         tenant.ready.append(lane)
         self._enter(tenant)
 
+    def set_aside(self, lane: Lane[ItemT]) -> None:
+        """See `Lanes.set_aside`."""
+        self._leave(lane)
+        lane.aside = True
+
     def _leave(self, lane: Lane[ItemT]) -> None:
-        lane.running = False
+        lane.running = 0
+        if lane.aside:
+            lane.aside = False
+            return
         tenant = self._tenants[lane.tenant]
         tenant.running -= 1
         self._enter(tenant)

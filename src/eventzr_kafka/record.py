@@ -63,9 +63,9 @@ class Record(NamedTuple):
 
 
 class OutgoingRecord(NamedTuple):
-    """A record to be produced. ``value=None`` is a tombstone, ``b""`` is not."""
+    """A record to be produced. ``value=None`` is a tombstone, ``b""`` is not; only a dead letter may have no key."""
 
     topic: str
-    key: bytes
+    key: bytes | None
     value: bytes | None
     headers: Sequence[Header]

@@ -1,4 +1,4 @@
-"""`@kafka_consumer` and `@on_message`: from a decorated class to a table of routes.
+"""`@kafka_consumer`, `@on_message` and `@on_batch`: from a decorated class to a table of routes.
 
 Everything is checked when the class is decorated, and nothing is inspected when a message comes. What one method must
 look like stands in `handler`; here is what holds for the class:
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Coroutine, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import wraps
 from itertools import takewhile
 from types import FrameType, FunctionType
@@ -26,6 +26,7 @@ from eventzr_kafka.handler import (
     EXAMPLE_TOPIC,
     MARK,
     Handler,
+    Mark,
     MessageContext,
     Route,
     Target,
@@ -37,16 +38,19 @@ from eventzr_kafka.handler import (
     type_name,
     written_event,
 )
-from eventzr_kafka.options import ConsumerOptions, ConsumerOptionsDict, consumer_options
+from eventzr_kafka.options import BatchOptions, ConsumerOptions, ConsumerOptionsDict, consumer_options
+from eventzr_kafka.retry import RetryPolicy
 
 __all__ = [
     "ConsumerDefinition",
     "MessageContext",
+    "OnBatch",
     "OnMessage",
     "Route",
     "definition_of",
     "is_consumer",
     "kafka_consumer",
+    "on_batch",
     "on_message",
 ]
 
@@ -74,8 +78,8 @@ class ConsumerDefinition:
 class OnMessage(Generic[DataT]):
     """The decorator that `on_message` returns; its type is what mypy and pyright hold a handler against."""
 
-    def __init__(self, target: Target) -> None:
-        self.target = target
+    def __init__(self, target: Target, retry: RetryPolicy | None = None) -> None:
+        self._mark = Mark(target, None, retry)
 
     @overload
     def __call__(
@@ -91,36 +95,101 @@ class OnMessage(Generic[DataT]):
         Raises:
             RoutingError: It is no plain method, handles a topic already, or the topic is none.
         """
-        body = next((frame for frame in _stack() if _is_class_body(frame)), None)
-        owner = body.f_code.co_qualname if body is not None else ""
-        noted: dict[str, FunctionType] = body.f_locals.setdefault(_NOTED, {}) if body is not None else {}
-        fault = _target_fault(self.target, method) or _method_fault(self.target, method, owner, noted)
-        if fault is not None:
-            name = getattr(function_in(method), "__name__", type(method).__name__)
-            raise RoutingError(_line(body), short_name(f"{owner}.{name}".lstrip(".")), fault)
-        noted[method.__name__] = method
-        setattr(method, MARK, self.target)
-        return method
+        return _marked(method, self._mark)
+
+
+class OnBatch(Generic[DataT]):
+    """The decorator that `on_batch` returns."""
+
+    def __init__(self, target: Target, options: BatchOptions, retry: RetryPolicy | None = None) -> None:
+        self._mark = Mark(target, options, retry)
+
+    @overload
+    def __call__(
+        self, method: Callable[[SelfT, list[CloudEvent[DataT]]], ResultT], /
+    ) -> Callable[[SelfT, list[CloudEvent[DataT]]], ResultT]: ...
+    @overload
+    def __call__(
+        self, method: Callable[[SelfT, list[CloudEvent[DataT]], list[MessageContext]], ResultT], /
+    ) -> Callable[[SelfT, list[CloudEvent[DataT]], list[MessageContext]], ResultT]: ...
+    def __call__(self, method: Any, /) -> Any:
+        """Mark a method as the handler of the topic; raises as `OnMessage` does."""
+        return _marked(method, self._mark)
+
+
+def _marked(method: Any, mark: Mark) -> Any:
+    body = next((frame for frame in _stack() if _is_class_body(frame)), None)
+    owner = body.f_code.co_qualname if body is not None else ""
+    noted: dict[str, FunctionType] = body.f_locals.setdefault(_NOTED, {}) if body is not None else {}
+    fault = _target_fault(mark, method) or _method_fault(mark, method, owner, noted)
+    if fault is not None:
+        name = getattr(function_in(method), "__name__", type(method).__name__)
+        raise RoutingError(_line(body), short_name(f"{owner}.{name}".lstrip(".")), fault)
+    noted[method.__name__] = method
+    setattr(method, MARK, mark)
+    return method
 
 
 @overload
-def on_message(event: type[DataT], /) -> OnMessage[DataT]: ...
+def on_message(event: type[DataT], /, *, retry: RetryPolicy | None = ...) -> OnMessage[DataT]: ...
 @overload
-def on_message(event: str, /) -> OnMessage[Any]: ...
-def on_message(event: Any, /) -> OnMessage[Any]:
+def on_message(event: str, /, *, retry: RetryPolicy | None = ...) -> OnMessage[Any]: ...
+def on_message(event: Any, /, *, retry: RetryPolicy | None = None) -> OnMessage[Any]:
     """Make a method the handler of one topic.
 
     Args:
         event: A payload class that declares its topic, or the topic itself.
+        retry: How often and when its failures are tried again; None for what the consumer says.
 
     Raises:
         RoutingError: It is neither, or the method is no handler.
     """
-    if isinstance(event, FunctionType | classmethod | staticmethod):  # the decorator without its parentheses
-        named = {f"CloudEvent[{type_name(declared)}]": declared for declared in declared_events().values()}
-        right = right_lines(named.get(written_event(event), EXAMPLE_TOPIC), event)
+    _require_target(event, None)
+    return OnMessage(event, retry)
+
+
+@overload
+def on_batch(
+    event: type[DataT], /, *, max_size: int = ..., max_wait: float = ..., retry: RetryPolicy | None = ...
+) -> OnBatch[DataT]: ...
+@overload
+def on_batch(
+    event: str, /, *, max_size: int = ..., max_wait: float = ..., retry: RetryPolicy | None = ...
+) -> OnBatch[Any]: ...
+def on_batch(
+    event: Any, /, *, max_size: int = 500, max_wait: float = 1.0, retry: RetryPolicy | None = None
+) -> OnBatch[Any]:
+    """Make a method the handler of one topic that takes many events at a time, ``list[CloudEvent[X]]``.
+
+    The events of a lane stand in the list in their order, and none comes while an earlier one of its lane is in hand.
+    The method returns when all are done; `BatchItemError` names those that failed, while the rest counts as done. Any
+    other error means that all failed; before any of them becomes a dead letter, each is tried once more, alone.
+
+    Args:
+        event: A payload class that declares its topic, or the topic itself.
+        max_size: Events at which a batch is handed over, 1 or more.
+        max_wait: Seconds after its first event at which it is handed over, however few there are; 0 for what is
+            there already.
+        retry: As for `on_message`.
+
+    Raises:
+        RoutingError: As for `on_message`, or a number is out of range.
+    """
+    try:
+        options = BatchOptions(max_size=max_size, max_wait=max_wait)
+    except ValueError as error:
+        raise RoutingError(_line(), "@on_batch", str(error)) from error
+    _require_target(event, options)
+    return OnBatch(event, options, retry)
+
+
+def _require_target(event: Any, batch: BatchOptions | None) -> None:
+    """Say what is missing where the decorator stands without its parentheses."""
+    if isinstance(event, FunctionType | classmethod | staticmethod):
+        mark = Mark(EXAMPLE_TOPIC, batch)
+        named = {mark.of(f"CloudEvent[{type_name(declared)}]"): declared for declared in declared_events().values()}
+        right = right_lines(replace(mark, target=named.get(written_event(event), EXAMPLE_TOPIC)), event)
         raise RoutingError(_line(), short_name(event.__qualname__), f"needs a payload class or a topic; write{right}")
-    return OnMessage(event)
 
 
 def _with_group_id(decorator: Callable[ParamsT, ReturnT]) -> Callable[ParamsT, ReturnT]:
@@ -211,32 +280,36 @@ def _class_fault(cls: object, group_id: object) -> str | None:
     if _DEFINITION in vars(cls):
         return "is decorated twice: one class, one group; for another group decorate a subclass"
     if next(_handlers(cls), None) is None:
-        return f"has no handler; write{right_lines(EXAMPLE_TOPIC, None)}"
+        return f"has no handler; write{right_lines(Mark(EXAMPLE_TOPIC), None)}"
     return None
 
 
-def _target_fault(target: Any, method: object) -> str | None:
+def _target_fault(mark: Mark, method: object) -> str | None:
+    target: Any = mark.target
     if topic_of(target) is not None or (isinstance(target, str) and TOPIC_NAME.fullmatch(target)):
         return None
     if isinstance(target, str):
         near = catalogue.suggest(target)
         meant = f"did you mean {near!r}?" if near else "1 to 249 of a-z, A-Z, 0-9, '.', '_', '-'"
-        return f"{target!r} is no topic ({meant}); write{right_lines(near or EXAMPLE_TOPIC, method)}"
+        right = right_lines(replace(mark, target=near or EXAMPLE_TOPIC), method)
+        return f"{target!r} is no topic ({meant}); write{right}"
     inner = payload_of(target)
     if topic_of(inner) is not None:
-        return f"@on_message takes the payload class alone; write{right_lines(inner, method)}"
-    event = f"CloudEvent[{type_name(target)}]" if isinstance(target, type) else None
-    return f"{type_name(target)} declares no topic: name one; write{right_lines(EXAMPLE_TOPIC, method, event)}"
+        name = mark.decorator.partition("(")[0]
+        return f"{name} takes the payload class alone; write{right_lines(replace(mark, target=inner), method)}"
+    event = mark.of(f"CloudEvent[{type_name(target)}]") if isinstance(target, type) else None
+    right = right_lines(replace(mark, target=EXAMPLE_TOPIC), method, event)
+    return f"{type_name(target)} declares no topic: name one; write{right}"
 
 
-def _method_fault(target: Target, method: Any, owner: str, noted: dict[str, FunctionType]) -> str | None:
+def _method_fault(mark: Mark, method: Any, owner: str, noted: dict[str, FunctionType]) -> str | None:
     if not isinstance(method, FunctionType):
-        kind = type(method).__name__
-        return f"is a {kind}: put @on_message innermost, on a plain method; write{right_lines(target, method)}"
+        kind, name = type(method).__name__, mark.decorator.partition("(")[0]
+        return f"is a {kind}: put {name} innermost, on a plain method; write{right_lines(mark, method)}"
     if method.__name__ == "<lambda>" or method.__qualname__ != f"{owner}.{method.__name__}":
         problem = "is no method: define it in its class, and use functools.wraps in a decorator between"
-        return f"{problem}; write{right_lines(target, method)}"
-    other = right_lines(target, method, suffix="_2")
+        return f"{problem}; write{right_lines(mark, method)}"
+    other = right_lines(mark, method, suffix="_2")
     if hasattr(method, MARK):
         first = right_lines(getattr(method, MARK), method)
         return f"handles a topic already: one method a topic; write{first}{other}"
@@ -260,7 +333,7 @@ def _handlers(cls: type) -> Iterator[tuple[str, type, FunctionType]]:
 
 
 def _lost(label: str, owner: type, member: Any, method: FunctionType) -> RoutingError:
-    target = getattr(method, MARK)
+    mark = getattr(method, MARK)
     if isinstance(member, classmethod | staticmethod):
         problem = "is a classmethod or staticmethod: a handler is a plain method"
     elif vars(owner).get(_NOTED, {}).get(method.__name__) is method:
@@ -268,7 +341,7 @@ def _lost(label: str, owner: type, member: Any, method: FunctionType) -> Routing
     else:
         problem = f"overrides a handler: repeat its decorator, or set {method.__name__} = None to drop it"
         method = member if isinstance(member, FunctionType) else method
-    return RoutingError(file_line(inspect.unwrap(method)), label, f"{problem}; write{right_lines(target, method)}")
+    return RoutingError(file_line(inspect.unwrap(method)), label, f"{problem}; write{right_lines(mark, method)}")
 
 
 def _routes(cls: type) -> Iterator[Route]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
 from collections.abc import Callable, Generator, Iterator
@@ -12,19 +13,22 @@ from types import TracebackType
 from typing import Any, Self, TypeAlias
 
 from eventzr_kafka.binding import bind
-from eventzr_kafka.consumer import GroupConsumer
+from eventzr_kafka.consumer import GroupClients, GroupConsumer
+from eventzr_kafka.dead_letter_writer import DeadLetterWriter
 from eventzr_kafka.errors import ConsumerStateError, RoutingError
 from eventzr_kafka.hooks import ConsumerHooks, RunnerStopping, tell
 from eventzr_kafka.options import ConsumerOptions
 from eventzr_kafka.routing import ConsumerDefinition, definition_of
 from eventzr_kafka.settings import KafkaSettings
-from eventzr_kafka.transport import ConsumerTransport
+from eventzr_kafka.transport import ConsumerTransport, LogReader, ProducerTransport
 from eventzr_kafka.watchdog import Watchdog, codes_of
 
-__all__ = ["ConsumerRunner", "TransportFactory"]
+__all__ = ["ConsumerRunner", "LogReaderFactory", "ProducerFactory", "TransportFactory"]
 
 log = logging.getLogger("eventzr_kafka.consumer")
 TransportFactory: TypeAlias = Callable[[str, ConsumerOptions], ConsumerTransport]
+LogReaderFactory: TypeAlias = Callable[[KafkaSettings, str], LogReader]
+ProducerFactory: TypeAlias = Callable[[KafkaSettings], ProducerTransport]
 
 
 class ConsumerRunner:
@@ -44,6 +48,8 @@ class ConsumerRunner:
         *handlers: object,
         settings: KafkaSettings | None = None,
         transport: TransportFactory | None = None,
+        producer: ProducerFactory | None = None,
+        log_reader: LogReaderFactory | None = None,
         hooks: ConsumerHooks | None = None,
     ) -> None:
         """Check the handlers; nothing connects yet.
@@ -52,6 +58,8 @@ class ConsumerRunner:
             handlers: Objects of classes decorated with `@kafka_consumer`. Those of one group share a membership.
             settings: How to reach Kafka; from the environment if left out.
             transport: Makes the Kafka client of a group from its id and options; for tests.
+            producer: Makes the client that writes dead letters; for tests.
+            log_reader: Makes the client that reads a group's dead letters; for tests.
             hooks: Functions that are told what happens.
 
         Raises:
@@ -62,6 +70,8 @@ class ConsumerRunner:
         self.settings = settings or KafkaSettings.from_env()
         self._members = _by_group(handlers)
         self._transport = transport or self._real_transport
+        self._producer = producer or _real_producer
+        self._log_reader = log_reader or _real_log_reader
         self._hooks = hooks or ConsumerHooks()
         self._groups: list[GroupConsumer] = []
         self._stopped: asyncio.Event | None = None
@@ -77,6 +87,8 @@ class ConsumerRunner:
             EventStoppedError: An event could not be given an outcome; it is not committed.
             TransportError: The client cannot go on.
         """
+        gc.collect()
+        gc.freeze()  # what is loaded by now stays: looking through it again and again costs a busy consumer a tenth
         async with self:
             with _signals(self.stop) if handle_signals else nullcontext():
                 await self.wait()
@@ -121,6 +133,7 @@ class ConsumerRunner:
 
     async def _end(self) -> None:
         await asyncio.gather(*(group.stop() for group in self._groups))
+        await self._dead_letters.close()
         self._watchdog.stop()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
@@ -128,6 +141,14 @@ class ConsumerRunner:
     def error(self) -> Exception | None:
         """What stopped the runner, or None; inside ``async with`` a service can make it part of its health."""
         return self._error
+
+    @property
+    def problems(self) -> list[str]:
+        """Why something cannot go on at the moment, such as dead letters that cannot be written; empty if all is well.
+
+        Nothing is lost meanwhile; a service makes it part of its readiness.
+        """
+        return [group.problem for group in self._groups if group.problem is not None]
 
     async def __aenter__(self) -> Self:
         if self._stopped is not None:
@@ -140,6 +161,7 @@ class ConsumerRunner:
             max_workers=max(members[0][1].options.max_concurrency for members in self._members.values()),
             thread_name_prefix="eventzr-kafka-handler",
         )
+        self._dead_letters = DeadLetterWriter(lambda: self._producer(self.settings))
         self._groups = [self._group(group_id, self._pool) for group_id in self._members]
         for group in self._groups:
             group.start()
@@ -170,7 +192,12 @@ class ConsumerRunner:
             for handler, definition in members
             for bound in bind(handler, definition.routes, options, pool)
         }
-        return GroupConsumer(group_id, routes, options, self._transport(group_id, options), self._fail, self._hooks)
+        clients = GroupClients(
+            self._transport(group_id, options),
+            self._dead_letters,
+            lambda: self._log_reader(self.settings, group_id),
+        )
+        return GroupConsumer(group_id, routes, options, clients, self._fail, self._hooks)
 
     def _fail(self, error: Exception) -> None:
         if self._error is None:
@@ -182,6 +209,18 @@ class ConsumerRunner:
         from eventzr_kafka._confluent.consumer import ConfluentConsumer  # noqa: PLC0415 -- 60 ms, only when it runs
 
         return ConfluentConsumer(self.settings, group_id, options)
+
+
+def _real_producer(settings: KafkaSettings) -> ProducerTransport:
+    from eventzr_kafka._confluent.producer import ConfluentProducer  # noqa: PLC0415 -- loads the client library
+
+    return ConfluentProducer(settings)
+
+
+def _real_log_reader(settings: KafkaSettings, group_id: str) -> LogReader:
+    from eventzr_kafka._confluent.log_reader import ConfluentLogReader  # noqa: PLC0415 -- loads the client library
+
+    return ConfluentLogReader(settings, group_id)
 
 
 def _by_group(handlers: tuple[object, ...]) -> dict[str, list[tuple[object, ConsumerDefinition]]]:

@@ -20,6 +20,7 @@ __all__ = [
     "ConsumerSink",
     "ConsumerTransport",
     "Failure",
+    "LogReader",
     "Position",
     "ProducerTransport",
     "Report",
@@ -155,4 +156,30 @@ class ProducerTransport(Protocol):
 
     def close(self) -> None:
         """Give the client up; what is not acknowledged is reported as failed."""
+        ...
+
+
+class LogReader(Protocol):
+    """Reads a whole topic from its beginning and goes on following it, without a group: nothing is committed."""
+
+    def start(
+        self,
+        topic: str,
+        on_records: Callable[[Sequence[Record]], None],
+        on_caught_up: Callable[[], None],
+        on_failure: Callable[[Exception], None],
+    ) -> None:
+        """Begin. Called once, with the event loop running; the functions are called on it.
+
+        Args:
+            topic: It need not exist yet: it is read once it does.
+            on_records: Takes records, of each partition in its order.
+            on_caught_up: Called once, when everything has been passed on that was there at the start; at once if that
+                is nothing.
+            on_failure: Called once, when the client cannot go on.
+        """
+        ...
+
+    async def close(self, timeout: float) -> bool:
+        """Stop; whether that was done within `timeout` seconds."""
         ...

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.torture.conftest import Finding
 
 from eventzr_kafka import CloudEvent, EventProducer, KafkaSettings
 from eventzr_kafka.testing.kafka_server import KafkaServer
@@ -89,7 +90,9 @@ def publish(producer: EventProducer, topic: str, first: int, count: int) -> None
         producer.enqueue(event)
 
 
-def test_every_event_is_handled_in_order_though_members_die(kafka: KafkaServer, members: tuple[Members, str]) -> None:
+def test_every_event_is_handled_in_order_though_members_die(
+    kafka: KafkaServer, members: tuple[Members, str], finding: Finding
+) -> None:
     group, topic = members
     for _ in range(MEMBERS):
         group.start()
@@ -110,8 +113,8 @@ def test_every_event_is_handled_in_order_though_members_die(kafka: KafkaServer, 
     journals = group.journals()
     counts = handled(journals)
     again = sum(counts.values()) - len(counts)
-    summary = f"{EVENTS - len(counts)} lost, {again} handled again, {group.started} members"
-    sys.stdout.write(f"\n{EVENTS:,} events, {dict(ends)}: {summary}\n")
     assert len(counts) == EVENTS
     assert out_of_order(journals) == []
     assert again < EVENTS // 4  # what was finished and not committed when a member was killed, a second's work each
+    ended = ", ".join(f"{count} {name}" for name, count in sorted(ends.items()))
+    finding(f"{EVENTS:,} events, {MEMBERS} members, {ended}", f"none lost, order kept, {again:,} handled again")

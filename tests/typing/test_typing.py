@@ -97,12 +97,17 @@ def test_an_accepted_file_runs(file: str) -> None:
 
 
 def refused_handlers() -> list[Any]:
-    """Each method of the refused class, as a consumer of its own."""
+    """Each method of the refused classes, as a consumer of its own."""
     tree = ast.parse((HERE / "refused" / "refused_handlers.py").read_text())
-    classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
-    before = [node for node in tree.body if isinstance(node, ast.ImportFrom)] + classes[: len(classes) - 2]
-    methods = [node for node in classes[-2].body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
-    return [pytest.param(before, method, id=method.name) for method in methods]
+    classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
+    imports = [node for node in tree.body if isinstance(node, ast.ImportFrom)]
+    before = [*imports, classes["Narrower"], classes["OwnEvent"]]
+    methods = [node for name in ("Handler", "RefusedBatches") for node in classes[name].body]
+    return [
+        pytest.param(before, method, id=method.name)
+        for method in methods
+        if isinstance(method, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
 
 
 @pytest.mark.parametrize(("before", "method"), refused_handlers())

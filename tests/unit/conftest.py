@@ -9,11 +9,12 @@ import pytest
 
 from eventzr_kafka import CloudEvent, Record, encode
 from eventzr_kafka.binding import bind
-from eventzr_kafka.consumer import GroupConsumer
+from eventzr_kafka.consumer import GroupClients, GroupConsumer
+from eventzr_kafka.dead_letter_writer import DeadLetterWriter
 from eventzr_kafka.hooks import ConsumerHooks
-from eventzr_kafka.record import TopicPartition
+from eventzr_kafka.record import OutgoingRecord, TopicPartition
 from eventzr_kafka.routing import definition_of
-from eventzr_kafka.transport import Assignment, Batch, ConsumerSink, Position
+from eventzr_kafka.transport import Acknowledgement, Assignment, Batch, ConsumerSink, Failure, Position, Report
 
 TOPIC = "bench.thing.happened.v1"
 
@@ -50,6 +51,51 @@ class FakeTransport:
         return position.offset if position is not None else None
 
 
+class FakeProducer:
+    """Acknowledges what it is given, unless `failure` says otherwise."""
+
+    def __init__(self) -> None:
+        self.records: list[OutgoingRecord] = []
+        self.failure: Failure | None = None
+
+    def start(self, reported: Callable[[], None]) -> None:
+        reported()
+
+    def produce(self, record: OutgoingRecord, report: Report) -> bool:
+        if self.failure is None:
+            self.records.append(record)
+        report(self.failure or Acknowledgement(0, len(self.records) - 1))
+        return True
+
+    def flush(self, timeout: float) -> int:
+        return 0 if timeout else 1
+
+    def close(self) -> None:
+        pass
+
+
+class FakeReader:
+    """Brings what a test says that the dead-letter topic holds."""
+
+    def __init__(self) -> None:
+        self.topics: list[str] = []
+        self.closed = 0
+
+    def start(
+        self,
+        topic: str,
+        on_records: Callable[[Sequence[Record]], None],
+        on_caught_up: Callable[[], None],
+        on_failure: Callable[[Exception], None],
+    ) -> None:
+        self.topics.append(topic)
+        self.bring, self.catch_up, self.fail = on_records, on_caught_up, on_failure
+
+    async def close(self, timeout: float) -> bool:
+        self.closed += 1
+        return timeout > 0
+
+
 class Group:
     """A group consumer of one handler object, driven by hand."""
 
@@ -58,12 +104,14 @@ class Group:
 
         definition = definition_of(handler)
         self.transport = FakeTransport()
+        self.producer = FakeProducer()
+        self.writer = DeadLetterWriter(lambda: self.producer)
         self.errors: list[Exception] = []
         self.pool = ThreadPoolExecutor(4)
         routes = {b.topic: b for b in bind(handler, definition.routes, definition.options, self.pool)}
-        self.consumer = GroupConsumer(
-            "group", routes, definition.options, self.transport, self.errors.append, ConsumerHooks()
-        )
+        self.reader = FakeReader()
+        clients = GroupClients(self.transport, self.writer, lambda: self.reader)
+        self.consumer = GroupConsumer("group", routes, definition.options, clients, self.errors.append, ConsumerHooks())
         self.consumer.start()
 
     def assign(self, epoch: int = 1, partition: int = 0, position: int | None = 0, metadata: str = "") -> None:

@@ -91,7 +91,7 @@ def test_the_service_with_a_loop_of_its_own_gets_ready_and_ends() -> None:
 
 
 def test_there_is_something_to_check() -> None:
-    assert len(PYTHON) == 4
+    assert len(PYTHON) == 5
     assert {"make demo", "make test", "pip install '.[cli]'"} <= set(COMMANDS)
     assert {shlex.split(c)[1] for c in COMMANDS if c.startswith("eventzr-kafka")} == {"run", "dev"}
 

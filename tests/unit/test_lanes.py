@@ -29,7 +29,7 @@ class LanesMachine(RuleBasedStateMachine):
     def add(self, tenant: str, lane: str) -> None:
         self.number += 1
         item = (tenant, tenant + lane, self.number, 3)
-        self.lanes.add([(tenant, tenant + lane, item)])
+        self.lanes.add([tenant], [tenant + lane], [item])
         self.expected[tenant + lane].append(item)
 
     @precondition(lambda self: self.lanes.ready)
@@ -48,6 +48,20 @@ class LanesMachine(RuleBasedStateMachine):
         lane = self.taken.pop(data.draw(st.integers(0, len(self.taken) - 1)))
         assert self.expected[lane.front[1]].pop(0) == lane.front
         self.lanes.finish(lane)
+
+    @precondition(lambda self: self.taken)
+    @rule(data=st.data())
+    def finish_several(self, data: st.DataObject) -> None:
+        lane = self.taken.pop(data.draw(st.integers(0, len(self.taken) - 1)))
+        lane.running = data.draw(st.integers(1, len(lane.items)))
+        for item in list(lane.items)[: lane.running]:
+            assert self.expected[item[1]].pop(0) == item
+        self.lanes.finish_all(lane)
+
+    @precondition(lambda self: self.taken)
+    @rule()
+    def release(self) -> None:
+        self.lanes.release(self.taken.pop())
 
     @precondition(lambda self: self.taken)
     @rule()
@@ -118,8 +132,8 @@ def lanes(*, limit: int | None = None) -> Lanes[Item]:
 def test_a_tenant_with_one_event_waits_one_turn_behind_any_backlog(kind: type[Lanes[Item]], backlog: int) -> None:
     ring = kind(max_items=1_000, max_bytes=1_000)
     for number in range(backlog):
-        ring.add([("big", "big", ("big", "big", number, 1))])
-    ring.add([("small", "small", ("small", "small", 0, 1))])
+        ring.add(["big"], ["big"], [("big", "big", number, 1)])
+    ring.add(["small"], ["small"], [("small", "small", 0, 1)])
     served: list[str] = []
     for _ in range(2):
         lane = ring.take()
@@ -133,7 +147,7 @@ def test_the_lanes_of_one_tenant_take_turns_within_its_turn() -> None:
     ring = lanes()
     for lane_key in ("x", "y"):
         for number in range(2):
-            ring.add([("a", lane_key, ("a", lane_key, number, 1))])
+            ring.add(["a"], [lane_key], [("a", lane_key, number, 1)])
     order: list[tuple[str, int]] = []
     while (lane := ring.take()) is not None:
         order.append(lane.front[1:3])
@@ -144,7 +158,7 @@ def test_the_lanes_of_one_tenant_take_turns_within_its_turn() -> None:
 def test_a_tenant_limit_leaves_room_for_others() -> None:
     ring = lanes(limit=1)
     for lane_key in ("a1", "a2", "b1"):
-        ring.add([(lane_key[0], lane_key, (lane_key[0], lane_key, 0, 1))])
+        ring.add([lane_key[0]], [lane_key], [(lane_key[0], lane_key, 0, 1)])
     running = [lane.front[0] for lane in (ring.take(), ring.take()) if lane is not None]
     assert sorted(running) == ["a", "b"]
     assert not ring.ready
@@ -153,8 +167,8 @@ def test_a_tenant_limit_leaves_room_for_others() -> None:
 def test_resuming_a_lane_whose_waiting_item_was_discarded_changes_nothing() -> None:
     ring = lanes()
     first, second = ("a", "a", 0, 1), ("a", "a", 1, 1)
-    ring.add([("a", "a", first)])
-    ring.add([("a", "a", second)])
+    ring.add(["a"], ["a"], [first])
+    ring.add(["a"], ["a"], [second])
     lane = ring.take()
     assert lane is not None
     ring.wait(lane)
@@ -169,7 +183,7 @@ def test_the_intake_stops_at_the_bound_and_starts_again_at_half_of_it() -> None:
 
     for number in range(4):
         assert not ring.should_pause(paused=False)
-        ring.add([(str(number), str(number), ("t", "l", number, 1))])
+        ring.add([str(number)], [str(number)], [("t", "l", number, 1)])
 
     assert ring.should_pause(paused=False)
     for remaining in (3, 2, 1):
@@ -181,14 +195,14 @@ def test_the_intake_stops_at_the_bound_and_starts_again_at_half_of_it() -> None:
 
 def test_bytes_stop_the_intake_too() -> None:
     ring: Lanes[Item] = Lanes(max_items=1_000, max_bytes=10)
-    ring.add([("a", "a", ("a", "a", 0, 10))])
+    ring.add(["a"], ["a"], [("a", "a", 0, 10)])
     assert ring.should_pause(paused=False)
 
 
 def test_idle_lanes_are_forgotten_beyond_a_bound() -> None:
     ring: Lanes[Item] = Lanes(max_items=100_000, max_bytes=10_000_000)
     for number in range(20_000):
-        ring.add([(str(number), str(number), ("t", "l", number, 1))])
+        ring.add([str(number)], [str(number)], [("t", "l", number, 1)])
         lane = ring.take()
         assert lane is not None
         ring.finish(lane)

@@ -81,7 +81,7 @@ def test_every_group_protocol_is_taken(protocol: GroupProtocol) -> None:
 
 @pytest.mark.parametrize("protocol", ["", "kip-848", None])
 def test_a_group_protocol_that_does_not_exist_is_told_the_ones_that_do(protocol: Any) -> None:
-    with pytest.raises(ValueError, match=r"^group_protocol=.*: must be classic or consumer$"):
+    with pytest.raises(ValueError, match=r"^group_protocol=.*: must be one of classic, consumer$"):
         consumer_options(group_protocol=protocol)
 
 

@@ -8,7 +8,16 @@ from typing import Any
 
 import pytest
 
-from eventzr_kafka import CloudEvent, ConsumerRunner, KafkaSettings, Record, encode, kafka_consumer, on_message
+from eventzr_kafka import (
+    CloudEvent,
+    ConsumerRunner,
+    KafkaSettings,
+    Record,
+    RetryPolicy,
+    encode,
+    kafka_consumer,
+    on_message,
+)
 from eventzr_kafka.errors import ConsumerStateError, EventStoppedError, RoutingError
 from eventzr_kafka.hooks import ConsumerHooks, PartitionsAssigned, RunnerStopping
 from eventzr_kafka.options import ConsumerOptions
@@ -54,7 +63,7 @@ class Wire:
         self.sink.received([Batch(1, records)])
 
 
-@kafka_consumer(group_id="runner")
+@kafka_consumer(group_id="runner", retry=RetryPolicy(attempts=1, on_exhausted="stop"))
 class Handler:
     def __init__(self, fails_for: str = "") -> None:
         self.fails_for = fails_for

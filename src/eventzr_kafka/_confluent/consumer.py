@@ -160,7 +160,9 @@ class ConfluentConsumer:
                 self._on_message_error(error, message.topic())
                 continue
             topic, partition = message.topic(), message.partition()
-            if (topic, partition) != at:  # records of a partition come in runs
+            if (topic, partition) == at:  # records of a partition come in runs
+                topic = at[0]  # one string for all of them
+            else:
                 at = topic, partition
                 epoch = self._owned.get(cast("tuple[str, int]", at))
                 put = found.setdefault(epoch, []).append if epoch is not None else _drop
@@ -288,10 +290,17 @@ class ConfluentConsumer:
 
     def _tell(self, method: Callable[..., None], *args: Any) -> bool:
         try:
-            self._loop.call_soon_threadsafe(method, *args)
+            self._loop.call_soon_threadsafe(self._hear, method, args)
         except RuntimeError:  # the event loop is closed: nobody is left to hear it
             return False
         return True
+
+    def _hear(self, method: Callable[..., None], args: tuple[Any, ...]) -> None:
+        """On the event loop: what the sink cannot take in stops it, rather than going missing in the loop's log."""
+        try:
+            method(*args)
+        except Exception as error:  # noqa: BLE001 -- a fault of the SDK; the runner must hear of it
+            self._sink.failed(error)
 
 
 def _drop(_record: Record) -> None:

@@ -7,18 +7,19 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Annotated
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, CycloptsError, Parameter, validators
 from rich.text import Text
 
 from eventzr_kafka.cli.card import Screen, labelled
 from eventzr_kafka.cli.dev import develop
 from eventzr_kafka.cli.loading import import_module, load, trace_of
-from eventzr_kafka.cli.logs import LogFormat, LogLevel, set_up_logging
+from eventzr_kafka.cli.logs import LogFormat, LogLevel, name_process, set_up_logging
 from eventzr_kafka.cli.outbox import DatabaseUrl, show_status
 from eventzr_kafka.cli.outbox import relay as relay_rows
 from eventzr_kafka.cli.publish import Publication
 from eventzr_kafka.cli.publish import publish as publish_event
-from eventzr_kafka.cli.run import serve
+from eventzr_kafka.cli.run import Worker, prepare, serve, work
+from eventzr_kafka.cli.workers import Plan, supervise
 from eventzr_kafka.errors import ConfigurationError, EncodeError, EventStoppedError, EventzrKafkaError
 from eventzr_kafka.settings import KafkaSettings
 
@@ -64,13 +65,43 @@ def call(arguments: Sequence[str]) -> int:
 
 
 @app.command
-def run(*targets: Annotated[str, Parameter(required=True)], output: Output = _OUTPUT) -> int:
+def run(
+    *targets: Annotated[str, Parameter(required=True)],
+    workers: Annotated[int, Parameter(validator=validators.Number(gte=1))] = 1,
+    worker: Annotated[Worker | None, Parameter(show=False)] = None,
+    output: Output = _OUTPUT,
+) -> int:
     """Run consumers until SIGTERM or Ctrl-C, then finish and commit what runs; a second Ctrl-C quits at once.
 
     Args:
         targets: module:Class of each; or module:name of an object, or of a function that makes it.
+        workers: Processes that share the partitions; one that dies is started again.
+        worker: What a supervisor says to one of its workers.
     """
-    return outcome(output, lambda screen: serve(_load(targets), KafkaSettings.from_env(), screen))
+    if worker is not None:
+        name_process(worker.name)
+
+    def act(screen: Screen) -> None:
+        handlers, settings = _load(targets), KafkaSettings.from_env()
+        if worker is not None:
+            work(handlers, settings, worker)
+        elif workers == 1 or not settings.enabled:
+            serve(handlers, settings, screen)
+        else:
+            prepare(handlers, settings, screen, workers=workers)
+            supervise(_plan(workers, targets, output))
+
+    return outcome(output, act)
+
+
+def _plan(workers: int, targets: Sequence[str], output: Output) -> Plan:
+    return Plan(
+        workers=workers,
+        targets=targets,
+        log_level=output.log_level,
+        log_format=output.log_format,
+        traceback=output.traceback,
+    )
 
 
 @app.command

@@ -16,11 +16,11 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from eventzr_kafka.cli.logs import LogFormat
+from eventzr_kafka.cli.logs import LogFormat, process_name
 from eventzr_kafka.routing import ConsumerDefinition, Route
 from eventzr_kafka.settings import KafkaSettings
 
-__all__ = ["Screen", "card", "labelled"]
+__all__ = ["Screen", "card", "count_of", "labelled"]
 
 log = logging.getLogger("eventzr_kafka.cli")
 
@@ -51,7 +51,7 @@ class Screen:
         if self._json:
             log.error("%s", _in_one_line(text), extra={"trace": trace})
             return
-        self._err.print(text)
+        self._err.print(Text(f"{process_name()} ".lstrip()).append_text(text))
         if trace:
             self._err.print(Text(trace, style="dim"))
 
@@ -65,18 +65,24 @@ def labelled(label: str, text: str, style: str = "") -> Text:
     return Text.assemble((label, f"bold {style}".strip()), f" {text}")
 
 
-def card(settings: KafkaSettings, definitions: Sequence[ConsumerDefinition]) -> Text:
+def count_of(number: int, noun: str) -> str:
+    """So many of them, in words: ``1 topic``, ``2 topics``."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def card(settings: KafkaSettings, definitions: Sequence[ConsumerDefinition], *, workers: int = 1) -> Text:
     """Which broker, which groups, and which method takes which topic.
 
     Args:
         definitions: One per consumer object; those of one group are shown together.
+        workers: Processes that share each group.
     """
     routes: dict[str, list[Route]] = {}
     for definition in definitions:
         routes.setdefault(definition.group_id, []).extend(definition.routes)
     lines = [labelled("eventzr-kafka", version("eventzr-kafka")), _field("broker", _broker(settings))]
     for group_id, members in routes.items():
-        lines.append(_field("group", group_id))
+        lines.append(_field("group", group_id if workers == 1 else f"{group_id} ({workers} workers)"))
         lines += _table(members)
     return Text("\n").join(lines)
 

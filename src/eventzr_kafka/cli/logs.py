@@ -1,4 +1,7 @@
-"""Logging of the command: one line per record on standard error, as text or as JSON."""
+"""Logging of the command: one line per record on standard error, as text or as JSON.
+
+A process that has a name, such as a worker of ``run --workers``, gives it in every line.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,13 @@ import json
 import logging
 import sys
 from datetime import UTC, datetime
+from multiprocessing import current_process
 from typing import Literal, TypeAlias
 
 from eventzr_kafka.errors import EventzrKafkaError
 from eventzr_kafka.event import format_time
 
-__all__ = ["LogFormat", "LogLevel", "set_up_logging"]
+__all__ = ["LogFormat", "LogLevel", "name_process", "process_name", "set_up_logging"]
 
 LogFormat: TypeAlias = Literal["text", "json"]
 LogLevel: TypeAlias = Literal["debug", "info", "warning", "error"]
@@ -33,6 +37,20 @@ def set_up_logging(level: LogLevel, form: LogFormat) -> logging.Handler:
     return handler
 
 
+def name_process(name: str) -> None:
+    """Give this process a name, which is the ``processName`` of its log records."""
+    current_process().name = name
+
+
+def process_name() -> str:
+    """The name of this process, or nothing if it has none of its own."""
+    return _without_default(current_process().name)
+
+
+def _without_default(name: str | None) -> str:
+    return "" if name is None or name == "MainProcess" else name
+
+
 def _is_not_told_at_the_end(record: logging.LogRecord) -> bool:
     arguments = record.args if isinstance(record.args, tuple) else ()
     return not any(isinstance(argument, EventzrKafkaError) for argument in arguments)
@@ -48,7 +66,8 @@ class _Text(logging.Formatter):
         if record.exc_info:
             lines.append(self.formatException(record.exc_info))
         text = " | ".join(line.strip() for part in lines for line in part.splitlines())
-        return f"{_time(record)} {record.levelname} {record.name}: {text}"
+        source = f"{_without_default(record.processName)} {record.name}".strip()
+        return f"{_time(record)} {record.levelname} {source}: {text}"
 
 
 class _Json(logging.Formatter):
@@ -59,6 +78,8 @@ class _Json(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
+        if process := _without_default(record.processName):
+            fields["process"] = process
         if record.exc_info:
             fields["exception"] = self.formatException(record.exc_info)
         elif trace := getattr(record, "trace", ""):

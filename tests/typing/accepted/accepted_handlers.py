@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from decimal import Decimal
 from typing import Any, Generic, TypeVar, assert_type
 
 from pydantic import BaseModel
 
-from eventzr_kafka import CloudEvent, EventData, MessageContext, Record, kafka_consumer, on_message
+from eventzr_kafka import (
+    BatchItemError,
+    CloudEvent,
+    EventData,
+    MessageContext,
+    Record,
+    kafka_consumer,
+    on_batch,
+    on_message,
+)
 from eventzr_marketplace_events import (
     DisputeOpened,
     ListingClosed,
@@ -78,6 +87,23 @@ class Handler:
 
     @on_message(DisputeOpened)
     def sync(self, event: CloudEvent[DisputeOpened]) -> None: ...
+
+
+@kafka_consumer(group_id="batches")
+class Batches:
+    @on_batch(ListingCreated, max_size=100, max_wait=0.5)
+    async def created(self, events: list[CloudEvent[ListingCreated]]) -> None:
+        assert_type(events[0].data.price, Decimal)
+        raise BatchItemError(events[0])
+
+    @on_batch(ListingPublished)
+    def published(self, events: list[CloudEvent[ListingPublished]], contexts: list[MessageContext]) -> None: ...
+
+    @on_batch("eventzr.marketplace.quote.accepted.v1")
+    async def accepted(self, events: list[CloudEvent[QuoteAccepted]]) -> None: ...
+
+    @on_batch(DisputeOpened)
+    async def any_sequence(self, events: Sequence[CloudEvent[DisputeOpened]]) -> None: ...
 
 
 PayloadT = TypeVar("PayloadT", bound=EventData)

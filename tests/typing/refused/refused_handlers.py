@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
-from eventzr_kafka import CloudEvent, EventData, MessageContext, kafka_consumer, on_message
+from eventzr_kafka import CloudEvent, EventData, MessageContext, kafka_consumer, on_batch, on_message
 from eventzr_marketplace_events import ListingCreated, ListingUpdated, OrderCompleted
 
 
@@ -129,6 +129,24 @@ Right("one").handle(event=CloudEvent[ListingCreated].model_construct())  # refus
 
 async def call_directly(updated: CloudEvent[ListingUpdated]) -> None:
     await Right("one").handle(updated)  # refused
+
+
+class RefusedBatches:
+    @on_batch(ListingCreated)  # refused
+    async def no_list(self, event: CloudEvent[ListingCreated]) -> None: ...
+
+    @on_batch(ListingCreated)  # refused
+    async def another(self, events: list[CloudEvent[ListingUpdated]]) -> None: ...
+
+    @on_batch(ListingCreated)  # refused
+    async def one_context(self, events: list[CloudEvent[ListingCreated]], context: MessageContext) -> None: ...
+
+    @on_batch(ListingCreated)  # refused
+    async def returns(self, _events: list[CloudEvent[ListingCreated]]) -> int:
+        return 1
+
+    @on_batch(ListingCreated, max_size="1")  # refused
+    async def wrong_size(self, events: list[CloudEvent[ListingCreated]]) -> None: ...
 
 
 kafka_consumer()  # refused

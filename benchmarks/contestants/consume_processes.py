@@ -1,0 +1,65 @@
+"""ConsumerRunners of one group, ``--workers`` of them, each in a process: what they handle together."""
+
+import asyncio
+import multiprocessing
+import time
+from collections.abc import MutableSequence
+from multiprocessing.sharedctypes import RawArray
+
+from benchmarks.contestants.kit import Task, report, task
+from eventzr_kafka import CloudEvent, ConsumerRunner, KafkaSettings, kafka_consumer, on_message
+from eventzr_kafka.hooks import ConsumerHooks, PartitionsAssigned
+from eventzr_marketplace_events import ListingCreated
+
+_LOOK = 0.01  # seconds between two looks at the counts
+_QUICK_JOIN = {"heartbeat.interval.ms": 200, "session.timeout.ms": 6000}
+
+
+def member(work: Task, joined: MutableSequence[int], counts: MutableSequence[int], place: int) -> None:
+    """Consume until killed, from when all have joined, counting the events in one place of `counts`."""
+
+    @kafka_consumer(group_id=work.group, drain_timeout=0)
+    class NoOp:
+        """Only counts."""
+
+        @on_message(ListingCreated)
+        async def handle(self, event: CloudEvent[ListingCreated]) -> None:  # noqa: ARG002
+            """Count."""
+            while not all(joined):  # noqa: ASYNC110 -- another process sets it
+                await asyncio.sleep(_LOOK)
+            counts[place] += 1
+
+    def assigned(fact: PartitionsAssigned) -> None:
+        joined[place] = joined[place] or len(fact.partitions)
+
+    settings = KafkaSettings(brokers=work.brokers, client=_QUICK_JOIN)
+    asyncio.run(ConsumerRunner(NoOp(), settings=settings, hooks=ConsumerHooks(assigned=assigned)).run())
+
+
+def measure(work: Task, joined: MutableSequence[int], counts: MutableSequence[int]) -> float:
+    """Events a second, from when each member has its share until enough events are handled or the time is over."""
+    while not all(joined):
+        time.sleep(_LOOK)
+    first, began = sum(counts), time.perf_counter()
+    while True:
+        time.sleep(_LOOK)
+        handled, elapsed = sum(counts) - first, time.perf_counter() - began
+        if handled >= work.events or elapsed >= work.seconds:
+            return handled / elapsed
+
+
+def main() -> None:
+    """Start the members, measure, and end them."""
+    work, context = task(), multiprocessing.get_context("spawn")
+    joined: MutableSequence[int] = RawArray("L", work.workers)
+    counts: MutableSequence[int] = RawArray("L", work.workers)
+    members = [context.Process(target=member, args=(work, joined, counts, place)) for place in range(work.workers)]
+    for process in members:
+        process.start()
+    report(measure(work, joined, counts))
+    for process in members:
+        process.kill()
+
+
+if __name__ == "__main__":
+    main()

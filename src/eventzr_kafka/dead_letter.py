@@ -1,0 +1,280 @@
+"""Dead letters: a failed record → what is written to ``<group_id>.dlq``, and back.
+
+1. Key, value and headers of the record are kept byte for byte. Headers that begin with ``eventzr-dlq-`` are added
+   behind them, and how many stood there before is one of those: whatever the record carried, even headers of these
+   names, reading gives it back and believes only what was added.
+2. A record that was as large as its topic allows must fit all the same: the added headers shrink, level by level, to
+   where it came from, and to nothing. The value never does. Where nothing is added, the record's own headers of these
+   names have to go, since reading would believe them.
+3. The topic is a journal. A *letter* is closed by a *note* that names it: a record of the same key without a value, of
+   kind ``replayed`` or ``discarded``. Kind ``failed`` leaves it open and counts the attempts of a replay.
+4. The letter of a record may be there twice (a crash between writing it and committing): the first one counts.
+5. A letter is named by where its record was, and by the record's timestamp: offsets begin again where a topic is made
+   anew, and a note about an old record must not close the letter of a new one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from importlib.metadata import version
+from typing import Literal, TypeAlias
+
+from eventzr_kafka.event import format_time
+from eventzr_kafka.record import Header, OutgoingRecord, Record
+
+__all__ = [
+    "PREFIX",
+    "DeadLetterFacts",
+    "Identity",
+    "Letter",
+    "Note",
+    "NoteKind",
+    "Shrink",
+    "dead_letter_topic",
+    "read_letter",
+    "read_note",
+    "write_letter",
+    "write_note",
+]
+
+PREFIX = "eventzr-dlq-"
+NoteKind: TypeAlias = Literal["replayed", "discarded", "failed"]
+Shrink: TypeAlias = Literal[0, 1, 2]
+Identity: TypeAlias = tuple[str, int, int, int]
+_NOTES: dict[str, NoteKind] = {"replayed": "replayed", "discarded": "discarded", "failed": "failed"}
+
+
+def dead_letter_topic(group_id: str) -> str:
+    """The dead-letter topic of a group."""
+    return f"{group_id}.dlq"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetterFacts:
+    """Why and where an event ended among the dead letters.
+
+    Attributes:
+        handler: ``Class.method``.
+        error: Qualified name of the error's class; ``parked`` for an event that followed another one.
+        reason: For people; safe to show.
+        attempts: Calls of the handler; 0 if the record could not be read.
+        first_failure, last_failure: Seconds since the Unix epoch.
+        event_id: None if the record could not be read.
+        lane: What names the lane beside its tenant: the subject, or ``topic[partition]``; empty if nothing does.
+    """
+
+    group_id: str
+    handler: str
+    error: str
+    reason: str
+    attempts: int
+    first_failure: float
+    last_failure: float
+    event_id: str | None = None
+    lane: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A dead letter as it was found in the topic.
+
+    Attributes:
+        partition, offset: Where it is in the dead-letter topic.
+        record: The record that failed, as it was.
+    """
+
+    partition: int
+    offset: int
+    record: Record
+    facts: DeadLetterFacts
+
+    @property
+    def origin(self) -> tuple[str, int, int]:
+        """Topic, partition and offset of the record that failed."""
+        return self.record.topic, self.record.partition, self.record.offset
+
+    @property
+    def identity(self) -> Identity:
+        """What two letters of one record have in common, see rule 5."""
+        return *self.origin, self.record.timestamp
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Note:
+    """What became of a letter.
+
+    Attributes:
+        origin: Of the letter, see `Letter.origin`.
+        why: For ``discarded`` the reason, for ``failed`` what happened.
+        timestamp: Of the record that failed, in milliseconds.
+        attempts: For ``failed``: calls of the handler in all, the replay's included.
+        at: Seconds since the Unix epoch.
+    """
+
+    kind: NoteKind
+    origin: tuple[str, int, int]
+    at: float
+    timestamp: int = -1
+    why: str = ""
+    attempts: int = 0
+
+    @property
+    def identity(self) -> Identity:
+        """That of the letter."""
+        return *self.origin, self.timestamp
+
+
+def write_letter(record: Record, facts: DeadLetterFacts, *, shrink: Shrink = 0) -> OutgoingRecord:
+    """The dead letter of a record.
+
+    Args:
+        shrink: 0 for all headers, 1 for the few that a replay needs, 2 for none.
+    """
+    needed = {
+        "topic": record.topic,
+        "partition": str(record.partition),
+        "offset": str(record.offset),
+        "timestamp": str(record.timestamp),
+        "headers": str(len(record.headers)),
+    }
+    more = {
+        "group": facts.group_id,
+        "handler": facts.handler,
+        "error": facts.error,
+        "reason": facts.reason,
+        "attempts": str(facts.attempts),
+        "first-failure": _time(facts.first_failure),
+        "last-failure": _time(facts.last_failure),
+        "event-id": facts.event_id or "",
+        "lane": facts.lane,
+        "sdk": _sdk(),
+    }
+    if shrink == 2:
+        headers = [header for header in record.headers if not header[0].startswith(PREFIX)]
+    else:
+        headers = [*record.headers, *_headers(needed if shrink else {**needed, **more})]
+    return OutgoingRecord(dead_letter_topic(facts.group_id), record.key, record.value, headers)
+
+
+def read_letter(record: Record) -> Letter | None:
+    """Read a dead letter; None for a note, and for what looks like a note and is none.
+
+    A letter whose headers had to go (rule 2) is read as a record of the dead-letter topic itself.
+    """
+    found = _added(record)
+    if _is_note(record, found):
+        return None
+    facts = DeadLetterFacts(
+        group_id=found.get("group", record.topic.removesuffix(".dlq")),
+        handler=found.get("handler", "?"),
+        error=found.get("error", "?"),
+        reason=found.get("reason", "the headers that say it did not fit"),
+        attempts=_number(found.get("attempts", "")) or 0,
+        first_failure=_seconds(found.get("first-failure", ""), record.timestamp),
+        last_failure=_seconds(found.get("last-failure", ""), record.timestamp),
+        event_id=found.get("event-id") or None,
+        lane=found.get("lane", ""),
+    )
+    return Letter(record.partition, record.offset, _original(record, found), facts)
+
+
+def _original(record: Record, found: dict[str, str]) -> Record:
+    """The record that failed; the letter itself where nothing says what it was."""
+    origin, kept = _origin(found), _number(found.get("headers", ""))
+    if origin is None or kept is None:
+        return record
+    topic, partition, offset = origin
+    headers, timestamp = tuple(record.headers[:kept]), _timestamp(found)
+    return record._replace(topic=topic, partition=partition, offset=offset, headers=headers, timestamp=timestamp)
+
+
+def write_note(group_id: str, key: bytes | None, note: Note) -> OutgoingRecord:
+    """The note that a letter was replayed, discarded, or has failed again; it has the letter's key."""
+    topic, partition, offset = note.origin
+    fields = {
+        "note": note.kind,
+        "topic": topic,
+        "partition": str(partition),
+        "offset": str(offset),
+        "timestamp": str(note.timestamp),
+        "at": _time(note.at),
+        "why": note.why,
+        "attempts": str(note.attempts),
+        "sdk": _sdk(),
+    }
+    return OutgoingRecord(dead_letter_topic(group_id), key, None, list(_headers(fields)))
+
+
+def read_note(record: Record) -> Note | None:
+    """Read a note; None for anything else."""
+    found = _added(record)
+    kind, origin = _NOTES.get(found.get("note", "")), _origin(found)
+    if kind is None or origin is None or not _is_note(record, found):
+        return None
+    return Note(
+        kind=kind,
+        origin=origin,
+        timestamp=_timestamp(found),
+        at=_seconds(found.get("at", ""), record.timestamp),
+        why=found.get("why", ""),
+        attempts=_number(found.get("attempts", "")) or 0,
+    )
+
+
+def _is_note(record: Record, found: dict[str, str]) -> bool:
+    return record.value is None and "note" in found and "headers" not in found
+
+
+def _origin(found: dict[str, str]) -> tuple[str, int, int] | None:
+    partition, offset = _number(found.get("partition", "")), _number(found.get("offset", ""))
+    if "topic" not in found or partition is None or offset is None:
+        return None
+    return found["topic"], partition, offset
+
+
+def _timestamp(found: dict[str, str]) -> int:
+    number = _number(found.get("timestamp", ""))
+    return -1 if number is None else number
+
+
+def _headers(fields: dict[str, str]) -> Iterable[Header]:
+    return [(f"{PREFIX}{name}", text.encode(errors="replace")) for name, text in fields.items()]
+
+
+def _added(record: Record) -> dict[str, str]:
+    """The headers that were added, by their short names."""
+    found = _by_name(record.headers)
+    return _by_name(record.headers[_number(found.get("headers", "")) or 0 :])
+
+
+def _by_name(headers: Sequence[Header]) -> dict[str, str]:
+    """The last of a name counts: it is the one that was added."""
+    return {
+        name.removeprefix(PREFIX): (value or b"").decode(errors="replace")
+        for name, value in headers
+        if name.startswith(PREFIX)
+    }
+
+
+def _number(text: str) -> int | None:
+    """A whole number of 0 or more that fits into 64 bits; None for anything else."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else None
+
+
+def _time(seconds: float) -> str:
+    return format_time(datetime.fromtimestamp(seconds, UTC))
+
+
+def _seconds(text: str, timestamp_ms: int) -> float:
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except (ValueError, OverflowError):
+        return timestamp_ms / 1000
+
+
+@cache
+def _sdk() -> str:
+    return f"eventzr-kafka/{version('eventzr-kafka')}"

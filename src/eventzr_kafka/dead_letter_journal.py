@@ -1,0 +1,212 @@
+"""What stands in a dead-letter topic: its letters, which of them are open, and what became of the others.
+
+1. A letter is open until a note says ``replayed`` or ``discarded``. Where the note stands does not matter: a topic that
+   was given more partitions keeps it on another one.
+2. The letters of one record count once; the first one is kept.
+3. Letters are kept without value and headers, so that a topic of large ones fits into memory.
+4. Letters are in the order in which they failed; those of one partition never change places.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TypeAlias
+
+from eventzr_kafka.dead_letter import Identity, Letter, Note, NoteKind, read_letter, read_note
+from eventzr_kafka.record import Record
+
+__all__ = ["ANY_LETTER", "DeadLetterJournal", "Entry", "EventKey", "Selection", "Summary", "summarise"]
+
+EventKey: TypeAlias = tuple[str, bytes | None, str]
+
+
+@dataclass(slots=True, eq=False)
+class Entry:
+    """A letter, and what its notes say.
+
+    Attributes:
+        letter: Without value and headers.
+        closed: The note that closed it.
+        failed: The last note of a replay that failed.
+    """
+
+    letter: Letter
+    closed: Note | None = None
+    failed: Note | None = None
+
+    @property
+    def attempts(self) -> int:
+        """Calls of the handler in all, those of replays included."""
+        return self.letter.facts.attempts if self.failed is None else self.failed.attempts
+
+    @property
+    def lane(self) -> Hashable:
+        """What it shares with the letters that must be replayed before it or after it."""
+        return self.letter.record.key, self.letter.facts.lane
+
+    @property
+    def tenant(self) -> str:
+        """The record's key as text."""
+        return (self.letter.record.key or b"").decode(errors="replace")
+
+    @property
+    def event_key(self) -> EventKey | None:
+        """What two publications of one event have in common: topic, tenant and id; None where there is no id."""
+        record, event_id = self.letter.record, self.letter.facts.event_id
+        return None if event_id is None else (record.topic, record.key, event_id)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """Which letters are meant; what is None does not matter.
+
+    Attributes:
+        type: Topic of the record, which is the type of its event.
+        error: Name of the error's class.
+        since, until: Bounds of the last failure, in seconds since the Unix epoch.
+        limit: How many at most: the oldest.
+    """
+
+    tenant: str | None = None
+    type: str | None = None
+    error: str | None = None
+    since: float | None = None
+    until: float | None = None
+    limit: int | None = None
+
+    def of(self, entries: Iterable[Entry]) -> list[Entry]:
+        """Those of the entries that are meant, in their order."""
+        return [entry for entry in entries if self._means(entry)][: self.limit]
+
+    def _means(self, entry: Entry) -> bool:
+        facts = entry.letter.facts
+        return (
+            self.tenant in (None, entry.tenant)
+            and self.type in (None, entry.letter.record.topic)
+            and self.error in (None, facts.error)
+            and (self.since is None or facts.last_failure >= self.since)
+            and (self.until is None or facts.last_failure <= self.until)
+        )
+
+
+ANY_LETTER = Selection()
+
+
+@dataclass(slots=True)
+class _Notes:
+    """Notes about a letter that has not been read yet."""
+
+    closed: Note | None = None
+    failed: Note | None = None
+
+
+class DeadLetterJournal:
+    """The letters of one topic, from its records in any order that keeps the partitions'."""
+
+    def __init__(self) -> None:
+        """Begin with an empty topic."""
+        self.duplicates = 0
+        self.unreadable = 0
+        self._entries: dict[Identity, Entry] = {}
+        self._early: dict[Identity, _Notes] = {}
+
+    def add(self, records: Iterable[Record]) -> None:
+        """Take in records of the topic."""
+        for record in records:
+            note = read_note(record)
+            letter = read_letter(record) if note is None else None
+            if note is not None:
+                self._add_note(note)
+            elif letter is not None:
+                self._add_letter(letter)
+            else:
+                self.unreadable += 1
+
+    @property
+    def entries(self) -> list[Entry]:
+        """Every letter, in order."""
+        return _in_order(self._entries.values())
+
+    @property
+    def open(self) -> list[Entry]:
+        """The letters that nothing has closed, in order."""
+        return [entry for entry in self.entries if entry.closed is None]
+
+    def closed(self, kind: NoteKind) -> list[Entry]:
+        """The letters that a note of this kind has closed, in order."""
+        return [entry for entry in self.entries if entry.closed is not None and entry.closed.kind == kind]
+
+    def replayed_events(self) -> dict[EventKey, Entry]:
+        """The events that have been replayed, and by which letter."""
+        keyed = ((entry.event_key, entry) for entry in self.closed("replayed"))
+        return {key: entry for key, entry in keyed if key is not None}
+
+    def named(self, name: str) -> list[Entry]:
+        """The letters of a name: ``topic[partition]@offset`` of the record, or the letter's own ``partition@offset``.
+
+        They are several where the record's topic was made anew.
+        """
+        return [entry for entry in self.entries if name in (entry.letter.record.position, _place(entry.letter))]
+
+    def _add_note(self, note: Note) -> None:
+        about = self._entries.get(note.identity) or self._early.setdefault(note.identity, _Notes())
+        if note.kind == "failed":
+            about.failed = note
+        else:
+            about.closed = about.closed or note
+
+    def _add_letter(self, letter: Letter) -> None:
+        if letter.identity in self._entries:
+            self.duplicates += 1
+            return
+        kept = replace(letter, record=letter.record._replace(value=None, headers=()))
+        notes = self._early.pop(letter.identity, _Notes())
+        self._entries[letter.identity] = Entry(kept, notes.closed, notes.failed)
+
+
+def _place(letter: Letter) -> str:
+    return f"{letter.partition}@{letter.offset}"
+
+
+def _in_order(entries: Iterable[Entry]) -> list[Entry]:
+    """By time of failure, but never against the order of a partition, whatever the clocks said."""
+    latest: dict[int, float] = {}
+    timed: list[tuple[float, int, int, Entry]] = []
+    for entry in sorted(entries, key=lambda entry: entry.letter.offset):
+        letter = entry.letter
+        time = max(letter.facts.last_failure, latest.get(letter.partition, 0.0))
+        latest[letter.partition] = time
+        timed.append((time, letter.partition, letter.offset, entry))
+    return [entry for *_, entry in sorted(timed, key=lambda item: item[:3])]
+
+
+@dataclass(slots=True)
+class Summary:
+    """Letters of one handler, type and error.
+
+    Attributes:
+        oldest, newest: Last failures, in seconds since the Unix epoch.
+    """
+
+    handler: str
+    type: str
+    error: str
+    count: int = 0
+    oldest: float = float("inf")
+    newest: float = float("-inf")
+    tenants: set[str] = field(default_factory=set[str])
+
+
+def summarise(entries: Sequence[Entry]) -> list[Summary]:
+    """Letters counted by handler, type and error; the most frequent first."""
+    found: dict[tuple[str, str, str], Summary] = {}
+    for entry in entries:
+        facts, kind = entry.letter.facts, entry.letter.record.topic
+        key = facts.handler, kind, facts.error
+        summary = found.setdefault(key, Summary(*key))
+        summary.count += 1
+        summary.oldest = min(summary.oldest, facts.last_failure)
+        summary.newest = max(summary.newest, facts.last_failure)
+        summary.tenants.add(entry.tenant)
+    return sorted(found.values(), key=lambda summary: (-summary.count, summary.handler, summary.type, summary.error))

@@ -1,0 +1,101 @@
+"""Writes dead letters and waits for the broker's word; the client is made with the first one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+
+from eventzr_kafka.dead_letter import DeadLetterFacts, Shrink, write_letter
+from eventzr_kafka.errors import DeliveryError
+from eventzr_kafka.record import OutgoingRecord, Record
+from eventzr_kafka.transport import Acknowledgement, Failure, ProducerTransport
+
+__all__ = ["DeadLetterWriter"]
+
+_FULL = 0.05  # seconds until a full queue is tried again
+_FLUSH = 5.0  # seconds that what is under way may take when the writer closes
+_TOO_LARGE = {"MSG_SIZE_TOO_LARGE", "_MSG_SIZE_TOO_LARGE", "INVALID_MSG_SIZE"}
+_SHRINKS: tuple[Shrink, ...] = (0, 1, 2)
+
+
+class DeadLetterWriter:
+    """One client for the dead letters of a process."""
+
+    def __init__(self, make_transport: Callable[[], ProducerTransport]) -> None:
+        """Take what makes the client; nothing is made before the first record.
+
+        Args:
+            make_transport: Makes it; its `start` may block, and is called in a thread.
+        """
+        self._make_transport = make_transport
+        self._transport: ProducerTransport | None = None
+        self._starting = asyncio.Lock()
+
+    async def write_letter(self, record: Record, facts: DeadLetterFacts) -> None:
+        """Write the dead letter of a record; its headers shrink until it fits.
+
+        Raises:
+            DeliveryError: The broker did not acknowledge.
+        """
+        for shrink in _SHRINKS:
+            outgoing = write_letter(record, facts, shrink=shrink)
+            outcome = await self._send(outgoing)
+            if isinstance(outcome, Acknowledgement):
+                return
+            if outcome.reason not in _TOO_LARGE or shrink == _SHRINKS[-1]:
+                raise _not_written(outgoing, outcome, facts.event_id)
+
+    async def write(self, record: OutgoingRecord) -> None:
+        """Write a record.
+
+        Raises:
+            DeliveryError: The broker did not acknowledge.
+        """
+        outcome = await self._send(record)
+        if isinstance(outcome, Failure):
+            raise _not_written(record, outcome, None)
+
+    async def close(self) -> None:
+        """Wait a little for what is under way, and give the client up."""
+        transport, self._transport = self._transport, None
+        if transport is not None:
+            await asyncio.to_thread(transport.flush, _FLUSH)
+            await asyncio.to_thread(transport.close)
+
+    async def _send(self, record: OutgoingRecord) -> Acknowledgement | Failure:
+        transport = await self._started()
+        loop = asyncio.get_running_loop()
+        told: asyncio.Future[Acknowledgement | Failure] = loop.create_future()
+
+        def report(outcome: Acknowledgement | Failure) -> None:
+            with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                loop.call_soon_threadsafe(_settle, told, outcome)
+
+        while not transport.produce(record, report):  # noqa: ASYNC110 -- the client does not tell
+            await asyncio.sleep(_FULL)
+        return await told
+
+    async def _started(self) -> ProducerTransport:
+        async with self._starting:
+            if self._transport is None:
+                transport = self._make_transport()
+                await asyncio.to_thread(transport.start, _nothing)
+                self._transport = transport
+            return self._transport
+
+
+def _settle(told: asyncio.Future[Acknowledgement | Failure], outcome: Acknowledgement | Failure) -> None:
+    if not told.done():
+        told.set_result(outcome)
+
+
+def _nothing() -> None:
+    """Reports are passed on one by one."""
+
+
+def _not_written(record: OutgoingRecord, failure: Failure, event_id: str | None) -> DeliveryError:
+    mend = f"create it: eventzr-kafka topics apply, or kafka-topics --create --topic {record.topic}"
+    missing = failure.reason in {"UNKNOWN_TOPIC_OR_PART", "_UNKNOWN_TOPIC"}
+    problem = f"topic {record.topic} does not exist" if missing else f"{failure.reason}: {failure.text}"
+    return DeliveryError(event_id or "?", record.topic, problem, mend if missing else "it is tried again")

@@ -1,0 +1,276 @@
+"""Workers: from the lane whose turn it is to the outcome of its front event.
+
+1. Workers are started when something is ready and every other is inside a handler; one ends when nothing is ready.
+   Handlers that never suspend need one worker for a whole backlog, and no task of their own.
+2. Handlers share a worker one after another, but no context: one that sets a context variable and leaves it is the
+   last of its worker.
+3. Workers give the event loop a turn every 8 ms, whatever the handlers do.
+4. What a handler raises is an outcome to be decided about (see failures); it never ends a worker.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextvars import copy_context
+from time import monotonic
+from typing import Any
+
+from eventzr_kafka.batches import BatchGatherer, BatchItem, EventBatch, Share, failed_of
+from eventzr_kafka.binding import BoundRoute, Running, resumed
+from eventzr_kafka.epoch import Epoch
+from eventzr_kafka.event import CloudEvent
+from eventzr_kafka.failures import Failed, Failures
+from eventzr_kafka.handler import MessageContext
+from eventzr_kafka.intake import Work
+from eventzr_kafka.lanes import Lane, Lanes
+from eventzr_kafka.options import ConsumerOptions
+
+__all__ = ["Dispatcher"]
+
+_TURN = 0.008  # seconds that workers may keep the event loop
+
+
+class Dispatcher:
+    """Runs the handlers of one group over its lanes."""
+
+    def __init__(self, group_id: str, options: ConsumerOptions, lanes: Lanes[Work], failures: Failures) -> None:
+        """Prepare; `start` begins."""
+        self.batches = BatchGatherer(self._after, self._spawn_soon)
+        self._group_id = group_id
+        self._max_concurrency = options.max_concurrency
+        self._handler_timeout = options.handler_timeout
+        self._lanes = lanes
+        self._failures = failures
+        self._workers_alive: set[asyncio.Task[None]] = set()
+        self._workers = 0
+        self._busy = 0
+        self._stopping = False
+        self._spawn_scheduled = False
+        self._turn_scheduled = False
+        self._turn_ends = 0.0
+
+    def start(self, on_progress: Callable[[], None]) -> None:
+        """Begin, on the running event loop.
+
+        Args:
+            on_progress: Called when something has been done; to be quick.
+        """
+        self._loop = asyncio.get_running_loop()
+        self._context = copy_context()
+        self._on_progress = on_progress
+
+    def stop(self) -> None:
+        """Begin nothing new; what runs goes on."""
+        self._stopping = True
+        self.batches.clear()
+
+    def cancel(self) -> None:
+        """End what still runs."""
+        for worker in self._workers_alive:
+            worker.cancel()
+
+    def spawn(self) -> None:
+        """Start workers, if something is ready and none is free: twice as many as there are, up to the limit."""
+        self._spawn_scheduled = False
+        if self._workers > self._busy or self._stopping:
+            return
+        ready = self._lanes.ready + len(self.batches.due)
+        for _ in range(min(ready, self._max_concurrency - self._workers, max(self._busy, 1))):
+            self._workers += 1
+            task = self._loop.create_task(self._work(), context=self._context.copy())
+            self._workers_alive.add(task)
+            task.add_done_callback(self._ended)
+
+    def _ended(self, worker: asyncio.Task[None]) -> None:
+        self._workers_alive.discard(worker)
+        if not worker.cancelled() and (error := worker.exception()) is not None:
+            self._failures.give_up(error)
+
+    def _spawn_soon(self) -> None:
+        if not self._spawn_scheduled and self._workers < self._max_concurrency:
+            self._spawn_scheduled = True
+            self._loop.call_soon(self.spawn)
+
+    def _after(self, seconds: float, do: Callable[[], None]) -> Callable[[], None]:
+        return self._loop.call_later(seconds, do).cancel
+
+    async def _work(self) -> None:  # noqa: C901 -- the message's path, on one screen
+        """Every event's way: take the lane whose turn it is, run its front event, note the outcome."""
+        lanes, due, failed, clean = self._lanes, self.batches.due, self._failures.histories, copy_context()
+        try:
+            await self._run_batches()
+            while copy_context() == clean and (lane := lanes.take()) is not None:
+                record, origin, event, _ = work = lane.items[0]
+                if (due or origin.detour) and await self._went_elsewhere(lane, work):
+                    continue
+                try:
+                    if event is None:
+                        event = origin.decode(record)
+                    if origin.context:
+                        running = origin.call(event, MessageContext(record, self._group_id))
+                    else:
+                        running = origin.call(event)
+                    try:
+                        waits_for = running.send(None)
+                    except StopIteration:  # the handler is done without having waited
+                        pass
+                    else:
+                        await self._wait_for(running, waits_for, origin.epoch)
+                except BaseException as error:  # noqa: BLE001 -- whatever a handler raises is an outcome
+                    self._fail(lane, work, event, error)
+                else:
+                    origin.ledger.finish(record[2])
+                    if failed:
+                        failed.pop((origin.epoch.number, record[2]), None)
+                    lanes.finish(lane)
+                if monotonic() > self._turn_ends:
+                    await self._give_turn()
+        finally:
+            self._workers -= 1
+            self._on_progress()
+            self.spawn()
+
+    async def _wait_for(self, running: Running, waits_for: Any, epoch: Epoch) -> None:
+        """The rest of a handler that waits; meanwhile another worker may begin."""
+        epoch.running += 1
+        self._busy += 1
+        self._spawn_soon()
+        try:
+            if self._handler_timeout is None:
+                await resumed(running, waits_for)
+            else:
+                async with asyncio.timeout(self._handler_timeout):
+                    await resumed(running, waits_for)
+        finally:
+            self._busy -= 1
+            epoch.running -= 1
+            self._on_progress()
+
+    def _fail(self, lane: Lane[Work], work: Work, event: CloudEvent[Any] | None, error: BaseException) -> None:
+        if not _is_outcome(error):
+            raise error
+        self._failures.failed(work[1].route, [Failed(lane, work, event)], error)
+
+    async def _give_turn(self) -> None:
+        if not self._turn_scheduled:
+            self._turn_scheduled = True
+            self._loop.call_soon(self._start_turn)
+        await asyncio.sleep(0)
+
+    def _start_turn(self) -> None:
+        self._turn_scheduled = False
+        self._turn_ends = monotonic() + _TURN
+        self._on_progress()
+
+    # Batches, and lanes that are parked
+
+    async def _went_elsewhere(self, lane: Lane[Work], work: Work) -> bool:
+        """A parked lane goes to the dead letters, one for a batch joins it; any other waits while batches are due."""
+        origin = work[1]
+        if self._failures.park(lane, work):
+            pass
+        elif origin.in_batches:
+            self._lanes.set_aside(lane)
+            self.batches.gather(lane, origin.route, alone=self._failures.is_alone(work))
+        elif self.batches.due:
+            self._lanes.release(lane)
+        else:
+            return False
+        await self._run_batches()
+        if monotonic() > self._turn_ends:
+            await self._give_turn()
+        return True
+
+    async def _run_batches(self) -> None:
+        clean = copy_context()
+        while self.batches.due and copy_context() == clean:
+            await self._run_batch(self.batches.due.popleft())
+
+    async def _run_batch(self, batch: EventBatch) -> None:
+        """The same for one call of a batch handler: read what each lane gives, run, note the outcomes."""
+        shares = batch.shares()
+        epochs = {work[1].epoch for share in shares for work in share.work}
+        for share in shares:
+            share.lane.running = len(share.work)
+        for epoch in epochs:
+            epoch.running += 1
+        try:
+            items = [item for share in shares for item in await self._read(share)]
+            items = [item for item in items if not item.work[1].epoch.ended]  # while others had their turn
+            if items and not self._stopping:
+                await self._call_batch(batch.route, items)
+            for share in shares:
+                if share.is_done:
+                    self._lanes.finish_all(share.lane)
+        finally:
+            for epoch in epochs:
+                epoch.running -= 1
+        await self._give_turn()
+
+    async def _read(self, share: Share) -> list[BatchItem]:
+        """The events of a lane's share, up to one that cannot be read: that is the lane's first the next time."""
+        items: list[BatchItem] = []
+        for work in share.work:
+            if monotonic() > self._turn_ends:
+                await self._give_turn()
+            record, origin, event, _ = work
+            try:
+                items.append(BatchItem(share, work, event or origin.decode(record)))
+            except BaseException as error:  # noqa: BLE001 -- as in _work
+                share.is_done = bool(items)
+                if not items:
+                    self._fail(share.lane, work, None, error)
+                break
+        if share.is_done:
+            share.lane.running = len(items)
+        return items
+
+    async def _call_batch(self, route: BoundRoute, items: list[BatchItem]) -> None:
+        contexts = ([MessageContext(item.work[0], self._group_id) for item in items],) if route.context else ()
+        try:
+            running = route.call([item.event for item in items], *contexts)
+            try:
+                waits_for = running.send(None)
+            except StopIteration:
+                pass
+            else:
+                await self._wait_for(running, waits_for, items[0].work[1].epoch)
+        except BaseException as error:
+            if not _is_outcome(error):
+                raise
+            named = failed_of(items, error)
+            failed, rest = named or (items, [])
+            self._finish(rest)
+            self._fail_batch(route, failed, error, condemned=named is not None or len(items) == 1)
+        else:
+            self._finish(items)
+
+    def _finish(self, items: Sequence[BatchItem]) -> None:
+        for item in items:
+            record, origin, _, _ = item.work
+            origin.ledger.finish(record.offset)
+            self._failures.histories.pop((origin.epoch.number, record.offset), None)
+
+    def _fail_batch(
+        self, route: BoundRoute, failed: Sequence[BatchItem], error: BaseException, *, condemned: bool
+    ) -> None:
+        """Decide about the first failed event of each lane; what failed behind it in its lane runs again after it."""
+        by_share: dict[Share, list[BatchItem]] = {}
+        for item in failed:
+            by_share.setdefault(item.share, []).append(item)
+        for share, items in by_share.items():
+            share.is_done = False
+            self._lanes.keep(share.lane, [item.work for item in items])
+            for item in items[1:]:
+                self._failures.count(Failed(share.lane, item.work, item.event))
+        firsts = [Failed(share.lane, items[0].work, items[0].event) for share, items in by_share.items()]
+        self._failures.failed(route, firsts, error, condemned=condemned)
+
+
+def _is_outcome(error: BaseException) -> bool:
+    """Whether it is the handler's; a cancellation may also mean the worker itself."""
+    if isinstance(error, asyncio.CancelledError):
+        task = asyncio.current_task()
+        return task is None or not task.cancelling()
+    return not isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit)

@@ -1,0 +1,108 @@
+"""What comes in: the records of one batch, sorted into lanes.
+
+A batch is of one partition, and so of one topic: what its records have in common is looked up once, in an `Origin`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from contextlib import suppress
+from typing import Any, TypeAlias
+
+from eventzr_kafka.binding import BoundRoute
+from eventzr_kafka.epoch import Epoch
+from eventzr_kafka.errors import DecodeError
+from eventzr_kafka.event import CloudEvent
+from eventzr_kafka.lanes import Lanes, TenantLanes
+from eventzr_kafka.options import ConsumerOptions, Ordering
+from eventzr_kafka.record import Record
+
+__all__ = ["Origin", "Work", "admit", "lane_name", "lanes_for"]
+
+_RECORD_OVERHEAD = 580  # bytes that a buffered record costs besides its value: key, tuples, its place in a lane
+
+
+class Origin:
+    """What the records of one batch have in common.
+
+    Attributes:
+        detour: Whether they may go elsewhere than straight to their handler.
+    """
+
+    __slots__ = ("call", "context", "decode", "detour", "epoch", "in_batches", "ledger", "route")
+
+    def __init__(self, epoch: Epoch, route: BoundRoute, records: Sequence[Record], *, parks: bool = False) -> None:
+        self.epoch = epoch
+        self.ledger = epoch.ledger
+        self.route = route
+        self.call = route.call
+        self.context = route.context
+        self.in_batches = route.batch is not None
+        self.detour = parks or self.in_batches
+        self.decode = route.decoder.reader(records)
+
+
+# What stands in a lane: a record, where it came from, the event where its subject chose the lane, and the bytes.
+Work: TypeAlias = tuple[Record, Origin, CloudEvent[Any] | None, int]
+_Keys: TypeAlias = Sequence[Hashable]
+
+
+def lanes_for(options: ConsumerOptions) -> Lanes[Work]:
+    """Empty lanes for an order."""
+    max_items, max_bytes = options.max_buffered_events, options.max_buffered_bytes
+    if options.ordering in ("tenant", "partition"):
+        return Lanes(max_items=max_items, max_bytes=max_bytes)
+    return TenantLanes(max_items=max_items, max_bytes=max_bytes, tenant_limit=options.tenant_concurrency)
+
+
+def admit(lanes: Lanes[Work], ordering: Ordering, origin: Origin, records: Sequence[Record]) -> None:
+    """Put records into their lanes."""
+    _SORTS[ordering](lanes, origin, records)
+
+
+def lane_name(ordering: Ordering, record: Record, event: CloudEvent[Any] | None) -> str:
+    """What names the lane of a record beside its tenant, for people and for dead letters."""
+    if ordering == "partition":
+        return f"{record.topic}[{record.partition}]"
+    return (event.subject or "") if ordering == "subject" and event is not None else ""
+
+
+def _work(origin: Origin, records: Sequence[Record]) -> list[Work]:
+    return [(record, origin, None, len(record[4] or b"") + _RECORD_OVERHEAD) for record in records]  # 4: the value
+
+
+def _by_tenant(lanes: Lanes[Work], origin: Origin, records: Sequence[Record]) -> None:
+    tenants = [record[3] for record in records]  # 3: the key; by number, since every record passes here
+    lanes.add(tenants, tenants, _work(origin, records))
+
+
+def _by_partition(lanes: Lanes[Work], origin: Origin, records: Sequence[Record]) -> None:
+    partitions = [origin.epoch.partition] * len(records)
+    lanes.add(partitions, partitions, _work(origin, records))
+
+
+def _by_record(lanes: Lanes[Work], origin: Origin, records: Sequence[Record]) -> None:
+    keys: _Keys = [(origin.epoch.number, record.offset) for record in records]
+    lanes.add([record.key for record in records], keys, _work(origin, records))
+
+
+def _by_subject(lanes: Lanes[Work], origin: Origin, records: Sequence[Record]) -> None:
+    events = [_read(origin, record) for record in records]
+    tenants = [record.key for record in records]
+    keys: _Keys = [(tenant, event.subject if event else None) for tenant, event in zip(tenants, events, strict=True)]
+    work = zip(_work(origin, records), events, strict=True)
+    lanes.add(tenants, keys, [(record, origin, event, size) for (record, _, _, size), event in work])
+
+
+def _read(origin: Origin, record: Record) -> CloudEvent[Any] | None:
+    with suppress(DecodeError):  # decoded again, and refused, in its turn
+        return origin.decode(record)
+    return None
+
+
+_SORTS: dict[Ordering, Callable[[Lanes[Work], Origin, Sequence[Record]], None]] = {
+    "tenant": _by_tenant,
+    "subject": _by_subject,
+    "partition": _by_partition,
+    "none": _by_record,
+}

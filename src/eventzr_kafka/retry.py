@@ -1,0 +1,208 @@
+"""What happens next with an event that failed: tried again, put among the dead letters, passed over, or a stop.
+
+1. A record that is no valid event fails the same way every time: it is never retried. Tombstones, and events of a
+   type that is not their topic's, have policies of their own.
+2. What a handler raises is retried while the policy has attempts and time left, and does not give up on that class.
+3. `RetryLater` says when, `Reject` that there is no use; both count as attempts like any other error.
+4. The wait before attempt n + 1 is at most ``initial * multiplier ** (n - 1)``, and never over `maximum`. With jitter
+   it is anything from 0 to that, so that events that failed together do not come back together ("full jitter").
+5. A handler that is no handler (`HandlerResultError`) would fail every event: that is a stop.
+"""
+
+from __future__ import annotations
+
+import math
+import random as random_module
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from eventzr_kafka.errors import (
+    BatchItemError,
+    DecodeError,
+    HandlerResultError,
+    Reject,
+    RetryLater,
+    TombstoneError,
+    TypeMismatchError,
+    describe,
+    printable,
+)
+
+__all__ = [
+    "DEFAULT_RETRY",
+    "DeadLetter",
+    "Decision",
+    "OnExhausted",
+    "OnPoison",
+    "Retry",
+    "RetryPolicy",
+    "Skip",
+    "Stop",
+    "decide",
+    "reason_of",
+]
+
+OnExhausted: TypeAlias = Literal["dead_letter", "stop"]
+OnPoison: TypeAlias = Literal["dead_letter", "skip", "stop"]
+_MAX_REASON = 500  # characters of a reason that is kept
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryPolicy:
+    """How often and when a handler's failure is tried again.
+
+    Attributes:
+        attempts: Calls of the handler in all, the first one included; 1 or more.
+        initial: Seconds before the second attempt, at most (see rule 4).
+        maximum: Seconds that no wait exceeds.
+        multiplier: What each wait is longer than the one before, 1 or more.
+        jitter: Whether waits are drawn from 0 to their length.
+        retry_on: Error classes that are tried again.
+        give_up_on: Those of them that are not.
+        max_elapsed: Seconds after the first failure beyond which no attempt begins; None for no limit.
+        on_exhausted: What becomes of an event that is not tried again: ``dead_letter`` or ``stop``.
+    """
+
+    attempts: int = 5
+    initial: float = 0.2
+    maximum: float = 30.0
+    multiplier: float = 2.0
+    jitter: bool = True
+    retry_on: tuple[type[BaseException], ...] = (Exception,)
+    give_up_on: tuple[type[BaseException], ...] = ()
+    max_elapsed: float | None = None
+    on_exhausted: OnExhausted = "dead_letter"
+
+    def __post_init__(self) -> None:
+        if type(self.attempts) is not int or self.attempts < 1:
+            raise ValueError(f"RetryPolicy(attempts={self.attempts!r}): must be a whole number, 1 or more")
+        for name, least in (("initial", 0.0), ("maximum", 0.0), ("multiplier", 1.0)):
+            _require_number(name, getattr(self, name), least)
+        if self.max_elapsed is not None:
+            _require_number("max_elapsed", self.max_elapsed, 0.0)
+        for name in ("retry_on", "give_up_on"):
+            _require_errors(name, getattr(self, name))
+        if self.on_exhausted not in ("dead_letter", "stop"):
+            raise ValueError(f"RetryPolicy(on_exhausted={self.on_exhausted!r}): must be dead_letter or stop")
+
+    def wait(self, attempt: int, random: Callable[[], float]) -> float:
+        """Seconds between this attempt, counted from 1, and the next."""
+        longest = self.initial * self.multiplier ** min(attempt - 1, 1000) if self.initial else 0.0
+        return min(longest, self.maximum) * (random() if self.jitter else 1.0)
+
+
+def _require_number(name: str, value: object, least: float) -> None:
+    if type(value) not in (int, float) or not math.isfinite(value) or value < least:  # type: ignore[arg-type,operator]
+        raise ValueError(f"RetryPolicy({name}={value!r}): must be a number, {least:g} or more")
+
+
+def _require_errors(name: str, value: object) -> None:
+    kinds = value if isinstance(value, tuple) else (None,)
+    if not all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in kinds):
+        raise ValueError(f"RetryPolicy({name}={value!r}): must be a tuple of error classes")
+
+
+DEFAULT_RETRY = RetryPolicy()
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Try again.
+
+    Attributes:
+        after: Seconds from now.
+    """
+
+    after: float
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """Put it into the dead-letter topic of the group.
+
+    Attributes:
+        reason: For people; no payload, no control characters, 500 characters at most.
+    """
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Skip:
+    """Pass over it: it counts as done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Stop the group before it; it is not committed."""
+
+
+Decision: TypeAlias = Retry | DeadLetter | Skip | Stop
+
+
+def decide(
+    error: BaseException,
+    attempt: int,
+    elapsed: float,
+    *,
+    policy: RetryPolicy = DEFAULT_RETRY,
+    on_tombstone: OnPoison = "dead_letter",
+    on_unknown_type: OnPoison = "dead_letter",
+    random: Callable[[], float] = random_module.random,
+) -> Decision:
+    """Decide what happens next with an event.
+
+    Args:
+        error: What the codec or the handler raised.
+        attempt: Calls of the handler so far, this one included.
+        elapsed: Seconds since its first failure.
+        policy: The handler's.
+        on_tombstone: For a record without a value that is no event.
+        on_unknown_type: For an event of another type than its topic's.
+        random: Gives numbers from 0 to 1, for the jitter.
+    """
+    if isinstance(error, DecodeError):
+        return _poison(error, on_tombstone, on_unknown_type)
+    cause = _cause(error)
+    if isinstance(cause, HandlerResultError):
+        return Stop()
+    after = cause.after if isinstance(cause, RetryLater) else policy.wait(attempt, random)
+    if _may_retry(cause, policy) and attempt < policy.attempts and _in_time(elapsed + after, policy):
+        return Retry(after)
+    return Stop() if policy.on_exhausted == "stop" else DeadLetter(reason_of(error))
+
+
+def _poison(error: DecodeError, on_tombstone: OnPoison, on_unknown_type: OnPoison) -> Decision:
+    chosen: OnPoison = "dead_letter"
+    if isinstance(error, TombstoneError):
+        chosen = on_tombstone
+    elif isinstance(error, TypeMismatchError):
+        chosen = on_unknown_type
+    decisions: dict[OnPoison, Decision] = {"skip": Skip(), "stop": Stop()}
+    return decisions.get(chosen, DeadLetter(reason_of(error)))
+
+
+def _cause(error: BaseException) -> BaseException:
+    """What a batch handler says about the events that it names."""
+    return error.__cause__ if isinstance(error, BatchItemError) and error.__cause__ is not None else error
+
+
+def _may_retry(error: BaseException, policy: RetryPolicy) -> bool:
+    if isinstance(error, RetryLater):
+        return True
+    if isinstance(error, (Reject, *policy.give_up_on)):
+        return False
+    return isinstance(error, policy.retry_on) or not isinstance(error, Exception)  # CancelledError: of its own making
+
+
+def _in_time(seconds: float, policy: RetryPolicy) -> bool:
+    return policy.max_elapsed is None or seconds <= policy.max_elapsed
+
+
+def reason_of(error: BaseException) -> str:
+    """An error in words that hold no payload: of a `DecodeError` and a `Reject` their own, else class and place."""
+    cause = _cause(error)
+    if isinstance(cause, DecodeError):
+        return printable(cause.reason, limit=_MAX_REASON)
+    return printable(cause.why if isinstance(cause, Reject) else describe(cause), limit=_MAX_REASON)

@@ -1,0 +1,129 @@
+"""A tenant with one event does not wait for another one's 100,000: it is the next to have a turn."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import uuid
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+from confluent_kafka import Producer
+
+from eventzr_kafka import CloudEvent, ConsumerRunner, KafkaSettings, kafka_consumer, on_message
+from eventzr_kafka.consumer import GroupConsumer
+from eventzr_kafka.encoder import STRUCTURED_HEADERS
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Sequence
+
+    from eventzr_kafka.options import Ordering
+    from eventzr_kafka.testing.kafka_server import KafkaServer
+    from eventzr_kafka.transport import Batch
+
+SECONDS: Final = 20.0
+BACKLOG: Final = 100_000
+SUBJECTS: Final = 1_000
+CONCURRENCY: Final = 64
+BUSY: Final = "tenant-with-a-backlog"
+
+
+class Turns:
+    """How many events of the backlog had begun when another tenant's came into memory, and when it began."""
+
+    def __init__(self) -> None:
+        self.received = 0
+        self.began = 0
+        self.arrivals: dict[str, tuple[int, int]] = {}
+        self.waited: dict[str, int] = {}
+
+    def note_received(self, group: GroupConsumer, batches: Sequence[Batch]) -> None:
+        for record in (record for batch in batches for record in batch.records):
+            self.received += 1
+            if record.key is not None and record.key != BUSY.encode():
+                self.arrivals[record.key.decode()] = (self.began, group._lanes.ready)
+
+    def note_begun(self, tenant: str) -> None:
+        if tenant == BUSY:
+            self.began += 1
+        else:
+            self.waited[tenant] = self.began - self.arrivals[tenant][0]
+
+    def allowed(self, tenant: str) -> int:
+        """Those that run, and those whose turn was before."""
+        return CONCURRENCY + self.arrivals[tenant][1]
+
+
+@pytest.fixture
+def turns(monkeypatch: pytest.MonkeyPatch) -> Turns:
+    found, received = Turns(), GroupConsumer.received
+
+    def note(group: GroupConsumer, batches: Sequence[Batch]) -> None:
+        found.note_received(group, batches)
+        received(group, batches)
+
+    monkeypatch.setattr(GroupConsumer, "received", note)
+    return found
+
+
+def value(topic: str, tenant: str, number: int) -> bytes:
+    event = {"specversion": "1.0", "id": f"{tenant}-{number}", "source": "test", "type": topic, "tenantid": tenant}
+    return json.dumps({**event, "subject": f"listing:{number % SUBJECTS}", "data": number}).encode()
+
+
+class Records:
+    """Writes records to partitions that the test chooses."""
+
+    def __init__(self, brokers: str, topic: str) -> None:
+        config = {"bootstrap.servers": brokers, "queue.buffering.max.messages": 2 * BACKLOG}
+        self._producer = Producer(config)
+        self._topic = topic
+
+    def put(self, tenant: str, partition: int, count: int = 1) -> None:
+        for number in range(count):
+            self._producer.produce(
+                self._topic,
+                key=tenant,
+                value=value(self._topic, tenant, number),
+                partition=partition,
+                headers=list(STRUCTURED_HEADERS),
+            )
+        assert self._producer.flush(SECONDS) == 0
+
+
+@contextlib.asynccontextmanager
+async def consuming(brokers: str, topic: str, ordering: Ordering, turns: Turns) -> AsyncGenerator[None]:
+    @kafka_consumer(group_id=f"group.{uuid.uuid4().hex[:8]}", ordering=ordering, max_concurrency=CONCURRENCY)
+    class Handler:
+        @on_message(topic)
+        async def handle(self, event: CloudEvent[Any]) -> None:
+            turns.note_begun(event.tenantid)
+            await asyncio.sleep(0.001)
+
+    async with asyncio.timeout(SECONDS), ConsumerRunner(Handler(), settings=KafkaSettings(brokers=brokers)):
+        yield
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    while not condition():  # noqa: ASYNC110 -- nobody sets an event for it
+        await asyncio.sleep(0.001)
+
+
+@pytest.mark.parametrize("ordering", ["tenant", "subject", "none"])
+async def test_one_event_waits_one_turn_behind_a_backlog_of_another_tenant(
+    kafka: KafkaServer, topic: Callable[..., str], turns: Turns, ordering: Ordering
+) -> None:
+    name = topic(partitions=2)
+    records = Records(kafka.bootstrap_servers, name)
+    records.put(BUSY, 0, BACKLOG)
+    records.put("behind it", 0)
+    async with consuming(kafka.bootstrap_servers, name, ordering, turns):
+        await until(lambda: "behind it" in turns.waited)
+        await asyncio.to_thread(records.put, "beside it", 1)
+        await until(lambda: "beside it" in turns.waited)
+        assert turns.received == BACKLOG + 2
+        assert turns.began < BACKLOG  # there was somebody to wait for
+
+    for tenant, waited in turns.waited.items():
+        assert waited <= turns.allowed(tenant)
