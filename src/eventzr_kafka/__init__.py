@@ -22,6 +22,7 @@ from eventzr_kafka.settings import KafkaSettings
 if TYPE_CHECKING:
     from eventzr_kafka._confluent.embedded import EmbeddedBroker, embedded_broker
     from eventzr_kafka.delivery import Delivery, PublishResult
+    from eventzr_kafka.memory_inbox import MemoryInbox
     from eventzr_kafka.producer import EventProducer
     from eventzr_kafka.runner import ConsumerRunner
 
@@ -35,6 +36,7 @@ __all__ = [
     "EventProducer",
     "KafkaSettings",
     "Limits",
+    "MemoryInbox",
     "MessageContext",
     "OutgoingRecord",
     "PublishResult",
@@ -56,6 +58,7 @@ _ON_FIRST_USE = {
     "Delivery": "eventzr_kafka.delivery",
     "EmbeddedBroker": "eventzr_kafka._confluent.embedded",
     "EventProducer": "eventzr_kafka.producer",
+    "MemoryInbox": "eventzr_kafka.memory_inbox",
     "PublishResult": "eventzr_kafka.delivery",
     "embedded_broker": "eventzr_kafka._confluent.embedded",
 }
