@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -110,7 +110,7 @@ def ledger(request: pytest.FixtureRequest, engine: AsyncEngine, sync_sessions: s
 
 async def effects(engine: AsyncEngine) -> list[str]:
     async with engine.connect() as connection:
-        return sorted((await connection.scalars(select(listings.c.tenant_id))).all())  # type: ignore[type-var]
+        return sorted((await connection.scalars(select(listings.c.tenant_id))).all())
 
 
 async def marked(engine: AsyncEngine) -> list[str]:
@@ -181,7 +181,7 @@ async def waits_for_a_lock(engine: AsyncEngine) -> bool:
         "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%eventzr_inbox%'"
     )
     async with engine.connect() as connection:
-        return (await connection.execute(query)).scalar_one() > 0
+        return bool((await connection.execute(query)).scalar_one())
 
 
 @pytest.mark.parametrize("first_fails", [False, True])
@@ -225,9 +225,9 @@ async def start(handler: object) -> None:
 async def test_sessions_that_do_not_fit_the_handler_are_refused(
     engine: AsyncEngine, sync_sessions: sessionmaker[Session]
 ) -> None:
-    with pytest.raises(ConfigurationError, match="Ledger.book is async def: its SqlInbox needs a factory of Async"):
+    with pytest.raises(ConfigurationError, match=r"Ledger\.book is async def: its SqlInbox needs a factory of Async"):
         await start(Ledger(sync_sessions))
-    with pytest.raises(ConfigurationError, match="ThreadLedger.book is def: its SqlInbox needs a factory of Session"):
+    with pytest.raises(ConfigurationError, match=r"ThreadLedger\.book is def: its SqlInbox needs a factory of Session"):
         await start(ThreadLedger(async_sessionmaker(engine)))
 
 
@@ -250,12 +250,11 @@ def test_what_is_no_inbox_is_refused_where_it_stands() -> None:
 async def test_marks_are_deleted_by_age_in_small_steps(
     engine: AsyncEngine, sync_sessions: sessionmaker[Session]
 ) -> None:
-    rows = [{"event_id": str(n), "days": -30 if n < 2500 else -1} for n in range(2600)]
-    moment = "now() + :days * interval '1 day'"
-    if engine.dialect.name == "sqlite":
-        moment = "strftime('%Y-%m-%d %H:%M:%f000', 'now', :days || ' days')"
+    now = datetime.now(UTC)
+    ages = [timedelta(days=30 if number < 2500 else 1) for number in range(2600)]
+    rows = [{"group_id": "g", "source": "s", "event_id": str(n), "marked_at": now - age} for n, age in enumerate(ages)]
     async with engine.begin() as connection:
-        await connection.execute(text(f"INSERT INTO eventzr_inbox VALUES ('g', 's', :event_id, {moment})"), rows)
+        await connection.execute(insert(marks), rows)
     inbox = SqlInbox(async_sessionmaker(engine), keep=timedelta(days=7))
     assert await inbox.tidy() is True
     assert await SqlInbox(sync_sessions).clean(older_than=timedelta(days=7)) == 1500
