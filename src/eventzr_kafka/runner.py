@@ -171,7 +171,7 @@ class ConsumerRunner:
             group.start()
         self._watchdog = Watchdog(codes_of(self._calls()))
         self._watchdog.start()
-        self._tidying = asyncio.create_task(keep_tidy({guard.inbox for guard in self._guards.values()}))
+        self._tidying = asyncio.create_task(keep_tidy([guard.inbox for guard in self._guards.values()]))
         return self
 
     async def __aexit__(

@@ -217,6 +217,22 @@ async def test_a_handler_that_commits_the_session_itself_fails_and_has_no_effect
     assert len(member.dead_letters.records) == 1
 
 
+async def test_a_handler_that_takes_too_long_is_rolled_back(engine: AsyncEngine) -> None:
+    @kafka_consumer(group_id="g", inbox=SqlInbox(async_sessionmaker(engine)), retry=SOON, handler_timeout=0.5)
+    class Slow(Plan):
+        @on_message(TOPIC)
+        async def book(self, event: CloudEvent[Any], context: MessageContext) -> None:
+            self.called.append(event.id)
+            await context.session.execute(effect(event))
+            await asyncio.sleep(0 if len(self.called) > 1 else 60)
+
+    async with running(handler := Slow(None)) as member:
+        member.deliver(record(0, "a"))
+        await member.done(1)
+    assert handler.called == ["a", "a"]
+    assert await effects(engine) == await marked(engine) == ["a"]
+
+
 async def start(handler: object) -> None:
     async with running(handler):
         pass
