@@ -18,6 +18,7 @@ from eventzr_kafka.record import OutgoingRecord, Record
 from eventzr_kafka.retry import RetryPolicy
 from eventzr_kafka.routing import MessageContext, kafka_consumer, on_batch, on_message
 from eventzr_kafka.settings import KafkaSettings
+from eventzr_kafka.tenancy import current_event, current_tenant
 
 if TYPE_CHECKING:
     from eventzr_kafka._confluent.embedded import EmbeddedBroker, embedded_broker
@@ -44,6 +45,8 @@ __all__ = [
     "Reject",
     "RetryLater",
     "RetryPolicy",
+    "current_event",
+    "current_tenant",
     "decode",
     "embedded_broker",
     "encode",

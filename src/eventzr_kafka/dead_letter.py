@@ -139,6 +139,7 @@ def write_letter(record: Record, facts: DeadLetterFacts, *, shrink: Shrink = 0) 
         "offset": str(record.offset),
         "timestamp": str(record.timestamp),
         "headers": str(len(record.headers)),
+        "lane": facts.lane,
     }
     more = {
         "group": facts.group_id,
@@ -149,7 +150,6 @@ def write_letter(record: Record, facts: DeadLetterFacts, *, shrink: Shrink = 0) 
         "first-failure": _time(facts.first_failure),
         "last-failure": _time(facts.last_failure),
         "event-id": facts.event_id or "",
-        "lane": facts.lane,
         "sdk": _sdk(),
     }
     if shrink == 2:
@@ -225,7 +225,7 @@ def read_note(record: Record) -> Note | None:
 
 
 def _is_note(record: Record, found: dict[str, str]) -> bool:
-    return record.value is None and "note" in found and "headers" not in found
+    return record.value is None and "note" in found
 
 
 def _origin(found: dict[str, str]) -> tuple[str, int, int] | None:
@@ -270,9 +270,10 @@ def _time(seconds: float) -> str:
 
 def _seconds(text: str, timestamp_ms: int) -> float:
     try:
-        return datetime.fromisoformat(text).timestamp()
-    except (ValueError, OverflowError):
+        found = datetime.fromisoformat(text)
+    except ValueError:
         return timestamp_ms / 1000
+    return timestamp_ms / 1000 if found.tzinfo is None else found.timestamp()
 
 
 @cache

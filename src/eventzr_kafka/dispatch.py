@@ -25,6 +25,7 @@ from eventzr_kafka.handler import MessageContext
 from eventzr_kafka.intake import Work
 from eventzr_kafka.lanes import Lane, Lanes
 from eventzr_kafka.options import ConsumerOptions
+from eventzr_kafka.tenancy import enter, enter_batch, leave
 
 __all__ = ["Dispatcher"]
 
@@ -65,10 +66,12 @@ class Dispatcher:
         self._stopping = True
         self.batches.clear()
 
-    def cancel(self) -> None:
+    async def end(self) -> None:
         """End what still runs."""
-        for worker in self._workers_alive:
+        workers = list(self._workers_alive)
+        for worker in workers:
             worker.cancel()
+        await asyncio.gather(*workers, return_exceptions=True)
 
     def spawn(self) -> None:
         """Start workers, if something is ready and none is free: twice as many as there are, up to the limit."""
@@ -95,7 +98,7 @@ class Dispatcher:
     def _after(self, seconds: float, do: Callable[[], None]) -> Callable[[], None]:
         return self._loop.call_later(seconds, do).cancel
 
-    async def _work(self) -> None:  # noqa: C901 -- the message's path, on one screen
+    async def _work(self) -> None:
         """Every event's way: take the lane whose turn it is, run its front event, note the outcome."""
         lanes, due, failed, clean = self._lanes, self.batches.due, self._failures.histories, copy_context()
         try:
@@ -107,16 +110,18 @@ class Dispatcher:
                 try:
                     if event is None:
                         event = origin.decode(record)
-                    if origin.context:
-                        running = origin.call(event, MessageContext(record, self._group_id))
-                    else:
-                        running = origin.call(event)
+                    token = enter(event)
                     try:
+                        if origin.context:
+                            running = origin.call(event, MessageContext(record, self._group_id))
+                        else:
+                            running = origin.call(event)
                         waits_for = running.send(None)
+                        await self._wait_for(running, waits_for, origin.epoch)
                     except StopIteration:  # the handler is done without having waited
                         pass
-                    else:
-                        await self._wait_for(running, waits_for, origin.epoch)
+                    finally:
+                        leave(token)
                 except BaseException as error:  # noqa: BLE001 -- whatever a handler raises is an outcome
                     self._fail(lane, work, event, error)
                 else:
@@ -228,14 +233,14 @@ class Dispatcher:
 
     async def _call_batch(self, route: BoundRoute, items: list[BatchItem]) -> None:
         contexts = ([MessageContext(item.work[0], self._group_id) for item in items],) if route.context else ()
+        events = [item.event for item in items]
+        token = enter_batch(events)
         try:
-            running = route.call([item.event for item in items], *contexts)
-            try:
-                waits_for = running.send(None)
-            except StopIteration:
-                pass
-            else:
-                await self._wait_for(running, waits_for, items[0].work[1].epoch)
+            running = route.call(events, *contexts)
+            waits_for = running.send(None)
+            await self._wait_for(running, waits_for, items[0].work[1].epoch)
+        except StopIteration:
+            self._finish(items)
         except BaseException as error:
             if not _is_outcome(error):
                 raise
@@ -245,6 +250,8 @@ class Dispatcher:
             self._fail_batch(route, failed, error, condemned=named is not None or len(items) == 1)
         else:
             self._finish(items)
+        finally:
+            leave(token)
 
     def _finish(self, items: Sequence[BatchItem]) -> None:
         for item in items:
@@ -258,7 +265,8 @@ class Dispatcher:
         """Decide about the first failed event of each lane; what failed behind it in its lane runs again after it."""
         by_share: dict[Share, list[BatchItem]] = {}
         for item in failed:
-            by_share.setdefault(item.share, []).append(item)
+            if not item.work[1].epoch.ended:
+                by_share.setdefault(item.share, []).append(item)
         for share, items in by_share.items():
             share.is_done = False
             self._lanes.keep(share.lane, [item.work for item in items])

@@ -1,8 +1,9 @@
 """Payload → event: the attributes that the producer fills in.
 
-1. ``type`` is the topic that the payload class declares, ``tenantid`` what the caller passed.
+1. ``type`` is the topic that the payload class declares, ``tenantid`` what the caller passed or the handler inherits.
 2. ``source`` is the producer's; where the class declares another one, the event is somebody else's to emit.
 3. ``id`` is a UUIDv7 and ``time`` is now, unless they are given. ``subject`` comes from the class's template.
+4. An event that is whole already keeps its attributes. Whatever is published in a handler keeps to its tenant.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from eventzr_kafka.errors import EncodeError
+from eventzr_kafka.errors import EncodeError, MissingTenantError
 from eventzr_kafka.event import CloudEvent, EventData, ExtensionValue, topic_of
+from eventzr_kafka.tenancy import in_hand, inherited, require_own_tenant
 
 __all__ = ["Enveloper", "uuid7"]
 
@@ -34,25 +36,46 @@ class Enveloper:
         self._now = now or _now
         self._new_id = new_id or _new_id
 
+    def wrap(
+        self, event: EventData | CloudEvent[Any], *, allow_cross_tenant: bool = False, **envelope: Any
+    ) -> CloudEvent[Any]:
+        """Make what is sent from what is published; the arguments are those of `EventProducer.publish`.
+
+        Raises:
+            CrossTenantError: In a handler, the event is another tenant's.
+            EncodeError: As for a call.
+        """
+        held = in_hand()
+        if not isinstance(event, CloudEvent):
+            event = self(event, **(envelope if held is None else inherited(held, envelope)))
+        elif envelope:
+            raise TypeError(f"{next(iter(envelope))}= belongs to a payload; a CloudEvent brings its own attributes")
+        if held is not None and not allow_cross_tenant:
+            require_own_tenant(event, held)
+        return event
+
     def __call__(
         self,
         data: EventData,
         *,
-        tenant_id: str,
+        tenant_id: str | None = None,
         subject: str | None = None,
         event_id: str | None = None,
         time: datetime | None = None,
         extensions: Mapping[str, ExtensionValue] | None = None,
     ) -> CloudEvent[Any]:
-        """Put a payload into its envelope; the arguments are those of `EventProducer.publish`.
+        """Put a payload into its envelope, inheriting nothing; the arguments are those of `EventProducer.publish`.
 
         Raises:
+            MissingTenantError: There is no tenant.
             EncodeError: The class declares no topic, nobody says the source, or an attribute breaks a rule.
         """
         kind = type(data)
         topic = topic_of(kind)
         if topic is None:
             raise EncodeError("?", kind.__qualname__, "declares no topic: write class X(EventData, topic=…)")
+        if tenant_id is None:
+            raise MissingTenantError("?", topic)
         attributes: dict[str, Any] = {
             "specversion": "1.0",
             "id": self._new_id() if event_id is None else event_id,

@@ -1,6 +1,6 @@
 """`EventProducer`: publishes events; none can leave without its tenant.
 
-1. The record's key is the tenant id; there is no way to pass another one.
+1. The record's key is the tenant id; there is no way to pass another one. In a handler it is inherited (see tenancy).
 2. `enqueue` returns at once, `publish` awaits the broker's acknowledgement. Both keep the order of the calls.
 3. When the client's queue is full, further events wait here in order, each for `queue_timeout` seconds at most: as many
    as there are tasks in `publish`, and 10,000 of `enqueue`.
@@ -85,7 +85,7 @@ class EventProducer:
             transport: Makes the Kafka client; for tests.
         """
         self.settings = settings or KafkaSettings.from_env()
-        self._envelop = Enveloper(source)
+        self._wrap = Enveloper(source).wrap
         self._mode: ContentMode = mode
         self._limits = limits
         self._queue_timeout = queue_timeout
@@ -165,26 +165,32 @@ class EventProducer:
         event: EventData,
         /,
         *,
-        tenant_id: str,
+        tenant_id: str = ...,
         subject: str | None = None,
         event_id: str | None = None,
         time: datetime | None = None,
         extensions: Mapping[str, ExtensionValue] | None = None,
+        allow_cross_tenant: bool = False,
     ) -> PublishResult: ...
     @overload
-    async def publish(self, event: CloudEvent[Any], /) -> PublishResult: ...
+    async def publish(self, event: CloudEvent[Any], /, *, allow_cross_tenant: bool = False) -> PublishResult: ...
     async def publish(self, event: Any, /, **envelope: Any) -> PublishResult:
         """Publish an event and wait until the broker has acknowledged it.
 
         Args:
-            event: A payload, which gets its envelope here; or a whole `CloudEvent`.
-            tenant_id: Owner of the event, which becomes its ``tenantid`` and the record's key.
+            event: A payload, which gets its envelope here; or a whole `CloudEvent`, which is sent as it is.
+            tenant_id: Owner of the event, which becomes its ``tenantid`` and the record's key. It may be left out in a
+                handler: the event is then the tenant's whose event is handled.
             subject: What the event is about; left out, the template of the payload class gives it.
             event_id: To be kept when an event is published again; left out, a new UUIDv7.
             time: When it happened, with a zone; left out, now.
-            extensions: Further CloudEvents extension attributes.
+            extensions: Further CloudEvents extension attributes. In a handler, ``correlationid``, ``causationid``,
+                ``traceparent`` and ``tracestate`` come from the event that is handled, unless they are given here.
+            allow_cross_tenant: Whether a handler may publish this event for another tenant.
 
         Raises:
+            MissingTenantError: `tenant_id` was left out where there is none to inherit; nothing was sent.
+            CrossTenantError: In a handler, the event is another tenant's; nothing was sent.
             EncodeError: The event cannot be written; nothing was sent.
             QueueFullError: There was no room within `queue_timeout`; nothing was sent.
             DeliveryError: The broker did not acknowledge; the message says what to do.
@@ -198,14 +204,15 @@ class EventProducer:
         event: EventData,
         /,
         *,
-        tenant_id: str,
+        tenant_id: str = ...,
         subject: str | None = None,
         event_id: str | None = None,
         time: datetime | None = None,
         extensions: Mapping[str, ExtensionValue] | None = None,
+        allow_cross_tenant: bool = False,
     ) -> Delivery: ...
     @overload
-    def enqueue(self, event: CloudEvent[Any], /) -> Delivery: ...
+    def enqueue(self, event: CloudEvent[Any], /, *, allow_cross_tenant: bool = False) -> Delivery: ...
     def enqueue(self, event: Any, /, **envelope: Any) -> Delivery:
         """Queue an event and return its future at once; arguments and errors are those of `publish`.
 
@@ -230,13 +237,6 @@ class EventProducer:
         return 0 if transport is None else self._flush(transport, timeout)
 
     # The way of an event
-
-    def _wrap(self, event: EventData | CloudEvent[Any], **envelope: Any) -> CloudEvent[Any]:
-        if isinstance(event, CloudEvent):
-            if envelope:
-                raise TypeError(f"{next(iter(envelope))}= belongs to a payload; a CloudEvent brings its own attributes")
-            return event
-        return self._envelop(event, **envelope)
 
     def _enqueue(self, event: CloudEvent[Any]) -> Delivery:
         if not self.settings.enabled:

@@ -17,7 +17,7 @@ from eventzr_kafka.consumer import GroupClients, GroupConsumer
 from eventzr_kafka.dead_letter_writer import DeadLetterWriter
 from eventzr_kafka.errors import ConsumerStateError, RoutingError
 from eventzr_kafka.hooks import ConsumerHooks, RunnerStopping, tell
-from eventzr_kafka.once import Guard, chosen, keep_tidy
+from eventzr_kafka.once import Guard, guard_of, keep_tidy
 from eventzr_kafka.options import ConsumerOptions
 from eventzr_kafka.routing import ConsumerDefinition, definition_of
 from eventzr_kafka.settings import KafkaSettings
@@ -123,6 +123,15 @@ class ConsumerRunner:
         if self._error is not None:
             raise self._error
 
+    def checkpoint(self) -> None:
+        """Hand what is finished to the client now, rather than within half a second; it commits on its interval.
+
+        To be called on the event loop.
+        """
+        if self._stopped is not None and not self._stopped.is_set():
+            for group in self._groups:
+                group.store()
+
     def stop(self) -> None:
         """Stop: begin nothing new, drain, commit, leave. Returns at once, `wait` and `run` when that is done.
 
@@ -187,9 +196,9 @@ class ConsumerRunner:
     async def _prepare_inboxes(self) -> None:
         for members in self._members.values():
             for handler, definition in members:
-                if definition.inbox is not None:
-                    guard = self._guards[id(handler)] = Guard(chosen(definition.inbox, handler), self._hooks)
-                    await guard.inbox.prepare()
+                guard = await guard_of(handler, definition.inbox, self._hooks)
+                if guard is not None:
+                    self._guards[id(handler)] = guard
 
     def _calls(self) -> Iterator[tuple[str, Any]]:
         for members in self._members.values():

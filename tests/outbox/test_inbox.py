@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,10 +15,26 @@ from sqlalchemy.orm import Session, sessionmaker
 from tests.outbox.conftest import listings, until
 from tests.outbox.member import TOPIC, record, running
 
-from eventzr_kafka import BatchItemError, CloudEvent, MessageContext, RetryPolicy, kafka_consumer, on_batch, on_message
+from eventzr_kafka import (
+    BatchItemError,
+    CloudEvent,
+    MessageContext,
+    OutgoingRecord,
+    Record,
+    RetryPolicy,
+    kafka_consumer,
+    on_batch,
+    on_message,
+)
+from eventzr_kafka.binding import bind
+from eventzr_kafka.dead_letter_journal import DeadLetterJournal
 from eventzr_kafka.errors import ConfigurationError, RoutingError
+from eventzr_kafka.hooks import ConsumerHooks, DuplicateSkipped
 from eventzr_kafka.inbox import SqlInbox
 from eventzr_kafka.inbox.tables import marks
+from eventzr_kafka.once import guard_of
+from eventzr_kafka.replay import Replay, Replayed
+from eventzr_kafka.routing import definition_of
 
 SOON = RetryPolicy(attempts=2, initial=0.0)
 Sessions = Callable[[], AsyncSession]
@@ -151,6 +168,37 @@ async def test_a_dead_letter_has_no_mark_and_its_replay_is_handled_once(engine: 
         member.deliver(record(1, "a"), record(2, "a"))  # replayed, and once more
         await member.done(3)
     assert await effects(engine) == ["a"]
+
+
+async def write_nowhere(_note: OutgoingRecord) -> None: ...
+
+
+async def replay(ledger: Plan, letter: OutgoingRecord, failed: Record) -> tuple[list[Replayed], list[DuplicateSkipped]]:
+    definition, journal = definition_of(ledger), DeadLetterJournal()
+    journal.add([Record(letter.topic, 0, 0, letter.key, letter.value, letter.headers)])
+    outcomes, skipped = list[Replayed](), list[DuplicateSkipped]()
+    guard = await guard_of(ledger, definition.inbox, ConsumerHooks(duplicate=skipped.append))
+    with ThreadPoolExecutor(1) as pool:
+        routes = {route.topic: route for route in bind(ledger, definition.routes, definition.options, pool, guard)}
+        replaying = Replay("ledger", routes, definition.options, write_nowhere, outcomes.append)
+        await replaying.run([(entry, failed) for entry in journal.open])
+    return outcomes, skipped
+
+
+async def test_a_replay_of_an_event_that_was_handled_meanwhile_is_skipped(engine: AsyncEngine) -> None:
+    ledger = Ledger(async_sessionmaker(engine))
+    ledger.failures = {"a": [ValueError(), ValueError()], "b": [ValueError(), ValueError()]}
+    async with running(ledger) as member:
+        member.deliver(record(0, "a"), record(1, "b"), record(2, "a"))
+        await member.done(3)
+        letters = member.dead_letters.records
+    outcomes = [
+        await replay(ledger, letter, record(n, name))
+        for n, (letter, name) in enumerate(zip(letters, "ab", strict=True))
+    ]
+    assert [replayed[0].outcome for replayed, _ in outcomes] == ["replayed", "replayed"]
+    assert [len(skipped) for _, skipped in outcomes] == [1, 0]
+    assert await effects(engine) == await marked(engine) == ["a", "b"]
 
 
 async def test_what_a_batch_error_does_not_name_is_done(engine: AsyncEngine) -> None:

@@ -32,7 +32,14 @@ from eventzr_marketplace_events import (
 )
 
 
-@kafka_consumer(group_id="accepted", ordering="subject", max_concurrency=8, tenant_concurrency=None, drain_timeout=5)
+@kafka_consumer(
+    group_id="accepted",
+    ordering="subject",
+    max_concurrency=8,
+    tenant_concurrency=None,
+    drain_timeout=5,
+    sources={"marketplace-svc"},
+)
 class Handler:
     def __init__(self, name: str, *, retries: int = 0) -> None:
         self.name = name

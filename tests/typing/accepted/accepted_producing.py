@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any, assert_type
 
 from eventzr_kafka import CloudEvent, Delivery, EventProducer, KafkaSettings, PublishResult
+from eventzr_kafka.tenancy import current_event, current_tenant
 from eventzr_marketplace_events import ListingCreated
 
 
@@ -29,6 +30,15 @@ async def publish(listing: ListingCreated, event: CloudEvent[ListingCreated], an
         assert_type(delivery, Delivery)
         assert_type(await delivery, PublishResult)
         assert_type(await producer.flush(), int)
+
+
+async def in_a_handler(producer: EventProducer, listing: ListingCreated, event: CloudEvent[ListingCreated]) -> None:
+    assert_type(current_event(), CloudEvent[Any] | None)
+    assert_type(current_tenant(), str | None)
+    assert_type(await producer.publish(listing), PublishResult)
+    assert_type(producer.enqueue(listing, subject="listing:1"), Delivery)
+    await producer.publish(listing, tenant_id="t2", allow_cross_tenant=True)
+    await producer.publish(event, allow_cross_tenant=True)
 
 
 def without_a_loop(listing: ListingCreated) -> None:

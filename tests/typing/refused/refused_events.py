@@ -47,7 +47,6 @@ def read(record: Record, event: CloudEvent[Thing]) -> None:
 
 
 async def publish(producer: EventProducer, payload: dict[str, Any], event: CloudEvent[Thing]) -> None:
-    await producer.publish(thing)  # refused
     await producer.publish(thing, "tenant")  # refused
     await producer.publish(thing, tenant_id=None)  # refused
     await producer.publish(thing, tenant_id="t", tenantid="t")  # refused
@@ -55,11 +54,13 @@ async def publish(producer: EventProducer, payload: dict[str, Any], event: Cloud
     await producer.publish(thing, tenant_id="t", subject=1)  # refused
     await producer.publish(thing, tenant_id="t", extensions={"traceparent": 1.5})  # refused
     await producer.publish(event, tenant_id="t")  # refused
+    await producer.publish(payload)  # refused
     await producer.publish(payload, tenant_id="t")  # refused
+    await producer.publish(thing, allow_cross_tenant="b")  # refused
     await producer.publish("acme.thing.happened.v1", payload)  # refused
     await producer.publish(Thing, tenant_id="t")  # refused
     await producer.publish(tenant_id="t")  # refused
-    producer.enqueue(thing)  # refused
+    producer.enqueue(thing, tenant_id=None)  # refused
     producer.enqueue(payload, tenant_id="t")  # refused
     producer.enqueue(event, tenant_id="t")  # refused
     await producer.enqueue(thing, tenant_id="t").result()  # refused

@@ -156,5 +156,6 @@ kafka_consumer(group_id="group", ordering="topic")  # refused
 kafka_consumer(group_id="group", max_concurrency="8")  # refused
 kafka_consumer(group_id="group", max_concurrency=None)  # refused
 kafka_consumer(group_id="group", limits=1)  # refused
+kafka_consumer(group_id="group", sources="marketplace-svc")  # refused
 kafka_consumer(group_id="group", unknown=1)  # refused
 kafka_consumer(group_id="group")(call_directly)  # refused
