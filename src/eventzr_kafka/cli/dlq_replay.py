@@ -24,6 +24,8 @@ from eventzr_kafka.dead_letter import dead_letter_topic, read_letter
 from eventzr_kafka.dead_letter_journal import DeadLetterJournal, Entry
 from eventzr_kafka.dead_letter_writer import DeadLetterWriter
 from eventzr_kafka.errors import printable
+from eventzr_kafka.hooks import ConsumerHooks
+from eventzr_kafka.once import guard_of
 from eventzr_kafka.record import Record
 from eventzr_kafka.replay import Replay, Replayed, ReplayOutcome
 from eventzr_kafka.routing import definition_of
@@ -99,7 +101,8 @@ async def replay_entries(
     definition = definition_of(handler)
     options = definition.options
     pool = ThreadPoolExecutor(options.max_concurrency, thread_name_prefix="eventzr-kafka-handler")
-    routes = {route.topic: route for route in bind(handler, definition.routes, options, pool)}
+    guard = await guard_of(handler, definition.inbox, ConsumerHooks())
+    routes = {route.topic: route for route in bind(handler, definition.routes, options, pool, guard)}
     writer = DeadLetterWriter(lambda: ConfluentProducer(settings))
     with _progress(len(entries)) as advance:
 
