@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from eventzr_kafka.testing.kafka_server import KafkaServer
     from eventzr_kafka.transport import Batch
 
-SECONDS: Final = 20.0
+SECONDS: Final = 60.0
 BACKLOG: Final = 100_000
 SUBJECTS: Final = 1_000
 CONCURRENCY: Final = 64
