@@ -12,6 +12,7 @@ import uuid
 from typing import TYPE_CHECKING, Final, Protocol
 
 import pytest
+from tests.postgres import Postgres
 
 from eventzr_kafka.testing.kafka_server import (
     KafkaServer,
@@ -91,6 +92,13 @@ def kafka(pytestconfig: pytest.Config) -> Iterator[KafkaServer]:
         pytestconfig.stash[_got] = server.description
         yield server
         del pytestconfig.stash[_server]
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """The session's real PostgreSQL, started when the first test asks for it."""
+    with Postgres() as server:
+        yield server
 
 
 @pytest.fixture
