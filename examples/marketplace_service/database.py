@@ -57,7 +57,7 @@ class Amount(TypeDecorator[Decimal]):
         return dialect.type_descriptor(String(24) if dialect.name == "sqlite" else Numeric(19, 4))
 
     def process_bind_param(self, value: Decimal | None, dialect: Dialect) -> Any:
-        return str(value) if value is not None and dialect.name == "sqlite" else value
+        return str(round(value, 4)) if value is not None and dialect.name == "sqlite" else value
 
     def process_result_value(self, value: Any, dialect: Dialect) -> Decimal | None:
         del dialect

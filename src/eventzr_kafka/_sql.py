@@ -67,7 +67,7 @@ def check_dialect(dialect: Dialect) -> None:
         ConfigurationError: It is neither PostgreSQL nor SQLite.
     """
     if dialect.name not in {"postgresql", "sqlite"}:
-        raise ConfigurationError(f"the outbox works on PostgreSQL and SQLite; this session is on {dialect.name}")
+        raise ConfigurationError(f"outbox and inbox work on PostgreSQL and SQLite; this session is on {dialect.name}")
 
 
 def is_outage(error: BaseException) -> bool:

@@ -1,4 +1,4 @@
-"""Databases with the outbox's tables: PostgreSQL and SQLite, sync and async."""
+"""Databases with the tables of outbox and inbox: PostgreSQL and SQLite, sync and async."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from sqlalchemy import Column, Integer, MetaData, Table, Text, create_engine
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from tests.postgres import Postgres
 
+from eventzr_kafka import inbox
 from eventzr_kafka.outbox import metadata
 
 business = MetaData()
@@ -55,6 +56,7 @@ async def prepared(url: str) -> AsyncGenerator[AsyncEngine]:
 def create_tables(url: str) -> None:
     engine = create_engine(url.replace("+aiosqlite", ""))
     metadata.create_all(engine)
+    inbox.metadata.create_all(engine)
     business.create_all(engine)
     engine.dispose()
 

@@ -3,22 +3,34 @@
 from __future__ import annotations
 
 import io
+from typing import Protocol
 
+import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.operations import Operations
-from sqlalchemy import create_engine, inspect
+from sqlalchemy import MetaData, create_engine, inspect
 
+from eventzr_kafka import inbox
+from eventzr_kafka.inbox import migration as inbox_migration
 from eventzr_kafka.outbox import metadata, migration
 
 
-def test_the_migration_makes_what_the_metadata_says(url: str) -> None:
+class Steps(Protocol):
+    """The module of a migration."""
+
+    def upgrade(self, op: Operations, /) -> None: ...
+    def downgrade(self, op: Operations, /) -> None: ...
+
+
+@pytest.mark.parametrize(("steps", "metadata"), [(migration, metadata), (inbox_migration, inbox.metadata)])
+def test_the_migration_makes_what_the_metadata_says(url: str, steps: Steps, metadata: MetaData) -> None:
     engine = create_engine(url.replace("+aiosqlite", ""))
     with engine.begin() as connection:
         context = MigrationContext.configure(connection)
-        migration.upgrade(Operations(context))
+        steps.upgrade(Operations(context))
         assert compare_metadata(context, metadata) == []
-        migration.downgrade(Operations(context))
+        steps.downgrade(Operations(context))
         assert inspect(connection).get_table_names() == []
     engine.dispose()
 

@@ -16,32 +16,17 @@ They also run offline (``alembic upgrade --sql``). For autogenerate, add `metada
 
 from __future__ import annotations
 
-from typing import Any, Protocol
-
-from sqlalchemy.schema import CreateIndex, CreateTable, DropTable
-
+from eventzr_kafka._migration import Operations, create_tables, drop_tables
 from eventzr_kafka.outbox.tables import metadata
 
 __all__ = ["Operations", "downgrade", "upgrade"]
 
 
-class Operations(Protocol):
-    """What is used of ``alembic.op``."""
-
-    def execute(self, sqltext: Any, /) -> None:
-        """Run a statement, or print it when offline."""
-        ...
-
-
 def upgrade(op: Operations) -> None:
     """Create the tables of the outbox."""
-    for table in metadata.sorted_tables:
-        op.execute(CreateTable(table))
-        for index in sorted(table.indexes, key=lambda index: str(index.name)):
-            op.execute(CreateIndex(index))
+    create_tables(op, metadata)
 
 
 def downgrade(op: Operations) -> None:
     """Drop them, with every row that is still pending."""
-    for table in reversed(metadata.sorted_tables):
-        op.execute(DropTable(table))
+    drop_tables(op, metadata)

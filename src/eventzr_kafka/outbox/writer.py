@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 import json
-import os
+import secrets
 import time
 import zlib
 from collections.abc import Mapping, Sequence
@@ -226,4 +226,4 @@ def _now() -> datetime:
 
 
 def _new_id() -> str:
-    return uuid7(time.time_ns() // 1_000_000, os.urandom(10))
+    return uuid7(time.time_ns() // 1_000_000, secrets.randbits(74))
