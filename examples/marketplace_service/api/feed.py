@@ -65,5 +65,5 @@ def _message(kind: str, data: str, number: int | None = None) -> str:
 
 
 def _json(line: Activity) -> str:
-    shown = ("number", "direction", "topic", "subject")
-    return json.dumps({name: getattr(line, name) for name in shown} | {"eventId": line.event_id, "at": line.at.isoformat()})
+    shown = {name: getattr(line, name) for name in ("number", "direction", "topic", "subject")}
+    return json.dumps({**shown, "eventId": line.event_id, "at": line.at.isoformat()})

@@ -11,8 +11,8 @@ from pydantic.alias_generators import to_camel
 
 __all__ = [
     "DisputeView",
-    "Evidence",
     "EventContextView",
+    "Evidence",
     "ListingChanges",
     "ListingView",
     "NewDispute",

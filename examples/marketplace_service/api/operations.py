@@ -130,8 +130,6 @@ async def stream_activity(
     return StreamingResponse(lines, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
 
 
-async def _count(
-    unit: UnitOfWork, table: type[Activity | Failure | DeadLetter], which: ColumnElement[bool]
-) -> int:
+async def _count(unit: UnitOfWork, table: type[Activity | Failure | DeadLetter], which: ColumnElement[bool]) -> int:
     counted = select(func.count()).select_from(table).where(table.tenant_id == unit.tenant_id, which)
     return await unit.session.scalar(counted) or 0

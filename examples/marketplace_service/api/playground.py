@@ -30,6 +30,4 @@ async def say(request: Request, topic: str, x_tenant_id: TenantHeader, body: dic
     """Publish an event as the neighbour would; the body is its payload."""
     neighbours: Neighbours = request.app.state.neighbours
     result = await neighbours.say(x_tenant_id, topic, body)
-    return Published(
-        event_id=result.event_id, topic=result.topic, partition=result.partition, offset=result.offset
-    )
+    return Published(event_id=result.event_id, topic=result.topic, partition=result.partition, offset=result.offset)

@@ -22,9 +22,7 @@ async def apply_event(unit: UnitOfWork, event: EventCreated) -> None:
         raise TooLargeError("exhibitor slots", event.exhibitor_slots, _MOST_SLOTS)
     if await unit.find(EventContext, event.id) is not None:
         return
-    unit.add(
-        EventContext, id=event.id, title=event.title, organizer_id=event.organizer_id, starts_at=event.starts_at
-    )
+    unit.add(EventContext, id=event.id, title=event.title, organizer_id=event.organizer_id, starts_at=event.starts_at)
     await unit.session.flush()
     for number in range(1, event.exhibitor_slots + 1):
         unit.add(ExhibitorSlot, event_id=event.id, number=number)

@@ -35,6 +35,9 @@ async def create(unit: UnitOfWork, *, seller_id: str, title: str, lane: str, pri
         price=price,
         currency=currency,
         state=LISTING.initial,
+        views=0,
+        quality_points=Decimal(0),
+        quality_count=0,
         seller_name=seller.display_name,
         seller_avatar_url=seller.avatar_url,
         created_at=now(),
@@ -59,9 +62,7 @@ async def publish(unit: UnitOfWork, listing_id: str) -> Listing:
     state = LISTING.after(listing.state, "publish")
     await _require_room(unit, await known_seller(unit, listing.seller_id))
     listing.state = state
-    unit.publish(
-        ListingPublished(id=listing.id, seller_id=listing.seller_id, lane=listing.lane, published_at=now())
-    )
+    unit.publish(ListingPublished(id=listing.id, seller_id=listing.seller_id, lane=listing.lane, published_at=now()))
     return listing
 
 

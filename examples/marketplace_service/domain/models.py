@@ -69,11 +69,11 @@ class Listing(TenantOwned):
     price: Mapped[Decimal]
     currency: Mapped[str]
     state: Mapped[str]
-    views: Mapped[int] = mapped_column(default=0)
+    views: Mapped[int]
     seller_name: Mapped[str | None]
     seller_avatar_url: Mapped[str | None]
-    quality_points: Mapped[Decimal] = mapped_column(default=Decimal(0))
-    quality_count: Mapped[int] = mapped_column(default=0)
+    quality_points: Mapped[Decimal]
+    quality_count: Mapped[int]
     created_at: Mapped[datetime]
 
     @property

@@ -31,9 +31,7 @@ async def complete(unit: UnitOfWork, order_id: str) -> Order:
     """Close a delivered order."""
     order = await unit.get(Order, order_id)
     order.state = ORDER.after(order.state, "complete")
-    unit.publish(
-        OrderCompleted(id=order.id, completed_at=now(), final_amount=order.amount, currency=order.currency)
-    )
+    unit.publish(OrderCompleted(id=order.id, completed_at=now(), final_amount=order.amount, currency=order.currency))
     return order
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 from eventzr_marketplace_events import RfpBroadcast
 from examples.marketplace_service.domain.models import Listing, Rfp
@@ -17,7 +18,7 @@ async def broadcast(
 ) -> Rfp:
     """Ask all matching sellers at once."""
     matching = unit.select(Listing).where(Listing.lane.in_(target_lanes), Listing.state.in_(OPEN_LISTING))
-    asked = {
+    asked: dict[str, Any] = {
         "buyer_id": buyer_id,
         "title": title,
         "requirements": requirements,

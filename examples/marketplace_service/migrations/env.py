@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 
 from alembic import context
-from sqlalchemy import Connection
-
 from examples.marketplace_service.database import open_engine
 from examples.marketplace_service.schema import METADATA
 from examples.marketplace_service.settings import Settings
+from sqlalchemy import Connection
 
 
 def run(connection: Connection) -> None:

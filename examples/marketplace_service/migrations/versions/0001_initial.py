@@ -2,10 +2,10 @@
 
 import sqlalchemy as sa
 from alembic import op
+from examples.marketplace_service.database import Amount, Moment
 
 from eventzr_kafka.inbox import migration as inbox
 from eventzr_kafka.outbox import migration as outbox
-from examples.marketplace_service.database import Amount, Moment
 
 revision = "0001"
 down_revision = None
@@ -147,8 +147,8 @@ def owned(name: str, *parts: sa.schema.SchemaItem) -> None:
 
 def numbered(name: str, *parts: sa.schema.SchemaItem) -> None:
     """A table of lines, found by tenant."""
-    number, at = sa.Column("number", RISING, primary_key=True), sa.Column("at", Moment(), nullable=False)
-    op.create_table(name, number, *parts, at)
+    number = sa.Column("number", RISING, primary_key=True)
+    op.create_table(name, number, *parts, sa.Column("at", Moment(), nullable=False))
     op.create_index(f"{name}_tenant", name, ["tenant_id", "number"])
 
 
