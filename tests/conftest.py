@@ -16,9 +16,7 @@ from tests.postgres import Postgres
 
 from eventzr_kafka.testing.kafka_server import (
     KafkaServer,
-    KafkaUnavailableError,
     expected_kafka,
-    start_kafka,
     why_not,
 )
 
@@ -79,19 +77,12 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 
 @pytest.fixture(scope="session")
-def kafka(pytestconfig: pytest.Config) -> Iterator[KafkaServer]:
+def kafka(kafka_broker: KafkaServer, pytestconfig: pytest.Config) -> Iterator[KafkaServer]:
     """The session's real Kafka, started when the first test asks for it."""
-    try:
-        server = start_kafka()
-    except KafkaUnavailableError as error:
-        if _broker() == "real":
-            pytest.fail(f"{VARIABLE}=real, but {error}", pytrace=False)
-        pytest.skip(str(error))
-    with server:
-        pytestconfig.stash[_server] = server
-        pytestconfig.stash[_got] = server.description
-        yield server
-        del pytestconfig.stash[_server]
+    pytestconfig.stash[_server] = kafka_broker
+    pytestconfig.stash[_got] = kafka_broker.description
+    yield kafka_broker
+    del pytestconfig.stash[_server]
 
 
 @pytest.fixture(scope="session")

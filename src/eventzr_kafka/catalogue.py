@@ -7,11 +7,12 @@ group ``eventzr_kafka.events``; it is imported the first time that a topic is lo
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
 from functools import cache
 
 from eventzr_kafka.event import EventData, declared_events
 
-__all__ = ["lookup", "suggest"]
+__all__ = ["known_events", "lookup", "suggest"]
 
 _NEARLY = 0.8
 _GROUP = "eventzr_kafka.events"
@@ -30,6 +31,12 @@ def lookup(topic: str) -> type[EventData] | None:
     if topic not in declared_events():
         _load_installed_packages()
     return declared_events().get(topic)
+
+
+def known_events() -> Mapping[str, type[EventData]]:
+    """Every declared payload class by topic, those of the installed packages too."""
+    _load_installed_packages()
+    return declared_events()
 
 
 def suggest(topic: str) -> str | None:

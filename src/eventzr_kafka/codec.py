@@ -108,7 +108,7 @@ class Decoder:
         self, data_type: Any, event_type: str | None, limits: Limits, sources: frozenset[str] | None = None
     ) -> None:
         self._limits = limits
-        self._max_plain = limits.max_bytes if limits.max_depth == PARSER_DEPTH else 0
+        self._max_plain = limits.max_bytes if _allows_plain(limits) else 0
         self._event_type = event_type
         self._sources = sources
         self._typed = data_type not in (Any, bytes)
@@ -274,6 +274,13 @@ class Decoder:
         inner = [str(part) if isinstance(part, int) or part in known else "*" for part in loc[1:]]
         path = ".".join([printable(str(part)) for part in loc[:1]] + inner)
         return f"{path}: {words}" if path else words
+
+
+def _allows_plain(limits: Limits) -> bool:
+    """Whether a plain record in structured mode is within all limits but that of its value."""
+    header_bytes = sum(len(name) + len(value or b"") for name, value in STRUCTURED_HEADERS)
+    fits = limits.max_headers >= len(STRUCTURED_HEADERS) and limits.max_header_bytes >= header_bytes
+    return fits and limits.max_depth == PARSER_DEPTH
 
 
 @lru_cache(maxsize=256)

@@ -225,7 +225,7 @@ def read_note(record: Record) -> Note | None:
 
 
 def _is_note(record: Record, found: dict[str, str]) -> bool:
-    return record.value is None and "note" in found and "headers" not in found
+    return record.value is None and "note" in found
 
 
 def _origin(found: dict[str, str]) -> tuple[str, int, int] | None:
@@ -270,9 +270,10 @@ def _time(seconds: float) -> str:
 
 def _seconds(text: str, timestamp_ms: int) -> float:
     try:
-        return datetime.fromisoformat(text).timestamp()
-    except (ValueError, OverflowError):
+        found = datetime.fromisoformat(text)
+    except ValueError:
         return timestamp_ms / 1000
+    return timestamp_ms / 1000 if found.tzinfo is None else found.timestamp()
 
 
 @cache

@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
@@ -39,11 +39,6 @@ class Entry:
     def attempts(self) -> int:
         """Calls of the handler in all, those of replays included."""
         return self.letter.facts.attempts if self.failed is None else self.failed.attempts
-
-    @property
-    def lane(self) -> Hashable:
-        """What it shares with the letters that must be replayed before it or after it."""
-        return self.letter.record.key, self.letter.facts.lane
 
     @property
     def tenant(self) -> str:

@@ -280,10 +280,12 @@ class Failures:
         )
         if self._hooks.failed is not None:
             for each in events:
-                fact = self._fact(route, each, type(error).__qualname__, _OUTCOMES[type(decision)])
+                fact = self._fact(route, each, type(error).__qualname__, _OUTCOMES[type(decision)], error)
                 tell(self._hooks.failed, fact)
 
-    def _fact(self, route: BoundRoute, each: Failed, error: str, outcome: Outcome) -> EventFailed:
+    def _fact(
+        self, route: BoundRoute, each: Failed, error: str, outcome: Outcome, cause: BaseException | None = None
+    ) -> EventFailed:
         record = each.work[0]
         return EventFailed(
             group_id=self._group_id,
@@ -295,6 +297,7 @@ class Failures:
             error=error,
             attempt=self.histories[_key(each.work)].attempts,
             outcome=outcome,
+            cause=cause,
         )
 
 

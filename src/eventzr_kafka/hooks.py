@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, TypeAlias, TypeVar
 
 from eventzr_kafka.record import TopicPartition
@@ -53,6 +53,7 @@ class EventFailed:
         error: Qualified name of the error's class.
         attempt: Calls of the handler so far; 0 if the record could not be read.
         outcome: What was decided. A dead letter is announced here before it is written.
+        cause: The error itself, whose text may quote a payload: for tests, and not for logs.
     """
 
     group_id: str
@@ -64,6 +65,7 @@ class EventFailed:
     error: str
     attempt: int
     outcome: Outcome
+    cause: BaseException | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

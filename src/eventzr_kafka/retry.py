@@ -15,7 +15,7 @@ import math
 import random as random_module
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from eventzr_kafka.errors import (
     BatchItemError,
@@ -98,7 +98,7 @@ def _require_number(name: str, value: object, least: float) -> None:
 
 
 def _require_errors(name: str, value: object) -> None:
-    kinds = value if isinstance(value, tuple) else (None,)
+    kinds: tuple[Any, ...] = value if isinstance(value, tuple) else (None,)  # pyright: ignore[reportUnknownVariableType]
     if not all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in kinds):
         raise ValueError(f"RetryPolicy({name}={value!r}): must be a tuple of error classes")
 

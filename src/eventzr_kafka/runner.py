@@ -123,6 +123,15 @@ class ConsumerRunner:
         if self._error is not None:
             raise self._error
 
+    def checkpoint(self) -> None:
+        """Hand what is finished to the client now, rather than within half a second; it commits on its interval.
+
+        To be called on the event loop.
+        """
+        if self._stopped is not None and not self._stopped.is_set():
+            for group in self._groups:
+                group.store()
+
     def stop(self) -> None:
         """Stop: begin nothing new, drain, commit, leave. Returns at once, `wait` and `run` when that is done.
 

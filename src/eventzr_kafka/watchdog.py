@@ -54,7 +54,7 @@ class Watchdog:
 
     def _watch(self) -> None:
         blocked_since: float | None = None
-        while not self._ended.wait(min(_LOOK, self._limit)):
+        while not self._ended.wait(min(_LOOK, self._limit)) and not self._loop.is_closed():
             last = self._last
             if blocked_since is not None and last > blocked_since:
                 log.warning("the event loop turns again after %.1f s", last - blocked_since)

@@ -18,7 +18,9 @@ MakeRecord = Callable[..., Record]
 def consumer(*, max_size: int = 3, max_wait: float = 60.0, **options: Any) -> type:
     """A class with one batch handler that notes what it was given and then does `act`."""
 
-    @kafka_consumer(group_id="group", **{"retry": RetryPolicy(attempts=1, on_exhausted="stop"), **options})
+    chosen: dict[str, Any] = {"retry": RetryPolicy(attempts=1, on_exhausted="stop"), **options}
+
+    @kafka_consumer(group_id="group", **chosen)
     class Consumer:
         def __init__(self) -> None:
             self.batches: list[list[CloudEvent[Any]]] = []
@@ -187,7 +189,7 @@ async def test_a_named_event_is_tried_again_before_what_follows_in_its_lane(
     group.assign()
     group.receive(*(make_record(offset, "a") for offset in range(3)))
     await group.settle()
-    handler.act = lambda _events: None
+    handler.act = refuse(-1)
     group.receive(make_record(3, "a"), make_record(4, "a"))
     await until_empty(group)
     assert ids(handler) == [["e0", "e1", "e2"], ["e1", "e3", "e4"]]

@@ -646,3 +646,11 @@ def test_text_that_its_charset_cannot_carry_is_an_encode_error_that_says_so() ->
 def test_a_decimal_is_a_number_wherever_it_stands_in_a_payload() -> None:
     data = Sized(width=Decimal(1), anything={"a": Decimal("1.5")})
     assert written(make(type=Sized.__topic__, data=data))["data"]["anything"] == {"a": 1.5}
+
+
+@pytest.mark.parametrize("limits", [Limits(max_headers=0), Limits(max_header_bytes=10)])
+def test_limits_hold_for_a_plain_record_too(limits: Limits) -> None:
+    event: CloudEvent[Any] = CloudEvent(id="1", source="s", type="t", tenantid="t1", data={})
+    out = encode(event)
+    with pytest.raises(RecordTooLargeError):
+        decode(Record("t", 0, 0, out.key, out.value, out.headers), limits=limits)

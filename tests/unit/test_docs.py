@@ -1,10 +1,12 @@
-"""README.md tells the truth: its Python runs on the embedded broker, its commands exist, its messages are real."""
+"""README.md and docs tell the truth: their Python runs, their commands and links exist, their messages are real."""
 
 from __future__ import annotations
 
 import asyncio
 import re
 import shlex
+import subprocess
+import sys
 import time
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -15,19 +17,21 @@ import pytest
 
 from eventzr_kafka import ConsumerRunner, EventProducer, KafkaSettings, Record, embedded_broker, settings
 from eventzr_kafka.cli.app import app
+from eventzr_kafka.cli.dlq_replay import ReplayReport
 from eventzr_kafka.errors import EventStoppedError, RoutingError
 from eventzr_marketplace_events import ListingCreated, OrderCompleted, example
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
+PAGES = {str(path.relative_to(ROOT)): path.read_text() for path in [ROOT / "README.md", *ROOT.glob("docs/**/*.md")]}
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+def blocks(language: str, page: str = README) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
 
 
 PYTHON = blocks("python")
-INLINE = re.findall(r"`((?:make|pip|eventzr-kafka) [^`]+)`", README)
+INLINE = [command for page in PAGES.values() for command in re.findall(r"`((?:make|pip|eventzr-kafka) [^`]+)`", page)]
 COMMANDS = [line.split("#")[0].strip() for block in blocks("sh") for line in block.splitlines() if line] + INLINE
 
 
@@ -93,7 +97,7 @@ def test_the_service_with_a_loop_of_its_own_gets_ready_and_ends() -> None:
 def test_there_is_something_to_check() -> None:
     assert len(PYTHON) == 6
     assert {"make demo", "make test", "pip install '.[cli]'"} <= set(COMMANDS)
-    assert {shlex.split(c)[1] for c in COMMANDS if c.startswith("eventzr-kafka")} == {"run", "dev"}
+    assert {shlex.split(c)[1] for c in COMMANDS if c.startswith("eventzr-kafka")} == {"run", "dev", "dlq"}
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -109,7 +113,7 @@ def check(words: list[str]) -> None:
     if words[0] == "make":
         assert re.search(rf"^{words[1]}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
     elif words[0] == "pip":
-        extra = words[2].removeprefix(".[").removesuffix("]")
+        extra = words[2].partition("[")[2].removesuffix("]")
         assert extra in tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     else:
         assert words[0] == "eventzr-kafka"
@@ -127,11 +131,34 @@ def test_the_table_of_variables_is_that_of_the_settings() -> None:
     assert dict(rows) == variables_of_the_settings()
 
 
-def test_every_linked_file_exists() -> None:
-    links = re.findall(r"\]\((?!https?:)([^)#]+)", README)
+@pytest.mark.parametrize("page", PAGES)
+def test_every_linked_file_exists(page: str) -> None:
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", PAGES[page])
 
-    assert "ARCHITECTURE.md" in links
-    assert [link for link in links if not (ROOT / link).exists()] == []
+    assert page != "README.md" or {"ARCHITECTURE.md", "docs/testing.md"} <= set(links)
+    assert [link for link in links if not (ROOT / page).parent.joinpath(link).exists()] == []
+
+
+def test_the_snippets_of_the_testing_page_are_a_test_file_that_passes(tmp_path: Path) -> None:
+    snippets = blocks("python", PAGES["docs/testing.md"])
+    file = tmp_path / "test_page.py"
+    file.write_text("\n".join(snippets))
+    (tmp_path / "pytest.ini").write_text(
+        "[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function\n"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(file)],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=tmp_path,
+    )
+
+    tests = "\n".join(snippets).count("def test_")
+    assert (len(snippets), tests) == (5, 5)
+    assert re.search(rf"^{tests} passed", done.stdout, re.MULTILINE), done.stdout
 
 
 def test_the_routing_error_looks_as_shown() -> None:
@@ -156,3 +183,10 @@ def test_the_error_of_an_event_that_stopped_the_consumer_looks_as_shown() -> Non
 
     shown = str(error).replace("raised KeyError", "raised KeyError at handlers.py:14").replace("; ", "\n  ")
     assert f"error: an event stopped the consumer\n  {shown}\n" in README
+
+
+def test_the_summary_of_a_replay_looks_as_shown() -> None:
+    report = ReplayReport()
+    report.counts.update(replayed=27, failed=1, behind=2)
+
+    assert f"```text\n{report.text(30)}\n```\n" in README

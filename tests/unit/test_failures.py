@@ -21,7 +21,9 @@ AT_ONCE = RetryPolicy(attempts=3, initial=0)
 def consumer(**options: Any) -> Any:
     """An object that raises what `errors` holds for an event's id, first to last, and then handles it."""
 
-    @kafka_consumer(group_id="group", **{"retry": AT_ONCE, **options})
+    chosen: dict[str, Any] = {"retry": AT_ONCE, **options}
+
+    @kafka_consumer(group_id="group", **chosen)
     class Consumer:
         def __init__(self) -> None:
             self.calls: list[str] = []

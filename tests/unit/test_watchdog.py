@@ -1,6 +1,7 @@
 """The watchdog beside an event loop that is blocked on purpose."""
 
 import asyncio
+import threading
 import time
 
 import pytest
@@ -39,6 +40,17 @@ async def test_a_loop_that_turns_is_not_worth_a_line(caplog: pytest.LogCaptureFi
     await asyncio.sleep(0.6)
     watchdog.stop()
     assert caplog.text == ""
+
+
+def test_it_ends_with_a_loop_that_nobody_stops_it_on() -> None:
+    async def leave() -> None:
+        Watchdog({}, limit=0.05).start()
+
+    asyncio.run(leave())
+    for thread in threading.enumerate():
+        if thread.name == "eventzr-kafka watchdog":
+            thread.join(timeout=5)
+            assert not thread.is_alive()
 
 
 def test_what_has_no_python_code_is_left_out() -> None:

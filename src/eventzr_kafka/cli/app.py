@@ -38,6 +38,9 @@ app = App(
     suppress_keyboard_interrupt=False,
     result_action="return_value",
 )
+app.command(
+    "eventzr_kafka.cli.dlq:app", name="dlq", help="Dead letters: count, look, replay, discard."
+)  # loaded on use
 
 
 @Parameter(name="*")

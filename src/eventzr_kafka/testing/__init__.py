@@ -1,1 +1,56 @@
-"""Brokers for tests, from in memory to a real Apache Kafka."""
+"""What tests of a service need: a broker in memory, a clock that does not wait, events made up; a real Apache Kafka.
+
+`Events` (the fixture ``events``) runs handlers on a `MemoryBroker`, which is Kafka inside one process.
+`in_virtual_time` and `run_virtual` run a coroutine on a clock that does not wait. `event_factory` and ``strategies``
+make events.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from eventzr_kafka.testing._memory_cluster import DeliveryFault, MemoryBrokerOptions
+    from eventzr_kafka.testing.events import EventNotHandledError, Events, Outcome
+    from eventzr_kafka.testing.factories import EventFactory, event_factory
+    from eventzr_kafka.testing.memory_broker import MemoryBroker
+    from eventzr_kafka.testing.published import PublishedEvents
+    from eventzr_kafka.testing.virtual_time import VirtualTimeLoop, in_virtual_time, run_virtual
+
+__all__ = [
+    "DeliveryFault",
+    "EventFactory",
+    "EventNotHandledError",
+    "Events",
+    "MemoryBroker",
+    "MemoryBrokerOptions",
+    "Outcome",
+    "PublishedEvents",
+    "VirtualTimeLoop",
+    "event_factory",
+    "in_virtual_time",
+    "run_virtual",
+]
+
+_ON_FIRST_USE = {
+    "DeliveryFault": "_memory_cluster",
+    "EventFactory": "factories",
+    "EventNotHandledError": "events",
+    "Events": "events",
+    "MemoryBroker": "memory_broker",
+    "MemoryBrokerOptions": "_memory_cluster",
+    "Outcome": "events",
+    "PublishedEvents": "published",
+    "VirtualTimeLoop": "virtual_time",
+    "event_factory": "factories",
+    "in_virtual_time": "virtual_time",
+    "run_virtual": "virtual_time",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _ON_FIRST_USE:
+        value = globals()[name] = getattr(import_module(f"{__name__}.{_ON_FIRST_USE[name]}"), name)
+        return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,281 @@
+"""`eventzr-kafka dlq`: look at the dead letters of a group, replay them, or discard them.
+
+What it shows comes from records that somebody else wrote, so it is made printable; a payload is shown only on request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated
+
+from cyclopts import App, Parameter, validators
+from rich.text import Text
+
+from eventzr_kafka._confluent.log_reader import ConfluentLogReader
+from eventzr_kafka._confluent.producer import ConfluentProducer
+from eventzr_kafka.cli.app import Output, outcome
+from eventzr_kafka.cli.card import Screen, count_of, labelled
+from eventzr_kafka.cli.dlq_replay import ReplayReport, replay_entries
+from eventzr_kafka.cli.dlq_views import letter_card, letter_json, overview, overview_json
+from eventzr_kafka.cli.loading import UsageError, load
+from eventzr_kafka.dead_letter import Letter, Note, dead_letter_topic, read_letter, write_note
+from eventzr_kafka.dead_letter_journal import DeadLetterJournal, Entry, Selection
+from eventzr_kafka.dead_letter_writer import DeadLetterWriter
+from eventzr_kafka.errors import SettingsError, printable
+from eventzr_kafka.event import TOPIC_NAME
+from eventzr_kafka.record import OutgoingRecord
+from eventzr_kafka.routing import definition_of
+from eventzr_kafka.settings import KafkaSettings
+
+__all__ = ["app", "moment"]
+
+app = App(name="dlq", help="Dead letters of a group: count them, look at one, replay or discard them.")
+
+_OUTPUT = Output()
+_AGO = re.compile(r"(\d{1,9}(?:\.\d+)?)\s*([smhdw])(?:\s+ago)?")
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_Flag = Annotated[bool, Parameter(negative=())]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Filters:
+    """Which letters are meant."""
+
+    tenant: str | None = None
+    """Only this tenant's."""
+    type: str | None = None
+    """Only events of this type, which is their topic."""
+    error: str | None = None
+    """Only those that failed with this error class."""
+    since: str | None = None
+    """Only those that failed at or after this time: ISO 8601, UTC if it names no zone; or 30m, 2h, 7d ago."""
+    until: str | None = None
+    """Only those that failed at or before this time."""
+    limit: Annotated[int | None, Parameter(validator=validators.Number(gte=1))] = None
+    """At most so many: the oldest."""
+
+    def selection(self) -> Selection:
+        """The same for the journal."""
+        return Selection(
+            tenant=self.tenant,
+            type=self.type,
+            error=self.error,
+            since=moment("--since", self.since),
+            until=moment("--until", self.until),
+            limit=self.limit,
+        )
+
+
+_ALL = Filters()
+
+
+def moment(option: str, text: str | None) -> float | None:
+    """Seconds since the Unix epoch, from ``2026-03-02T12:00:00Z``, ``2026-03-02`` or ``2h``.
+
+    Raises:
+        UsageError: It is neither.
+    """
+    if text is None:
+        return None
+    ago = _AGO.fullmatch(text.strip())
+    if ago is not None:
+        return time.time() - float(ago[1]) * _SECONDS[ago[2]]
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        problem = f"{option} {printable(text)!r} is no time: write 2026-03-02T12:00:00Z, 2026-03-02 or 2h"
+        raise UsageError(problem) from None
+    return (found if found.tzinfo is not None else found.replace(tzinfo=UTC)).timestamp()
+
+
+@app.command
+def ls(group: str, /, *, filters: Filters = _ALL, json: _Flag = False, output: Output = _OUTPUT) -> int:
+    """Count the open letters of a group by handler, type and error.
+
+    Args:
+        group: Group id, or module:Class whose group it is.
+        json: One JSON object in place of the table.
+    """
+
+    def act(screen: Screen) -> None:
+        settings, group_id, selection = KafkaSettings.from_env(), _group_id(group), filters.selection()
+        journal = _journal(settings, group_id)
+        found = selection.of(journal.open)
+        if json:
+            print(overview_json(group_id, journal, found))
+        else:
+            screen.say(overview(group_id, journal, found))
+
+    return outcome(output, act)
+
+
+@app.command
+def show(
+    group: str,
+    letter: str,
+    /,
+    *,
+    payload: _Flag = False,
+    json: _Flag = False,
+    output: Output = _OUTPUT,
+) -> int:
+    """Show one letter and why it is there.
+
+    Args:
+        group: Group id, or module:Class whose group it is.
+        letter: topic[partition]@offset of its record, as the log has it; or partition@offset in the dead-letter topic.
+        payload: Show the record's value and headers too.
+        json: One JSON object.
+    """
+
+    def act(screen: Screen) -> None:
+        settings, group_id = KafkaSettings.from_env(), _group_id(group)
+        for entry in _named(_journal(settings, group_id), letter):
+            full = _read_again(settings, group_id, entry) if payload else None
+            if json:
+                print(letter_json(entry, full))
+            else:
+                screen.say(letter_card(entry, full))
+
+    return outcome(output, act)
+
+
+@app.command
+def replay(target: str, /, *, filters: Filters = _ALL, dry_run: _Flag = False, output: Output = _OUTPUT) -> int:
+    """Run open letters through the handlers of their own group; exits with 0 if all were replayed.
+
+    Ctrl-C or SIGTERM finishes what runs; the next replay goes on with what is open.
+
+    Args:
+        target: module:Class of the consumer, as for run.
+        dry_run: Only count what would be replayed.
+    """
+    report = ReplayReport()
+
+    def act(screen: Screen) -> None:
+        handler, settings, selection = load(target), KafkaSettings.from_env(), filters.selection()
+        group_id = definition_of(handler).group_id
+        journal = _journal(settings, group_id)
+        found = selection.of(journal.open)
+        if dry_run:
+            screen.say(overview(group_id, journal, found))
+            screen.say(labelled("dry run:", f"{count_of(len(found), 'letter')} would be replayed", "yellow"))
+            return
+        try:
+            asyncio.run(replay_entries(handler, found, journal, settings, screen, report))
+        finally:
+            screen.say(report.text(len(found)))
+
+    return outcome(output, act) or int(report.is_incomplete)
+
+
+@app.command
+def discard(
+    group: str,
+    /,
+    *,
+    reason: str,
+    filters: Filters = _ALL,
+    yes: _Flag = False,
+    dry_run: _Flag = False,
+    output: Output = _OUTPUT,
+) -> int:
+    """Close open letters without replaying them; the reason is recorded in the dead-letter topic.
+
+    Args:
+        group: Group id, or module:Class whose group it is.
+        reason: Why nobody needs them.
+        yes: Do not ask.
+        dry_run: Only count what would be discarded.
+    """
+
+    def act(screen: Screen) -> None:
+        if not reason.strip():
+            raise UsageError("--reason says nothing: write why nobody needs these letters")
+        settings, group_id, selection = KafkaSettings.from_env(), _group_id(group), filters.selection()
+        journal = _journal(settings, group_id)
+        found = selection.of(journal.open)
+        screen.say(overview(group_id, journal, found))
+        if dry_run:
+            screen.say(labelled("dry run:", f"{count_of(len(found), 'letter')} would be discarded", "yellow"))
+        elif not found:
+            screen.say(Text("nothing to discard", style="dim"))
+        elif yes or _confirmed(f"Discard {count_of(len(found), 'letter')}?"):
+            asyncio.run(_discard(settings, group_id, found, reason))
+            screen.say(labelled("discarded", count_of(len(found), "letter"), "green"))
+        else:
+            screen.say(Text("nothing was discarded", style="dim"))
+
+    return outcome(output, act)
+
+
+def _group_id(group: str) -> str:
+    group_id = definition_of(load(group)).group_id if ":" in group else group
+    if not TOPIC_NAME.fullmatch(dead_letter_topic(group_id)):
+        raise UsageError(f"{printable(group)!r} is neither a group id nor module:Class")
+    return group_id
+
+
+def _journal(settings: KafkaSettings, group_id: str) -> DeadLetterJournal:
+    if not settings.enabled:
+        raise SettingsError("KAFKA_ENABLED", "is false: there is nothing to read")
+    topic = dead_letter_topic(group_id)
+    batches = ConfluentLogReader(settings, group_id).read(topic)
+    if batches is None:
+        raise UsageError(f"there is no topic {topic}: the group has no dead letters, or its id is another one")
+    journal = DeadLetterJournal()
+    for records in batches:
+        journal.add(records)
+    return journal
+
+
+def _named(journal: DeadLetterJournal, name: str) -> list[Entry]:
+    found = journal.named(name)
+    if not found:
+        raise UsageError(f"there is no letter {printable(name)!r}: write topic[partition]@offset or partition@offset")
+    return found
+
+
+def _read_again(settings: KafkaSettings, group_id: str, entry: Entry) -> Letter | None:
+    """The letter with its value and headers; None if it is gone meanwhile."""
+    place = entry.letter.partition, entry.letter.offset
+    for records in ConfluentLogReader(settings, group_id).read(dead_letter_topic(group_id)) or ():
+        for record in records:
+            if (record.partition, record.offset) == place:
+                return read_letter(record)
+    return None
+
+
+def _confirmed(question: str) -> bool:
+    if not sys.stdin.isatty():
+        raise UsageError("nobody is there to confirm: add --yes")
+    return input(f"{question} [y/N] ").strip().lower() in {"y", "yes"}
+
+
+async def _discard(settings: KafkaSettings, group_id: str, entries: Sequence[Entry], reason: str) -> None:
+    writer = DeadLetterWriter(lambda: ConfluentProducer(settings))
+    try:
+        for start in range(0, len(entries), 500):
+            notes = (_note_of(group_id, entry, reason) for entry in entries[start : start + 500])
+            await asyncio.gather(*(writer.write(note) for note in notes))
+    finally:
+        await writer.close()
+
+
+def _note_of(group_id: str, entry: Entry, reason: str) -> OutgoingRecord:
+    letter = entry.letter
+    note = Note(
+        kind="discarded",
+        origin=letter.origin,
+        timestamp=letter.record.timestamp,
+        at=time.time(),
+        why=printable(reason, limit=500),
+    )
+    return write_note(group_id, letter.record.key, note)

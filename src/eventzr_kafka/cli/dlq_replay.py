@@ -1,0 +1,183 @@
+"""One `eventzr-kafka dlq replay`: reads letters in bounded portions, runs them, and says how it went."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing, contextmanager
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from rich.console import Console
+from rich.progress import Progress
+from rich.text import Text
+
+from eventzr_kafka._confluent.log_reader import ConfluentLogReader
+from eventzr_kafka._confluent.producer import ConfluentProducer
+from eventzr_kafka.binding import bind
+from eventzr_kafka.cli.card import Screen, count_of, labelled
+from eventzr_kafka.dead_letter import dead_letter_topic, read_letter
+from eventzr_kafka.dead_letter_journal import DeadLetterJournal, Entry
+from eventzr_kafka.dead_letter_writer import DeadLetterWriter
+from eventzr_kafka.errors import printable
+from eventzr_kafka.record import Record
+from eventzr_kafka.replay import Replay, Replayed, ReplayOutcome
+from eventzr_kafka.routing import definition_of
+from eventzr_kafka.settings import KafkaSettings
+
+__all__ = ["ReplayReport", "replay_entries"]
+
+_PORTION, _PORTION_BYTES = 2000, 32 * 1024 * 1024  # letters and bytes in memory, about
+
+_Portion: TypeAlias = list[tuple[Entry, Record]]
+
+
+@dataclass(slots=True)
+class ReplayReport:
+    """What became of the letters of a replay.
+
+    Attributes:
+        orphans: Letters by topic, where no handler takes it.
+    """
+
+    counts: Counter[ReplayOutcome] = field(default_factory=Counter["ReplayOutcome"])
+    orphans: Counter[str] = field(default_factory=Counter[str])
+    is_incomplete: bool = False
+
+    def add(self, replayed: Replayed) -> None:
+        """Count one letter."""
+        self.counts[replayed.outcome] += 1
+        if replayed.outcome == "no_handler":
+            self.orphans[replayed.entry.letter.record.topic] += 1
+
+    def text(self, selected: int) -> Text:
+        """The summary, some lines; sets `is_incomplete` if anything is left open."""
+        done = self.counts["replayed"] + self.counts["duplicate"]
+        self.is_incomplete = done < selected
+        lines = [
+            labelled(
+                "replayed", f"{done} of {count_of(selected, 'letter')}", "yellow" if self.is_incomplete else "green"
+            )
+        ]
+        twins = self.counts["duplicate"]
+        lines += [Text(f"  {twins} without a call: their events had been replayed already")] if twins else []
+        lines += [Text(f"  left open: {number} {why}") for why, number in self._left(selected).items() if number]
+        lines += [
+            Text(f"  no handler takes {printable(topic, limit=249)}: {count_of(number, 'letter')}")
+            for topic, number in self.orphans.most_common()
+        ]
+        return Text("\n").join(lines)
+
+    def _left(self, selected: int) -> Mapping[str, int]:
+        counts = self.counts
+        return {
+            "failed again": counts["failed"],
+            "behind one that failed, in the same lane": counts["behind"],
+            "without a handler": counts["no_handler"],
+            "not begun": selected - counts.total() + counts["interrupted"],
+        }
+
+
+async def replay_entries(
+    handler: object,
+    entries: Sequence[Entry],
+    journal: DeadLetterJournal,
+    settings: KafkaSettings,
+    screen: Screen,
+    report: ReplayReport,
+) -> None:
+    """Run letters of the handler's group through it.
+
+    Raises:
+        DeliveryError: A note could not be written.
+        TransportError: The letters could not be read.
+    """
+    definition = definition_of(handler)
+    options = definition.options
+    pool = ThreadPoolExecutor(options.max_concurrency, thread_name_prefix="eventzr-kafka-handler")
+    routes = {route.topic: route for route in bind(handler, definition.routes, options, pool)}
+    writer = DeadLetterWriter(lambda: ConfluentProducer(settings))
+    with _progress(len(entries)) as advance:
+
+        def on_outcome(replayed: Replayed) -> None:
+            report.add(replayed)
+            advance()
+
+        replay = Replay(definition.group_id, routes, options, writer.write, on_outcome)
+        replay.know(journal.replayed_events())
+        try:
+            with _signals(replay, screen):
+                await _run(replay, _portions(settings, definition.group_id, entries))
+        finally:
+            await writer.close()
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+async def _run(replay: Replay, portions: AsyncGenerator[_Portion]) -> None:
+    async with aclosing(portions):
+        async for portion in portions:
+            await replay.run(portion)
+            if replay.is_stopping:
+                return
+
+
+async def _portions(settings: KafkaSettings, group_id: str, entries: Sequence[Entry]) -> AsyncGenerator[_Portion]:
+    """The entries with their records, read again; only one portion is in memory, in the order of the entries."""
+    rank = {entry.letter.identity: number for number, entry in enumerate(entries)}
+    wanted = {(entry.letter.partition, entry.letter.offset): entry for entry in entries}
+    topic = dead_letter_topic(group_id)
+    batches = await asyncio.to_thread(ConfluentLogReader(settings, group_id).read, topic) or iter(())
+    portion: _Portion = []
+    while wanted and (records := await asyncio.to_thread(next, batches, None)) is not None:
+        portion += _found(records, wanted)
+        size = sum(len(record.value or b"") for _, record in portion)
+        if len(portion) >= _PORTION or size >= _PORTION_BYTES:
+            yield sorted(portion, key=lambda found: rank[found[0].letter.identity])
+            portion = []
+    if portion:
+        yield sorted(portion, key=lambda found: rank[found[0].letter.identity])
+
+
+def _found(records: Sequence[Record], wanted: dict[tuple[int, int], Entry]) -> Iterator[tuple[Entry, Record]]:
+    for record in records:
+        entry = wanted.pop((record.partition, record.offset), None)
+        letter = read_letter(record) if entry is not None else None
+        if entry is not None and letter is not None:
+            yield entry, letter.record
+
+
+@contextmanager
+def _progress(total: int) -> Generator[Callable[[], None]]:
+    """A bar, where a person looks on; what handlers print goes where it would go without it."""
+    console = Console(stderr=True)
+    seen, shared = console.is_terminal, sys.stdout.isatty()
+    with Progress(console=console, disable=not seen, transient=True, redirect_stdout=shared) as progress:
+        task = progress.add_task("replaying", total=total)
+        yield lambda: progress.advance(task)
+
+
+@contextmanager
+def _signals(replay: Replay, screen: Screen) -> Generator[None]:
+    """SIGTERM and SIGINT stop the replay; a second one does what it does by default."""
+    loop = asyncio.get_running_loop()
+    caught = (signal.SIGTERM, signal.SIGINT)
+
+    def release() -> None:
+        for number in caught:
+            loop.remove_signal_handler(number)
+
+    def once() -> None:
+        release()
+        screen.say(Text("stopping: finishing what runs (a second signal quits at once)", style="dim"))
+        replay.stop()
+
+    for number in caught:
+        loop.add_signal_handler(number, once)
+    try:
+        yield
+    finally:
+        release()

@@ -1,0 +1,155 @@
+"""How dead letters look: the table of a group, and one letter.
+
+Whatever comes from a record is made printable, and shown with its payload only where that was asked for.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from rich.text import Text
+
+from eventzr_kafka.cli.card import count_of, labelled
+from eventzr_kafka.dead_letter import Letter, Note, dead_letter_topic
+from eventzr_kafka.dead_letter_journal import DeadLetterJournal, Entry, Summary, summarise
+from eventzr_kafka.errors import printable
+from eventzr_kafka.event import format_time
+
+__all__ = ["letter_card", "letter_json", "overview", "overview_json"]
+
+_HEADINGS = ("handler", "type", "error", "letters", "tenants", "oldest", "newest")
+_TENANTS = 3  # that are named in the table
+
+
+def overview(group_id: str, journal: DeadLetterJournal, found: Sequence[Entry]) -> Text:
+    """Letters counted by handler, type and error, and a line with the sums."""
+    rows = [_HEADINGS, *map(_row, summarise(found))]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADINGS))]
+    lines = [
+        Text("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()) for row in rows
+    ]
+    lines[0].stylize("bold")
+    sums = labelled(dead_letter_topic(group_id), _sums(journal, found))
+    return Text("\n").join([*lines, sums] if found else [sums])
+
+
+def _row(summary: Summary) -> tuple[str, ...]:
+    tenants = sorted(summary.tenants)
+    more = f" and {len(tenants) - _TENANTS} more" if len(tenants) > _TENANTS else ""
+    return (
+        printable(summary.handler),
+        printable(summary.type, limit=249),
+        printable(summary.error),
+        str(summary.count),
+        ", ".join(printable(tenant, limit=40) for tenant in tenants[:_TENANTS]) + more,
+        _time(summary.oldest),
+        _time(summary.newest),
+    )
+
+
+def _sums(journal: DeadLetterJournal, found: Sequence[Entry]) -> str:
+    meant = count_of(len(found), "open letter")
+    others = len(journal.open) - len(found)
+    parts = [
+        f"{meant} of {count_of(len({entry.tenant for entry in found}), 'tenant')}" if found else "no open letters",
+        f"{others} open not selected" if others else "",
+        f"{len(journal.closed('replayed'))} replayed",
+        f"{len(journal.closed('discarded'))} discarded",
+        f"{journal.unreadable} unreadable" if journal.unreadable else "",
+    ]
+    return ", ".join(filter(None, parts))
+
+
+def overview_json(group_id: str, journal: DeadLetterJournal, found: Sequence[Entry]) -> str:
+    """The same as one JSON object; the tenants are all there."""
+    groups = [
+        {
+            "handler": summary.handler,
+            "type": summary.type,
+            "error": summary.error,
+            "letters": summary.count,
+            "tenants": sorted(summary.tenants),
+            "oldest": _time(summary.oldest),
+            "newest": _time(summary.newest),
+        }
+        for summary in summarise(found)
+    ]
+    sums = {
+        "open": len(journal.open),
+        "selected": len(found),
+        "replayed": len(journal.closed("replayed")),
+        "discarded": len(journal.closed("discarded")),
+    }
+    return json.dumps({"topic": dead_letter_topic(group_id), **sums, "groups": groups})
+
+
+def letter_card(entry: Entry, full: Letter | None) -> Text:
+    """One letter and what became of it.
+
+    Args:
+        full: The letter with its payload, to be shown too.
+    """
+    fields = _fields(entry, full)
+    value = fields.pop("value", None)
+    lines = [
+        Text.assemble((f"{name.replace('_', ' '):<14}", "dim"), str(shown))
+        for name, shown in fields.items()
+        if shown is not None
+    ]
+    if value is not None:
+        lines.append(Text(value))
+    return Text("\n").join(lines)
+
+
+def letter_json(entry: Entry, full: Letter | None) -> str:
+    """The same as one JSON object."""
+    return json.dumps(_fields(entry, full))
+
+
+def _fields(entry: Entry, full: Letter | None) -> dict[str, Any]:
+    letter, facts = entry.letter, entry.letter.facts
+    return {
+        "record": printable(letter.record.position, limit=300),
+        "letter": f"{letter.partition}@{letter.offset}",
+        "state": _state(entry.closed),
+        "tenant": printable(entry.tenant),
+        "event": None if facts.event_id is None else printable(facts.event_id),
+        "handler": printable(facts.handler),
+        "error": printable(facts.error),
+        "reason": printable(facts.reason, limit=500),
+        "attempts": entry.attempts,
+        "first_failure": _time(facts.first_failure),
+        "last_failure": _time(facts.last_failure if entry.failed is None else entry.failed.at),
+        "last_replay": None if entry.failed is None else f"failed: {printable(entry.failed.why, limit=500)}",
+        **({} if full is None else _content(full)),
+    }
+
+
+def _state(closed: Note | None) -> str:
+    if closed is None:
+        return "open"
+    why = f": {printable(closed.why, limit=500)}" if closed.why else ""
+    return f"{closed.kind} at {_time(closed.at)}{why}"
+
+
+def _content(letter: Letter) -> dict[str, Any]:
+    headers = [f"{printable(name)}={_text(value)}" for name, value in letter.record.headers]
+    value = letter.record.value
+    return {"headers": ", ".join(headers), "value": "(a tombstone)" if value is None else _text(value)}
+
+
+def _text(value: bytes | None) -> str:
+    """Bytes as text in which nothing controls a terminal."""
+    text = (value or b"").decode(errors="backslashreplace")
+    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
+
+
+def _time(seconds: float) -> str:
+    """A time that was read, and so may be any number."""
+    try:
+        return format_time(datetime.fromtimestamp(seconds, UTC))
+    except (ValueError, OverflowError, OSError):
+        return "?"

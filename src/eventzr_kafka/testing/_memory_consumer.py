@@ -1,0 +1,341 @@
+"""A member of a consumer group of a `MemoryBroker`: a `ConsumerTransport` that behaves as the one on librdkafka.
+
+1. Everything happens on the event loop on which `start` was called; other threads only schedule something there.
+2. Stored positions are committed on an interval (or at once, if that is 0), when a partition is given up, and when
+   the member leaves. Positions of epochs that have ended are ignored.
+3. While a partition is handed over the member fetches nothing, as the owner thread of a real client does.
+4. A member without a connection keeps what it owns until its session has timed out; then all of it is lost, and the
+   member joins again as soon as it can.
+5. A crashed member tells nothing, commits nothing and answers nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from eventzr_kafka.errors import TransportError
+from eventzr_kafka.options import ConsumerOptions
+from eventzr_kafka.record import TopicPartition
+from eventzr_kafka.testing._memory_cluster import AT_ONCE, Cluster, on_loop
+from eventzr_kafka.testing._memory_group import Group
+from eventzr_kafka.transport import CREDITS, Assignment, Batch, ConsumerSink, Position
+
+__all__ = ["MemoryConsumer"]
+
+_GRACE = 1.0  # seconds beyond the drain time-out, as of a real client
+_LOOK = 0.01  # seconds between two looks of a member that is closing
+
+
+@dataclass(slots=True)
+class _Owned:
+    """A partition that is assigned, and the offset that is read next."""
+
+    epoch: int
+    next_offset: int
+
+
+@dataclass(slots=True)
+class _HandOver:
+    """Partitions that are being given up; ``answered`` once the sink is done with them, or out of time."""
+
+    partitions: Sequence[TopicPartition]
+    timer: asyncio.TimerHandle
+    answered: bool = False
+
+
+class MemoryConsumer:
+    """A `ConsumerTransport`; made by `MemoryBroker.consumer`.
+
+    Attributes:
+        member_id: Changes when the member has been expelled and joins again.
+    """
+
+    def __init__(self, cluster: Cluster, group: Group, name: str, options: ConsumerOptions) -> None:
+        """Take what it belongs to; it joins with `start`."""
+        self.member_id = self.name = name
+        self.topics: Sequence[str] = ()
+        self._cluster = cluster
+        self._group = group
+        self._drain_timeout = options.drain_timeout
+        self._isolated = False
+        self._closing = False
+        self._ended = False
+        self._paused = False
+        self._credits = CREDITS
+        self._fetch_scheduled = False
+        self._last_epoch = 0
+        self._lives = 1
+        self._owned: dict[TopicPartition, _Owned] = {}
+        self._positions: dict[int, Position] = {}
+        self._hand_over: _HandOver | None = None
+        self._session: asyncio.TimerHandle | None = None
+        self._commit_timer: asyncio.TimerHandle | None = None
+
+    @property
+    def reachable(self) -> bool:
+        """Whether the group and the member hear of each other."""
+        return self._cluster.running and not self._ended and not self._isolated
+
+    # The port
+
+    def start(self, topics: Sequence[str], sink: ConsumerSink) -> None:
+        """Join the group."""
+        self.loop = asyncio.get_running_loop()
+        self.topics = list(topics)
+        self._sink = sink
+        with self._cluster.lock:
+            self._cluster.clients.append(self)
+            self._commit_later()
+            if self.reachable:
+                self._group.join(self)
+
+    def store(self, positions: Sequence[Position]) -> None:
+        """Keep positions until the next commit."""
+        self._positions.update({position.epoch: position for position in positions})
+        if self._cluster.options.commit_interval == AT_ONCE:
+            self._commit_if_possible()
+
+    def more(self) -> None:
+        """Allow one more call of `received`."""
+        self._credits += 1
+        self.wake()
+
+    def pause(self, *, paused: bool) -> None:
+        """Stop or start fetching."""
+        self._paused = paused
+        self.wake()
+
+    async def close(self, timeout: float) -> bool:
+        """Commit and leave; without a connection the group finds out by itself."""
+        self._closing = True
+        deadline = self.loop.time() + timeout
+        while not self._ended and not self._can_leave() and self.loop.time() < deadline:  # noqa: ASYNC110 -- many causes
+            await asyncio.sleep(_LOOK)
+        with self._cluster.lock:
+            leaves = self._can_leave()
+            if leaves:
+                self._commit()
+                self._group.leave(self.member_id)
+            self._end()
+        return leaves
+
+    def _can_leave(self) -> bool:
+        return self.reachable and self._hand_over is None
+
+    # What befalls it; under the cluster's lock
+
+    def crash(self) -> None:
+        """End without a word."""
+        self._note("crashed")
+        self._end()
+
+    def isolate(self) -> None:
+        """Cut the connection."""
+        self._note("isolated")
+        self._isolated = True
+        self.cluster_changed()
+
+    def heal(self) -> None:
+        """Mend the connection."""
+        self._note("healed")
+        self._isolated = False
+        self.cluster_changed()
+
+    def fail(self, reason: str) -> None:
+        """Tell the runner that the client cannot go on."""
+        self._note("failed")
+        error = TransportError(f"{self._group.group_id}: the Kafka client cannot go on: {reason}")
+        on_loop(self.loop, self._sink.failed, error)
+
+    def cluster_changed(self) -> None:
+        """The connection was lost or came back."""
+        on_loop(self.loop, self._look_at_connection)
+
+    def _look_at_connection(self) -> None:
+        with self._cluster.lock:
+            if self._ended:
+                return
+            if self.reachable:
+                self._reconnect()
+            else:
+                self._watch_session()
+
+    def _reconnect(self) -> None:
+        if self._session is not None:
+            self._session.cancel()
+            self._session = None
+        if self.member_id not in self._group.members:
+            if self._owned or self._hand_over is not None:
+                self._lose()
+            self._group.join(self)
+        elif self._hand_over is not None and self._hand_over.answered:
+            self._finish_hand_over()
+        self._group.resume()
+        self.wake()
+
+    def _watch_session(self) -> None:
+        if self._session is None and self.member_id in self._group.members:
+            self._session = self.loop.call_later(self._cluster.options.session_timeout, self._time_out)
+
+    def _time_out(self) -> None:
+        with self._cluster.lock:
+            self._session = None
+            self._group.leave(self.member_id, "expelled")
+            if not self._ended:
+                self.loop.call_later(self._cluster.delay(self._cluster.options.lost_delay), self._notice_expulsion)
+
+    def _notice_expulsion(self) -> None:
+        with self._cluster.lock:
+            if not self._ended and self.member_id not in self._group.members:
+                self._lose()
+
+    def _lose(self) -> None:
+        """Forget what it owned; the next membership is another one."""
+        self._lives += 1
+        lost = [owned.epoch for owned in self._owned.values()]
+        self._note("lost", len(lost))
+        self.member_id = f"{self.name}.{self._lives}"
+        self._owned.clear()
+        self._drop_hand_over()
+        if lost:
+            self._sink.lost(lost)
+
+    def _end(self) -> None:
+        if self._ended:
+            return
+        self._ended = True
+        self._owned.clear()
+        self._drop_hand_over()
+        if self._commit_timer is not None:
+            self._commit_timer.cancel()
+        self._cluster.clients.remove(self)
+        self._watch_session()
+
+    # Assignments
+
+    def assign(self, partitions: Sequence[TopicPartition]) -> None:
+        """Own these from now on."""
+        on_loop(self.loop, self._assign, self.member_id, partitions)
+
+    def _assign(self, member_id: str, partitions: Sequence[TopicPartition]) -> None:
+        with self._cluster.lock:
+            if self._closing or not self._is_current(member_id):
+                return
+            self._sink.assigned([self._own(partition) for partition in partitions])
+            self.wake()
+
+    def _is_current(self, member_id: str) -> bool:
+        """Whether what was meant for this membership still holds."""
+        return not self._ended and member_id == self.member_id and member_id in self._group.members
+
+    def _own(self, partition: TopicPartition) -> Assignment:
+        self._last_epoch += 1
+        offset, metadata = self._group.committed.get(partition, (None, ""))
+        self._owned[partition] = _Owned(self._last_epoch, self._cluster.log_of(partition).reset(offset))
+        return Assignment(partition, self._last_epoch, offset, metadata)
+
+    def revoke(self, partitions: Sequence[TopicPartition]) -> None:
+        """Give these up, within the drain time-out."""
+        on_loop(self.loop, self._revoke, self.member_id, partitions)
+
+    def _revoke(self, member_id: str, partitions: Sequence[TopicPartition]) -> None:
+        with self._cluster.lock:
+            if not self._is_current(member_id):
+                return
+            epochs = [self._owned[partition].epoch for partition in partitions if partition in self._owned]
+            timer = self.loop.call_later(self._drain_timeout + _GRACE, self._answer, member_id)
+            self._hand_over = _HandOver(partitions, timer)
+            if self._closing or not epochs:
+                self._answer(member_id)
+            else:
+                self._sink.revoked(epochs, lambda: on_loop(self.loop, self._answer, member_id))
+
+    def _answer(self, member_id: str) -> None:
+        with self._cluster.lock:
+            if self._hand_over is None or not self._is_current(member_id):
+                return
+            self._hand_over.answered = True
+            if self.reachable:
+                self._finish_hand_over()
+
+    def _finish_hand_over(self) -> None:
+        self._commit()
+        for partition in self._hand_over.partitions if self._hand_over else ():
+            self._owned.pop(partition, None)
+        self._drop_hand_over()
+        self._group.release(self.member_id)
+        self.wake()
+
+    def _drop_hand_over(self) -> None:
+        if self._hand_over is not None:
+            self._hand_over.timer.cancel()
+            self._hand_over = None
+
+    # Records in, positions out
+
+    def wake(self) -> None:
+        """Fetch after a while, if there may be something to fetch."""
+        with self._cluster.lock:
+            if self._fetch_scheduled or not self._may_fetch():
+                return
+            self._fetch_scheduled = True
+            delay = self._cluster.delay(self._cluster.options.fetch_delay)
+            on_loop(self.loop, self.loop.call_later, delay, self._fetch)
+
+    def _may_fetch(self) -> bool:
+        waits = self._paused or self._closing or self._hand_over is not None
+        return bool(self._owned and self._credits) and self.reachable and not waits
+
+    def _fetch(self) -> None:
+        with self._cluster.lock:
+            self._fetch_scheduled = False
+            batches = self._read() if self._may_fetch() else []
+            if not batches:
+                return  # woken by whatever changes that
+            self._credits -= 1
+            for epoch, records in batches:
+                self._note("received", epoch, records[0].offset, len(records))
+            self._sink.received(batches)
+            self.wake()
+
+    def _read(self) -> list[Batch]:
+        """Records of some partitions, in an order chosen by chance, so that none is always the first."""
+        room = self._cluster.chance.randint(*self._cluster.options.batch)
+        partitions = sorted(self._owned)
+        self._cluster.chance.shuffle(partitions)
+        batches: list[Batch] = []
+        for partition in partitions:
+            owned, log = self._owned[partition], self._cluster.log_of(partition)
+            owned.next_offset = log.reset(owned.next_offset)
+            records = log.read(owned.next_offset, room)
+            if records:
+                room -= len(records)
+                owned.next_offset = records[-1].offset + 1
+                batches.append(Batch(owned.epoch, records))
+        return batches
+
+    def _commit_later(self) -> None:
+        if self._cluster.options.commit_interval == AT_ONCE:
+            return
+        delay = self._cluster.delay(self._cluster.options.commit_interval)
+        self._commit_timer = self.loop.call_later(delay, self._commit_regularly)
+
+    def _commit_regularly(self) -> None:
+        self._commit_if_possible()
+        self._commit_later()
+
+    def _commit_if_possible(self) -> None:
+        with self._cluster.lock:
+            if self.reachable and self._hand_over is None:
+                self._commit()
+
+    def _commit(self) -> None:
+        """Send what was stored for epochs that go on."""
+        stored, self._positions = self._positions, {}
+        current = {owned.epoch for owned in self._owned.values()}
+        self._group.commit(self.member_id, [position for position in stored.values() if position.epoch in current])
+
+    def _note(self, what: str, *fact: object) -> None:
+        self._cluster.note(what, self._group.group_id, self.member_id, *fact)

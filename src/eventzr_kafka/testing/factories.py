@@ -1,0 +1,133 @@
+"""Made-up events: payloads and whole events that are valid on the wire, from polyfactory.
+
+::
+
+    listings = event_factory(ListingCreated)
+    listings.build(title="Hall")                     # a payload; what is not given is made up
+    listings.event(tenant_id="t1", title="Hall")     # with its envelope
+
+1. What is made has been over the wire: it is what a consumer gets, to the millisecond.
+2. A Decimal has two places and mostly few digits, as amounts have.
+3. What a validator of the class refuses is made up anew, so many times.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from random import Random
+from typing import Any, Generic, TypeGuard, TypeVar
+
+from pydantic import ValidationError
+
+from eventzr_kafka.codec import decode
+from eventzr_kafka.encoder import encode
+from eventzr_kafka.envelope import Enveloper
+from eventzr_kafka.errors import MissingExtraError
+from eventzr_kafka.event import CloudEvent, EventData
+from eventzr_kafka.record import Record
+
+try:
+    from faker import Faker
+    from polyfactory.factories.pydantic_factory import ModelFactory
+except ImportError:
+    raise MissingExtraError("testing", "event_factory") from None
+
+__all__ = ["EventFactory", "event_factory"]
+
+EventT = TypeVar("EventT", bound=EventData)
+
+_BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
+_YEAR_MS = 365 * 24 * 3600 * 1000
+_TRIES = 100
+
+
+def event_factory(kind: type[EventT], *, seed: int | None = None) -> EventFactory[EventT]:
+    """Make a factory of one payload class.
+
+    Args:
+        kind: A class with a topic.
+        seed: The same seed makes the same payloads; left out, others each time.
+    """
+    return EventFactory(kind, seed)
+
+
+class _WireFactory(ModelFactory[EventData]):
+    """How polyfactory makes payloads, and the objects inside one."""
+
+    __is_base_factory__ = True
+
+    @classmethod
+    def is_supported_type(cls, value: Any) -> TypeGuard[type[EventData]]:
+        return isinstance(value, type) and issubclass(value, EventData)
+
+    @classmethod
+    def get_provider_map(cls) -> dict[Any, Callable[[], Any]]:
+        return {**super().get_provider_map(), **_providers(cls.__random__)}
+
+    @classmethod
+    def get_constrained_field_value(cls, annotation: Any, field_meta: Any, *args: Any, **more: Any) -> Any:
+        if annotation is Decimal:
+            return _amount(cls.__random__, field_meta.constraints or {})
+        return super().get_constrained_field_value(annotation, field_meta, *args, **more)
+
+
+class EventFactory(Generic[EventT]):
+    """Makes payloads and events of one class; fields that are given are taken as they are."""
+
+    def __init__(self, kind: type[EventT], seed: int | None) -> None:
+        """Take the class; see `event_factory`."""
+        faker, chance = Faker(), Random(seed)  # noqa: S311 -- to be repeated
+        if seed is not None:
+            faker.seed_instance(seed)
+        self._factory = _WireFactory.create_factory(kind, __faker__=faker, __random__=chance)
+        self._kind = kind
+        self._envelop = Enveloper(kind.__source__ or "test")
+
+    def build(self, **fields: Any) -> EventT:
+        """Make a payload.
+
+        Args:
+            fields: By Python name.
+
+        Raises:
+            pydantic.ValidationError: A field that was given does not fit, or nothing does.
+        """
+        return self.event(**fields).data
+
+    def batch(self, size: int, **fields: Any) -> list[EventT]:
+        """Make some payloads that have the given fields in common."""
+        return [self.build(**fields) for _ in range(size)]
+
+    def event(self, *, tenant_id: str = "tenant-1", **fields: Any) -> CloudEvent[EventT]:
+        """Make a payload and put it into an envelope."""
+        made = encode(self._envelop(self._payload(fields), tenant_id=tenant_id))
+        return decode(Record(made.topic, 0, 0, *made[1:]), self._kind)
+
+    def _payload(self, fields: dict[str, Any]) -> EventT:
+        for _ in range(_TRIES):
+            with suppress(ValidationError):
+                return self._try_payload(fields)
+        return self._try_payload(fields)
+
+    def _try_payload(self, fields: dict[str, Any]) -> EventT:
+        payload: EventT = self._kind.model_validate(self._factory.process_kwargs(**fields))
+        return payload
+
+
+def _providers(chance: Random) -> dict[Any, Callable[[], Any]]:
+    return {
+        Decimal: lambda: _amount(chance, {}),
+        datetime: lambda: _BEGIN + timedelta(milliseconds=chance.randrange(_YEAR_MS)),
+        float: lambda: float(_amount(chance, {})),
+    }
+
+
+def _amount(chance: Random, bounds: Mapping[str, Any]) -> Decimal:
+    """A Decimal with two places; without an upper bound, small ones are as likely as large ones."""
+    lowest = Decimal(bounds.get("ge", bounds.get("gt", 0)))
+    highest = bounds.get("le", bounds.get("lt"))
+    cents = 10 ** chance.randint(1, 9) if highest is None else int((Decimal(highest) - lowest) * 100)
+    return lowest + Decimal(chance.randint(0, max(cents, 0))) / 100

@@ -1,0 +1,301 @@
+"""`eventzr-kafka dlq` on a real Kafka: letters are counted, shown, replayed, and discarded."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+from confluent_kafka import Consumer, Producer, TopicPartition
+
+from eventzr_kafka import CloudEvent, KafkaSettings, Record, encode
+from eventzr_kafka._confluent.log_reader import ConfluentLogReader
+from eventzr_kafka.dead_letter import DeadLetterFacts, Note, dead_letter_topic, read_note, write_letter
+
+if TYPE_CHECKING:
+    from eventzr_kafka.testing.kafka_server import KafkaServer
+
+    TopicFactory = Callable[..., str]
+
+SECONDS: Final = 60.0
+CARD: Final = "4111-1111"
+TENANTS: Final = 10
+HANDLERS: Final = """
+import asyncio
+from typing import Any
+from eventzr_kafka import CloudEvent, kafka_consumer, on_message
+from eventzr_kafka.retry import RetryPolicy
+
+@kafka_consumer(group_id="{group}", retry=RetryPolicy(attempts=2, initial=0.01), max_concurrency=4)
+class Handler:
+    @on_message("{topic}")
+    async def handle(self, event: CloudEvent[Any]) -> None:
+        await asyncio.sleep({takes})
+        if event.data["n"] in {broken}:
+            raise ValueError(event.data["card"])
+        with open("effects", "a") as effects:
+            effects.write(f"{{event.tenantid}} {{event.data['n']}}\\n")
+"""
+
+
+class Dlq:
+    """A group with dead letters, and the command."""
+
+    def __init__(self, brokers: str, topic: str, directory: Path) -> None:
+        self.topic = topic
+        self.group = f"orders-{uuid.uuid4().hex[:8]}"
+        self.directory = directory
+        self._brokers = brokers
+        self._running: list[subprocess.Popen[str]] = []
+        self.write_handlers()
+
+    def write_handlers(self, *, takes: float = 0.0, broken: tuple[int, ...] = ()) -> None:
+        source = HANDLERS.format(group=self.group, topic=self.topic, takes=takes, broken=broken)
+        (self.directory / "handlers.py").write_text(source)
+
+    def write_letters(self, count: int) -> None:
+        """Letters of as many events; event n is of tenant n % TENANTS."""
+        producer = Producer({"bootstrap.servers": self._brokers, "partitioner": "murmur2_random"})
+        for n in range(count):
+            letter = write_letter(self.record(n), self.facts(n))
+            producer.produce(letter.topic, letter.value, letter.key, headers=list(letter.headers))
+        assert producer.flush(SECONDS) == 0
+
+    def record(self, n: int) -> Record:
+        data = {"n": n, "card": CARD}
+        out = encode(CloudEvent(id=f"e{n}", source="s", type=self.topic, tenantid=f"t{n % TENANTS}", data=data))
+        return Record(self.topic, n % 3, n, out.key, out.value, out.headers, 1_700_000_000_000 + n)
+
+    def facts(self, n: int) -> DeadLetterFacts:
+        return DeadLetterFacts(
+            group_id=self.group,
+            handler="Handler.handle",
+            error="KeyError" if n % 4 else "OSError",
+            reason="KeyError at handlers.py:9",
+            attempts=5,
+            first_failure=1_700_000_000 + n,
+            last_failure=1_700_000_100 + n,
+            event_id=f"e{n}",
+        )
+
+    def begin(self, *arguments: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [Path(sys.executable).with_name("eventzr-kafka"), "dlq", *arguments],
+            cwd=self.directory,
+            env={**os.environ, "KAFKA_BROKERS": self._brokers},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self._running.append(process)
+        return process
+
+    def run(self, *arguments: str) -> tuple[int, str]:
+        """Exit code and output of the command."""
+        process = self.begin(*arguments)
+        output, _ = process.communicate(timeout=SECONDS)
+        assert CARD not in output or "--payload" in arguments
+        return process.returncode, output
+
+    def overview(self, *filters: str) -> dict[str, Any]:
+        code, output = self.run("ls", self.group, "--json", *filters)
+        assert code == 0, output
+        found: dict[str, Any] = json.loads(output)
+        return found
+
+    def effects(self) -> list[tuple[str, int]]:
+        path = self.directory / "effects"
+        lines = path.read_text().splitlines() if path.exists() else []
+        return [(tenant, int(n)) for tenant, n in map(str.split, lines)]
+
+    def notes(self) -> list[Note]:
+        reader = ConfluentLogReader(KafkaSettings(brokers=self._brokers), self.group)
+        batches = reader.read(dead_letter_topic(self.group))
+        assert batches is not None
+        return [note for records in batches for record in records if (note := read_note(record)) is not None]
+
+    def records_in_origin(self) -> int:
+        consumer = Consumer({"bootstrap.servers": self._brokers, "group.id": "another-group"})
+        try:
+            ends = [consumer.get_watermark_offsets(TopicPartition(self.topic, n), timeout=10) for n in range(3)]
+        finally:
+            consumer.close()
+        return sum(end for _, end in ends)
+
+    def close(self) -> None:
+        for process in self._running:
+            if process.poll() is None:
+                process.kill()
+                process.communicate()
+
+
+@pytest.fixture
+def dlq(kafka: KafkaServer, topic: TopicFactory, tmp_path: Path) -> Iterator[Dlq]:
+    found = Dlq(kafka.bootstrap_servers, topic(partitions=3), tmp_path)
+    kafka.create_topic(dead_letter_topic(found.group), partitions=3)
+    yield found
+    found.close()
+
+
+def in_order(effects: list[tuple[str, int]]) -> bool:
+    """Whether every tenant's events first happened in their order."""
+    first = list(dict.fromkeys(effects))
+    by_tenant = {tenant: [n for other, n in first if other == tenant] for tenant, _ in first}
+    return all(numbers == sorted(numbers) for numbers in by_tenant.values())
+
+
+def expected(numbers: range) -> list[tuple[str, int]]:
+    return sorted((f"t{n % TENANTS}", n) for n in numbers)
+
+
+def test_all_letters_are_replayed_in_order_and_no_other_group_sees_anything(dlq: Dlq) -> None:
+    dlq.write_letters(60)
+
+    code, output = dlq.run("replay", "handlers:Handler")
+
+    assert (code, output) == (0, "replayed 60 of 60 letters\n")
+    assert sorted(dlq.effects()) == expected(range(60))
+    assert in_order(dlq.effects())
+    assert dlq.records_in_origin() == 0
+    assert [dlq.overview()[name] for name in ("open", "replayed")] == [0, 60]
+    assert dlq.run("replay", "handlers:Handler") == (0, "replayed 0 of 0 letters\n")
+    assert len(dlq.effects()) == 60
+
+
+def test_a_replay_that_was_killed_is_resumed_and_loses_nothing(dlq: Dlq) -> None:
+    dlq.write_letters(200)
+    dlq.write_handlers(takes=0.02)
+    killed = dlq.begin("replay", "handlers:Handler")
+    deadline = time.monotonic() + SECONDS
+    while len(dlq.effects()) < 60:
+        assert killed.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    killed.kill()
+    killed.communicate()
+    before = dlq.overview()["open"]
+
+    code, output = dlq.run("replay", "handlers:Handler")
+
+    assert 0 < before < 200
+    assert (code, output) == (0, f"replayed {before} of {before} letters\n")
+    assert sorted(set(dlq.effects())) == expected(range(200))
+    assert in_order(dlq.effects())
+    assert len(dlq.effects()) <= 200 + 4  # what ran when it was killed, and nothing else, ran again
+    assert Counter(note.kind for note in dlq.notes()) == {"replayed": 200}
+    assert dlq.overview()["open"] == 0
+
+
+def test_sigterm_finishes_what_runs_and_says_what_is_left(dlq: Dlq) -> None:
+    dlq.write_letters(200)
+    dlq.write_handlers(takes=0.05)
+    process = dlq.begin("replay", "handlers:Handler")
+    deadline = time.monotonic() + SECONDS
+    while len(dlq.effects()) < 10:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=SECONDS)
+
+    done = len(dlq.effects())
+    assert process.returncode == 1, output
+    assert output.endswith(f"replayed {done} of 200 letters\n  left open: {200 - done} not begun\n")
+    assert dlq.overview()["replayed"] == done < 200
+
+
+def test_what_fails_again_stays_with_its_attempts_and_holds_its_lane(dlq: Dlq) -> None:
+    dlq.write_letters(30)
+    dlq.write_handlers(broken=(3,))
+
+    code, output = dlq.run("replay", "handlers:Handler")
+
+    assert code == 1
+    assert "replayed 27 of 30 letters\n  left open: 1 failed again\n" in output
+    assert "  left open: 2 behind one that failed, in the same lane\n" in output
+    assert {n for _, n in dlq.effects()} == set(range(30)) - {3, 13, 23}
+    code, shown = dlq.run("show", dlq.group, f"{dlq.topic}[0]@3", "--json")
+    letter = json.loads(shown)
+    assert (code, letter["state"], letter["attempts"]) == (0, "open", 7)
+    assert letter["last_replay"].startswith("failed: ValueError at ")
+
+
+def test_ls_counts_by_handler_type_and_error_and_filters(dlq: Dlq) -> None:
+    dlq.write_letters(40)
+
+    code, table = dlq.run("ls", "handlers:Handler")
+
+    assert code == 0
+    assert re.search(rf"Handler\.handle +{re.escape(dlq.topic)} +KeyError +30 +t0, t1, t2 and 7 more ", table)
+    assert f"{dead_letter_topic(dlq.group)} 40 open letters of 10 tenants, 0 replayed, 0 discarded\n" in table
+    assert [(group["error"], group["letters"]) for group in dlq.overview()["groups"]] == [
+        ("KeyError", 30),
+        ("OSError", 10),
+    ]
+    assert dlq.overview("--tenant", "t4", "--error", "OSError")["selected"] == 2
+    assert dlq.overview("--until", "2023-11-14T22:15:09Z")["selected"] == 10
+    assert dlq.overview("--since", "1h")["selected"] == 0
+    assert dlq.overview("--type", "another.type")["selected"] == 0
+
+
+def test_a_payload_is_shown_on_request_alone(dlq: Dlq) -> None:
+    dlq.write_letters(1)
+    name = f"{dlq.topic}[0]@0"
+
+    code, shown = dlq.run("show", dlq.group, name)  # `run` looks for the payload in every output
+    _, full = dlq.run("show", dlq.group, name, "--payload")
+
+    assert code == 0
+    assert "reason        KeyError at handlers.py:9\n" in shown
+    assert f'"card":"{CARD}"' in full
+    assert dlq.run("show", dlq.group, "0@999")[0] == 2
+
+
+def test_discarding_needs_a_reason_and_records_it(dlq: Dlq) -> None:
+    dlq.write_letters(20)
+
+    assert dlq.run("discard", dlq.group)[0] == 2
+    assert dlq.run("discard", dlq.group, "--reason", " ")[0] == 2
+    assert dlq.run("discard", dlq.group, "--reason", "test data")[0] == 2  # nobody is there to confirm
+    assert dlq.notes() == []
+    code, output = dlq.run("discard", dlq.group, "--reason", "test data", "--error", "OSError", "--yes")
+
+    assert code == 0
+    assert output.endswith("discarded 5 letters\n")
+    assert {(note.kind, note.why) for note in dlq.notes()} == {("discarded", "test data")}
+    assert [dlq.overview()[name] for name in ("open", "discarded")] == [15, 5]
+    assert "discarded at 20" in dlq.run("show", dlq.group, f"{dlq.topic}[0]@0")[1]
+
+
+def test_a_dry_run_changes_nothing(dlq: Dlq) -> None:
+    dlq.write_letters(10)
+
+    replay = dlq.run("replay", "handlers:Handler", "--dry-run", "--limit", "4")
+    discard = dlq.run("discard", dlq.group, "--reason", "r", "--dry-run")
+
+    assert (replay[0], discard[0]) == (0, 0)
+    assert "dry run: 4 letters would be replayed\n" in replay[1]
+    assert "dry run: 10 letters would be discarded\n" in discard[1]
+    assert dlq.effects() == []
+    assert dlq.notes() == []
+
+
+@pytest.mark.parametrize("command", ["ls", "show", "discard"])
+def test_a_missing_topic_is_said(dlq: Dlq, command: str) -> None:
+    more = {"ls": (), "show": ("0@0",), "discard": ("--reason", "r", "--yes")}[command]
+
+    code, output = dlq.run(command, "no-such-group", *more)
+
+    assert code == 2
+    assert output.startswith("error: there is no topic no-such-group.dlq: ")

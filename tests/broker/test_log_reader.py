@@ -1,0 +1,198 @@
+"""Reading whole topics of a real Kafka: gaps, transactions, topics that are not there, and what comes later."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Final, Self
+
+import pytest
+from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient, NewPartitions  # type: ignore[attr-defined]
+
+from eventzr_kafka import KafkaSettings, Record
+from eventzr_kafka._confluent.log_reader import ConfluentLogReader
+from eventzr_kafka.errors import TransportError
+
+if TYPE_CHECKING:
+    from eventzr_kafka.testing.kafka_server import KafkaServer
+
+    TopicFactory = Callable[..., str]
+
+SECONDS: Final = 30.0
+COMPACTED: Final = {
+    "cleanup.policy": "compact",
+    "segment.ms": "100",
+    "min.cleanable.dirty.ratio": "0.01",
+    "max.compaction.lag.ms": "100",
+}
+
+
+def reader(kafka: KafkaServer) -> ConfluentLogReader:
+    return ConfluentLogReader(KafkaSettings(brokers=kafka.bootstrap_servers), "some-group")
+
+
+def write(kafka: KafkaServer, topic: str, count: int, *, key: str | None = None, begin: int = 0) -> None:
+    producer = Producer({"bootstrap.servers": kafka.bootstrap_servers})
+    for n in range(begin, begin + count):
+        producer.produce(topic, str(n), key or f"k{n}", headers=[("h", b"1")])
+    assert producer.flush(SECONDS) == 0
+
+
+def values(kafka: KafkaServer, topic: str) -> list[int]:
+    batches = reader(kafka).read(topic)
+    assert batches is not None
+    return [int(record.value or b"-1") for records in batches for record in records]
+
+
+def test_every_record_of_every_partition_is_read_once(kafka: KafkaServer, topic: TopicFactory) -> None:
+    name = topic(partitions=6)
+    write(kafka, name, 3000)
+
+    batches = list(reader(kafka).read(name) or ())
+
+    records = [record for batch in batches for record in batch]
+    assert sorted(int(record.value or b"") for record in records) == list(range(3000))
+    assert max(map(len, batches)) <= 500
+    assert records[0].headers == (("h", b"1"),)
+    for number in range(6):
+        offsets = [record.offset for record in records if record.partition == number]
+        assert offsets == list(range(len(offsets)))
+
+
+def test_an_empty_topic_has_no_records_and_a_missing_one_is_none(kafka: KafkaServer, topic: TopicFactory) -> None:
+    assert values(kafka, topic()) == []
+    assert reader(kafka).read("no-such-topic") is None
+    assert "no-such-topic" not in AdminClient({"bootstrap.servers": kafka.bootstrap_servers}).list_topics().topics
+
+
+def test_aborted_records_are_not_read_and_markers_at_the_end_not_waited_for(
+    kafka: KafkaServer, topic: TopicFactory
+) -> None:
+    name = topic(partitions=1)
+    producer = Producer({"bootstrap.servers": kafka.bootstrap_servers, "transactional.id": uuid.uuid4().hex})
+    producer.init_transactions(SECONDS)
+    for n, commit in ((1, True), (2, False), (3, True), (4, False)):
+        producer.begin_transaction()
+        producer.produce(name, str(n))
+        producer.flush(SECONDS)
+        end = producer.commit_transaction if commit else producer.abort_transaction
+        end(SECONDS)
+
+    assert values(kafka, name) == [1, 3]
+
+
+def test_what_compaction_left_out_is_not_waited_for(kafka: KafkaServer, topic: TopicFactory) -> None:
+    name = topic(partitions=1, configs=COMPACTED)
+    deadline = time.monotonic() + 60
+    written = 0
+    while len(found := values(kafka, name)) >= written or not found:  # until the cleaner has been here
+        assert time.monotonic() < deadline, "the topic was never compacted"
+        write(kafka, name, 50, key="same", begin=written)
+        written += 50
+        time.sleep(0.2)
+
+    assert found == sorted(found)
+    assert found[-1] == written - 1
+
+
+def test_what_is_written_after_the_start_is_not_waited_for(kafka: KafkaServer, topic: TopicFactory) -> None:
+    name = topic(partitions=1)
+    write(kafka, name, 10)
+    batches = reader(kafka).read(name)
+    assert batches is not None
+    write(kafka, name, 10, begin=10)
+
+    assert [int(record.value or b"") for records in batches for record in records] == list(range(10))
+
+
+def test_a_broker_that_is_not_there_is_an_error() -> None:
+    absent = ConfluentLogReader(KafkaSettings(brokers="localhost:1"), "some-group")
+
+    with pytest.raises(TransportError, match="localhost:1: _"):
+        absent.read("topic")
+
+
+async def until(holds: Callable[[], object]) -> None:
+    async with asyncio.timeout(SECONDS):
+        while not holds():  # noqa: ASYNC110 -- what is awaited happens on a broker
+            await asyncio.sleep(0.02)
+
+
+class Follower:
+    """What a reader that follows a topic has told."""
+
+    def __init__(self, kafka: KafkaServer, topic: str) -> None:
+        self.told: list[int | str] = []
+        self._reader = reader(kafka)
+        self._topic = topic
+
+    async def __aenter__(self) -> Self:
+        self._reader.start(self._topic, self._records, lambda: self.told.append("caught up"), self._failed)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert await self._reader.close(10.0)
+
+    def _records(self, records: Sequence[Record]) -> None:
+        self.told += [int(record.value or b"-1") for record in records]
+
+    def _failed(self, error: Exception) -> None:
+        self.told.append(repr(error))
+
+
+async def test_a_follower_catches_up_and_goes_on(kafka: KafkaServer, topic: TopicFactory) -> None:
+    name = topic(partitions=3)
+    write(kafka, name, 700)
+
+    async with Follower(kafka, name) as follower:
+        await until(lambda: "caught up" in follower.told)
+        assert sorted(n for n in follower.told[: follower.told.index("caught up")] if isinstance(n, int)) == list(
+            range(700)
+        )
+        write(kafka, name, 10, begin=700)
+        await until(lambda: len(follower.told) == 711)
+
+    assert follower.told.count("caught up") == 1
+    assert set(follower.told) == {*range(710), "caught up"}
+
+
+async def test_a_follower_waits_for_a_topic_that_is_missing(kafka: KafkaServer) -> None:
+    name = f"later-{uuid.uuid4().hex[:8]}"
+
+    async with Follower(kafka, name) as follower:
+        await until(lambda: follower.told == ["caught up"])
+        kafka.create_topic(name, partitions=2)
+        write(kafka, name, 5)
+        await until(lambda: len(follower.told) == 6)
+
+    assert sorted(follower.told[1:], key=str) == [0, 1, 2, 3, 4]
+
+
+async def test_a_follower_finds_new_partitions(kafka: KafkaServer, topic: TopicFactory) -> None:
+    name = topic(partitions=1)
+
+    async with Follower(kafka, name) as follower:
+        await until(lambda: follower.told == ["caught up"])
+        admin: Any = AdminClient({"bootstrap.servers": kafka.bootstrap_servers})
+        admin.create_partitions([NewPartitions(name, 4)])[name].result(SECONDS)
+        write(kafka, name, 50)
+        await until(lambda: len(follower.told) == 51)
+
+
+async def test_one_that_cannot_take_what_it_is_told_hears_so(kafka: KafkaServer, topic: TopicFactory) -> None:
+    name = topic(partitions=1)
+    write(kafka, name, 1)
+    failures: list[Exception] = []
+
+    def refuse(_records: Sequence[Record]) -> None:
+        raise KeyError
+
+    following = reader(kafka)
+    following.start(name, refuse, lambda: None, failures.append)
+
+    await until(lambda: failures)
+    assert await following.close(10.0)
+    assert [type(error) for error in failures] == [KeyError]

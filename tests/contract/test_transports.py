@@ -1,0 +1,487 @@
+"""What every transport does, on every broker; the table says what one of the brokers cannot do."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
+from typing import Final, TypeAlias
+
+import pytest
+from tests.broker.test_partitioner import tenants
+from tests.contract.backends import Backend, Embedded, InMemory, Real, new_name
+from tests.contract.sink import SECONDS, Sink
+
+from eventzr_kafka import EmbeddedBroker
+from eventzr_kafka.errors import ProducerStateError
+from eventzr_kafka.record import Header, OutgoingRecord
+from eventzr_kafka.testing._partitioner import partition_of
+from eventzr_kafka.transport import CREDITS, Acknowledgement, ConsumerTransport, Failure, Position, ProducerTransport
+
+# What a broker cannot do: the test and why. Each of these tests must fail there; once one passes, its line goes.
+CANNOT: Final[dict[str, dict[str, str]]] = {
+    "memory": {},
+    "embedded": {
+        "test_a_record_that_is_too_large_is_refused": "the mock cluster takes records of any size",
+        "test_a_group_that_is_behind_the_log_goes_on_at_its_start": "the mock cluster has no DeleteRecords",
+        "test_offsets_that_nobody_reads_are_passed_over": "the mock cluster shows aborted records",
+    },
+    "kafka": {},
+    "kafka-consumer-protocol": {},
+}
+# With KIP-848 a real broker takes 5 s for each step of a rebalance: only what depends on the protocol runs on it.
+PROTOCOL_TESTS: Final = {
+    "test_a_member_goes_on_where_the_group_has_committed",
+    "test_a_new_owner_waits_for_the_last_position_of_the_former_one",
+    "test_a_former_owner_commits_nothing",
+}
+
+Outcome: TypeAlias = Acknowledgement | Failure
+Join: TypeAlias = Callable[..., tuple[ConsumerTransport, Sink]]
+
+
+@pytest.fixture(scope="module")
+def embedded() -> Generator[EmbeddedBroker]:
+    with EmbeddedBroker() as broker:
+        yield broker
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "backend" in metafunc.fixturenames:
+        real = ["kafka", *["kafka-consumer-protocol"] * (metafunc.function.__name__ in PROTOCOL_TESTS)]
+        marked = [pytest.param(name, marks=pytest.mark.real_kafka) for name in real]
+        metafunc.parametrize("backend", ["memory", "embedded", *marked], indirect=True)
+
+
+@pytest.fixture
+def backend(request: pytest.FixtureRequest) -> Backend:
+    name: str = request.param
+    why = CANNOT[name].get(request.node.originalname)
+    if why is not None:
+        request.applymarker(pytest.mark.xfail(reason=f"{name}: {why}", strict=True))
+    if name == "memory":
+        return InMemory()
+    if name == "embedded":
+        return Embedded(request.getfixturevalue("embedded"))
+    return Real(request.getfixturevalue("kafka"), "consumer" if name.endswith("protocol") else "classic")
+
+
+@pytest.fixture
+async def join(backend: Backend) -> AsyncGenerator[Join]:
+    """Start members; those that are left at the end leave."""
+    members: list[ConsumerTransport] = []
+
+    def start(
+        group: str, topic: str, *, asks: bool = True, hold: bool = False, paused: bool = False
+    ) -> tuple[ConsumerTransport, Sink]:
+        member = backend.consumer(group)
+        sink = Sink(member, asks=asks, hold=hold)
+        member.pause(paused=paused)
+        member.start([topic], sink)
+        members.append(member)
+        return member, sink
+
+    yield start
+    for member in members:
+        await member.close(SECONDS)
+
+
+class Reports:
+    """Outcomes of records, in the order in which they were reported."""
+
+    def __init__(self, producer: ProducerTransport) -> None:
+        self._producer = producer
+        self._news = threading.Condition()
+        self.outcomes: list[tuple[int, Outcome]] = []
+        self._sent = 0
+
+    def told(self) -> None:
+        with self._news:
+            self._news.notify_all()
+
+    def produce(
+        self, topic: str, value: bytes | None = b"{}", key: bytes = b"t1", headers: Sequence[Header] = ()
+    ) -> None:
+        number, self._sent = self._sent, self._sent + 1
+        record = OutgoingRecord(topic, key, value, headers)
+        assert self._producer.produce(record, lambda outcome: self.outcomes.append((number, outcome)))
+
+    def all(self) -> list[Outcome]:
+        with self._news:
+            assert self._news.wait_for(lambda: len(self.outcomes) >= self._sent, SECONDS)
+        return [outcome for _, outcome in self.outcomes]
+
+
+@pytest.fixture
+def producer(backend: Backend) -> Generator[Reports]:
+    transport = backend.producer()
+    reports = Reports(transport)
+    transport.start(reports.told)
+    yield reports
+    transport.close()
+
+
+@pytest.fixture
+def group() -> str:
+    return new_name("group")
+
+
+def produce(producer: Reports, topic: str, count: int, key: bytes = b"t1") -> None:
+    for number in range(count):
+        producer.produce(topic, b"%d" % number, key)
+    assert all(isinstance(outcome, Acknowledgement) for outcome in producer.all())
+
+
+async def eventually(condition: Callable[[], bool]) -> None:
+    """Wait for something that only the broker knows."""
+    async with asyncio.timeout(SECONDS):
+        while not await asyncio.to_thread(condition):  # noqa: ASYNC110 -- nobody tells
+            await asyncio.sleep(0.02)
+
+
+# Records
+
+RECORDS: Final[dict[str, tuple[bytes | None, bytes | None, Sequence[Header]]]] = {
+    "plain": (b"t1", b"{}", [("content-type", b"application/json")]),
+    "no key": (None, b"{}", []),
+    "empty key": (b"", b"{}", []),
+    "key that is no text": (b"\xff\x00\xfe", b"{}", []),
+    "empty value": (b"t1", b"", []),
+    "tombstone": (b"t1", None, []),
+    "header twice": (b"t1", b"{}", [("a", b"1"), ("b", b"2"), ("a", b"1"), ("a", b"3")]),
+    "header without value": (b"t1", b"{}", [("a", None), ("b", b"")]),
+    "header that is no text": (b"t1", b"{}", [("a", b"\xff\xfe\x00"), ("größe", b"\x80")]),
+}
+
+
+@pytest.mark.parametrize("kind", RECORDS)
+async def test_keys_values_and_headers_come_back_byte_for_byte(
+    backend: Backend, join: Join, group: str, kind: str
+) -> None:
+    key, value, headers = RECORDS[kind]
+    topic = backend.create_topic()
+    await asyncio.to_thread(backend.put, topic, key, value, headers)
+
+    _, sink = join(group, topic)
+    await sink.until_received(1)
+
+    (record,) = sink.records
+    assert (record.key, record.value, list(record.headers)) == (key, value, list(headers))
+    assert (record.topic, record.offset) == (topic, 0)
+    assert record.timestamp > 0
+
+
+@pytest.mark.parametrize("kind", [kind for kind, (key, *_) in RECORDS.items() if key is not None])
+async def test_what_the_producer_writes_is_what_is_read(
+    backend: Backend, producer: Reports, join: Join, group: str, kind: str
+) -> None:
+    key, value, headers = RECORDS[kind]
+    topic = backend.create_topic()
+    producer.produce(topic, value, key or b"", headers)
+    (acknowledged,) = producer.all()
+
+    _, sink = join(group, topic)
+    await sink.until_received(1)
+
+    (record,) = sink.records
+    assert (record.key, record.value, list(record.headers)) == (key, value, list(headers))
+    assert acknowledged == Acknowledgement(record.partition, record.offset)
+
+
+async def test_a_partition_keeps_the_order_in_which_it_was_written(
+    backend: Backend, producer: Reports, join: Join, group: str
+) -> None:
+    topic = backend.create_topic()
+    produce(producer, topic, 500)
+    _, sink = join(group, topic)
+    await sink.until_received(500)
+
+    assert [number for number, _ in producer.outcomes] == list(range(500))
+    assert [int(record.value or b"") for record in sink.records] == list(range(500))
+    assert [record.offset for record in sink.records] == list(range(500))
+
+
+def test_a_key_lies_on_the_partition_that_java_gives_it(backend: Backend, producer: Reports) -> None:
+    topic, keys = backend.create_topic(partitions=4), [tenant.encode() for tenant in tenants(300)]
+    for key in keys:
+        producer.produce(topic, b"", key)
+    producer.all()
+
+    found = {
+        keys[number]: outcome.partition for number, outcome in producer.outcomes if not isinstance(outcome, Failure)
+    }
+    assert found == {key: partition_of(key, 4) for key in keys}
+
+
+async def test_offsets_that_nobody_reads_are_passed_over(backend: Backend, join: Join, group: str) -> None:
+    topic = backend.create_topic(partitions=1)
+    for value in (b"a", b"b"):
+        await asyncio.to_thread(backend.put_with_gap, topic, value)
+    _, sink = join(group, topic)
+    await sink.until_received(2)
+
+    assert [record.value for record in sink.records] == [b"a", b"b"]
+    first, second = (record.offset for record in sink.records)
+    assert 0 < first < second - 1
+
+
+# Positions
+
+
+async def test_a_member_goes_on_where_the_group_has_committed(
+    backend: Backend, producer: Reports, join: Join, group: str
+) -> None:
+    topic = backend.create_topic()
+    produce(producer, topic, 5)
+    first, before = join(group, topic)
+    await before.until_received(5)
+    epoch, record = before.seen[0]
+    partition = before.assignments[0].partition._replace(partition=record.partition)
+    first.store([Position(partition, epoch, 3, "e1:finished beyond")])
+    assert await first.close(SECONDS)
+
+    _, after = join(group, topic)
+    await after.until_received(2)
+
+    assert after.owned()[partition].position == 3
+    assert after.owned()[partition].metadata == "e1:finished beyond"
+    assert [record.offset for record in after.records] == [3, 4]
+    assert {a.position for p, a in after.owned().items() if p != partition} == {None}
+
+
+async def test_what_is_not_stored_comes_again(backend: Backend, producer: Reports, join: Join, group: str) -> None:
+    topic = backend.create_topic()
+    produce(producer, topic, 3)
+    first, before = join(group, topic)
+    await before.until_received(3)
+    await first.close(SECONDS)
+    _, after = join(group, topic)
+    await after.until_received(3)
+
+    assert [record.offset for record in after.records] == [0, 1, 2]
+    assert backend.committed(group, topic) == {}
+
+
+async def test_stored_positions_are_committed_while_the_member_goes_on(
+    backend: Backend, producer: Reports, join: Join, group: str
+) -> None:
+    topic = backend.create_topic()
+    produce(producer, topic, 3)
+    member, sink = join(group, topic)
+    await sink.until_received(3)
+    epoch, record = sink.seen[0]
+    partition = sink.assignments[0].partition._replace(partition=record.partition)
+    member.store([Position(partition, epoch, 2, "e1:x")])
+
+    await eventually(lambda: backend.committed(group, topic) == {record.partition: (2, "e1:x")})
+
+
+async def test_a_group_that_is_behind_the_log_goes_on_at_its_start(
+    backend: Backend, producer: Reports, join: Join, group: str
+) -> None:
+    topic = backend.create_topic(partitions=1)
+    produce(producer, topic, 6)
+    first, before = join(group, topic)
+    await before.until_received(6)
+    first.store([Position(before.assignments[0].partition, before.seen[0][0], 1)])
+    assert await first.close(SECONDS)
+    await asyncio.to_thread(backend.delete_before, topic, 4)
+    _, after = join(group, topic)
+    await after.until_received(2)
+
+    assert after.assignments[0].position == 1
+    assert [record.offset for record in after.records] == [4, 5]
+
+
+# Members that come and go
+
+
+async def test_a_second_member_is_given_a_share_and_only_that_is_revoked(
+    backend: Backend, join: Join, group: str
+) -> None:
+    topic = backend.create_topic(partitions=4)
+    _, first = join(group, topic)
+    await first.until_owning(4)
+    kept = first.owned()
+    _, second = join(group, topic)
+    await second.until_owning(2)
+    await first.until_owning(2)
+
+    assert len(first.ended) == 2
+    assert first.gone == []
+    assert first.owned().items() <= kept.items()
+    assert sorted([*first.owned(), *second.owned()]) == sorted(kept)
+
+
+async def test_a_new_owner_waits_for_the_last_position_of_the_former_one(
+    backend: Backend, producer: Reports, join: Join, group: str
+) -> None:
+    topic = backend.create_topic(partitions=4)
+    for number in range(4):
+        produce(producer, topic, 3, key=next(k for k in KEYS if partition_of(k, 4) == number))
+    member, first = join(group, topic, hold=True)
+    await first.until_received(12)
+    _, second = join(group, topic)
+    await first.until(lambda: len(first.held) == 1)
+    moved = {a.partition: a for a in first.assignments if a.epoch in first.ended}
+    member.store([Position(p, a.epoch, 2, "e1:last") for p, a in moved.items()])
+    assert second.owned() == {}
+    first.held.pop()()
+    await second.until_owning(2)
+    await second.until_received(2)
+
+    assert {(a.partition, a.position, a.metadata) for a in second.assignments} == {(p, 2, "e1:last") for p in moved}
+    assert sorted((record.partition, record.offset) for record in second.records) == sorted(
+        (p.partition, 2) for p in moved
+    )
+
+
+KEYS: Final = [b"tenant-%d" % number for number in range(50)]
+
+
+async def test_a_former_owner_commits_nothing(backend: Backend, producer: Reports, join: Join, group: str) -> None:
+    topic = backend.create_topic(partitions=4)
+    for number in range(4):
+        produce(producer, topic, 3, key=next(k for k in KEYS if partition_of(k, 4) == number))
+    member, first = join(group, topic)
+    await first.until_received(12)
+    heir, second = join(group, topic)
+    await second.until_owning(2)
+    await second.until_received(6)
+    moved = {a.partition: a for a in first.assignments if a.epoch in first.ended}
+    kept = first.owned()
+
+    heir.store([Position(p, a.epoch, 3, "heir") for p, a in second.owned().items()])
+    await eventually(lambda: len(backend.committed(group, topic)) == 2)
+    member.store([Position(p, a.epoch, 1, "former") for p, a in moved.items()])
+    member.store([Position(p, a.epoch, 2, "owner") for p, a in kept.items()])
+    await eventually(lambda: len(backend.committed(group, topic)) == 4)
+    assert await member.close(SECONDS)
+
+    expected = {p.partition: (3, "heir") for p in moved} | {p.partition: (2, "owner") for p in kept}
+    assert backend.committed(group, topic) == expected
+
+
+async def test_a_position_of_an_earlier_epoch_counts_for_nothing_when_the_partition_comes_back(
+    backend: Backend, producer: Reports, join: Join, group: str
+) -> None:
+    topic = backend.create_topic(partitions=4)
+    for number in range(4):
+        produce(producer, topic, 3, key=next(k for k in KEYS if partition_of(k, 4) == number))
+    member, first = join(group, topic)
+    await first.until_received(12)
+    guest, second = join(group, topic)
+    await second.until_owning(2)
+    moved = {a.partition: a.epoch for a in first.assignments if a.epoch in first.ended}
+    kept = first.owned()
+    assert await guest.close(SECONDS)
+    await first.until_owning(4)
+    member.store([Position(p, epoch, 1, "earlier") for p, epoch in moved.items()])
+    member.store([Position(p, a.epoch, 2, "now") for p, a in kept.items()])
+    await eventually(lambda: len(backend.committed(group, topic)) == 2)
+    assert await member.close(SECONDS)
+
+    assert backend.committed(group, topic) == {p.partition: (2, "now") for p in kept}
+
+
+async def test_what_a_member_leaves_goes_to_the_others(backend: Backend, join: Join, group: str) -> None:
+    topic = backend.create_topic(partitions=4)
+    _, first = join(group, topic)
+    await first.until_owning(4)
+    leaving, second = join(group, topic)
+    await second.until_owning(2)
+    assert await leaving.close(SECONDS)
+    await first.until_owning(4)
+
+    epochs = [assignment.epoch for assignment in first.assignments]
+    assert epochs == sorted(set(epochs))
+    assert second.ended == second.gone == []
+
+
+# Intake
+
+
+async def test_a_member_that_does_not_ask_for_more_is_given_no_more(
+    backend: Backend, producer: Reports, join: Join, group: str
+) -> None:
+    topic = backend.create_topic()
+    member, sink = join(group, topic, asks=False)
+    await sink.until_owning(4)
+    for calls in range(1, CREDITS + 1):
+        produce(producer, topic, 1)
+        await sink.until_received(calls)
+    _, other = join(new_name("other"), topic)
+    produce(producer, topic, 1)
+    await other.until_received(CREDITS + 1)
+    assert sink.calls == CREDITS
+    member.more()
+    await sink.until_received(CREDITS + 1)
+
+    assert [record.offset for record in sink.records] == list(range(CREDITS + 1))
+
+
+async def test_a_paused_member_is_given_nothing_and_stays_a_member(
+    backend: Backend, producer: Reports, join: Join, group: str
+) -> None:
+    topic = backend.create_topic()
+    member, sink = join(group, topic, paused=True)
+    await sink.until_owning(4)
+    produce(producer, topic, 3)
+    _, other = join(new_name("other"), topic)
+    await other.until_received(3)
+    assert sink.records == []
+    member.pause(paused=False)
+    await sink.until_received(3)
+
+    assert [record.offset for record in sink.records] == [0, 1, 2]
+    assert sink.ended == sink.gone == []
+
+
+# Producers and errors
+
+
+def test_a_record_that_is_too_large_is_refused(backend: Backend, producer: Reports) -> None:
+    topic = backend.create_topic(max_message_bytes=2000)
+    for size in (1000, 3000, 1000):
+        producer.produce(topic, b"x" * size)
+        producer.all()
+
+    small, large, small_again = producer.all()
+    assert isinstance(small, Acknowledgement)
+    assert isinstance(large, Failure)
+    assert (large.reason, large.unknown) == ("MSG_SIZE_TOO_LARGE", False)
+    assert isinstance(small_again, Acknowledgement)
+
+
+def test_a_topic_that_does_not_exist_is_named(producer: Reports) -> None:
+    producer.produce(new_name("missing"))
+
+    (failure,) = producer.all()
+    assert isinstance(failure, Failure)
+    assert failure.reason in {"_UNKNOWN_TOPIC", "UNKNOWN_TOPIC_OR_PART"}
+    assert not failure.unknown
+
+
+def test_a_flush_waits_until_everything_is_reported(backend: Backend) -> None:
+    topic, transport = backend.create_topic(), backend.producer()
+    reports = Reports(transport)
+    transport.start(reports.told)
+    for _ in range(100):
+        reports.produce(topic)
+
+    assert transport.flush(SECONDS) == 0
+    assert len(reports.outcomes) == 100
+    transport.close()
+
+
+def test_a_closed_producer_takes_nothing(backend: Backend) -> None:
+    topic, transport = backend.create_topic(), backend.producer()
+    transport.start(lambda: None)
+    transport.close()
+
+    with pytest.raises(ProducerStateError, match="closed"):
+        transport.produce(OutgoingRecord(topic, b"t1", b"{}", ()), lambda _outcome: None)
+
+
+def test_the_tables_name_tests_that_there_are() -> None:
+    assert {name for table in CANNOT.values() for name in table} | PROTOCOL_TESTS <= globals().keys()

@@ -1,0 +1,197 @@
+"""The journal of a dead-letter topic: what is open, what is closed, and in which order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from eventzr_kafka import Record
+from eventzr_kafka.dead_letter import DeadLetterFacts, Note, NoteKind, write_letter, write_note
+from eventzr_kafka.dead_letter_journal import DeadLetterJournal, Entry, Selection, summarise
+from eventzr_kafka.record import OutgoingRecord
+
+
+def stored(written: OutgoingRecord, offset: int, partition: int = 0) -> Record:
+    return Record(written.topic, partition, offset, written.key, written.value, tuple(written.headers), 1000)
+
+
+def letter(
+    number: int,
+    at: int,
+    *,
+    tenant: str = "t",
+    failed_at: float = 100.0,
+    error: str = "KeyError",
+    timestamp: int = 7,
+    partition: int = 0,
+) -> Record:
+    """The letter of record `number`, at offset `at` of the dead-letter topic."""
+    facts = DeadLetterFacts(
+        group_id="g",
+        handler="H.h",
+        error=error,
+        reason="r",
+        attempts=5,
+        first_failure=failed_at,
+        last_failure=failed_at,
+        event_id=f"e{number}",
+    )
+    record = Record("orders", 0, number, tenant.encode(), b"large", (("h", b"v"),), timestamp)
+    return stored(write_letter(record, facts), at, partition)
+
+
+def note(number: int, at: int, kind: NoteKind, *, attempts: int = 0, timestamp: int = 7, why: str = "w") -> Record:
+    said = Note(kind=kind, origin=("orders", 0, number), timestamp=timestamp, at=5.0, why=why, attempts=attempts)
+    return stored(write_note("g", b"t", said), at)
+
+
+def journal_of(*records: Record) -> DeadLetterJournal:
+    journal = DeadLetterJournal()
+    journal.add(records)
+    return journal
+
+
+def numbers(entries: Sequence[Entry]) -> list[int]:
+    return [entry.letter.record.offset for entry in entries]
+
+
+KINDS: tuple[NoteKind, ...] = ("replayed", "discarded", "failed")
+HAPPENINGS = st.lists(st.tuples(st.integers(0, 5), st.sampled_from(["letter", *KINDS])), max_size=30)
+
+
+@given(HAPPENINGS)
+def test_a_letter_is_open_until_it_is_replayed_or_discarded(happenings: list[tuple[int, str]]) -> None:
+    records = [
+        letter(number, at) if kind == "letter" else note(number, at, next(k for k in KINDS if k == kind))
+        for at, (number, kind) in enumerate(happenings)
+    ]
+    written = {number for number, kind in happenings if kind == "letter"}
+    closed = {number for number, kind in happenings if kind in ("replayed", "discarded")}
+
+    journal = journal_of(*records)
+
+    assert set(numbers(journal.open)) == written - closed
+    assert set(numbers(journal.entries)) == written
+    assert journal.duplicates == sum(kind == "letter" for _, kind in happenings) - len(written)
+    assert len(journal.closed("replayed")) + len(journal.closed("discarded")) == len(written & closed)
+
+
+@given(HAPPENINGS, st.data())
+def test_what_is_open_does_not_depend_on_where_the_notes_stand(
+    happenings: list[tuple[int, str]], data: st.DataObject
+) -> None:
+    letters = [letter(number, at) for at, (number, kind) in enumerate(happenings) if kind == "letter"]
+    notes = [note(number, 0, next(k for k in KINDS if k == kind)) for number, kind in happenings if kind != "letter"]
+    shuffled = data.draw(st.permutations(notes))
+
+    assert numbers(journal_of(*letters, *notes).open) == numbers(journal_of(*shuffled, *letters).open)
+
+
+def test_the_first_of_two_letters_of_one_record_counts() -> None:
+    journal = journal_of(letter(1, 10, error="First"), letter(1, 11, error="Second"))
+
+    assert [entry.letter.facts.error for entry in journal.open] == ["First"]
+    assert journal.duplicates == 1
+
+
+def test_a_note_about_an_old_record_does_not_close_the_letter_of_a_new_one() -> None:
+    journal = journal_of(letter(1, 10, timestamp=7), note(1, 11, "replayed", timestamp=7), letter(1, 12, timestamp=8))
+
+    assert [entry.letter.offset for entry in journal.open] == [12]
+    assert [entry.letter.offset for entry in journal.named("orders[0]@1")] == [10, 12]
+
+
+def test_a_failed_replay_counts_its_attempts() -> None:
+    journal = journal_of(letter(1, 0), note(1, 1, "failed", attempts=7), note(1, 2, "failed", attempts=9, why="again"))
+
+    (entry,) = journal.open
+    assert entry.attempts == 9
+    assert entry.failed is not None
+    assert entry.failed.why == "again"
+    assert journal_of(letter(1, 0)).open[0].attempts == 5
+
+
+def test_the_first_closing_note_counts() -> None:
+    journal = journal_of(letter(1, 0), note(1, 1, "discarded", why="obsolete"), note(1, 2, "replayed"))
+
+    (entry,) = journal.closed("discarded")
+    assert entry.closed is not None
+    assert entry.closed.why == "obsolete"
+
+
+def test_value_and_headers_are_not_kept() -> None:
+    (entry,) = journal_of(letter(1, 0)).open
+
+    assert (entry.letter.record.value, entry.letter.record.headers) == (None, ())
+    assert entry.letter.record.key == b"t"
+
+
+def test_letters_stand_in_the_order_of_failure_but_never_against_their_partition() -> None:
+    journal = journal_of(
+        letter(3, 1, failed_at=150.0),  # a clock that went back
+        letter(2, 0, failed_at=300.0),
+        letter(4, 0, failed_at=200.0, partition=1),
+        letter(5, 1, failed_at=400.0, partition=1),
+    )
+
+    assert numbers(journal.open) == [4, 2, 3, 5]
+
+
+def test_a_letter_is_found_by_the_name_of_its_record_and_by_its_place() -> None:
+    journal = journal_of(letter(8, 3, partition=2))
+
+    assert numbers(journal.named("orders[0]@8")) == numbers(journal.named("2@3")) == [8]
+    assert journal.named("2@4") == []
+
+
+def test_what_looks_like_a_note_and_is_none_is_counted() -> None:
+    strange = Record("g.dlq", 0, 0, b"t", None, (("eventzr-dlq-note", b"later-version"),))
+
+    journal = journal_of(strange, letter(1, 1))
+
+    assert (journal.unreadable, numbers(journal.open)) == (1, [1])
+
+
+def test_events_that_were_replayed_are_known_by_topic_tenant_and_id() -> None:
+    bare = stored(OutgoingRecord("g.dlq", None, b"v", []), 9)
+    journal = journal_of(letter(1, 0), letter(2, 1), bare, note(1, 2, "replayed"), note(2, 3, "discarded"))
+
+    assert list(journal.replayed_events()) == [("orders", b"t", "e1")]
+    assert journal.open[0].event_key is None
+    assert journal.open[0].tenant == ""
+
+
+@pytest.mark.parametrize(
+    ("selection", "meant"),
+    [
+        (Selection(), [0, 1, 2, 3]),
+        (Selection(tenant="a"), [0, 2]),
+        (Selection(type="orders"), [0, 1, 2, 3]),
+        (Selection(type="order"), []),
+        (Selection(error="Odd"), [1, 3]),
+        (Selection(since=101.0), [1, 2, 3]),
+        (Selection(until=101.0), [0, 1]),
+        (Selection(since=101.0, until=102.0, error="Odd"), [1]),
+        (Selection(limit=3), [0, 1, 2]),
+        (Selection(tenant="a", limit=1), [0]),
+    ],
+)
+def test_a_selection_means_what_all_its_filters_mean(selection: Selection, meant: list[int]) -> None:
+    letters = [
+        letter(n, n, tenant="ab"[n % 2], error="Odd" if n % 2 else "Even", failed_at=100.0 + n) for n in range(4)
+    ]
+
+    assert numbers(selection.of(journal_of(*letters).open)) == meant
+
+
+def test_a_summary_counts_by_handler_type_and_error() -> None:
+    letters = [letter(n, n, tenant=f"t{n}", failed_at=100.0 + n, error="Odd" if n % 2 else "Even") for n in range(5)]
+
+    even, odd = summarise(journal_of(*letters).open)
+
+    assert (even.handler, even.type, even.error, even.count) == ("H.h", "orders", "Even", 3)
+    assert (even.oldest, even.newest, even.tenants) == (100.0, 104.0, {"t0", "t2", "t4"})
+    assert (odd.count, odd.oldest, odd.newest) == (2, 101.0, 103.0)
