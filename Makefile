@@ -5,8 +5,8 @@ READY := .venv/.ready
 
 .PHONY: demo test torture bench lint types setup pins clean
 
-demo: $(READY)  ## all 12 marketplace events for two tenants, on an embedded broker
-	$(BIN)/python -m examples.demo
+demo: $(READY)  ## the marketplace service and a subscriber, a day of two tenants; KEEP=1 stays up, with a page
+	$(BIN)/python -m examples.demo $(if $(KEEP),keep)
 
 test: $(READY)  ## every test; the header names the broker
 	$(BIN)/pytest

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from eventzr_kafka import CloudEvent, MessageContext, Reject, kafka_consumer, on_message
@@ -75,11 +76,12 @@ class DeadLetterReplay:
 
     async def run(self, *, tenant_id: str, topic: str) -> ReplayResult:
         """Replay a tenant's open letters of one topic."""
-        command = ("-m", "eventzr_kafka.cli", "dlq", "replay", _TARGET, "--tenant", tenant_id, "--type", topic)
+        command = Path(sys.executable).with_name("eventzr-kafka")
+        arguments = ("dlq", "replay", _TARGET, "--tenant", tenant_id, "--type", topic)
         async with self._one_at_a_time, asyncio.timeout(_TIMEOUT):
             process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                *command,
+                command,
+                *arguments,
                 env=self._environ,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.STDOUT,
