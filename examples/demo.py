@@ -25,6 +25,7 @@ from examples.marketplace_service.settings import Settings
 from examples.marketplace_service.wiring import create_app
 from examples.story import Shop, Story
 from examples.subscriber.counter import EventCounter
+from examples.subscriber.handlers import MarketplaceEventHandler
 
 TENANTS = ("tenant-a", "tenant-b")
 TIMEOUT = 12.0  # seconds for the last events to arrive
@@ -44,7 +45,7 @@ async def main(*, keep: bool = False) -> bool:
             database_url=database_url, port=int(os.environ.get("MARKETPLACE_PORT", "0")), playground=True
         )
         seen: Seen = Counter()
-        async with serving(settings, kafka) as server, ConsumerRunner(EventCounter(seen), settings=kafka) as subscriber:
+        async with serving(settings, kafka) as server, subscribing(kafka, seen) as subscriber:
             await subscriber.ready()
             url = f"http://{settings.host}:{server.port}"
             print(f"An embedded Kafka broker runs at {kafka.brokers}, the marketplace service at {url}\n")
@@ -84,6 +85,11 @@ async def serving(settings: Settings, kafka: KafkaSettings) -> AsyncGenerator[Se
     finally:
         server.should_exit = True
         await task
+
+
+def subscribing(kafka: KafkaSettings, seen: Seen) -> ConsumerRunner:
+    """Your service: the guide's handler, which prints a line for two of the topics, and one that counts all of them."""
+    return ConsumerRunner(MarketplaceEventHandler(), EventCounter(seen), settings=kafka)
 
 
 async def tell_and_count(url: str, seen: Seen) -> bool:

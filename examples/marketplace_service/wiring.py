@@ -10,6 +10,7 @@ from pathlib import Path
 
 from fastapi import FastAPI
 from fastapi.responses import FileResponse
+from fastapi.staticfiles import StaticFiles
 
 from eventzr_kafka import ConsumerRunner, KafkaSettings
 from eventzr_kafka.hooks import ConsumerHooks
@@ -24,7 +25,7 @@ from examples.marketplace_service.settings import Settings
 
 __all__ = ["create_app", "make_handler"]
 
-_PAGE = Path(__file__).with_name("page") / "index.html"
+_PAGE = Path(__file__).with_name("page")
 
 
 def create_app(settings: Settings | None = None, kafka: KafkaSettings | None = None) -> FastAPI:
@@ -44,7 +45,8 @@ def create_app(settings: Settings | None = None, kafka: KafkaSettings | None = N
         app.include_router(router)
     if settings.playground:
         app.include_router(playground.router)
-    app.add_api_route("/", lambda: FileResponse(_PAGE), include_in_schema=False)
+    app.add_api_route("/", lambda: FileResponse(_PAGE / "index.html"), include_in_schema=False)
+    app.mount("/page", StaticFiles(directory=_PAGE))
     return app
 
 
