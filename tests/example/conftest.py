@@ -10,11 +10,11 @@ from typing import Any
 
 import httpx
 import pytest
-
-from eventzr_kafka import KafkaSettings
 from examples.marketplace_service.schema import migrate
 from examples.marketplace_service.settings import Settings
 from examples.marketplace_service.wiring import create_app
+
+from eventzr_kafka import KafkaSettings
 
 TENANT, OTHER = "tenant-a", "tenant-b"
 

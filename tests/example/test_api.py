@@ -6,12 +6,12 @@ from typing import Any
 
 import httpx
 import pytest
+from examples.marketplace_service.database import sessions
 from sqlalchemy import select
 from tests.example.conftest import Tenant
 
 from eventzr_kafka.outbox.tables import events
 from eventzr_marketplace_events import topics
-from examples.marketplace_service.database import sessions
 
 
 async def outbox_topics(tenant_id: str) -> list[str]:

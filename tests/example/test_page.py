@@ -9,13 +9,13 @@ from typing import Any
 
 import httpx
 import pytest
+from examples.demo import serving
+from examples.marketplace_service.events.dead_letters import DEAD_LETTERS, DEAD_LETTERS_GROUP
+from examples.marketplace_service.settings import Settings
 from playwright.async_api import Page, async_playwright, expect
 from tests.example.conftest import TENANT, Tenant
 
 from eventzr_kafka import KafkaSettings, embedded_broker
-from examples.demo import serving
-from examples.marketplace_service.events.dead_letters import DEAD_LETTERS, DEAD_LETTERS_GROUP
-from examples.marketplace_service.settings import Settings
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 ARTEFACTS = Path("build/screenshots")
@@ -41,6 +41,11 @@ CONTRASTS = """
       return [(a + 0.05) / (b + 0.05), node.tagName, node.className, (node.textContent || node.value).slice(0, 30)];
     });
 }
+"""
+
+CONTROLS = """
+() => [...document.querySelectorAll("*")].flatMap((node, place) =>
+  node.matches("a, button, input, select, [role=log]") ? [place] : [])
 """
 
 NAMELESS = """
@@ -96,7 +101,6 @@ async def test_a_day_on_the_page_with_a_dead_letter_that_is_replayed(demo: tuple
     await press(page, "Release escrow: ")  # too early: nothing is delivered
     await expect(page.locator("#dead-letters .bad")).to_have_text("open", timeout=30_000)
     await expect(page.locator("#failures li")).to_have_count(5)
-    ARTEFACTS.mkdir(parents=True, exist_ok=True)
     await page.screenshot(path=ARTEFACTS / "dead-letter-light.png", full_page=True)
     await page.emulate_media(color_scheme="dark")
     await page.screenshot(path=ARTEFACTS / "dead-letter-dark.png", full_page=True)
@@ -147,9 +151,7 @@ async def test_every_control_has_a_name_and_is_reached_by_tab_in_reading_order(
     for _ in range(40):
         await page.keyboard.press("Tab")
         reached.append(await page.evaluate("[...document.querySelectorAll('*')].indexOf(document.activeElement)"))
-    controls = await page.evaluate(
-        "[...document.querySelectorAll('*')].flatMap((n, i) => n.matches('a, button, input, select, [role=log]') ? [i] : [])"
-    )
+    controls = await page.evaluate(CONTROLS)
     outline = await page.evaluate("getComputedStyle(document.querySelector('#theme')).outlineStyle")
     await page.focus("#tenant")
     await page.keyboard.press("Tab")

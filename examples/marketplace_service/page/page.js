@@ -196,7 +196,7 @@ function showDeadLetters(letters) {
   const lines = letters.map((letter) => element("li", {},
     element("span", { className: letter.replayedAt ? "done" : "bad" }, letter.replayedAt ? "replayed" : "open"),
     ` ${plainTopic(letter.topic)} after ${letter.attempts} attempts `,
-    element("small", {}, letter.reason),
+    element("small", {}, letter.error === "Reject" ? letter.reason : `${letter.handler}: ${letter.error}`),
     letter.replayedAt ? null : button("Replay", `replay/${letter.position}`, () => replay(letter))));
   const focused = document.activeElement?.dataset?.key;
   byId("dead-letters").replaceChildren(...orNothing(lines, "None"));
