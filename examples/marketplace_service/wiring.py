@@ -23,8 +23,9 @@ from examples.marketplace_service.events.failures import FailureLog
 from examples.marketplace_service.events.neighbours import Neighbours
 from examples.marketplace_service.settings import Settings
 
-__all__ = ["create_app", "make_handler"]
+__all__ = ["CONSUMERS", "create_app", "make_handler"]
 
+CONSUMERS = (NeighbourEvents, DeadLetters)
 _PAGE = Path(__file__).with_name("page")
 
 
@@ -69,9 +70,8 @@ async def _running(app: FastAPI, settings: Settings, kafka: KafkaSettings) -> As
             app.state.neighbours = Neighbours(kafka)
             await stack.enter_async_context(app.state.neighbours.producer)
         app.state.replay = DeadLetterReplay(_environ(settings, kafka))
-        app.state.runner = ConsumerRunner(
-            NeighbourEvents(), DeadLetters(), settings=kafka, hooks=ConsumerHooks(failed=failures.note)
-        )
+        hooks = ConsumerHooks(failed=failures.note)
+        app.state.runner = ConsumerRunner(*(make() for make in CONSUMERS), settings=kafka, hooks=hooks)
         await stack.enter_async_context(app.state.runner)
         yield
 

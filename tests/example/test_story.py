@@ -174,7 +174,7 @@ async def test_a_profile_is_shown_on_all_listings_and_announced_for_the_open_one
 
 async def test_a_subscription_sets_the_limit_that_publishing_is_held_to(shop: Shop) -> None:
     story = Story(shop, lambda _: None)
-    change = {"sellerId": story.seller, "tier": "basic", "entitlements": [], "listingLimit": 1}
+    change: dict[str, Any] = {"sellerId": story.seller, "tier": "basic", "entitlements": [], "listingLimit": 1}
     await shop.neighbour("subscriptions.subscription.changed", **change)
     await shop.until(f"/sellers/{story.seller}", lambda found: found["tier"] == "basic")
 
