@@ -17,6 +17,7 @@ torture: $(READY)  ## members killed under load, on a real Kafka; minutes
 bench: $(READY) .venv/bench/.ready  ## against a bare client and the peers, on a real Kafka; half an hour
 	$(BIN)/python -m benchmarks $(BENCH)
 	$(BIN)/python -m benchmarks.outbox
+	$(BIN)/python -m benchmarks.inbox
 
 .venv/bench/.ready: requirements/bench.txt
 	$(PYTHON) -m venv .venv/bench

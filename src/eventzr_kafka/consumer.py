@@ -14,11 +14,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from eventzr_kafka.binding import BoundRoute
+from eventzr_kafka.dead_letter import dead_letter_topic
 from eventzr_kafka.dead_letter_writer import DeadLetterWriter
 from eventzr_kafka.dispatch import Dispatcher
 from eventzr_kafka.epoch import Epoch
@@ -36,6 +36,7 @@ __all__ = ["GroupClients", "GroupConsumer"]
 log = logging.getLogger("eventzr_kafka.consumer")
 
 _FEW, _FEW_BYTES = 2000, 4_000_000  # events and bytes in memory, below which more is asked for
+_LOADING = 5.0  # seconds that reading the dead letters may take before it is a problem
 _STORE_INTERVAL = 0.5  # seconds between two looks at the ledgers
 _DRAIN_INTERVAL = 0.005  # seconds between two looks at running handlers
 _CLOSE_TIMEOUT = 10.0  # seconds that the client may take to commit and leave
@@ -91,6 +92,7 @@ class GroupConsumer:
         self._little = max(64, options.max_concurrency // 2)  # lanes ready to run, below which more is asked for
         self._held_back: list[Batch] = []  # while it is being found out which lanes are parked
         self._loading: asyncio.Task[None] | None = None
+        self._loading_since = 0.0
         self._paused = False
         self._owed = 0
         self._stopping = False
@@ -98,13 +100,15 @@ class GroupConsumer:
     @property
     def problem(self) -> str | None:
         """Why the group cannot go on at the moment, or None."""
+        if self._held_back and self._loop.time() > self._loading_since + _LOADING:
+            return f"{self.group_id}: {dead_letter_topic(self.group_id)} is still being read, to know the parked lanes"
         return self._failures.problem
 
     def start(self) -> None:
         """Join the group."""
         self._loop = asyncio.get_running_loop()
         self._dispatcher.start(self._regulate)
-        self._failures.start(self._dispatcher.spawn, self._on_failure)
+        self._failures.start(self._go_on, self._on_failure)
         self._transport.start(list(self._routes), self)
         self._timer = self._loop.call_later(_STORE_INTERVAL, self._store_regularly)
 
@@ -114,9 +118,10 @@ class GroupConsumer:
         self._timer.cancel()
         self._transport.pause(paused=True)
         self._dispatcher.stop()
+        self._failures.stop_deciding()
         self._lanes.discard(lambda _work: True)
         await self._drain([*self._epochs.values(), *self._ending])
-        self._dispatcher.cancel()
+        await self._dispatcher.end()
         await self._failures.stop()
         if self._loading is not None and self._parking is not None:
             await self._loading
@@ -141,10 +146,10 @@ class GroupConsumer:
         for assignment in assignments:
             self._epochs[assignment.epoch] = Epoch(assignment)
         log.info("%s: assigned %s", self.group_id, describe_partitions(a.partition for a in assignments))
-        if assignments and self._parking is not None:
-            self._parking.loading = True
-            loading = self._parking.load(self._admit_held_back, self._on_failure)
-            self._loading = self._loop.create_task(_after(self._loading, loading))
+        if assignments and self._parking is not None and not self._stopping:
+            self._loading_since = self._loop.time()
+            self._parking.reload()
+            self._loading = self._loop.create_task(self._load(self._parking, self._loading))
         self.ready.set()
         tell(self._hooks.assigned, PartitionsAssigned(self.group_id, tuple(a.partition for a in assignments)))
 
@@ -189,6 +194,15 @@ class GroupConsumer:
         origin = Origin(epoch, self._routes[epoch.partition.topic], records, parks=self._parking is not None)
         admit(self._lanes, self._options.ordering, origin, records)
 
+    async def _load(self, parking: Parking, before: asyncio.Task[None] | None) -> None:
+        """One after another: two loadings at once would each close the other's reader."""
+        try:
+            if before is not None:
+                await before
+            await parking.load(self._admit_held_back, self._on_failure)
+        except Exception as error:  # noqa: BLE001 -- such as a client that cannot be made
+            self._on_failure(error)
+
     def _admit_held_back(self) -> None:
         batches, self._held_back = self._held_back, []
         self._owed -= 1  # it was counted when they came
@@ -202,6 +216,7 @@ class GroupConsumer:
             epoch.ledger.next_offset,
         )
         self._lanes.discard(lambda work: work[1].epoch is epoch)
+        self._failures.forget([epoch])
         epoch.ledger = Ledger()
 
     def _regulate(self) -> None:
@@ -215,6 +230,10 @@ class GroupConsumer:
         while self._owed and (self._lanes.ready < self._little or self._holds_little()):
             self._owed -= 1
             self._transport.more()
+
+    def _go_on(self) -> None:
+        self._dispatcher.spawn()
+        self._regulate()
 
     def _holds_little(self) -> bool:
         return self._lanes.count < _FEW and self._lanes.bytes < _FEW_BYTES
@@ -261,10 +280,3 @@ class GroupConsumer:
     def _store_regularly(self) -> None:
         self.store()
         self._timer = self._loop.call_later(_STORE_INTERVAL, self._store_regularly)
-
-
-async def _after(first: asyncio.Task[None] | None, then: Coroutine[Any, Any, None]) -> None:
-    """One after another: two loadings at once would each close the other's reader."""
-    if first is not None:
-        await first
-    await then

@@ -139,6 +139,7 @@ def write_letter(record: Record, facts: DeadLetterFacts, *, shrink: Shrink = 0) 
         "offset": str(record.offset),
         "timestamp": str(record.timestamp),
         "headers": str(len(record.headers)),
+        "lane": facts.lane,
     }
     more = {
         "group": facts.group_id,
@@ -149,7 +150,6 @@ def write_letter(record: Record, facts: DeadLetterFacts, *, shrink: Shrink = 0) 
         "first-failure": _time(facts.first_failure),
         "last-failure": _time(facts.last_failure),
         "event-id": facts.event_id or "",
-        "lane": facts.lane,
         "sdk": _sdk(),
     }
     if shrink == 2:

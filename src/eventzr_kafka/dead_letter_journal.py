@@ -2,7 +2,8 @@
 
 1. A letter is open until a note says ``replayed`` or ``discarded``. Where the note stands does not matter: a topic that
    was given more partitions keeps it on another one.
-2. The letters of one record count once; the first one is kept.
+2. The letters of one record count once; the first one is kept. One that failed after the other was closed is open
+   again, see parking.
 3. Letters are kept without value and headers, so that a topic of large ones fits into memory.
 4. Letters are in the order in which they failed; those of one partition never change places.
 """
@@ -152,12 +153,20 @@ class DeadLetterJournal:
             about.closed = about.closed or note
 
     def _add_letter(self, letter: Letter) -> None:
-        if letter.identity in self._entries:
+        known = self._entries.get(letter.identity)
+        if known is not None and not _is_after(letter, known.closed):
             self.duplicates += 1
             return
-        kept = replace(letter, record=letter.record._replace(value=None, headers=()))
         notes = self._early.pop(letter.identity, _Notes())
+        if _is_after(letter, notes.closed):
+            notes = _Notes()
+        kept = replace(letter, record=letter.record._replace(value=None, headers=()))
         self._entries[letter.identity] = Entry(kept, notes.closed, notes.failed)
+
+
+def _is_after(letter: Letter, note: Note | None) -> bool:
+    """Whether the record has failed once more since its letter was closed, as after offsets were reset."""
+    return note is not None and letter.facts.last_failure > note.at
 
 
 def _place(letter: Letter) -> str:

@@ -13,7 +13,7 @@ from eventzr_kafka.transport import Acknowledgement, Failure, ProducerTransport
 
 __all__ = ["DeadLetterWriter"]
 
-_FULL = 0.05  # seconds until a full queue is tried again
+_FULL = 0.25  # seconds until a full queue is tried again
 _FLUSH = 5.0  # seconds that what is under way may take when the writer closes
 _TOO_LARGE = {"MSG_SIZE_TOO_LARGE", "_MSG_SIZE_TOO_LARGE", "INVALID_MSG_SIZE"}
 _SHRINKS: tuple[Shrink, ...] = (0, 1, 2)
@@ -31,6 +31,7 @@ class DeadLetterWriter:
         self._make_transport = make_transport
         self._transport: ProducerTransport | None = None
         self._starting = asyncio.Lock()
+        self._closed = False
 
     async def write_letter(self, record: Record, facts: DeadLetterFacts) -> None:
         """Write the dead letter of a record; its headers shrink until it fits.
@@ -58,12 +59,15 @@ class DeadLetterWriter:
 
     async def close(self) -> None:
         """Wait a little for what is under way, and give the client up."""
+        self._closed = True
         transport, self._transport = self._transport, None
         if transport is not None:
             await asyncio.to_thread(transport.flush, _FLUSH)
             await asyncio.to_thread(transport.close)
 
     async def _send(self, record: OutgoingRecord) -> Acknowledgement | Failure:
+        if self._closed:
+            return Failure("_DESTROY", "the writer is closed", unknown=False)
         transport = await self._started()
         loop = asyncio.get_running_loop()
         told: asyncio.Future[Acknowledgement | Failure] = loop.create_future()

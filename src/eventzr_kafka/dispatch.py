@@ -66,10 +66,12 @@ class Dispatcher:
         self._stopping = True
         self.batches.clear()
 
-    def cancel(self) -> None:
+    async def end(self) -> None:
         """End what still runs."""
-        for worker in self._workers_alive:
+        workers = list(self._workers_alive)
+        for worker in workers:
             worker.cancel()
+        await asyncio.gather(*workers, return_exceptions=True)
 
     def spawn(self) -> None:
         """Start workers, if something is ready and none is free: twice as many as there are, up to the limit."""
@@ -263,7 +265,8 @@ class Dispatcher:
         """Decide about the first failed event of each lane; what failed behind it in its lane runs again after it."""
         by_share: dict[Share, list[BatchItem]] = {}
         for item in failed:
-            by_share.setdefault(item.share, []).append(item)
+            if not item.work[1].epoch.ended:
+                by_share.setdefault(item.share, []).append(item)
         for share, items in by_share.items():
             share.is_done = False
             self._lanes.keep(share.lane, [item.work for item in items])

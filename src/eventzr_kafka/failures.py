@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,7 +23,15 @@ from eventzr_kafka.binding import BoundRoute
 from eventzr_kafka.dead_letter import DeadLetterFacts
 from eventzr_kafka.dead_letter_writer import DeadLetterWriter
 from eventzr_kafka.epoch import Epoch
-from eventzr_kafka.errors import ConsumerError, DecodeError, DeliveryError, EventStoppedError, describe, printable
+from eventzr_kafka.errors import (
+    ConsumerError,
+    DecodeError,
+    DeliveryError,
+    EventStoppedError,
+    HandlerResultError,
+    describe,
+    printable,
+)
 from eventzr_kafka.event import CloudEvent
 from eventzr_kafka.hooks import ConsumerHooks, EventFailed, Outcome, tell
 from eventzr_kafka.intake import Work, lane_name
@@ -37,6 +46,8 @@ __all__ = ["Failed", "Failures"]
 log = logging.getLogger("eventzr_kafka.consumer")
 
 _PAUSE, _LONGEST_PAUSE = 0.5, 10.0  # seconds between two tries to write a dead letter
+_PATIENCE = 5.0  # seconds without an acknowledgement, after which that is a problem
+_BURIERS = 200  # dead letters that are being written at once
 _Key: TypeAlias = tuple[int, int]  # epoch and offset
 
 
@@ -55,6 +66,7 @@ class _History:
     last: float = 0.0
     attempts: int = 0
     alone: bool = False
+    timer: asyncio.TimerHandle | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -85,14 +97,16 @@ class Failures:
             parking: Set if a dead letter parks its lane.
         """
         self.histories: dict[_Key, _History] = {}
-        self.problem: str | None = None
         self._group_id = group_id
         self._options = options
         self._lanes = lanes
         self._writer = writer
         self._hooks = hooks
         self._parking = parking
-        self._burials: set[asyncio.Task[None]] = set()
+        self._to_bury: deque[tuple[Failed, DeadLetterFacts]] = deque()
+        self._buriers: set[asyncio.Task[None]] = set()
+        self._troubles: dict[_Key, str] = {}
+        self._stopping = False
 
     def start(self, on_ready: Callable[[], None], on_stop: Callable[[Exception], None]) -> None:
         """Take what is called when a lane may go on, and when the group must not; the event loop runs by now."""
@@ -108,6 +122,9 @@ class Failures:
         Args:
             condemned: Whether the error is about each of them, see rule 3.
         """
+        events = [each for each in events if not self._is_too_late(each)]
+        if not events or self._stopping:
+            return
         history = max((self._count(each) for each in events), key=lambda history: history.attempts)
         decision = decide(
             error,
@@ -117,13 +134,22 @@ class Failures:
             on_tombstone=self._options.on_tombstone,
             on_unknown_type=self._options.on_unknown_type,
         )
-        if isinstance(decision, DeadLetter) and not condemned:
+        if isinstance(decision, DeadLetter | Stop) and not (condemned or isinstance(error, HandlerResultError)):
             for each in events:
                 self.histories[_key(each.work)].alone = True
             decision = Retry(0.0)
         self._say(route, events, error, history, decision)
         for each in events:
             self._carry_out(decision, route, each, error)
+
+    def _is_too_late(self, each: Failed) -> bool:
+        """Whether its partition has gone while it ran: it is another member's, and is dropped here."""
+        if not each.work[1].epoch.ended:
+            return False
+        self._forget(_key(each.work))
+        each.lane.running = 1
+        self._lanes.finish_all(each.lane)
+        return True
 
     def park(self, lane: Lane[Work], work: Work) -> bool:
         """Have the front of a lane with an open dead letter follow that; False if there is none."""
@@ -136,10 +162,10 @@ class Failures:
                 event = origin.decode(record)
         each = Failed(lane, work, event)
         self._count(Failed(lane, work, None))
-        log.info("%s: parked: its lane has an open dead letter", record.position)
+        log.info("%s%s: parked: its lane has an open dead letter", record.position, _whose(each))
         tell(self._hooks.failed, self._fact(origin.route, each, "", "parked"))
         self._lanes.wait(lane)
-        self._begin(self._bury(each, self._facts(origin.route, each, "parked", "follows a dead letter of its lane")))
+        self._begin(each, self._facts(origin.route, each, "parked", "follows a dead letter of its lane"))
         return True
 
     def give_up(self, error: BaseException) -> None:
@@ -159,13 +185,28 @@ class Failures:
         """Forget what failed in epochs that have ended."""
         gone = {epoch.number for epoch in epochs}
         for key in [key for key in self.histories if key[0] in gone]:
-            del self.histories[key]
+            self._forget(key)
+
+    def stop_deciding(self) -> None:
+        """From now on nothing that fails gets an outcome: it comes again. Dead letters under way are still written."""
+        self._stopping = True
 
     async def stop(self) -> None:
         """Give up the dead letters that are not written: their events come again."""
-        for burial in self._burials:
-            burial.cancel()
-        await asyncio.gather(*self._burials, return_exceptions=True)
+        for burier in self._buriers:
+            burier.cancel()
+        await asyncio.gather(*self._buriers, return_exceptions=True)
+
+    @property
+    def problem(self) -> str | None:
+        """Why lanes wait for their dead letters, or None."""
+        found = next(iter(self._troubles.values()), None)
+        return None if found is None else f"{self._group_id}: dead letters cannot be written: {found}"
+
+    def _forget(self, key: _Key) -> None:
+        history = self.histories.pop(key, None)
+        if history is not None and history.timer is not None:
+            history.timer.cancel()
 
     def _count(self, each: Failed) -> _History:
         now = time.time()
@@ -179,13 +220,12 @@ class Failures:
         record, origin, _, _ = work
         if isinstance(decision, Retry):
             self._lanes.wait(lane)
-            self._loop.call_later(decision.after, self._resume, lane, work)
+            self.histories[_key(work)].timer = self._loop.call_later(decision.after, self._resume, lane, work)
         elif isinstance(decision, DeadLetter):
             self._lanes.wait(lane)
-            facts = self._facts(route, each, type(error).__qualname__, decision.reason)
-            self._begin(self._bury(each, facts))
+            self._begin(each, self._facts(route, each, type(error).__qualname__, decision.reason))
         elif isinstance(decision, Skip):
-            self.histories.pop(_key(work), None)
+            self._forget(_key(work))
             origin.ledger.finish(record.offset)
             lane.running = 1
             self._lanes.finish_all(lane)
@@ -214,50 +254,57 @@ class Failures:
             lane=lane_name(self._options.ordering, each.work[0], each.event),
         )
 
-    def _begin(self, burial: Any) -> None:
-        task = self._loop.create_task(burial)
-        self._burials.add(task)
-        task.add_done_callback(self._burials.discard)
+    def _begin(self, each: Failed, facts: DeadLetterFacts) -> None:
+        each.work[1].epoch.running += 1
+        self._to_bury.append((each, facts))
+        if len(self._buriers) < _BURIERS:
+            task = self._loop.create_task(self._bury_all())
+            self._buriers.add(task)
+            task.add_done_callback(self._buriers.discard)
+
+    async def _bury_all(self) -> None:
+        while self._to_bury:
+            each, facts = self._to_bury.popleft()
+            try:
+                await self._bury(each, facts)
+            except Exception as error:  # noqa: BLE001 -- such as a client that cannot be made
+                self._on_stop(error)
+            finally:
+                each.work[1].epoch.running -= 1
+                self._relieve(_key(each.work))
 
     async def _bury(self, each: Failed, facts: DeadLetterFacts) -> None:
         """Write a dead letter, for as long as it takes and the partition is ours."""
         lane, work, pause = each.lane, each.work, _PAUSE
-        while lane.waiting and lane.front is work:
-            try:
-                await self._write(work, facts)
-            except DeliveryError as error:
-                self._trouble(error)
-                await asyncio.sleep(pause)
-                pause = min(2 * pause, _LONGEST_PAUSE)
-            except Exception as error:  # noqa: BLE001 -- such as a client that cannot be made
-                self._on_stop(error)
-                return
-            else:
-                self._relief()
-                self.histories.pop(_key(work), None)
-                self._lanes.settle(lane, work)
-                self._on_ready()
-                return
-
-    async def _write(self, work: Work, facts: DeadLetterFacts) -> None:
         record, origin, _, _ = work
-        origin.epoch.running += 1
-        try:
-            await self._writer.write_letter(record, facts)
+        while lane.waiting and lane.front is work:
+            late = self._loop.call_later(_PATIENCE, self._trouble, _key(work), f"no answer for {_PATIENCE:g} s")
+            try:
+                await self._writer.write_letter(record, facts)
+            except DeliveryError as error:
+                self._trouble(_key(work), str(error))
+                origin.epoch.running -= 1  # a hand-over need not wait for a pause
+                await asyncio.sleep(pause)
+                origin.epoch.running += 1
+                pause = min(2 * pause, _LONGEST_PAUSE)
+                continue
+            finally:
+                late.cancel()
             origin.ledger.finish(record.offset)
             if self._parking is not None:
-                self._parking.park(record, facts.lane)
-        finally:
-            origin.epoch.running -= 1
+                self._parking.park(record, facts)
+            self._forget(_key(work))
+            self._lanes.settle(lane, work)
+            self._on_ready()
+            return
 
-    def _trouble(self, error: DeliveryError) -> None:
-        if self.problem is None:
-            log.error("%s: dead letters cannot be written, their lanes wait: %s", self._group_id, error)
-        self.problem = f"{self._group_id}: dead letters cannot be written: {error}"
+    def _trouble(self, key: _Key, what: str) -> None:
+        if not self._troubles:
+            log.error("%s: dead letters cannot be written, their lanes wait: %s", self._group_id, what)
+        self._troubles[key] = what
 
-    def _relief(self) -> None:
-        if self.problem is not None:
-            self.problem = None
+    def _relieve(self, key: _Key) -> None:
+        if self._troubles.pop(key, None) is not None and not self._troubles:
             log.info("%s: dead letters can be written again", self._group_id)
 
     # What is told
@@ -268,11 +315,10 @@ class Failures:
         first = events[0]
         log.log(
             logging.WARNING if isinstance(decision, Retry | Skip) else logging.ERROR,
-            "%s%s%s, tenant %s: %s: %s%s; %s",
+            "%s%s%s: %s: %s%s; %s",
             first.work[0].position,
             f" and {len(events) - 1} more" if len(events) > 1 else "",
-            f", event {printable(first.event.id)}" if first.event else "",
-            printable((first.work[0].key or b"").decode(errors="replace")) or "?",
+            _whose(first),
             route.label,
             _what(error),
             f"; attempt {history.attempts} of {route.retry.attempts}" if history.attempts else "",
@@ -310,6 +356,11 @@ def _tenant(record: Record) -> str | None:
 
 def _key(work: Work) -> _Key:
     return work[1].epoch.number, work[0].offset
+
+
+def _whose(each: Failed) -> str:
+    tenant = printable((each.work[0].key or b"").decode(errors="replace")) or "?"
+    return f"{f', event {printable(each.event.id)}' if each.event else ''}, tenant {tenant}"
 
 
 def _what(error: BaseException) -> str:

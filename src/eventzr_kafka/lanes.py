@@ -127,6 +127,8 @@ class Lanes(Generic[ItemT]):
             self.bytes -= lane.items.popleft()[-1]
             if lane.items:
                 self._offer(lane)
+            elif len(self._lanes) > _KEPT_IDLE:
+                self._forget(lane)
 
     def release(self, lane: Lane[ItemT]) -> None:
         """A taken lane is not run after all: offer it again."""

@@ -16,24 +16,27 @@ from eventzr_kafka.handler import MessageContext, Route
 from eventzr_kafka.hooks import ConsumerHooks, DuplicateSkipped, tell
 from eventzr_kafka.inbox_port import Delivery, Handled, Inbox, InboxChoice, is_inbox
 
-__all__ = ["Guard", "chosen", "keep_tidy"]
+__all__ = ["Guard", "guard_of", "keep_tidy"]
 
 log = logging.getLogger("eventzr_kafka.consumer")
 
 _TIDY_EVERY, _TIDY_PAUSE = 60.0, 0.05  # seconds between two rounds, and between two steps of one
 
 
-def chosen(choice: InboxChoice, handler: object) -> Inbox:
-    """The inbox of a consumer object.
+async def guard_of(handler: object, choice: InboxChoice | None, hooks: ConsumerHooks) -> Guard | None:
+    """Make what wraps the handlers of a consumer object, if its class has an inbox.
 
     Raises:
-        ConfigurationError: The function that makes it returned something else.
+        ConfigurationError: The inbox cannot work, or the function that makes it returned something else.
     """
+    if choice is None:
+        return None
     inbox = choice(handler) if callable(choice) else choice
     if not is_inbox(inbox):
         name = type(handler).__qualname__
         raise ConfigurationError(f"{name}: inbox= made a {type(inbox).__name__}, which is no inbox")
-    return inbox
+    await inbox.prepare()
+    return Guard(inbox, hooks)
 
 
 class Guard:

@@ -17,7 +17,7 @@ from eventzr_kafka.consumer import GroupClients, GroupConsumer
 from eventzr_kafka.dead_letter_writer import DeadLetterWriter
 from eventzr_kafka.errors import ConsumerStateError, RoutingError
 from eventzr_kafka.hooks import ConsumerHooks, RunnerStopping, tell
-from eventzr_kafka.once import Guard, chosen, keep_tidy
+from eventzr_kafka.once import Guard, guard_of, keep_tidy
 from eventzr_kafka.options import ConsumerOptions
 from eventzr_kafka.routing import ConsumerDefinition, definition_of
 from eventzr_kafka.settings import KafkaSettings
@@ -180,7 +180,7 @@ class ConsumerRunner:
             group.start()
         self._watchdog = Watchdog(codes_of(self._calls()))
         self._watchdog.start()
-        self._tidying = asyncio.create_task(keep_tidy({guard.inbox for guard in self._guards.values()}))
+        self._tidying = asyncio.create_task(keep_tidy([guard.inbox for guard in self._guards.values()]))
         return self
 
     async def __aexit__(
@@ -196,9 +196,9 @@ class ConsumerRunner:
     async def _prepare_inboxes(self) -> None:
         for members in self._members.values():
             for handler, definition in members:
-                if definition.inbox is not None:
-                    guard = self._guards[id(handler)] = Guard(chosen(definition.inbox, handler), self._hooks)
-                    await guard.inbox.prepare()
+                guard = await guard_of(handler, definition.inbox, self._hooks)
+                if guard is not None:
+                    self._guards[id(handler)] = guard
 
     def _calls(self) -> Iterator[tuple[str, Any]]:
         for members in self._members.values():

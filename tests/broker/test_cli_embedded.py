@@ -22,8 +22,10 @@ BIN = Path(sys.executable).parent
 TOPIC = "eventzr.marketplace.listing.created.v1"
 HANDLERS = f"""
 import time
-from eventzr_kafka import CloudEvent, kafka_consumer, on_message
+from eventzr_kafka import CloudEvent, Reject, RetryPolicy, kafka_consumer, on_message
 from eventzr_marketplace_events import ListingCreated
+
+STOP = RetryPolicy(attempts=1, on_exhausted="stop")
 
 @kafka_consumer(group_id="listener")
 class Listener:
@@ -31,11 +33,17 @@ class Listener:
     async def hear(self, event: CloudEvent[ListingCreated]) -> None:
         print(f"heard {{event.data.title}} of {{event.tenantid}}")
 
-@kafka_consumer(group_id="failing", group_protocol="consumer")
+@kafka_consumer(group_id="failing", group_protocol="consumer", retry=STOP)
 class Failing:
     @on_message("{TOPIC}")
     async def fail(self, event: CloudEvent[ListingCreated]) -> None:
         raise ValueError(f"cannot take {{event.data.title}}")
+
+@kafka_consumer(group_id="rejecting")
+class Rejecting:
+    @on_message(ListingCreated)
+    async def reject(self, event: CloudEvent[ListingCreated]) -> None:
+        raise Reject("not this one")
 
 @kafka_consumer(group_id="hanging", group_protocol="consumer")
 class Hanging:
@@ -99,6 +107,7 @@ Start = Callable[..., Command]
 @pytest.fixture
 def broker() -> Iterator[EmbeddedBroker]:
     with embedded_broker() as broker:
+        broker.create_topics(TOPIC)
         yield broker
 
 
@@ -168,7 +177,7 @@ def test_a_handler_that_fails_ends_it_with_1_and_one_block_that_names_record_and
     assert run.exit_code() == 1
     block = run.output[run.output.index("error: ") :].splitlines()
     assert block[0] == "error: an event stopped the consumer"
-    assert re.match(rf"  {TOPIC}\[\d\]@0, event \S+: Failing\.fail: raised ValueError at .*handlers\.py:16$", block[1])
+    assert re.match(rf"  {TOPIC}\[\d\]@0, event \S+: Failing\.fail: raised ValueError at .*handlers\.py:18$", block[1])
     assert run.output.count("Failing.fail:") == 1
     assert "Premium" not in run.output
     assert "Traceback" not in run.output
@@ -251,6 +260,19 @@ def test_the_line_that_dev_prints_publishes_from_another_terminal(
     assert done.returncode == 0, done.stderr
     assert dev.exit_code() == 0
     assert "does not exist" not in dev.output
+
+
+def test_dev_has_the_topic_of_the_dead_letters(start: Start) -> None:
+    dev = start("dev", "handlers:Rejecting")
+    dev.wait_for("--tenant t1\n")
+    (address,) = re.findall(r"^connecting to (.*)$", dev.output, re.MULTILINE)
+
+    command = start("publish", TOPIC, "--tenant", "t1", KAFKA_BROKERS=address)
+    dev.wait_for("to the dead letters")
+    dev.signal(signal.SIGTERM)
+
+    assert (command.exit_code(), dev.exit_code()) == (0, 0)
+    assert "cannot be written" not in dev.output
 
 
 def run_python(*arguments: str, env: dict[str, str]) -> subprocess.CompletedProcess[str]:

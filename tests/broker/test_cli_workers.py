@@ -32,13 +32,14 @@ PARTITIONS: Final = 6
 HANDLERS: Final = """
 import asyncio, os
 from typing import Any
-from eventzr_kafka import CloudEvent, KafkaSettings, kafka_consumer, on_message
+from eventzr_kafka import CloudEvent, KafkaSettings, RetryPolicy, kafka_consumer, on_message
 
+STOP = RetryPolicy(attempts=1, on_exhausted="stop")
 QUICK = {{"heartbeat.interval.ms": 200, "session.timeout.ms": 2000}}
 BROKERS = os.environ["KAFKA_BROKERS"]
 KafkaSettings.from_env = staticmethod(lambda: KafkaSettings(brokers=BROKERS, client=QUICK))
 
-@kafka_consumer(group_id="{group}", drain_timeout=5.0)
+@kafka_consumer(group_id="{group}", drain_timeout=5.0, retry=STOP)
 class Worker:
     @on_message("{topic}")
     async def handle(self, event: CloudEvent[Any]) -> None:

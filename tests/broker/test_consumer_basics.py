@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import threading
-import traceback
 import uuid
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
@@ -18,7 +17,17 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from eventzr_kafka import CloudEvent, ConsumerRunner, EventProducer, KafkaSettings, kafka_consumer, on_message
+from eventzr_kafka import (
+    CloudEvent,
+    ConsumerRunner,
+    EventProducer,
+    KafkaSettings,
+    RetryPolicy,
+    kafka_consumer,
+    on_message,
+)
+from eventzr_kafka._confluent.log_reader import ConfluentLogReader
+from eventzr_kafka.dead_letter import Letter, dead_letter_topic, read_letter
 from eventzr_kafka.errors import DeliveryError, EventStoppedError
 from eventzr_kafka.testing import _kafka_wire as wire
 from eventzr_kafka.testing.kafka_server import KafkaServer, start_kafka
@@ -31,6 +40,7 @@ if TYPE_CHECKING:
 
 SECONDS: Final = 30.0
 TENANT: Final = "tenant-1"
+STOP: Final = RetryPolicy(attempts=1, on_exhausted="stop")
 QUICK_GROUP: Final = {"heartbeat.interval.ms": 200, "session.timeout.ms": 2000}
 
 
@@ -62,7 +72,7 @@ class Seen:
 
 
 def handler(topic: str, group: str, handle: Handle) -> object:
-    @kafka_consumer(group_id=group)
+    @kafka_consumer(group_id=group, retry=STOP)
     class Handler:
         @on_message(topic)
         async def handle(self, event: CloudEvent[Any]) -> None:
@@ -96,6 +106,12 @@ def committed(settings: KafkaSettings, group: str, topic: str) -> int:
     with contextlib.closing(Consumer({"bootstrap.servers": settings.brokers, "group.id": group})) as consumer:
         (partition,) = consumer.committed([TopicPartition(topic, 0)], timeout=SECONDS)
     return partition.offset
+
+
+def letters(settings: KafkaSettings, group: str) -> list[Letter]:
+    """The dead letters of the group."""
+    batches = ConfluentLogReader(settings, group).read(dead_letter_topic(group)) or ()
+    return [letter for records in batches for letter in map(read_letter, records) if letter is not None]
 
 
 async def run(*handlers: object, settings: KafkaSettings) -> None:
@@ -246,22 +262,32 @@ POISON: Final = {
 
 
 @pytest.mark.parametrize("kind", POISON)
-async def test_a_record_that_is_no_event_stops_the_runner_without_showing_what_is_in_it(
-    producer: EventProducer, topic: TopicFactory, group: str, caplog: pytest.LogCaptureFixture, kind: str
+async def test_a_record_that_is_no_event_becomes_a_dead_letter_without_showing_what_is_in_it(
+    kafka: KafkaServer,
+    producer: EventProducer,
+    topic: TopicFactory,
+    group: str,
+    caplog: pytest.LogCaptureFixture,
+    kind: str,
 ) -> None:
     settings, name, seen = producer.settings, topic(partitions=1), Seen()
+    kafka.create_topic(dead_letter_topic(group), partitions=1)
     key, value, reason = POISON[kind]
+    value = value.replace(b"%s", name.encode()) if value else None
     await publish(producer, name, [TENANT])
-    put(settings, name, key, value.replace(b"%s", name.encode()) if value else None)
+    put(settings, name, key, value)
     await publish(producer, name, [TENANT], first=2)
 
-    with pytest.raises(EventStoppedError, match=reason) as caught:
-        await run(handler(name, group, seen.handle), settings=settings)
+    async with running(handler(name, group, seen.handle), settings=settings):
+        await seen.until(2)
+        await eventually(lambda: committed(settings, group, name) == 3)
 
-    assert f"{name}[0]@1: " in str(caught.value)
-    assert "hunter2" not in "".join(traceback.format_exception(caught.value)) + caplog.text
-    assert seen.numbers[0] == 0
-    assert committed(settings, group, name) == 1
+    (letter,) = letters(settings, group)
+    assert (letter.origin, letter.record.key, letter.record.value) == ((name, 0, 1), key, value)
+    assert reason in letter.facts.reason
+    assert f"{name}[0]@1, tenant {key.decode()}: Handler.handle: " in caplog.text
+    assert "hunter2" not in f"{letter.facts}{caplog.text}"
+    assert seen.numbers == [0, 2]
 
 
 # Commits, stops and hand-overs

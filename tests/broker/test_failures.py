@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 import uuid
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any, Final
 
-from eventzr_kafka import CloudEvent, ConsumerRunner, EventProducer, KafkaSettings, RetryPolicy, kafka_consumer, on_message
+from eventzr_kafka import (
+    CloudEvent,
+    ConsumerRunner,
+    EventProducer,
+    KafkaSettings,
+    RetryPolicy,
+    kafka_consumer,
+    on_message,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,12 +68,15 @@ class Run:
         self.handled[event.tenantid].append(event.data)
 
 
+def event(topic: str, tenant: str, number: int) -> CloudEvent[Any]:
+    return CloudEvent[Any](id=f"{tenant}-{number}", source="test", type=topic, tenantid=tenant, data=number)
+
+
 async def publish(settings: KafkaSettings, topic: str) -> None:
     async with EventProducer(settings=settings) as producer:
         for number in range(EVENTS):
             for tenant in range(TENANTS):
-                attributes = {"id": f"{tenant}-{number}", "source": "test", "type": topic, "tenantid": f"tenant-{tenant}"}
-                producer.enqueue(CloudEvent[Any](**attributes, data=number))
+                producer.enqueue(event(topic, f"tenant-{tenant}", number))
 
 
 async def consume(settings: KafkaSettings, topic: str, run: Run) -> Run:

@@ -63,8 +63,7 @@ class Group:
         async with EventProducer(settings=self.settings) as producer:
             for number in numbers:
                 for tenant in TENANTS:
-                    attributes = {"id": f"{tenant}-{number}", "source": "test", "type": self._topic}
-                    producer.enqueue(CloudEvent[Any](**attributes, tenantid=tenant, data=number))
+                    producer.enqueue(event(self._topic, tenant, number))
 
     def letters(self) -> dict[str, list[Letter]]:
         """The dead letters of each tenant, in their order."""
@@ -84,7 +83,7 @@ class Group:
     async def until_parked(self, numbers: Iterable[int]) -> None:
         """Wait until these are the dead letters of each tenant that has any."""
         expected = {tenant: list(numbers) for tenant in PARKED}
-        while (found := await asyncio.to_thread(self.parked)) != expected:  # noqa: ASYNC110 -- nobody tells
+        while (found := await asyncio.to_thread(self.parked)) != expected:
             assert all(len(found.get(tenant, [])) <= len(expected[tenant]) for tenant in PARKED), found
             await asyncio.sleep(0.1)
 
@@ -96,6 +95,10 @@ class Group:
             out = write_note(self.id, letter.record.key, note)
             producer.produce(out.topic, out.value, out.key, headers=list(out.headers))
         assert producer.flush(SECONDS) == 0
+
+
+def event(topic: str, tenant: str, number: int) -> CloudEvent[Any]:
+    return CloudEvent[Any](id=f"{tenant}-{number}", source="test", type=topic, tenantid=tenant, data=number)
 
 
 @pytest.fixture

@@ -54,7 +54,7 @@ class Member:
     def deliver(self, *records: Record) -> None:
         """Deliver records under a new epoch."""
         self._epoch += 1
-        self._sink.assigned([Assignment(TopicPartition(TOPIC, 0), self._epoch, records[0].offset)])
+        self._sink.assigned([Assignment(TopicPartition(records[0].topic, 0), self._epoch, records[0].offset)])
         self._sink.received([Batch(self._epoch, records)])
 
     async def done(self, offset: int) -> None:
@@ -66,8 +66,8 @@ class Member:
     def transport(self, _group_id: str, _options: ConsumerOptions) -> Member:
         return self
 
-    def start(self, _topics: Sequence[str], sink: ConsumerSink) -> None:
-        self._sink = sink
+    def start(self, topics: Sequence[str], sink: ConsumerSink) -> None:
+        self.topics, self._sink = topics, sink
 
     def store(self, positions: Sequence[Position]) -> None:
         self.position = max(self.position, *(position.offset for position in positions))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -14,10 +15,26 @@ from sqlalchemy.orm import Session, sessionmaker
 from tests.outbox.conftest import listings, until
 from tests.outbox.member import TOPIC, record, running
 
-from eventzr_kafka import BatchItemError, CloudEvent, MessageContext, RetryPolicy, kafka_consumer, on_batch, on_message
+from eventzr_kafka import (
+    BatchItemError,
+    CloudEvent,
+    MessageContext,
+    OutgoingRecord,
+    Record,
+    RetryPolicy,
+    kafka_consumer,
+    on_batch,
+    on_message,
+)
+from eventzr_kafka.binding import bind
+from eventzr_kafka.dead_letter_journal import DeadLetterJournal
 from eventzr_kafka.errors import ConfigurationError, RoutingError
+from eventzr_kafka.hooks import ConsumerHooks, DuplicateSkipped
 from eventzr_kafka.inbox import SqlInbox
 from eventzr_kafka.inbox.tables import marks
+from eventzr_kafka.once import guard_of
+from eventzr_kafka.replay import Replay, Replayed
+from eventzr_kafka.routing import definition_of
 
 SOON = RetryPolicy(attempts=2, initial=0.0)
 Sessions = Callable[[], AsyncSession]
@@ -110,7 +127,7 @@ def ledger(request: pytest.FixtureRequest, engine: AsyncEngine, sync_sessions: s
 
 async def effects(engine: AsyncEngine) -> list[str]:
     async with engine.connect() as connection:
-        return sorted((await connection.scalars(select(listings.c.tenant_id))).all())  # type: ignore[type-var]
+        return sorted((await connection.scalars(select(listings.c.tenant_id))).all())
 
 
 async def marked(engine: AsyncEngine) -> list[str]:
@@ -153,6 +170,37 @@ async def test_a_dead_letter_has_no_mark_and_its_replay_is_handled_once(engine: 
     assert await effects(engine) == ["a"]
 
 
+async def write_nowhere(_note: OutgoingRecord) -> None: ...
+
+
+async def replay(ledger: Plan, letter: OutgoingRecord, failed: Record) -> tuple[list[Replayed], list[DuplicateSkipped]]:
+    definition, journal = definition_of(ledger), DeadLetterJournal()
+    journal.add([Record(letter.topic, 0, 0, letter.key, letter.value, letter.headers)])
+    outcomes, skipped = list[Replayed](), list[DuplicateSkipped]()
+    guard = await guard_of(ledger, definition.inbox, ConsumerHooks(duplicate=skipped.append))
+    with ThreadPoolExecutor(1) as pool:
+        routes = {route.topic: route for route in bind(ledger, definition.routes, definition.options, pool, guard)}
+        replaying = Replay("ledger", routes, definition.options, write_nowhere, outcomes.append)
+        await replaying.run([(entry, failed) for entry in journal.open])
+    return outcomes, skipped
+
+
+async def test_a_replay_of_an_event_that_was_handled_meanwhile_is_skipped(engine: AsyncEngine) -> None:
+    ledger = Ledger(async_sessionmaker(engine))
+    ledger.failures = {"a": [ValueError(), ValueError()], "b": [ValueError(), ValueError()]}
+    async with running(ledger) as member:
+        member.deliver(record(0, "a"), record(1, "b"), record(2, "a"))
+        await member.done(3)
+        letters = member.dead_letters.records
+    outcomes = [
+        await replay(ledger, letter, record(n, name))
+        for n, (letter, name) in enumerate(zip(letters, "ab", strict=True))
+    ]
+    assert [replayed[0].outcome for replayed, _ in outcomes] == ["replayed", "replayed"]
+    assert [len(skipped) for _, skipped in outcomes] == [1, 0]
+    assert await effects(engine) == await marked(engine) == ["a", "b"]
+
+
 async def test_what_a_batch_error_does_not_name_is_done(engine: AsyncEngine) -> None:
     ledger = BatchLedger(async_sessionmaker(engine))
     ledger.failures = {"b": [ValueError(), ValueError()]}
@@ -181,7 +229,7 @@ async def waits_for_a_lock(engine: AsyncEngine) -> bool:
         "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%eventzr_inbox%'"
     )
     async with engine.connect() as connection:
-        return (await connection.execute(query)).scalar_one() > 0
+        return bool((await connection.execute(query)).scalar_one())
 
 
 @pytest.mark.parametrize("first_fails", [False, True])
@@ -217,6 +265,22 @@ async def test_a_handler_that_commits_the_session_itself_fails_and_has_no_effect
     assert len(member.dead_letters.records) == 1
 
 
+async def test_a_handler_that_takes_too_long_is_rolled_back(engine: AsyncEngine) -> None:
+    @kafka_consumer(group_id="g", inbox=SqlInbox(async_sessionmaker(engine)), retry=SOON, handler_timeout=0.5)
+    class Slow(Plan):
+        @on_message(TOPIC)
+        async def book(self, event: CloudEvent[Any], context: MessageContext) -> None:
+            self.called.append(event.id)
+            await context.session.execute(effect(event))
+            await asyncio.sleep(0 if len(self.called) > 1 else 60)
+
+    async with running(handler := Slow(None)) as member:
+        member.deliver(record(0, "a"))
+        await member.done(1)
+    assert handler.called == ["a", "a"]
+    assert await effects(engine) == await marked(engine) == ["a"]
+
+
 async def start(handler: object) -> None:
     async with running(handler):
         pass
@@ -225,9 +289,9 @@ async def start(handler: object) -> None:
 async def test_sessions_that_do_not_fit_the_handler_are_refused(
     engine: AsyncEngine, sync_sessions: sessionmaker[Session]
 ) -> None:
-    with pytest.raises(ConfigurationError, match="Ledger.book is async def: its SqlInbox needs a factory of Async"):
+    with pytest.raises(ConfigurationError, match=r"Ledger\.book is async def: its SqlInbox needs a factory of Async"):
         await start(Ledger(sync_sessions))
-    with pytest.raises(ConfigurationError, match="ThreadLedger.book is def: its SqlInbox needs a factory of Session"):
+    with pytest.raises(ConfigurationError, match=r"ThreadLedger\.book is def: its SqlInbox needs a factory of Session"):
         await start(ThreadLedger(async_sessionmaker(engine)))
 
 
@@ -250,12 +314,11 @@ def test_what_is_no_inbox_is_refused_where_it_stands() -> None:
 async def test_marks_are_deleted_by_age_in_small_steps(
     engine: AsyncEngine, sync_sessions: sessionmaker[Session]
 ) -> None:
-    rows = [{"event_id": str(n), "days": -30 if n < 2500 else -1} for n in range(2600)]
-    moment = "now() + :days * interval '1 day'"
-    if engine.dialect.name == "sqlite":
-        moment = "strftime('%Y-%m-%d %H:%M:%f000', 'now', :days || ' days')"
+    now = datetime.now(UTC)
+    ages = [timedelta(days=30 if number < 2500 else 1) for number in range(2600)]
+    rows = [{"group_id": "g", "source": "s", "event_id": str(n), "marked_at": now - age} for n, age in enumerate(ages)]
     async with engine.begin() as connection:
-        await connection.execute(text(f"INSERT INTO eventzr_inbox VALUES ('g', 's', :event_id, {moment})"), rows)
+        await connection.execute(insert(marks), rows)
     inbox = SqlInbox(async_sessionmaker(engine), keep=timedelta(days=7))
     assert await inbox.tidy() is True
     assert await SqlInbox(sync_sessions).clean(older_than=timedelta(days=7)) == 1500

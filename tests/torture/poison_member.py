@@ -1,7 +1,7 @@
-"""A member that meets poison, and fails twice at 3 % of the events: ``python poison_member.py BROKERS TOPIC GROUP JOURNAL``.
+"""A member of a group that meets poison, and whose handler fails twice at 3 % of the events.
 
-Journal lines: ``A partition…`` (an epoch of these partitions begins) and ``H tenant number partition offset`` (a handler
-has ended well).
+``python poison_member.py BROKERS TOPIC GROUP JOURNAL``. Journal lines: ``A partition…`` (an epoch of these partitions
+begins) and ``H tenant number partition offset`` (a handler has ended well).
 """
 
 import asyncio

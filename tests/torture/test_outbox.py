@@ -23,16 +23,18 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
+from tests.outbox.inbox_members import InboxMembers
 from tests.postgres import Postgres
+from tests.torture.conftest import Finding
 
-from eventzr_kafka import CloudEvent
+from eventzr_kafka import CloudEvent, inbox
 from eventzr_kafka.outbox import Outbox, metadata, read_status
 from eventzr_kafka.testing.kafka_server import KafkaServer
 
 pytestmark = pytest.mark.torture
 
 TRANSACTIONS, WRITERS, TENANTS, PARTITIONS = 20_000, 4, 50, 6
-KILLS, KILLS_BEFORE_MARK = 20, 5
+KILLS, KILLS_BEFORE_MARK, MEMBER_ENDS = 20, 5, 20
 RELAY = Path(__file__).with_name("outbox_relay.py")
 OUTBOX = Outbox()
 NOTE = text("INSERT INTO evidence (tenant_id, event_id) VALUES (:tenant, :event)")
@@ -55,15 +57,15 @@ class Relays:
     async def kill_one(self) -> None:
         victim = self._running.pop(random.randrange(2))  # noqa: S311
         if sum(self.kills.values()) % 2 and await self._dies_before_mark(victim):
-            self.kills["between publish and mark"] += 1
+            self.kills["killed between publish and mark"] += 1
         else:
             victim.kill()
-            self.kills["anywhere"] += 1
+            self.kills["killed anywhere"] += 1
         await asyncio.to_thread(victim.wait)
         self._start()
 
     def killed_enough(self) -> bool:
-        return sum(self.kills.values()) >= KILLS and self.kills["between publish and mark"] >= KILLS_BEFORE_MARK
+        return sum(self.kills.values()) >= KILLS and self.kills["killed between publish and mark"] >= KILLS_BEFORE_MARK
 
     async def _dies_before_mark(self, victim: subprocess.Popen[bytes]) -> bool:
         await asyncio.sleep(1.5)  # it may have just begun, and not listen to signals yet
@@ -126,6 +128,7 @@ async def engine(database: Postgres) -> AsyncGenerator[AsyncEngine]:
     made = create_async_engine(database.url(), pool_pre_ping=True)
     async with made.begin() as connection:
         await connection.run_sync(metadata.create_all)
+        await connection.run_sync(inbox.metadata.create_all)
         await connection.execute(text("CREATE TABLE evidence (position serial, tenant_id text, event_id text)"))
     yield made
     await made.dispose()
@@ -179,8 +182,14 @@ def by_tenant(events: list[tuple[str, str]]) -> dict[str, list[str]]:
     return {f"t{n}": list(dict.fromkeys(e for t, e in events if t == f"t{n}")) for n in range(TENANTS)}
 
 
-async def test_kafka_holds_what_the_database_committed(
-    engine: AsyncEngine, relays: Relays, database: Postgres, kafka: KafkaServer, topic: Callable[..., str]
+async def test_kafka_holds_what_the_database_committed_and_the_inbox_books_it_once(
+    engine: AsyncEngine,
+    relays: Relays,
+    database: Postgres,
+    kafka: KafkaServer,
+    topic: Callable[..., str],
+    finding: Finding,
+    tmp_path: Path,
 ) -> None:
     name = topic(partitions=PARTITIONS)
     writers = Writers(engine, name)
@@ -191,11 +200,31 @@ async def test_kafka_holds_what_the_database_committed(
     relays.end(signal.SIGTERM)
     records, expected = await asyncio.to_thread(read, kafka, name), await committed(engine)
     again = len(records) - len(set(records))
-    sys.stdout.write(
-        f"\n{writers.begun:,} transactions, {len(expected):,} events committed, {dict(relays.kills)} kills, "
-    )
-    sys.stdout.write(f"{again:,} duplicates, {status.parked} parked\n")
+    assert status.parked == 0
     assert set(records) == set(expected)
     assert not {event_id for _, event_id in records} & writers.rolled_back
     assert by_tenant(records) == by_tenant(expected)
     assert 0 < again < len(expected)
+    finding(
+        f"outbox: {writers.begun:,} transactions, a third rolled back, 2 relays",
+        f"{counted(relays.kills)}; all {len(expected):,} events, in commit order, {again:,} twice",
+    )
+    members = InboxMembers(engine, kafka.bootstrap_servers, name, tmp_path / "journal")
+    await book_once(members, {event_id for _, event_id in expected})
+    finding(
+        "inbox: the events of the outbox, 2 members",
+        f"{counted(members.ends)}; {len(expected):,} effects, each once, {members.skipped():,} duplicates skipped",
+    )
+
+
+async def book_once(members: InboxMembers, events: set[str]) -> None:
+    await members.prepare()
+    await members.book(len(events), ends=MEMBER_ENDS, every=2.0, seconds=240)
+    effects = await members.effects()
+    assert set(effects) == events
+    assert [event_id for event_id, count in effects.items() if count > 1] == []
+    assert members.skipped() > 0
+
+
+def counted(kills: Counter[str]) -> str:
+    return ", ".join(f"{count} {what}" for what, count in sorted(kills.items()))

@@ -44,7 +44,7 @@ def letter(
 
 
 def note(number: int, at: int, kind: NoteKind, *, attempts: int = 0, timestamp: int = 7, why: str = "w") -> Record:
-    said = Note(kind=kind, origin=("orders", 0, number), timestamp=timestamp, at=5.0, why=why, attempts=attempts)
+    said = Note(kind=kind, origin=("orders", 0, number), timestamp=timestamp, at=1_000.0, why=why, attempts=attempts)
     return stored(write_note("g", b"t", said), at)
 
 
@@ -195,3 +195,9 @@ def test_a_summary_counts_by_handler_type_and_error() -> None:
     assert (even.handler, even.type, even.error, even.count) == ("H.h", "orders", "Even", 3)
     assert (even.oldest, even.newest, even.tenants) == (100.0, 104.0, {"t0", "t2", "t4"})
     assert (odd.count, odd.oldest, odd.newest) == (2, 101.0, 103.0)
+
+
+def test_a_record_that_failed_once_more_after_its_letter_was_closed_is_open_again() -> None:
+    journal = DeadLetterJournal()
+    journal.add([letter(0, 0), note(0, 1, "replayed"), letter(0, 2, failed_at=2_000.0)])
+    assert [entry.letter.facts.last_failure for entry in journal.open] == [2_000.0]

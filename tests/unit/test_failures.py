@@ -270,3 +270,104 @@ async def test_a_storm_of_poison_leaves_the_loop_its_turns(make_group: MakeGroup
     finally:
         logging.getLogger("eventzr_kafka.consumer").disabled = False
     assert turns > 10
+
+
+async def test_the_intake_goes_on_when_burials_have_emptied_the_memory(
+    make_group: MakeGroup, make_record: MakeRecord
+) -> None:
+    group = make_group(consumer(max_buffered_events=4))
+    group.assign()
+    group.receive(*(make_record(n, f"t{n}")._replace(value=b"{") for n in range(4)))
+    assert group.transport.paused
+    await asyncio.sleep(0.1)
+    assert len(group.producer.records) == 4
+    assert not group.transport.paused
+
+
+class Held:
+    """Waits for `gate` and fails."""
+
+    def __init__(self) -> None:
+        self.gate = asyncio.Event()
+        self.calls = 0
+
+    @on_message(TOPIC)
+    async def handle(self, event: CloudEvent[Any]) -> None:
+        self.calls += 1
+        await self.gate.wait()
+        raise ValueError(event.id)
+
+
+@pytest.mark.parametrize("attempts", [1, 5])
+@pytest.mark.parametrize("how", ["lost", "revoked"])
+async def test_what_fails_after_its_partition_has_gone_is_another_members(
+    attempts: int, how: str, make_group: MakeGroup, make_record: MakeRecord
+) -> None:
+    @kafka_consumer(group_id="group", retry=RetryPolicy(attempts=attempts, initial=0))
+    class Late(Held): ...
+
+    group = make_group(handler := Late())
+    group.assign()
+    group.receive(make_record(0, "a"), make_record(1, "a"))
+    await group.settle()
+    handed_over = asyncio.Event()
+    if how == "lost":
+        group.consumer.lost([1])
+    else:
+        group.consumer.revoked([1], handed_over.set)
+    handler.gate.set()
+    await asyncio.sleep(0.05)
+    assert handed_over.is_set() == (how == "revoked")
+    assert (handler.calls, group.producer.records, group.consumer._lanes.count) == (1, [], 0)
+    assert group.consumer._failures.histories == {}
+    assert group.transport.offset() in (None, 0)
+
+
+async def test_what_fails_while_the_group_stops_comes_again(make_group: MakeGroup, make_record: MakeRecord) -> None:
+    @kafka_consumer(group_id="group", retry=RetryPolicy(attempts=5, initial=0))
+    class Late(Held): ...
+
+    group = make_group(handler := Late())
+    group.assign()
+    group.receive(make_record(0, "a"))
+    await group.settle()
+    stopping = asyncio.create_task(group.consumer.stop())
+    await group.settle()
+    handler.gate.set()
+    await stopping
+    assert (handler.calls, group.producer.records) == (1, [])
+    assert group.transport.offset() in (None, 0)
+
+
+async def test_one_lane_in_trouble_is_a_problem_until_it_is_out_of_it(
+    make_group: MakeGroup, make_record: MakeRecord
+) -> None:
+    group = make_group(consumer())
+    produce = group.producer.produce
+
+    def refuse_a(record: Any, report: Any) -> bool:
+        bad = record.key == b"a"
+        group.producer.failure = Failure("MSG_TIMED_OUT", "late", unknown=True) if bad else None
+        return produce(record, report)
+
+    group.producer.produce = refuse_a  # type: ignore[method-assign]
+    group.assign()
+    group.receive(make_record(0, "a")._replace(value=b"{"), make_record(1, "b")._replace(value=b"{"))
+    await asyncio.sleep(0.1)
+    assert len(group.producer.records) == 1
+    assert "MSG_TIMED_OUT" in str(group.consumer.problem)
+
+
+async def test_attempts_are_counted_anew_when_offsets_begin_anew(
+    make_group: MakeGroup, make_record: MakeRecord
+) -> None:
+    handler = consumer(retry=RetryPolicy(attempts=2, initial=60))
+    handler.errors["e0"] = [ValueError(), ValueError()]
+    group = make_group(handler)
+    group.assign()
+    group.receive(make_record(0, "a"))
+    await group.settle()
+    group.receive(make_record(0, "a"))
+    await group.settle()
+    assert [history.attempts for history in group.consumer._failures.histories.values()] == [1]
+    assert group.producer.records == []

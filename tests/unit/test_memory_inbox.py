@@ -67,12 +67,15 @@ async def test_of_a_batch_only_what_its_error_names_is_handled_again() -> None:
 
 @pytest.mark.parametrize("error", [None, ValueError()])
 async def test_the_second_of_two_at_once_waits_for_the_first(error: Exception | None) -> None:
+    def handle(given: Sequence[Delivery], _session: Any) -> None:
+        assert given
+
     inbox, first, second = MemoryInbox(), Handler(error), Handler()
     first.gate.clear()
     one = asyncio.create_task(inbox.handle(deliveries("a", "b"), first))
     await asyncio.sleep(0)
     other = asyncio.create_task(inbox.handle(deliveries("b"), second))
-    in_thread = asyncio.create_task(asyncio.to_thread(inbox.handle_in_thread, deliveries("b"), lambda *_: None))
+    in_thread = asyncio.create_task(asyncio.to_thread(inbox.handle_in_thread, deliveries("b"), handle))
     await asyncio.sleep(0.01)
     assert second.called == []
     first.gate.set()

@@ -14,7 +14,7 @@ from eventzr_kafka.cli.card import Screen, labelled
 from eventzr_kafka.cli.dev import develop
 from eventzr_kafka.cli.loading import import_module, load, trace_of
 from eventzr_kafka.cli.logs import LogFormat, LogLevel, name_process, set_up_logging
-from eventzr_kafka.cli.outbox import DatabaseUrl, show_status
+from eventzr_kafka.cli.outbox import DatabaseUrl, requeue_parked, show_status
 from eventzr_kafka.cli.outbox import relay as relay_rows
 from eventzr_kafka.cli.publish import Publication
 from eventzr_kafka.cli.publish import publish as publish_event
@@ -169,6 +169,25 @@ def outbox_status(
         json: Print one JSON object.
     """
     return outcome(output, lambda screen: show_status(url, screen, as_json=json))
+
+
+@outbox.command(name="requeue")
+def requeue_outbox(
+    *ids: int,
+    url: DatabaseUrl,
+    every: Annotated[bool, Parameter(name="--all", negative=())] = False,
+    yes: Annotated[bool, Parameter(negative=())] = False,
+    output: Output = _OUTPUT,
+) -> int:
+    """Have parked rows tried again, once what they failed at is mended.
+
+    Args:
+        ids: Ids of rows, as status shows them.
+        url: As for relay.
+        every: All that are parked.
+        yes: Confirm it.
+    """
+    return outcome(output, lambda screen: requeue_parked(url, ids, screen, every=every, yes=yes))
 
 
 def _load(targets: Sequence[str]) -> list[object]:

@@ -15,6 +15,7 @@ from eventzr_kafka._confluent.embedded import embedded_broker
 from eventzr_kafka.cli.card import Screen
 from eventzr_kafka.cli.publish import has_example
 from eventzr_kafka.cli.run import serve
+from eventzr_kafka.dead_letter import dead_letter_topic
 from eventzr_kafka.routing import definition_of
 from eventzr_kafka.settings import KafkaSettings
 
@@ -33,9 +34,10 @@ def develop(targets: Sequence[str], handlers: Sequence[object], screen: Screen) 
     Raises:
         ConsumerError: An event or the client stopped them.
     """
-    topics = [route.topic for handler in handlers for route in definition_of(handler).routes]
+    definitions = [definition_of(handler) for handler in handlers]
+    topics = [route.topic for definition in definitions for route in definition.routes]
     with embedded_broker() as broker:
-        broker.create_topics(*topics)
+        broker.create_topics(*topics, *{dead_letter_topic(definition.group_id) for definition in definitions})
         settings = KafkaSettings(brokers=broker.bootstrap_servers)
         how = how_to_publish(settings.brokers, topics, targets[0].partition(":")[0])
         serve(handlers, settings, screen, on_ready=lambda: screen.say(how))

@@ -256,7 +256,10 @@ def _read_again(settings: KafkaSettings, group_id: str, entry: Entry) -> Letter 
 def _confirmed(question: str) -> bool:
     if not sys.stdin.isatty():
         raise UsageError("nobody is there to confirm: add --yes")
-    return input(f"{question} [y/N] ").strip().lower() in {"y", "yes"}
+    try:
+        return input(f"{question} [y/N] ").strip().lower() in {"y", "yes"}
+    except EOFError:
+        return False
 
 
 async def _discard(settings: KafkaSettings, group_id: str, entries: Sequence[Entry], reason: str) -> None:

@@ -25,10 +25,10 @@ from eventzr_kafka.dead_letter_journal import DeadLetterJournal, Entry
 from eventzr_kafka.dead_letter_writer import DeadLetterWriter
 from eventzr_kafka.errors import printable
 from eventzr_kafka.hooks import ConsumerHooks
-from eventzr_kafka.once import Guard, chosen
+from eventzr_kafka.once import guard_of
 from eventzr_kafka.record import Record
 from eventzr_kafka.replay import Replay, Replayed, ReplayOutcome
-from eventzr_kafka.routing import ConsumerDefinition, definition_of
+from eventzr_kafka.routing import definition_of
 from eventzr_kafka.settings import KafkaSettings
 
 __all__ = ["ReplayReport", "replay_entries"]
@@ -101,7 +101,7 @@ async def replay_entries(
     definition = definition_of(handler)
     options = definition.options
     pool = ThreadPoolExecutor(options.max_concurrency, thread_name_prefix="eventzr-kafka-handler")
-    guard = await _guard(handler, definition)
+    guard = await guard_of(handler, definition.inbox, ConsumerHooks())
     routes = {route.topic: route for route in bind(handler, definition.routes, options, pool, guard)}
     writer = DeadLetterWriter(lambda: ConfluentProducer(settings))
     with _progress(len(entries)) as advance:
@@ -118,15 +118,6 @@ async def replay_entries(
         finally:
             await writer.close()
             pool.shutdown(wait=False, cancel_futures=True)
-
-
-async def _guard(handler: object, definition: ConsumerDefinition) -> Guard | None:
-    """What keeps duplicates from the handler, if it has an inbox."""
-    if definition.inbox is None:
-        return None
-    guard = Guard(chosen(definition.inbox, handler), ConsumerHooks())
-    await guard.inbox.prepare()
-    return guard
 
 
 async def _run(replay: Replay, portions: AsyncGenerator[_Portion]) -> None:

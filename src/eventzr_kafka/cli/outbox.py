@@ -1,4 +1,4 @@
-"""`eventzr-kafka outbox`: a relay as a process of its own, and how the outbox is."""
+"""`eventzr-kafka outbox`: a relay as a process of its own, how the outbox is, and parked rows put back."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:  # the extra is loaded when a command needs it
 
     from eventzr_kafka.outbox import OutboxRelay, OutboxStatus
 
-__all__ = ["DatabaseError", "DatabaseUrl", "relay", "show_status"]
+__all__ = ["DatabaseError", "DatabaseUrl", "relay", "requeue_parked", "show_status"]
 
 ResultT = TypeVar("ResultT")
 DatabaseUrl: TypeAlias = Annotated[str, Parameter(env_var="OUTBOX_URL")]  # a password does not belong on a command line
@@ -69,6 +69,22 @@ def show_status(url: str, screen: Screen, *, as_json: bool) -> None:
     screen.say(_summary(status))
     for line in _tables(status):
         screen.say(line)
+
+
+def requeue_parked(url: str, ids: Sequence[int], screen: Screen, *, every: bool, yes: bool) -> None:
+    """Put parked rows back into their lanes, and say how many.
+
+    Raises:
+        ConfigurationError: It is not said which, or not confirmed.
+    """
+    from eventzr_kafka.outbox import requeue  # noqa: PLC0415 -- needs the extra
+
+    if bool(ids) is every:
+        raise ConfigurationError("say which rows: ids, as `eventzr-kafka outbox status` shows them, or --all")
+    if not yes:
+        raise ConfigurationError("a row comes behind what its tenant has published since: add --yes if that will do")
+    count = _with_engine(url, lambda engine: requeue(engine, None if every else ids))
+    screen.say(labelled("requeued:", f"{count:,} rows", "green" if count else "yellow"))
 
 
 async def _until_signalled(running: OutboxRelay) -> None:

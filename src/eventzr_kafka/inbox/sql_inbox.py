@@ -194,9 +194,10 @@ def _insert(session: Session) -> Any:
     return _INSERTS[session.get_bind(clause=marks).dialect.name]
 
 
-def _rows(deliveries: Iterable[Delivery]) -> list[dict[str, str]]:
+def _rows(deliveries: Iterable[Delivery]) -> list[dict[str, str]] | dict[str, str]:
     keys = sorted({key_of(delivery) for delivery in deliveries})
-    return [{"group_id": group_id, "source": source, "event_id": event_id} for group_id, source, event_id in keys]
+    rows = [{"group_id": group_id, "source": source, "event_id": event_id} for group_id, source, event_id in keys]
+    return rows if len(rows) > 1 else rows[0]  # one row is faster by itself
 
 
 def _key(row: Any) -> EventKey:

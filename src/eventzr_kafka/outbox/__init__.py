@@ -12,6 +12,7 @@ if find_spec("sqlalchemy") is None:
 
 from eventzr_kafka.outbox.hooks import BucketsHeld, LaneWaits, RelayHooks, RowParked, RowsPublished
 from eventzr_kafka.outbox.options import RelayOptions
+from eventzr_kafka.outbox.parked import requeue
 from eventzr_kafka.outbox.relay import OutboxRelay
 from eventzr_kafka.outbox.status import OutboxStatus, read_status
 from eventzr_kafka.outbox.tables import metadata
@@ -29,4 +30,5 @@ __all__ = [
     "RowsPublished",
     "metadata",
     "read_status",
+    "requeue",
 ]

@@ -11,12 +11,11 @@
 from __future__ import annotations
 
 import json
-import secrets
 import time
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, TypeAlias, overload
 
 from sqlalchemy import Connection, event, insert, text
@@ -25,7 +24,7 @@ from sqlalchemy.orm import Session, SessionTransaction
 
 from eventzr_kafka._sql import check_dialect, database_time
 from eventzr_kafka.encoder import ContentMode, encode
-from eventzr_kafka.envelope import Enveloper, uuid7
+from eventzr_kafka.envelope import Enveloper
 from eventzr_kafka.event import CloudEvent, EventData, ExtensionValue
 from eventzr_kafka.limits import DEFAULT_LIMITS, Limits
 from eventzr_kafka.outbox.tables import bucket_of, events
@@ -91,7 +90,7 @@ class Outbox:
         self, *, source: str | None = None, mode: ContentMode = "structured", limits: Limits = DEFAULT_LIMITS
     ) -> None:
         """Take the configuration; the arguments are those of `EventProducer`."""
-        self._envelop = Enveloper(source, now=_now, new_id=_new_id)
+        self._envelop = Enveloper(source)
         self._mode: ContentMode = mode
         self._limits = limits
 
@@ -102,21 +101,24 @@ class Outbox:
         event: EventData,
         /,
         *,
-        tenant_id: str,
+        tenant_id: str | None = None,
         subject: str | None = None,
         event_id: str | None = None,
         time: datetime | None = None,
         extensions: Mapping[str, ExtensionValue] | None = None,
+        allow_cross_tenant: bool = False,
     ) -> str: ...
     @overload
-    def publish(self, session: Session | AsyncSession, event: CloudEvent[Any], /) -> str: ...
+    def publish(
+        self, session: Session | AsyncSession, event: CloudEvent[Any], /, *, allow_cross_tenant: bool = False
+    ) -> str: ...
     def publish(self, session: Session | AsyncSession, event: Any, /, **envelope: Any) -> str:
         """Publish an event when the session commits; there is nothing to await.
 
         Args:
             session: Its `commit` writes the row; committing its connection behind its back does not.
             event: A payload, which gets its envelope here; or a whole `CloudEvent`.
-            envelope: As for `EventProducer.publish`.
+            envelope: As for `EventProducer.publish`; in a handler, the same is inherited.
 
         Returns:
             The event's id.
@@ -125,19 +127,12 @@ class Outbox:
             EncodeError: The event cannot be written, or is too large.
             ConfigurationError: The session is on a database that the outbox does not support.
         """
-        whole = self._wrap(event, **envelope)
+        whole = self._envelop.wrap(event, **envelope)
         record = encode(whole, self._mode, limits=self._limits)
         sync_session = session.sync_session if isinstance(session, AsyncSession) else session
         check_dialect(sync_session.get_bind(clause=events).dialect)
         _add(sync_session, _row(whole, record))
         return whole.id
-
-    def _wrap(self, event: EventData | CloudEvent[Any], **envelope: Any) -> CloudEvent[Any]:
-        if isinstance(event, EventData):
-            return self._envelop(event, **envelope)
-        if envelope:
-            raise TypeError(f"{next(iter(envelope))}= belongs to a payload; a CloudEvent brings its own attributes")
-        return event
 
 
 def _row(event: CloudEvent[Any], record: OutgoingRecord) -> Row:
@@ -219,11 +214,3 @@ class _Wakes:
         if due:
             cls.last = time.monotonic()
         return due
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
-
-
-def _new_id() -> str:
-    return uuid7(time.time_ns() // 1_000_000, secrets.randbits(74))

@@ -1,0 +1,29 @@
+"""Rows that were parked, put back into their lanes."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from sqlalchemy import update
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from eventzr_kafka.outbox.tables import events
+
+__all__ = ["requeue"]
+
+
+async def requeue(engine: AsyncEngine, ids: Collection[int] | None = None) -> int:
+    """Let relays try parked rows again; each comes behind what its tenant has published since.
+
+    Args:
+        ids: Ids of rows, as `read_status` shows them; None for all.
+
+    Returns:
+        How many rows that were; ids of rows that are not parked are passed over.
+    """
+    chosen = [events.c.parked_at.is_not(None)]
+    if ids is not None:
+        chosen.append(events.c.id.in_(ids))
+    async with engine.begin() as connection:
+        requeued = await connection.execute(update(events).where(*chosen).values(parked_at=None, failure=None))
+    return requeued.rowcount

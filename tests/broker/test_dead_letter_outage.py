@@ -1,0 +1,213 @@
+"""Dead letters that cannot be written for 20 s: nothing is lost or committed past, the runner says so, and recovers."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections import Counter
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+import pytest
+from confluent_kafka import Consumer, TopicPartition
+
+from eventzr_kafka import CloudEvent, ConsumerRunner, EventProducer, KafkaSettings, kafka_consumer, on_message
+from eventzr_kafka._confluent.log_reader import ConfluentLogReader
+from eventzr_kafka._confluent.producer import ConfluentProducer
+from eventzr_kafka.dead_letter import Letter, dead_letter_topic, read_letter
+from eventzr_kafka.errors import Reject
+from eventzr_kafka.testing.kafka_server import KafkaServer, start_kafka
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from eventzr_kafka.runner import ProducerFactory
+
+    Act: TypeAlias = Callable[[KafkaServer, str], None]
+
+SECONDS: Final = 60.0
+AWAY: Final = 20.0
+RECOVERY: Final = 15.0  # the longest pause between two tries is 10 s
+REJECTED: Final = [f"rejected-{number}" for number in range(5)]
+TENANTS: Final = [*[f"taken-{number}" for number in range(5)], *REJECTED]
+EVENTS: Final = 4  # of each tenant; of the rejected ones the second is
+ACLS: Final = "org.apache.kafka.tools.AclCommand"
+ACCESS: Final = {  # everybody may do everything, but for what an ACL says
+    "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+    "allow.everyone.if.no.acl.found": "true",
+}
+
+
+@pytest.fixture(scope="module")
+def own_kafka(kafka: KafkaServer) -> Iterator[KafkaServer]:
+    """A broker with access control that no other test uses."""
+    assert kafka.running
+    with start_kafka(properties=ACCESS) as server:
+        yield server
+
+
+class Group:
+    """A group with rejected events; all tenants share one partition.
+
+    Attributes:
+        go: To be set when events may be rejected.
+    """
+
+    def __init__(self, kafka: KafkaServer) -> None:
+        self.id = f"group.{uuid.uuid4().hex[:8]}"
+        self.topic = f"topic-of-{self.id}"
+        self.settings = KafkaSettings(brokers=kafka.bootstrap_servers)
+        self.handled: Counter[tuple[str, int]] = Counter()
+        self.go = asyncio.Event()
+        self._first_rejected = -1
+        kafka.create_topic(self.topic, partitions=1)
+
+    def runner(self, producer: ProducerFactory | None = None) -> ConsumerRunner:
+        @kafka_consumer(group_id=self.id)
+        class Handler:
+            @on_message(self.topic)
+            async def handle(_self, event: CloudEvent[Any]) -> None:  # noqa: N805 -- self is the group
+                if event.tenantid in REJECTED and event.data == 1:
+                    await self.go.wait()
+                    raise Reject("not this one")
+                self.handled[event.tenantid, event.data] += 1
+
+        return ConsumerRunner(Handler(), settings=self.settings, producer=producer)
+
+    async def publish(self) -> None:
+        async with EventProducer(settings=self.settings) as producer:
+            for number in range(EVENTS):
+                for tenant in TENANTS:
+                    result = await producer.publish(event(self.topic, tenant, number))
+                    if (tenant, number) == (REJECTED[0], 1):
+                        self._first_rejected = result.offset or -1
+
+    @property
+    def waits(self) -> bool:
+        """Whether all is handled but the rejected events and what follows them."""
+        free = {(tenant, n) for tenant in TENANTS for n in range(EVENTS) if tenant not in REJECTED or n == 0}
+        return set(self.handled) == free
+
+    def is_at_the_first_rejected(self) -> bool:
+        return self._committed() == self._first_rejected
+
+    def is_at_the_end(self) -> bool:
+        return self._committed() == EVENTS * len(TENANTS)
+
+    def _committed(self) -> int:
+        client = Consumer({"bootstrap.servers": self.settings.brokers, "group.id": self.id})
+        (found,) = client.committed([TopicPartition(self.topic, 0)], SECONDS)
+        client.close()
+        return found.offset
+
+    def has_all_outcomes(self) -> bool:
+        """Whether every event was handled once, or is a dead letter."""
+        events = {(tenant, n) for tenant in TENANTS for n in range(EVENTS)}
+        rejected = {(tenant, 1) for tenant in REJECTED}
+        ids = {letter.facts.event_id for letter in self.letters()}
+        return dict(self.handled) == dict.fromkeys(events - rejected, 1) and ids == {f"{t}-{n}" for t, n in rejected}
+
+    def letters(self) -> list[Letter]:
+        batches = ConfluentLogReader(self.settings, self.id).read(dead_letter_topic(self.id)) or ()
+        return [letter for records in batches for letter in map(read_letter, records) if letter is not None]
+
+    def lines(self, caplog: pytest.LogCaptureFixture) -> list[str]:
+        """What was said of its dead letters as a whole, without the reasons."""
+        said = [record.getMessage() for record in caplog.records]
+        return [line.partition(",")[0] for line in said if line.startswith(f"{self.id}: dead letters")]
+
+    def two_lines(self) -> list[str]:
+        return [f"{self.id}: dead letters cannot be written", f"{self.id}: dead letters can be written again"]
+
+
+def event(topic: str, tenant: str, number: int) -> CloudEvent[Any]:
+    return CloudEvent[Any](id=f"{tenant}-{number}", source="test", type=topic, tenantid=tenant, data=number)
+
+
+def impatient(settings: KafkaSettings) -> ConfluentProducer:
+    """A client that gives a record up after 3 s, and not after two minutes, when the broker is gone."""
+    return ConfluentProducer(KafkaSettings(brokers=settings.brokers, client={"delivery.timeout.ms": 3000}))
+
+
+async def until(condition: Callable[[], bool], seconds: float = SECONDS) -> None:
+    async with asyncio.timeout(seconds):
+        while not await asyncio.to_thread(condition):  # noqa: ASYNC110 -- nobody sets an event for it
+            await asyncio.sleep(0.05)
+
+
+# What may be wrong with the topic, and its mending
+
+
+def create(kafka: KafkaServer, topic: str) -> None:
+    kafka.create_topic(topic, partitions=2)
+
+
+def deny(operation: str) -> Act:
+    def act(kafka: KafkaServer, topic: str) -> None:
+        create(kafka, topic)
+        kafka.tool(ACLS, "--add", "--deny-principal", "User:*", "--operation", operation, "--topic", topic)
+
+    return act
+
+
+def allow(kafka: KafkaServer, topic: str) -> None:
+    kafka.tool(ACLS, "--remove", "--force", "--topic", topic)
+
+
+def nothing(_kafka: KafkaServer, _topic: str) -> None: ...
+
+
+TROUBLES: Final[list[tuple[Act, Act, str]]] = [
+    (nothing, create, "does not exist"),
+    (deny("Write"), allow, "TOPIC_AUTHORIZATION_FAILED"),
+    (deny("All"), allow, "TOPIC_AUTHORIZATION_FAILED"),
+]
+
+
+async def survive(kafka: KafkaServer, break_it: Act, mend_it: Act, reason: str) -> Group:
+    """Have a group live through one trouble."""
+    group = Group(kafka)
+    topic = dead_letter_topic(group.id)
+    group.go.set()
+    await asyncio.to_thread(break_it, kafka, topic)
+    await group.publish()
+    async with group.runner() as runner:
+        await until(lambda: group.waits and bool(runner.problems))
+        await asyncio.sleep(AWAY)
+        assert group.waits
+        assert [reason in problem for problem in runner.problems] == [True]
+        await until(group.is_at_the_first_rejected)
+        await asyncio.to_thread(mend_it, kafka, topic)
+        await until(lambda: not runner.problems and group.has_all_outcomes() and group.is_at_the_end(), RECOVERY)
+    return group
+
+
+async def test_a_topic_that_is_missing_or_refused_for_20_s_loses_nothing(
+    own_kafka: KafkaServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    survived = await asyncio.gather(*(survive(own_kafka, *trouble) for trouble in TROUBLES))
+    for group in survived:
+        assert group.lines(caplog) == group.two_lines()
+        assert len(group.letters()) == len(REJECTED)
+
+
+async def test_a_broker_that_is_gone_for_20_s_loses_nothing(
+    own_kafka: KafkaServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    group = Group(own_kafka)
+    create(own_kafka, dead_letter_topic(group.id))
+    await group.publish()
+    async with group.runner(impatient) as runner:
+        await until(lambda: group.waits)
+        await until(group.is_at_the_first_rejected)
+        await asyncio.to_thread(own_kafka.stop)
+        group.go.set()
+        await until(lambda: bool(runner.problems))
+        await asyncio.sleep(AWAY)
+        assert group.waits
+        assert len(runner.problems) == 1
+        await asyncio.to_thread(own_kafka.start)
+        assert group.is_at_the_first_rejected()
+        await until(lambda: not runner.problems and group.has_all_outcomes() and group.is_at_the_end(), RECOVERY)
+    assert group.lines(caplog) == group.two_lines()

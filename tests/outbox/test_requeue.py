@@ -1,0 +1,49 @@
+"""`eventzr-kafka outbox requeue` puts parked rows back, and only those that are named."""
+
+from __future__ import annotations
+
+import pytest
+from sqlalchemy import create_engine, insert, select
+from tests.outbox.conftest import create_tables
+
+from eventzr_kafka._sql import database_time
+from eventzr_kafka.cli.app import call
+from eventzr_kafka.outbox.tables import events, is_pending
+
+ROW = {"bucket": 0, "tenant_id": "t", "event_id": "e", "topic": "t.v1", "headers": "[]", "value": b"", "size": 0}
+
+
+@pytest.fixture
+def three_parked_and_one_published(url: str) -> str:
+    create_tables(url)
+    engine = create_engine(url.replace("+aiosqlite", ""))
+    new = insert(events).values(created_at=database_time())
+    with engine.begin() as connection:
+        connection.execute(new.values(parked_at=database_time(), failure="too large"), [ROW] * 3)
+        connection.execute(new.values(published_at=database_time()), ROW)
+    engine.dispose()
+    return url
+
+
+def pending(url: str) -> list[int]:
+    engine = create_engine(url.replace("+aiosqlite", ""))
+    with engine.connect() as connection:
+        ids = list(connection.scalars(select(events.c.id).where(is_pending, events.c.failure.is_(None))))
+    engine.dispose()
+    return sorted(ids)
+
+
+@pytest.mark.parametrize(("named", "requeued"), [(["2"], [2]), (["1", "3", "4"], [1, 3]), (["--all"], [1, 2, 3])])
+def test_what_is_named_is_pending_again(
+    three_parked_and_one_published: str, named: list[str], requeued: list[int]
+) -> None:
+    assert call(["outbox", "requeue", *named, "--url", three_parked_and_one_published, "--yes"]) == 0
+    assert pending(three_parked_and_one_published) == requeued
+
+
+@pytest.mark.parametrize("wrong", [["2"], ["--all"], ["--yes"], ["2", "--all", "--yes"]])
+def test_nothing_happens_unless_it_is_said_which_and_confirmed(
+    three_parked_and_one_published: str, wrong: list[str]
+) -> None:
+    assert call(["outbox", "requeue", *wrong, "--url", three_parked_and_one_published]) == 2
+    assert pending(three_parked_and_one_published) == []
