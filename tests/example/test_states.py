@@ -100,7 +100,7 @@ def test_any_walk_over_the_api_answers_as_the_model_does() -> None:
         url = f"sqlite+aiosqlite:///{folder}/walks.db"
         migrate(url)
 
-        @settings(max_examples=25, deadline=None)
+        @settings(max_examples=15, deadline=None)
         @given(WALKS)
         def one(walks: tuple[list[str], list[str]]) -> None:
             asyncio.run(both(url, *walks))

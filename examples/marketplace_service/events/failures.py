@@ -26,8 +26,8 @@ class FailureLog:
         self._waiting: asyncio.Queue[Failure] = asyncio.Queue(_MOST_WAITING)
 
     def note(self, fact: EventFailed) -> None:
-        """Take one failure; what cannot be shown to a tenant is left to the log."""
-        if fact.tenant_id is None or self._waiting.full():
+        """Take one failure; what was passed over, or cannot be shown to a tenant, is left to the log."""
+        if fact.tenant_id is None or fact.outcome == "skipped" or self._waiting.full():
             return
         self._waiting.put_nowait(
             Failure(
