@@ -17,6 +17,8 @@ from sqlalchemy.types import TypeEngine
 
 __all__ = ["Amount", "Base", "Moment", "TenantOwned", "now", "open_engine", "sessions"]
 
+_CONNECTIONS = 20  # handlers have one each while they run, and so do requests
+
 sessions = async_sessionmaker(expire_on_commit=False)
 """Makes every session of the process; `open_engine` tells it the database."""
 
@@ -24,7 +26,8 @@ sessions = async_sessionmaker(expire_on_commit=False)
 def open_engine(url: str) -> AsyncEngine:
     """Make the engine, and bind `sessions` to it."""
     is_sqlite = url.startswith("sqlite")
-    engine = create_async_engine(url, connect_args={"timeout": 30} if is_sqlite else {})
+    options = {"connect_args": {"timeout": 30}} if is_sqlite else {"pool_size": _CONNECTIONS}
+    engine = create_async_engine(url, **options)
     if is_sqlite:
         event.listen(engine.sync_engine, "connect", _prepare_sqlite)
         event.listen(engine.sync_engine, "begin", _begin_immediate)

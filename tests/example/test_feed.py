@@ -6,9 +6,8 @@ import json
 from collections.abc import AsyncGenerator
 from typing import Any
 
-from tests.example.conftest import TENANT, Tenant
-
 from examples.marketplace_service.api.feed import follow
+from tests.example.conftest import TENANT, Tenant
 
 
 async def next_lines(feed: AsyncGenerator[str], count: int) -> list[tuple[int, str]]:

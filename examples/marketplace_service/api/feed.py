@@ -21,6 +21,7 @@ __all__ = ["follow"]
 
 _LOOK_EVERY = 0.3  # seconds
 _OVERLAP = 100  # how much lower a number may be that appears later
+_AT_ONCE = 500
 _ALIVE_AFTER = 50  # looks without anything new
 
 
@@ -50,7 +51,7 @@ async def follow(tenant_id: str, after: int) -> AsyncGenerator[str]:
 
 async def _lines(session: AsyncSession, tenant_id: str, above: int) -> list[Activity]:
     newer = select(Activity).where(Activity.tenant_id == tenant_id, Activity.number > above)
-    return list(await session.scalars(newer.order_by(Activity.number)))
+    return list(await session.scalars(newer.order_by(Activity.number).limit(_AT_ONCE)))
 
 
 async def _pulse(session: AsyncSession, tenant_id: str) -> tuple[Any, ...]:

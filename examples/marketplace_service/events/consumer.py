@@ -40,6 +40,7 @@ _AGAIN_AFTER = 0.4  # seconds
     group_id=GROUP,
     inbox=SqlInbox(sessions),
     retry=RetryPolicy(attempts=5),
+    max_concurrency=8,
     sources={"event-svc", "reviews-svc", "wallet-svc", "subscriptions-svc", "user-svc"},
 )
 class NeighbourEvents:

@@ -29,7 +29,7 @@ _TIMEOUT = 60.0  # seconds
 _TARGET = "examples.marketplace_service.wiring:make_handler"
 
 
-@kafka_consumer(group_id=DEAD_LETTERS_GROUP, inbox=SqlInbox(sessions), on_tombstone="skip")
+@kafka_consumer(group_id=DEAD_LETTERS_GROUP, inbox=SqlInbox(sessions), max_concurrency=2, on_tombstone="skip")
 class DeadLetters:
     """Keeps what can be read of them; notes of replays have no value and are skipped."""
 

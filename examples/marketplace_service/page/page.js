@@ -20,7 +20,10 @@ function element(name, properties = {}, ...children) {
 
 function button(label, name, act, { neighbour = false } = {}) {
   const made = element("button", { type: "button" });
-  if (neighbour) made.append(element("span", { className: "from", ariaHidden: "true" }, "⚡ "));
+  if (neighbour) {
+    made.classList.add("neighbour");
+    made.append(element("span", { className: "from", ariaHidden: "true" }, "⚡ "));
+  }
   made.append(label);
   made.dataset.key = name; // finds it again after the table was drawn anew
   made.setAttribute("aria-label", `${label}: ${name.split("/").pop()}`);
@@ -240,6 +243,8 @@ function soon() {
 }
 
 async function open() {
+  const api = await get("openapi.json");
+  document.body.classList.toggle("no-playground", !("/playground/{topic}" in api.paths));
   byId("feed").replaceChildren();
   const lines = await get("activity");
   lines.toReversed().forEach(showLine);
