@@ -15,12 +15,12 @@ from functools import partial
 from tempfile import TemporaryDirectory
 
 import httpx
-import uvicorn
 
 from eventzr_kafka import ConsumerRunner, KafkaSettings, embedded_broker
 from eventzr_marketplace_events import topics
 from examples.marketplace_service.events.dead_letters import DEAD_LETTERS, DEAD_LETTERS_GROUP
 from examples.marketplace_service.schema import migrate
+from examples.marketplace_service.server import Server
 from examples.marketplace_service.settings import Settings
 from examples.marketplace_service.wiring import create_app
 from examples.story import Shop, Story
@@ -59,7 +59,7 @@ async def main(*, keep: bool = False) -> bool:
     return complete
 
 
-class Server(uvicorn.Server):
+class DemoServer(Server):
     """Leaves signals to the demo, which has more to end than this."""
 
     @contextmanager
@@ -73,11 +73,9 @@ class Server(uvicorn.Server):
 
 
 @asynccontextmanager
-async def serving(settings: Settings, kafka: KafkaSettings) -> AsyncGenerator[Server]:
+async def serving(settings: Settings, kafka: KafkaSettings) -> AsyncGenerator[DemoServer]:
     """The service, in this process."""
-    app = create_app(settings, kafka)
-    config = uvicorn.Config(app, settings.host, settings.port, log_level="error", timeout_graceful_shutdown=1)
-    server = Server(config)
+    server = DemoServer(create_app(settings, kafka), settings)
     task = asyncio.create_task(server.serve())
     while not server.started and not task.done():  # noqa: ASYNC110 -- it does not tell
         await asyncio.sleep(0.02)

@@ -8,9 +8,8 @@ from __future__ import annotations
 import logging
 import sys
 
-import uvicorn
-
 from examples.marketplace_service.schema import migrate
+from examples.marketplace_service.server import Server
 from examples.marketplace_service.settings import Settings
 from examples.marketplace_service.wiring import create_app
 
@@ -22,7 +21,7 @@ def main() -> None:
     if sys.argv[1:] == ["migrate"]:
         migrate(settings.database_url)
     else:
-        uvicorn.run(create_app(settings), host=settings.host, port=settings.port, log_config=None)
+        Server(create_app(settings), settings).run()
 
 
 if __name__ == "__main__":

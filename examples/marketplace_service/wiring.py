@@ -40,6 +40,7 @@ def create_app(settings: Settings | None = None, kafka: KafkaSettings | None = N
             yield
 
     app = FastAPI(title="Marketplace service", version="1.0.0", lifespan=lifespan)
+    app.state.closing = asyncio.Event()
     problems.install(app)
     parts = (listings, orders, sellers, operations, health)
     for router in (*(part.router for part in parts), operations.untransacted):

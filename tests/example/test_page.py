@@ -174,18 +174,17 @@ async def test_a_button_works_from_the_keyboard_and_keeps_the_focus(demo: tuple[
     await expect(page.get_by_role("button", name="Downgrade: ")).to_be_focused()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_text_has_the_contrast_that_wcag_asks_for(demo: tuple[str, Tenant], page: Page, scheme: str) -> None:
+async def test_text_has_the_contrast_that_wcag_asks_for_in_both_themes(demo: tuple[str, Tenant], page: Page) -> None:
     url, tenant = demo
     await tenant.order()
     await shown(page, url)
     await page.get_by_role("button", name="Pay: ").wait_for()
-    await page.select_option("#theme", scheme)
-    await page.evaluate("document.getAnimations().forEach((animation) => animation.finish())")
 
-    measured = await page.evaluate(CONTRASTS)
+    for scheme, ground in (("light", "rgb(246, 247, 249)"), ("dark", "rgb(20, 23, 28)")):
+        await page.select_option("#theme", scheme)
+        await page.evaluate("document.getAnimations().forEach((animation) => animation.finish())")
+        measured = await page.evaluate(CONTRASTS)
 
-    assert len(measured) > 40
-    assert [found for found in measured if found[0] < 4.5] == []
-    ground = await page.evaluate("getComputedStyle(document.documentElement).backgroundColor")
-    assert ground == {"light": "rgb(246, 247, 249)", "dark": "rgb(20, 23, 28)"}[scheme]
+        assert len(measured) > 40
+        assert [found for found in measured if found[0] < 4.5] == []
+        assert await page.evaluate("getComputedStyle(document.documentElement).backgroundColor") == ground

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncGenerator
+from contextlib import suppress
 from typing import Any
 
 from sqlalchemy import func, select
@@ -25,12 +26,12 @@ _AT_ONCE = 500
 _ALIVE_AFTER = 50  # looks without anything new
 
 
-async def follow(tenant_id: str, after: int) -> AsyncGenerator[str]:
-    """Send what is newer than a line, and what comes from then on, until the browser goes."""
+async def follow(tenant_id: str, after: int, closing: asyncio.Event) -> AsyncGenerator[str]:
+    """Send what is newer than a line, and what comes from then on, until the browser goes or the service ends."""
     sent: set[int] = set()
     pulse: Any = None
     quiet = 0
-    while True:
+    while not closing.is_set():
         async with sessions() as session:
             lines = await _lines(session, tenant_id, after - _OVERLAP)
             beat = await _pulse(session, tenant_id)
@@ -46,7 +47,8 @@ async def follow(tenant_id: str, after: int) -> AsyncGenerator[str]:
             yield ": alive\n\n"
             quiet = 0
         pulse = beat
-        await asyncio.sleep(_LOOK_EVERY)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(closing.wait(), _LOOK_EVERY)
 
 
 async def _lines(session: AsyncSession, tenant_id: str, above: int) -> list[Activity]:

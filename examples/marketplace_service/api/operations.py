@@ -122,11 +122,12 @@ async def replay_dead_letter(request: Request, position: str, x_tenant_id: Tenan
 
 @untransacted.get("/activity/stream")
 async def stream_activity(
+    request: Request,
     tenant: Annotated[str, Query(description="A browser's EventSource sends no headers of its own.")],
     after: Annotated[int, Query(description="Number of the last line that is known.")] = 0,
     last_event_id: Annotated[int | None, Header()] = None,
 ) -> StreamingResponse:
-    lines = follow(tenant, last_event_id or after)
+    lines = follow(tenant, last_event_id or after, request.app.state.closing)
     return StreamingResponse(lines, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
 
 
