@@ -3,13 +3,13 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test torture bench lint types setup pins clean
+.PHONY: demo test torture bench lint types reference setup pins clean
 
 demo: $(READY)  ## the marketplace service and a subscriber, a day of two tenants; KEEP=1 stays up, with a page
 	$(BIN)/python -m examples.demo $(if $(KEEP),keep)
 
-test: $(READY)  ## every test; the header names the broker
-	$(BIN)/pytest
+test: $(READY)  ## every test, on two processes with a broker each; the header names it
+	$(BIN)/pytest -n 2 --dist loadfile
 
 torture: $(READY)  ## members killed under load, on a real Kafka; minutes
 	EVENTZR_KAFKA_TEST_BROKER=real $(BIN)/pytest tests/torture -m torture -s
@@ -33,6 +33,9 @@ types: $(READY)  ## mypy and pyright, both strict
 	$(BIN)/mypy
 	$(BIN)/pyright --warnings
 
+reference: $(READY)  ## the pages of docs/reference that come from the code
+	$(BIN)/python docs/reference/generate.py
+
 setup: $(READY)
 
 $(READY): requirements/dev.txt pyproject.toml
@@ -46,7 +49,8 @@ $(READY): requirements/dev.txt pyproject.toml
 pins: $(READY)  ## renew requirements/dev.txt from dev.in and pyproject.toml
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile --upgrade --quiet --no-annotate --no-header --no-emit-index-url --no-emit-find-links \
-	  --python-version 3.11 --extra cli --extra testing --extra outbox-postgres --extra outbox-sqlite requirements/dev.in pyproject.toml --output-file requirements/dev.txt
+	  --python-version 3.11 --extra cli --extra msk --extra testing --extra outbox-postgres --extra outbox-sqlite \
+	  requirements/dev.in pyproject.toml --output-file requirements/dev.txt
 
 clean:
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -6,14 +6,16 @@ where none can be had, with ``real`` they fail. Either way the session says so a
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import uuid
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import pytest
 from tests.postgres import Postgres
 
+from eventzr_kafka.settings import variables
 from eventzr_kafka.testing.kafka_server import (
     KafkaServer,
     expected_kafka,
@@ -38,7 +40,7 @@ class TopicFactory(Protocol):
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", f"{MARKER}: needs a real Kafka; set by itself where `kafka` is used")
+    config.addinivalue_line("markers", f"{MARKER}: needs a real Kafka; set by itself where `kafka` or `msk` is used")
     if _broker() not in {"auto", "real"}:
         raise pytest.UsageError(f"{VARIABLE}={_broker()}: must be 'auto' or 'real'")
 
@@ -54,7 +56,7 @@ def pytest_report_header() -> str:
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if isinstance(item, pytest.Function) and "kafka" in item.fixturenames:
+        if isinstance(item, pytest.Function) and {"kafka", "msk"} & set(item.fixturenames):
             item.add_marker(MARKER)
 
 
@@ -63,6 +65,20 @@ def pytest_runtest_teardown(item: pytest.Item) -> None:
     server = item.config.stash.get(_server, None)
     if server is not None and not server.running:
         server.start()
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """With several processes, tell the one that writes the summary which broker this one got."""
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output["kafka"] = session.config.stash.get(_got, None)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take note of the broker that another process got."""
+    if got := getattr(node, "workeroutput", {}).get("kafka"):
+        node.config.stash[_got] = got
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
@@ -103,6 +119,18 @@ def topic(kafka: KafkaServer, request: pytest.FixtureRequest) -> TopicFactory:
         return name
 
     return create
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """For tests that run the command in this process: no settings, and log handlers as before afterwards."""
+    for variable in variables():
+        monkeypatch.delenv(variable.name, raising=False)
+    root = logging.getLogger()
+    level, handlers = root.level, list(root.handlers)
+    yield
+    root.setLevel(level)
+    root.handlers[:] = handlers
 
 
 def _broker() -> str:

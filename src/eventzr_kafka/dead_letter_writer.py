@@ -60,9 +60,16 @@ class DeadLetterWriter:
     async def close(self) -> None:
         """Wait a little for what is under way, and give the client up."""
         self._closed = True
+        await self._give_up(_FLUSH)
+
+    async def give_up(self) -> None:
+        """Send nothing more of what is under way; the next record makes another client."""
+        await self._give_up(0.0)
+
+    async def _give_up(self, timeout: float) -> None:
         transport, self._transport = self._transport, None
         if transport is not None:
-            await asyncio.to_thread(transport.flush, _FLUSH)
+            await asyncio.to_thread(transport.flush, timeout)
             await asyncio.to_thread(transport.close)
 
     async def _send(self, record: OutgoingRecord) -> Acknowledgement | Failure:

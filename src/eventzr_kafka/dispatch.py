@@ -20,7 +20,8 @@ from eventzr_kafka.batches import BatchGatherer, BatchItem, EventBatch, Share, f
 from eventzr_kafka.binding import BoundRoute, Running, resumed
 from eventzr_kafka.epoch import Epoch
 from eventzr_kafka.event import CloudEvent
-from eventzr_kafka.failures import Failed, Failures
+from eventzr_kafka.failed import Failed
+from eventzr_kafka.failures import Failures
 from eventzr_kafka.handler import MessageContext
 from eventzr_kafka.intake import Work
 from eventzr_kafka.lanes import Lane, Lanes
@@ -68,10 +69,13 @@ class Dispatcher:
 
     async def end(self) -> None:
         """End what still runs."""
-        workers = list(self._workers_alive)
-        for worker in workers:
+        await asyncio.gather(*self.cancel(), return_exceptions=True)
+
+    def cancel(self) -> set[asyncio.Task[None]]:
+        """Tell what still runs to end; returns the tasks that are about to."""
+        for worker in self._workers_alive:
             worker.cancel()
-        await asyncio.gather(*workers, return_exceptions=True)
+        return set(self._workers_alive)
 
     def spawn(self) -> None:
         """Start workers, if something is ready and none is free: twice as many as there are, up to the limit."""

@@ -21,7 +21,7 @@ from eventzr_kafka.errors import EncodeError, MissingTenantError
 from eventzr_kafka.event import CloudEvent, EventData, ExtensionValue, topic_of
 from eventzr_kafka.tenancy import in_hand, inherited, require_own_tenant
 
-__all__ = ["Enveloper", "uuid7"]
+__all__ = ["Enveloper", "renew_ids", "uuid7"]
 
 _validate: Callable[[Any], CloudEvent[Any]] = CloudEvent[Any].__pydantic_validator__.validate_python
 
@@ -128,6 +128,11 @@ def _now() -> datetime:
 _random = Random()  # noqa: S311 -- ids must differ, not be secret; a system call for each would cost more than the rest
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_random.seed)
+
+
+def renew_ids() -> None:
+    """Draw ids anew, in a process that was restored from a snapshot which others were restored from too."""
+    _random.seed()
 
 
 def _new_id() -> str:

@@ -8,6 +8,8 @@
     │   ├── EventDeclarationError      a class EventData(topic=…)
     │   ├── RoutingError               @kafka_consumer or @on_message; names file:line and the mend
     │   └── MissingExtraError          an optional dependency is not installed
+    ├── AuthenticationError            no token for the login, or the broker refused it; names the identity
+    ├── AdminError                     a question about topics was not answered, or a change refused
     ├── DecodeError                    a record that is no valid event; names the record and the reason
     │   ├── RecordTooLargeError        over a limit: bytes, headers or nesting
     │   ├── TombstoneError             a record without a value that is no event
@@ -22,8 +24,11 @@
     ├── ProducerError
     │   ├── ProducerStateError         used before start, after close, or in a forked child
     │   ├── QueueFullError             no room within the deadline; nothing was sent
+    │   ├── UnacknowledgedError        on AWS Lambda (see aws_lambda): an invocation ends with these events unsent
     │   └── DeliveryError              the broker did not acknowledge; names event, topic and what to do
     └── ConsumerError
+        ├── EventSourceError           on AWS Lambda: the invocation's event is none of Kafka's
+        ├── BatchIncompleteError       on AWS Lambda: records have to come again, and may not be reported one by one
         ├── ConsumerStateError         the runner is used in a way its state does not allow
         ├── TransportError             the client gave up: not authorised, or a fatal broker error
         ├── HandlerResultError         a def handler returned a value, such as a coroutine that nobody awaited
@@ -39,11 +44,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from eventzr_kafka.wording import describe, printable
+
 if TYPE_CHECKING:
     from eventzr_kafka.event import CloudEvent
     from eventzr_kafka.record import Record
 
 __all__ = [
+    "AdminError",
+    "AuthenticationError",
     "BatchItemError",
     "ConfigurationError",
     "ConsumerError",
@@ -76,17 +85,6 @@ __all__ = [
     "describe",
     "printable",
 ]
-
-
-def printable(text: str, *, limit: int = 80) -> str:
-    """Make foreign text safe for one log line: control characters become ``?``, the length is capped.
-
-    Args:
-        text: Text that came from a record or from another library.
-        limit: Characters at most; what is longer ends in ``…``.
-    """
-    cut = text if len(text) <= limit else text[: limit - 1] + "…"
-    return "".join(character if character.isprintable() else "?" for character in cut)
 
 
 class EventzrKafkaError(Exception):
@@ -137,6 +135,25 @@ class MissingExtraError(ConfigurationError):
     def __init__(self, extra: str, purpose: str) -> None:
         self.extra = extra
         super().__init__(f"{purpose} needs an extra: pip install 'eventzr-kafka[{extra}]'")
+
+
+class AuthenticationError(EventzrKafkaError):
+    """The login does not work: no token can be had, or the broker refuses it.
+
+    Attributes:
+        identity: Whose login it is, without any secret.
+        problem, mend: The two halves of the message.
+    """
+
+    def __init__(self, identity: str, problem: str, mend: str) -> None:
+        self.identity = identity
+        self.problem = problem
+        self.mend = mend
+        super().__init__(f"{problem} (as {identity}); {mend}")
+
+
+class AdminError(EventzrKafkaError):
+    """The broker did not answer a question about topics, or refused to change them."""
 
 
 class DecodeError(EventzrKafkaError):
@@ -379,15 +396,3 @@ def _in_words(error: BaseException) -> str:
     if isinstance(error, BatchItemError) and error.__cause__ is not None:
         error = error.__cause__
     return str(error) if isinstance(error, HandlerResultError) else f"raised {describe(error)}"
-
-
-def describe(error: BaseException) -> str:
-    """Name an error by class and the line that raised it; never by its text, which may quote a payload."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    kind = type(error).__qualname__
-    if trace is None:
-        return kind
-    code = trace.tb_frame.f_code
-    return f"{kind} at {code.co_filename}:{trace.tb_lineno}"

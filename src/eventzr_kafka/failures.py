@@ -6,6 +6,8 @@
    tried once more, alone.
 4. With ``park_lane`` what follows a dead letter in its lane goes the same way, see parking.
 5. One log line per failure says where the record is, whose it is, what happened, and what comes next.
+6. With a `Redelivery`, what cannot be tried again in time comes again by itself, and so does an event whose dead letter
+   cannot be written.
 """
 
 from __future__ import annotations
@@ -16,8 +18,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any, TypeAlias
 
 from eventzr_kafka.binding import BoundRoute
 from eventzr_kafka.dead_letter import DeadLetterFacts
@@ -28,54 +28,27 @@ from eventzr_kafka.errors import (
     DecodeError,
     DeliveryError,
     EventStoppedError,
+    EventzrKafkaError,
     HandlerResultError,
     describe,
-    printable,
 )
-from eventzr_kafka.event import CloudEvent
+from eventzr_kafka.failed import Failed, History, HistoryKey, history_key, what, whose
 from eventzr_kafka.hooks import ConsumerHooks, EventFailed, Outcome, tell
 from eventzr_kafka.intake import Work, lane_name
 from eventzr_kafka.lanes import Lane, Lanes
 from eventzr_kafka.options import ConsumerOptions
 from eventzr_kafka.parking import Parking
 from eventzr_kafka.record import Record
-from eventzr_kafka.retry import DeadLetter, Decision, Retry, Skip, Stop, decide, reason_of
+from eventzr_kafka.redelivery import Leave, Redelivery, meant
+from eventzr_kafka.retry import DeadLetter, Decision, Retry, Skip, Stop, decide
 
-__all__ = ["Failed", "Failures"]
+__all__ = ["Failures"]
 
 log = logging.getLogger("eventzr_kafka.consumer")
 
 _PAUSE, _LONGEST_PAUSE = 0.5, 10.0  # seconds between two tries to write a dead letter
-_PATIENCE = 5.0  # seconds without an acknowledgement, after which that is a problem
+_PATIENCE = 8.0  # seconds without an answer, after which that is a problem; a missing topic is one after 5
 _BURIERS = 200  # dead letters that are being written at once
-_Key: TypeAlias = tuple[int, int]  # epoch and offset
-
-
-@dataclass(slots=True)
-class _History:
-    """How often an event has failed.
-
-    Attributes:
-        alone: Whether it is to be tried outside of a batch.
-        since: The loop's time of the first failure.
-        first, last: Seconds since the Unix epoch.
-    """
-
-    since: float
-    first: float
-    last: float = 0.0
-    attempts: int = 0
-    alone: bool = False
-    timer: asyncio.TimerHandle | None = None
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Failed:
-    """One event that has failed, at the front of its lane; `event` is None if its record could not be read."""
-
-    lane: Lane[Work]
-    work: Work
-    event: CloudEvent[Any] | None
 
 
 class Failures:
@@ -96,7 +69,7 @@ class Failures:
             writer: Shared by the groups of a runner.
             parking: Set if a dead letter parks its lane.
         """
-        self.histories: dict[_Key, _History] = {}
+        self.histories: dict[HistoryKey, History] = {}
         self._group_id = group_id
         self._options = options
         self._lanes = lanes
@@ -105,12 +78,18 @@ class Failures:
         self._parking = parking
         self._to_bury: deque[tuple[Failed, DeadLetterFacts]] = deque()
         self._buriers: set[asyncio.Task[None]] = set()
-        self._troubles: dict[_Key, str] = {}
+        self._troubles: dict[HistoryKey, str] = {}
         self._stopping = False
 
-    def start(self, on_ready: Callable[[], None], on_stop: Callable[[Exception], None]) -> None:
+    def start(
+        self,
+        on_ready: Callable[[], None],
+        on_stop: Callable[[Exception], None],
+        redelivery: Redelivery | None = None,
+    ) -> None:
         """Take what is called when a lane may go on, and when the group must not; the event loop runs by now."""
         self._loop = asyncio.get_running_loop()
+        self._redelivery = redelivery
         self._on_ready = on_ready
         self._on_stop = on_stop
 
@@ -136,17 +115,26 @@ class Failures:
         )
         if isinstance(decision, DeadLetter | Stop) and not (condemned or isinstance(error, HandlerResultError)):
             for each in events:
-                self.histories[_key(each.work)].alone = True
+                self.histories[history_key(each.work)].alone = True
             decision = Retry(0.0)
-        self._say(route, events, error, history, decision)
+        plan = self._in_time(decision)
+        self._say(route, events, error, history, plan)
         for each in events:
-            self._carry_out(decision, route, each, error)
+            self._carry_out(plan, route, each, error)
+
+    def _in_time(self, decision: Decision) -> Decision | Leave:
+        """The decision, unless the record comes again by itself and there is no time or no use to wait here."""
+        if self._redelivery is None or isinstance(decision, DeadLetter | Skip):
+            return decision
+        if isinstance(decision, Retry) and self._redelivery.has_time(decision.after):
+            return decision
+        return Leave(decision)
 
     def _is_too_late(self, each: Failed) -> bool:
         """Whether its partition has gone while it ran: it is another member's, and is dropped here."""
         if not each.work[1].epoch.ended:
             return False
-        self._forget(_key(each.work))
+        self._forget(history_key(each.work))
         each.lane.running = 1
         self._lanes.finish_all(each.lane)
         return True
@@ -162,7 +150,7 @@ class Failures:
                 event = origin.decode(record)
         each = Failed(lane, work, event)
         self._count(Failed(lane, work, None))
-        log.info("%s%s: parked: its lane has an open dead letter", record.position, _whose(each))
+        log.info("%s%s: parked: its lane has an open dead letter", record.position, whose(each))
         tell(self._hooks.failed, self._fact(origin.route, each, "", "parked"))
         self._lanes.wait(lane)
         self._begin(each, self._facts(origin.route, each, "parked", "follows a dead letter of its lane"))
@@ -174,7 +162,7 @@ class Failures:
 
     def is_alone(self, work: Work) -> bool:
         """Whether an event is to be tried outside of a batch."""
-        history = self.histories.get(_key(work))
+        history = self.histories.get(history_key(work))
         return history is not None and history.alone
 
     def count(self, each: Failed) -> None:
@@ -191,6 +179,11 @@ class Failures:
         """From now on nothing that fails gets an outcome: it comes again. Dead letters under way are still written."""
         self._stopping = True
 
+    @property
+    def burying(self) -> bool:
+        """Whether dead letters are being written."""
+        return bool(self._buriers)
+
     async def stop(self) -> None:
         """Give up the dead letters that are not written: their events come again."""
         for burier in self._buriers:
@@ -203,29 +196,32 @@ class Failures:
         found = next(iter(self._troubles.values()), None)
         return None if found is None else f"{self._group_id}: dead letters cannot be written: {found}"
 
-    def _forget(self, key: _Key) -> None:
+    def _forget(self, key: HistoryKey) -> None:
         history = self.histories.pop(key, None)
         if history is not None and history.timer is not None:
             history.timer.cancel()
 
-    def _count(self, each: Failed) -> _History:
+    def _count(self, each: Failed) -> History:
         now = time.time()
-        history = self.histories.setdefault(_key(each.work), _History(self._loop.time(), now))
+        history = self.histories.setdefault(history_key(each.work), History(self._loop.time(), now))
         history.attempts += each.event is not None
         history.last = now
         return history
 
-    def _carry_out(self, decision: Decision, route: BoundRoute, each: Failed, error: BaseException) -> None:
+    def _carry_out(self, decision: Decision | Leave, route: BoundRoute, each: Failed, error: BaseException) -> None:
         lane, work = each.lane, each.work
         record, origin, _, _ = work
         if isinstance(decision, Retry):
             self._lanes.wait(lane)
-            self.histories[_key(work)].timer = self._loop.call_later(decision.after, self._resume, lane, work)
+            self.histories[history_key(work)].timer = self._loop.call_later(decision.after, self._resume, lane, work)
         elif isinstance(decision, DeadLetter):
             self._lanes.wait(lane)
             self._begin(each, self._facts(route, each, type(error).__qualname__, decision.reason))
+        elif isinstance(decision, Leave):
+            self._lanes.wait(lane)
+            self._leave(work)
         elif isinstance(decision, Skip):
-            self._forget(_key(work))
+            self._forget(history_key(work))
             origin.ledger.finish(record.offset)
             lane.running = 1
             self._lanes.finish_all(lane)
@@ -234,6 +230,10 @@ class Failures:
             stopped.__cause__ = None if isinstance(error, DecodeError) else error
             self._on_stop(stopped)
 
+    def _leave(self, work: Work) -> None:
+        assert self._redelivery is not None  # noqa: S101 -- else nothing is left
+        self._redelivery.leave(work)
+
     def _resume(self, lane: Lane[Work], work: Work) -> None:
         self._lanes.resume(lane, work)
         self._on_ready()
@@ -241,7 +241,7 @@ class Failures:
     # Dead letters
 
     def _facts(self, route: BoundRoute, each: Failed, error: str, reason: str) -> DeadLetterFacts:
-        history = self.histories[_key(each.work)]
+        history = self.histories[history_key(each.work)]
         return DeadLetterFacts(
             group_id=self._group_id,
             handler=route.label,
@@ -268,21 +268,31 @@ class Failures:
             try:
                 await self._bury(each, facts)
             except Exception as error:  # noqa: BLE001 -- such as a client that cannot be made
-                self._on_stop(error)
+                self._cannot_bury(each.work, error)
             finally:
                 each.work[1].epoch.running -= 1
-                self._relieve(_key(each.work))
+                if self._redelivery is None:
+                    self._troubles.pop(history_key(each.work), None)
+
+    def _cannot_bury(self, work: Work, error: Exception) -> None:
+        if self._redelivery is None:
+            self._on_stop(error)
+            return
+        self._trouble(history_key(work), str(error) if isinstance(error, EventzrKafkaError) else describe(error))
+        self._leave(work)
 
     async def _bury(self, each: Failed, facts: DeadLetterFacts) -> None:
         """Write a dead letter, for as long as it takes and the partition is ours."""
         lane, work, pause = each.lane, each.work, _PAUSE
         record, origin, _, _ = work
         while lane.waiting and lane.front is work:
-            late = self._loop.call_later(_PATIENCE, self._trouble, _key(work), f"no answer for {_PATIENCE:g} s")
+            late = self._loop.call_later(_PATIENCE, self._trouble, history_key(work), f"no answer for {_PATIENCE:g} s")
             try:
                 await self._writer.write_letter(record, facts)
             except DeliveryError as error:
-                self._trouble(_key(work), str(error))
+                if self._redelivery is not None:
+                    raise
+                self._trouble(history_key(work), str(error))
                 origin.epoch.running -= 1  # a hand-over need not wait for a pause
                 await asyncio.sleep(pause)
                 origin.epoch.running += 1
@@ -293,40 +303,48 @@ class Failures:
             origin.ledger.finish(record.offset)
             if self._parking is not None:
                 self._parking.park(record, facts)
-            self._forget(_key(work))
+            self._forget(history_key(work))
+            self._relieve(history_key(work))
             self._lanes.settle(lane, work)
             self._on_ready()
             return
 
-    def _trouble(self, key: _Key, what: str) -> None:
+    def _trouble(self, key: HistoryKey, what: str) -> None:
         if not self._troubles:
-            log.error("%s: dead letters cannot be written, their lanes wait: %s", self._group_id, what)
+            then = "their lanes wait" if self._redelivery is None else "their events come again"
+            log.error("%s: dead letters cannot be written, %s: %s", self._group_id, then, what)
         self._troubles[key] = what
 
-    def _relieve(self, key: _Key) -> None:
+    def _relieve(self, key: HistoryKey) -> None:
         if self._troubles.pop(key, None) is not None and not self._troubles:
             log.info("%s: dead letters can be written again", self._group_id)
 
     # What is told
 
     def _say(
-        self, route: BoundRoute, events: Sequence[Failed], error: BaseException, history: _History, decision: Decision
+        self,
+        route: BoundRoute,
+        events: Sequence[Failed],
+        error: BaseException,
+        history: History,
+        decision: Decision | Leave,
     ) -> None:
         first = events[0]
-        log.log(
-            logging.WARNING if isinstance(decision, Retry | Skip) else logging.ERROR,
-            "%s%s%s: %s: %s%s; %s",
-            first.work[0].position,
-            f" and {len(events) - 1} more" if len(events) > 1 else "",
-            _whose(first),
-            route.label,
-            _what(error),
-            f"; attempt {history.attempts} of {route.retry.attempts}" if history.attempts else "",
-            _next(decision),
-        )
+        if not isinstance(decision, Stop):  # the runner says what stops it
+            log.log(
+                logging.WARNING if isinstance(meant(decision), Retry | Skip) else logging.ERROR,
+                "%s%s%s: %s: %s%s; %s",
+                first.work[0].position,
+                f" and {len(events) - 1} more" if len(events) > 1 else "",
+                whose(first),
+                route.label,
+                what(error),
+                f"; attempt {history.attempts} of {route.retry.attempts}" if history.attempts else "",
+                _next(decision),
+            )
         if self._hooks.failed is not None:
             for each in events:
-                fact = self._fact(route, each, type(error).__qualname__, _OUTCOMES[type(decision)], error)
+                fact = self._fact(route, each, type(error).__qualname__, _OUTCOMES[type(meant(decision))], error)
                 tell(self._hooks.failed, fact)
 
     def _fact(
@@ -341,7 +359,7 @@ class Failures:
             tenant_id=_tenant(record),
             handler=route.label,
             error=error,
-            attempt=self.histories[_key(each.work)].attempts,
+            attempt=self.histories[history_key(each.work)].attempts,
             outcome=outcome,
             cause=cause,
         )
@@ -354,24 +372,12 @@ def _tenant(record: Record) -> str | None:
         return None
 
 
-def _key(work: Work) -> _Key:
-    return work[1].epoch.number, work[0].offset
-
-
-def _whose(each: Failed) -> str:
-    tenant = printable((each.work[0].key or b"").decode(errors="replace")) or "?"
-    return f"{f', event {printable(each.event.id)}' if each.event else ''}, tenant {tenant}"
-
-
-def _what(error: BaseException) -> str:
-    words = reason_of(error)
-    return words if isinstance(error, DecodeError) else f"raised {words}"
-
-
-def _next(decision: Decision) -> str:
+def _next(decision: Decision | Leave) -> str:
+    if isinstance(decision, Leave):
+        return "it comes again, and all after it in its partition"
     if isinstance(decision, Retry):
         return f"again in {decision.after:.3g} s"
-    return {DeadLetter: "to the dead letters", Skip: "skipped", Stop: "the group stops before it"}[type(decision)]
+    return "skipped" if isinstance(decision, Skip) else "to the dead letters"
 
 
 _OUTCOMES: dict[type[Decision], Outcome] = {

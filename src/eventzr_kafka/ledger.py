@@ -70,6 +70,10 @@ class Ledger:
         """How many received records have no outcome yet."""
         return len(self._open)
 
+    def open_offsets(self) -> list[int]:
+        """The received offsets that have no outcome yet, in rising order."""
+        return list(self._open)
+
     def position(self) -> int | None:
         """The offset that may be committed: the first that the group needs to see again. None before any is known."""
         position = next(iter(self._open), self._next)

@@ -122,14 +122,23 @@ class EventProducer:
         if transport is None:
             return
         self._flush(transport, timeout)
+        self._give_up(transport)
+        if lost := self._take_lost():
+            raise ProducerError(f"{len(lost)} events were not acknowledged; the log names each one")
+
+    def _give_up(self, transport: ProducerTransport) -> None:
+        """Report what is not acknowledged as failed; nothing of it is sent any more."""
         with self._lock:
             self._transport = None
         transport.close()
         self._expire_waiting(float("inf"))
         wake(_emptied(self._settled))
-        lost = sum(not delivery.retrieved for delivery in self._failed)
-        if lost:
-            raise ProducerError(f"{lost} events were not acknowledged; the log names each one")
+
+    def _take_lost(self) -> list[Delivery]:
+        """The failures that nobody was told of, once."""
+        lost = [delivery for delivery in self._failed if not delivery.retrieved]
+        self._failed.clear()
+        return lost
 
     async def __aenter__(self) -> Self:
         if self.settings.enabled:
@@ -305,10 +314,9 @@ class EventProducer:
             return
         again = "publish it again with the same event id: it may have arrived, and the id tells the duplicate"
         mend = _MENDS.get(outcome.reason, again if outcome.unknown else "publish it again")
-        self._fail(
-            delivery,
-            DeliveryError(delivery.event_id, delivery.topic, f"{outcome.reason}: {outcome.text}", mend),
-        )
+        error = DeliveryError(delivery.event_id, delivery.topic, f"{outcome.reason}: {outcome.text}", mend)
+        error.__cause__ = outcome.cause
+        self._fail(delivery, error)
 
     def _fail(self, delivery: Delivery, error: ProducerError) -> None:
         while self._failed and self._failed[0].retrieved:

@@ -9,6 +9,7 @@ import signal
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self, TypeAlias
 
@@ -27,6 +28,7 @@ from eventzr_kafka.watchdog import Watchdog, codes_of
 __all__ = ["ConsumerRunner", "LogReaderFactory", "ProducerFactory", "TransportFactory"]
 
 log = logging.getLogger("eventzr_kafka.consumer")
+_LARGEST = 1_000_000_000  # bytes of a record that librdkafka can send
 TransportFactory: TypeAlias = Callable[[str, ConsumerOptions], ConsumerTransport]
 LogReaderFactory: TypeAlias = Callable[[KafkaSettings, str], LogReader]
 ProducerFactory: TypeAlias = Callable[[KafkaSettings], ProducerTransport]
@@ -233,9 +235,10 @@ class ConsumerRunner:
 
 
 def _real_producer(settings: KafkaSettings) -> ProducerTransport:
+    """The client of dead letters: whatever a topic took in must fit into another one."""
     from eventzr_kafka._confluent.producer import ConfluentProducer  # noqa: PLC0415 -- loads the client library
 
-    return ConfluentProducer(settings)
+    return ConfluentProducer(replace(settings, client={"message.max.bytes": _LARGEST, **settings.client}))
 
 
 def _real_log_reader(settings: KafkaSettings, group_id: str) -> LogReader:

@@ -125,11 +125,13 @@ class Failure:
     Attributes:
         reason: The client's name of the error, such as ``_MSG_TIMED_OUT``.
         unknown: Whether the record may have arrived all the same.
+        cause: What is behind it, such as an `AuthenticationError`.
     """
 
     reason: str
     text: str
     unknown: bool
+    cause: Exception | None = None
 
 
 Report = Callable[[Acknowledgement | Failure], None]

@@ -5,6 +5,8 @@ import resource
 import subprocess
 import sys
 
+import pytest
+
 BUDGET = 0.040  # seconds above pydantic, from DESIGN's budgets
 ROUNDS = 9
 # Installed packages are byte-compiled; so is the work tree once it was imported without this variable.
@@ -31,3 +33,69 @@ def test_importing_costs_at_most_40_ms_more_than_pydantic() -> None:
         base = min(base, seconds(code))
         ours = min(ours, seconds("import eventzr_kafka"))
     assert ours - base <= BUDGET, f"{(ours - base) * 1000:.0f} ms above pydantic"
+
+
+LAMBDA_BUDGET = 0.250  # seconds, from the issue; the signer is loaded when a token is needed
+FUNCTION = """
+from eventzr_kafka import CloudEvent, KafkaSettings, kafka_consumer, on_message
+from eventzr_kafka.aws_lambda import lambda_handler, lambda_producer
+from eventzr_marketplace_events import ListingCreated
+@kafka_consumer(group_id="g")
+class Handler:
+    @on_message(ListingCreated)
+    async def handle(self, event: CloudEvent[ListingCreated]) -> None: ...
+producer = lambda_producer(source="orders-svc")
+handler = lambda_handler(Handler, producer=producer)
+"""
+
+
+@pytest.mark.parametrize("client", ["", "import eventzr_kafka._confluent.producer"], ids=["disabled", "with-client"])
+def test_a_lambda_function_is_loaded_within_250_ms(client: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(INSTALLED, "AWS_LAMBDA_FUNCTION_NAME", "f")
+    monkeypatch.delitem(INSTALLED, "KAFKA_ENABLED", raising=False)
+    code = FUNCTION + client
+    seconds(code)
+    base = ours = float("inf")
+    for _ in range(3 * ROUNDS):  # until a calm moment: a busy machine counts more processor time for the same work
+        base, ours = min(base, seconds("pass")), min(ours, seconds(code))
+        if ours - base <= LAMBDA_BUDGET:
+            return
+    pytest.fail(f"{(ours - base) * 1000:.0f} ms")
+
+
+DISABLED = f"""{FUNCTION}
+import os, sys, threading, time
+from eventzr_kafka.aws_lambda import lambda_producer
+from eventzr_marketplace_events import example
+event, producer = example(ListingCreated), lambda_producer(source="marketplace-svc")
+for _ in range(100): producer.enqueue(event, tenant_id="t1")
+best = float("inf")
+for _ in range(5):
+    begun = time.process_time()
+    for _ in range(1000): producer.enqueue(event, tenant_id="t1")
+    best = min(best, time.process_time() - begun)
+links = [os.path.realpath(f"/proc/self/fd/{{fd}}") for fd in os.listdir("/proc/self/fd")]
+print(best * 1000)
+print(threading.active_count(), len(os.listdir("/proc/self/task")), sum("socket" in link for link in links))
+clients = {{"boto3", "botocore", "confluent_kafka", "aws_msk_iam_sasl_signer"}}
+print([name for name in sys.modules if name.split(".")[0] in clients])
+"""
+
+
+def test_disabled_publishing_costs_under_20_us_and_leaves_no_thread_socket_or_client(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(INSTALLED, "AWS_LAMBDA_FUNCTION_NAME", "f")
+    monkeypatch.delitem(INSTALLED, "KAFKA_ENABLED", raising=False)
+    done = subprocess.run(
+        [sys.executable, "-c", DISABLED],
+        check=True,
+        env=INSTALLED,
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+    )
+    microseconds, counts, loaded = done.stdout.splitlines()
+    assert counts == "1 1 0"
+    assert loaded == "[]"
+    assert float(microseconds) < 20

@@ -38,20 +38,20 @@ def test_functions_are_short() -> None:
     assert statistics.quantiles(lengths, n=10)[-1] <= 25
 
 
+def imported_by(path: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names.add(node.module or "")
+    return {name.split(".")[0] for name in names}
+
+
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(SOURCE)))
-def test_only_the_adapter_imports_the_kafka_client(path: Path) -> None:
-    imported = {
-        name.split(".")[0]
-        for node in ast.walk(ast.parse(path.read_text()))
-        for name in (
-            [alias.name for alias in node.names]
-            if isinstance(node, ast.Import)
-            else [node.module or ""]
-            if isinstance(node, ast.ImportFrom)
-            else []
-        )
-    }
-    assert "_confluent" in path.parts or "confluent_kafka" not in imported
+def test_only_the_adapters_import_their_vendors(path: Path) -> None:
+    assert "_confluent" in path.parts or "confluent_kafka" not in imported_by(path)
+    assert path.name == "_aws.py" or not imported_by(path) & {"boto3", "botocore", "aws_msk_iam_sasl_signer"}
 
 
 @pytest.mark.parametrize("package", [eventzr_kafka, eventzr_marketplace_events], ids=lambda package: package.__name__)

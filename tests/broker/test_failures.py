@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 import uuid
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any, Final
+
+from confluent_kafka import KafkaError, Producer
 
 from eventzr_kafka import (
     CloudEvent,
@@ -17,6 +20,8 @@ from eventzr_kafka import (
     kafka_consumer,
     on_message,
 )
+from eventzr_kafka._confluent.log_reader import ConfluentLogReader
+from eventzr_kafka.dead_letter import dead_letter_topic
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,6 +38,7 @@ CONCURRENCY: Final = 8
 BACKOFF: Final = RetryPolicy(attempts=5, initial=0.15, jitter=False)  # 2.25 s in four waits, of a run of about 3 s
 FAILING: Final = "tenant-7"
 ROUNDS: Final = 3
+LARGEST: Final = 100_000  # bytes of a batch
 
 
 class Run:
@@ -105,3 +111,38 @@ async def test_an_event_that_fails_four_times_costs_the_999_other_tenants_no_thr
         assert run.attempts == EVENTS + 4
         assert all(run.handled[f"tenant-{number}"] == list(range(EVENTS)) for number in range(TENANTS))
     assert failing >= 0.95 * without
+
+
+def put_the_largest(brokers: str, topic: str) -> bytes:
+    """Write a record than which the topic takes none larger; gives its value."""
+    producer = Producer({"bootstrap.servers": brokers})
+    outcomes: list[KafkaError | None] = []
+    for size in range(LARGEST, 0, -1):
+        value = os.urandom(size)
+        headers: list[tuple[str, str | bytes | None]] = [("x-note", b"kept")]
+        producer.produce(topic, value, "t1", headers=headers, on_delivery=lambda error, _: outcomes.append(error))
+        assert producer.flush(SECONDS) == 0
+        if outcomes[-1] is None:
+            return value
+    raise AssertionError(outcomes)
+
+
+async def test_a_record_as_large_as_its_topic_allows_becomes_a_dead_letter(
+    kafka: KafkaServer, topic: TopicFactory
+) -> None:
+    configs = {"max.message.bytes": str(LARGEST)}
+    settings, name, group = KafkaSettings(brokers=kafka.bootstrap_servers), topic(configs=configs), f"g.{uuid.uuid4()}"
+    kafka.create_topic(dead_letter_topic(group), configs=configs)
+    value = await asyncio.to_thread(put_the_largest, settings.brokers, name)
+    reader = ConfluentLogReader(settings, group)
+
+    @kafka_consumer(group_id=group)
+    class Handler:
+        @on_message(name)
+        async def handle(self, event: CloudEvent[Any]) -> None: ...
+
+    async with asyncio.timeout(SECONDS), ConsumerRunner(Handler(), settings=settings):
+        while not (batches := await asyncio.to_thread(lambda: list(reader.read(dead_letter_topic(group)) or ()))):  # noqa: ASYNC110 -- nobody tells
+            await asyncio.sleep(0.05)
+    ((found,),) = batches
+    assert (found.key, found.value, found.headers) == (b"t1", value, (("x-note", b"kept"),))

@@ -54,6 +54,6 @@ def test_each_record_ends_as_an_effect_or_as_a_dead_letter_though_members_die(
     assert outcomes.contents() == traffic.poison
     assert outcomes.effects.keys() == traffic.events.keys()
     assert out_of_order(members.journals()) == []
-    # What a killed member had finished within the last second and a half was not committed yet.
-    assert outcomes.effects.total() - len(outcomes.effects) < EVENTS // 2
+    # Again comes what a killed member had finished in its last second and a half: it was not committed yet.
+    assert outcomes.effects.total() - len(outcomes.effects) < EVENTS
     finding(f"{EVENTS:,} events, 2 % poison, 3 % failing twice, {MEMBERS} members, {KILLED} SIGKILL", seen(outcomes))

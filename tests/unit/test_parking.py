@@ -13,6 +13,7 @@ from eventzr_kafka.errors import RoutingError, TransportError
 from eventzr_kafka.options import Ordering
 from eventzr_kafka.record import OutgoingRecord
 
+LATER = 4e9  # seconds since the Unix epoch
 MakeGroup = Callable[[object], Group]
 MakeRecord = Callable[..., Record]
 
@@ -51,7 +52,9 @@ def facts(lane: str = "") -> DeadLetterFacts:
 
 def closing(record: Record, kind: Any = "replayed") -> Record:
     origin = (record.topic, record.partition, record.offset)
-    return read_back(write_note("group", record.key, Note(kind=kind, origin=origin, at=0, timestamp=record.timestamp)))
+    return read_back(
+        write_note("group", record.key, Note(kind=kind, origin=origin, at=LATER, timestamp=record.timestamp))
+    )
 
 
 async def until(condition: Callable[[], object]) -> None:

@@ -8,11 +8,12 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+from eventzr_kafka._confluent.oauth import TokenCallback
 from eventzr_kafka.errors import SettingsError
 from eventzr_kafka.options import GroupProtocol
 from eventzr_kafka.settings import KafkaSettings
 
-__all__ = ["COMMIT_INTERVAL_MS", "consumer_config", "producer_config"]
+__all__ = ["COMMIT_INTERVAL_MS", "admin_config", "consumer_config", "producer_config"]
 
 COMMIT_INTERVAL_MS = 1000
 
@@ -62,6 +63,7 @@ def consumer_config(settings: KafkaSettings, group_id: str, group_protocol: Grou
 
     Raises:
         SettingsError: ``settings.client`` overrides what a guarantee rests on.
+        MissingExtraError: The login needs an extra.
     """
     fixed = {**_CONSUMER, **_GROUP_PROTOCOLS[group_protocol], "group.id": group_id}
     return _merge(settings, _CONSUMER_DEFAULTS, fixed)
@@ -72,8 +74,14 @@ def producer_config(settings: KafkaSettings) -> dict[str, Any]:
 
     Raises:
         SettingsError: ``settings.client`` overrides what a guarantee rests on.
+        MissingExtraError: The login needs an extra.
     """
     return _merge(settings, _PRODUCER_DEFAULTS, _PRODUCER)
+
+
+def admin_config(settings: KafkaSettings) -> dict[str, Any]:
+    """Configuration of an admin client."""
+    return _merge(settings, {}, {})
 
 
 def _merge(settings: KafkaSettings, defaults: dict[str, Any], fixed: dict[str, Any]) -> dict[str, Any]:
@@ -86,16 +94,24 @@ def _merge(settings: KafkaSettings, defaults: dict[str, Any], fixed: dict[str, A
 
 
 def _connection(settings: KafkaSettings) -> dict[str, Any]:
-    sasl = settings.auth != "none"
-    tls = sasl if settings.tls is None else settings.tls
+    sasl = settings.login != "none"
     config: dict[str, Any] = {
         "bootstrap.servers": settings.brokers,
         "client.id": settings.client_id,
-        "security.protocol": ("SASL_" if sasl else "") + ("SSL" if tls else "PLAINTEXT"),
+        "security.protocol": ("SASL_" if sasl else "") + ("SSL" if settings.encrypted else "PLAINTEXT"),
+        **_login(settings),
     }
-    if sasl:
-        config["sasl.mechanism"] = {"plain": "PLAIN", "scram": "SCRAM-SHA-512"}[settings.auth]
-        config |= {"sasl.username": settings.username, "sasl.password": settings.password}
     if settings.ca_file is not None:
         config["ssl.ca.location"] = settings.ca_file
     return config
+
+
+def _login(settings: KafkaSettings) -> dict[str, Any]:
+    if settings.login == "none":
+        return {}
+    if settings.login == "iam":
+        from eventzr_kafka.msk.token import iam_token_provider  # noqa: PLC0415 -- one login of several
+
+        return {"sasl.mechanism": "OAUTHBEARER", "oauth_cb": TokenCallback(iam_token_provider(settings))}
+    mechanism = {"plain": "PLAIN", "scram": "SCRAM-SHA-512"}[settings.login]
+    return {"sasl.mechanism": mechanism, "sasl.username": settings.username, "sasl.password": settings.password}

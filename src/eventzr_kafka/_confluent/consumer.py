@@ -19,9 +19,10 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message
 from confluent_kafka import TopicPartition as Offset
 
 from eventzr_kafka._confluent.config import consumer_config
+from eventzr_kafka._confluent.oauth import make_client, token_callback
 from eventzr_kafka._confluent.outage import Outage, describe_kafka_error
 from eventzr_kafka.encoder import STRUCTURED_HEADERS
-from eventzr_kafka.errors import TransportError, printable
+from eventzr_kafka.errors import AuthenticationError, TransportError, printable
 from eventzr_kafka.options import ConsumerOptions
 from eventzr_kafka.record import Record, TopicPartition
 from eventzr_kafka.settings import KafkaSettings
@@ -53,7 +54,7 @@ class ConfluentConsumer:
         self._config = consumer_config(settings, group_id, options.group_protocol)
         self._group_id = group_id
         self._drain_timeout = options.drain_timeout
-        self._outage = Outage(log, group_id, settings.brokers)
+        self._outage = Outage(log, group_id, settings.brokers, token_callback(self._config))
         self._lock = threading.Lock()
         self._positions: dict[int, Position] = {}
         self._credits = threading.Semaphore(CREDITS)
@@ -102,9 +103,8 @@ class ConfluentConsumer:
 
     def _own(self) -> None:
         try:
-            self._consumer = Consumer(
-                {**self._config, "error_cb": self._on_error, "stats_cb": self._outage.on_statistics}
-            )
+            callbacks = {"error_cb": self._on_error, "stats_cb": self._outage.on_statistics}
+            self._consumer = make_client(Consumer, {**self._config, **callbacks})
             try:
                 self._run()
             finally:
@@ -283,6 +283,9 @@ class ConfluentConsumer:
     # Out of the owner thread
 
     def _fail(self, error: Exception) -> None:
+        if isinstance(error, AuthenticationError):
+            self._tell(self._sink.failed, error)
+            return
         reason = describe_kafka_error(error.args[0]) if isinstance(error, KafkaException) else type(error).__name__
         failure = TransportError(f"{self._group_id}: the Kafka client cannot go on: {reason}")
         failure.__cause__ = error

@@ -8,9 +8,10 @@ import time
 
 from confluent_kafka import KafkaError
 
-from eventzr_kafka.errors import printable
+from eventzr_kafka._confluent.oauth import TokenCallback
+from eventzr_kafka.errors import AuthenticationError, printable
 
-__all__ = ["Outage", "describe_kafka_error"]
+__all__ = ["Outage", "describe_kafka_error", "refused_login"]
 
 _DOWN = {
     KafkaError._ALL_BROKERS_DOWN,
@@ -32,35 +33,59 @@ def describe_kafka_error(error: KafkaError) -> str:
     return f"{error.name()}: {printable(error.str(), limit=200)}"
 
 
-class Outage:
-    """Whether the client has a connection; it reports changes alone. Any thread may use it."""
+def refused_login(error: KafkaError, login: TokenCallback | None) -> AuthenticationError:
+    """The error for a login that the broker refuses.
 
-    def __init__(self, log: logging.Logger, who: str, brokers: str) -> None:
+    Args:
+        login: Who logs in, where that is with tokens.
+    """
+    identity = "KAFKA_USERNAME" if login is None else login.identity
+    return AuthenticationError(identity, describe_kafka_error(error), _mend(error, login))
+
+
+def _mend(error: KafkaError, login: TokenCallback | None) -> str:
+    if error.code() == KafkaError._AUTHENTICATION and login is not None:
+        return f"check the region, the permissions and the clock of {login.identity}"
+    return _MENDS.get(error.code(), "is it running, and reachable from here?")
+
+
+class Outage:
+    """Whether the client has a connection; it reports changes alone. Any thread may use it.
+
+    Attributes:
+        refusal: What the broker said to the login, while the outage lasts.
+    """
+
+    def __init__(self, log: logging.Logger, who: str, brokers: str, login: TokenCallback | None = None) -> None:
         """Take the names that the two lines will carry.
 
         Args:
             who: The group or the producer.
             brokers: As configured.
+            login: Who logs in, where that is with tokens.
         """
         self._log = log
         self._who = who
         self._brokers = brokers
+        self._login = login
         self._since: float | None = None
+        self.refusal: AuthenticationError | None = None
 
     def on_error(self, error: KafkaError) -> None:
         """Take an error from the client; the first one of an outage is told, and any that is about something else."""
+        if error.code() == KafkaError._AUTHENTICATION:
+            self.refusal = refused_login(error, self._login)
         if error.code() not in _DOWN:
             self._log.warning("%s: %s", self._who, describe_kafka_error(error))
         elif self._since is None:
             self._since = time.monotonic()
-            mend = _MENDS.get(error.code(), "is it running, and reachable from here?")
             reason = describe_kafka_error(error)
             self._log.error(
                 "%s: no connection to %s (%s); retrying until it is back: %s",
                 self._who,
                 self._brokers,
                 reason,
-                mend,
+                _mend(error, self._login),
             )
 
     def on_statistics(self, statistics: str) -> None:
@@ -73,6 +98,7 @@ class Outage:
 
     def over(self) -> None:
         """Something came through."""
+        self.refusal = None
         since, self._since = self._since, None  # another thread may be here too
         if since is not None:
             self._log.warning(

@@ -17,6 +17,7 @@ from functools import partial
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from eventzr_kafka._confluent.config import producer_config
+from eventzr_kafka._confluent.oauth import make_client, token_callback
 from eventzr_kafka._confluent.outage import Outage
 from eventzr_kafka.errors import ProducerStateError, describe, printable
 from eventzr_kafka.record import OutgoingRecord
@@ -42,7 +43,8 @@ class ConfluentProducer:
     def __init__(self, settings: KafkaSettings) -> None:
         """Take the configuration; nothing connects before `start`."""
         self._config = producer_config(settings)
-        self._outage = Outage(log, "producer", settings.brokers)
+        self._login = token_callback(self._config)
+        self._outage = Outage(log, "producer", settings.brokers, self._login)
         self._under_way: dict[int, Report] = {}
         self._numbers = itertools.count()
         self._closing = threading.Event()
@@ -51,14 +53,8 @@ class ConfluentProducer:
     def start(self, reported: Callable[[], None]) -> None:
         """Make the client and the thread that serves it."""
         self._reported = reported
-        self._client = Producer(
-            {
-                **self._config,
-                "error_cb": self._on_error,
-                "stats_cb": self._outage.on_statistics,
-                "statistics.interval.ms": 1000,
-            }
-        )
+        callbacks = {"error_cb": self._on_error, "stats_cb": self._outage.on_statistics}
+        self._client = make_client(Producer, {**self._config, **callbacks, "statistics.interval.ms": 1000})
         self._thread = threading.Thread(target=self._serve, name="eventzr-kafka producer", daemon=True)
         self._thread.start()
 
@@ -78,7 +74,7 @@ class ConfluentProducer:
             del self._under_way[number]
             return False
         except KafkaException as error:
-            self._report(number, self._fatal or _failure(error.args[0]))
+            self._report(number, self._fatal or self._failure(error.args[0]))
         except RuntimeError as error:  # what the client says when it is closed
             del self._under_way[number]
             raise ProducerStateError("the producer was closed") from error
@@ -114,7 +110,7 @@ class ConfluentProducer:
             self._report(number, Acknowledgement(message.partition() or 0, message.offset() or 0))
             self._outage.over()
         else:
-            self._report(number, _failure(error))
+            self._report(number, self._failure(error))
 
     def _report(self, number: int, outcome: Acknowledgement | Failure) -> None:
         report = self._under_way.pop(number, None)
@@ -137,6 +133,7 @@ class ConfluentProducer:
                 printable(error.str()),
             )
 
-
-def _failure(error: KafkaError) -> Failure:
-    return Failure(error.name(), printable(error.str(), limit=200), unknown=error.code() in _MAY_HAVE_ARRIVED)
+    def _failure(self, error: KafkaError) -> Failure:
+        cause = (self._login.error if self._login is not None else None) or self._outage.refusal
+        text = printable(error.str(), limit=200) if cause is None else str(cause)
+        return Failure(error.name(), text, unknown=error.code() in _MAY_HAVE_ARRIVED, cause=cause)

@@ -38,6 +38,9 @@ app = App(
     suppress_keyboard_interrupt=False,
     result_action="return_value",
 )
+app.command("eventzr_kafka.cli.doctor:doctor", name="doctor")
+app.command("eventzr_kafka.cli.iam:iam_policy", name="iam-policy")
+app.command("eventzr_kafka.cli.topics:app", name="topics", help="Topics of the declared events: plan, apply, ls.")
 app.command(
     "eventzr_kafka.cli.dlq:app", name="dlq", help="Dead letters: count, look, replay, discard."
 )  # loaded on use
@@ -194,19 +197,18 @@ def _load(targets: Sequence[str]) -> list[object]:
     return [load(target) for target in targets]
 
 
-def outcome(output: Output, act: Callable[[Screen], None]) -> int:
-    """Do it, show the error that ends it, and return the exit code."""
+def outcome(output: Output, act: Callable[[Screen], int | None]) -> int:
+    """Do it, show the error that ends it, and return the exit code; `act` may return one that is not 0."""
     set_up_logging(output.log_level, output.log_format)
     screen = Screen(output.log_format)
     try:
-        act(screen)
+        return act(screen) or 0
     except KeyboardInterrupt:
         return _INTERRUPTED
     except EventzrKafkaError as error:
         trace = trace_of(error.__cause__) if output.traceback and error.__cause__ else ""
         screen.fail(_explained(error, hint=not output.traceback), trace=trace)
         return _WRONG if isinstance(error, ConfigurationError | EncodeError) else _STOPPED
-    return 0
 
 
 def _explained(error: EventzrKafkaError, *, hint: bool) -> Text:

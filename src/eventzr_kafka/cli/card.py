@@ -20,11 +20,11 @@ from eventzr_kafka.cli.logs import LogFormat, process_name
 from eventzr_kafka.routing import ConsumerDefinition, Route
 from eventzr_kafka.settings import KafkaSettings
 
-__all__ = ["Screen", "card", "count_of", "labelled"]
+__all__ = ["Screen", "card", "connection", "count_of", "labelled"]
 
 log = logging.getLogger("eventzr_kafka.cli")
 
-_LOGINS = {"none": "no login", "plain": "PLAIN as ***", "scram": "SCRAM as ***"}
+_LOGINS = {"none": "no login", "plain": "PLAIN as ***", "scram": "SCRAM as ***", "iam": "MSK IAM"}
 
 
 class Screen:
@@ -80,17 +80,18 @@ def card(settings: KafkaSettings, definitions: Sequence[ConsumerDefinition], *, 
     routes: dict[str, list[Route]] = {}
     for definition in definitions:
         routes.setdefault(definition.group_id, []).extend(definition.routes)
-    lines = [labelled("eventzr-kafka", version("eventzr-kafka")), _field("broker", _broker(settings))]
+    lines = [labelled("eventzr-kafka", version("eventzr-kafka")), _field("broker", connection(settings))]
     for group_id, members in routes.items():
         lines.append(_field("group", group_id if workers == 1 else f"{group_id} ({workers} workers)"))
         lines += _table(members)
     return Text("\n").join(lines)
 
 
-def _broker(settings: KafkaSettings) -> str:
+def connection(settings: KafkaSettings) -> str:
     """Where the brokers are and how they are reached, without the user's name."""
-    tls = settings.tls if settings.tls is not None else settings.auth != "none"
-    return f"{settings.brokers} ({'TLS' if tls else 'no TLS'}, {_LOGINS[settings.auth]})"
+    login = _LOGINS[settings.login]
+    where = f" in {settings.region}" if settings.login == "iam" else ""
+    return f"{settings.brokers} ({'TLS' if settings.encrypted else 'no TLS'}, {login}{where})"
 
 
 def _field(label: str, value: str) -> Text:

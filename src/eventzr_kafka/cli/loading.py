@@ -17,7 +17,7 @@ from typing import Any
 from eventzr_kafka.errors import ConfigurationError, RoutingError, printable
 from eventzr_kafka.routing import definition_of, is_consumer
 
-__all__ = ["UsageError", "import_module", "load", "trace_of"]
+__all__ = ["UsageError", "find", "import_module", "load", "trace_of"]
 
 _EXAMPLE = "service.handlers:MarketplaceEventHandler"
 _TARGET = re.compile(r"(?P<module>[^\W\d]\w*(?:\.[^\W\d]\w*)*):(?P<name>[^\W\d]\w*)")
@@ -40,11 +40,19 @@ def load(target: str) -> object:
         UsageError: It cannot be had; the message is one line.
         RoutingError: The module declares a consumer wrongly.
     """
+    return _checked(target, _made(target, find(target)))
+
+
+def find(target: str) -> Any:
+    """What ``module:name`` names, as it is.
+
+    Raises:
+        UsageError: There is no such thing.
+    """
     match = _TARGET.fullmatch(target)
     if match is None:
         raise UsageError(f"{printable(target)!r} is no module:Class{_meant(target)}")
-    found = _attribute(import_module(match["module"]), match["name"])
-    return _checked(target, _made(target, found))
+    return _attribute(import_module(match["module"]), match["name"])
 
 
 def import_module(name: str) -> ModuleType:

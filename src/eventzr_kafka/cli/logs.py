@@ -34,6 +34,7 @@ def set_up_logging(level: LogLevel, form: LogFormat) -> logging.Handler:
     handler.addFilter(_is_not_told_at_the_end)
     logging.getLogger().addHandler(handler)
     logging.getLogger().setLevel(level.upper())
+    logging.getLogger("botocore").setLevel("DEBUG" if level == "debug" else "WARNING")  # a line for each token
     return handler
 
 

@@ -33,7 +33,7 @@ from eventzr_kafka.testing._kafka_backend import (
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, Sequence
 
-__all__ = ["JarsKafka", "cache_folder", "find_jars", "libs_folder", "resolve_libs"]
+__all__ = ["JarsKafka", "cache_folder", "find_jars", "jars_kafka", "libs_folder", "resolve_libs"]
 
 _LEAST_JDK: Final = 17
 _HOST: Final = "127.0.0.1"
@@ -75,6 +75,31 @@ def find_jars() -> KafkaWay:
 
 def _make(java: str, description: str, extra: Mapping[str, str]) -> JarsKafka:
     return JarsKafka(java=java, libs=resolve_libs(), description=description, extra=extra)
+
+
+def jars_kafka(
+    *, properties: Mapping[str, str], listeners: Sequence[str] = (), classpath: Sequence[Path] = ()
+) -> JarsKafka:
+    """Make a broker with more than one listener, or with classes of one's own; for `KafkaServer`.
+
+    Args:
+        properties: Server settings beyond those that suit tests.
+        listeners: Besides the plain one, each such as ``SASL_SSL://127.0.0.1:29093``.
+        classpath: Folders of classes that the settings name.
+
+    Raises:
+        KafkaUnavailableError: No JDK that is new enough, or no jars.
+    """
+    java, major = _find_java()
+    description = f"Apache Kafka {KAFKA_VERSION} (jars, JDK {major})"
+    return JarsKafka(
+        java=java,
+        libs=resolve_libs(),
+        description=description,
+        extra=properties,
+        listeners=listeners,
+        classpath=classpath,
+    )
 
 
 def _find_java() -> tuple[str, int]:
@@ -174,9 +199,18 @@ def _coordinates(group: str, artifact: str, version: str) -> str:
 class JarsKafka:
     """One broker and controller in one JVM of this machine."""
 
-    def __init__(self, *, java: str, libs: Path, description: str, extra: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        *,
+        java: str,
+        libs: Path,
+        description: str,
+        extra: Mapping[str, str],
+        listeners: Sequence[str] = (),
+        classpath: Sequence[Path] = (),
+    ) -> None:
         self.description: Final = description
-        self._java = (java, "-cp", str(libs / "*"))
+        self._java = (java, "-cp", os.pathsep.join(map(str, [*classpath, libs / "*"])))
         self._folder = Path(tempfile.mkdtemp(prefix="eventzr-kafka-"))
         self._log = self._folder / "server.log"
         self._config = self._folder / "server.properties"
@@ -184,17 +218,22 @@ class JarsKafka:
         self._guard: subprocess.Popen[bytes] | None = None
         port, controller_port = free_ports(2)
         self.address: Final = f"{_HOST}:{port}"
-        self._configure(controller_port, extra)
+        self._configure([f"PLAINTEXT://{self.address}", *listeners], controller_port, extra)
 
     @property
     def tool_address(self) -> str:
         return self.address
 
-    def _configure(self, controller_port: int, extra: Mapping[str, str]) -> None:
+    @property
+    def log_file(self) -> Path:
+        """Where the broker writes its log."""
+        return self._log
+
+    def _configure(self, listeners: Sequence[str], controller_port: int, extra: Mapping[str, str]) -> None:
         properties = broker_properties(
             {
-                "listeners": f"PLAINTEXT://{self.address},CONTROLLER://{_HOST}:{controller_port}",
-                "advertised.listeners": f"PLAINTEXT://{self.address}",
+                "listeners": ",".join([*listeners, f"CONTROLLER://{_HOST}:{controller_port}"]),
+                "advertised.listeners": ",".join(listeners),
                 "controller.quorum.bootstrap.servers": f"{_HOST}:{controller_port}",
                 "log.dirs": str(self._folder / "data"),
                 **extra,

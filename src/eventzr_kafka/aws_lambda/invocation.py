@@ -1,0 +1,166 @@
+"""One invocation: its records go through the same lanes, decoder, handlers and failures as a runner's.
+
+1. Every partition is an epoch of its own, which begins with the invocation and ends with it.
+2. What fails is tried again here while the remaining time allows it. What cannot be is left to the event source, and so
+   is all that comes after it in its partition and does not run yet: order in a partition is kept.
+3. What has no outcome at the end comes again, and with it all after the first of it in its partition.
+4. Nothing goes on afterwards: handlers that still run are cancelled, dead letters under way are given up.
+5. How often an event has failed is remembered by the container, so that an event that comes again and again to it ends
+   among the dead letters.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from itertools import islice
+
+from eventzr_kafka.aws_lambda.container import Deadline
+from eventzr_kafka.aws_lambda.event import PartitionBatch
+from eventzr_kafka.binding import BoundRoute
+from eventzr_kafka.dead_letter_writer import DeadLetterWriter
+from eventzr_kafka.dispatch import Dispatcher
+from eventzr_kafka.epoch import Epoch
+from eventzr_kafka.failed import History, HistoryKey
+from eventzr_kafka.failures import Failures
+from eventzr_kafka.hooks import ConsumerHooks
+from eventzr_kafka.intake import Origin, Work, admit, lanes_for
+from eventzr_kafka.options import ConsumerOptions
+from eventzr_kafka.record import TopicPartition
+from eventzr_kafka.transport import Assignment
+
+__all__ = ["Container", "Invocation"]
+
+log = logging.getLogger("eventzr_kafka.consumer")
+
+_REMEMBERED = 1000  # failed events whose attempts a container remembers
+_CANCELLING = 0.25  # part of the margin that cancelled handlers may take to end
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """What the invocations of one handler in one container have in common.
+
+    Attributes:
+        routes: By topic.
+        histories: Of events that failed and are to come again.
+        numbers: A number for each partition that was seen, which is its epochs'.
+    """
+
+    group_id: str
+    options: ConsumerOptions
+    routes: Mapping[str, BoundRoute]
+    dead_letters: DeadLetterWriter
+    hooks: ConsumerHooks
+    histories: dict[HistoryKey, History] = field(default_factory=dict[HistoryKey, History])
+    numbers: dict[TopicPartition, int] = field(default_factory=dict[TopicPartition, int])
+
+
+class Invocation:
+    """The work of one invocation; a `Redelivery`."""
+
+    def __init__(self, container: Container, batches: Sequence[PartitionBatch], deadline: Deadline) -> None:
+        """Prepare; `run` does it."""
+        options = container.options
+        self._container = container
+        self._batches = batches
+        self._deadline = deadline
+        self._lanes = lanes_for(options)
+        self._failures = Failures(
+            container.group_id, options, self._lanes, container.dead_letters, container.hooks, None
+        )
+        self._dispatcher = Dispatcher(container.group_id, options, self._lanes, self._failures)
+        self._epochs = {batch.name: self._epoch(batch) for batch in batches}
+        self._ended = asyncio.Event()
+
+    async def run(self) -> dict[str, list[int]]:
+        """Run all there is time for; returns the offsets that have no outcome, by the partition's name."""
+        if self._deadline.left():
+            await self._work()
+        return {name: offsets for name, epoch in self._epochs.items() if (offsets := epoch.ledger.open_offsets())}
+
+    async def _work(self) -> None:
+        self._forget_passed()
+        self._failures.histories = self._container.histories
+        self._failures.start(self._go_on, self._give_up, self)
+        self._dispatcher.start(self._progress)
+        for batch in self._batches:
+            self._admit(batch)
+        self._go_on()
+        with suppress(TimeoutError):
+            await self._deadline.limit(self._ended.wait())
+        await self._end()
+
+    # Redelivery
+
+    def has_time(self, seconds: float) -> bool:
+        """Whether an event may be tried again in so many seconds."""
+        return seconds < self._deadline.left()
+
+    def leave(self, work: Work) -> None:
+        """Run nothing more of this partition, from this record on."""
+        record, origin, _, _ = work
+        self._lanes.discard(lambda other: other[1].epoch is origin.epoch and other[0].offset >= record.offset)
+        self._go_on()
+
+    # Beginning
+
+    def _epoch(self, batch: PartitionBatch) -> Epoch:
+        numbers = self._container.numbers
+        number = numbers.setdefault(batch.partition, len(numbers))
+        epoch = Epoch(Assignment(batch.partition, number, None, ""))
+        epoch.ledger.receive([record.offset for record in batch.records])
+        return epoch
+
+    def _admit(self, batch: PartitionBatch) -> None:
+        route = self._container.routes[batch.partition.topic]
+        origin = Origin(self._epochs[batch.name], route, batch.records)
+        admit(self._lanes, self._container.options.ordering, origin, batch.records)
+
+    def _forget_passed(self) -> None:
+        """Other containers have seen to what comes before these records; and memory is bounded."""
+        histories = self._container.histories
+        first = {self._epochs[batch.name].number: batch.records[0].offset for batch in self._batches}
+        passed = [key for key in histories if key[1] < first.get(key[0], 0)]
+        for key in passed or list(islice(histories, max(len(histories) - _REMEMBERED, 0))):
+            del histories[key]
+
+    # Going on and ending
+
+    def _go_on(self) -> None:
+        self._dispatcher.spawn()
+        self._progress()
+
+    def _progress(self) -> None:
+        if not self._lanes.count:
+            self._ended.set()
+        elif not self._lanes.ready:
+            self._dispatcher.batches.end_all()  # nothing will arrive that they could wait for
+
+    def _give_up(self, error: Exception) -> None:
+        log.error("%s: %s", self._container.group_id, error)
+        self._ended.set()
+
+    async def _end(self) -> None:
+        self._dispatcher.stop()
+        self._failures.stop_deciding()
+        self._lanes.discard(lambda _work: True)
+        running = self._dispatcher.cancel()
+        if self._lanes.count:
+            self._say_cut_off()
+        if running:
+            await asyncio.wait(running, timeout=_CANCELLING * self._deadline.margin)
+        if self._failures.burying:
+            await self._failures.stop()
+            await self._container.dead_letters.give_up()
+
+    def _say_cut_off(self) -> None:
+        log.error(
+            "%s: no time left: %d running handlers were cut off, and their events come again; "
+            "handler_timeout= below the function's time-out would make it a failure that counts",
+            self._container.group_id,
+            self._lanes.count,
+        )

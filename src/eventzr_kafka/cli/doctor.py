@@ -1,0 +1,223 @@
+"""`eventzr-kafka doctor`: from the settings to the topics, one line a step, with cause and mend.
+
+1. A step that fails ends it, but for the clock, which may be the cause.
+2. A step of a list of brokers goes well if it does with one of them.
+3. Every step ends within seconds, whatever the broker does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+
+from rich.text import Text
+
+from eventzr_kafka._confluent.admin import ConfluentAdmin
+from eventzr_kafka.admin import TopicAccess, TopicAdmin
+from eventzr_kafka.cli import probes
+from eventzr_kafka.cli.app import Output, outcome
+from eventzr_kafka.cli.card import Screen, connection
+from eventzr_kafka.cli.declared import Declared, declared
+from eventzr_kafka.cli.iam import Publishing, published
+from eventzr_kafka.errors import AdminError, AuthenticationError, ConfigurationError, EventzrKafkaError, describe
+from eventzr_kafka.event import format_time
+from eventzr_kafka.settings import KafkaSettings
+
+__all__ = ["Finding", "doctor", "examine"]
+
+_FAILED, _WRONG = 1, 2
+_TOKEN_SECONDS = 5.0
+_ANSWER_SECONDS = 4.0
+_MOST_SKEW = 240.0  # seconds; AWS takes five minutes
+_MARKS = {True: ("✓", "green"), False: ("✗", "red"), None: ("-", "dim")}
+_OUTPUT, _NOTHING = Output(), Publishing()
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """How a step went.
+
+    Attributes:
+        good: None if it was not needed, or could not be tried.
+        mend: What to do where it went wrong.
+        code: The exit code if it did.
+    """
+
+    step: str
+    good: bool | None
+    text: str
+    mend: str = ""
+    code: int = _FAILED
+
+
+def doctor(*targets: str, publishing: Publishing = _NOTHING, output: Output = _OUTPUT) -> int:
+    """Check the way to the broker, step by step; exit code 1 if one fails, 2 if the settings are wrong.
+
+    Args:
+        targets: module:Class of consumers, whose topics must be there.
+    """
+
+    def act(screen: Screen) -> int:
+        code = 0
+        for finding in examine(declared(targets), published(publishing)):
+            screen.say(_line(finding))
+            code = max(code, finding.code if finding.good is False else 0)
+        return code
+
+    return outcome(output, act)
+
+
+def examine(found: Declared, publishes: Sequence[str]) -> Iterator[Finding]:
+    """Take the steps one after another.
+
+    Args:
+        found: The consumers.
+        publishes: Topics to be written.
+    """
+    try:
+        settings = KafkaSettings.from_env()
+    except ConfigurationError as error:
+        yield Finding("settings", False, str(error), code=_WRONG)
+        return
+    enabled = "" if settings.enabled else "; KAFKA_ENABLED is false: producers and consumers do nothing"
+    yield Finding("settings", True, connection(settings) + enabled)
+    yield from _steps(settings, found, publishes)
+    yield _clock(settings)
+
+
+def _steps(settings: KafkaSettings, found: Declared, publishes: Sequence[str]) -> Iterator[Finding]:
+    admin = partial(ConfluentAdmin, settings, timeout=_ANSWER_SECONDS)
+    steps: dict[str, Callable[[], Finding]] = {
+        "DNS": partial(_dns, settings),
+        "TCP": partial(_tcp, settings),
+        "TLS": partial(_tls, settings),
+        "token": partial(_token, settings),
+        "metadata": lambda: _metadata(admin()),
+        "topics": lambda: _topics(admin(), found, publishes),
+    }
+    failed = False
+    for name, step in steps.items():
+        finding = Finding(name, None, "not tried") if failed else _taken(name, step)
+        failed = failed or finding.good is False
+        yield finding
+
+
+def _taken(name: str, step: Callable[[], Finding]) -> Finding:
+    try:
+        return step()
+    except AuthenticationError as error:
+        return Finding(name, False, f"{error.problem} (as {error.identity})", error.mend)
+    except EventzrKafkaError as error:
+        return Finding(name, False, str(error), code=_WRONG if isinstance(error, ConfigurationError) else _FAILED)
+    except OSError as error:
+        return Finding(name, False, str(error) or describe(error))
+
+
+def _dns(settings: KafkaSettings) -> Finding:
+    return _of_each(
+        "DNS", probes.resolve, settings, "check the host names in KAFKA_BROKERS, and the resolver of the VPC"
+    )
+
+
+def _tcp(settings: KafkaSettings) -> Finding:
+    mend = "is the broker running, and do security groups and routes let this machine through?"
+    return _of_each("TCP", probes.connect, settings, mend)
+
+
+def _of_each(name: str, probe: Callable[[str], str], settings: KafkaSettings, mend: str) -> Finding:
+    good, bad = probes.each(probe, _addresses(settings))
+    return Finding(name, bool(good), _listed(good, bad), mend)
+
+
+def _listed(good: Mapping[str, str], bad: Mapping[str, str]) -> str:
+    well = [f"{address} {text}" for address, text in good.items()]
+    return "; ".join([*well, *(f"{address}: {reason}" for address, reason in bad.items())])
+
+
+def _tls(settings: KafkaSettings) -> Finding:
+    reachable = list(probes.each(probes.connect, _addresses(settings))[0])
+    if not settings.encrypted:
+        if not any(map(probes.speaks_tls, reachable[:1])):
+            return Finding("TLS", None, "off")
+        return Finding(
+            "TLS", False, "off, but the broker speaks TLS", "set KAFKA_TLS=true, or take another port", _WRONG
+        )
+    good, bad = probes.each(partial(probes.tls_handshake, ca_file=settings.ca_file), reachable)
+    return Finding("TLS", bool(good), _listed(good, bad), _tls_mend(" ".join(bad.values())))
+
+
+def _tls_mend(reasons: str) -> str:
+    if "mismatch" in reasons:
+        return "name the broker in KAFKA_BROKERS as its certificate does"
+    if "CERTIFICATE_VERIFY_FAILED" in reasons:
+        return "set KAFKA_CA_FILE to who signed its certificate"
+    return "does the broker speak TLS on this port? If not, set KAFKA_TLS=false or take another port"
+
+
+def _token(settings: KafkaSettings) -> Finding:
+    if settings.login != "iam":
+        return Finding("token", None, "not needed")
+    from eventzr_kafka.msk.token import iam_token_provider  # noqa: PLC0415 -- one login of several
+
+    token = probes.within(iam_token_provider(settings).token, _TOKEN_SECONDS)
+    return Finding("token", True, f"{token.identity}, until {_moment(token.expires_at)}")
+
+
+def _metadata(admin: TopicAdmin) -> Finding:
+    try:
+        brokers = admin.brokers()
+    except AdminError as error:
+        return Finding("metadata", False, str(error), "does the broker want a login, or another one? check KAFKA_AUTH")
+    good, bad = probes.each(probes.connect, brokers)
+    named = f"{len(brokers)} brokers"
+    if not good:
+        mend = "the brokers name themselves so (advertised.listeners), and this machine cannot reach that"
+        return Finding("metadata", False, f"{named}: {_listed({}, bad)}", mend)
+    return Finding("metadata", True, f"{named}; {_listed({}, bad)}" if bad else named)
+
+
+def _topics(admin: TopicAdmin, found: Declared, publishes: Sequence[str]) -> Finding:
+    reads = [(topic, "READ") for topic in found.consumed]
+    wanted = [*reads, *((topic, "WRITE") for topic in (*found.dead_letters, *publishes))]
+    if not wanted:
+        return Finding("topics", None, "name consumers as module:Class, or what is published, to have them checked")
+    access = admin.access({topic for topic, _ in wanted})
+    found_faults = [(topic, _fault(access[topic], operation)) for topic, operation in wanted]
+    faults = dict.fromkeys(f"{topic}: {fault}" for topic, fault in found_faults if fault is not None)
+    mend = "eventzr-kafka topics plan shows what is missing, eventzr-kafka iam-policy what must be allowed"
+    text = "; ".join(faults) or f"{len(access)} topics are there and permitted"
+    return Finding("topics", not faults, text, mend)
+
+
+def _fault(access: TopicAccess, operation: str) -> str | None:
+    if access.fault is not None or access.operations is None:
+        return access.fault
+    return None if operation in access.operations else f"{operation} is not permitted"
+
+
+def _clock(settings: KafkaSettings) -> Finding:
+    if settings.login != "iam" or settings.region is None:
+        return Finding("clock", None, "matters for tokens alone")
+    region = settings.region
+    try:
+        skew = probes.within(lambda: probes.aws_clock_skew(region))
+    except (OSError, TypeError, ValueError) as error:
+        return Finding("clock", None, f"AWS's time is not to be had from here: {error}")
+    text = f"{abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} AWS"
+    return Finding("clock", abs(skew) <= _MOST_SKEW, text, "set the clock by NTP: AWS refuses what was signed with it")
+
+
+def _addresses(settings: KafkaSettings) -> list[str]:
+    return [broker.strip() for broker in settings.brokers.split(",")]
+
+
+def _moment(seconds: float) -> str:
+    return format_time(datetime.fromtimestamp(seconds, UTC))
+
+
+def _line(finding: Finding) -> Text:
+    mark, colour = _MARKS[finding.good]
+    mend = f"; {finding.mend}" if finding.good is False and finding.mend else ""
+    return Text.assemble((f"{mark} ", colour), (f"{finding.step:<9} ", "bold"), finding.text + mend)

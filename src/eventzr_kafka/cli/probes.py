@@ -1,0 +1,130 @@
+"""Looks at the network as far as a broker, without a Kafka client; each ends within its time."""
+
+from __future__ import annotations
+
+import http.client
+import queue
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterable
+from email.utils import parsedate_to_datetime
+from typing import TypeVar
+
+from eventzr_kafka.errors import describe
+
+__all__ = ["aws_clock_skew", "connect", "each", "resolve", "speaks_tls", "tls_handshake", "within"]
+
+ResultT = TypeVar("ResultT")
+_SECONDS = 3.0
+
+
+def within(action: Callable[[], ResultT], seconds: float = _SECONDS) -> ResultT:
+    """Run something that has no time-out of its own, and give it up after a while.
+
+    Raises:
+        TimeoutError: It takes longer; its thread is left behind and does not hold the process.
+    """
+    done: queue.SimpleQueue[tuple[ResultT | None, Exception | None]] = queue.SimpleQueue()
+
+    def run() -> None:
+        try:
+            done.put((action(), None))
+        except Exception as error:  # noqa: BLE001 -- raised again below
+            done.put((None, error))
+
+    threading.Thread(target=run, name="eventzr-kafka probe", daemon=True).start()
+    try:
+        result, error = done.get(timeout=seconds)
+    except queue.Empty:
+        raise TimeoutError(f"no answer within {seconds:g} s") from None
+    if error is not None:
+        raise error
+    return result  # type: ignore[return-value]  # None only where ResultT has it
+
+
+def each(probe: Callable[[str], str], addresses: Iterable[str]) -> tuple[dict[str, str], dict[str, str]]:
+    """Probe all addresses at once.
+
+    Returns:
+        By address: what was found where it went well, and why it did not elsewhere.
+    """
+    good: dict[str, str] = {}
+    bad: dict[str, str] = {}
+
+    def run(address: str) -> None:
+        try:
+            good[address] = within(lambda: probe(address))
+        except OSError as error:
+            bad[address] = _reason(error)
+
+    threads = [threading.Thread(target=run, args=(address,), daemon=True) for address in addresses]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return dict(sorted(good.items())), dict(sorted(bad.items()))
+
+
+def resolve(address: str) -> str:
+    """The IP addresses behind a ``host:port``."""
+    host, port = _split(address)
+    found = {str(info[4][0]) for info in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)}
+    return "→ " + ", ".join(sorted(found))
+
+
+def connect(address: str) -> str:
+    """How long a connection to a ``host:port`` takes."""
+    begin = time.monotonic()
+    with socket.create_connection(_split(address), _SECONDS):
+        return f"in {(time.monotonic() - begin) * 1000:.0f} ms"
+
+
+def tls_handshake(address: str, ca_file: str | None) -> str:
+    """Shake hands, check the certificate, and say which version of TLS that is and how long it is valid."""
+    context = ssl.create_default_context(cafile=ca_file)
+    host, _ = _split(address)
+    with (
+        socket.create_connection(_split(address), _SECONDS) as plain,
+        context.wrap_socket(plain, server_hostname=host) as secure,
+    ):
+        certificate = secure.getpeercert() or {}
+        return f"{secure.version()}, certificate valid until {certificate.get('notAfter')}"
+
+
+def speaks_tls(address: str) -> bool:
+    """Whether there is TLS behind a ``host:port``, with whatever certificate."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE  # only a look: nothing is sent
+    try:
+        with socket.create_connection(_split(address), _SECONDS) as plain, context.wrap_socket(plain):
+            return True
+    except OSError:
+        return False
+
+
+def aws_clock_skew(region: str) -> float:
+    """How many seconds this machine's clock is ahead of AWS's."""
+    suffix = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
+    connection = http.client.HTTPSConnection(f"sts.{region}.{suffix}", timeout=_SECONDS)
+    try:
+        connection.request("HEAD", "/")
+        date = connection.getresponse().headers["Date"]
+    finally:
+        connection.close()
+    return time.time() - parsedate_to_datetime(date).timestamp()
+
+
+def _split(address: str) -> tuple[str, int]:
+    host, _, port = address.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+def _reason(error: OSError) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"{error.reason}: {error.verify_message}"
+    if isinstance(error, ssl.SSLError):
+        return error.reason or str(error)
+    return error.strerror or str(error) or describe(error)

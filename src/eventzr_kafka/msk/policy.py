@@ -1,0 +1,118 @@
+"""The least that a service needs to be allowed on an MSK cluster, as JSON or HCL.
+
+1. Whoever connects may do that, and nothing else on the cluster; whoever publishes may also do so idempotently.
+2. Consuming: describe and read its topics, describe and alter its groups.
+3. Publishing: describe and write its topics. A consumer publishes to the dead-letter topic of its group.
+4. No action and no resource is a wildcard, and nothing may be created, altered or deleted.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from eventzr_kafka.dead_letter import dead_letter_topic
+from eventzr_kafka.errors import SettingsError, printable
+
+__all__ = ["ClusterArn", "Policy", "Statement", "service_policy"]
+
+_CLUSTER_ARN = re.compile(
+    r"(?P<account>arn:aws[a-z-]*:kafka:[a-z0-9-]+:\d{12}):cluster/(?P<cluster>[A-Za-z0-9-]+/[A-Za-z0-9-]+)"
+)
+_EXAMPLE = "arn:aws:kafka:us-east-1:123456789012:cluster/orders/1a2b3c4d-0000-1111-2222-333344445555-s1"
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterArn:
+    """The name of a cluster, from which those of its topics and groups follow."""
+
+    account: str
+    cluster: str
+
+    @classmethod
+    def parse(cls, text: str) -> ClusterArn:
+        """Take it apart.
+
+        Raises:
+            SettingsError: It is none.
+        """
+        match = _CLUSTER_ARN.fullmatch(text.strip())
+        if match is None:
+            raise SettingsError("--cluster-arn", f"{printable(text, limit=200)!r} is no ARN such as {_EXAMPLE}")
+        return cls(match["account"], match["cluster"])
+
+    def __str__(self) -> str:
+        return f"{self.account}:cluster/{self.cluster}"
+
+    def topic(self, name: str) -> str:
+        """The ARN of a topic."""
+        return f"{self.account}:topic/{self.cluster}/{name}"
+
+    def group(self, name: str) -> str:
+        """The ARN of a consumer group."""
+        return f"{self.account}:group/{self.cluster}/{name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """Actions, without their prefix ``kafka-cluster:``, on resources."""
+
+    sid: str
+    actions: tuple[str, ...]
+    resources: tuple[str, ...]
+
+    @property
+    def full_actions(self) -> list[str]:
+        """The actions with their prefix."""
+        return [f"kafka-cluster:{action}" for action in self.actions]
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Statements that allow."""
+
+    statements: tuple[Statement, ...]
+
+    def to_json(self) -> str:
+        """An IAM policy document."""
+        statements = [
+            {"Sid": one.sid, "Effect": "Allow", "Action": one.full_actions, "Resource": list(one.resources)}
+            for one in self.statements
+        ]
+        return json.dumps({"Version": "2012-10-17", "Statement": statements}, indent=2)
+
+    def to_terraform(self, name: str = "eventzr_kafka") -> str:
+        """A data source ``aws_iam_policy_document`` in HCL."""
+        statements = "\n\n".join(_hcl(one) for one in self.statements)
+        return f'data "aws_iam_policy_document" "{name}" {{\n{statements}\n}}'
+
+
+def service_policy(
+    cluster: ClusterArn, *, consumed: Iterable[str], groups: Iterable[str], published: Iterable[str]
+) -> Policy:
+    """The policy of a service that consumes and publishes these topics, and nothing else."""
+    names = sorted(set(groups))
+    writes = sorted({*published, *map(dead_letter_topic, names)})
+    reads = sorted(set(consumed))
+    on_cluster = ("Connect", "WriteDataIdempotently") if writes else ("Connect",)
+    statements = [
+        Statement("Connect", on_cluster, (str(cluster),)),
+        Statement("Consume", ("DescribeTopic", "ReadData"), tuple(map(cluster.topic, reads))),
+        Statement("Groups", ("AlterGroup", "DescribeGroup"), tuple(map(cluster.group, names))),
+        Statement("Publish", ("DescribeTopic", "WriteData"), tuple(map(cluster.topic, writes))),
+    ]
+    return Policy(tuple(statement for statement in statements if statement.resources))
+
+
+def _hcl(statement: Statement) -> str:
+    return (
+        f'  statement {{\n    sid    = "{statement.sid}"\n    effect = "Allow"\n\n'
+        f"    actions = {_hcl_list(statement.full_actions)}\n\n"
+        f"    resources = {_hcl_list(statement.resources)}\n  }}"
+    )
+
+
+def _hcl_list(items: Iterable[str]) -> str:
+    return "[\n" + "".join(f'      "{item}",\n' for item in items) + "    ]"

@@ -1,0 +1,151 @@
+"""Tokens for MSK IAM.
+
+1. The credentials are loaded once and refresh themselves, so that a principal keeps its name: a broker refuses another
+   one on re-authentication. Those that cannot refresh themselves are read again for each token, so that new ones in the
+   environment or a file are seen.
+2. After a failure everything is loaded anew.
+3. A token ends when it says, or with the credentials that signed it, whichever comes first. Times are in seconds.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache
+from threading import Lock
+from typing import Protocol
+
+from eventzr_kafka.errors import AuthenticationError, MissingExtraError, printable
+from eventzr_kafka.settings import KafkaSettings
+from eventzr_kafka.tokens import Token
+
+__all__ = ["AwsCredentials", "CredentialSource", "IamTokenProvider", "iam_token_provider"]
+
+_MENDS = {
+    "NoCredentialsError": "give the process a role, or set KAFKA_AWS_PROFILE, or AWS_ACCESS_KEY_ID and its secret",
+    "ProfileNotFound": "check KAFKA_AWS_PROFILE",
+    "ClientError": "check that KAFKA_AWS_ROLE_ARN may be assumed by these credentials",
+}
+_OTHERWISE = "check the AWS credentials of this process"
+
+
+@dataclass(frozen=True, slots=True)
+class AwsCredentials:
+    """Credentials at one moment; secrets are in no ``repr``.
+
+    Attributes:
+        method: Where AWS's chain found them, such as ``env`` or ``assume-role``.
+        expires_at: Seconds since 1970; None for those that do not expire.
+    """
+
+    access_key: str
+    secret_key: str = field(repr=False)
+    session_token: str | None = field(repr=False)
+    method: str
+    expires_at: float | None
+
+
+class CredentialSource(Protocol):
+    """Credentials that may change over time."""
+
+    @property
+    def refreshes(self) -> bool:
+        """Whether they renew themselves."""
+        ...
+
+    def current(self) -> AwsCredentials:
+        """What holds now; renewed first, where they are about to expire."""
+        ...
+
+
+class IamTokenProvider:
+    """A `TokenProvider`; its methods may be called from any thread."""
+
+    def __init__(
+        self,
+        region: str,
+        who: str,
+        load: Callable[[], CredentialSource],
+        sign: Callable[[str, AwsCredentials], tuple[str, float]],
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Note what is needed; nothing is loaded before the first token.
+
+        Args:
+            who: Whose credentials are asked for, for people.
+            sign: Region and credentials → token and when it ends.
+        """
+        self.identity = who
+        self._region = region
+        self._who = who
+        self._load = load
+        self._sign = sign
+        self._clock = clock
+        self._source: CredentialSource | None = None
+        self._lock = Lock()
+
+    def token(self) -> Token:
+        """Sign a token with the credentials of now."""
+        with self._lock:
+            try:
+                return self._signed()
+            except Exception as error:
+                self._source = None
+                raise self._explained(error) from error
+
+    def _signed(self) -> Token:
+        credentials = self._credentials()
+        self.identity = f"{self._who}, access key {_masked(credentials.access_key)} ({credentials.method})"
+        value, expires_at = self._sign(self._region, credentials)
+        return Token(value, min(expires_at, credentials.expires_at or expires_at), self.identity)
+
+    def _credentials(self) -> AwsCredentials:
+        if self._source is None or not self._source.refreshes:
+            self._source = self._load()
+        credentials = self._source.current()
+        if credentials.expires_at is not None and credentials.expires_at <= self._clock():
+            raise TimeoutError("the credentials have expired and were not renewed")
+        return credentials
+
+    def _explained(self, error: Exception) -> AuthenticationError:
+        kind = type(error).__name__
+        problem = f"no MSK IAM token for {self._region}: {kind}: {printable(str(error), limit=300)}"
+        return AuthenticationError(self.identity, problem, _MENDS.get(kind, _OTHERWISE))
+
+
+def iam_token_provider(settings: KafkaSettings) -> IamTokenProvider:
+    """The provider for these settings; clients of one process share it.
+
+    Raises:
+        MissingExtraError: The extra ``msk`` is not installed.
+    """
+    if importlib.util.find_spec("aws_msk_iam_sasl_signer") is None:
+        raise MissingExtraError("msk", "KAFKA_AUTH=iam")
+    return _provider(settings.region or "", settings.aws_profile, settings.aws_role_arn)
+
+
+@cache
+def _provider(region: str, profile: str | None, role_arn: str | None) -> IamTokenProvider:
+    def load() -> CredentialSource:
+        from eventzr_kafka.msk._aws import load_credentials  # noqa: PLC0415 -- 450 ms, and needs the extra
+
+        return load_credentials(region, profile, role_arn)
+
+    def sign(region: str, credentials: AwsCredentials) -> tuple[str, float]:
+        from eventzr_kafka.msk._aws import sign_token  # noqa: PLC0415
+
+        return sign_token(region, credentials)
+
+    return IamTokenProvider(region, _who(profile, role_arn), load, sign)
+
+
+def _who(profile: str | None, role_arn: str | None) -> str:
+    base = f"profile {profile}" if profile else "AWS's default credentials"
+    return f"role {role_arn} by {base}" if role_arn else base
+
+
+def _masked(access_key: str) -> str:
+    return f"{access_key[:4]}…{access_key[-4:]}"
