@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +12,10 @@ from examples.marketplace_service.events.consumer import GROUP
 from examples.marketplace_service.events.dead_letters import DEAD_LETTERS, DEAD_LETTERS_GROUP
 from examples.marketplace_service.wiring import CONSUMERS
 
-from eventzr_kafka import KafkaSettings
 from eventzr_kafka.routing import definition_of
 from eventzr_marketplace_events import topics
 
+README = Path(__file__).parents[2] / "README.md"
 DEPLOY = Path(service_settings.__file__).with_name("deploy")
 KUBERNETES: list[dict[str, Any]] = list(yaml.safe_load_all((DEPLOY / "kubernetes.yaml").read_text()))
 COMPOSE: dict[str, Any] = yaml.safe_load((DEPLOY / "docker-compose.yml").read_text())
@@ -33,8 +32,8 @@ def pod() -> dict[str, Any]:
 
 
 def known_variables() -> str:
-    kafka = importlib.import_module(KafkaSettings.__module__).__doc__
-    return f"{service_settings.__doc__}{kafka}"
+    """The tables of the service's settings and, in the README, of the SDK's."""
+    return f"{service_settings.__doc__}{README.read_text()}"
 
 
 def test_every_object_finds_the_deployment() -> None:
