@@ -6,7 +6,7 @@ import asyncio
 import json
 import uuid
 from collections import Counter
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Coroutine, Iterator
 from typing import Any
 
 import httpx
@@ -211,3 +211,20 @@ async def test_an_unknown_order_ends_among_the_dead_letters_while_other_tenants_
     assert letter["attempts"] == 5
     assert (await shop.get("/lane"))["retried"] == 4
     assert await neighbour.get("/dead-letters") == []
+
+
+async def test_requests_at_the_same_time_make_one_thing_of_one_key_and_one_seller_of_one_id(shop: Shop) -> None:
+    body = {"sellerId": "new", "title": "Hall", "lane": "vendora", "price": 1, "currency": "USD"}
+
+    def send(key: str) -> Coroutine[Any, Any, httpx.Response]:
+        headers = {"X-Tenant-Id": shop.tenant, "Idempotency-Key": key}
+        return shop.http.post("/listings", json=body, headers=headers)
+
+    different = await asyncio.gather(*(send(f"key-{number}") for number in range(6)))
+    same = await asyncio.gather(*(send("one key") for _ in range(6)))
+
+    assert [response.status_code for response in different] == [201] * 6
+    assert {response.status_code for response in same} <= {201, 409}
+    assert len({response.json()["id"] for response in same if response.status_code == 201}) == 1
+    assert len(await shop.get("/listings")) == 7
+    assert [seller["id"] for seller in await shop.get("/sellers")] == ["new"]

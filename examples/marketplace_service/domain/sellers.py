@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from decimal import Decimal
+
+from sqlalchemy.exc import IntegrityError
 
 from eventzr_marketplace_events import ListingUpdated, ReviewCreated, SubscriptionChanged, UserProfileUpdated
 from examples.marketplace_service.domain.models import Listing, Seller
@@ -15,12 +18,14 @@ _STARS, _POINTS = 5, 100
 
 
 async def known_seller(unit: UnitOfWork, seller_id: str) -> Seller:
-    """The seller, made if this is the first time that it is heard of."""
+    """The seller, made when it is first heard of; another transaction may do so at the same time."""
     seller = await unit.find(Seller, seller_id)
-    if seller is None:
-        seller = unit.add(Seller, id=seller_id)
-        await unit.session.flush()
-    return seller
+    if seller is not None:
+        return seller
+    with suppress(IntegrityError):
+        async with unit.session.begin_nested():
+            unit.add(Seller, id=seller_id)
+    return await unit.get(Seller, seller_id)
 
 
 async def apply_review(unit: UnitOfWork, review: ReviewCreated) -> None:
