@@ -5,8 +5,8 @@ READY := .venv/.ready
 
 .PHONY: demo test torture bench lint types reference setup pins clean
 
-demo: $(READY)  ## all 12 marketplace events for two tenants, on an embedded broker
-	$(BIN)/python -m examples.demo
+demo: $(READY)  ## the marketplace service and a subscriber, a day of two tenants; KEEP=1 stays up, with a page
+	$(BIN)/python -m examples.demo $(if $(KEEP),keep)
 
 test: $(READY)  ## every test, on two processes with a broker each; the header names it
 	$(BIN)/pytest -n 2 --dist loadfile

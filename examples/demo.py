@@ -1,109 +1,148 @@
-"""All 12 events of marketplace-svc, for two tenants, from a producer to two consumers: python -m examples.demo
+"""The marketplace service and a subscriber on an embedded broker, and a day of two tenants: python -m examples.demo
 
-Nothing has to be installed or running: the broker is embedded in this process, and gone when it ends. The exit code is
-0 only if every event arrived exactly once.
+Nothing has to be installed or running: broker and database are gone when it ends. With ``keep`` it stays up until
+Ctrl-C, with its page to look at. The exit code is 0 only if all 18 events flowed for both tenants, each exactly once.
 """
 
 import asyncio
 import os
+import signal
 import sys
 from collections import Counter
-from contextlib import redirect_stdout
-from io import TextIOBase
-from pathlib import Path
-from shutil import which
-from typing import TextIO
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from functools import partial
+from tempfile import TemporaryDirectory
 
-from eventzr_kafka import ConsumerRunner, EventProducer, KafkaSettings, PublishResult, embedded_broker
+import httpx
+
+from eventzr_kafka import ConsumerRunner, KafkaSettings, embedded_broker
 from eventzr_marketplace_events import topics
-from eventzr_marketplace_events.examples import EXAMPLES
+from examples.marketplace_service.events.dead_letters import DEAD_LETTERS, DEAD_LETTERS_GROUP
+from examples.marketplace_service.schema import migrate
+from examples.marketplace_service.server import Server
+from examples.marketplace_service.settings import Settings
+from examples.marketplace_service.wiring import create_app
+from examples.story import Shop, Story
 from examples.subscriber.counter import EventCounter
 from examples.subscriber.handlers import MarketplaceEventHandler
 
 TENANTS = ("tenant-a", "tenant-b")
-EVENTS = [event for kind, event in EXAMPLES.items() if kind.__topic__ in topics.PRODUCED]
-PRINTED = 2 * len(TENANTS)  # MarketplaceEventHandler takes two of the topics, and prints a line for each event
-TIMEOUT = 12.0  # seconds for the consumers to join and to handle everything
+TIMEOUT = 12.0  # seconds for the last events to arrive
+ALL_TOPICS = (*topics.PRODUCED, *topics.CONSUMED)
+
+Seen = Counter[tuple[str, str]]
+Told = dict[str, Counter[str]]
 
 
-async def main() -> bool:
-    with embedded_broker() as broker:
-        settings = KafkaSettings(brokers=broker.bootstrap_servers)
-        print(f"An embedded Kafka broker runs at {settings.brokers}\n")
+async def main(*, keep: bool = False) -> bool:
+    with embedded_broker() as broker, TemporaryDirectory() as folder:
+        broker.create_topics(DEAD_LETTERS, f"{DEAD_LETTERS_GROUP}.dlq")
+        kafka = KafkaSettings(brokers=broker.bootstrap_servers)
+        database_url = f"sqlite+aiosqlite:///{folder}/marketplace.db"
+        migrate(database_url)
+        settings = Settings(
+            database_url=database_url, port=int(os.environ.get("MARKETPLACE_PORT", "0")), playground=True
+        )
+        seen: Seen = Counter()
+        async with serving(settings, kafka) as server, subscribing(kafka, seen) as subscriber:
+            await subscriber.ready()
+            url = f"http://{settings.host}:{server.port}"
+            print(f"An embedded Kafka broker runs at {kafka.brokers}, the marketplace service at {url}\n")
+            complete = await tell_and_count(url, seen)
+            print(f"\nThe page: {url}/   The API: {url}/docs")
+            if keep:
+                print("Ctrl-C ends it.")
+                await interrupted()
+            else:
+                print("They are gone now; `make demo KEEP=1` stays up.")
+    return complete
 
-        print(f"1. marketplace-svc publishes {len(EVENTS)} events for each of {len(TENANTS)} tenants.")
-        print("   The tenant is the record's key: in each topic its events share a partition and keep their order.\n")
-        show_published(await publish(settings))
 
-        print("\n2. Your service consumes them (Kafka takes 3 seconds to let a new group in).")
-        print("   examples/subscriber/handlers.py prints:\n")
-        seen, printed = await consume(settings)
+class DemoServer(Server):
+    """Leaves signals to the demo, which has more to end than this."""
 
-    print("\n3. A second group, examples/subscriber/counter.py, got every event too:\n")
-    return show_arrived(seen, printed)
+    @contextmanager
+    def capture_signals(self) -> Generator[None]:
+        yield
 
-
-async def publish(settings: KafkaSettings) -> list[PublishResult]:
-    """Queue every event for every tenant, then wait until the broker has acknowledged each one."""
-    async with EventProducer(source="marketplace-svc", settings=settings) as producer:
-        queued = [producer.enqueue(event, tenant_id=tenant) for event in EVENTS for tenant in TENANTS]
-        return [await delivery for delivery in queued]
+    @property
+    def port(self) -> int:
+        port: int = self.servers[0].sockets[0].getsockname()[1]
+        return port
 
 
-async def consume(settings: KafkaSettings) -> tuple[Counter[tuple[str, str]], int]:
-    """Run both groups until all has arrived; what the handler prints is counted on its way to the screen."""
-    seen: Counter[tuple[str, str]] = Counter()
-    printed = Indented(sys.stdout)
-    with redirect_stdout(printed):
-        async with ConsumerRunner(MarketplaceEventHandler(), EventCounter(seen), settings=settings) as runner:
-            loop = asyncio.get_running_loop()
-            deadline = loop.time() + TIMEOUT
-            while loop.time() < deadline and runner.error is None:
-                if seen.total() >= len(EVENTS) * len(TENANTS) and printed.lines >= PRINTED:
-                    break
+@asynccontextmanager
+async def serving(settings: Settings, kafka: KafkaSettings) -> AsyncGenerator[DemoServer]:
+    """The service, in this process."""
+    server = DemoServer(create_app(settings, kafka), settings)
+    task = asyncio.create_task(server.serve())
+    while not server.started and not task.done():  # noqa: ASYNC110 -- it does not tell
+        await asyncio.sleep(0.02)
+    try:
+        yield server
+    finally:
+        server.should_exit = True
+        await task
+
+
+def subscribing(kafka: KafkaSettings, seen: Seen) -> ConsumerRunner:
+    """Your service: the guide's handler, which prints a line for two of the topics, and one that counts all of them."""
+    return ConsumerRunner(MarketplaceEventHandler(), EventCounter(seen), settings=kafka)
+
+
+async def tell_and_count(url: str, seen: Seen) -> bool:
+    async with httpx.AsyncClient(base_url=url, timeout=60) as http:
+        shops = [Shop(http, tenant) for tenant in TENANTS]
+        stories = [Story(shop, partial(print, f"{shop.tenant}  |")) for shop in shops]
+        await asyncio.gather(*(story.play() for story in stories))
+        await stories[-1].money_comes_too_early()
+        told = {shop.tenant: await events_of(shop) for shop in shops}
+    await arrived(told, seen)
+    return show_summary(told, seen)
+
+
+async def events_of(shop: Shop) -> Counter[str]:
+    """What the service says: how often it published or handled each type of event."""
+    return Counter(line["topic"] for line in await shop.get("/activity"))
+
+
+def not_arrived(told: Told, seen: Seen) -> Seen:
+    """What the subscriber has not got, or got too often."""
+    published = {(topic, tenant): told[tenant][topic] for topic in topics.PRODUCED for tenant in TENANTS}
+    return Counter({key: abs(count - seen[key]) for key, count in published.items() if count != seen[key]})
+
+
+async def arrived(told: Told, seen: Seen) -> None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(TIMEOUT):
+            while not_arrived(told, seen):  # noqa: ASYNC110 -- counted by a handler that knows nothing of this
                 await asyncio.sleep(0.05)
-    return seen, printed.lines
 
 
-def show_published(results: list[PublishResult]) -> None:
-    print(f"   {'topic':<45}{'   '.join(f'{tenant:<11}' for tenant in TENANTS)}")
-    for number in range(0, len(results), len(TENANTS)):
-        row = results[number : number + len(TENANTS)]
-        print(f"   {row[0].topic:<45}{'   '.join(f'partition {result.partition}' for result in row)}")
-
-
-def show_arrived(seen: Counter[tuple[str, str]], printed: int) -> bool:
-    print("   tenant       topics   events")
-    for tenant in TENANTS:
-        counts = [count for (_, owner), count in seen.items() if owner == tenant]
-        print(f"   {tenant:<13}{len(counts):<9}{sum(counts)}")
-    expected = Counter((topic, tenant) for topic in topics.PRODUCED for tenant in TENANTS)
-    if seen != expected or printed != PRINTED:
-        wrong = ", ".join(f"{topic} for {tenant}" for topic, tenant in (expected - seen) + (seen - expected))
-        print(f"\nFAILED: {printed} of {PRINTED} lines printed; lost, or more than once: {wrong or 'nothing'}")
+def show_summary(told: Told, seen: Seen) -> bool:
+    print(f"\n{'topic':<49}" + "".join(f"{tenant:>10}" for tenant in TENANTS))
+    for topic in topics.PRODUCED:
+        print(f"out  {topic:<44}" + "".join(f"{seen[topic, tenant]:>10}" for tenant in TENANTS))
+    for topic in topics.CONSUMED:
+        print(f"in   {topic:<44}" + "".join(f"{told[tenant][topic]:>10}" for tenant in TENANTS))
+    silent = [topic for topic in ALL_TOPICS if any(not told[tenant][topic] for tenant in TENANTS)]
+    wrong = not_arrived(told, seen)
+    if silent or wrong:
+        lost = ", ".join(f"{topic} for {tenant}" for topic, tenant in wrong)
+        print(f"\nFAILED: without an event: {', '.join(silent) or 'no topic'}; lost or twice: {lost or 'nothing'}")
         return False
-    print(f"\nAll {expected.total()} events arrived, each exactly once. Next, try it by hand:\n")
-    print(f"   {command()} dev examples.subscriber.handlers:MarketplaceEventHandler")
+    total = sum(counts.total() for counts in told.values())
+    print(f"\nAll {len(ALL_TOPICS)} topics flowed for {len(TENANTS)} tenants: {total} events, each exactly once.")
     return True
 
 
-def command() -> str:
-    """The command as the shell finds it: by its name, or by its path beside this Python."""
-    beside = Path(sys.executable).with_name("eventzr-kafka")
-    return "eventzr-kafka" if which("eventzr-kafka") else os.path.relpath(beside)
-
-
-class Indented(TextIOBase):
-    """Standard output, a little to the right, that counts its lines."""
-
-    def __init__(self, out: TextIO) -> None:
-        self.out = out
-        self.lines = 0
-
-    def write(self, text: str, /) -> int:
-        self.lines += text.count("\n")
-        return self.out.write(text if text == "\n" else f"   | {text}")
+async def interrupted() -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await stop.wait()
 
 
 if __name__ == "__main__":
-    sys.exit(0 if asyncio.run(main()) else 1)
+    sys.exit(0 if asyncio.run(main(keep=sys.argv[1:] == ["keep"])) else 1)

@@ -38,6 +38,7 @@ from eventzr_kafka.intake import Work, lane_name
 from eventzr_kafka.lanes import Lane, Lanes
 from eventzr_kafka.options import ConsumerOptions
 from eventzr_kafka.parking import Parking
+from eventzr_kafka.record import Record
 from eventzr_kafka.redelivery import Leave, Redelivery, meant
 from eventzr_kafka.retry import DeadLetter, Decision, Retry, Skip, Stop, decide
 
@@ -355,12 +356,20 @@ class Failures:
             topic=record.topic,
             partition=record.partition,
             offset=record.offset,
+            tenant_id=_tenant(record),
             handler=route.label,
             error=error,
             attempt=self.histories[history_key(each.work)].attempts,
             outcome=outcome,
             cause=cause,
         )
+
+
+def _tenant(record: Record) -> str | None:
+    try:
+        return None if record.key is None else record.key.decode()
+    except UnicodeDecodeError:
+        return None
 
 
 def _next(decision: Decision | Leave) -> str:

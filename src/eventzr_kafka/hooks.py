@@ -49,6 +49,7 @@ class EventFailed:
     """An event failed, or follows one that did.
 
     Attributes:
+        tenant_id: The record's key, which is the tenant; None if it has none, or no text.
         error: Qualified name of the error's class.
         attempt: Calls of the handler so far; 0 if the record could not be read.
         outcome: What was decided. A dead letter is announced here before it is written.
@@ -59,6 +60,7 @@ class EventFailed:
     topic: str
     partition: int
     offset: int
+    tenant_id: str | None
     handler: str
     error: str
     attempt: int

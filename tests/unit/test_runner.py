@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ from eventzr_kafka import (
     on_message,
 )
 from eventzr_kafka.errors import ConsumerStateError, EventStoppedError, RoutingError
-from eventzr_kafka.hooks import ConsumerHooks, PartitionsAssigned, RunnerStopping
+from eventzr_kafka.hooks import ConsumerHooks, EventFailed, PartitionsAssigned, RunnerStopping
 from eventzr_kafka.options import ConsumerOptions
 from eventzr_kafka.record import TopicPartition
 from eventzr_kafka.transport import Assignment, Batch, ConsumerSink, Position
@@ -138,6 +139,16 @@ async def test_hooks_are_told_and_one_that_raises_disturbs_nothing(caplog: pytes
         wires.made[0].bring("a")
     assert facts == [PartitionsAssigned("runner", (TopicPartition(TOPIC, 0),)), RunnerStopping(None)]
     assert "a hook failed at PartitionsAssigned" in caplog.text
+
+
+async def test_the_failure_hook_says_whose_event_it_was() -> None:
+    facts: list[EventFailed] = []
+    wires, hooks = Wires(), ConsumerHooks(failed=facts.append)
+    with suppress(EventStoppedError):
+        async with ConsumerRunner(Handler(fails_for="bad"), settings=SETTINGS, transport=wires, hooks=hooks):
+            wires.made[0].bring("good", "bad")
+            await asyncio.sleep(0.01)
+    assert (facts[0].tenant_id, facts[0].offset) == ("bad", 1)
 
 
 async def test_a_disabled_runner_does_nothing_and_says_so(caplog: pytest.LogCaptureFixture) -> None:

@@ -1,0 +1,68 @@
+"""What happened to a tenant, as the page shows it: each line is written in the transaction that it tells of."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import BigInteger, Index, Integer
+from sqlalchemy.orm import Mapped, mapped_column
+
+from examples.marketplace_service.database import Base
+
+__all__ = ["Activity", "DeadLetter", "Failure"]
+
+_RISING = BigInteger().with_variant(Integer, "sqlite")
+
+
+class Activity(Base):
+    """An event that was published (``out``) or handled (``in``)."""
+
+    __tablename__ = "activity"
+    __table_args__ = (Index("activity_tenant", "tenant_id", "number"),)
+
+    number: Mapped[int] = mapped_column(_RISING, primary_key=True)
+    tenant_id: Mapped[str]
+    direction: Mapped[str]
+    topic: Mapped[str]
+    event_id: Mapped[str]
+    subject: Mapped[str | None]
+    at: Mapped[datetime]
+
+
+class Failure(Base):
+    """A handler's failure, as the SDK's hook told it: one line for each attempt."""
+
+    __tablename__ = "failure"
+    __table_args__ = (Index("failure_tenant", "tenant_id", "number"),)
+
+    number: Mapped[int] = mapped_column(_RISING, primary_key=True)
+    tenant_id: Mapped[str]
+    topic: Mapped[str]
+    position: Mapped[str]
+    handler: Mapped[str]
+    error: Mapped[str]
+    attempt: Mapped[int]
+    outcome: Mapped[str]
+    at: Mapped[datetime]
+
+
+class DeadLetter(Base):
+    """A dead letter of this service.
+
+    Attributes:
+        position: Where its record is, ``topic[partition]@offset``: names the letter for `eventzr-kafka dlq show` too.
+        replayed_at: When a replay succeeded.
+    """
+
+    __tablename__ = "dead_letter"
+
+    tenant_id: Mapped[str] = mapped_column(primary_key=True)
+    position: Mapped[str] = mapped_column(primary_key=True)
+    topic: Mapped[str]
+    event_id: Mapped[str]
+    handler: Mapped[str]
+    error: Mapped[str]
+    reason: Mapped[str]
+    attempts: Mapped[int]
+    failed_at: Mapped[datetime]
+    replayed_at: Mapped[datetime | None]

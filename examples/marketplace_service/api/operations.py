@@ -1,0 +1,136 @@
+"""What the page watches: the feed of a tenant's events, its lane, and its dead letters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Query, Request
+from fastapi.responses import StreamingResponse
+from sqlalchemy import ColumnElement, func, select
+
+from examples.marketplace_service.activity import Activity, DeadLetter, Failure
+from examples.marketplace_service.api.feed import follow
+from examples.marketplace_service.api.models import View
+from examples.marketplace_service.api.transactions import TenantHeader, TransactionalRoute, Unit
+from examples.marketplace_service.database import sessions
+from examples.marketplace_service.domain.errors import NotFoundError
+from examples.marketplace_service.domain.unit_of_work import UnitOfWork
+from examples.marketplace_service.events.dead_letters import DeadLetterReplay
+
+__all__ = ["router", "untransacted"]
+
+router = APIRouter(route_class=TransactionalRoute)
+untransacted = APIRouter()
+"""What takes longer than a transaction should."""
+
+_SHOWN = 100
+_RECENT = 10
+
+
+class ActivityView(View):
+    """A line of the feed."""
+
+    number: int
+    direction: str
+    topic: str
+    event_id: str
+    subject: str | None
+    at: datetime
+
+
+class FailureView(View):
+    """An attempt that failed."""
+
+    topic: str
+    position: str
+    handler: str
+    error: str
+    attempt: int
+    outcome: str
+    at: datetime
+
+
+class DeadLetterView(View):
+    """A dead letter; `replayed_at` says that it is one no more."""
+
+    position: str
+    topic: str
+    event_id: str
+    handler: str
+    error: str
+    reason: str
+    attempts: int
+    failed_at: datetime
+    replayed_at: datetime | None
+
+
+class LaneView(View):
+    """How the tenant's lane has run: counts, and the last attempts that failed."""
+
+    published: int
+    handled: int
+    retried: int
+    dead_letters: int
+    failures: list[FailureView]
+
+
+class ReplayView(View):
+    """How a replay went."""
+
+    succeeded: bool
+    summary: str
+
+
+@router.get("/activity", response_model=list[ActivityView])
+async def list_activity(unit: Unit) -> Sequence[Activity]:
+    mine = select(Activity).where(Activity.tenant_id == unit.tenant_id)
+    return (await unit.session.scalars(mine.order_by(Activity.number.desc()).limit(_SHOWN))).all()
+
+
+@router.get("/lane")
+async def show_lane(unit: Unit) -> LaneView:
+    mine = select(Failure).where(Failure.tenant_id == unit.tenant_id)
+    failures = await unit.session.scalars(mine.order_by(Failure.number.desc()).limit(_RECENT))
+    return LaneView(
+        published=await _count(unit, Activity, Activity.direction == "out"),
+        handled=await _count(unit, Activity, Activity.direction == "in"),
+        retried=await _count(unit, Failure, Failure.outcome == "retried"),
+        dead_letters=await _count(unit, DeadLetter, DeadLetter.replayed_at.is_(None)),
+        failures=[FailureView.model_validate(failure) for failure in failures],
+    )
+
+
+@router.get("/dead-letters", response_model=list[DeadLetterView])
+async def list_dead_letters(unit: Unit) -> Sequence[DeadLetter]:
+    mine = select(DeadLetter).where(DeadLetter.tenant_id == unit.tenant_id)
+    return (await unit.session.scalars(mine.order_by(DeadLetter.failed_at.desc()).limit(_SHOWN))).all()
+
+
+@untransacted.post("/dead-letters/{position}/replay")
+async def replay_dead_letter(request: Request, position: str, x_tenant_id: TenantHeader) -> ReplayView:
+    """Replay the letter, and those of its kind that failed before it: a lane keeps its order here too."""
+    async with sessions() as session:
+        letter = await session.get(DeadLetter, (x_tenant_id, position))
+    if letter is None:
+        raise NotFoundError("dead letter", position)
+    replay: DeadLetterReplay = request.app.state.replay
+    result = await replay.run(tenant_id=x_tenant_id, topic=letter.topic)
+    return ReplayView(succeeded=result.succeeded, summary=result.summary)
+
+
+@untransacted.get("/activity/stream")
+async def stream_activity(
+    request: Request,
+    tenant: Annotated[str, Query(description="A browser's EventSource sends no headers of its own.")],
+    after: Annotated[int, Query(description="Number of the last line that is known.")] = 0,
+    last_event_id: Annotated[int | None, Header()] = None,
+) -> StreamingResponse:
+    lines = follow(tenant, last_event_id or after, request.app.state.closing)
+    return StreamingResponse(lines, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+
+
+async def _count(unit: UnitOfWork, table: type[Activity | Failure | DeadLetter], which: ColumnElement[bool]) -> int:
+    counted = select(func.count()).select_from(table).where(table.tenant_id == unit.tenant_id, which)
+    return await unit.session.scalar(counted) or 0

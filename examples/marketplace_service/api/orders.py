@@ -1,0 +1,74 @@
+"""Orders, their payouts and disputes."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+from fastapi import APIRouter
+
+from eventzr_marketplace_events import DisputeEvidence
+from examples.marketplace_service.api.models import DisputeView, NewDispute, OrderView, PayoutView, Reason, Resolution
+from examples.marketplace_service.api.transactions import Command, TransactionalRoute, Unit
+from examples.marketplace_service.domain import disputes, orders
+from examples.marketplace_service.domain.models import Dispute, Order, Payout
+
+__all__ = ["router"]
+
+router = APIRouter(route_class=TransactionalRoute)
+_PAGE = 200
+
+
+@router.get("/orders", response_model=list[OrderView])
+async def list_orders(unit: Unit) -> list[Order]:
+    return list(await unit.all(unit.select(Order).order_by(Order.created_at.desc()).limit(_PAGE)))
+
+
+@router.get("/orders/{order_id}", response_model=OrderView)
+async def show_order(unit: Unit, order_id: str) -> Order:
+    return await unit.get(Order, order_id)
+
+
+@router.post("/orders/{order_id}/deliver", response_model=OrderView)
+async def deliver_order(unit: Command, order_id: str) -> Order:
+    return await orders.deliver(unit, order_id)
+
+
+@router.post("/orders/{order_id}/complete", response_model=OrderView)
+async def complete_order(unit: Command, order_id: str) -> Order:
+    return await orders.complete(unit, order_id)
+
+
+@router.post("/orders/{order_id}/cancel", response_model=OrderView)
+async def cancel_order(unit: Command, order_id: str, body: Reason) -> Order:
+    return await orders.cancel(unit, order_id, body.reason)
+
+
+@router.get("/payouts", response_model=list[PayoutView])
+async def list_payouts(unit: Unit) -> list[Payout]:
+    return list(await unit.all(unit.select(Payout).limit(_PAGE)))
+
+
+@router.get("/payouts/{order_id}", response_model=PayoutView)
+async def show_payout(unit: Unit, order_id: str) -> Payout:
+    return await unit.get(Payout, order_id)
+
+
+@router.post("/orders/{order_id}/disputes", status_code=HTTPStatus.CREATED, response_model=DisputeView)
+async def open_dispute(unit: Command, order_id: str, body: NewDispute) -> Dispute:
+    evidence = [DisputeEvidence(**found.model_dump()) for found in body.evidence]
+    return await disputes.open_dispute(unit, order_id, body.reason, evidence)
+
+
+@router.get("/disputes", response_model=list[DisputeView])
+async def list_disputes(unit: Unit) -> list[Dispute]:
+    return list(await unit.all(unit.select(Dispute).limit(_PAGE)))
+
+
+@router.get("/disputes/{dispute_id}", response_model=DisputeView)
+async def show_dispute(unit: Unit, dispute_id: str) -> Dispute:
+    return await unit.get(Dispute, dispute_id)
+
+
+@router.post("/disputes/{dispute_id}/resolve", response_model=DisputeView)
+async def resolve_dispute(unit: Command, dispute_id: str, body: Resolution) -> Dispute:
+    return await disputes.resolve(unit, dispute_id, body.outcome, body.notes)

@@ -1,0 +1,33 @@
+"""The neighbours' events by HTTP, for the page and the demo; not there unless the settings ask for it."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import APIRouter, Request
+
+from examples.marketplace_service.api.models import View
+from examples.marketplace_service.api.transactions import TenantHeader
+from examples.marketplace_service.events.neighbours import Neighbours
+
+__all__ = ["router"]
+
+router = APIRouter(prefix="/playground")
+
+
+class Published(View):
+    """Where the event is."""
+
+    event_id: str
+    topic: str
+    partition: int | None
+    offset: int | None
+
+
+@router.post("/{topic}", status_code=HTTPStatus.ACCEPTED)
+async def say(request: Request, topic: str, x_tenant_id: TenantHeader, body: dict[str, Any]) -> Published:
+    """Publish an event as the neighbour would; the body is its payload."""
+    neighbours: Neighbours = request.app.state.neighbours
+    result = await neighbours.say(x_tenant_id, topic, body)
+    return Published(event_id=result.event_id, topic=result.topic, partition=result.partition, offset=result.offset)

@@ -1,0 +1,52 @@
+"""Sellers, requests to them, and the marketplace around events."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+from fastapi import APIRouter
+from sqlalchemy import func, select
+
+from examples.marketplace_service.api.models import EventContextView, NewRfp, RfpView, SellerView, SponsorshipView
+from examples.marketplace_service.api.transactions import Command, TransactionalRoute, Unit
+from examples.marketplace_service.domain import rfps
+from examples.marketplace_service.domain.models import EventContext, ExhibitorSlot, Rfp, Seller, Sponsorship
+
+__all__ = ["router"]
+
+router = APIRouter(route_class=TransactionalRoute)
+_PAGE = 200
+
+
+@router.get("/sellers", response_model=list[SellerView])
+async def list_sellers(unit: Unit) -> list[Seller]:
+    return list(await unit.all(unit.select(Seller).order_by(Seller.id).limit(_PAGE)))
+
+
+@router.get("/sellers/{seller_id}", response_model=SellerView)
+async def show_seller(unit: Unit, seller_id: str) -> Seller:
+    return await unit.get(Seller, seller_id)
+
+
+@router.post("/rfps", status_code=HTTPStatus.CREATED, response_model=RfpView)
+async def broadcast_rfp(unit: Command, body: NewRfp) -> Rfp:
+    return await rfps.broadcast(unit, **body.model_dump())
+
+
+@router.get("/rfps/{rfp_id}", response_model=RfpView)
+async def show_rfp(unit: Unit, rfp_id: str) -> Rfp:
+    return await unit.get(Rfp, rfp_id)
+
+
+@router.get("/event-contexts/{event_id}")
+async def show_event_context(unit: Unit, event_id: str) -> EventContextView:
+    context = await unit.get(EventContext, event_id)
+    slots = unit.select(ExhibitorSlot).where(ExhibitorSlot.event_id == event_id).subquery()
+    offers = await unit.all(unit.select(Sponsorship).where(Sponsorship.event_id == event_id))
+    return EventContextView(
+        id=context.id,
+        title=context.title,
+        organizer_id=context.organizer_id,
+        exhibitor_slots=await unit.session.scalar(select(func.count()).select_from(slots)) or 0,
+        sponsorships=[SponsorshipView.model_validate(offer) for offer in offers],
+    )

@@ -1,0 +1,1 @@
+"""What the marketplace is: its states, its rules and what it announces. Nothing here knows HTTP or Kafka."""

@@ -1,0 +1,110 @@
+"""What can go wrong in the domain: one tree, each with the HTTP status that it answers with.
+
+::
+
+    DomainError
+    ├── NotFoundError
+    ├── IllegalTransitionError
+    ├── NotOpenError
+    ├── LimitReachedError
+    ├── TooEarlyError          of an event: what it needs may still happen
+    ├── AmountMismatchError    of an event: somebody has to look at it
+    └── TooLargeError          the same
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import ClassVar
+
+__all__ = [
+    "AmountMismatchError",
+    "DomainError",
+    "IllegalTransitionError",
+    "LimitReachedError",
+    "NotFoundError",
+    "NotOpenError",
+    "TooEarlyError",
+    "TooLargeError",
+]
+
+
+class DomainError(Exception):
+    """A rule of the marketplace says no.
+
+    Attributes:
+        problem: Last part of the problem's type.
+    """
+
+    status: ClassVar[HTTPStatus] = HTTPStatus.CONFLICT
+    problem: ClassVar[str]
+
+
+class NotFoundError(DomainError):
+    """The tenant has no such thing; whether another one has it is not told."""
+
+    status = HTTPStatus.NOT_FOUND
+    problem = "not-found"
+
+    def __init__(self, kind: str, key: str) -> None:
+        self.kind = kind
+        self.key = key
+        super().__init__(f"there is no {kind} {key!r}")
+
+
+class IllegalTransitionError(DomainError):
+    """The thing is not in a state for that."""
+
+    problem = "illegal-transition"
+
+    def __init__(self, kind: str, state: str, action: str) -> None:
+        self.kind = kind
+        self.state = state
+        self.action = action
+        super().__init__(f"cannot {action} this {kind}: it is {state}")
+
+
+class NotOpenError(DomainError):
+    """The listing takes no quotes."""
+
+    problem = "listing-not-open"
+
+    def __init__(self, listing_id: str, state: str) -> None:
+        super().__init__(f"listing {listing_id!r} takes no quotes: it is {state}")
+
+
+class LimitReachedError(DomainError):
+    """The seller's tier allows no more open listings."""
+
+    problem = "listing-limit-reached"
+
+    def __init__(self, tier: str, limit: int) -> None:
+        self.limit = limit
+        super().__init__(f"tier {tier!r} allows {limit} open listings at once")
+
+
+class TooEarlyError(DomainError):
+    """The thing has not come so far yet."""
+
+    problem = "too-early"
+
+    def __init__(self, kind: str, key: str, state: str) -> None:
+        super().__init__(f"{kind} {key!r} is only {state}")
+
+
+class AmountMismatchError(DomainError):
+    """What was paid is not what is due."""
+
+    problem = "amount-mismatch"
+
+    def __init__(self, payment_id: str) -> None:
+        super().__init__(f"{payment_id!r} is not of the amount that is due")
+
+
+class TooLargeError(DomainError):
+    """There are more of something than can be."""
+
+    problem = "too-large"
+
+    def __init__(self, what: str, count: int, most: int) -> None:
+        super().__init__(f"{count} {what}: at most {most}")

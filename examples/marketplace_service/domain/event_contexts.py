@@ -1,0 +1,30 @@
+"""The marketplace around an event: slots for exhibitors, and ways to sponsor it."""
+
+from __future__ import annotations
+
+from eventzr_marketplace_events import EventCreated
+from examples.marketplace_service.domain.errors import TooLargeError
+from examples.marketplace_service.domain.models import EventContext, ExhibitorSlot, Sponsorship
+from examples.marketplace_service.domain.unit_of_work import UnitOfWork
+
+__all__ = ["apply_event"]
+
+_MOST_SLOTS = 10_000
+
+
+async def apply_event(unit: UnitOfWork, event: EventCreated) -> None:
+    """Make the slots and the sponsorships of a new event; one that is known already is left as it is.
+
+    Raises:
+        TooLargeError: No event has so many slots.
+    """
+    if event.exhibitor_slots > _MOST_SLOTS:
+        raise TooLargeError("exhibitor slots", event.exhibitor_slots, _MOST_SLOTS)
+    if await unit.find(EventContext, event.id) is not None:
+        return
+    unit.add(EventContext, id=event.id, title=event.title, organizer_id=event.organizer_id, starts_at=event.starts_at)
+    await unit.session.flush()
+    for number in range(1, event.exhibitor_slots + 1):
+        unit.add(ExhibitorSlot, event_id=event.id, number=number)
+    for offer in event.sponsorship_opportunities:
+        unit.add(Sponsorship, event_id=event.id, title=offer.title, price=offer.price, currency=offer.currency)

@@ -1,0 +1,193 @@
+"""The tables of the marketplace. Ids are opaque; those of sellers, events and escrows come from the neighbours."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+
+from sqlalchemy import JSON, ForeignKeyConstraint, Index
+from sqlalchemy.orm import Mapped, mapped_column
+
+from examples.marketplace_service.database import TenantOwned
+
+__all__ = [
+    "FREE_LISTING_LIMIT",
+    "Dispute",
+    "EventContext",
+    "ExhibitorSlot",
+    "Listing",
+    "Order",
+    "Payout",
+    "Quote",
+    "Rfp",
+    "Seller",
+    "Sponsorship",
+]
+
+FREE_LISTING_LIMIT = 5  # open listings of a seller without a subscription
+
+
+class Seller(TenantOwned):
+    """Who offers listings: made when the seller is first heard of.
+
+    Attributes:
+        listing_limit: Listings that may be open at once; None for no limit.
+        rating_points: Sum of all ratings, each on a scale from 0 to 5.
+    """
+
+    __tablename__ = "seller"
+
+    display_name: Mapped[str | None]
+    avatar_url: Mapped[str | None]
+    bio: Mapped[str | None]
+    tier: Mapped[str] = mapped_column(default="free")
+    entitlements: Mapped[list[str]] = mapped_column(JSON, default=list)
+    listing_limit: Mapped[int | None] = mapped_column(default=FREE_LISTING_LIMIT)
+    rating_points: Mapped[Decimal] = mapped_column(default=Decimal(0))
+    rating_count: Mapped[int] = mapped_column(default=0)
+
+    @property
+    def rating(self) -> Decimal | None:
+        """Average rating from 0 to 5; None before the first review."""
+        return round(self.rating_points / self.rating_count, 2) if self.rating_count else None
+
+
+class Listing(TenantOwned):
+    """What a seller offers in a lane.
+
+    Attributes:
+        seller_name, seller_avatar_url: Copies, so that a page of listings needs no other table.
+        quality_points: Sum of what reviews gave, each from 0 to 100.
+    """
+
+    __tablename__ = "listing"
+    __table_args__ = (Index("listing_seller", "tenant_id", "seller_id"),)
+
+    seller_id: Mapped[str]
+    title: Mapped[str]
+    lane: Mapped[str]
+    price: Mapped[Decimal]
+    currency: Mapped[str]
+    state: Mapped[str]
+    views: Mapped[int]
+    seller_name: Mapped[str | None]
+    seller_avatar_url: Mapped[str | None]
+    quality_points: Mapped[Decimal]
+    quality_count: Mapped[int]
+    created_at: Mapped[datetime]
+
+    @property
+    def quality_score(self) -> Decimal | None:
+        """From 0 to 100; None before the first review."""
+        return round(self.quality_points / self.quality_count, 1) if self.quality_count else None
+
+
+class Quote(TenantOwned):
+    """What a buyer bids on a listing."""
+
+    __tablename__ = "quote"
+    __table_args__ = (ForeignKeyConstraint(["tenant_id", "listing_id"], ["listing.tenant_id", "listing.id"]),)
+
+    listing_id: Mapped[str]
+    buyer_id: Mapped[str]
+    amount: Mapped[Decimal]
+    currency: Mapped[str]
+    message: Mapped[str]
+    state: Mapped[str]
+    created_at: Mapped[datetime]
+
+
+class Order(TenantOwned):
+    """An accepted quote on its way to delivery.
+
+    Attributes:
+        payment_id: Of the payment that paid it.
+    """
+
+    __tablename__ = "orders"
+    __table_args__ = (ForeignKeyConstraint(["tenant_id", "quote_id"], ["quote.tenant_id", "quote.id"]),)
+
+    quote_id: Mapped[str]
+    listing_id: Mapped[str]
+    buyer_id: Mapped[str]
+    seller_id: Mapped[str]
+    amount: Mapped[Decimal]
+    currency: Mapped[str]
+    state: Mapped[str]
+    payment_id: Mapped[str | None]
+    created_at: Mapped[datetime]
+
+
+class Payout(TenantOwned):
+    """What a seller gets for a delivered order; it has the order's id."""
+
+    __tablename__ = "payout"
+    __table_args__ = (ForeignKeyConstraint(["tenant_id", "id"], ["orders.tenant_id", "orders.id"]),)
+
+    seller_id: Mapped[str]
+    amount: Mapped[Decimal]
+    currency: Mapped[str]
+    state: Mapped[str]
+    escrow_id: Mapped[str | None]
+
+
+class Dispute(TenantOwned):
+    """What buyer and seller do not agree on about an order."""
+
+    __tablename__ = "dispute"
+    __table_args__ = (ForeignKeyConstraint(["tenant_id", "order_id"], ["orders.tenant_id", "orders.id"]),)
+
+    order_id: Mapped[str]
+    reason: Mapped[str]
+    state: Mapped[str]
+    outcome: Mapped[str | None]
+    notes: Mapped[str | None]
+
+
+class Rfp(TenantOwned):
+    """A request for proposals.
+
+    Attributes:
+        sellers: Ids of the sellers who matched when it was broadcast.
+    """
+
+    __tablename__ = "rfp"
+
+    buyer_id: Mapped[str]
+    title: Mapped[str]
+    requirements: Mapped[list[str]] = mapped_column(JSON)
+    target_lanes: Mapped[list[str]] = mapped_column(JSON)
+    sellers: Mapped[list[str]] = mapped_column(JSON)
+    deadline: Mapped[datetime]
+
+
+class EventContext(TenantOwned):
+    """The marketplace around an event in the calendar's sense; it has the event's id."""
+
+    __tablename__ = "event_context"
+
+    title: Mapped[str | None]
+    organizer_id: Mapped[str | None]
+    starts_at: Mapped[datetime | None]
+
+
+class ExhibitorSlot(TenantOwned):
+    """Room for one exhibitor at an event."""
+
+    __tablename__ = "exhibitor_slot"
+    __table_args__ = (ForeignKeyConstraint(["tenant_id", "event_id"], ["event_context.tenant_id", "event_context.id"]),)
+
+    event_id: Mapped[str]
+    number: Mapped[int]
+
+
+class Sponsorship(TenantOwned):
+    """A way to sponsor an event."""
+
+    __tablename__ = "sponsorship"
+    __table_args__ = (ForeignKeyConstraint(["tenant_id", "event_id"], ["event_context.tenant_id", "event_context.id"]),)
+
+    event_id: Mapped[str]
+    title: Mapped[str]
+    price: Mapped[Decimal]
+    currency: Mapped[str]

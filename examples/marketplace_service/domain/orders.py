@@ -1,0 +1,79 @@
+"""Orders: created → paid → delivered → completed, or cancelled; and the payouts of delivered ones."""
+
+from __future__ import annotations
+
+from eventzr_marketplace_events import EscrowReleased, OrderCancelled, OrderCompleted, PaymentCompleted
+from examples.marketplace_service.database import now
+from examples.marketplace_service.domain.errors import AmountMismatchError, TooEarlyError
+from examples.marketplace_service.domain.models import Order, Payout
+from examples.marketplace_service.domain.states import ORDER, PAYOUT
+from examples.marketplace_service.domain.unit_of_work import UnitOfWork
+
+__all__ = ["apply_escrow_release", "apply_payment", "cancel", "complete", "deliver"]
+
+
+async def deliver(unit: UnitOfWork, order_id: str) -> Order:
+    """Note that the seller has delivered; from now on a payout is due."""
+    order = await unit.get(Order, order_id)
+    order.state = ORDER.after(order.state, "deliver")
+    unit.add(
+        Payout,
+        id=order.id,
+        seller_id=order.seller_id,
+        amount=order.amount,
+        currency=order.currency,
+        state=PAYOUT.initial,
+    )
+    return order
+
+
+async def complete(unit: UnitOfWork, order_id: str) -> Order:
+    """Close a delivered order."""
+    order = await unit.get(Order, order_id)
+    order.state = ORDER.after(order.state, "complete")
+    unit.publish(OrderCompleted(id=order.id, completed_at=now(), final_amount=order.amount, currency=order.currency))
+    return order
+
+
+async def cancel(unit: UnitOfWork, order_id: str, reason: str) -> Order:
+    """Call off an order that is not delivered; what was paid is refunded."""
+    order = await unit.get(Order, order_id)
+    refund = "pending" if order.state == "paid" else "not_required"
+    order.state = ORDER.after(order.state, "cancel")
+    unit.publish(OrderCancelled(id=order.id, reason=reason, refund_status=refund))
+    return order
+
+
+async def apply_payment(unit: UnitOfWork, payment: PaymentCompleted) -> None:
+    """Note that an order is paid.
+
+    Raises:
+        AmountMismatchError: Something else was paid than the order costs.
+    """
+    order = await unit.get(Order, payment.order_id)
+    state = ORDER.after(order.state, "pay")
+    _require_same_amount(order, payment)
+    order.state = state
+    order.payment_id = payment.id
+
+
+async def apply_escrow_release(unit: UnitOfWork, release: EscrowReleased) -> None:
+    """Complete the seller's payout.
+
+    Raises:
+        TooEarlyError: The order is not delivered yet.
+        AmountMismatchError: Something else was released than is due.
+    """
+    order = await unit.get(Order, release.order_id)
+    payout = await unit.find(Payout, release.order_id)
+    if payout is None:
+        raise TooEarlyError("order", order.id, order.state)
+    state = PAYOUT.after(payout.state, "release")
+    _require_same_amount(payout, release)
+    payout.state = state
+    payout.escrow_id = release.id
+
+
+def _require_same_amount(due: Order | Payout, paid: PaymentCompleted | EscrowReleased) -> None:
+    if (paid.amount, paid.currency) != (due.amount, due.currency):
+        raise AmountMismatchError(paid.id)

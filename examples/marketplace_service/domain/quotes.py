@@ -1,0 +1,83 @@
+"""Quotes: submitted → accepted, and with that an order."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from eventzr_marketplace_events import OrderCreated, QuoteAccepted, QuoteSubmitted
+from examples.marketplace_service.database import now
+from examples.marketplace_service.domain.errors import NotOpenError
+from examples.marketplace_service.domain.models import Listing, Order, Quote
+from examples.marketplace_service.domain.states import OPEN_LISTING, ORDER, QUOTE
+from examples.marketplace_service.domain.unit_of_work import UnitOfWork
+
+__all__ = ["accept", "submit"]
+
+
+async def submit(unit: UnitOfWork, listing_id: str, *, buyer_id: str, amount: Decimal, message: str) -> Quote:
+    """Bid on an open listing, in its currency."""
+    listing = await unit.get(Listing, listing_id)
+    if listing.state not in OPEN_LISTING:
+        raise NotOpenError(listing.id, listing.state)
+    quote = unit.add(
+        Quote,
+        listing_id=listing.id,
+        buyer_id=buyer_id,
+        amount=amount,
+        currency=listing.currency,
+        message=message,
+        state=QUOTE.initial,
+        created_at=now(),
+    )
+    unit.publish(
+        QuoteSubmitted(
+            id=quote.id,
+            listing_id=listing.id,
+            amount=amount,
+            currency=listing.currency,
+            message=message,
+            buyer_id=buyer_id,
+        )
+    )
+    return quote
+
+
+async def accept(unit: UnitOfWork, quote_id: str) -> Order:
+    """Agree: the quote is accepted and its order made, in one transaction."""
+    quote = await unit.get(Quote, quote_id)
+    quote.state = QUOTE.after(quote.state, "accept")
+    listing = await unit.get(Listing, quote.listing_id)
+    unit.publish(
+        QuoteAccepted(
+            id=quote.id,
+            listing_id=listing.id,
+            accepted_amount=quote.amount,
+            currency=quote.currency,
+            seller_id=listing.seller_id,
+        )
+    )
+    return _order(unit, quote, listing)
+
+
+def _order(unit: UnitOfWork, quote: Quote, listing: Listing) -> Order:
+    order = unit.add(
+        Order,
+        quote_id=quote.id,
+        listing_id=listing.id,
+        buyer_id=quote.buyer_id,
+        seller_id=listing.seller_id,
+        amount=quote.amount,
+        currency=quote.currency,
+        state=ORDER.initial,
+        created_at=now(),
+    )
+    unit.publish(
+        OrderCreated(
+            id=order.id,
+            quote_id=quote.id,
+            buyer_id=order.buyer_id,
+            seller_id=order.seller_id,
+            listing_id=listing.id,
+        )
+    )
+    return order

@@ -1,0 +1,97 @@
+"""The six events of the neighbours, and what each of them does here.
+
+1. An effect, its mark in the inbox, the events that it publishes and its line in the feed are one transaction.
+2. What is not there *yet* is waited for: `RetryLater`, a few times. The tenant's other events wait meanwhile, so the
+   wait is short; what then still misses goes to the dead letters, and is replayed once it is there.
+3. What will never be right is a `Reject`: it goes to the dead letters at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from sqlalchemy import update
+
+from eventzr_kafka import CloudEvent, MessageContext, Reject, RetryLater, RetryPolicy, kafka_consumer, on_message
+from eventzr_kafka.inbox import SqlInbox
+from eventzr_marketplace_events import (
+    EscrowReleased,
+    EventCreated,
+    PaymentCompleted,
+    ReviewCreated,
+    SubscriptionChanged,
+    UserProfileUpdated,
+)
+from examples.marketplace_service.activity import DeadLetter
+from examples.marketplace_service.database import now, sessions
+from examples.marketplace_service.domain import event_contexts, orders, sellers
+from examples.marketplace_service.domain.errors import DomainError, NotFoundError, TooEarlyError
+from examples.marketplace_service.domain.unit_of_work import UnitOfWork
+
+__all__ = ["GROUP", "NeighbourEvents"]
+
+GROUP = "marketplace-svc"
+_AGAIN_AFTER = 0.4  # seconds
+
+
+@kafka_consumer(
+    group_id=GROUP,
+    inbox=SqlInbox(sessions),
+    retry=RetryPolicy(attempts=5),
+    max_concurrency=8,
+    sources={"event-svc", "reviews-svc", "wallet-svc", "subscriptions-svc", "user-svc"},
+)
+class NeighbourEvents:
+    """One method for each event; the rules are in ``domain``."""
+
+    @on_message(EventCreated)
+    async def on_event_created(self, event: CloudEvent[EventCreated], context: MessageContext) -> None:
+        async with _effect_of(event, context) as unit:
+            await event_contexts.apply_event(unit, event.data)
+
+    @on_message(ReviewCreated)
+    async def on_review_created(self, event: CloudEvent[ReviewCreated], context: MessageContext) -> None:
+        async with _effect_of(event, context) as unit:
+            await sellers.apply_review(unit, event.data)
+
+    @on_message(PaymentCompleted)
+    async def on_payment_completed(self, event: CloudEvent[PaymentCompleted], context: MessageContext) -> None:
+        async with _effect_of(event, context) as unit:
+            await orders.apply_payment(unit, event.data)
+
+    @on_message(EscrowReleased)
+    async def on_escrow_released(self, event: CloudEvent[EscrowReleased], context: MessageContext) -> None:
+        async with _effect_of(event, context) as unit:
+            await orders.apply_escrow_release(unit, event.data)
+
+    @on_message(SubscriptionChanged)
+    async def on_subscription_changed(self, event: CloudEvent[SubscriptionChanged], context: MessageContext) -> None:
+        async with _effect_of(event, context) as unit:
+            await sellers.apply_subscription(unit, event.data)
+
+    @on_message(UserProfileUpdated)
+    async def on_profile_updated(self, event: CloudEvent[UserProfileUpdated], context: MessageContext) -> None:
+        async with _effect_of(event, context) as unit:
+            await sellers.apply_profile(unit, event.data)
+
+
+@asynccontextmanager
+async def _effect_of(event: CloudEvent[Any], context: MessageContext) -> AsyncGenerator[UnitOfWork]:
+    """The tenant's unit of work in the inbox's transaction; says what a broken rule means for the event."""
+    unit = UnitOfWork(context.session, event.tenantid)
+    try:
+        yield unit
+    except (NotFoundError, TooEarlyError) as error:
+        raise RetryLater(after=_AGAIN_AFTER) from error
+    except DomainError as error:
+        raise Reject(str(error)) from error
+    unit.note("in", event.type, event.id, event.subject)
+    await _close_dead_letter(unit, event.id)
+
+
+async def _close_dead_letter(unit: UnitOfWork, event_id: str) -> None:
+    """If this was a replay, the page need not offer it again."""
+    letters = update(DeadLetter).where(DeadLetter.tenant_id == unit.tenant_id, DeadLetter.event_id == event_id)
+    await unit.session.execute(letters.values(replayed_at=now()))

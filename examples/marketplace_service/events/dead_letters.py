@@ -1,0 +1,90 @@
+"""The dead letters of this service: kept for the page, and replayed when somebody asks.
+
+They are events in a topic like any other, so a consumer of its own reads them. The replay is the SDK's: it runs them
+through their own handlers, in the order of their lanes, and notes in the topic that they are done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from eventzr_kafka import CloudEvent, MessageContext, Reject, kafka_consumer, on_message
+from eventzr_kafka.dead_letter import read_letter
+from eventzr_kafka.inbox import SqlInbox
+from examples.marketplace_service.activity import DeadLetter
+from examples.marketplace_service.database import sessions
+from examples.marketplace_service.events.consumer import GROUP
+
+__all__ = ["DEAD_LETTERS", "DEAD_LETTERS_GROUP", "DeadLetterReplay", "DeadLetters", "ReplayResult"]
+
+DEAD_LETTERS = f"{GROUP}.dlq"
+DEAD_LETTERS_GROUP = f"{GROUP}-dead-letters"
+_TIMEOUT = 60.0  # seconds
+_TARGET = "examples.marketplace_service.wiring:make_handler"
+
+
+@kafka_consumer(group_id=DEAD_LETTERS_GROUP, inbox=SqlInbox(sessions), max_concurrency=2, on_tombstone="skip")
+class DeadLetters:
+    """Keeps what can be read of them; notes of replays have no value and are skipped."""
+
+    @on_message(DEAD_LETTERS)
+    async def on_dead_letter(self, event: CloudEvent[Any], context: MessageContext) -> None:
+        letter = read_letter(context.record)
+        if letter is None:
+            raise Reject("this is no dead letter")
+        facts = letter.facts
+        await context.session.merge(
+            DeadLetter(
+                tenant_id=event.tenantid,
+                position=letter.record.position,
+                topic=letter.record.topic,
+                event_id=event.id,
+                handler=facts.handler,
+                error=facts.error,
+                reason=facts.reason,
+                attempts=facts.attempts,
+                failed_at=datetime.fromtimestamp(facts.last_failure, UTC),
+            )
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayResult:
+    """How a replay went.
+
+    Attributes:
+        summary: The command's own words.
+    """
+
+    succeeded: bool
+    summary: str
+
+
+class DeadLetterReplay:
+    """Runs ``eventzr-kafka dlq replay``, one at a time."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        """Take the environment of the command: how to reach Kafka and the database."""
+        self._environ = environ
+        self._one_at_a_time = asyncio.Lock()
+
+    async def run(self, *, tenant_id: str, topic: str) -> ReplayResult:
+        """Replay a tenant's open letters of one topic."""
+        command = Path(sys.executable).with_name("eventzr-kafka")
+        arguments = ("dlq", "replay", _TARGET, "--tenant", tenant_id, "--type", topic)
+        async with self._one_at_a_time, asyncio.timeout(_TIMEOUT):
+            process = await asyncio.create_subprocess_exec(
+                command,
+                *arguments,
+                env=self._environ,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.STDOUT,
+            )
+            output, _ = await process.communicate()
+        return ReplayResult(process.returncode == 0, output.decode(errors="replace").strip())

@@ -1,0 +1,44 @@
+"""The playground: this service says what its neighbours would say. Only for demonstrations."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from eventzr_kafka import EventData, EventProducer, KafkaSettings, PublishResult
+from eventzr_marketplace_events import (
+    EscrowReleased,
+    EventCreated,
+    PaymentCompleted,
+    ReviewCreated,
+    SubscriptionChanged,
+    UserProfileUpdated,
+)
+from examples.marketplace_service.domain.errors import NotFoundError
+
+__all__ = ["Neighbours"]
+
+_KINDS: dict[str, type[EventData]] = {
+    kind.__topic__: kind
+    for kind in (EventCreated, ReviewCreated, PaymentCompleted, EscrowReleased, SubscriptionChanged, UserProfileUpdated)
+    if kind.__topic__ is not None
+}
+
+
+class Neighbours:
+    """Publishes events of the other services, each with its own source."""
+
+    def __init__(self, kafka: KafkaSettings) -> None:
+        """Take the configuration; the producer starts when this is entered."""
+        self.producer = EventProducer(settings=kafka)
+
+    async def say(self, tenant_id: str, topic: str, payload: Any) -> PublishResult:
+        """Publish one event of a neighbour.
+
+        Raises:
+            NotFoundError: No neighbour publishes to this topic.
+            ValidationError: The payload is not of its class.
+        """
+        kind = _KINDS.get(topic)
+        if kind is None:
+            raise NotFoundError("neighbour's event", topic)
+        return await self.producer.publish(kind.model_validate(payload), tenant_id=tenant_id)

@@ -1,0 +1,1 @@
+"""Alembic: the steps of the database, oldest first in `versions`."""

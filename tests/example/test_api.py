@@ -1,0 +1,178 @@
+"""What a client of the HTTP API sees, without Kafka."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import pytest
+from examples.marketplace_service.database import sessions
+from sqlalchemy import select
+from tests.example.conftest import Tenant
+
+from eventzr_kafka.outbox.tables import events
+from eventzr_marketplace_events import topics
+
+
+async def outbox_topics(tenant_id: str) -> list[str]:
+    async with sessions() as session:
+        rows = await session.scalars(
+            select(events.c.topic).where(events.c.tenant_id == tenant_id).order_by(events.c.id)
+        )
+        return [topic.removeprefix("eventzr.marketplace.").removesuffix(".v1") for topic in rows]
+
+
+async def test_a_listing_goes_its_way_and_each_step_is_announced(tenant: Tenant) -> None:
+    listing = await tenant.listing(publish=False)
+    path = f"/listings/{listing['id']}"
+    states = [listing["state"], (await tenant.post(f"{path}/publish"))["state"]]
+    states.append((await tenant.patch(path, {"price": 240}))["state"])
+    states.append((await tenant.post(f"{path}/close", {"reason": "sold_out"}))["state"])
+
+    assert states == ["draft", "published", "updated", "closed"]
+    assert await outbox_topics("tenant-a") == [
+        "listing.created",
+        "listing.published",
+        "listing.updated",
+        "listing.closed",
+    ]
+
+
+async def test_accepting_a_quote_makes_its_order_in_the_same_transaction(tenant: Tenant) -> None:
+    order = await tenant.order(amount=199.99)
+
+    assert (order["state"], order["amount"]) == ("created", 199.99)
+    assert (await tenant.get(f"/quotes/{order['quoteId']}"))["state"] == "accepted"
+    assert (await outbox_topics("tenant-a"))[-3:] == ["quote.submitted", "quote.accepted", "order.created"]
+
+
+async def test_a_transition_that_is_not_allowed_is_a_409_problem(tenant: Tenant) -> None:
+    order = await tenant.order()
+    before = await outbox_topics("tenant-a")
+
+    response = await tenant.call("POST", f"/orders/{order['id']}/deliver")
+
+    assert response.status_code == 409
+    assert response.headers["content-type"] == "application/problem+json"
+    assert response.json() == {
+        "type": "https://problems.example/marketplace/illegal-transition",
+        "title": "Conflict",
+        "status": 409,
+        "detail": "cannot deliver this order: it is created",
+    }
+    assert await outbox_topics("tenant-a") == before
+
+
+async def test_the_tiers_limit_of_open_listings_is_enforced_until_one_is_closed(tenant: Tenant) -> None:
+    listings = [await tenant.listing() for _ in range(5)]
+    draft = await tenant.listing(publish=False)
+    path = f"/listings/{draft['id']}/publish"
+
+    refused = await tenant.call("POST", path)
+    await tenant.post(f"/listings/{listings[0]['id']}/close", {"reason": "expired"})
+
+    assert (refused.status_code, refused.json()["type"].rpartition("/")[2]) == (409, "listing-limit-reached")
+    assert (await tenant.post(path))["state"] == "published"
+
+
+async def test_an_rfp_goes_to_sellers_with_an_open_listing_in_its_lanes(tenant: Tenant, other: Tenant) -> None:
+    await tenant.listing(seller="in-lane")
+    await tenant.listing(seller="elsewhere", lane="speakers")
+    await tenant.listing(seller="draft-only", publish=False)
+    await other.listing(seller="of-another-tenant")
+
+    rfp = await tenant.post(
+        "/rfps",
+        {
+            "buyerId": "b",
+            "title": "Lunch",
+            "requirements": ["vegan"],
+            "targetLanes": ["vendora"],
+            "deadline": "2030-01-01T00:00:00Z",
+        },
+    )
+
+    assert rfp["sellers"] == ["in-lane"]
+    assert (await tenant.get(f"/rfps/{rfp['id']}"))["sellers"] == ["in-lane"]
+
+
+async def test_a_repeated_post_gets_the_first_answer_and_changes_nothing(tenant: Tenant, other: Tenant) -> None:
+    body = {"sellerId": "s", "title": "Hall", "lane": "vendora", "price": 1, "currency": "USD"}
+
+    first = await tenant.call("POST", "/listings", body, key="k1")
+    again = await tenant.call("POST", "/listings", body, key="k1")
+    changed = await tenant.call("POST", "/listings", {**body, "price": 2}, key="k1")
+    elsewhere = await other.call("POST", "/listings", body, key="k1")
+
+    assert (again.status_code, again.content) == (201, first.content)
+    assert again.headers["idempotency-replayed"] == "true"
+    assert changed.status_code == 422
+    assert elsewhere.json()["id"] != first.json()["id"]
+    assert await outbox_topics("tenant-a") == ["listing.created"]
+
+
+async def test_a_refused_post_may_be_tried_again_under_the_same_key(tenant: Tenant) -> None:
+    listing = await tenant.listing(publish=False)
+    path = f"/listings/{listing['id']}/quotes"
+    body = {"buyerId": "b", "amount": 1}
+
+    refused = await tenant.call("POST", path, body, key="k1")
+    await tenant.post(f"/listings/{listing['id']}/publish")
+
+    assert refused.status_code == 409
+    assert (await tenant.call("POST", path, body, key="k1")).status_code == 201
+
+
+@pytest.mark.parametrize(
+    ("headers", "problem"),
+    [({}, "X-Tenant-Id"), ({"X-Tenant-Id": "t"}, "Idempotency-Key"), ({"X-Tenant-Id": "t" * 201}, "X-Tenant-Id")],
+)
+async def test_a_missing_or_endless_header_is_a_400(
+    client: httpx.AsyncClient, headers: dict[str, str], problem: str
+) -> None:
+    response = await client.post("/listings", json={}, headers=headers)
+
+    assert response.status_code == 400
+    assert problem in response.json()["detail"]
+
+
+@pytest.mark.parametrize("change", [{"price": -1}, {"currency": "usd"}, {"title": " "}, {"surprise": 1}])
+async def test_a_body_that_is_not_valid_is_a_422_that_says_where(tenant: Tenant, change: dict[str, Any]) -> None:
+    body = {"sellerId": "s", "title": "Hall", "lane": "vendora", "price": 1, "currency": "USD", **change}
+
+    response = await tenant.call("POST", "/listings", body)
+
+    assert response.status_code == 422
+    assert response.headers["content-type"] == "application/problem+json"
+    assert response.json()["errors"][0]["at"] == f"body.{next(iter(change))}"
+
+
+async def test_openapi_names_the_headers_of_every_command(client: httpx.AsyncClient) -> None:
+    paths = (await client.get("/openapi.json")).json()["paths"]
+    commands = [
+        operations["post"] for path, operations in paths.items() if "post" in operations and "replay" not in path
+    ]
+
+    assert len(commands) == 11
+    for command in commands:
+        assert {"x-tenant-id", "idempotency-key"} <= {parameter["name"] for parameter in command["parameters"]}
+
+
+async def test_probes_answer_and_kafka_being_off_is_no_reason_to_refuse(client: httpx.AsyncClient) -> None:
+    assert (await client.get("/health/live")).json() == {"status": "alive"}
+    assert (await client.get("/health/ready")).json() == {"status": "ready"}
+
+
+async def test_the_commands_announce_all_twelve_events(tenant: Tenant) -> None:
+    listing = await tenant.listing()
+    await tenant.patch(f"/listings/{listing['id']}", {"title": "Great hall"})
+    order = await tenant.order(listing=listing)
+    dispute = await tenant.post(f"/orders/{order['id']}/disputes", {"reason": "late"})
+    await tenant.post(f"/disputes/{dispute['id']}/resolve", {"outcome": "split"})
+    await tenant.post(f"/orders/{order['id']}/cancel", {"reason": "buyer_request"})
+    await tenant.post(f"/listings/{listing['id']}/close", {"reason": "expired"})
+    rfp = {"buyerId": "b", "title": "T", "requirements": [], "targetLanes": ["x"], "deadline": "2030-01-01T00:00:00Z"}
+    await tenant.post("/rfps", rfp)
+
+    announced = {f"eventzr.marketplace.{name}.v1" for name in await outbox_topics("tenant-a")}
+    assert announced == set(topics.PRODUCED) - {"eventzr.marketplace.order.completed.v1"}  # it needs a payment

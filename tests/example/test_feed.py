@@ -1,0 +1,64 @@
+"""The live feed, as a browser's EventSource reads it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator
+from typing import Any
+
+from examples.marketplace_service.api.feed import follow
+from tests.example.conftest import TENANT, Tenant
+
+
+async def next_lines(feed: AsyncGenerator[str], count: int) -> list[tuple[int, str]]:
+    """Numbers and topics of the next lines of activity."""
+    found: list[tuple[int, str]] = []
+    while len(found) < count:
+        message = await anext(feed)
+        if "event: activity" in message:
+            data: dict[str, Any] = json.loads(message.split("data: ")[1])
+            assert message.startswith(f"id: {data['number']}\n")
+            assert message.endswith("\n\n")
+            found.append((data["number"], data["topic"].split(".")[-2]))
+    return found
+
+
+async def test_a_browser_that_was_away_gets_what_it_missed_and_nothing_again(tenant: Tenant) -> None:
+    first = await tenant.listing(publish=False)
+    feed = follow(TENANT, 0, asyncio.Event())
+    ((number, kind),) = await next_lines(feed, 1)
+    await feed.aclose()
+    await tenant.post(f"/listings/{first['id']}/publish")
+
+    again = follow(TENANT, number, asyncio.Event())
+    missed = await next_lines(again, 1)
+    await tenant.post(f"/listings/{first['id']}/close", {"reason": "expired"})
+    live = await next_lines(again, 1)
+    await again.aclose()
+
+    assert (kind, missed[0][1], live[0][1]) == ("created", "published", "closed")
+
+
+async def test_the_feed_of_one_tenant_is_not_that_of_another(tenant: Tenant, other: Tenant) -> None:
+    await other.listing()
+    await tenant.listing(publish=False)
+    feed = follow(TENANT, 0, asyncio.Event())
+
+    lines = await next_lines(feed, 1)
+    await feed.aclose()
+
+    activity = await tenant.get("/activity")
+    assert [line["number"] for line in activity] == [number for number, _ in lines]
+
+
+async def test_the_feed_ends_with_the_service(tenant: Tenant) -> None:
+    await tenant.listing(publish=False)
+    closing = asyncio.Event()
+    feed = follow(TENANT, 0, closing)
+    await next_lines(feed, 1)
+
+    closing.set()
+
+    async with asyncio.timeout(2):
+        assert [message async for message in feed if "activity" in message] == []

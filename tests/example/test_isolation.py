@@ -1,0 +1,116 @@
+"""No tenant sees or changes what is another's, whatever endpoint it tries."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+from examples.marketplace_service.activity import Activity, DeadLetter
+from examples.marketplace_service.database import now, sessions
+from examples.marketplace_service.domain import event_contexts, orders
+from examples.marketplace_service.domain.models import Order
+from examples.marketplace_service.domain.unit_of_work import UnitOfWork
+from sqlalchemy import select
+from tests.example.conftest import OTHER, TENANT, Tenant
+
+from eventzr_kafka.outbox.tables import events
+from eventzr_marketplace_events import EventCreated
+
+RFP = {"buyerId": "b", "title": "T", "requirements": [], "targetLanes": ["x"], "deadline": "2030-01-01T00:00:00Z"}
+BODIES: dict[str, Any] = {
+    "/listings/{listing_id}": {"title": "stolen"},
+    "/listings/{listing_id}/close": {"reason": "r"},
+    "/listings/{listing_id}/quotes": {"buyerId": "b", "amount": 1},
+    "/orders/{order_id}/cancel": {"reason": "r"},
+    "/orders/{order_id}/disputes": {"reason": "r"},
+    "/disputes/{dispute_id}/resolve": {"outcome": "o"},
+}
+
+
+async def everything_of(tenant: Tenant) -> dict[str, str]:
+    """One of each kind of thing; ids by the name of the path's parameter."""
+    listing = await tenant.listing()
+    order = await tenant.order(listing=listing)
+    dispute = await tenant.post(f"/orders/{order['id']}/disputes", {"reason": "r"})
+    rfp = await tenant.post("/rfps", RFP)
+    fair = EventCreated.model_validate({"id": "fair", "exhibitorSlots": 2, "sponsorshipOpportunities": []})
+    async with sessions.begin() as session:
+        unit = UnitOfWork(session, tenant.tenant_id)
+        await event_contexts.apply_event(unit, fair)
+        (await unit.get(Order, order["id"])).state = "paid"
+        await orders.deliver(unit, order["id"])
+        session.add(
+            DeadLetter(
+                tenant_id=tenant.tenant_id,
+                position="topic[0]@7",
+                topic="topic",
+                event_id="e",
+                handler="h",
+                error="E",
+                reason="r",
+                attempts=1,
+                failed_at=now(),
+            )
+        )
+    return {
+        "listing_id": listing["id"],
+        "quote_id": order["quoteId"],
+        "order_id": order["id"],
+        "dispute_id": dispute["id"],
+        "rfp_id": rfp["id"],
+        "seller_id": listing["sellerId"],
+        "event_id": "fair",
+        "position": "topic[0]@7",
+    }
+
+
+async def test_every_endpoint_with_a_foreign_id_answers_404_and_changes_nothing(
+    client: httpx.AsyncClient, tenant: Tenant, other: Tenant
+) -> None:
+    ids = await everything_of(other)
+    async with sessions() as session:
+        before = list(await session.scalars(select(events.c.event_id)))
+    paths = (await client.get("/openapi.json")).json()["paths"]
+    tried = [(path, method.upper()) for path, methods in paths.items() if "{" in path for method in methods]
+
+    for path, method in tried:
+        response = await tenant.call(method, path.format(**ids), BODIES.get(path))
+        assert response.status_code == 404, (method, path, response.text)
+        assert response.headers["content-type"] == "application/problem+json"
+
+    async with sessions() as session:
+        assert list(await session.scalars(select(events.c.event_id))) == before
+    assert len(tried) == 19
+
+
+async def test_every_list_is_empty_for_a_tenant_that_has_nothing(
+    client: httpx.AsyncClient, tenant: Tenant, other: Tenant
+) -> None:
+    await everything_of(other)
+    paths = (await client.get("/openapi.json")).json()["paths"]
+    lists = [path for path in paths if "{" not in path and "get" in paths[path] and not path.startswith("/health")]
+
+    answers = {path: await tenant.get(path) for path in lists if path not in {"/activity/stream", "/lane"}}
+
+    assert set(answers) == {
+        "/listings",
+        "/quotes",
+        "/orders",
+        "/payouts",
+        "/disputes",
+        "/sellers",
+        "/activity",
+        "/dead-letters",
+    }
+    assert all(answer == [] for answer in answers.values())
+    assert (await tenant.get("/lane"))["published"] == 0
+
+
+async def test_one_id_in_two_tenants_is_two_things(tenant: Tenant, other: Tenant) -> None:
+    await tenant.listing(seller="same", title="mine")
+    await other.listing(seller="same", title="theirs")
+
+    assert [found["title"] for found in await tenant.get("/listings")] == ["mine"]
+    async with sessions() as session:
+        tenants = set(await session.scalars(select(Activity.tenant_id)))
+    assert tenants == {TENANT, OTHER}

@@ -1,0 +1,190 @@
+"""The page in a headless Chromium, on the whole demo stack: embedded broker, SQLite, service."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from examples.demo import serving
+from examples.marketplace_service.events.dead_letters import DEAD_LETTERS, DEAD_LETTERS_GROUP
+from examples.marketplace_service.settings import Settings
+from playwright.async_api import Page, async_playwright, expect
+from tests.example.conftest import TENANT, Tenant
+
+from eventzr_kafka import KafkaSettings, embedded_broker
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+ARTEFACTS = Path("build/screenshots")
+
+# Contrast as WCAG 2 defines it, of every element with text of its own against the nearest ground that is painted.
+CONTRASTS = """
+() => {
+  const parse = (text) => (text.match(/[\\d.]+/g) || []).map(Number);
+  const light = (rgb) => rgb.slice(0, 3).map((c) => c / 255)
+    .map((c) => (c <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4))
+    .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
+  const ground = (node) => {
+    for (; node; node = node.parentElement) {
+      const rgb = parse(getComputedStyle(node).backgroundColor);
+      if (rgb.length === 3 || rgb[3] > 0) return rgb;
+    }
+    return [255, 255, 255];
+  };
+  const own = (node) => [...node.childNodes].some((c) => c.nodeType === 3 && c.textContent.trim()) || node.value;
+  return [...document.querySelectorAll("body *")].filter((node) => own(node) && node.checkVisibility())
+    .map((node) => {
+      const [a, b] = [light(parse(getComputedStyle(node).color)), light(ground(node))].sort((x, y) => y - x);
+      return [(a + 0.05) / (b + 0.05), node.tagName, node.className, (node.textContent || node.value).slice(0, 30)];
+    });
+}
+"""
+
+CONTROLS = """
+() => [...document.querySelectorAll("*")].flatMap((node, place) =>
+  node.matches("a, button, input, select, [role=log]") ? [place] : [])
+"""
+
+NAMELESS = """
+() => [...document.querySelectorAll("button, input, select, [role=log]")].filter((node) =>
+  !(node.getAttribute("aria-label") || node.getAttribute("aria-labelledby") || node.labels?.length
+    || (node.tagName === "BUTTON" && node.textContent.trim()))).map((node) => node.outerHTML)
+"""
+
+
+@pytest.fixture
+async def demo(database_url: str) -> AsyncGenerator[tuple[str, Tenant]]:
+    with embedded_broker() as broker:
+        broker.create_topics(DEAD_LETTERS, f"{DEAD_LETTERS_GROUP}.dlq")
+        settings = Settings(database_url=database_url, port=0, playground=True)
+        async with serving(settings, KafkaSettings(brokers=broker.bootstrap_servers)) as server:
+            url = f"http://127.0.0.1:{server.port}"
+            async with httpx.AsyncClient(base_url=url, timeout=60) as client:
+                yield url, Tenant(client, TENANT)
+
+
+@pytest.fixture
+async def page() -> AsyncGenerator[Page]:
+    assert CHROMIUM, "no Chromium: apt-get install chromium"
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = await browser.new_page(viewport={"width": 1440, "height": 1000})
+        page.set_default_timeout(15_000)
+        yield page
+        await browser.close()
+
+
+async def shown(page: Page, url: str) -> list[str]:
+    """Open the page; what goes wrong in it from now on is put into the list."""
+    wrong: list[str] = []
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
+    await page.goto(f"{url}/?tenant={TENANT}")
+    await expect(page.locator("#connection")).to_have_text("live")
+    return wrong
+
+
+async def press(page: Page, name: str) -> None:
+    await page.get_by_role("button", name=name).first.click()
+
+
+async def test_a_day_on_the_page_with_a_dead_letter_that_is_replayed(demo: tuple[str, Tenant], page: Page) -> None:
+    url, _ = demo
+    wrong = await shown(page, url)
+
+    await press(page, "Create listing")
+    await press(page, "Publish: ")
+    await press(page, "Order: ")
+    await press(page, "Release escrow: ")  # too early: nothing is delivered
+    await expect(page.locator("#dead-letters .bad")).to_have_text("open", timeout=30_000)
+    await expect(page.locator("#failures li")).to_have_count(5)
+    await page.screenshot(path=ARTEFACTS / "dead-letter-light.png", full_page=True)
+    await page.emulate_media(color_scheme="dark")
+    await page.screenshot(path=ARTEFACTS / "dead-letter-dark.png", full_page=True)
+
+    await press(page, "Pay: ")
+    await press(page, "Deliver: ")
+    await press(page, "Replay: ")
+
+    await expect(page.locator("#dead-letters .done")).to_have_text("replayed", timeout=30_000)
+    await expect(page.locator("#orders tbody td").nth(4)).to_have_text("complete")
+    feed = await page.locator("#feed li").all_inner_texts()
+    kinds = [" ".join(line.split()[1:3]) for line in reversed(feed)]
+    assert kinds == [
+        "out listing.created",
+        "out listing.published",
+        "out quote.submitted",
+        "out quote.accepted",
+        "out order.created",
+        "in wallet.payment.completed",
+        "in wallet.escrow.released",
+    ]
+    assert wrong == []
+
+
+async def test_the_feed_shows_what_happens_elsewhere_and_nothing_of_another_tenant(
+    demo: tuple[str, Tenant], page: Page
+) -> None:
+    url, tenant = demo
+    wrong = await shown(page, url)
+
+    await Tenant(tenant.client, "tenant-b").listing(title="Of somebody else")
+    await tenant.listing(title="<b>Seen at once</b>")
+
+    await expect(page.locator("#feed li")).to_have_count(2)
+    await expect(page.locator("#listings tbody td").first).to_have_text("<b>Seen at once</b>")
+    assert "Of somebody else" not in await page.inner_text("body")
+    assert wrong == []
+
+
+async def test_every_control_has_a_name_and_is_reached_by_tab_in_reading_order(
+    demo: tuple[str, Tenant], page: Page
+) -> None:
+    url, tenant = demo
+    await tenant.order()
+    await shown(page, url)
+    await page.get_by_role("button", name="Pay: ").wait_for()
+    reached: list[Any] = []
+    for _ in range(40):
+        await page.keyboard.press("Tab")
+        reached.append(await page.evaluate("[...document.querySelectorAll('*')].indexOf(document.activeElement)"))
+    controls = await page.evaluate(CONTROLS)
+    outline = await page.evaluate("getComputedStyle(document.querySelector('#theme')).outlineStyle")
+    await page.focus("#tenant")
+    await page.keyboard.press("Tab")
+
+    assert await page.evaluate(NAMELESS) == []
+    assert [place for place in reached if place in controls][: len(controls)] == controls
+    assert outline == "none"
+    assert await page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+
+
+async def test_a_button_works_from_the_keyboard_and_keeps_the_focus(demo: tuple[str, Tenant], page: Page) -> None:
+    url, tenant = demo
+    await tenant.listing()
+    await shown(page, url)
+
+    await page.get_by_role("button", name="Upgrade: ").focus()
+    await page.keyboard.press("Enter")
+
+    await expect(page.locator("#sellers tbody td").nth(3)).to_have_text("pro")
+    await expect(page.get_by_role("button", name="Downgrade: ")).to_be_focused()
+
+
+async def test_text_has_the_contrast_that_wcag_asks_for_in_both_themes(demo: tuple[str, Tenant], page: Page) -> None:
+    url, tenant = demo
+    await tenant.order()
+    await shown(page, url)
+    await page.get_by_role("button", name="Pay: ").wait_for()
+
+    for scheme, ground in (("light", "rgb(246, 247, 249)"), ("dark", "rgb(20, 23, 28)")):
+        await page.select_option("#theme", scheme)
+        await page.evaluate("document.getAnimations().forEach((animation) => animation.finish())")
+        measured = await page.evaluate(CONTRASTS)
+
+        assert len(measured) > 40
+        assert [found for found in measured if found[0] < 4.5] == []
+        assert await page.evaluate("getComputedStyle(document.documentElement).backgroundColor") == ground

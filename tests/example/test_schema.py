@@ -1,0 +1,48 @@
+"""The migrations make what the models say, in both databases, and can be taken back."""
+
+from __future__ import annotations
+
+import uuid
+from pathlib import Path
+
+import pytest
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from examples.marketplace_service import schema
+from sqlalchemy import MetaData, create_engine, inspect, make_url
+from tests.postgres import Postgres
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return f"sqlite+aiosqlite:///{tmp_path}/empty.db"
+    server: Postgres = request.getfixturevalue("postgres")
+    return server.create_database(uuid.uuid4().hex)
+
+
+def whole() -> MetaData:
+    """All tables in one; the outbox and the inbox bring metadata of their own."""
+    merged = MetaData()
+    for table in (table for metadata in schema.METADATA for table in metadata.sorted_tables):
+        table.to_metadata(merged)
+    return merged
+
+
+def test_the_newest_version_is_what_the_models_say_and_goes_away_without_a_trace(empty: str) -> None:
+    url = make_url(empty)
+    engine = create_engine(url.set(drivername=url.drivername.removesuffix("+aiosqlite")))
+
+    schema.migrate(empty)
+    with engine.connect() as connection:
+        differences = compare_metadata(MigrationContext.configure(connection), whole())
+    config = Config()
+    config.set_main_option("script_location", str(Path(schema.__file__).with_name("migrations")))
+    config.attributes["database_url"] = empty
+    command.downgrade(config, "base")
+
+    assert differences == []
+    assert inspect(engine).get_table_names() == ["alembic_version"]
+    engine.dispose()

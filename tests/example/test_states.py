@@ -1,0 +1,117 @@
+"""The state machines: as tables, and as the HTTP API lets them be walked."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+import uuid
+from typing import Any
+
+import pytest
+from examples.marketplace_service.database import sessions
+from examples.marketplace_service.domain import orders
+from examples.marketplace_service.domain.errors import IllegalTransitionError
+from examples.marketplace_service.domain.states import MACHINES, Machine
+from examples.marketplace_service.domain.unit_of_work import UnitOfWork
+from examples.marketplace_service.schema import migrate
+from examples.marketplace_service.settings import Settings
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.example.conftest import TENANT, Tenant, service
+
+from eventzr_kafka import KafkaSettings
+from eventzr_marketplace_events import PaymentCompleted
+
+# What may follow what, written down once more and by hand.
+LISTING = {
+    "draft": {"publish": "published", "update": "draft", "close": "closed"},
+    "published": {"update": "updated", "close": "closed"},
+    "updated": {"update": "updated", "close": "closed"},
+    "closed": {},
+}
+ORDER = {
+    "created": {"pay": "paid", "cancel": "cancelled"},
+    "paid": {"deliver": "delivered", "cancel": "cancelled"},
+    "delivered": {"complete": "completed"},
+    "completed": {},
+    "cancelled": {},
+}
+
+
+@pytest.mark.parametrize("machine", MACHINES, ids=lambda machine: machine.kind)
+def test_every_state_is_reached_and_some_state_is_final(machine: Machine) -> None:
+    reached = {machine.initial}
+    for _ in machine.table:
+        reached |= {after for (before, _), after in machine.table.items() if before in reached}
+
+    assert reached == {machine.initial, *machine.table.values()}
+    assert reached - {before for before, _ in machine.table}
+
+
+@pytest.mark.parametrize("machine", MACHINES, ids=lambda machine: machine.kind)
+def test_what_is_not_in_the_table_is_refused(machine: Machine) -> None:
+    states = {machine.initial, *machine.table.values()}
+    actions = {action for _, action in machine.table}
+
+    for state in states:
+        for action in actions:
+            if (state, action) not in machine.table:
+                with pytest.raises(IllegalTransitionError, match=f"cannot {action} this {machine.kind}: it is {state}"):
+                    machine.after(state, action)
+
+
+async def pay(order_id: str) -> int:
+    """The effect of `PaymentCompleted`, as its handler has it; 200 or 409."""
+    payment = PaymentCompleted.model_validate({"id": "p", "orderId": order_id, "amount": 200, "currency": "USD"})
+    try:
+        async with sessions.begin() as session:
+            await orders.apply_payment(UnitOfWork(session, TENANT), payment)
+    except IllegalTransitionError:
+        return 409
+    return 200
+
+
+async def act(tenant: Tenant, path: str, action: str) -> int:
+    reason = {"reason": "r"} if action in {"close", "cancel"} else None
+    if action == "pay":
+        return await pay(path.rpartition("/")[2])
+    if action == "update":
+        return (await tenant.call("PATCH", path, {"title": "T"})).status_code
+    return (await tenant.call("POST", f"{path}/{action}", reason)).status_code
+
+
+async def walk(tenant: Tenant, path: str, machine: dict[str, Any], state: str, actions: list[str]) -> None:
+    for action in actions:
+        after = machine[state].get(action)
+
+        assert await act(tenant, path, action) == (409 if after is None else 200), (state, action)
+        state = after or state
+        assert (await tenant.get(path))["state"] == state
+
+
+WALKS = st.tuples(
+    st.lists(st.sampled_from(["publish", "update", "close"]), max_size=6),
+    st.lists(st.sampled_from(["pay", "deliver", "complete", "cancel"]), max_size=7),
+)
+
+
+def test_any_walk_over_the_api_answers_as_the_model_does() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        url = f"sqlite+aiosqlite:///{folder}/walks.db"
+        migrate(url)
+
+        @settings(max_examples=15, deadline=None)
+        @given(WALKS)
+        def one(walks: tuple[list[str], list[str]]) -> None:
+            asyncio.run(both(url, *walks))
+
+        one()
+
+
+async def both(url: str, listing_actions: list[str], order_actions: list[str]) -> None:
+    async with service(Settings(database_url=url), KafkaSettings(enabled=False)) as client:
+        tenant = Tenant(client, TENANT)
+        listing = await tenant.listing(seller=uuid.uuid4().hex, publish=False)
+        await walk(tenant, f"/listings/{listing['id']}", LISTING, "draft", listing_actions)
+        order = await tenant.order(listing=await tenant.listing(seller=uuid.uuid4().hex))
+        await walk(tenant, f"/orders/{order['id']}", ORDER, "created", order_actions)
