@@ -16,6 +16,7 @@ torture: $(READY)  ## members killed under load, on a real Kafka; minutes
 
 bench: $(READY) .venv/bench/.ready  ## against a bare client and the peers, on a real Kafka; half an hour
 	$(BIN)/python -m benchmarks $(BENCH)
+	$(BIN)/python -m benchmarks.outbox
 
 .venv/bench/.ready: requirements/bench.txt
 	$(PYTHON) -m venv .venv/bench
@@ -44,7 +45,7 @@ $(READY): requirements/dev.txt pyproject.toml
 pins: $(READY)  ## renew requirements/dev.txt from dev.in and pyproject.toml
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile --upgrade --quiet --no-annotate --no-header --no-emit-index-url --no-emit-find-links \
-	  --python-version 3.11 --extra cli --extra testing requirements/dev.in pyproject.toml --output-file requirements/dev.txt
+	  --python-version 3.11 --extra cli --extra testing --extra outbox-postgres --extra outbox-sqlite requirements/dev.in pyproject.toml --output-file requirements/dev.txt
 
 clean:
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -12,6 +12,7 @@ import uuid
 from typing import TYPE_CHECKING, Final, Protocol
 
 import pytest
+from tests.postgres import Postgres
 
 from eventzr_kafka.testing.kafka_server import (
     KafkaServer,
@@ -82,6 +83,13 @@ def kafka(kafka_broker: KafkaServer, pytestconfig: pytest.Config) -> Iterator[Ka
     pytestconfig.stash[_got] = kafka_broker.description
     yield kafka_broker
     del pytestconfig.stash[_server]
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """The session's real PostgreSQL, started when the first test asks for it."""
+    with Postgres() as server:
+        yield server
 
 
 @pytest.fixture

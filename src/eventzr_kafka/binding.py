@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 
 from eventzr_kafka.codec import Decoder, decoder_for
 from eventzr_kafka.errors import HandlerResultError
+from eventzr_kafka.once import Guard
 from eventzr_kafka.options import BatchOptions, ConsumerOptions
 from eventzr_kafka.retry import DEFAULT_RETRY, RetryPolicy
 from eventzr_kafka.routing import Route
@@ -41,9 +42,17 @@ class BoundRoute:
 
 
 def bind(
-    handler: object, routes: Iterable[Route], options: ConsumerOptions, pool: ThreadPoolExecutor
+    handler: object,
+    routes: Iterable[Route],
+    options: ConsumerOptions,
+    pool: ThreadPoolExecutor,
+    guard: Guard | None = None,
 ) -> list[BoundRoute]:
-    """Join the routes of a class with an object of it; a ``def`` handler will run in the pool."""
+    """Join the routes of a class with an object of it; a ``def`` handler will run in the pool.
+
+    Args:
+        guard: Keeps duplicates from the handlers, if the consumer has an inbox.
+    """
     return [
         BoundRoute(
             topic=route.topic,
@@ -51,8 +60,8 @@ def bind(
             decoder=decoder_for(
                 route.data_type, event_type=route.event_type, limits=options.limits, sources=options.sources
             ),
-            call=getattr(handler, route.method) if route.is_async else _threaded(getattr(handler, route.method), pool),
-            context=route.takes_context,
+            call=_call(handler, route, pool, guard),
+            context=route.takes_context or guard is not None,
             batch=route.batch,
             retry=route.retry or options.retry,
         )
@@ -60,12 +69,28 @@ def bind(
     ]
 
 
+def _call(handler: object, route: Route, pool: ThreadPoolExecutor, guard: Guard | None) -> Callable[..., Running]:
+    method: Callable[..., Any] = getattr(handler, route.method)
+    if not route.is_async:
+        method = _without_result(method)
+    if guard is not None:
+        method = guard.around(route, method)
+    return method if route.is_async else _threaded(method, pool)
+
+
+def _without_result(method: Callable[..., Any]) -> Callable[..., None]:
+    def call(*args: Any) -> None:
+        result = method(*args)
+        if result is not None:  # a coroutine, most likely, that nobody would await
+            raise HandlerResultError(getattr(method, "__qualname__", repr(method)), type(result).__name__)
+
+    return call
+
+
 def _threaded(method: Callable[..., None], pool: ThreadPoolExecutor) -> Callable[..., Running]:
     async def call(*args: Any) -> None:
         in_context = partial(contextvars.copy_context().run, method, *args)
-        result: object = await asyncio.get_running_loop().run_in_executor(pool, in_context)
-        if result is not None:  # a coroutine, most likely, that nobody would await
-            raise HandlerResultError(getattr(method, "__qualname__", repr(method)), type(result).__name__)
+        await asyncio.get_running_loop().run_in_executor(pool, in_context)
 
     return call
 

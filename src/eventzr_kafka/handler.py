@@ -55,10 +55,13 @@ class MessageContext:
     Attributes:
         record: The record as the broker delivered it.
         group_id: The consumer group.
+        session: With a `SqlInbox`, the SQLAlchemy session that commits when the handler returns: an ``AsyncSession``
+            for an ``async def`` handler, a ``Session`` for a ``def``. Otherwise None.
     """
 
     record: Record
     group_id: str
+    session: Any = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,15 @@ from typing import Literal, TypeAlias, TypeVar
 
 from eventzr_kafka.record import TopicPartition
 
-__all__ = ["ConsumerHooks", "EventFailed", "Outcome", "PartitionsAssigned", "RunnerStopping", "tell"]
+__all__ = [
+    "ConsumerHooks",
+    "DuplicateSkipped",
+    "EventFailed",
+    "Outcome",
+    "PartitionsAssigned",
+    "RunnerStopping",
+    "tell",
+]
 
 log = logging.getLogger("eventzr_kafka.hooks")
 FactT = TypeVar("FactT")
@@ -59,12 +67,24 @@ class EventFailed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DuplicateSkipped:
+    """An event was handled before, says the inbox, and did not reach its handler again."""
+
+    group_id: str
+    topic: str
+    partition: int
+    offset: int
+    handler: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ConsumerHooks:
     """Functions to be called; those left out are not missed."""
 
     assigned: Callable[[PartitionsAssigned], None] | None = None
     stopping: Callable[[RunnerStopping], None] | None = None
     failed: Callable[[EventFailed], None] | None = None
+    duplicate: Callable[[DuplicateSkipped], None] | None = None
 
 
 def tell(hook: Callable[[FactT], None] | None, fact: FactT) -> None:

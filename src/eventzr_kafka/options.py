@@ -175,5 +175,5 @@ def consumer_options(**given: Unpack[ConsumerOptionsDict]) -> ConsumerOptions:
     known = [field.name for field in fields(ConsumerOptions)]
     unknown = sorted(given.keys() - set(known))
     if unknown:
-        raise ValueError(f"unknown option {unknown[0]!r}; there are: group_id, {', '.join(known)}")
+        raise ValueError(f"unknown option {unknown[0]!r}; there are: group_id, {', '.join(known)}, inbox")
     return ConsumerOptions(**given)

@@ -38,6 +38,7 @@ from eventzr_kafka.handler import (
     type_name,
     written_event,
 )
+from eventzr_kafka.inbox_port import InboxChoice, inbox_fault
 from eventzr_kafka.options import BatchOptions, ConsumerOptions, ConsumerOptionsDict, consumer_options
 from eventzr_kafka.retry import RetryPolicy
 
@@ -67,12 +68,17 @@ _DEFINITION = "__eventzr_kafka_consumer__"
 
 @dataclass(frozen=True, slots=True)
 class ConsumerDefinition:
-    """What `@kafka_consumer` found on a class."""
+    """What `@kafka_consumer` found on a class.
+
+    Attributes:
+        inbox: What keeps duplicates from its handlers, or makes that from the consumer object.
+    """
 
     group_id: str
     routes: tuple[Route, ...]
     options: ConsumerOptions
     location: str
+    inbox: InboxChoice | None = None
 
 
 class OnMessage(Generic[DataT]):
@@ -207,13 +213,17 @@ def _with_group_id(decorator: Callable[ParamsT, ReturnT]) -> Callable[ParamsT, R
 
 
 @_with_group_id
-def kafka_consumer(*, group_id: str, **options: Unpack[ConsumerOptionsDict]) -> Callable[[ClassT], ClassT]:
+def kafka_consumer(
+    *, group_id: str, inbox: InboxChoice | None = None, **options: Unpack[ConsumerOptionsDict]
+) -> Callable[[ClassT], ClassT]:
     """Make a class a Kafka consumer; its `@on_message` methods become the routes.
 
     The class stays what it is: construct it with whatever it needs and give the object to a runner.
 
     Args:
         group_id: The consumer group, such as ``your-service-marketplace-consumer``. Members of a group share the work.
+        inbox: Keeps duplicates from the handlers, such as a `SqlInbox`; or a function that makes it from the consumer
+            object, ``lambda self: SqlInbox(self.sessions)``.
         **options: See `ConsumerOptions`.
 
     Raises:
@@ -223,14 +233,14 @@ def kafka_consumer(*, group_id: str, **options: Unpack[ConsumerOptionsDict]) -> 
     def decorate(cls: ClassT) -> ClassT:
         here = next((frame for frame in _stack() if frame.f_globals.get("__name__") == cls.__module__), None)
         location, label = _line(here), short_name(cls.__qualname__)
-        fault = _class_fault(cls, group_id)
+        fault = _class_fault(cls, group_id) or inbox_fault(inbox)
         if fault is not None:
             raise RoutingError(location, label, fault)
         try:
             chosen = consumer_options(**options)
         except ValueError as error:
             raise RoutingError(location, label, str(error)) from error
-        setattr(cls, _DEFINITION, ConsumerDefinition(group_id, tuple(_routes(cls)), chosen, location))
+        setattr(cls, _DEFINITION, ConsumerDefinition(group_id, tuple(_routes(cls)), chosen, location, inbox))
         return cls
 
     return decorate

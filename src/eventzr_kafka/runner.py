@@ -17,6 +17,7 @@ from eventzr_kafka.consumer import GroupClients, GroupConsumer
 from eventzr_kafka.dead_letter_writer import DeadLetterWriter
 from eventzr_kafka.errors import ConsumerStateError, RoutingError
 from eventzr_kafka.hooks import ConsumerHooks, RunnerStopping, tell
+from eventzr_kafka.once import Guard, chosen, keep_tidy
 from eventzr_kafka.options import ConsumerOptions
 from eventzr_kafka.routing import ConsumerDefinition, definition_of
 from eventzr_kafka.settings import KafkaSettings
@@ -74,6 +75,7 @@ class ConsumerRunner:
         self._log_reader = log_reader or _real_log_reader
         self._hooks = hooks or ConsumerHooks()
         self._groups: list[GroupConsumer] = []
+        self._guards: dict[int, Guard] = {}  # by id of the handler object
         self._stopped: asyncio.Event | None = None
         self._error: Exception | None = None
 
@@ -143,6 +145,7 @@ class ConsumerRunner:
     async def _end(self) -> None:
         await asyncio.gather(*(group.stop() for group in self._groups))
         await self._dead_letters.close()
+        self._tidying.cancel()
         self._watchdog.stop()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
@@ -165,6 +168,7 @@ class ConsumerRunner:
         if not self.settings.enabled:
             log.warning("Kafka is disabled (KAFKA_ENABLED): nothing is consumed")
             return self
+        await self._prepare_inboxes()
         self._stopped = asyncio.Event()
         self._pool = ThreadPoolExecutor(
             max_workers=max(members[0][1].options.max_concurrency for members in self._members.values()),
@@ -176,6 +180,7 @@ class ConsumerRunner:
             group.start()
         self._watchdog = Watchdog(codes_of(self._calls()))
         self._watchdog.start()
+        self._tidying = asyncio.create_task(keep_tidy({guard.inbox for guard in self._guards.values()}))
         return self
 
     async def __aexit__(
@@ -188,6 +193,13 @@ class ConsumerRunner:
         if self._error is not None and error is None:
             raise self._error
 
+    async def _prepare_inboxes(self) -> None:
+        for members in self._members.values():
+            for handler, definition in members:
+                if definition.inbox is not None:
+                    guard = self._guards[id(handler)] = Guard(chosen(definition.inbox, handler), self._hooks)
+                    await guard.inbox.prepare()
+
     def _calls(self) -> Iterator[tuple[str, Any]]:
         for members in self._members.values():
             for handler, definition in members:
@@ -199,7 +211,7 @@ class ConsumerRunner:
         routes = {
             bound.topic: bound
             for handler, definition in members
-            for bound in bind(handler, definition.routes, options, pool)
+            for bound in bind(handler, definition.routes, options, pool, self._guards.get(id(handler)))
         }
         clients = GroupClients(
             self._transport(group_id, options),

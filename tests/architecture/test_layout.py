@@ -72,6 +72,16 @@ def run_python(code: str) -> str:
 
 
 def test_importing_the_package_loads_no_client_and_no_event_loop() -> None:
-    heavy = ["confluent_kafka", "boto3", "botocore", "cloudevents", "rich", "asyncio", "eventzr_marketplace_events"]
+    heavy = [
+        "confluent_kafka",
+        "sqlalchemy",
+        "psycopg",
+        "boto3",
+        "botocore",
+        "cloudevents",
+        "rich",
+        "asyncio",
+        "eventzr_marketplace_events",
+    ]
     loaded = run_python(f"import sys, eventzr_kafka; print([name for name in {heavy} if name in sys.modules])")
     assert loaded == "[]"

@@ -99,7 +99,7 @@ def test_a_handler_without_any_time_is_refused(timeout: float) -> None:
 def test_an_unknown_option_is_told_the_known_ones() -> None:
     unknown: Any = {"max_concurency": 3}
     known = ", ".join(field.name for field in dataclasses.fields(ConsumerOptions))
-    with pytest.raises(ValueError, match=f"^unknown option 'max_concurency'; there are: group_id, {known}$"):
+    with pytest.raises(ValueError, match=f"^unknown option 'max_concurency'; there are: group_id, {known}, inbox$"):
         consumer_options(**unknown)
 
 

@@ -14,6 +14,8 @@ from eventzr_kafka.cli.card import Screen, labelled
 from eventzr_kafka.cli.dev import develop
 from eventzr_kafka.cli.loading import import_module, load, trace_of
 from eventzr_kafka.cli.logs import LogFormat, LogLevel, name_process, set_up_logging
+from eventzr_kafka.cli.outbox import DatabaseUrl, show_status
+from eventzr_kafka.cli.outbox import relay as relay_rows
 from eventzr_kafka.cli.publish import Publication
 from eventzr_kafka.cli.publish import publish as publish_event
 from eventzr_kafka.cli.run import Worker, prepare, serve, work
@@ -137,6 +139,36 @@ def publish(
         publish_event(topic, publication, KafkaSettings.from_env(), screen)
 
     return outcome(output, act)
+
+
+outbox = App(name="outbox", help="Relay the events that database transactions have committed, and see how they are.")
+app.command(outbox)
+
+
+@outbox.command(name="relay")
+def relay_outbox(*, url: DatabaseUrl, keep_days: float = 1.0, stop_lane: bool = False, output: Output = _OUTPUT) -> int:
+    """Publish what was committed, until SIGTERM or Ctrl-C.
+
+    Args:
+        url: Address of the database, such as postgresql://user@host/database; also OUTBOX_URL.
+        keep_days: How long published rows stay in the table.
+        stop_lane: Let a tenant wait for a row that the broker refuses, in place of parking the row.
+    """
+    settings = KafkaSettings.from_env
+    return outcome(output, lambda screen: relay_rows(url, settings(), screen, keep_days=keep_days, stop_lane=stop_lane))
+
+
+@outbox.command(name="status")
+def outbox_status(
+    *, url: DatabaseUrl, json: Annotated[bool, Parameter(negative=())] = False, output: Output = _OUTPUT
+) -> int:
+    """Show what is pending, since when and whose it is, and what was parked.
+
+    Args:
+        url: As for relay.
+        json: Print one JSON object.
+    """
+    return outcome(output, lambda screen: show_status(url, screen, as_json=json))
 
 
 def _load(targets: Sequence[str]) -> list[object]:

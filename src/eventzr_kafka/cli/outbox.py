@@ -1,0 +1,148 @@
+"""`eventzr-kafka outbox`: a relay as a process of its own, and how the outbox is."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import asdict
+from datetime import timedelta
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, TypeVar
+
+from cyclopts import Parameter
+from rich.text import Text
+
+from eventzr_kafka.cli.card import Screen, labelled
+from eventzr_kafka.errors import ConfigurationError, EventzrKafkaError, MissingExtraError
+from eventzr_kafka.settings import KafkaSettings
+
+if TYPE_CHECKING:  # the extra is loaded when a command needs it
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+    from eventzr_kafka.outbox import OutboxRelay, OutboxStatus
+
+__all__ = ["DatabaseError", "DatabaseUrl", "relay", "show_status"]
+
+ResultT = TypeVar("ResultT")
+DatabaseUrl: TypeAlias = Annotated[str, Parameter(env_var="OUTBOX_URL")]  # a password does not belong on a command line
+
+_DRIVERS = {"postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg", "sqlite": "sqlite+aiosqlite"}
+_EXTRAS = {"psycopg": "outbox-postgres", "aiosqlite": "outbox-sqlite"}
+
+
+class DatabaseError(EventzrKafkaError):
+    """The database does not answer, or refuses the statement."""
+
+
+def relay(url: str, settings: KafkaSettings, screen: Screen, *, keep_days: float, stop_lane: bool) -> None:
+    """Relay until a signal comes.
+
+    Raises:
+        ConfigurationError: The address, the driver or the tables are not as they have to be.
+    """
+    from eventzr_kafka.outbox import OutboxRelay, RelayOptions  # noqa: PLC0415 -- needs the extra
+
+    on_unpublishable: Any = "stop_lane" if stop_lane else "park"
+    options = RelayOptions(keep=timedelta(days=keep_days), on_unpublishable=on_unpublishable)
+
+    async def run(engine: AsyncEngine) -> None:
+        await _until_signalled(OutboxRelay(engine, settings, options=options))
+
+    screen.say(Text(f"relaying to {settings.brokers}", style="dim"))
+    _with_engine(url, run)
+    screen.say(Text("stopped", style="dim"))
+
+
+def show_status(url: str, screen: Screen, *, as_json: bool) -> None:
+    """Show what is pending, whose it is, and what was parked.
+
+    Raises:
+        DatabaseError: It does not answer, or has no outbox.
+    """
+    from eventzr_kafka.outbox import read_status  # noqa: PLC0415 -- needs the extra
+
+    status = _with_engine(url, read_status)
+    if as_json:
+        print(json.dumps(asdict(status)))
+        return
+    screen.say(_summary(status))
+    for line in _tables(status):
+        screen.say(line)
+
+
+async def _until_signalled(running: OutboxRelay) -> None:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, running.stop)
+    await running.run()
+
+
+def _with_engine(url: str, act: Callable[[AsyncEngine], Awaitable[ResultT]]) -> ResultT:
+    from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415 -- needs the extra
+
+    async def go() -> ResultT:
+        engine = _engine(url)
+        try:
+            return await act(engine)
+        finally:
+            await engine.dispose()
+
+    try:
+        return asyncio.run(go())
+    except SQLAlchemyError as error:
+        raise DatabaseError(f"the database: {_first_line(error)}") from error
+
+
+def _engine(url: str) -> AsyncEngine:
+    from sqlalchemy.engine import make_url  # noqa: PLC0415 -- needs the extra
+    from sqlalchemy.exc import ArgumentError  # noqa: PLC0415
+    from sqlalchemy.ext.asyncio import create_async_engine  # noqa: PLC0415
+
+    try:
+        address = make_url(url)
+    except ArgumentError:
+        raise ConfigurationError("--url is no database address: write postgresql://user@host/database") from None
+    driver = _DRIVERS.get(address.drivername, address.drivername)
+    try:
+        return create_async_engine(address.set(drivername=driver))
+    except ModuleNotFoundError as error:
+        extra = _EXTRAS.get(error.name or "")
+        if extra is None:
+            raise
+        raise MissingExtraError(extra, f"the outbox on {address.get_backend_name()}") from None
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(getattr(error, 'orig', None) or error).splitlines()[0]}"
+
+
+def _summary(status: OutboxStatus) -> Text:
+    oldest = "" if status.oldest is None else f", the oldest for {status.oldest:.0f} s"
+    parked = f", {status.parked:,} parked" if status.parked else ""
+    relays = f", {len(status.relays)} relays" if status.relays else ", no relay at work"
+    color = "red" if status.parked else "yellow" if status.pending and not status.relays else "green"
+    return labelled("outbox:", f"{status.pending:,} pending{oldest}{parked}{relays}", color)
+
+
+def _tables(status: OutboxStatus) -> list[Text]:
+    tenants = [(backlog.tenant_id, f"{backlog.pending:,}") for backlog in status.tenants]
+    relays = [(share.name, str(share.buckets)) for share in status.relays]
+    failed = [
+        (str(row.id), row.tenant_id, row.topic, row.failure or "", "parked" if row.parked else "lane waits")
+        for row in status.failed
+    ]
+    return [
+        *_table(("tenant", "pending"), tenants),
+        *_table(("relay", "buckets"), relays),
+        *_table(("row", "tenant", "topic", "failure", "state"), failed),
+    ]
+
+
+def _table(titles: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[Text]:
+    """Lines with columns in line, whatever the width of the terminal: what is copied from it works."""
+    if not rows:
+        return []
+    widths = [max(map(len, column)) for column in zip(titles, *rows, strict=True)]
+    lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in (titles, *rows)]
+    return [Text(lines[0], style="dim"), *map(Text, lines[1:])]

@@ -1,0 +1,247 @@
+"""`SqlInbox`: an event's effect and its mark are one transaction.
+
+1. The mark is written first. Its key is unique: of two transactions with one event, the second waits until the first
+   has ended, and then finds the mark, or takes the event itself.
+2. The handler works in the same session, and the inbox commits it. What the handler raises rolls back both.
+3. A batch is one transaction. Its marks are written in one order for all, so that two batches do not wait for each
+   other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any, TypeAlias, TypeVar
+
+from sqlalchemy import ColumnElement, Delete, delete, event, select, tuple_
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import ProgrammingError
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session
+
+from eventzr_kafka._sql import DATABASE_ERRORS, check_dialect, database_time
+from eventzr_kafka.errors import BatchItemError, ConfigurationError, ConsumerStateError, describe
+from eventzr_kafka.inbox.tables import marks
+from eventzr_kafka.inbox_port import (
+    AsyncHandling,
+    Delivery,
+    EventKey,
+    Handled,
+    ThreadHandling,
+    key_of,
+    named_in,
+    sort_out,
+)
+
+__all__ = ["SqlInbox"]
+
+log = logging.getLogger("eventzr_kafka.inbox")
+ResultT = TypeVar("ResultT")
+SessionFactory: TypeAlias = Callable[[], AsyncSession] | Callable[[], Session]
+
+_KEY = (marks.c.group_id, marks.c.source, marks.c.event_id)
+_INSERTS = {
+    name: dialect.insert(marks).values(marked_at=database_time()).on_conflict_do_nothing().returning(*_KEY)
+    for name, dialect in (("postgresql", postgresql), ("sqlite", sqlite))
+}
+_HANDLING = "eventzr_kafka.inbox"  # in a session's info while a handler has it
+_CLEANED_AT_ONCE = 1_000
+
+
+class SqlInbox:
+    """Keeps events that were handled before from the handlers of a consumer, by way of their own database.
+
+    ::
+
+        @kafka_consumer(group_id="ledger", inbox=SqlInbox(async_sessionmaker(engine)))
+        class Ledger:
+            @on_message(OrderCompleted)
+            async def book(self, event: CloudEvent[OrderCompleted], context: MessageContext) -> None:
+                context.session.add(Entry(...))  # committed with the mark when the handler returns
+
+    The handler neither commits nor closes the session; a savepoint (``begin_nested``) is its own. With a ``def``
+    handler the session is a ``Session``. A `BatchItemError` commits what the session holds: a handler that raises it
+    has rolled back what it did for the events that it names, to a savepoint for each.
+
+    In PostgreSQL every handler that runs has a connection: the pool needs `max_concurrency` of them. SQLite has one
+    writer at a time, so handlers wait for each other there.
+    """
+
+    def __init__(self, sessions: SessionFactory, *, keep: timedelta = timedelta(days=14)) -> None:
+        """Take the configuration; nothing connects before a runner starts.
+
+        Args:
+            sessions: Makes a new session at each call: an ``async_sessionmaker``, a ``sessionmaker``, or a function.
+            keep: How long marks stay; a duplicate that comes later is handled again. More than the retention of the
+                topics, 7 days by Kafka's default, is enough.
+        """
+        self._sessions = sessions
+        self._keep = keep
+
+    def check(self, handler: str, *, is_async: bool) -> None:
+        """Refuse a handler that could not use the sessions.
+
+        Raises:
+            ConfigurationError: Sessions and handler are not both async or both sync, or the database is another one.
+        """
+        session = self._sessions()
+        wanted: type[Any] = AsyncSession if is_async else Session
+        if not isinstance(session, wanted):
+            kind = "async def" if is_async else "def"
+            problem = f"{handler} is {kind}: its SqlInbox needs a factory of {wanted.__name__}"
+            raise ConfigurationError(f"{problem}, not of {type(session).__name__}")
+        check_dialect(_sync(session).get_bind(clause=marks).dialect)
+
+    async def prepare(self) -> None:
+        """Look for the table.
+
+        Raises:
+            ConfigurationError: It is missing.
+        """
+        try:
+            await self._run(lambda session: session.execute(select(marks.c.group_id).limit(0)))
+        except DATABASE_ERRORS as error:
+            if _refused(error):
+                problem = (
+                    "table eventzr_inbox is missing: include eventzr_kafka.inbox.migration in a migration and run it"
+                )
+                raise ConfigurationError(problem) from error
+            log.warning("the inbox's database does not answer (%s); events will be retried", describe(error))
+
+    async def handle(self, deliveries: Sequence[Delivery], handler: AsyncHandling, /) -> Handled:
+        """Mark and handle what is new in one transaction, on the event loop."""
+        failure: BatchItemError | None = None
+        async with self._async_session() as session, session.begin():
+            found = await session.execute(_insert(session.sync_session), _rows(deliveries))
+            fresh, duplicates = sort_out(deliveries, {_key(row) for row in found})
+            if fresh:
+                try:
+                    with _in_hand(session.sync_session):
+                        await handler(fresh, session)
+                except BatchItemError as error:
+                    failure = error
+                    await session.execute(_unmark(error, fresh))
+        return Handled(duplicates, failure)
+
+    def handle_in_thread(self, deliveries: Sequence[Delivery], handler: ThreadHandling, /) -> Handled:
+        """Mark and handle what is new in one transaction, in a thread."""
+        failure: BatchItemError | None = None
+        with self._sync_session() as session, session.begin():
+            found = session.execute(_insert(session), _rows(deliveries))
+            fresh, duplicates = sort_out(deliveries, {_key(row) for row in found})
+            if fresh:
+                try:
+                    with _in_hand(session):
+                        handler(fresh, session)
+                except BatchItemError as error:
+                    failure = error
+                    session.execute(_unmark(error, fresh))
+        return Handled(duplicates, failure)
+
+    async def clean(self, *, older_than: timedelta) -> int:
+        """Delete all marks of that age, in small steps; returns how many. A runner does it by itself, see `keep`."""
+        deleted = last = await self._clean(older_than)
+        while last == _CLEANED_AT_ONCE:
+            last = await self._clean(older_than)
+            deleted += last
+        return deleted
+
+    async def tidy(self) -> bool:
+        """Delete some marks that are older than `keep`; returns whether there are more."""
+        return await self._clean(self._keep) == _CLEANED_AT_ONCE
+
+    async def _clean(self, age: timedelta) -> int:
+        return await self._run(lambda session: _delete_some(session, age))
+
+    async def _run(self, work: Callable[[Session], ResultT]) -> ResultT:
+        if isinstance(session := self._sessions(), AsyncSession):
+            async with session, session.begin():
+                return await session.run_sync(work)
+        return await asyncio.to_thread(_in_transaction, session, work)
+
+    def _async_session(self) -> AsyncSession:
+        session = self._sessions()
+        assert isinstance(session, AsyncSession)  # noqa: S101 -- see check
+        return session
+
+    def _sync_session(self) -> Session:
+        session = self._sessions()
+        assert isinstance(session, Session)  # noqa: S101 -- see check
+        return session
+
+
+def _sync(session: AsyncSession | Session) -> Session:
+    return session.sync_session if isinstance(session, AsyncSession) else session
+
+
+def _in_transaction(session: Session, work: Callable[[Session], ResultT]) -> ResultT:
+    with session, session.begin():
+        return work(session)
+
+
+def _refused(error: BaseException) -> bool:
+    """Whether the database answered; SQLite has no error class for a missing table."""
+    return isinstance(error, ProgrammingError) or "no such table" in str(error)
+
+
+# Statements
+
+
+def _insert(session: Session) -> Any:
+    return _INSERTS[session.get_bind(clause=marks).dialect.name]
+
+
+def _rows(deliveries: Iterable[Delivery]) -> list[dict[str, str]]:
+    keys = sorted({key_of(delivery) for delivery in deliveries})
+    return [{"group_id": group_id, "source": source, "event_id": event_id} for group_id, source, event_id in keys]
+
+
+def _key(row: Any) -> EventKey:
+    return row[0], row[1], row[2]
+
+
+def _unmark(error: BatchItemError, fresh: Sequence[Delivery]) -> Delete:
+    """Take the marks of a batch's failed events back; raises the error if nothing of the batch is done."""
+    named = named_in(error, fresh)
+    if not named:
+        raise error
+    return delete(marks).where(_is_one_of(named))
+
+
+def _is_one_of(keys: Iterable[EventKey]) -> ColumnElement[bool]:
+    return tuple_(*_KEY).in_(sorted(keys))
+
+
+def _delete_some(session: Session, age: timedelta) -> int:
+    """Delete the oldest marks of that age; with the moment as a parameter, their index finds them."""
+    moment = session.scalar(select(database_time(-age)))
+    old = (
+        select(*_KEY)
+        .where(marks.c.marked_at < moment)
+        .order_by(marks.c.marked_at)
+        .limit(_CLEANED_AT_ONCE)
+        .with_for_update(skip_locked=True)
+    )
+    deleted: Any = session.execute(delete(marks).where(tuple_(*_KEY).in_(old)))
+    return int(deleted.rowcount)
+
+
+# The session while the handler has it
+
+
+@contextmanager
+def _in_hand(session: Session) -> Generator[None]:
+    session.info[_HANDLING] = True
+    try:
+        yield
+    finally:
+        del session.info[_HANDLING]
+
+
+@event.listens_for(Session, "before_commit")
+def _before_commit(session: Session) -> None:
+    if session.info.get(_HANDLING) and not session.in_nested_transaction():
+        raise ConsumerStateError("the handler commits its session: leave that to the inbox, or the mark is alone")

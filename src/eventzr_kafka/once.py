@@ -1,0 +1,123 @@
+"""Handlers that an inbox keeps duplicates from.
+
+A wrapped handler is of the same kind as the one inside: ``async def`` or ``def``, for one event or a list of them. Only
+consumers with an inbox pay for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from eventzr_kafka.errors import ConfigurationError, describe, printable
+from eventzr_kafka.handler import MessageContext, Route
+from eventzr_kafka.hooks import ConsumerHooks, DuplicateSkipped, tell
+from eventzr_kafka.inbox_port import Delivery, Handled, Inbox, InboxChoice, is_inbox
+
+__all__ = ["Guard", "chosen", "keep_tidy"]
+
+log = logging.getLogger("eventzr_kafka.consumer")
+
+_TIDY_EVERY, _TIDY_PAUSE = 60.0, 0.05  # seconds between two rounds, and between two steps of one
+
+
+def chosen(choice: InboxChoice, handler: object) -> Inbox:
+    """The inbox of a consumer object.
+
+    Raises:
+        ConfigurationError: The function that makes it returned something else.
+    """
+    inbox = choice(handler) if callable(choice) else choice
+    if not is_inbox(inbox):
+        name = type(handler).__qualname__
+        raise ConfigurationError(f"{name}: inbox= made a {type(inbox).__name__}, which is no inbox")
+    return inbox
+
+
+class Guard:
+    """Wraps the handlers of one consumer object."""
+
+    def __init__(self, inbox: Inbox, hooks: ConsumerHooks) -> None:
+        """Take the inbox; the event loop runs by now."""
+        self.inbox = inbox
+        self._hooks = hooks
+        self._loop = asyncio.get_running_loop()
+
+    def around(self, route: Route, method: Callable[..., Any]) -> Callable[..., Any]:
+        """Wrap a handler; the result wants the context in any case.
+
+        Raises:
+            ConfigurationError: The inbox does not fit it.
+        """
+        self.inbox.check(route.label, is_async=route.is_async)
+        return self._around_async(route, method) if route.is_async else self._around_def(route, method)
+
+    def _around_async(self, route: Route, method: Callable[..., Any]) -> Callable[..., Any]:
+        async def handle(deliveries: Sequence[Delivery], session: Any) -> None:
+            await method(*_arguments(route, deliveries, session))
+
+        async def call(*given: Any) -> None:
+            handled = await self.inbox.handle(_deliveries(route, given), handle)
+            self._tell(route, handled)
+            _raise_failure(handled)
+
+        return call
+
+    def _around_def(self, route: Route, method: Callable[..., Any]) -> Callable[..., Any]:
+        def handle(deliveries: Sequence[Delivery], session: Any) -> None:
+            method(*_arguments(route, deliveries, session))
+
+        def call(*given: Any) -> None:
+            handled = self.inbox.handle_in_thread(_deliveries(route, given), handle)
+            if handled.duplicates:
+                self._loop.call_soon_threadsafe(self._tell, route, handled)
+            _raise_failure(handled)
+
+        return call
+
+    def _tell(self, route: Route, handled: Handled) -> None:
+        for event, context in handled.duplicates:
+            record = context.record
+            log.debug("%s, event %s: %s: skipped, a duplicate", record.position, printable(event.id), route.label)
+            fact = DuplicateSkipped(
+                group_id=context.group_id,
+                topic=record.topic,
+                partition=record.partition,
+                offset=record.offset,
+                handler=route.label,
+            )
+            tell(self._hooks.duplicate, fact)
+
+
+def _deliveries(route: Route, given: tuple[Any, ...]) -> Sequence[Delivery]:
+    return [(given[0], given[1])] if route.batch is None else list(zip(*given, strict=True))
+
+
+def _arguments(route: Route, deliveries: Sequence[Delivery], session: Any) -> tuple[Any, ...]:
+    events = [event for event, _ in deliveries]
+    contexts = [MessageContext(context.record, context.group_id, session) for _, context in deliveries]
+    arguments = (events, contexts) if route.takes_context else (events,)
+    return arguments if route.batch is not None else tuple(each[0] for each in arguments)
+
+
+def _raise_failure(handled: Handled) -> None:
+    if handled.failure is not None:
+        raise handled.failure
+
+
+async def keep_tidy(inboxes: Iterable[Inbox]) -> None:
+    """Have inboxes forget what is too old, once a minute and in small steps, until cancelled."""
+    while True:
+        for inbox in inboxes:
+            await _tidy(inbox)
+        await asyncio.sleep(_TIDY_EVERY)
+
+
+async def _tidy(inbox: Inbox) -> None:
+    try:
+        while await inbox.tidy():  # noqa: ASYNC110 -- a step of work, no waiting for a state
+            await asyncio.sleep(_TIDY_PAUSE)
+    except Exception as error:  # noqa: BLE001 -- the database's; the next round tries again
+        log.warning("an inbox cannot forget old events: %s; trying again", describe(error))

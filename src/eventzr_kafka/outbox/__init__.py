@@ -1,0 +1,32 @@
+"""The outbox: an event is published if, and only if, the database transaction that made it commits.
+
+It needs the extra ``outbox-postgres`` (psycopg 3) or ``outbox-sqlite`` (aiosqlite).
+"""
+
+from importlib.util import find_spec
+
+from eventzr_kafka.errors import MissingExtraError
+
+if find_spec("sqlalchemy") is None:
+    raise MissingExtraError("outbox", "eventzr_kafka.outbox")
+
+from eventzr_kafka.outbox.hooks import BucketsHeld, LaneWaits, RelayHooks, RowParked, RowsPublished
+from eventzr_kafka.outbox.options import RelayOptions
+from eventzr_kafka.outbox.relay import OutboxRelay
+from eventzr_kafka.outbox.status import OutboxStatus, read_status
+from eventzr_kafka.outbox.tables import metadata
+from eventzr_kafka.outbox.writer import Outbox
+
+__all__ = [
+    "BucketsHeld",
+    "LaneWaits",
+    "Outbox",
+    "OutboxRelay",
+    "OutboxStatus",
+    "RelayHooks",
+    "RelayOptions",
+    "RowParked",
+    "RowsPublished",
+    "metadata",
+    "read_status",
+]

@@ -1,0 +1,107 @@
+"""Which buckets this relay may work on: leases with fencing tokens, expiring by the database's clock.
+
+1. A relay is alive until its own row expires; the buckets are shared evenly among those alive.
+2. Taking a bucket raises its token. Whoever still holds the old token changes nothing any more.
+3. A relay that stops gives its buckets back; those of one that died are taken once they have expired.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import timedelta
+
+from sqlalchemy import ColumnElement, delete, func, insert, select, tuple_, update
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from eventzr_kafka._sql import database_time
+from eventzr_kafka.outbox.tables import BUCKETS, leases, relays
+
+__all__ = ["Leases"]
+
+_EXPIRED = leases.c.expires_at <= database_time()
+
+
+class Leases:
+    """The leases of one relay.
+
+    Attributes:
+        held: Bucket → fencing token.
+        alive: How many relays there were at the last `renew`, this one included.
+    """
+
+    def __init__(self, engine: AsyncEngine, relay: str, duration: timedelta) -> None:
+        self._engine = engine
+        self._relay = relay
+        self._duration = duration
+        self.held: dict[int, int] = {}
+        self.alive = 0
+
+    async def prepare(self) -> None:
+        """Make the rows that are leased, unless they are there."""
+        async with self._engine.begin() as connection:
+            there = set(await connection.scalars(select(leases.c.bucket)))
+            missing = [bucket for bucket in range(BUCKETS) if bucket not in there]
+            if missing:
+                row = {"owner": "", "token": 0}
+                never = insert(leases).values(expires_at=database_time())
+                await connection.execute(never, [{"bucket": bucket, **row} for bucket in missing])
+
+    async def renew(self, busy: Collection[int]) -> None:
+        """Stay alive, keep what is held, and take or give back what makes the shares even.
+
+        Args:
+            busy: Buckets with work under way; these are kept for now.
+        """
+        async with self._engine.begin() as connection:
+            self.alive = await self._count_alive(connection)
+            held = await self._extend(connection)
+            share = -(-BUCKETS // self.alive)
+            spare = [bucket for bucket in held if bucket not in busy][: max(0, len(held) - share)]
+            await self._give_back(connection, {bucket: held.pop(bucket) for bucket in spare})
+            held |= await self._take(connection, share - len(held))
+        self.held = held
+
+    async def give_up(self) -> None:
+        """Give everything back, so that another relay takes it at once."""
+        held, self.held = self.held, {}
+        async with self._engine.begin() as connection:
+            await self._give_back(connection, held)
+            await connection.execute(delete(relays).where(relays.c.name == self._relay))
+
+    def fence(self) -> ColumnElement[bool]:
+        """The condition that a row of `leases` is held by this relay, under the token that it knows."""
+        return tuple_(leases.c.bucket, leases.c.token).in_(list(self.held.items()))
+
+    async def _count_alive(self, connection: AsyncConnection) -> int:
+        until = database_time(self._duration)
+        mine = update(relays).where(relays.c.name == self._relay).values(expires_at=until)
+        if (await connection.execute(mine)).rowcount == 0:
+            await connection.execute(insert(relays).values(name=self._relay, expires_at=until))
+        # Only rows that expired long ago: two relays that delete the same ones in one moment would wait for each other.
+        await connection.execute(delete(relays).where(relays.c.expires_at < database_time(-10 * self._duration)))
+        count = select(func.count()).where(relays.c.expires_at > database_time())
+        return (await connection.execute(count)).scalar_one()
+
+    async def _extend(self, connection: AsyncConnection) -> dict[int, int]:
+        if not self.held:
+            return {}
+        extended = update(leases).where(self.fence()).values(expires_at=database_time(self._duration))
+        rows = await connection.execute(extended.returning(leases.c.bucket, leases.c.token))
+        return {row.bucket: row.token for row in rows}
+
+    async def _give_back(self, connection: AsyncConnection, given: dict[int, int]) -> None:
+        if given:
+            theirs = tuple_(leases.c.bucket, leases.c.token).in_(list(given.items()))
+            await connection.execute(update(leases).where(theirs).values(expires_at=database_time()))
+
+    async def _take(self, connection: AsyncConnection, count: int) -> dict[int, int]:
+        if count <= 0:
+            return {}
+        free = select(leases.c.bucket).where(_EXPIRED).limit(count).with_for_update(skip_locked=True)
+        taken = (
+            update(leases)
+            .where(leases.c.bucket.in_(free))
+            .values(owner=self._relay, token=leases.c.token + 1, expires_at=database_time(self._duration))
+        )
+        rows = await connection.execute(taken.returning(leases.c.bucket, leases.c.token))
+        return {row.bucket: row.token for row in rows}

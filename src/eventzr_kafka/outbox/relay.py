@@ -1,0 +1,228 @@
+"""`OutboxRelay`: publishes what the transactions have committed.
+
+1. A tenant's rows are read lowest id first, and ids rise in commit order (see `writer`). A row is sent only after every
+   earlier row of its tenant was sent by the same client, or was acknowledged: so first appearances keep the order,
+   whichever relay sends, and however late.
+2. Only what the broker acknowledged is marked. Whatever dies in between leads to a duplicate with the same event id.
+3. A turn that gets no outcome in time leaves its rows under way, and their tenants wait; the others go on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import time
+import uuid
+from contextlib import suppress
+from types import TracebackType
+from typing import Self
+
+from sqlalchemy import Connection, inspect
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from eventzr_kafka._sql import DATABASE_ERRORS, DatabaseOutage, check_dialect, is_outage
+from eventzr_kafka.errors import ConfigurationError, EventzrKafkaError, describe
+from eventzr_kafka.hooks import tell
+from eventzr_kafka.outbox.hooks import BucketsHeld, RelayHooks
+from eventzr_kafka.outbox.leases import Leases
+from eventzr_kafka.outbox.options import RelayOptions
+from eventzr_kafka.outbox.rows import Rows
+from eventzr_kafka.outbox.sending import Sender, TransportFactory
+from eventzr_kafka.outbox.status import read_status
+from eventzr_kafka.outbox.tables import metadata
+from eventzr_kafka.outbox.turn import Turns
+from eventzr_kafka.outbox.wakeup import Wakeup
+from eventzr_kafka.settings import KafkaSettings
+
+__all__ = ["OutboxRelay"]
+
+log = logging.getLogger("eventzr_kafka.outbox")
+
+_SOONEST = 0.02  # seconds until the next look after the last row
+_TRY_DATABASE_EVERY = 0.5
+_SAMPLE_EVERY, _CLEAN_EVERY = 15.0, 10.0
+_DEFAULTS = RelayOptions()
+_NO_HOOKS = RelayHooks()
+
+
+class OutboxRelay:
+    """Publishes the rows of an outbox, alone or sharing the tenants with other relays.
+
+    ::
+
+        async with OutboxRelay(engine):
+            …  # the service
+
+    or ``await OutboxRelay(engine).run()``. While Kafka is disabled it does nothing, and the rows wait.
+
+    Attributes:
+        name: Of this relay, as the leases and `read_status` show it.
+    """
+
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        settings: KafkaSettings | None = None,
+        *,
+        options: RelayOptions = _DEFAULTS,
+        hooks: RelayHooks = _NO_HOOKS,
+        transport: TransportFactory | None = None,
+    ) -> None:
+        """Take the configuration; nothing connects before `run` or ``async with``.
+
+        Args:
+            engine: Of the database of the outbox.
+            settings: How to reach Kafka; from the environment if left out. The relay has a client of its own: what it
+                needs to keep the order (one request at a time, no time-out) is not what other publishing wants.
+            transport: Makes the Kafka client; for tests.
+        """
+        check_dialect(engine.dialect)
+        self.name = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+        self._engine = engine
+        self._settings = settings or KafkaSettings.from_env()
+        self._options = options
+        self._hooks = hooks
+        self._wake = asyncio.Event()
+        self._leases = Leases(engine, self.name, options.lease)
+        self._rows = Rows(engine, self._leases)
+        self._sender = Sender(self._settings, transport, self._wake)
+        self._turns = Turns(self._rows, self._sender, options, hooks)
+        self._outage = DatabaseOutage(log, "outbox relay")
+        self._due = {"renew": 0.0, "clean": 0.0, "sample": 0.0}
+        self._idle = _SOONEST
+        self._stopping = False
+        self._task: asyncio.Task[None] | None = None
+
+    async def run(self) -> None:
+        """Publish until `stop`.
+
+        Raises:
+            ConfigurationError: The tables are missing, or another relay works on the same SQLite database.
+        """
+        if not self._settings.enabled:
+            log.info("Kafka is disabled (KAFKA_ENABLED): the rows of the outbox wait")
+            while not self._stopping:
+                await self._sleep(self._options.poll_every.total_seconds())
+            return
+        async with Wakeup(self._engine, self._wake):
+            await self._sender.start()
+            try:
+                await self._repeat()
+            finally:
+                await self._end()
+
+    def stop(self) -> None:
+        """Finish what is under way and return from `run`."""
+        self._stopping = True
+        self._wake.set()
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self._run_aloud(), name="eventzr-kafka outbox relay")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+        if self._task is not None:
+            await self._task
+
+    async def _run_aloud(self) -> None:
+        """Say at once what ends it: whoever entered the relay hears of it only on leaving."""
+        try:
+            await self.run()
+        except Exception as error:
+            reason = error if isinstance(error, EventzrKafkaError) else describe(error)
+            log.error("outbox relay: stopped: %s", reason)  # noqa: TRY400 -- no texts of others
+            raise
+
+    async def _repeat(self) -> None:
+        prepared = False
+        while not self._stopping:
+            try:
+                if not prepared:
+                    await self._prepare()
+                    prepared = True
+                await self._turn()
+                self._outage.over()
+            except DATABASE_ERRORS as error:
+                if not is_outage(error):
+                    raise
+                self._outage.on_error(error)
+                await self._sleep(_TRY_DATABASE_EVERY)
+
+    async def _prepare(self) -> None:
+        async with self._engine.connect() as connection:
+            there = await connection.run_sync(_table_names)
+        missing = sorted(metadata.tables.keys() - there)
+        if missing:
+            problem = f"table {missing[0]} is missing: include eventzr_kafka.outbox.migration in a migration and run it"
+            raise ConfigurationError(problem)
+        await self._leases.prepare()
+        if self._engine.dialect.name == "sqlite":
+            await self._refuse_company()
+
+    async def _refuse_company(self) -> None:
+        """Wait for a dead relay's lease; a living one's does not end."""
+        deadline = time.monotonic() + 1.5 * self._options.lease.total_seconds()
+        await self._leases.renew(())
+        while self._leases.alive > 1 and not self._stopping:
+            if time.monotonic() > deadline:
+                await self._leases.give_up()
+                raise ConfigurationError(
+                    "another relay works on this SQLite database: SQLite takes one, PostgreSQL many"
+                )
+            await self._sleep(_TRY_DATABASE_EVERY)
+            await self._leases.renew(())
+
+    async def _turn(self) -> None:
+        self._wake.clear()
+        if self._is_due("renew", self._options.lease.total_seconds() / 3):
+            await self._renew()
+        sent, settled = await self._turns.take()
+        if self._is_due("clean", _CLEAN_EVERY):
+            await self._clean()
+        if self._hooks.sampled is not None and self._is_due("sample", _SAMPLE_EVERY):
+            tell(self._hooks.sampled, await read_status(self._engine))
+        self._idle = _SOONEST if settled else min(2 * self._idle, self._options.poll_every.total_seconds())
+        if not sent:
+            await self._sleep(self._idle)
+        elif not settled:
+            await asyncio.sleep(self._idle)  # whatever wakes it, nothing can be sent at the moment
+
+    def _is_due(self, what: str, every: float) -> bool:
+        now = time.monotonic()
+        if now < self._due[what]:
+            return False
+        self._due[what] = now + every
+        return True
+
+    async def _renew(self) -> None:
+        before = len(self._leases.held), self._leases.alive
+        await self._leases.renew(self._turns.busy_buckets())
+        after = len(self._leases.held), self._leases.alive
+        if after != before:
+            log.info("outbox relay %s: %d buckets, %d relays alive", self.name, *after)
+            tell(self._hooks.held, BucketsHeld(*after))
+
+    async def _clean(self) -> None:
+        if 0 not in self._leases.held:
+            return  # the relay that holds it cleans for all
+        if await self._rows.clean(self._options.keep, self._options.clean_rows) == self._options.clean_rows:
+            self._due["clean"] = 0.0  # there is more
+
+    async def _sleep(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._wake.wait(), seconds)
+
+    async def _end(self) -> None:
+        with suppress(*DATABASE_ERRORS):
+            await self._turns.finish(self._options.lease.total_seconds())
+            await self._leases.give_up()
+        await self._sender.close()
+
+
+def _table_names(connection: Connection) -> set[str]:
+    return set(inspect(connection).get_table_names())

@@ -1,0 +1,128 @@
+"""The rows of the outbox, as a relay reads and marks them.
+
+Every statement is fenced: it touches a row only while this relay holds the row's bucket under the token it knows.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from sqlalchemy import ColumnElement, Select, Update, delete, exists, func, select, text, update
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from eventzr_kafka._sql import database_time
+from eventzr_kafka.outbox.leases import Leases
+from eventzr_kafka.outbox.tables import BUCKETS, events, is_pending, leases
+from eventzr_kafka.record import Header, OutgoingRecord
+
+__all__ = ["OutboxRow", "Rows"]
+
+_READ = [events.c[name] for name in ("id", "bucket", "tenant_id", "event_id", "topic", "headers", "value")]
+_MARKED_AT_ONCE = 1_000
+# Statistics of a queue are from when it was empty: PostgreSQL would read a whole backlog and sort it, for each batch.
+_BY_INDEX = text("SET LOCAL enable_sort = off")
+
+
+class OutboxRow(NamedTuple):
+    """One event on its way."""
+
+    id: int
+    bucket: int
+    tenant_id: str
+    event_id: str
+    topic: str
+    headers: str
+    value: bytes | None
+
+    def record(self) -> OutgoingRecord:
+        """The record that was encoded when the event was published."""
+        return OutgoingRecord(self.topic, self.tenant_id.encode(), self.value, _headers(self.headers))
+
+
+@lru_cache(maxsize=64)
+def _headers(text: str) -> tuple[Header, ...]:
+    return tuple((name, None if value is None else value.encode()) for name, value in json.loads(text))
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """The statements of one relay."""
+
+    engine: AsyncEngine
+    leases: Leases
+
+    async def read(self, waiting: Collection[str], count: int, size: int) -> Sequence[OutboxRow]:
+        """Read pending rows, lowest id first.
+
+        Args:
+            waiting: Tenants that are left out.
+            count: Rows at most.
+            size: Bytes of values after which no further row is read.
+        """
+        if not self.leases.held or count <= 0:
+            return []
+        async with self.engine.connect() as connection:
+            held = select(leases.c.bucket).where(self.leases.fence(), leases.c.expires_at > database_time())
+            buckets = (await connection.scalars(held)).all()
+            if connection.dialect.name == "postgresql":
+                await connection.execute(_BY_INDEX)
+            found = await connection.execute(_pending(buckets, waiting, count, size))
+            return [OutboxRow(*row) for row in found]
+
+    async def mark_published(self, rows: Iterable[OutboxRow]) -> int:
+        """Mark rows that the broker has acknowledged; returns how many were still this relay's to mark."""
+        return await self._mark([row.id for row in rows], published_at=database_time())
+
+    async def park(self, row: OutboxRow, failure: str) -> bool:
+        """Take a row out of its lane for good; returns whether it was still this relay's to park."""
+        return await self._mark([row.id], parked_at=database_time(), failure=failure) == 1
+
+    async def note_failure(self, row: OutboxRow, failure: str) -> None:
+        """Write down why a row keeps its lane waiting."""
+        await self._mark([row.id], failure=failure)
+
+    async def clean(self, age: timedelta, count: int) -> int:
+        """Delete those of the `count` first published rows that were published more than `age` ago; returns how many.
+
+        It looks no further than those: with a day of rows to keep, a search for old ones would read them all.
+        """
+        is_published = events.c.published_at.is_not(None)
+        first = (
+            select(events.c.id, events.c.published_at).where(is_published).order_by(events.c.id).limit(count).subquery()
+        )
+        old = select(first.c.id).where(first.c.published_at < database_time(-age))
+        async with self.engine.begin() as connection:
+            return (await connection.execute(delete(events).where(events.c.id.in_(old)))).rowcount
+
+    async def _mark(self, ids: Sequence[int], **values: Any) -> int:
+        if not ids or not self.leases.held:
+            return 0
+        marked = 0
+        async with self.engine.begin() as connection:
+            for start in range(0, len(ids), _MARKED_AT_ONCE):
+                chosen = events.c.id.in_(ids[start : start + _MARKED_AT_ONCE])
+                marked += (await connection.execute(self._update(chosen).values(**values))).rowcount
+        return marked
+
+    def _update(self, chosen: ColumnElement[bool]) -> Update:
+        held = exists().where(leases.c.bucket == events.c.bucket, self.leases.fence())
+        return update(events).where(chosen, is_pending, held)
+
+
+def _pending(buckets: Collection[int], waiting: Collection[str], count: int, size: int) -> Select[*tuple[Any, ...]]:
+    """Read along the index of pending rows; a join with the leases would make PostgreSQL sort all of them."""
+    chosen = [is_pending]
+    if len(buckets) < BUCKETS:
+        chosen.append(events.c.bucket.in_(buckets))
+    if waiting:
+        chosen.append(events.c.tenant_id.not_in(waiting))
+    total = func.sum(events.c.size).over(order_by=events.c.id, rows=(None, 0))
+    before = (total - events.c.size).label("before")
+    lowest = select(*_READ, before).where(*chosen).order_by(events.c.id).limit(count).subquery()
+    columns = [column for column in lowest.c if column.name != "before"]
+    return select(*columns).where(lowest.c.before < size).order_by(lowest.c.id)

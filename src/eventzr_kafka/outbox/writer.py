@@ -1,0 +1,229 @@
+"""`Outbox`: events that are published if, and only if, the caller's transaction commits.
+
+1. `publish` encodes at once, so a wrong or oversized event fails in the line that made it. It sends nothing.
+2. The rows are written as the last thing before the COMMIT of the session, in the same transaction. A savepoint that is
+   rolled back takes its events along.
+3. In PostgreSQL a transaction first takes a lock per tenant, in one order for all, and only then gets ids: within a
+   tenant, ids rise in commit order. Taken any earlier, those locks would wait for rows that others have locked, who
+   wait for the locks: a deadlock. SQLite has one writer at a time anyway.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, TypeAlias, overload
+
+from sqlalchemy import Connection, event, insert, text
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session, SessionTransaction
+
+from eventzr_kafka._sql import check_dialect, database_time
+from eventzr_kafka.encoder import ContentMode, encode
+from eventzr_kafka.envelope import Enveloper, uuid7
+from eventzr_kafka.event import CloudEvent, EventData, ExtensionValue
+from eventzr_kafka.limits import DEFAULT_LIMITS, Limits
+from eventzr_kafka.outbox.tables import bucket_of, events
+from eventzr_kafka.record import Header, OutgoingRecord
+
+__all__ = ["CHANNEL", "Outbox"]
+
+CHANNEL = "eventzr_outbox"  # of PostgreSQL's NOTIFY, which wakes the relays
+
+_KEY = "eventzr_kafka.outbox"
+_LOCKS = zlib.crc32(_KEY.encode()) >> 1  # our part of the space of advisory locks
+_WAKE_EVERY = 0.02  # seconds: a NOTIFY makes commits wait for each other, so few of them
+_INSERT = insert(events).values(created_at=database_time())
+# One statement, for one round trip: the locks come first, because there is no row to number before they are counted.
+_LOCK_AND_INSERT = text("""
+    WITH locked AS MATERIALIZED (
+        SELECT count(pg_advisory_xact_lock(:space, tenant)) FROM unnest(CAST(:locks AS integer[])) AS tenant
+    )
+    INSERT INTO eventzr_outbox (bucket, tenant_id, event_id, topic, headers, value, size, created_at)
+    SELECT bucket, tenant_id, event_id, topic, headers, value, size, clock_timestamp()
+    FROM locked, unnest(
+        CAST(:bucket AS smallint[]), CAST(:tenant_id AS text[]), CAST(:event_id AS text[]), CAST(:topic AS text[]),
+        CAST(:headers AS text[]), CAST(:value AS bytea[]), CAST(:size AS integer[])
+    ) WITH ORDINALITY AS event (bucket, tenant_id, event_id, topic, headers, value, size, position)
+    ORDER BY position
+""")
+_NOTIFY = text(f"NOTIFY {CHANNEL}")
+
+Row: TypeAlias = dict[str, Any]
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """Rows of one session that wait for its commit, each with the transaction or savepoint it belongs to."""
+
+    rows: list[tuple[SessionTransaction, Row]] = field(default_factory=list[tuple[SessionTransaction, Row]])
+
+    def drop(self, rolled_back: SessionTransaction) -> None:
+        self.rows = [entry for entry in self.rows if not _is_within(entry[0], rolled_back)]
+
+
+def _is_within(transaction: SessionTransaction | None, outer: SessionTransaction) -> bool:
+    while transaction is not None and transaction is not outer:
+        transaction = transaction.parent
+    return transaction is outer
+
+
+class Outbox:
+    """Publishes events by way of the caller's database transaction.
+
+    ::
+
+        outbox = Outbox(source="marketplace-svc")
+
+        async with AsyncSession(engine) as session, session.begin():
+            session.add(listing)
+            outbox.publish(session, ListingCreated(…), tenant_id=tenant)
+
+    It needs no Kafka: an `OutboxRelay`, here or in another process, publishes what was committed.
+    """
+
+    def __init__(
+        self, *, source: str | None = None, mode: ContentMode = "structured", limits: Limits = DEFAULT_LIMITS
+    ) -> None:
+        """Take the configuration; the arguments are those of `EventProducer`."""
+        self._envelop = Enveloper(source, now=_now, new_id=_new_id)
+        self._mode: ContentMode = mode
+        self._limits = limits
+
+    @overload
+    def publish(
+        self,
+        session: Session | AsyncSession,
+        event: EventData,
+        /,
+        *,
+        tenant_id: str,
+        subject: str | None = None,
+        event_id: str | None = None,
+        time: datetime | None = None,
+        extensions: Mapping[str, ExtensionValue] | None = None,
+    ) -> str: ...
+    @overload
+    def publish(self, session: Session | AsyncSession, event: CloudEvent[Any], /) -> str: ...
+    def publish(self, session: Session | AsyncSession, event: Any, /, **envelope: Any) -> str:
+        """Publish an event when the session commits; there is nothing to await.
+
+        Args:
+            session: Its `commit` writes the row; committing its connection behind its back does not.
+            event: A payload, which gets its envelope here; or a whole `CloudEvent`.
+            envelope: As for `EventProducer.publish`.
+
+        Returns:
+            The event's id.
+
+        Raises:
+            EncodeError: The event cannot be written, or is too large.
+            ConfigurationError: The session is on a database that the outbox does not support.
+        """
+        whole = self._wrap(event, **envelope)
+        record = encode(whole, self._mode, limits=self._limits)
+        sync_session = session.sync_session if isinstance(session, AsyncSession) else session
+        check_dialect(sync_session.get_bind(clause=events).dialect)
+        _add(sync_session, _row(whole, record))
+        return whole.id
+
+    def _wrap(self, event: EventData | CloudEvent[Any], **envelope: Any) -> CloudEvent[Any]:
+        if isinstance(event, EventData):
+            return self._envelop(event, **envelope)
+        if envelope:
+            raise TypeError(f"{next(iter(envelope))}= belongs to a payload; a CloudEvent brings its own attributes")
+        return event
+
+
+def _row(event: CloudEvent[Any], record: OutgoingRecord) -> Row:
+    return {
+        "bucket": bucket_of(event.tenantid),
+        "tenant_id": event.tenantid,
+        "event_id": event.id,
+        "topic": record.topic,
+        "headers": _headers_text(record.headers),
+        "value": record.value,
+        "size": len(record.value or b""),
+    }
+
+
+def _headers_text(headers: Sequence[Header]) -> str:
+    return json.dumps([(name, value and value.decode()) for name, value in headers])
+
+
+def _add(session: Session, row: Row) -> None:
+    transaction = session.get_nested_transaction() or session.get_transaction() or session.begin()
+    waiting: _Waiting = session.info.setdefault(_KEY, _Waiting())
+    waiting.rows.append((transaction, row))
+
+
+# What the session tells
+
+
+@event.listens_for(Session, "before_commit")
+def _before_commit(session: Session) -> None:
+    waiting: _Waiting | None = session.info.get(_KEY)
+    if waiting is None or not waiting.rows or session.in_nested_transaction():
+        return
+    session.flush()  # the caller's own rows are locked first
+    _write(session.connection(bind_arguments={"clause": events}), [row for _, row in waiting.rows])
+    waiting.rows.clear()
+
+
+@event.listens_for(Session, "after_soft_rollback")
+def _after_rollback(session: Session, rolled_back: SessionTransaction) -> None:
+    waiting: _Waiting | None = session.info.get(_KEY)
+    if waiting is not None:
+        waiting.drop(rolled_back)
+
+
+@event.listens_for(Session, "after_transaction_end")
+def _after_end(session: Session, ended: SessionTransaction) -> None:
+    waiting: _Waiting | None = session.info.get(_KEY)
+    if waiting is not None and ended.parent is None:
+        waiting.rows.clear()  # also where it was closed without a commit
+
+
+def _write(connection: Connection, rows: Sequence[Row]) -> None:
+    if connection.dialect.name != "postgresql":
+        connection.execute(_INSERT, rows)
+        return
+    columns = {name: [row[name] for row in rows] for name in rows[0]}
+    connection.execute(_LOCK_AND_INSERT, {"space": _LOCKS, "locks": _locks(rows), **columns})
+    if _Wakes.is_due():
+        connection.execute(_NOTIFY)
+
+
+def _locks(rows: Sequence[Row]) -> list[int]:
+    """The lock of each tenant, in one order for all transactions; tenants that share one wait for each other."""
+    return sorted({_signed(zlib.crc32(row["tenant_id"].encode())) for row in rows})
+
+
+def _signed(number: int) -> int:
+    return number - (1 << 32) if number >= 1 << 31 else number
+
+
+class _Wakes:
+    """When this process last sent a NOTIFY. A relay that is awake looks again soon by itself."""
+
+    last = float("-inf")
+
+    @classmethod
+    def is_due(cls) -> bool:
+        due = time.monotonic() - cls.last >= _WAKE_EVERY
+        if due:
+            cls.last = time.monotonic()
+        return due
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _new_id() -> str:
+    return uuid7(time.time_ns() // 1_000_000, secrets.randbits(74))

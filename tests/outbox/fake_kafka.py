@@ -1,0 +1,78 @@
+"""A log that relays write to, and clients of it that fail as librdkafka does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from eventzr_kafka import CloudEvent, KafkaSettings, OutgoingRecord, Record, decode
+from eventzr_kafka.transport import Acknowledgement, Failure, Report
+
+FATAL = Failure("_FATAL", "another batch failed", unknown=True)
+TOO_LARGE = Failure("MSG_SIZE_TOO_LARGE", "too large", unknown=False)
+NO_TOPIC = Failure("_UNKNOWN_TOPIC", "no such topic", unknown=False)
+
+
+class FakeKafka:
+    """What was written, and what is done with the next records.
+
+    Attributes:
+        log: (tenant, event id) in the order of the appends.
+        clients: How many clients were made.
+        failures: Event id → failure. A refused record makes its client fail all that follow.
+        silent: Tenants whose records are appended without a report.
+    """
+
+    def __init__(self) -> None:
+        self.log: list[tuple[str, str]] = []
+        self.clients = 0
+        self.failures: dict[str, Failure] = {}
+        self.silent: set[str] = set()
+
+    def client(self, _settings: KafkaSettings) -> FakeClient:
+        self.clients += 1
+        return FakeClient(self)
+
+    def of(self, tenant: str) -> list[str]:
+        return [event_id for owner, event_id in self.log if owner == tenant]
+
+
+class FakeClient:
+    """A `ProducerTransport`."""
+
+    def __init__(self, kafka: FakeKafka) -> None:
+        self._kafka = kafka
+        self._held: list[Report] = []
+        self._fatal = False
+
+    def start(self, reported: Callable[[], None]) -> None:
+        self._reported = reported
+
+    def produce(self, record: OutgoingRecord, report: Report) -> bool:
+        event = read(record)
+        failure = FATAL if self._fatal else self._kafka.failures.get(event.id)
+        if failure is not None:
+            self._fatal = self._fatal or failure is not NO_TOPIC
+            report(failure)
+        else:
+            self._kafka.log.append((event.tenantid, event.id))
+            self._answer(event.tenantid, report)
+        self._reported()
+        return True
+
+    def _answer(self, tenant: str, report: Report) -> None:
+        if tenant in self._kafka.silent:
+            self._held.append(report)
+        else:
+            report(Acknowledgement(0, len(self._kafka.log)))
+
+    def flush(self, timeout: float) -> int:
+        return len(self._held) if timeout else 0
+
+    def close(self) -> None:
+        for report in self._held:
+            report(Failure("_DESTROY", "closed", unknown=True))
+        self._held.clear()
+
+
+def read(record: OutgoingRecord) -> CloudEvent[object]:
+    return decode(Record(record.topic, 0, 0, record.key, record.value, record.headers))

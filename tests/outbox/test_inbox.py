@@ -1,0 +1,263 @@
+"""The inbox: an effect and its mark commit together, whatever is delivered again, and to whomever."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import create_engine, insert, select, text
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
+from sqlalchemy.orm import Session, sessionmaker
+from tests.outbox.conftest import listings, until
+from tests.outbox.member import TOPIC, record, running
+
+from eventzr_kafka import BatchItemError, CloudEvent, MessageContext, RetryPolicy, kafka_consumer, on_batch, on_message
+from eventzr_kafka.errors import ConfigurationError, RoutingError
+from eventzr_kafka.inbox import SqlInbox
+from eventzr_kafka.inbox.tables import marks
+
+SOON = RetryPolicy(attempts=2, initial=0.0)
+Sessions = Callable[[], AsyncSession]
+
+
+class Plan:
+    """What the handlers are to do, and which events they were called with."""
+
+    def __init__(self, sessions: Any) -> None:
+        self.sessions = sessions
+        self.called: list[str] = []
+        self.failures: dict[str, list[Exception]] = {}
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    def fail(self, event_id: str) -> None:
+        if self.failures.get(event_id):
+            raise self.failures[event_id].pop(0)
+
+
+def effect(event: CloudEvent[Any]) -> Any:
+    return insert(listings).values(tenant_id=event.id)
+
+
+@kafka_consumer(group_id="ledger", inbox=lambda self: SqlInbox(self.sessions), retry=SOON)
+class Ledger(Plan):
+    @on_message(TOPIC)
+    async def book(self, event: CloudEvent[Any], context: MessageContext) -> None:
+        self.called.append(event.id)
+        await context.session.execute(effect(event))
+        await self.gate.wait()
+        self.fail(event.id)
+
+
+@kafka_consumer(group_id="ledger", inbox=lambda self: SqlInbox(self.sessions), retry=SOON)
+class ThreadLedger(Plan):
+    @on_message(TOPIC)
+    def book(self, event: CloudEvent[Any], context: MessageContext) -> None:
+        self.called.append(event.id)
+        context.session.execute(effect(event))
+        self.fail(event.id)
+
+
+@kafka_consumer(group_id="ledger", inbox=lambda self: SqlInbox(self.sessions), retry=SOON)
+class BatchLedger(Plan):
+    """Undoes what fails, and names it."""
+
+    @on_batch(TOPIC, max_size=3, max_wait=0.0)
+    async def book(self, events: list[CloudEvent[Any]], contexts: list[MessageContext]) -> None:
+        self.called += [event.id for event in events]
+        failed: list[CloudEvent[Any]] = []
+        session: AsyncSession = contexts[0].session
+        for event in events:
+            try:
+                async with session.begin_nested():
+                    await session.execute(effect(event))
+                    self.fail(event.id)
+            except ValueError:
+                failed.append(event)
+        if failed:
+            raise BatchItemError(*failed)
+
+
+@kafka_consumer(group_id="ledger", inbox=lambda self: SqlInbox(self.sessions), retry=SOON)
+class ThreadBatchLedger(Plan):
+    @on_batch(TOPIC, max_size=3, max_wait=0.0)
+    def book(self, events: list[CloudEvent[Any]], contexts: list[MessageContext]) -> None:
+        self.called += [event.id for event in events]
+        for event in events:
+            with contexts[0].session.begin_nested() as savepoint:
+                contexts[0].session.execute(effect(event))
+                if self.failures.pop(event.id, None):
+                    savepoint.rollback()
+                    raise BatchItemError(event)
+
+
+@pytest.fixture
+def sync_sessions(engine: AsyncEngine) -> Iterator[sessionmaker[Session]]:
+    made = create_engine(engine.url.set(drivername=engine.url.drivername.replace("+aiosqlite", "")))
+    yield sessionmaker(made)
+    made.dispose()
+
+
+@pytest.fixture(params=[Ledger, ThreadLedger, BatchLedger, ThreadBatchLedger])
+def ledger(request: pytest.FixtureRequest, engine: AsyncEngine, sync_sessions: sessionmaker[Session]) -> Plan:
+    in_thread = request.param in (ThreadLedger, ThreadBatchLedger)
+    found: Plan = request.param(sync_sessions if in_thread else async_sessionmaker(engine))
+    return found
+
+
+async def effects(engine: AsyncEngine) -> list[str]:
+    async with engine.connect() as connection:
+        return sorted((await connection.scalars(select(listings.c.tenant_id))).all())  # type: ignore[type-var]
+
+
+async def marked(engine: AsyncEngine) -> list[str]:
+    async with engine.connect() as connection:
+        return sorted((await connection.scalars(select(marks.c.event_id))).all())
+
+
+async def test_an_event_that_comes_again_has_no_second_effect_and_is_told(ledger: Plan, engine: AsyncEngine) -> None:
+    async with running(ledger) as member:
+        member.deliver(record(0, "a"), record(1, "b"), record(2, "a"))
+        await member.done(3)
+        member.deliver(record(1, "b"), record(2, "a"), record(3, "c"))  # in another epoch
+        await member.done(4)
+        await until(lambda: len(member.duplicates) == 3)
+    assert ledger.called == ["a", "b", "c"]
+    assert await effects(engine) == await marked(engine) == ["a", "b", "c"]
+    assert [fact.offset for fact in member.duplicates] == [2, 1, 2]
+    assert member.duplicates[0].group_id == "ledger"
+
+
+async def test_a_failure_rolls_back_effect_and_mark_and_the_retry_has_both(ledger: Plan, engine: AsyncEngine) -> None:
+    ledger.failures = {"a": [ValueError()]}
+    async with running(ledger) as member:
+        member.deliver(record(0, "a"))
+        await member.done(1)
+    assert ledger.called == ["a", "a"]
+    assert await effects(engine) == await marked(engine) == ["a"]
+
+
+async def test_a_dead_letter_has_no_mark_and_its_replay_is_handled_once(engine: AsyncEngine) -> None:
+    ledger = Ledger(async_sessionmaker(engine))
+    ledger.failures = {"a": [ValueError(), ValueError()]}
+    async with running(ledger) as member:
+        member.deliver(record(0, "a"))
+        await member.done(1)
+        assert len(member.dead_letters.records) == 1
+        assert await effects(engine) == await marked(engine) == []
+        member.deliver(record(1, "a"), record(2, "a"))  # replayed, and once more
+        await member.done(3)
+    assert await effects(engine) == ["a"]
+
+
+async def test_what_a_batch_error_does_not_name_is_done(engine: AsyncEngine) -> None:
+    ledger = BatchLedger(async_sessionmaker(engine))
+    ledger.failures = {"b": [ValueError(), ValueError()]}
+    async with running(ledger) as member:
+        member.deliver(*(record(offset, name, tenant=name) for offset, name in enumerate("abc")))
+        await member.done(3)
+    assert ledger.called == ["a", "b", "c", "b"]
+    assert await effects(engine) == await marked(engine) == ["a", "c"]
+    assert len(member.dead_letters.records) == 1
+
+
+async def test_events_of_two_sources_or_groups_are_no_duplicates(engine: AsyncEngine) -> None:
+    @kafka_consumer(group_id="other", inbox=SqlInbox(async_sessionmaker(engine)))
+    class Other(Ledger):
+        pass
+
+    for handler in (Ledger(async_sessionmaker(engine)), Other(async_sessionmaker(engine))):
+        async with running(handler) as member:
+            member.deliver(record(0, "a", source="s"), record(1, "a", source="z"))
+            await member.done(2)
+    assert await effects(engine) == ["a"] * 4
+
+
+async def waits_for_a_lock(engine: AsyncEngine) -> bool:
+    query = text(
+        "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%eventzr_inbox%'"
+    )
+    async with engine.connect() as connection:
+        return (await connection.execute(query)).scalar_one() > 0
+
+
+@pytest.mark.parametrize("first_fails", [False, True])
+async def test_of_two_members_with_one_event_the_second_waits_for_the_first(
+    postgres_engine: AsyncEngine, *, first_fails: bool
+) -> None:
+    first, second = (Ledger(async_sessionmaker(postgres_engine)) for _ in range(2))
+    first.gate.clear()
+    first.failures = {"a": [ValueError(), ValueError()] if first_fails else []}
+    async with running(first) as one, running(second) as other:
+        one.deliver(record(0, "a"))
+        await until(lambda: first.called == ["a"])
+        other.deliver(record(0, "a"))
+        await until(lambda: waits_for_a_lock(postgres_engine))
+        first.gate.set()
+        await asyncio.gather(one.done(1), other.done(1))
+    assert second.called == (["a"] if first_fails else [])
+    assert await effects(postgres_engine) == ["a"]
+
+
+async def test_a_handler_that_commits_the_session_itself_fails_and_has_no_effect(engine: AsyncEngine) -> None:
+    @kafka_consumer(group_id="g", inbox=SqlInbox(async_sessionmaker(engine)), retry=SOON)
+    class Hasty:
+        @on_message(TOPIC)
+        async def book(self, event: CloudEvent[Any], context: MessageContext) -> None:
+            await context.session.execute(effect(event))
+            await context.session.commit()
+
+    async with running(Hasty()) as member:
+        member.deliver(record(0, "a"))
+        await member.done(1)
+    assert await effects(engine) == await marked(engine) == []
+    assert len(member.dead_letters.records) == 1
+
+
+async def start(handler: object) -> None:
+    async with running(handler):
+        pass
+
+
+async def test_sessions_that_do_not_fit_the_handler_are_refused(
+    engine: AsyncEngine, sync_sessions: sessionmaker[Session]
+) -> None:
+    with pytest.raises(ConfigurationError, match="Ledger.book is async def: its SqlInbox needs a factory of Async"):
+        await start(Ledger(sync_sessions))
+    with pytest.raises(ConfigurationError, match="ThreadLedger.book is def: its SqlInbox needs a factory of Session"):
+        await start(ThreadLedger(async_sessionmaker(engine)))
+
+
+async def test_a_missing_table_is_said_before_anything_is_consumed(engine: AsyncEngine) -> None:
+    async with engine.begin() as connection:
+        await connection.run_sync(marks.drop)
+    with pytest.raises(ConfigurationError, match=r"table eventzr_inbox is missing: include eventzr_kafka\.inbox\."):
+        await start(Ledger(async_sessionmaker(engine)))
+
+
+def test_what_is_no_inbox_is_refused_where_it_stands() -> None:
+    with pytest.raises(RoutingError, match=r"Wrong: inbox=str: must be an inbox, such as SqlInbox\(sessions\)"):
+
+        @kafka_consumer(group_id="g", inbox="sql")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+        class Wrong:
+            @on_message(TOPIC)
+            async def book(self, event: CloudEvent[Any]) -> None: ...
+
+
+async def test_marks_are_deleted_by_age_in_small_steps(
+    engine: AsyncEngine, sync_sessions: sessionmaker[Session]
+) -> None:
+    rows = [{"event_id": str(n), "days": -30 if n < 2500 else -1} for n in range(2600)]
+    moment = "now() + :days * interval '1 day'"
+    if engine.dialect.name == "sqlite":
+        moment = "strftime('%Y-%m-%d %H:%M:%f000', 'now', :days || ' days')"
+    async with engine.begin() as connection:
+        await connection.execute(text(f"INSERT INTO eventzr_inbox VALUES ('g', 's', :event_id, {moment})"), rows)
+    inbox = SqlInbox(async_sessionmaker(engine), keep=timedelta(days=7))
+    assert await inbox.tidy() is True
+    assert await SqlInbox(sync_sessions).clean(older_than=timedelta(days=7)) == 1500
+    assert await inbox.tidy() is False
+    assert len(await marked(engine)) == 100

@@ -1,0 +1,147 @@
+"""`Outbox.publish`: rows and transactions live and die together; errors surface where the event is made."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from sqlalchemy import create_engine, insert, select, text
+from sqlalchemy.dialects import mysql
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+from sqlalchemy.orm import Session
+from tests.outbox.conftest import create_tables, listings
+
+from eventzr_kafka import CloudEvent, Record, decode
+from eventzr_kafka.errors import ConfigurationError, EncodeError
+from eventzr_kafka.limits import Limits
+from eventzr_kafka.outbox import Outbox
+from eventzr_kafka.outbox.rows import OutboxRow
+from eventzr_kafka.outbox.tables import events
+from eventzr_marketplace_events import ListingCreated, example
+
+LISTING = example(ListingCreated)
+OUTBOX = Outbox()
+
+
+async def event_ids(engine: AsyncEngine) -> list[str]:
+    async with engine.connect() as connection:
+        return list(await connection.scalars(select(events.c.event_id).order_by(events.c.id)))
+
+
+async def test_a_committed_transaction_leaves_the_encoded_record(engine: AsyncEngine) -> None:
+    async with AsyncSession(engine) as session, session.begin():
+        event_id = OUTBOX.publish(session, LISTING, tenant_id="t1", subject="listing:1")
+    columns = [events.c[name] for name in OutboxRow._fields]
+    async with engine.connect() as connection:
+        record = OutboxRow(*(await connection.execute(select(*columns))).one()).record()
+    event = decode(Record(record.topic, 0, 0, record.key, record.value, record.headers))
+    assert (event.id, event.tenantid, event.subject, event.type) == (event_id, "t1", "listing:1", record.topic)
+    assert event.data == LISTING
+
+
+async def test_binary_mode_keeps_its_headers(engine: AsyncEngine) -> None:
+    async with AsyncSession(engine) as session, session.begin():
+        Outbox(mode="binary").publish(session, LISTING, tenant_id="t1", event_id="e-ü")
+    async with engine.connect() as connection:
+        row = OutboxRow(*(await connection.execute(select(*(events.c[n] for n in OutboxRow._fields)))).one())
+    assert dict(row.record().headers)["ce_id"] == "e-ü".encode()
+
+
+async def test_a_rolled_back_transaction_leaves_nothing(engine: AsyncEngine) -> None:
+    async with AsyncSession(engine) as session:
+        OUTBOX.publish(session, LISTING, tenant_id="t1")
+        await session.rollback()
+        await session.commit()
+    async with AsyncSession(engine) as session:
+        OUTBOX.publish(session, LISTING, tenant_id="t1")  # closed without a commit
+    assert await event_ids(engine) == []
+
+
+async def test_a_savepoint_takes_its_events_along(engine: AsyncEngine) -> None:
+    async with AsyncSession(engine) as session, session.begin():
+        OUTBOX.publish(session, LISTING, tenant_id="t", event_id="before")
+        kept = await session.begin_nested()
+        OUTBOX.publish(session, LISTING, tenant_id="t", event_id="kept")
+        inner = await session.begin_nested()
+        OUTBOX.publish(session, LISTING, tenant_id="t", event_id="inner of kept")
+        await inner.rollback()
+        await kept.commit()
+        lost = await session.begin_nested()
+        OUTBOX.publish(session, LISTING, tenant_id="t", event_id="lost")
+        inner = await session.begin_nested()
+        OUTBOX.publish(session, LISTING, tenant_id="t", event_id="released inside of lost")
+        await inner.commit()
+        await lost.rollback()
+        OUTBOX.publish(session, LISTING, tenant_id="t", event_id="after")
+    assert await event_ids(engine) == ["before", "kept", "after"]
+
+
+async def test_a_failed_flush_leaves_nothing_and_the_session_goes_on(engine: AsyncEngine) -> None:
+    async with AsyncSession(engine) as session:
+        OUTBOX.publish(session, LISTING, tenant_id="t", event_id="lost")
+        for _ in range(2):
+            with pytest.raises(DBAPIError):
+                await session.execute(text("INSERT INTO nowhere VALUES (1)"))
+        await session.rollback()
+        OUTBOX.publish(session, LISTING, tenant_id="t", event_id="kept")
+        await session.commit()
+        OUTBOX.publish(session, LISTING, tenant_id="t", event_id="next transaction")
+        await session.commit()
+    assert await event_ids(engine) == ["kept", "next transaction"]
+
+
+def test_a_sync_session_does_the_same(url: str) -> None:
+    create_tables(url)
+    engine = create_engine(url.replace("+aiosqlite", ""))
+    with Session(engine) as session, session.begin():
+        session.execute(insert(listings).values(tenant_id="t"))
+        event_id = OUTBOX.publish(session, CloudEvent(id="e", source="s", type="a.b", tenantid="t", data=1))
+    with engine.connect() as connection:
+        assert connection.scalars(select(events.c.event_id)).all() == [event_id] == ["e"]
+    engine.dispose()
+
+
+async def test_errors_surface_where_the_event_is_made(engine: AsyncEngine) -> None:
+    async with AsyncSession(engine) as session:
+        with pytest.raises(EncodeError, match="tenantid"):
+            OUTBOX.publish(session, LISTING, tenant_id="")
+        with pytest.raises(EncodeError, match="limit is 10"):
+            Outbox(limits=Limits(max_bytes=10)).publish(session, LISTING, tenant_id="t")
+        await session.commit()
+    assert await event_ids(engine) == []
+
+
+def test_another_database_is_refused() -> None:
+    engine = create_engine("sqlite://")
+    engine.dialect = mysql.dialect()
+    with Session(engine) as session, pytest.raises(ConfigurationError, match=r"PostgreSQL and SQLite.*mysql"):
+        OUTBOX.publish(session, LISTING, tenant_id="t")
+    engine.dispose()
+
+
+async def test_missing_tables_fail_the_commit(postgres_url: str) -> None:
+    engine = create_engine(postgres_url)
+    with Session(engine) as session:
+        OUTBOX.publish(session, LISTING, tenant_id="t")
+        with pytest.raises(DBAPIError, match="eventzr_outbox"):
+            session.commit()
+    with Session(engine) as session, session.begin():
+        assert session.scalar(text("SELECT 1")) == 1  # the connection is fit for others
+    engine.dispose()
+
+
+async def test_transactions_that_meet_in_other_orders_do_not_deadlock(postgres_engine: AsyncEngine) -> None:
+    """Each publishes first and then locks a row that the other one has locked; tenants come in opposite orders."""
+    async with postgres_engine.begin() as connection:
+        await connection.execute(insert(listings), [{"id": 1}, {"id": 2}])
+
+    async def transaction(first: str, second: str) -> None:
+        async with AsyncSession(postgres_engine) as session, session.begin():
+            OUTBOX.publish(session, LISTING, tenant_id=first)
+            await session.execute(text("UPDATE listing SET tenant_id = 't' WHERE id = 1"))
+            OUTBOX.publish(session, LISTING, tenant_id=second)
+
+    async with asyncio.timeout(20):
+        await asyncio.gather(*(transaction(*("ab" if n % 2 else "ba")) for n in range(40)))
+    assert len(await event_ids(postgres_engine)) == 80

@@ -1,0 +1,284 @@
+"""`OutboxRelay`: what is sent, marked, parked and taken over, on a Kafka that fails on command."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncGenerator, Callable, Iterable
+from contextlib import AsyncExitStack
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import func, select, text, update
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
+from tests.outbox.conftest import create_tables, until
+from tests.outbox.fake_kafka import NO_TOPIC, TOO_LARGE, FakeKafka
+from tests.postgres import Postgres
+
+from eventzr_kafka import CloudEvent, KafkaSettings
+from eventzr_kafka.errors import ConfigurationError
+from eventzr_kafka.outbox import Outbox, OutboxRelay, RelayHooks, RelayOptions, RowsPublished, failures, read_status
+from eventzr_kafka.outbox.tables import BUCKETS, events
+
+SETTINGS = KafkaSettings()
+QUICK = RelayOptions(lease=timedelta(seconds=0.6), poll_every=timedelta(seconds=0.1))
+OUTBOX = Outbox()
+
+
+@pytest.fixture
+def kafka_log() -> FakeKafka:
+    return FakeKafka()
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(failures, "_FIRST", 0.05)
+    monkeypatch.setattr(failures, "_LONGEST", 0.1)
+
+
+def relay(
+    engine: AsyncEngine, kafka: FakeKafka, options: RelayOptions = QUICK, **hooks: Callable[..., None]
+) -> OutboxRelay:
+    return OutboxRelay(engine, SETTINGS, options=options, hooks=RelayHooks(**hooks), transport=kafka.client)
+
+
+async def ready(running: OutboxRelay) -> OutboxRelay:
+    """Have its leases and its client, and take no turn by itself."""
+    await running._sender.start()
+    await running._prepare()
+    await running._renew()
+    return running
+
+
+async def publish(engine: AsyncEngine, tenant: str, *event_ids: str) -> None:
+    async with AsyncSession(engine) as session, session.begin():
+        for event_id in event_ids:
+            OUTBOX.publish(session, CloudEvent(id=event_id, source="s", type="a.b", tenantid=tenant))
+
+
+async def until_empty(engine: AsyncEngine) -> None:
+    await until(lambda: is_empty(engine))
+
+
+async def is_empty(engine: AsyncEngine) -> bool:
+    return (await read_status(engine)).pending == 0
+
+
+async def has_failed(engine: AsyncEngine) -> bool:
+    return (await read_status(engine)).failed != ()
+
+
+def first_appearances(event_ids: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(event_ids))
+
+
+NUMBERS = [f"{n:03}" for n in range(300)]
+
+
+async def test_rows_are_published_in_order_and_marked(engine: AsyncEngine, kafka_log: FakeKafka) -> None:
+    await publish(engine, "t1", *NUMBERS)
+    await publish(engine, "t2", "x")
+    async with relay(engine, kafka_log, RelayOptions(batch_rows=7)):
+        await until_empty(engine)
+    assert kafka_log.of("t1") == NUMBERS
+    assert kafka_log.of("t2") == ["x"]
+
+
+async def test_large_rows_make_small_batches(engine: AsyncEngine, kafka_log: FakeKafka) -> None:
+    await publish(engine, "t1", *NUMBERS[:20])
+    running = await ready(relay(engine, kafka_log, RelayOptions(batch_bytes=1)))
+    assert await running._turns.take() == (1, 1)
+    assert kafka_log.of("t1") == NUMBERS[:1]
+
+
+async def test_a_notify_wakes_a_relay_that_sleeps_long(postgres_engine: AsyncEngine, kafka_log: FakeKafka) -> None:
+    async with relay(postgres_engine, kafka_log, RelayOptions(poll_every=timedelta(seconds=60))) as running:
+        await until(lambda: running._idle > 2)  # asleep
+        await publish(postgres_engine, "t1", "x")
+        await until(lambda: kafka_log.of("t1") == ["x"], 1.5)
+
+
+async def test_a_relay_that_dies_between_publish_and_mark_leaves_duplicates_only(
+    engine: AsyncEngine, kafka_log: FakeKafka, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await publish(engine, "t1", *NUMBERS)
+    dying = await ready(relay(engine, kafka_log, RelayOptions(batch_rows=50, lease=QUICK.lease)))
+    monkeypatch.setattr(dying._turns, "_mark", lambda: asyncio.sleep(0))
+    await dying._turns.take()
+    assert kafka_log.of("t1") == NUMBERS[:50]
+    async with relay(engine, kafka_log):
+        await until_empty(engine)
+    assert kafka_log.of("t1") == NUMBERS[:50] + NUMBERS
+
+
+async def test_a_relay_that_wakes_after_its_leases_moved_marks_nothing(
+    postgres_engine: AsyncEngine, kafka_log: FakeKafka
+) -> None:
+    await publish(postgres_engine, "t1", *NUMBERS[:20])
+    told: list[RowsPublished] = []
+    brief = RelayOptions(lease=timedelta(seconds=1))
+    sleeper = await ready(relay(postgres_engine, kafka_log, brief, published=told.append))
+    rows = await sleeper._rows.read((), 10, 1_000_000)
+    sleeper._sender.send(rows[:5])
+    await sleeper._turns._settle(await sleeper._sender.outcomes(0, 1), alone=False)  # and here it falls asleep
+    kafka_log.silent.add("t1")  # so that the other relay marks nothing either
+    async with relay(postgres_engine, kafka_log) as other:
+        await until(lambda: len(kafka_log.log) == 25)
+        await sleeper._turns._mark()
+        assert told == [RowsPublished(marked=0, fenced=5)]
+        sleeper._sender.send(rows[5:])
+        assert await sleeper._turns.take() == (0, 0)
+        assert held(other) == BUCKETS
+    assert (await read_status(postgres_engine)).pending == 20
+    assert kafka_log.of("t1") == [*NUMBERS[:5], *NUMBERS[:20], *NUMBERS[5:10]]
+
+
+async def test_a_lane_waits_for_its_failed_row_and_others_do_not(engine: AsyncEngine, kafka_log: FakeKafka) -> None:
+    kafka_log.failures["b"] = NO_TOPIC
+    await publish(engine, "t1", "a", "b", "c")
+    await publish(engine, "t2", "x")
+    async with relay(engine, kafka_log):
+        await until(lambda: kafka_log.of("t2") == ["x"])
+        await publish(engine, "t2", "y")
+        await until(lambda: kafka_log.of("t2") == ["x", "y"])
+        assert kafka_log.of("t1") == ["a"]
+        assert (await read_status(engine)).failed[0].failure == "_UNKNOWN_TOPIC: no such topic"
+        del kafka_log.failures["b"]
+        await until_empty(engine)
+    assert kafka_log.of("t1") == ["a", "b", "c"]
+
+
+async def test_a_refused_row_is_parked_and_its_tenant_goes_on(
+    engine: AsyncEngine, kafka_log: FakeKafka, caplog: pytest.LogCaptureFixture
+) -> None:
+    kafka_log.failures |= {"100": TOO_LARGE, "102": TOO_LARGE}
+    await publish(engine, "t1", *NUMBERS)
+    async with relay(engine, kafka_log):
+        await until_empty(engine)
+    status = await read_status(engine)
+    assert [(row.event_id, row.failure, row.parked) for row in status.failed] == [
+        ("100", "MSG_SIZE_TOO_LARGE: too large", True),
+        ("102", "MSG_SIZE_TOO_LARGE: too large", True),
+    ]
+    assert first_appearances(kafka_log.of("t1")) == [n for n in NUMBERS if n not in {"100", "102"}]
+    assert sum("parked" in line for line in caplog.messages) == status.parked == 2
+
+
+async def test_a_refused_row_stops_its_lane_if_asked(engine: AsyncEngine, kafka_log: FakeKafka) -> None:
+    kafka_log.failures["b"] = TOO_LARGE
+    await publish(engine, "t1", "a", "b", "c")
+    async with relay(engine, kafka_log, RelayOptions(on_unpublishable="stop_lane")):
+        await publish(engine, "t2", "x")
+        await until(lambda: kafka_log.of("t2") == ["x"])
+        await until(lambda: has_failed(engine))
+        assert kafka_log.of("t1") == ["a"]
+        kafka_log.failures.clear()
+        await until_empty(engine)
+    assert kafka_log.of("t1") == ["a", "b", "c"]
+
+
+async def test_rows_without_an_outcome_hold_up_their_tenant_only(engine: AsyncEngine, kafka_log: FakeKafka) -> None:
+    kafka_log.silent.add("t1")
+    await publish(engine, "t1", "a", "b")
+    async with relay(engine, kafka_log):
+        await until(lambda: kafka_log.of("t1") == ["a", "b"])
+        await publish(engine, "t1", "c")
+        await publish(engine, "t2", "x")
+        await until(lambda: kafka_log.of("t2") == ["x"])
+        assert kafka_log.of("t1") == ["a", "b"]
+    assert (await read_status(engine)).pending == 3
+
+
+async def test_relays_share_the_buckets_and_take_over_from_a_dead_one(
+    postgres_engine: AsyncEngine, kafka_log: FakeKafka
+) -> None:
+    dead = await ready(relay(postgres_engine, kafka_log))
+    assert len(dead._leases.held) == BUCKETS
+    async with AsyncExitStack() as stack:
+        relays = [await stack.enter_async_context(relay(postgres_engine, kafka_log)) for _ in range(3)]
+        await until(lambda: [len(r._leases.held) for r in relays].count(22) == 2 and sum(map(held, relays)) == BUCKETS)
+        assert sum(share.buckets for share in (await read_status(postgres_engine)).relays) == BUCKETS
+    async with relay(postgres_engine, kafka_log) as last:  # those that stopped gave theirs back
+        await until(lambda: held(last) == BUCKETS, 0.5)
+
+
+def held(running: OutboxRelay) -> int:
+    return len(running._leases.held)
+
+
+async def test_sqlite_takes_one_relay(tmp_path: object, kafka_log: FakeKafka) -> None:
+    url = f"sqlite+aiosqlite:///{tmp_path}/outbox.db"
+    create_tables(url)
+    engine = create_async_engine(url)
+    async with relay(engine, kafka_log) as first:
+        await until(lambda: held(first) == BUCKETS)
+        with pytest.raises(ConfigurationError, match="SQLite takes one"):
+            await relay(engine, kafka_log).run()
+    await engine.dispose()
+
+
+async def test_missing_tables_are_named(postgres_url: str, kafka_log: FakeKafka) -> None:
+    engine = create_async_engine(postgres_url)
+    with pytest.raises(ConfigurationError, match=r"eventzr_outbox is missing.*migration"):
+        await relay(engine, kafka_log).run()
+    await engine.dispose()
+
+
+async def test_while_kafka_is_disabled_rows_wait_and_no_client_is_made(
+    engine: AsyncEngine, kafka_log: FakeKafka
+) -> None:
+    await publish(engine, "t1", "a")
+    async with OutboxRelay(engine, KafkaSettings(enabled=False), options=QUICK, transport=kafka_log.client):
+        await asyncio.sleep(0)
+    assert kafka_log.clients == 0
+    assert (await read_status(engine)).pending == 1
+
+
+async def test_published_rows_are_deleted_by_age_in_small_steps(engine: AsyncEngine, kafka_log: FakeKafka) -> None:
+    await publish(engine, "t1", *NUMBERS[:25])
+    async with relay(engine, kafka_log):
+        await until_empty(engine)
+    async with engine.begin() as connection:
+        last = select(func.max(events.c.id)).scalar_subquery()
+        await connection.execute(
+            update(events).where(events.c.id < last).values(published_at=text("'2020-01-01 00:00'"))
+        )
+    async with relay(engine, kafka_log, RelayOptions(clean_rows=10)):
+        await until(lambda: has_one(engine))
+
+
+async def has_one(engine: AsyncEngine) -> bool:
+    async with engine.connect() as connection:
+        return (await connection.execute(select(func.count()).select_from(events))).scalar_one() == 1
+
+
+@pytest.fixture
+async def own_server() -> AsyncGenerator[tuple[Postgres, AsyncEngine]]:
+    with Postgres() as server:
+        create_tables(server.url())
+        engine = create_async_engine(server.url(), pool_pre_ping=True)
+        yield server, engine
+        await engine.dispose()
+
+
+async def test_a_database_restart_is_one_line_there_and_one_back(
+    own_server: tuple[Postgres, AsyncEngine], kafka_log: FakeKafka, caplog: pytest.LogCaptureFixture
+) -> None:
+    server, engine = own_server
+    caplog.set_level(logging.INFO)
+    async with relay(engine, kafka_log):
+        await publish(engine, "t1", "a")
+        await until_empty(engine)
+        await asyncio.to_thread(server.kill)
+        started = time.monotonic()
+        await until(lambda: time.monotonic() > started + 1.5)
+        await asyncio.to_thread(server.start)
+        await publish(engine, "t1", "b")
+        await until_empty(engine)
+    assert first_appearances(kafka_log.of("t1")) == ["a", "b"]
+    lines = [line for line in caplog.messages if "the database" in line]
+    assert [line.split(":")[1].split("(")[0].strip() for line in lines] == [
+        "the database does not answer",
+        "the database is back",
+    ]
