@@ -5,7 +5,8 @@
 3. A batch handler's error that names no event condemns none: when the attempts are used up, each event of the batch is
    tried once more, alone.
 4. With ``park_lane`` what follows a dead letter in its lane goes the same way, see parking.
-5. One log line per failure says where the record is, whose it is, what happened, and what comes next.
+5. What fails after its partition was given up has no outcome here: the next owner runs it.
+6. One log line per failure says where the record is, whose it is, what happened, and what comes next.
 """
 
 from __future__ import annotations
@@ -107,6 +108,12 @@ class Failures:
         Args:
             condemned: Whether the error is about each of them, see rule 3.
         """
+        for each in events:
+            if each.work[1].epoch.ended:
+                self._let_go(each)
+        events = [each for each in events if not each.work[1].epoch.ended]
+        if not events:
+            return
         history = max((self._count(each) for each in events), key=lambda history: history.attempts)
         decision = decide(
             error,
@@ -192,6 +199,12 @@ class Failures:
             stopped = EventStoppedError(record, route.label, error, event_id=each.event.id if each.event else None)
             stopped.__cause__ = None if isinstance(error, DecodeError) else error
             self._on_stop(stopped)
+
+    def _let_go(self, each: Failed) -> None:
+        """Its partition is another member's by now, who runs it again: nothing is decided here, see rule 5."""
+        each.lane.running = 1
+        self._lanes.finish_all(each.lane)
+        self._lanes.discard(lambda work: work[1].epoch.ended)  # what failed behind it in a batch
 
     def _resume(self, lane: Lane[Work], work: Work) -> None:
         self._lanes.resume(lane, work)

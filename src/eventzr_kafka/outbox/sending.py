@@ -43,6 +43,7 @@ class Sender:
 
     Attributes:
         under_way: Rows without an outcome, by id.
+        broken: Whether something failed in the client; `mend` replaces it once nothing is under way.
     """
 
     def __init__(
@@ -56,7 +57,7 @@ class Sender:
         self._outcomes: deque[Outcome] = deque()
         self._reported = reported
         self._failed: set[str] = set()  # tenants, since the last `send` began
-        self._broken = False
+        self.broken = False
         self.under_way: dict[int, OutboxRow] = {}
 
     async def start(self) -> None:
@@ -66,7 +67,7 @@ class Sender:
         self._loop = asyncio.get_running_loop()
         transport = self._make_transport(self._settings)
         await asyncio.to_thread(transport.start, self._on_reports)
-        self._transport, self._broken = transport, False
+        self._transport, self.broken = transport, False
 
     async def close(self) -> None:
         """Give the client up; rows under way stay pending in the database."""
@@ -100,7 +101,7 @@ class Sender:
 
         After a refused batch it has stopped. After an unknown topic it would not look for the topic for five minutes.
         """
-        if self._broken and not self.under_way:
+        if self.broken and not self.under_way:
             await self.close()
             await self.start()
 
@@ -110,7 +111,7 @@ class Sender:
             outcome = self._outcomes.popleft()
             if self.under_way.pop(outcome.row.id, None) is not None:
                 found.append(outcome)
-        self._broken = self._broken or any(outcome.failure is not None for outcome in found)
+        self.broken = self.broken or any(outcome.failure is not None for outcome in found)
         return found
 
     # In the client's thread

@@ -59,6 +59,8 @@ class Turns:
         await self._mark()
 
     async def _read(self) -> Sequence[OutboxRow]:
+        if self._sender.broken:
+            return []  # what is sent now would keep the client from being replaced, turn after turn
         waiting = {row.tenant_id for row in self._sender.under_way.values()} | set(
             self._lanes.waiting(time.monotonic())
         )
