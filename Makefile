@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test torture bench lint types setup pins clean
+.PHONY: demo test torture simulate bench lint types setup pins clean
 
 demo: $(READY)  ## all 12 marketplace events for two tenants, on an embedded broker
 	$(BIN)/python -m examples.demo
@@ -13,6 +13,10 @@ test: $(READY)  ## every test; the header names the broker
 
 torture: $(READY)  ## members killed under load, on a real Kafka; minutes
 	EVENTZR_KAFKA_TEST_BROKER=real $(BIN)/pytest tests/torture -m torture -s
+
+SEEDS ?= 20000
+simulate: $(READY)  ## seeded crash histories of the SDK's own services; SEEDS=20000 takes two minutes
+	$(BIN)/python -m tests.simulation.soak --seeds $(SEEDS) $(SIMULATE)
 
 bench: $(READY) .venv/bench/.ready  ## against a bare client and the peers, on a real Kafka; half an hour
 	$(BIN)/python -m benchmarks $(BENCH)

@@ -16,84 +16,26 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any
 
 from eventzr_kafka.record import Record
 from eventzr_kafka.testing.simulation._run import Evidence
+from eventzr_kafka.testing.simulation._tracking import (
+    Coverage,
+    Epoch,
+    Partition,
+    Place,
+    ProcessState,
+    Run,
+    Verdict,
+    Violation,
+    by_place,
+    offsets,
+    origin,
+    words,
+)
 
-__all__ = ["Coverage", "Verdict", "Violation", "check"]
-
-Place: TypeAlias = tuple[str, int, int]  # topic, partition, offset
-Partition: TypeAlias = tuple[str, int]
-
-
-class Violation(Exception):  # noqa: N818 -- it is what was found
-    """An invariant does not hold.
-
-    Attributes:
-        rule: Its name, in few words.
-        at: Number of the fact at which it was seen.
-    """
-
-    def __init__(self, rule: str, detail: str, at: int) -> None:
-        self.rule = rule
-        self.detail = detail
-        self.at = at
-        super().__init__(f"{rule}: {detail}")
-
-
-Coverage: TypeAlias = Counter[str]
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What was found: the first violation, if there is one, and what crashes met."""
-
-    violation: Violation | None
-    coverage: Coverage
-
-
-@dataclass(slots=True, eq=False)
-class _Run:
-    """A call of a handler."""
-
-    process: str
-    group: str
-    lanes: dict[Place, object] = field(default_factory=dict[Place, object])
-    epochs: dict[Place, int] = field(default_factory=dict[Place, int])
-    places: list[Place] = field(default_factory=list[Place])
-    keys: list[tuple[str, str, str]] = field(default_factory=list[tuple[str, str, str]])
-    has_effect: bool = False
-
-
-@dataclass(slots=True, eq=False)
-class _Epoch:
-    """One period of owning a partition."""
-
-    process: str
-    group: str
-    partition: Partition
-    ended: bool = False
-    leaving: bool = False
-    outcomes: Counter[int] = field(default_factory=Counter[int])
-    polled: int = 0
-    held: set[int] = field(default_factory=set[int])
-
-
-@dataclass(slots=True)
-class _Process:
-    """What is known of a process.
-
-    Attributes:
-        rows: Of the outbox, read and not marked.
-        unheard: Dead letters that are in the topic, while it does not know.
-    """
-
-    runs: dict[int, _Run] = field(default_factory=dict[int, _Run])
-    rows: set[int] = field(default_factory=set[int])
-    unheard: int = 0
-    replays: bool = False
+__all__ = ["check"]
 
 
 def check(evidence: Evidence) -> Verdict:
@@ -115,14 +57,14 @@ class _Checker:
         self.coverage: Coverage = Counter()
         self._evidence = evidence
         self._at = 0
-        self._records = {topic: _by_place(records) for topic, records in evidence.logs.items()}
+        self._records = {topic: by_place(records) for topic, records in evidence.logs.items()}
         self._groups_of = {topic: group for group, topics in evidence.consumed.items() for topic in topics}
         self._letters_of = {f"{group}.dlq": group for group in evidence.consumed}
-        self._processes: dict[str, _Process] = {}
+        self._processes: dict[str, ProcessState] = {}
         self._members: dict[str, str] = {}
-        self._runs: dict[int, _Run] = {}
-        self._epochs: dict[tuple[str, str, int], _Epoch] = {}
-        self._owner: dict[tuple[str, Partition], _Epoch] = {}
+        self._runs: dict[int, Run] = {}
+        self._epochs: dict[tuple[str, str, int], Epoch] = {}
+        self._owner: dict[tuple[str, Partition], Epoch] = {}
         self._outcomes: dict[tuple[str, Place], set[str]] = {}
         self._busy: dict[tuple[str, str, object], int] = {}
         self._last: dict[tuple[str, str, int, object], int] = {}
@@ -141,7 +83,8 @@ class _Checker:
 
     def go_through(self) -> None:
         """Every fact."""
-        for self._at, (_, what, *fact) in enumerate(self._evidence.facts):
+        for at, (_, what, *fact) in enumerate(self._evidence.facts):
+            self._at = at
             see = self._sees.get(str(what))
             if see is not None:
                 see(*fact)
@@ -152,7 +95,7 @@ class _Checker:
     # Processes
 
     def _see_starts(self, name: str) -> None:
-        self._processes[name] = _Process()
+        self._processes[name] = ProcessState()
 
     def _see_crashes(self, name: str) -> None:
         process = self._processes[name]
@@ -160,7 +103,7 @@ class _Checker:
         self._cover(process)
         self._end_of(name)
 
-    def _cover(self, process: _Process) -> None:
+    def _cover(self, process: ProcessState) -> None:
         met = {
             "while a handler ran": any(not run.has_effect for run in process.runs.values()),
             "between effect and mark": any(run.has_effect for run in process.runs.values()),
@@ -174,7 +117,7 @@ class _Checker:
         self._end_of(name)
 
     def _end_of(self, name: str) -> None:
-        self._processes[name] = _Process()
+        self._processes[name] = ProcessState()
         for key in [key for key in self._busy if key[0] == name]:
             del self._busy[key]
         for epoch in self._epochs.values():
@@ -188,12 +131,14 @@ class _Checker:
         self._members[member] = name
 
     def _see_owns(self, name: str, group: str, number: int, topic: str, partition: int, position: int | None) -> None:
-        epoch = _Epoch(name, group, (topic, partition), polled=position or 0)
+        epoch = Epoch(name, group, (topic, partition), polled=position or 0)
         self._epochs[name, group, number] = epoch
         self._owner[group, (topic, partition)] = epoch
         self._moving.discard((group, (topic, partition)))
 
-    def _see_polls(self, name: str, group: str, number: int, _topic: str, _partition: int, first: int, last: int) -> None:
+    def _see_polls(
+        self, name: str, group: str, number: int, _topic: str, _partition: int, first: int, last: int
+    ) -> None:
         epoch = self._epochs[name, group, number]
         epoch.held.update(range(first, last + 1))
         epoch.polled = last + 1
@@ -217,7 +162,9 @@ class _Checker:
     def _see_stores(self, name: str, group: str, number: int, topic: str, partition: int, offset: int) -> None:
         epoch = self._epochs[name, group, number]
         if epoch.ended:
-            self._fail("a former owner commits", f"{name} stores {topic}[{partition}]@{offset} of an epoch that has ended")
+            self._fail(
+                "a former owner commits", f"{name} stores {topic}[{partition}]@{offset} of an epoch that has ended"
+            )
         self._require_outcomes(group, (topic, partition), offset, f"{name} stores")
 
     def _see_committed(self, group: str, member: str, topic: str, partition: int, offset: int) -> None:
@@ -234,58 +181,47 @@ class _Checker:
         for at in range(before, offset):
             place = (*partition, at)
             if at in self._records[partition[0]][partition[1]] and not self._outcomes.get((group, place)):
-                self._fail("a commit passes unfinished work", f"{who} {offset}, but {_words(place)} has no outcome")
+                self._fail("a commit passes unfinished work", f"{who} {offset}, but {words(place)} has no outcome")
 
     # Calls
 
-    def _see_begins(
-        self,
-        name: str,
-        group: str,
-        number: int,
-        topic: str,
-        partition: int,
-        offset: int,
-        number_of_run: int,
-        lane: object,
-        source: str,
-        event_id: str,
-    ) -> None:
+    def _see_begins(self, name: str, group: str, epoch: int, *fact: Any) -> None:
+        topic, partition, offset, number_of_run, lane, source, event_id = fact
         run = self._runs.get(number_of_run)
         if run is None:
-            run = self._runs[number_of_run] = _Run(name, group)
+            run = self._runs[number_of_run] = Run(name, group)
             self._processes[name].runs[number_of_run] = run
         place = (topic, partition, offset)
         run.places.append(place)
-        run.epochs[place] = number
+        run.epochs[place] = epoch
         run.lanes[place] = lane
         run.keys.append((group, source, event_id))
-        if number and not self._processes[name].replays:
+        if epoch and not self._processes[name].replays:
             self._require_turn(run, number_of_run, lane, place)
 
-    def _require_turn(self, run: _Run, number: int, lane: object, place: Place) -> None:
+    def _require_turn(self, run: Run, number: int, lane: object, place: Place) -> None:
         epoch = self._epochs[run.process, run.group, run.epochs[place]]
         if epoch.ended or epoch.leaving:
-            self._fail("a former owner runs", f"{run.process} begins {_words(place)} of a partition it has given up")
+            self._fail("a former owner runs", f"{run.process} begins {words(place)} of a partition it has given up")
         other = self._busy.setdefault((run.process, run.group, lane), number)
         if other != number:
-            self._fail("order in a lane", f"{run.process} begins {_words(place)} while {self._words_of(other)} runs")
+            self._fail("order in a lane", f"{run.process} begins {words(place)} while {self._words_of(other)} runs")
         if epoch.outcomes[place[2]]:
-            self._fail("more than one outcome", f"{run.process} begins {_words(place)} again, which has its outcome")
+            self._fail("more than one outcome", f"{run.process} begins {words(place)} again, which has its outcome")
         self._require_order(run, lane, place)
 
-    def _require_order(self, run: _Run, lane: object, place: Place) -> None:
+    def _require_order(self, run: Run, lane: object, place: Place) -> None:
         key = (run.process, run.group, run.epochs[place], (place[0], lane))
         last = self._last.get(key)
         epoch = self._epochs[run.process, run.group, run.epochs[place]]
         if last is not None and place[2] < last:
-            self._fail("order in a lane", f"{run.process} begins {_words(place)} after offset {last} of its lane")
-        if last is not None and place[2] > last and not epoch.outcomes[last] and last not in _offsets(run):
-            self._fail("order in a lane", f"{run.process} begins {_words(place)} before offset {last} has its outcome")
+            self._fail("order in a lane", f"{run.process} begins {words(place)} after offset {last} of its lane")
+        if last is not None and place[2] > last and not epoch.outcomes[last] and last not in offsets(run):
+            self._fail("order in a lane", f"{run.process} begins {words(place)} before offset {last} has its outcome")
         self._last[key] = place[2]
 
     def _words_of(self, number: int) -> str:
-        return ", ".join(map(_words, self._runs[number].places))
+        return ", ".join(map(words, self._runs[number].places))
 
     def _see_effect(self, name: str, group: str, source: str, event_id: str) -> None:
         for run in self._processes[name].runs.values():
@@ -301,7 +237,7 @@ class _Checker:
             if epoch is not None and not epoch.outcomes[place[2]]:  # whatever of a batch failed may run again by itself
                 self._last[name, run.group, run.epochs[place], (place[0], run.lanes[place])] = place[2]
 
-    def _leave(self, name: str, number: int) -> _Run:
+    def _leave(self, name: str, number: int) -> Run:
         run = self._runs[number]
         self._processes[name].runs.pop(number, None)
         for key in [key for key, busy in self._busy.items() if busy == number]:
@@ -312,25 +248,24 @@ class _Checker:
         run = self._leave(name, number)
         self._finish_all(run, run.places)
 
-    def _see_finishes_part(self, name: str, number: int, places: Any) -> None:
+    def _see_finishes_part(self, _name: str, number: int, places: Any) -> None:
         self._finish_all(self._runs[number], places)
 
-    def _finish_all(self, run: _Run, places: Any) -> None:
-        name = run.process
+    def _finish_all(self, run: Run, places: Any) -> None:
         for place, key in zip(run.places, run.keys, strict=True):
             if place not in places:
                 continue
             if not self._effects[key]:
-                self._fail("a duplicate had no effect", f"{name} is done with {_words(place)}, event {key[2]}, which has none")
-            if not self._processes[name].replays:
+                self._fail("a duplicate had no effect", f"{run.process} is done with {words(place)}, {key[2]}")
+            if not self._processes[run.process].replays:
                 self._finish(run, place)
 
-    def _finish(self, run: _Run, place: Place) -> None:
+    def _finish(self, run: Run, place: Place) -> None:
         self._outcomes.setdefault((run.group, place), set()).add("done")
         epoch = self._epochs.get((run.process, run.group, run.epochs[place]))
         if epoch is not None:
             if epoch.outcomes[place[2]]:
-                self._fail("more than one outcome", f"{run.process} finishes {_words(place)}, which has its outcome")
+                self._fail("more than one outcome", f"{run.process} finishes {words(place)}, which has its outcome")
             epoch.outcomes[place[2]] += 1
             epoch.held.discard(place[2])
 
@@ -348,7 +283,7 @@ class _Checker:
 
     def _notice_letter(self, group: str, record: Record) -> None:
         headers = dict(record.headers)
-        place = _origin(headers)
+        place = origin(headers)
         if place is None or "eventzr-dlq-note" in headers:
             return
         self._outcomes.setdefault((group, place), set()).add("dead letter")
@@ -378,7 +313,9 @@ class _Checker:
         self._appended.add(row)
         lane = (topic, (record.key or b"").decode())
         if row < self._first_seen.get(lane, 0):
-            self._fail("rows out of order", f"row {row} of {lane[1]} is first published after row {self._first_seen[lane]}")
+            self._fail(
+                "rows out of order", f"row {row} of {lane[1]} is first published after row {self._first_seen[lane]}"
+            )
         self._first_seen[lane] = row
 
     def _see_published(self, _name: str, topic: str, event_id: str) -> None:
@@ -425,7 +362,7 @@ class _Checker:
         self._at = len(self._evidence.facts)
         for group, place in self._all_places():
             if not self._outcomes.get((group, place)):
-                self._fail("an event is lost", f"{_words(place)} has no outcome in {group}")
+                self._fail("an event is lost", f"{words(place)} has no outcome in {group}")
         if self._evidence.problem is not None:
             self._fail("it does not come to its end", self._evidence.problem)
         for topic, event_id in self._published:
@@ -440,25 +377,3 @@ class _Checker:
             for topic in topics:
                 for record in self._evidence.logs[topic]:
                     yield group, (record.topic, record.partition, record.offset)
-
-
-def _by_place(records: Any) -> dict[int, dict[int, Record]]:
-    found: dict[int, dict[int, Record]] = {}
-    for record in records:
-        found.setdefault(record.partition, {})[record.offset] = record
-    return found
-
-
-def _origin(headers: dict[str, bytes | None]) -> Place | None:
-    topic, partition, offset = (headers.get(f"eventzr-dlq-{name}") for name in ("topic", "partition", "offset"))
-    if topic is None or partition is None or offset is None:
-        return None
-    return topic.decode(), int(partition), int(offset)
-
-
-def _offsets(run: _Run) -> set[int]:
-    return {place[2] for place in run.places}
-
-
-def _words(place: Place) -> str:
-    return f"{place[0]}[{place[1]}]@{place[2]}"

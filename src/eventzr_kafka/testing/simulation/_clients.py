@@ -14,9 +14,9 @@ from typing import Any, TypeAlias
 from eventzr_kafka.options import ConsumerOptions
 from eventzr_kafka.record import OutgoingRecord, Record, TopicPartition
 from eventzr_kafka.settings import KafkaSettings
+from eventzr_kafka.testing._memory_cluster import Cluster
 from eventzr_kafka.testing._memory_consumer import MemoryConsumer
 from eventzr_kafka.testing._memory_log_reader import MemoryLogReader
-from eventzr_kafka.testing._memory_cluster import Cluster
 from eventzr_kafka.testing._memory_producer import MemoryProducer, Sending
 from eventzr_kafka.testing.memory_broker import MemoryBroker
 from eventzr_kafka.testing.simulation._history import History

@@ -161,9 +161,9 @@ _MOMENTS = ("begins", "effect", "hears of", "gives up", "reads rows", "database 
 
 
 def _draw_faults(chance: random.Random, setting: Setting, events: Sequence[PlannedEvent]) -> list[Fault]:
-    common = [chance.choice(_COMMON) for _ in range(chance.randint(0, 3))]
-    rare = [chance.choice(_RARE) for _ in range(chance.randint(0, 2))]
-    handlers = [chance.choice(_HANDLERS) for _ in range(chance.randint(0, 3))]
+    common: list[FaultKind] = [chance.choice(_COMMON) for _ in range(chance.randint(0, 3))]
+    rare: list[FaultKind] = [chance.choice(_RARE) for _ in range(chance.randint(0, 2))]
+    handlers: list[FaultKind] = [chance.choice(_HANDLERS) for _ in range(chance.randint(0, 3))]
     faults = [_fault(chance, kind, setting.services + setting.relays) for kind in (*common, *rare)]
     faults += [_misbehaviour(chance, kind, chance.choice(events).number) for kind in handlers]
     if any(fault.kind == "replay" for fault in faults) and chance.random() < 0.5:

@@ -10,7 +10,6 @@ from functools import partial
 from itertools import count
 from typing import Any
 
-from eventzr_kafka.dead_letter import dead_letter_topic
 from eventzr_kafka.encoder import encode
 from eventzr_kafka.event import CloudEvent
 from eventzr_kafka.options import ConsumerOptions
@@ -155,6 +154,7 @@ class _Simulation:
 
     def _prepare(self) -> None:
         self._broker.create_topics(*self._subject.topics, partitions=self._plan.setting.partitions)
+        self.history.facts.clear()  # which other topics there are depends on what else is imported
         for event in self._plan.events:
             self._loop.call_later(event.at, self._arrive, event)
         for fault in self._plan.faults:
@@ -303,7 +303,9 @@ class _Simulation:
         return any(name == stuck for stuck in self._world.mischief.stuck)
 
     def _is_settled(self) -> bool:
-        done = all(self._broker.lag(group, topic) == 0 for group, topics in self._consumed().items() for topic in topics)
+        done = all(
+            self._broker.lag(group, topic) == 0 for group, topics in self._consumed().items() for topic in topics
+        )
         published = len(self._database.settled) == len(self._database.rows)
         return done and published and not any(isinstance(process, Operator) for process in self._alive())
 

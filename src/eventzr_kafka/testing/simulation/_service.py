@@ -1,4 +1,4 @@
-"""The processes of a simulation: services with handlers, relays of an outbox, and an operator who replays dead letters."""
+"""The processes of a simulation: services with handlers, relays of an outbox, and an operator who replays."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from eventzr_kafka.dead_letter_journal import DeadLetterJournal
 from eventzr_kafka.dead_letter_writer import DeadLetterWriter
 from eventzr_kafka.delivery import PublishResult
 from eventzr_kafka.event import CloudEvent
-from eventzr_kafka.once import Guard, chosen
 from eventzr_kafka.hooks import ConsumerHooks
+from eventzr_kafka.once import Guard, chosen
 from eventzr_kafka.producer import EventProducer
 from eventzr_kafka.record import Record
 from eventzr_kafka.replay import Replay, Replayed
@@ -32,7 +32,16 @@ from eventzr_kafka.testing.simulation._loop import Process, SimulationLoop
 if TYPE_CHECKING:
     from eventzr_kafka.testing.simulation._relay import LeaseTable
 
-__all__ = ["HandlerFactory", "Operator", "RelayProcess", "ServiceProcess", "SimulatedProcess", "SimulatedService", "World", "look_at"]
+__all__ = [
+    "HandlerFactory",
+    "Operator",
+    "RelayProcess",
+    "ServiceProcess",
+    "SimulatedProcess",
+    "SimulatedService",
+    "World",
+    "look_at",
+]
 
 _SOURCE = "simulated-svc"
 

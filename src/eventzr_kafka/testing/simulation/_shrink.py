@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from eventzr_kafka.testing.simulation._checker import Violation
 from eventzr_kafka.testing.simulation._plan import Plan
+from eventzr_kafka.testing.simulation._tracking import Violation
 
 __all__ = ["shrink"]
 

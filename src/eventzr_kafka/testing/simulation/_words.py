@@ -13,16 +13,18 @@ __all__ = ["plan_in_words", "told"]
 _MOST_LINES = 120
 
 
-def told(facts: Sequence[Fact], *, until: int) -> list[str]:
+def told(facts: Sequence[Fact], *, until: int, most: int = _MOST_LINES) -> list[str]:
     """One line for each fact that matters, up to the one at which the violation was seen; the last ones if too many."""
     lines = [f"{fact[0]:7.3f} s  {line}" for fact in facts[: until + 1] if (line := _line(fact)) is not None]
-    left_out = len(lines) - _MOST_LINES
-    return lines if left_out <= 0 else [f"… {left_out} lines before", *lines[-_MOST_LINES:]]
+    left_out = len(lines) - most
+    return lines if left_out <= 0 else [f"… {left_out} lines before", *lines[-most:]]
 
 
 def _line(fact: Fact) -> str | None:
-    say = _SAYS.get(str(fact[1]))
-    return say(*fact[2:]) if say is not None else None
+    what = str(fact[1])
+    if what in _TELLS:
+        return _TELLS[what](*fact[2:])
+    return _SAYS[what].format(*fact[2:]) if what in _SAYS else None
 
 
 def _place(topic: str, partition: int, offset: int) -> str:
@@ -49,40 +51,48 @@ def _database_commit(name: str, marks: Sequence[Any], handled: Sequence[Any], ro
     return f"{name} commits in the database: " + ", ".join(parts + [f"row {row[0]}" for row in rows])
 
 
-_SAYS: dict[str, Callable[..., str | None]] = {
-    "starts": lambda name: f"{name} starts",
-    "ends": lambda name: f"{name} has ended",
-    "fails": lambda name, error: f"{name} fails: {error}",
-    "crashes": lambda name: f"{name} CRASHES",
-    "calm": lambda: "from here on nothing fails",
-    "brokers": lambda how: f"the brokers are {how}",
-    "database": lambda how: f"the database is {how}",
-    "appended": lambda topic, partition, offset: f"{_place(topic, partition, offset)} is in the log",
-    "isolated": lambda _group, member: f"{member} is cut off",
-    "healed": lambda _group, member: f"{member} is connected again",
-    "expelled": lambda _group, member: f"{member} is expelled from the group",
-    "joins as": lambda name, group, member: f"{name} joins {group} as {member}",
-    "owns": lambda name, _g, epoch, topic, partition, at: f"{name} owns {topic}[{partition}] from {at}, epoch {epoch}",
-    "polls": lambda name, _g, _e, topic, partition, a, b: f"{name} polls {topic}[{partition}]@{a} to {b}",
-    "gives up": lambda name, _g, epoch, topic, partition: f"{name} is to give up {topic}[{partition}], epoch {epoch}",
-    "gave up": lambda name, _g, epoch, topic, partition: f"{name} has given up {topic}[{partition}], epoch {epoch}",
+def _rows(what: str, name: str, rows: Sequence[int]) -> str:
+    return f"{name} {what} rows {', '.join(map(str, rows))}"
+
+
+_TELLS: dict[str, Callable[..., str | None]] = {
     "lost": _lost,
-    "pauses": lambda name, _g: f"{name} pauses the intake",
-    "resumes": lambda name, _g: f"{name} resumes the intake",
-    "stores": lambda name, _g, _e, topic, partition, at: f"{name} stores {_place(topic, partition, at)}",
-    "committed": lambda _g, member, topic, partition, at: f"{member} commits {_place(topic, partition, at)}",
     "begins": _begins,
-    "effect": lambda name, _g, _source, event_id: f"{name}: effect of {event_id}",
-    "finishes": lambda name, run: f"{name} is done with call {run}",
-    "breaks off": lambda name, run, error: f"{name}: call {run} breaks off, {error}",
     "hears of": _hears,
-    "published": lambda name, topic, event_id: f"{name} has published {event_id} to {topic}",
     "database commit": _database_commit,
-    "reads rows": lambda name, rows: f"{name} reads rows " + ", ".join(str(row) for row, _ in rows),
-    "marks rows": lambda name, rows: f"{name} marks rows " + ", ".join(map(str, rows)),
-    "parks rows": lambda name, rows: f"{name} parks rows " + ", ".join(map(str, rows)),
-    "replays": lambda name, group, count: f"{name} replays {count} dead letters of {group}",
-    "letter": lambda name, outcome, *origin: f"{name}: the letter of {_place(*origin)} is {outcome}",
+    "reads rows": lambda *fact: _rows("reads", fact[0], [row for row, _ in fact[1]]),
+    "marks rows": lambda *fact: _rows("marks", *fact),
+    "parks rows": lambda *fact: _rows("parks", *fact),
+}
+
+_SAYS: dict[str, str] = {
+    "starts": "{} starts",
+    "ends": "{} has ended",
+    "fails": "{} fails: {}",
+    "crashes": "{} CRASHES",
+    "calm": "from here on nothing fails",
+    "brokers": "the brokers are {}",
+    "database": "the database is {}",
+    "appended": "{}[{}]@{} is in the log",
+    "isolated": "{1} is cut off",
+    "healed": "{1} is connected again",
+    "expelled": "{1} is expelled from the group",
+    "joins as": "{} joins {} as {}",
+    "owns": "{0} owns {3}[{4}] from {5}, epoch {2}",
+    "polls": "{0} polls {3}[{4}]@{5} to {6}",
+    "gives up": "{0} is to give up {3}[{4}], epoch {2}",
+    "gave up": "{0} has given up {3}[{4}], epoch {2}",
+    "pauses": "{} pauses the intake",
+    "resumes": "{} resumes the intake",
+    "stores": "{0} stores {3}[{4}]@{5}",
+    "committed": "{1} commits {2}[{3}]@{4}",
+    "effect": "{0}: effect of {3}",
+    "finishes": "{} is done with call {}",
+    "finishes part": "{} is done with a part of call {}",
+    "breaks off": "{}: call {} breaks off, {}",
+    "published": "{0} has published {2} to {1}",
+    "replays": "{0} replays {2} dead letters of {1}",
+    "letter": "{0}: the letter of {2}[{3}]@{4} is {1}",
 }
 
 

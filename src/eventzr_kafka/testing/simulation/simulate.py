@@ -4,7 +4,7 @@
 
     simulate(lambda service: Ledger(service.producer), seed=1, histories=1_000)
 
-The handlers run in real `ConsumerRunner`\\ s on a `MemoryBroker`, with a virtual clock. Services crash between any two
+The handlers run in real `ConsumerRunner` objects on a `MemoryBroker`, with a virtual clock. Services crash between any
 steps, join and leave; brokers and the database go down and come back; acknowledgements are late or doubled; handlers
 raise, wait, and never end. Then everything calms down, and what must hold of every history is checked.
 """
@@ -29,13 +29,14 @@ from eventzr_kafka.event import EventData, declared_events
 from eventzr_kafka.handler import Route
 from eventzr_kafka.routing import ConsumerDefinition, definition_of
 from eventzr_kafka.testing.factories import event_factory
-from eventzr_kafka.testing.simulation._checker import Violation, check
+from eventzr_kafka.testing.simulation._checker import check
 from eventzr_kafka.testing.simulation._clocks import simulated_clocks
 from eventzr_kafka.testing.simulation._loop import SimulationLoop
 from eventzr_kafka.testing.simulation._plan import Plan, draw
 from eventzr_kafka.testing.simulation._run import Evidence, Subject, run_history
 from eventzr_kafka.testing.simulation._service import HandlerFactory, look_at
 from eventzr_kafka.testing.simulation._shrink import shrink
+from eventzr_kafka.testing.simulation._tracking import Violation
 from eventzr_kafka.testing.simulation._words import plan_in_words, told
 
 __all__ = ["SimulationFailedError", "SimulationReport", "history_of", "simulate"]
@@ -122,7 +123,7 @@ def history_of(handlers: HandlerFactory, seed: int) -> str:
     with _prepared(handlers) as run:
         plan = draw(seed)
         evidence = run(plan)
-    return "\n".join([*plan_in_words(plan), *told(evidence.facts, until=len(evidence.facts))])
+    return "\n".join([*plan_in_words(plan), *told(evidence.facts, until=len(evidence.facts), most=len(evidence.facts))])
 
 
 def _simulate(handlers: HandlerFactory, seeds: Iterable[int]) -> SimulationReport:
@@ -190,5 +191,7 @@ def _topics(definitions: Sequence[ConsumerDefinition]) -> list[str]:
 
 def _payloads(route: Route) -> list[Any]:
     if not (isinstance(route.data_type, type) and issubclass(route.data_type, EventData)):
-        raise ConfigurationError(f"{route.label}: a simulation needs a payload class, to make events of {route.topic!r}")
+        raise ConfigurationError(
+            f"{route.label}: a simulation needs a payload class, to make events of {route.topic!r}"
+        )
     return list(event_factory(route.data_type, seed=1).batch(_PAYLOADS))
