@@ -122,7 +122,7 @@ def two_on_one_bucket() -> AbstractContextManager[Any]:
 
 def never_resumes() -> AbstractContextManager[Any]:
     """The intake stops when the buffer is full, and stays so."""
-    should_pause: Callable[..., bool] = Lanes.should_pause  # pyright: ignore[reportUnknownMemberType]
+    should_pause: Callable[..., bool] = Lanes[Any].should_pause
 
     def forgetful(self: Lanes[Any], *, paused: bool) -> bool:
         return paused or should_pause(self, paused=paused)

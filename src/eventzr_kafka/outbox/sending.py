@@ -43,7 +43,6 @@ class Sender:
 
     Attributes:
         under_way: Rows without an outcome, by id.
-        broken: Whether something failed in the client; `mend` replaces it once nothing is under way.
     """
 
     def __init__(
@@ -57,7 +56,7 @@ class Sender:
         self._outcomes: deque[Outcome] = deque()
         self._reported = reported
         self._failed: set[str] = set()  # tenants, since the last `send` began
-        self.broken = False
+        self._broken = False
         self.under_way: dict[int, OutboxRow] = {}
 
     async def start(self) -> None:
@@ -67,7 +66,7 @@ class Sender:
         self._loop = asyncio.get_running_loop()
         transport = self._make_transport(self._settings)
         await asyncio.to_thread(transport.start, self._on_reports)
-        self._transport, self.broken = transport, False
+        self._transport, self._broken = transport, False
 
     async def close(self) -> None:
         """Give the client up; rows under way stay pending in the database."""
@@ -94,24 +93,25 @@ class Sender:
                 while len(self.under_way) - len(self._outcomes) > left:
                     self._reported.clear()
                     await self._reported.wait()
-        return self._collect()
+        return self.collect()
 
     async def mend(self) -> None:
         """Replace a client in which something failed, once it has nothing under way.
 
         After a refused batch it has stopped. After an unknown topic it would not look for the topic for five minutes.
         """
-        if self.broken and not self.under_way:
+        if self._broken and not self.under_way:
             await self.close()
             await self.start()
 
-    def _collect(self) -> list[Outcome]:
+    def collect(self) -> list[Outcome]:
+        """The outcomes that have come."""
         found: list[Outcome] = []
         while self._outcomes:
             outcome = self._outcomes.popleft()
             if self.under_way.pop(outcome.row.id, None) is not None:
                 found.append(outcome)
-        self.broken = self.broken or any(outcome.failure is not None for outcome in found)
+        self._broken = self._broken or any(outcome.failure is not None for outcome in found)
         return found
 
     # In the client's thread

@@ -45,6 +45,9 @@ class Turns:
     async def take(self) -> tuple[int, int]:
         """Have a turn; returns how many rows were sent, and of how many it is known what becomes of them."""
         await self._mark()  # what the last turn could not: unmarked rows would be read again
+        late = self._sender.collect()
+        if late:  # else what is sent now would keep a broken client from being replaced, turn after turn
+            await self._settle(late, alone=False)
         before = len(self._sender.under_way)
         rows = self._choose(await self._read())
         self._sender.send(rows)
@@ -59,8 +62,6 @@ class Turns:
         await self._mark()
 
     async def _read(self) -> Sequence[OutboxRow]:
-        if self._sender.broken:
-            return []  # what is sent now would keep the client from being replaced, turn after turn
         waiting = {row.tenant_id for row in self._sender.under_way.values()} | set(
             self._lanes.waiting(time.monotonic())
         )

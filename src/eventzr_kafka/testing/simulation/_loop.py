@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
 import warnings
 from collections import deque
@@ -186,10 +187,18 @@ class SimulationLoop(VirtualTimeLoop):
             process.end()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what a crashed process would still have done
-            for task in self._tasks:
+            while self._tasks:
+                task = self._tasks.pop(0)
                 if not task.done():
                     task.put_away()
-            self._tasks.clear()
+
+    def close(self) -> None:
+        """Close it, with what was still made while the last history was put away."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            gc.collect()
+            self.end()
+            super().close()
 
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
         """Leave it where it is; it is passed over when it is due."""
