@@ -104,7 +104,7 @@ class GroupConsumer:
         """Join the group."""
         self._loop = asyncio.get_running_loop()
         self._dispatcher.start(self._regulate)
-        self._failures.start(self._dispatcher.spawn, self._on_failure)
+        self._failures.start(self._go_on, self._on_failure)
         self._transport.start(list(self._routes), self)
         self._timer = self._loop.call_later(_STORE_INTERVAL, self._store_regularly)
 
@@ -203,6 +203,11 @@ class GroupConsumer:
         )
         self._lanes.discard(lambda work: work[1].epoch is epoch)
         epoch.ledger = Ledger()
+
+    def _go_on(self) -> None:
+        """A lane may go on after a failure; a dead letter frees room, also where nothing is left to run."""
+        self._dispatcher.spawn()
+        self._regulate()
 
     def _regulate(self) -> None:
         """Ask for more when little is ready to run; stop the intake when too much is in memory."""

@@ -293,6 +293,23 @@ async def test_a_waiting_lane_counts_against_the_buffer(make_group: MakeGroup, m
     assert group.transport.paused
 
 
+async def test_the_intake_goes_on_after_a_full_buffer_of_dead_letters(
+    make_group: MakeGroup, make_record: MakeRecord
+) -> None:
+    handler = consumer(max_buffered_events=2)
+    handler.errors = {"e0": [Reject("no")], "e1": [Reject("no")]}
+    group = make_group(handler)
+    group.assign()
+    group.receive(make_record(0, "a"), make_record(1, "b"))
+    assert group.transport.paused
+    await asyncio.wait_for(until(lambda: len(letters(group)) == 2 and not group.transport.paused), 5)
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    while not holds():  # noqa: ASYNC110 -- what is waited for happens in threads
+        await asyncio.sleep(0.001)
+
+
 async def test_a_storm_of_poison_leaves_the_loop_its_turns(make_group: MakeGroup, make_record: MakeRecord) -> None:
     group = make_group(consumer())
     group.assign()

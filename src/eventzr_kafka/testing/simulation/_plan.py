@@ -15,8 +15,8 @@ from eventzr_kafka.testing._memory_cluster import MemoryBrokerOptions
 
 __all__ = ["CALM", "Fault", "FaultKind", "Plan", "PlannedEvent", "Setting", "draw"]
 
-CALM = 2.5  # seconds after which nothing fails any more
-_EVENTS_UNTIL, _FAULTS_UNTIL = 1.2, 2.2
+CALM = 1.8  # seconds after which nothing fails any more
+_EVENTS_UNTIL, _FAULTS_UNTIL = 0.9, 1.6
 _TENANTS = ("amber", "birch", "coral", "dune")
 _SUBJECTS = ("one", "two")
 
@@ -113,7 +113,7 @@ def _draw_setting(chance: random.Random) -> Setting:
         append_delay=(0, 0.05 if slow else 0.0),
         acknowledgement_delay=(0, chance.choice((0.05, 0.3)) if slow else 0.0),
         rebalance_delay=(0, 0.2),
-        commit_interval=(0.05, 0.3),
+        commit_interval=(0.1, 0.4),
         session_timeout=0.6,
         lost_delay=(0, 0.3),
         delivery_timeout=1.0,
@@ -125,7 +125,7 @@ def _draw_setting(chance: random.Random) -> Setting:
 def _draw_events(chance: random.Random) -> list[PlannedEvent]:
     tenants = _TENANTS[: chance.randint(1, len(_TENANTS))]
     burst = chance.random() < 0.4
-    times = sorted(chance.uniform(0, 0.05 if burst else _EVENTS_UNTIL) for _ in range(chance.randint(4, 16)))
+    times = sorted(chance.uniform(0, 0.05 if burst else _EVENTS_UNTIL) for _ in range(chance.randint(3, 12)))
     return [
         PlannedEvent(
             number,
@@ -181,7 +181,7 @@ def _fault(chance: random.Random, kind: FaultKind, processes: int) -> Fault:
     if kind == "isolate":
         return Fault(kind, at, who, chance.choice((0.2, 0.5, 0.9, 1.6)))
     if kind == "replay":
-        return Fault(kind, round(chance.uniform(1.0, _FAULTS_UNTIL), 3))
+        return Fault(kind, round(chance.uniform(0.7, _FAULTS_UNTIL), 3))
     return Fault(kind, at, who, round(chance.uniform(0.05, 1.2), 3))
 
 
