@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test torture bench lint types reference setup pins clean
+.PHONY: demo test torture simulate bench lint types reference setup pins clean
 
 demo: $(READY)  ## the marketplace service and a subscriber, a day of two tenants; KEEP=1 stays up, with a page
 	$(BIN)/python -m examples.demo $(if $(KEEP),keep)
@@ -13,6 +13,10 @@ test: $(READY)  ## every test, on two processes with a broker each; the header n
 
 torture: $(READY)  ## members killed under load, on a real Kafka; minutes
 	EVENTZR_KAFKA_TEST_BROKER=real $(BIN)/pytest tests/torture -m torture -s
+
+SEEDS ?= 20000
+simulate: $(READY)  ## seeded crash histories of the SDK's own services; SEEDS=20000 takes two minutes
+	$(BIN)/python -m tests.simulation.soak --seeds $(SEEDS) $(SIMULATE)
 
 bench: $(READY) .venv/bench/.ready  ## against a bare client and the peers, on a real Kafka; half an hour
 	$(BIN)/python -m benchmarks $(BENCH)

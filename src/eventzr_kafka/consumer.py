@@ -219,6 +219,11 @@ class GroupConsumer:
         self._failures.forget([epoch])
         epoch.ledger = Ledger()
 
+    def _go_on(self) -> None:
+        """A lane may go on after a failure; a dead letter frees room, also where nothing is left to run."""
+        self._dispatcher.spawn()
+        self._regulate()
+
     def _regulate(self) -> None:
         """Ask for more when little is ready to run; stop the intake when too much is in memory."""
         paused = self._lanes.should_pause(paused=self._paused)

@@ -179,7 +179,7 @@ def test_the_snippets_of_the_testing_page_are_a_test_file_that_passes(tmp_path: 
     )
 
     tests = "\n".join(snippets).count("def test_")
-    assert (len(snippets), tests) == (5, 5)
+    assert (len(snippets), tests) == (6, 6)
     assert re.search(rf"^{tests} passed", done.stdout, re.MULTILINE), done.stdout
 
 

@@ -38,6 +38,24 @@ def consumer(**options: Any) -> Any:
     return Consumer()
 
 
+def waiting_consumer() -> Any:
+    """An object whose handler waits for `gate`, and then fails."""
+
+    @kafka_consumer(group_id="group", retry=AT_ONCE)
+    class Consumer:
+        def __init__(self) -> None:
+            self.calls = 0
+            self.gate = asyncio.Event()
+
+        @on_message(TOPIC)
+        async def handle(self, _event: CloudEvent[Any]) -> None:
+            self.calls += 1
+            await self.gate.wait()
+            raise ValueError
+
+    return Consumer()
+
+
 def letters(group: Group) -> list[Letter]:
     found = [
         read_letter(Record(record.topic, 0, offset, record.key, record.value, tuple(record.headers)))
@@ -247,6 +265,24 @@ async def test_a_waiting_event_is_dropped_with_its_partition_and_forgotten(
     assert handler.calls == ["e0", "e0", "e0"]
 
 
+async def test_what_fails_after_its_partition_was_lost_is_the_next_owners(
+    make_group: MakeGroup, make_record: MakeRecord
+) -> None:
+    handler = waiting_consumer()
+    group = make_group(handler)
+    group.assign()
+    group.receive(make_record(0, "a"))
+    await group.settle()
+    group.consumer.lost([1])
+    group.assign(epoch=2, position=0)
+    group.receive(make_record(0, "a"), epoch=2)
+    handler.gate.set()
+    await group.settle()
+    assert handler.calls == 1 + 3
+    assert len(letters(group)) == 1
+    assert not group.consumer._failures.histories
+
+
 async def test_a_waiting_lane_counts_against_the_buffer(make_group: MakeGroup, make_record: MakeRecord) -> None:
     handler = consumer(max_buffered_events=3, retry=RetryPolicy(attempts=2, initial=60, jitter=False))
     handler.errors["e0"] = [ValueError()]
@@ -255,6 +291,23 @@ async def test_a_waiting_lane_counts_against_the_buffer(make_group: MakeGroup, m
     group.receive(*(make_record(n, "a") for n in range(3)))
     await group.settle()
     assert group.transport.paused
+
+
+async def test_the_intake_goes_on_after_a_full_buffer_of_dead_letters(
+    make_group: MakeGroup, make_record: MakeRecord
+) -> None:
+    handler = consumer(max_buffered_events=2)
+    handler.errors = {"e0": [Reject("no")], "e1": [Reject("no")]}
+    group = make_group(handler)
+    group.assign()
+    group.receive(make_record(0, "a"), make_record(1, "b"))
+    assert group.transport.paused
+    await asyncio.wait_for(until(lambda: len(letters(group)) == 2 and not group.transport.paused), 5)
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    while not holds():  # noqa: ASYNC110 -- what is waited for happens in threads
+        await asyncio.sleep(0.001)
 
 
 async def test_a_storm_of_poison_leaves_the_loop_its_turns(make_group: MakeGroup, make_record: MakeRecord) -> None:

@@ -93,7 +93,7 @@ class Sender:
                 while len(self.under_way) - len(self._outcomes) > left:
                     self._reported.clear()
                     await self._reported.wait()
-        return self._collect()
+        return self.collect()
 
     async def mend(self) -> None:
         """Replace a client in which something failed, once it has nothing under way.
@@ -104,7 +104,8 @@ class Sender:
             await self.close()
             await self.start()
 
-    def _collect(self) -> list[Outcome]:
+    def collect(self) -> list[Outcome]:
+        """The outcomes that have come."""
         found: list[Outcome] = []
         while self._outcomes:
             outcome = self._outcomes.popleft()

@@ -45,8 +45,12 @@ class Turns:
     async def take(self) -> tuple[int, int]:
         """Have a turn; returns how many rows were sent, and of how many it is known what becomes of them."""
         await self._mark()  # what the last turn could not: unmarked rows would be read again
+        found = await self._read()
+        late = self._sender.collect()
+        if late:  # else what is sent now would keep a broken client from being replaced, turn after turn
+            await self._settle(late, alone=False)
         before = len(self._sender.under_way)
-        rows = self._choose(await self._read())
+        rows = self._choose(found)
         self._sender.send(rows)
         outcomes = await self._sender.outcomes(before, _PATIENCE)
         settled = await self._settle(outcomes, alone=before + len(rows) == 1)

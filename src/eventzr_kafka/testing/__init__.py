@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from eventzr_kafka.testing.factories import EventFactory, event_factory
     from eventzr_kafka.testing.memory_broker import MemoryBroker
     from eventzr_kafka.testing.published import PublishedEvents
+    from eventzr_kafka.testing.simulation import SimulatedService, SimulationFailedError, SimulationReport, simulate
     from eventzr_kafka.testing.virtual_time import VirtualTimeLoop, in_virtual_time, run_virtual
 
 __all__ = [
@@ -27,10 +28,14 @@ __all__ = [
     "MemoryBrokerOptions",
     "Outcome",
     "PublishedEvents",
+    "SimulatedService",
+    "SimulationFailedError",
+    "SimulationReport",
     "VirtualTimeLoop",
     "event_factory",
     "in_virtual_time",
     "run_virtual",
+    "simulate",
 ]
 
 _ON_FIRST_USE = {
@@ -42,10 +47,14 @@ _ON_FIRST_USE = {
     "MemoryBrokerOptions": "_memory_cluster",
     "Outcome": "events",
     "PublishedEvents": "published",
+    "SimulatedService": "simulation",
+    "SimulationFailedError": "simulation",
+    "SimulationReport": "simulation",
     "VirtualTimeLoop": "virtual_time",
     "event_factory": "factories",
     "in_virtual_time": "virtual_time",
     "run_virtual": "virtual_time",
+    "simulate": "simulation",
 }
 
 

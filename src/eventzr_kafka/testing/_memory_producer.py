@@ -20,7 +20,7 @@ from eventzr_kafka.testing._memory_cluster import Cluster, DeliveryFault, now, o
 from eventzr_kafka.testing.virtual_time import VirtualTimeLoop, virtual_loop
 from eventzr_kafka.transport import Acknowledgement, Failure, Report
 
-__all__ = ["MemoryProducer"]
+__all__ = ["MemoryProducer", "Sending"]
 
 _POLL = 0.1  # seconds between two calls of `reported` when nothing happens
 _OVERHEAD = 70  # bytes of a batch of one record besides key, value and headers
@@ -33,7 +33,7 @@ _PURGED_IN_FLIGHT = Failure("_PURGE_INFLIGHT", "Local: Purged in flight", unknow
 
 
 @dataclass(slots=True)
-class _Sending:
+class Sending:
     """A record under way.
 
     Attributes:
@@ -54,8 +54,8 @@ class _Sending:
 class _Lane:
     """What is under way to one partition, in order."""
 
-    unsent: deque[_Sending] = field(default_factory=deque[_Sending])
-    in_flight: deque[_Sending] = field(default_factory=deque[_Sending])
+    unsent: deque[Sending] = field(default_factory=deque[Sending])
+    in_flight: deque[Sending] = field(default_factory=deque[Sending])
 
 
 class MemoryProducer:
@@ -129,7 +129,7 @@ class MemoryProducer:
         lane = self._lanes.setdefault(TopicPartition(record.topic, partition), _Lane())
         fault, at, options = self._cluster.fault_of(record), now(), self._cluster.options
         due = at + self._cluster.delay(options.append_delay)
-        lane.unsent.append(_Sending(record, report, fault, at + options.delivery_timeout, due, fault.retries))
+        lane.unsent.append(Sending(record, report, fault, at + options.delivery_timeout, due, fault.retries))
 
     def _pending(self) -> int:
         return sum(len(lane.unsent) + len(lane.in_flight) for lane in self._lanes.values())
@@ -188,7 +188,7 @@ class MemoryProducer:
         with self._cluster.lock:
             self._news.notify_all()  # whoever flushes
 
-    def _settled(self, at: float) -> Iterator[_Sending]:
+    def _settled(self, at: float) -> Iterator[Sending]:
         """Send what is due; what is to be reported now leaves its lane."""
         for partition, lane in self._lanes.items():
             if self._cluster.running:
@@ -212,7 +212,7 @@ class MemoryProducer:
             sending.due = at + self._cluster.delay(self._cluster.options.acknowledgement_delay) + sending.fault.late
             lane.in_flight.append(sending)
 
-    def _append(self, partition: TopicPartition, sending: _Sending) -> Acknowledgement | Failure:
+    def _append(self, partition: TopicPartition, sending: Sending) -> Acknowledgement | Failure:
         record, fault = sending.record, sending.fault
         topic = self._cluster.topics.get(record.topic)
         if topic is None or partition.partition < 0:

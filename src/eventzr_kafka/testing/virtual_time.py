@@ -74,10 +74,11 @@ def virtual_loop() -> VirtualTimeLoop | None:
     job: _Job | None = getattr(_here, "job", None)
     if job is not None:
         return job.loop
-    with contextlib.suppress(RuntimeError):
+    try:
         loop = asyncio.get_running_loop()
-        return loop if isinstance(loop, VirtualTimeLoop) else None
-    return None
+    except RuntimeError:
+        return None
+    return loop if isinstance(loop, VirtualTimeLoop) else None
 
 
 class VirtualTimeLoop(asyncio.SelectorEventLoop):

@@ -1,0 +1,379 @@
+"""What must hold of every history, judged by its facts and by what is in the logs and tables at its end.
+
+1. Nothing is lost: every record has an outcome in each group that consumes its topic, and all are committed.
+2. A commit never passes a record without an outcome, and is never that of a former owner.
+3. In an epoch a lane runs one event at a time, in offset order, retries included, and each has one outcome.
+4. A dead letter is an outcome from when it is in the topic; an event handled is one from the end of its call.
+5. With an inbox an effect and its mark are there together, once. What is skipped as a duplicate has had its effect.
+6. Every row of the outbox is published, each first time in its tenant's order, marked after that, by whoever holds it.
+7. What was acknowledged to a publisher is in the topic. A buffer stays within its bounds.
+
+It uses nothing of what it checks: of the SDK it knows the shape of a record and the names of headers.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from eventzr_kafka.record import Record
+from eventzr_kafka.testing.simulation._run import Evidence
+from eventzr_kafka.testing.simulation._tracking import (
+    Coverage,
+    Epoch,
+    Partition,
+    Place,
+    ProcessState,
+    Run,
+    Verdict,
+    Violation,
+    by_place,
+    offsets,
+    origin,
+    words,
+)
+
+__all__ = ["check"]
+
+
+def check(evidence: Evidence) -> Verdict:
+    """Judge a history."""
+    checker = _Checker(evidence)
+    violation: Violation | None = None
+    try:
+        checker.go_through()
+        checker.look_at_the_end()
+    except Violation as found:
+        violation = found
+    return Verdict(violation, checker.coverage)
+
+
+class _Checker:
+    """Goes through the facts once, in order."""
+
+    def __init__(self, evidence: Evidence) -> None:
+        self.coverage: Coverage = Counter()
+        self._evidence = evidence
+        self._at = 0
+        self._records = {topic: by_place(records) for topic, records in evidence.logs.items()}
+        self._groups_of = {topic: group for group, topics in evidence.consumed.items() for topic in topics}
+        self._letters_of = {f"{group}.dlq": group for group in evidence.consumed}
+        self._processes: dict[str, ProcessState] = {}
+        self._members: dict[str, str] = {}
+        self._runs: dict[int, Run] = {}
+        self._epochs: dict[tuple[str, str, int], Epoch] = {}
+        self._owner: dict[tuple[str, Partition], Epoch] = {}
+        self._outcomes: dict[tuple[str, Place], set[str]] = {}
+        self._busy: dict[tuple[str, str, object], int] = {}
+        self._last: dict[tuple[str, str, int, object], int] = {}
+        self._committed: dict[tuple[str, Partition], int] = {}
+        self._effects: Counter[tuple[str, str, str]] = Counter()
+        self._first_seen: dict[tuple[str, str], int] = {}
+        self._published: list[tuple[str, str]] = []
+        self._moving: set[tuple[str, Partition]] = set()
+        self._row_of: dict[tuple[str, str], int] = {}
+        self._appended: set[int] = set()
+        self._sees: dict[str, Callable[..., None]] = {
+            name.removeprefix("_see_").replace("_", " "): getattr(self, name)
+            for name in dir(self)
+            if name.startswith("_see_")
+        }
+
+    def go_through(self) -> None:
+        """Every fact."""
+        for at, (_, what, *fact) in enumerate(self._evidence.facts):
+            self._at = at
+            see = self._sees.get(str(what))
+            if see is not None:
+                see(*fact)
+
+    def _fail(self, rule: str, detail: str) -> None:
+        raise Violation(rule, detail, self._at)
+
+    # Processes
+
+    def _see_starts(self, name: str) -> None:
+        self._processes[name] = ProcessState()
+
+    def _see_crashes(self, name: str) -> None:
+        process = self._processes[name]
+        self.coverage["crashes"] += 1
+        self._cover(process)
+        self._end_of(name)
+
+    def _cover(self, process: ProcessState) -> None:
+        met = {
+            "while a handler ran": any(not run.has_effect for run in process.runs.values()),
+            "between effect and mark": any(run.has_effect for run in process.runs.values()),
+            "between publish and mark": bool(process.rows & self._appended) or process.unheard > 0,
+            "during a rebalance": bool(self._moving),
+            "during a replay": process.replays,
+        }
+        self.coverage.update(what for what, is_met in met.items() if is_met)
+
+    def _see_ends(self, name: str) -> None:
+        self._end_of(name)
+
+    def _end_of(self, name: str) -> None:
+        self._processes[name] = ProcessState()
+        for key in [key for key in self._busy if key[0] == name]:
+            del self._busy[key]
+        for epoch in self._epochs.values():
+            if epoch.process == name and not epoch.ended:
+                epoch.ended = True
+                self._moving.add((epoch.group, epoch.partition))
+
+    # Epochs
+
+    def _see_joins_as(self, name: str, _group: str, member: str) -> None:
+        self._members[member] = name
+
+    def _see_owns(self, name: str, group: str, number: int, topic: str, partition: int, position: int | None) -> None:
+        epoch = Epoch(name, group, (topic, partition), polled=position or 0)
+        self._epochs[name, group, number] = epoch
+        self._owner[group, (topic, partition)] = epoch
+        self._moving.discard((group, (topic, partition)))
+
+    def _see_polls(
+        self, name: str, group: str, number: int, _topic: str, _partition: int, first: int, last: int
+    ) -> None:
+        epoch = self._epochs[name, group, number]
+        epoch.held.update(range(first, last + 1))
+        epoch.polled = last + 1
+        held = sum(len(each.held) for each in self._epochs.values() if each.process == name and not each.ended)
+        bound = self._evidence.options[group].max_buffered_events + 2 * 50 + 1
+        if held > bound:
+            self._fail("a buffer is out of its bounds", f"{name} holds {held} records, {bound} at most are allowed")
+
+    def _see_gives_up(self, name: str, group: str, number: int, topic: str, partition: int) -> None:
+        self._epochs[name, group, number].leaving = True
+        self._moving.add((group, (topic, partition)))
+
+    def _see_gave_up(self, name: str, group: str, number: int, _topic: str, _partition: int) -> None:
+        self._epochs[name, group, number].ended = True
+
+    def _see_lost(self, name: str, group: str, *fact: Any) -> None:
+        if len(fact) == 3:  # the service's own fact, not the broker's
+            self._epochs[name, group, fact[0]].ended = True
+            self._moving.add((group, (fact[1], fact[2])))
+
+    def _see_stores(self, name: str, group: str, number: int, topic: str, partition: int, offset: int) -> None:
+        epoch = self._epochs[name, group, number]
+        if epoch.ended:
+            self._fail(
+                "a former owner commits", f"{name} stores {topic}[{partition}]@{offset} of an epoch that has ended"
+            )
+        self._require_outcomes(group, (topic, partition), offset, f"{name} stores")
+
+    def _see_committed(self, group: str, member: str, topic: str, partition: int, offset: int) -> None:
+        where = (group, (topic, partition))
+        name = self._members[member.rpartition(".")[0] or member] if "." in member else self._members[member]
+        owner = self._owner.get(where)
+        if owner is None or owner.process != name:
+            self._fail("a former owner commits", f"{name} commits {topic}[{partition}]@{offset} of another's partition")
+        self._require_outcomes(group, (topic, partition), offset, f"{name} commits")
+        self._committed[where] = offset
+
+    def _require_outcomes(self, group: str, partition: Partition, offset: int, who: str) -> None:
+        before = self._committed.get((group, partition), 0)
+        for at in range(before, offset):
+            place = (*partition, at)
+            if at in self._records[partition[0]][partition[1]] and not self._outcomes.get((group, place)):
+                self._fail("a commit passes unfinished work", f"{who} {offset}, but {words(place)} has no outcome")
+
+    # Calls
+
+    def _see_begins(self, name: str, group: str, epoch: int, *fact: Any) -> None:
+        topic, partition, offset, number_of_run, lane, source, event_id = fact
+        run = self._runs.get(number_of_run)
+        if run is None:
+            run = self._runs[number_of_run] = Run(name, group)
+            self._processes[name].runs[number_of_run] = run
+        place = (topic, partition, offset)
+        run.places.append(place)
+        run.epochs[place] = epoch
+        run.lanes[place] = lane
+        run.keys.append((group, source, event_id))
+        if epoch and not self._processes[name].replays:
+            self._require_turn(run, number_of_run, lane, place)
+
+    def _require_turn(self, run: Run, number: int, lane: object, place: Place) -> None:
+        epoch = self._epochs[run.process, run.group, run.epochs[place]]
+        if epoch.ended or epoch.leaving:
+            self._fail("a former owner runs", f"{run.process} begins {words(place)} of a partition it has given up")
+        other = self._busy.setdefault((run.process, run.group, lane), number)
+        if other != number:
+            self._fail("order in a lane", f"{run.process} begins {words(place)} while {self._words_of(other)} runs")
+        if epoch.outcomes[place[2]]:
+            self._fail("more than one outcome", f"{run.process} begins {words(place)} again, which has its outcome")
+        self._require_order(run, lane, place)
+
+    def _require_order(self, run: Run, lane: object, place: Place) -> None:
+        key = (run.process, run.group, run.epochs[place], (place[0], lane))
+        last = self._last.get(key)
+        epoch = self._epochs[run.process, run.group, run.epochs[place]]
+        if last is not None and place[2] < last:
+            self._fail("order in a lane", f"{run.process} begins {words(place)} after offset {last} of its lane")
+        if last is not None and place[2] > last and not epoch.outcomes[last] and last not in offsets(run):
+            self._fail("order in a lane", f"{run.process} begins {words(place)} before offset {last} has its outcome")
+        self._last[key] = place[2]
+
+    def _words_of(self, number: int) -> str:
+        return ", ".join(map(words, self._runs[number].places))
+
+    def _see_effect(self, name: str, group: str, source: str, event_id: str) -> None:
+        for run in self._processes[name].runs.values():
+            if (group, source, event_id) in run.keys:
+                run.has_effect = True
+        if group not in self._evidence.inboxes:
+            self._effects[group, source, event_id] += 1
+
+    def _see_breaks_off(self, name: str, number: int, _error: str) -> None:
+        run = self._leave(name, number)
+        for place in sorted(run.places, reverse=True):
+            epoch = self._epochs.get((name, run.group, run.epochs[place]))
+            if epoch is not None and not epoch.outcomes[place[2]]:  # whatever of a batch failed may run again by itself
+                self._last[name, run.group, run.epochs[place], (place[0], run.lanes[place])] = place[2]
+
+    def _leave(self, name: str, number: int) -> Run:
+        run = self._runs[number]
+        self._processes[name].runs.pop(number, None)
+        for key in [key for key, busy in self._busy.items() if busy == number]:
+            del self._busy[key]
+        return run
+
+    def _see_finishes(self, name: str, number: int) -> None:
+        run = self._leave(name, number)
+        self._finish_all(run, run.places)
+
+    def _see_finishes_part(self, _name: str, number: int, places: Any) -> None:
+        self._finish_all(self._runs[number], places)
+
+    def _finish_all(self, run: Run, places: Any) -> None:
+        for place, key in zip(run.places, run.keys, strict=True):
+            if place not in places:
+                continue
+            if not self._effects[key]:
+                self._fail("a duplicate had no effect", f"{run.process} is done with {words(place)}, {key[2]}")
+            if not self._processes[run.process].replays:
+                self._finish(run, place)
+
+    def _finish(self, run: Run, place: Place) -> None:
+        self._outcomes.setdefault((run.group, place), set()).add("done")
+        epoch = self._epochs.get((run.process, run.group, run.epochs[place]))
+        if epoch is not None:
+            if epoch.outcomes[place[2]]:
+                self._fail("more than one outcome", f"{run.process} finishes {words(place)}, which has its outcome")
+            epoch.outcomes[place[2]] += 1
+            epoch.held.discard(place[2])
+
+    # Dead letters, and what is published
+
+    def _see_appended(self, topic: str, partition: int, offset: int) -> None:
+        record = self._records[topic][partition].get(offset)
+        if record is None:
+            return
+        group = self._letters_of.get(topic)
+        if group is not None:
+            self._notice_letter(group, record)
+        elif self._row_of:
+            self._notice_row(topic, record)
+
+    def _notice_letter(self, group: str, record: Record) -> None:
+        headers = dict(record.headers)
+        place = origin(headers)
+        if place is None or "eventzr-dlq-note" in headers:
+            return
+        self._outcomes.setdefault((group, place), set()).add("dead letter")
+        owner = self._owner.get((group, place[:2]))
+        if owner is not None:
+            self._processes[owner.process].unheard += 1
+
+    def _see_hears_of(self, name: str, _topic: str, letter: tuple[str, int, Place] | None, *told: Any) -> None:
+        """The epoch that wrote a dead letter knows now that it is there."""
+        if letter is None or told[0] == "failed":
+            return
+        process = self._processes[name]
+        process.unheard = max(0, process.unheard - 1)
+        group, number, origin = letter
+        epoch = self._epochs.get((name, group, number))
+        if epoch is not None:
+            epoch.outcomes[origin[2]] += 1
+            epoch.held.discard(origin[2])
+
+    def _notice_row(self, topic: str, record: Record) -> None:
+        if not any(known == topic for known, _ in self._row_of):
+            return
+        event_id = json.loads(record.value or b"{}").get("id", "")
+        row = self._row_of.get((topic, event_id))
+        if row is None or row in self._appended:
+            return
+        self._appended.add(row)
+        lane = (topic, (record.key or b"").decode())
+        if row < self._first_seen.get(lane, 0):
+            self._fail(
+                "rows out of order", f"row {row} of {lane[1]} is first published after row {self._first_seen[lane]}"
+            )
+        self._first_seen[lane] = row
+
+    def _see_published(self, _name: str, topic: str, event_id: str) -> None:
+        self._published.append((topic, event_id))
+
+    # The database
+
+    def _see_database_commit(
+        self,
+        _name: str,
+        marks: tuple[tuple[str, str, str], ...],
+        handled: tuple[tuple[str, str, str], ...],
+        rows: tuple[tuple[int, str, str, str], ...],
+    ) -> None:
+        del marks  # a mark without its effect is seen when the event is skipped
+        for key in handled:
+            self._effects[key] += 1
+            if self._effects[key] > 1:
+                self._fail("an effect is there twice", f"event {key[2]} in {key[0]}")
+        for row, _, event_id, topic in rows:
+            self._row_of[topic, event_id] = row
+
+    def _see_reads_rows(self, name: str, rows: tuple[tuple[int, str], ...]) -> None:
+        for row, holder in rows:
+            if holder != name:
+                self._fail("two relays on one bucket", f"{name} reads row {row}, whose bucket {holder} holds")
+            self._processes[name].rows.add(row)
+
+    def _see_marks_rows(self, name: str, rows: tuple[int, ...]) -> None:
+        missing = set(rows) - self._appended
+        if missing:
+            self._fail("a row is marked before it is published", f"{name} marks row {min(missing)}")
+        self._processes[name].rows.difference_update(rows)
+
+    # Replays
+
+    def _see_replays(self, name: str, _group: str, _count: int) -> None:
+        self._processes[name].replays = True
+
+    # The end
+
+    def look_at_the_end(self) -> None:
+        """What must be there when all is calm."""
+        self._at = len(self._evidence.facts)
+        for group, place in self._all_places():
+            if not self._outcomes.get((group, place)):
+                self._fail("an event is lost", f"{words(place)} has no outcome in {group}")
+        if self._evidence.problem is not None:
+            self._fail("it does not come to its end", self._evidence.problem)
+        for topic, event_id in self._published:
+            if not any(event_id.encode() in (record.value or b"") for record in self._evidence.logs[topic]):
+                self._fail("an event is lost", f"{event_id} was acknowledged and is not in {topic}")
+        unpublished = {row.id for row in self._evidence.rows} - self._appended
+        if unpublished:
+            self._fail("a row is not published", f"row {min(unpublished)}")
+
+    def _all_places(self) -> Iterator[tuple[str, Place]]:
+        for group, topics in self._evidence.consumed.items():
+            for topic in topics:
+                for record in self._evidence.logs[topic]:
+                    yield group, (record.topic, record.partition, record.offset)

@@ -1,0 +1,253 @@
+"""The processes of a simulation: services with handlers, relays of an outbox, and an operator who replays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import count
+from random import Random
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from eventzr_kafka.binding import bind
+from eventzr_kafka.dead_letter import dead_letter_topic, read_letter
+from eventzr_kafka.dead_letter_journal import DeadLetterJournal
+from eventzr_kafka.dead_letter_writer import DeadLetterWriter
+from eventzr_kafka.delivery import PublishResult
+from eventzr_kafka.event import CloudEvent
+from eventzr_kafka.hooks import ConsumerHooks
+from eventzr_kafka.once import Guard, chosen
+from eventzr_kafka.producer import EventProducer
+from eventzr_kafka.record import Record
+from eventzr_kafka.replay import Replay, Replayed
+from eventzr_kafka.routing import definition_of
+from eventzr_kafka.settings import KafkaSettings
+from eventzr_kafka.testing.memory_broker import MemoryBroker
+from eventzr_kafka.testing.simulation._clients import Clients
+from eventzr_kafka.testing.simulation._database import Database, SimulatedInbox, SimulatedOutbox
+from eventzr_kafka.testing.simulation._handlers import HandlerWatch, Mischief, SimulatedRunner
+from eventzr_kafka.testing.simulation._history import History
+from eventzr_kafka.testing.simulation._loop import Process, SimulationLoop
+
+if TYPE_CHECKING:
+    from eventzr_kafka.testing.simulation._relay import LeaseTable
+
+__all__ = [
+    "HandlerFactory",
+    "Operator",
+    "RelayProcess",
+    "ServiceProcess",
+    "SimulatedProcess",
+    "SimulatedService",
+    "World",
+    "look_at",
+]
+
+_SOURCE = "simulated-svc"
+
+
+class SimulatedService:
+    """What a process that starts has at hand for its handlers.
+
+    Attributes:
+        producer: Started, on the simulated broker.
+        inbox: In the simulated database, for ``@kafka_consumer(inbox=lambda handler: handler.inbox)``.
+        uses_outbox: Whether `outbox` was asked for; then relays run beside the services.
+    """
+
+    def __init__(self, producer: EventProducer, database: Database) -> None:
+        self.producer = producer
+        self.inbox = SimulatedInbox(database)
+        self.uses_outbox = False
+
+    @property
+    def outbox(self) -> SimulatedOutbox:
+        """In the simulated database; publish with the session that the inbox hands out."""
+        self.uses_outbox = True
+        return SimulatedOutbox(_SOURCE)
+
+
+HandlerFactory: TypeAlias = Callable[[SimulatedService], Any]
+"""Makes the handler objects of one process: one, or a list of them."""
+
+
+@dataclass(slots=True, eq=False)
+class World:
+    """What all processes share."""
+
+    loop: SimulationLoop
+    broker: MemoryBroker
+    history: History
+    database: Database
+    mischief: Mischief
+    network: Process
+    handlers: HandlerFactory
+    runs: count[int]
+    on_end: Callable[[SimulatedProcess], None]
+
+    def started(self, service: SimulatedService) -> Sequence[object]:
+        """The handlers of a process that starts."""
+        return _made(self.handlers, service)
+
+
+def look_at(handlers: HandlerFactory) -> tuple[Sequence[object], bool]:
+    """Make handlers only to see what they are; says also whether they use the outbox."""
+    broker = MemoryBroker()
+    producer = EventProducer(source=_SOURCE, settings=KafkaSettings(), transport=broker.producer)
+    service = SimulatedService(producer, Database(History(broker), Random(0)))  # noqa: S311 -- nothing is drawn
+    return _made(handlers, service), service.uses_outbox
+
+
+def _made(handlers: HandlerFactory, service: SimulatedService) -> Sequence[object]:
+    made: Any = handlers(service)
+    return made if isinstance(made, list | tuple) else [made]  # pyright: ignore[reportUnknownVariableType]
+
+
+class _WatchedProducer(EventProducer):
+    """Notes what was acknowledged to whoever published it."""
+
+    def __init__(self, clients: Clients) -> None:
+        super().__init__(source=_SOURCE, settings=KafkaSettings(), queue_timeout=1.0, transport=clients.producer)
+        self._clients = clients
+
+    async def _publish(self, event: CloudEvent[Any]) -> PublishResult:
+        result = await super()._publish(event)
+        self._clients.history.note("published", self._clients.process.name, result.topic, event.id)
+        return result
+
+
+class SimulatedProcess:
+    """One process from its start to its end.
+
+    Attributes:
+        slot: What it is started again as, when it has ended.
+    """
+
+    def __init__(self, world: World, name: str, slot: int) -> None:
+        self.slot = slot
+        self.process = Process(world.loop, name)
+        self.clients = Clients(world.broker, world.history, world.network, self.process)
+        self.world = world
+        self.ended = False
+        self.process.on_crash = self.crash
+
+    def start(self) -> None:
+        """Begin."""
+        self.world.history.note("starts", self.process.name)
+        self.process.spawn(self._live())
+
+    def stop(self) -> None:
+        """Have it end in an orderly way."""
+
+    def crash(self) -> None:
+        """End it at once."""
+        if self.ended:
+            return
+        self.world.history.note("crashes", self.process.name)
+        self.process.end()
+        self.clients.crash()
+        self._has_ended()
+
+    async def _live(self) -> None:
+        try:
+            await self.main()
+        except Exception as error:  # noqa: BLE001 -- a process that fails is started again
+            self.world.history.note("fails", self.process.name, type(error).__name__)
+        self.world.history.note("ends", self.process.name)
+        self._has_ended()
+
+    async def main(self) -> None:
+        """What it does."""
+        raise NotImplementedError
+
+    def _has_ended(self) -> None:
+        self.ended = True
+        self.world.network.post(self.world.on_end, self)
+
+    def service(self) -> SimulatedService:
+        """What its handlers get."""
+        producer = _WatchedProducer(self.clients)
+        producer.start()
+        return SimulatedService(producer, self.world.database)
+
+    def watch(self) -> HandlerWatch:
+        """What notes the calls of its handlers."""
+        return HandlerWatch(self.clients, self.world.history, self.world.mischief, self.world.runs)
+
+
+class ServiceProcess(SimulatedProcess):
+    """Handlers in a `ConsumerRunner`."""
+
+    _runner: SimulatedRunner | None = None
+
+    def stop(self) -> None:
+        """Stop the runner."""
+        if self._runner is not None:
+            self.process.post(self._runner.stop)
+
+    async def main(self) -> None:
+        """Run until stopped."""
+        watch = self.watch()
+        handlers = self.world.started(self.service())
+        for handler in handlers:
+            watch.prepare(handler)
+        self._runner = SimulatedRunner(*handlers, watch=watch, clients=self.clients, settings=KafkaSettings())
+        async with self._runner as runner:
+            await runner.wait()
+
+
+class RelayProcess(SimulatedProcess):
+    """An `OutboxRelay`."""
+
+    def __init__(self, world: World, name: str, slot: int, table: LeaseTable) -> None:
+        from eventzr_kafka.testing.simulation._relay import SimulatedRelay  # noqa: PLC0415 -- needs SQLAlchemy
+
+        super().__init__(world, name, slot)
+        self._relay = SimulatedRelay(name, world.database, table, self.clients.producer)
+
+    def stop(self) -> None:
+        """Stop the relay."""
+        self.process.post(self._relay.stop)
+
+    async def main(self) -> None:
+        """Publish until stopped."""
+        await self._relay.run()
+
+
+class Operator(SimulatedProcess):
+    """Replays the open dead letters of every group once."""
+
+    async def main(self) -> None:
+        """Replay, group by group."""
+        watch = self.watch()
+        for handler in self.world.started(self.service()):
+            watch.prepare(handler)
+            with suppress(Exception):
+                await self._replay(handler, watch)
+
+    async def _replay(self, handler: object, watch: HandlerWatch) -> None:
+        definition = definition_of(handler)
+        options, group_id = definition.options, definition.group_id
+        guard = None if definition.inbox is None else Guard(chosen(definition.inbox, handler), ConsumerHooks())
+        no_pool: Any = None
+        bound = bind(handler, definition.routes, options, no_pool, guard)
+        routes = {route.topic: watch.around(group_id, options.ordering, route) for route in bound}
+        writer = DeadLetterWriter(self.clients.producer)
+        replay = Replay(group_id, routes, options, writer.write, self._tell)
+        journal, records = DeadLetterJournal(), self.world.broker.records(dead_letter_topic(group_id))
+        journal.add(records)
+        replay.know(journal.replayed_events())
+        letters = _letters(records)
+        self.world.history.note("replays", self.process.name, group_id, len(journal.open))
+        await replay.run([(entry, letters[entry.letter.partition, entry.letter.offset]) for entry in journal.open])
+        self.world.history.note("has replayed", self.process.name, group_id)
+        await writer.close()
+
+    def _tell(self, replayed: Replayed) -> None:
+        origin = replayed.entry.letter.origin
+        self.world.history.note("letter", self.process.name, replayed.outcome, *origin)
+
+
+def _letters(records: Sequence[Record]) -> dict[tuple[int, int], Record]:
+    found = {(record.partition, record.offset): read_letter(record) for record in records}
+    return {place: letter.record for place, letter in found.items() if letter is not None}

@@ -1,0 +1,122 @@
+"""What the checker keeps of calls, epochs and processes while it goes through a history, and what it finds."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from eventzr_kafka.record import Record
+
+__all__ = [
+    "Coverage",
+    "Epoch",
+    "Partition",
+    "Place",
+    "ProcessState",
+    "Run",
+    "Verdict",
+    "Violation",
+    "by_place",
+    "offsets",
+    "origin",
+    "words",
+]
+
+Place: TypeAlias = tuple[str, int, int]  # topic, partition, offset
+Partition: TypeAlias = tuple[str, int]
+
+
+class Violation(Exception):  # noqa: N818 -- it is what was found
+    """An invariant does not hold.
+
+    Attributes:
+        rule: Its name, in few words.
+        at: Number of the fact at which it was seen.
+    """
+
+    def __init__(self, rule: str, detail: str, at: int) -> None:
+        self.rule = rule
+        self.detail = detail
+        self.at = at
+        super().__init__(f"{rule}: {detail}")
+
+
+Coverage: TypeAlias = Counter[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What was found: the first violation, if there is one, and what crashes met."""
+
+    violation: Violation | None
+    coverage: Coverage
+
+
+@dataclass(slots=True, eq=False)
+class Run:
+    """A call of a handler."""
+
+    process: str
+    group: str
+    lanes: dict[Place, object] = field(default_factory=dict[Place, object])
+    epochs: dict[Place, int] = field(default_factory=dict[Place, int])
+    places: list[Place] = field(default_factory=list[Place])
+    keys: list[tuple[str, str, str]] = field(default_factory=list[tuple[str, str, str]])
+    has_effect: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class Epoch:
+    """One period of owning a partition."""
+
+    process: str
+    group: str
+    partition: Partition
+    ended: bool = False
+    leaving: bool = False
+    outcomes: Counter[int] = field(default_factory=Counter[int])
+    polled: int = 0
+    held: set[int] = field(default_factory=set[int])
+
+
+@dataclass(slots=True)
+class ProcessState:
+    """What is known of a process.
+
+    Attributes:
+        rows: Of the outbox, read and not marked.
+        unheard: Dead letters that are in the topic, while it does not know.
+    """
+
+    runs: dict[int, Run] = field(default_factory=dict[int, Run])
+    rows: set[int] = field(default_factory=set[int])
+    unheard: int = 0
+    replays: bool = False
+
+
+def by_place(records: Iterable[Record]) -> dict[int, dict[int, Record]]:
+    """Records by partition and offset."""
+    found: dict[int, dict[int, Record]] = {}
+    for record in records:
+        found.setdefault(record.partition, {})[record.offset] = record
+    return found
+
+
+def origin(headers: dict[str, bytes | None]) -> Place | None:
+    """Which record a dead letter is of, as its headers say."""
+    topic, partition, offset = (headers.get(f"eventzr-dlq-{name}") for name in ("topic", "partition", "offset"))
+    if topic is None or partition is None or offset is None:
+        return None
+    return topic.decode(), int(partition), int(offset)
+
+
+def offsets(run: Run) -> set[int]:
+    """Offsets of a call."""
+    return {place[2] for place in run.places}
+
+
+def words(place: Place) -> str:
+    """A place for people."""
+    return f"{place[0]}[{place[1]}]@{place[2]}"

@@ -1,0 +1,115 @@
+"""A history in words: who polled, ran, crashed, committed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from eventzr_kafka.testing.simulation._history import Fact
+from eventzr_kafka.testing.simulation._plan import Fault, Plan
+
+__all__ = ["plan_in_words", "told"]
+
+_MOST_LINES = 120
+
+
+def told(facts: Sequence[Fact], *, until: int, most: int = _MOST_LINES) -> list[str]:
+    """One line for each fact that matters, up to the one at which the violation was seen; the last ones if too many."""
+    lines = [f"{fact[0]:7.3f} s  {line}" for fact in facts[: until + 1] if (line := _line(fact)) is not None]
+    left_out = len(lines) - most
+    return lines if left_out <= 0 else [f"… {left_out} lines before", *lines[-most:]]
+
+
+def _line(fact: Fact) -> str | None:
+    what = str(fact[1])
+    if what in _TELLS:
+        return _TELLS[what](*fact[2:])
+    return _SAYS[what].format(*fact[2:]) if what in _SAYS else None
+
+
+def _place(topic: str, partition: int, offset: int) -> str:
+    return f"{topic}[{partition}]@{offset}"
+
+
+def _begins(name: str, _group: str, epoch: int, *rest: Any) -> str:
+    topic, partition, offset, run, lane, _source, event_id = rest
+    tenant = (lane if isinstance(lane, bytes) else str(lane).encode()).decode()
+    return f"{name} runs {_place(topic, partition, offset)} ({event_id} of {tenant}), call {run}, epoch {epoch}"
+
+
+def _lost(name: str, _group: str, *rest: Any) -> str | None:
+    return f"{name} has lost {rest[1]}[{rest[2]}], epoch {rest[0]}" if len(rest) == 3 else None
+
+
+def _hears(name: str, topic: str, letter: Any, *told: Any) -> str:
+    what = f"the dead letter of {_place(*letter[2])}" if letter else f"a record in {topic}"
+    return f"{name} hears of {what}: " + (told[1] if told[0] == "failed" else f"at {told[0]}@{told[1]}")
+
+
+def _database_commit(name: str, marks: Sequence[Any], handled: Sequence[Any], rows: Sequence[Any]) -> str:
+    parts = [f"mark {key[2]}" for key in marks] + [f"effect of {key[2]}" for key in handled]
+    return f"{name} commits in the database: " + ", ".join(parts + [f"row {row[0]}" for row in rows])
+
+
+def _rows(what: str, name: str, rows: Sequence[int]) -> str:
+    return f"{name} {what} rows {', '.join(map(str, rows))}"
+
+
+_TELLS: dict[str, Callable[..., str | None]] = {
+    "lost": _lost,
+    "begins": _begins,
+    "hears of": _hears,
+    "database commit": _database_commit,
+    "reads rows": lambda *fact: _rows("reads", fact[0], [row for row, _ in fact[1]]),
+    "marks rows": lambda *fact: _rows("marks", *fact),
+    "parks rows": lambda *fact: _rows("parks", *fact),
+}
+
+_SAYS: dict[str, str] = {
+    "starts": "{} starts",
+    "ends": "{} has ended",
+    "fails": "{} fails: {}",
+    "crashes": "{} CRASHES",
+    "calm": "from here on nothing fails",
+    "brokers": "the brokers are {}",
+    "database": "the database is {}",
+    "appended": "{}[{}]@{} is in the log",
+    "isolated": "{1} is cut off",
+    "healed": "{1} is connected again",
+    "expelled": "{1} is expelled from the group",
+    "joins as": "{} joins {} as {}",
+    "owns": "{0} owns {3}[{4}] from {5}, epoch {2}",
+    "polls": "{0} polls {3}[{4}]@{5} to {6}",
+    "gives up": "{0} is to give up {3}[{4}], epoch {2}",
+    "gave up": "{0} has given up {3}[{4}], epoch {2}",
+    "pauses": "{} pauses the intake",
+    "resumes": "{} resumes the intake",
+    "stores": "{0} stores {3}[{4}]@{5}",
+    "committed": "{1} commits {2}[{3}]@{4}",
+    "effect": "{0}: effect of {3}",
+    "finishes": "{} is done with call {}",
+    "finishes part": "{} is done with a part of call {}",
+    "breaks off": "{}: call {} breaks off, {}",
+    "published": "{0} has published {2} to {1}",
+    "replays": "{0} replays {2} dead letters of {1}",
+    "letter": "{0}: the letter of {2}[{3}]@{4} is {1}",
+}
+
+
+def plan_in_words(plan: Plan) -> list[str]:
+    """What was planned."""
+    setting = plan.setting
+    head = f"{setting.services} services, {setting.partitions} partitions, {len(plan.events)} events"
+    return [head, *_faults(plan.faults)]
+
+
+def _faults(faults: Iterable[Fault]) -> list[str]:
+    return [f"fault: {_fault(fault)}" for fault in faults]
+
+
+def _fault(fault: Fault) -> str:
+    if fault.kind.startswith("handler"):
+        return f"{fault.kind}, event-{fault.who}, {fault.amount:g}"
+    if fault.kind == "crash at":
+        return f"crash of whoever {fault.what!r} for time {fault.amount:g}"
+    return f"{fault.kind} at {fault.at:g} s, {fault.who}, {fault.amount:g}"

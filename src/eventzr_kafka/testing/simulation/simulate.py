@@ -1,0 +1,197 @@
+"""`simulate`: a service's handlers through thousands of histories of crashes, each decided by its seed alone.
+
+::
+
+    simulate(lambda service: Ledger(service.producer), seed=1, histories=1_000)
+
+The handlers run in real `ConsumerRunner` objects on a `MemoryBroker`, with a virtual clock. Services crash between any
+steps, join and leave; brokers and the database go down and come back; acknowledgements are late or doubled; handlers
+raise, wait, and never end. Then everything calms down, and what must hold of every history is checked.
+"""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import logging
+from collections import Counter
+from collections.abc import Callable, Generator, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from multiprocessing import get_context
+from typing import Any
+
+from eventzr_kafka.dead_letter import dead_letter_topic
+from eventzr_kafka.errors import ConfigurationError
+from eventzr_kafka.event import EventData, declared_events
+from eventzr_kafka.handler import Route
+from eventzr_kafka.routing import ConsumerDefinition, definition_of
+from eventzr_kafka.testing.factories import event_factory
+from eventzr_kafka.testing.simulation._checker import check
+from eventzr_kafka.testing.simulation._clocks import simulated_clocks
+from eventzr_kafka.testing.simulation._loop import SimulationLoop
+from eventzr_kafka.testing.simulation._plan import Plan, draw
+from eventzr_kafka.testing.simulation._run import Evidence, Subject, run_history
+from eventzr_kafka.testing.simulation._service import HandlerFactory, look_at
+from eventzr_kafka.testing.simulation._shrink import shrink
+from eventzr_kafka.testing.simulation._tracking import Violation
+from eventzr_kafka.testing.simulation._words import plan_in_words, told
+
+__all__ = ["SimulationFailedError", "SimulationReport", "history_of", "simulate"]
+
+_PAYLOADS = 4  # of each topic
+_COLLECT_EVERY = 200  # histories; in between nothing is collected, since that would call finalizers at any time
+
+
+@dataclass(slots=True)
+class SimulationReport:
+    """What was simulated.
+
+    Attributes:
+        coverage: What crashes met, and how often.
+        digest: Of all histories, fact by fact; the same for the same seed, whatever the process.
+    """
+
+    histories: int = 0
+    steps: int = 0
+    facts: int = 0
+    coverage: Counter[str] = field(default_factory=Counter[str])
+    digest: str = ""
+
+    def add(self, other: SimulationReport) -> None:
+        """Count what another one has counted."""
+        self.histories += other.histories
+        self.steps += other.steps
+        self.facts += other.facts
+        self.coverage.update(other.coverage)
+        self.digest = _digest(self.digest, other.digest)
+
+
+class SimulationFailedError(AssertionError):
+    """An invariant does not hold.
+
+    Attributes:
+        seed: Of the history: ``simulate(handlers, seed=error.seed, histories=1)`` finds it again.
+        rule: Which invariant.
+        history: The shortened history, in words.
+    """
+
+    def __init__(self, seed: int, rule: str, detail: str, history: Sequence[str]) -> None:
+        self.seed = seed
+        self.rule = rule
+        self.detail = detail
+        self.history = history
+        again = f"to see it again: simulate(handlers, seed={seed}, histories=1)"
+        super().__init__("\n".join([f"{rule}: {detail}", again, *history, f"▲ {rule}: {detail}"]))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return SimulationFailedError, (self.seed, self.rule, self.detail, self.history)
+
+
+def simulate(
+    handlers: HandlerFactory, *, seed: int = 0, histories: int = 1_000, processes: int = 1
+) -> SimulationReport:
+    """Run handlers through histories, and check each of them.
+
+    Args:
+        handlers: Makes the handler objects of a process that starts, one or a list, from a `SimulatedService`. Their
+            classes must not have `__slots__`.
+        seed: Of the first history; the next one has the next number.
+        histories: How many.
+        processes: Operating-system processes to share them; with more than one, `handlers` is a function or a class at
+            the top of its module.
+
+    Raises:
+        SimulationFailedError: In one of them an invariant does not hold; it was shortened.
+    """
+    if processes == 1:
+        return _simulate(handlers, range(seed, seed + histories))
+    share = -(-histories // (4 * processes))
+    ends = seed + histories
+    parts = [range(first, min(first + share, ends)) for first in range(seed, ends, share)]
+    report = SimulationReport()
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        for part in pool.map(partial(_simulate, handlers), parts):
+            report.add(part)
+    return report
+
+
+def history_of(handlers: HandlerFactory, seed: int) -> str:
+    """One history in words, whether it fails or not."""
+    with _prepared(handlers) as run:
+        plan = draw(seed)
+        evidence = run(plan)
+    return "\n".join([*plan_in_words(plan), *told(evidence.facts, until=len(evidence.facts), most=len(evidence.facts))])
+
+
+def _simulate(handlers: HandlerFactory, seeds: Iterable[int]) -> SimulationReport:
+    report = SimulationReport()
+    with _prepared(handlers) as run:
+        for number, seed in enumerate(seeds):
+            if number % _COLLECT_EVERY == 0:
+                gc.collect()
+            plan = draw(seed)
+            evidence = run(plan)
+            verdict = check(evidence)
+            if verdict.violation is not None:
+                raise _failed(plan, verdict.violation, run)
+            report.add(_report(evidence, verdict.coverage))
+    return report
+
+
+def _report(evidence: Evidence, coverage: Counter[str]) -> SimulationReport:
+    digest = _digest(*map(repr, evidence.facts))
+    return SimulationReport(1, evidence.steps, len(evidence.facts), coverage, digest)
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def _failed(plan: Plan, violation: Violation, run: Callable[[Plan], Evidence]) -> SimulationFailedError:
+    short, found = shrink(plan, violation, lambda candidate: check(run(candidate)).violation)
+    history = [*plan_in_words(short), *told(run(short).facts, until=found.at)]
+    return SimulationFailedError(plan.seed, found.rule, found.detail, history)
+
+
+@contextmanager
+def _prepared(handlers: HandlerFactory) -> Generator[Callable[[Plan], Evidence]]:
+    """What every history needs, made once: a loop, payloads, clocks; logs and the collector are silent meanwhile."""
+    subject = _subject(handlers)
+    loop = SimulationLoop()
+    enabled, silent = gc.isenabled(), logging.root.manager.disable
+    gc.disable()
+    logging.disable(logging.CRITICAL)
+    try:
+        with simulated_clocks(loop, outbox=subject.uses_outbox) as begin:
+            yield lambda plan: run_history(loop, subject, plan, begin)
+    finally:
+        logging.disable(silent)
+        if enabled:
+            gc.enable()
+        loop.close()
+
+
+def _subject(handlers: HandlerFactory) -> Subject:
+    objects, uses_outbox = look_at(handlers)
+    definitions = [definition_of(handler) for handler in objects]
+    routes = [route for definition in definitions for route in definition.routes]
+    return Subject(
+        handlers, definitions, [_payloads(route) for route in routes], _topics(definitions), uses_outbox=uses_outbox
+    )
+
+
+def _topics(definitions: Sequence[ConsumerDefinition]) -> list[str]:
+    handled = [route.topic for definition in definitions for route in definition.routes]
+    dead = [dead_letter_topic(definition.group_id) for definition in definitions]
+    return list(dict.fromkeys([*handled, *dead, *declared_events()]))
+
+
+def _payloads(route: Route) -> list[Any]:
+    if not (isinstance(route.data_type, type) and issubclass(route.data_type, EventData)):
+        raise ConfigurationError(
+            f"{route.label}: a simulation needs a payload class, to make events of {route.topic!r}"
+        )
+    return list(event_factory(route.data_type, seed=1).batch(_PAYLOADS))

@@ -1,0 +1,142 @@
+"""Deliberate faults: each breaks one promise of the SDK, and the simulation has to notice.
+
+A mutant is a context manager that changes the code while it is entered, and the service whose simulation sees it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+from unittest.mock import patch
+
+from tests.simulation.services import Accounts, Ledger
+
+from eventzr_kafka.binding import BoundRoute
+from eventzr_kafka.consumer import GroupConsumer
+from eventzr_kafka.dead_letter import DeadLetterFacts
+from eventzr_kafka.epoch import Epoch
+from eventzr_kafka.failures import Failed, Failures
+from eventzr_kafka.inbox_port import Delivery, Handled, key_of
+from eventzr_kafka.intake import Work
+from eventzr_kafka.lanes import Lanes
+from eventzr_kafka.outbox.turn import Turns
+from eventzr_kafka.retry import Decision, Retry
+from eventzr_kafka.testing.simulation import SimulatedInbox, SimulatedSession
+from eventzr_kafka.testing.simulation._database import StoredRow
+from eventzr_kafka.testing.simulation._relay import SimulatedRows
+from eventzr_kafka.transport import Position
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A fault, and where it shows."""
+
+    name: str
+    broken: Callable[[], AbstractContextManager[Any]]
+    service: type = Ledger
+
+
+def highest_seen() -> AbstractContextManager[Any]:
+    """Commits what was received, finished or not."""
+
+    def news(self: Epoch) -> Position | None:
+        seen = self.ledger.next_offset
+        return None if seen < 0 else Position(self.partition, self.number, seen, "")
+
+    return patch.object(Epoch, "news", news)
+
+
+def no_fence() -> AbstractContextManager[Any]:
+    """Epochs never end: what was given up goes on and counts."""
+
+    def end(self: GroupConsumer, numbers: Sequence[int]) -> list[Epoch]:
+        return [self._epochs[number] for number in numbers if number in self._epochs]
+
+    return patch.object(GroupConsumer, "_end", end)
+
+
+def letter_counts_at_once() -> AbstractContextManager[Any]:
+    """A dead letter is an outcome when it is sent."""
+    write = Failures._write
+
+    async def early(self: Failures, work: Work, facts: DeadLetterFacts) -> None:
+        work[1].ledger.finish(work[0].offset)
+        await write(self, work, facts)
+
+    return patch.object(Failures, "_write", early)
+
+
+def lane_goes_on() -> AbstractContextManager[Any]:
+    """What stands behind an event that is tried again goes first."""
+    carry_out = Failures._carry_out
+
+    def impatient(self: Failures, decision: Decision, route: BoundRoute, each: Failed, error: BaseException) -> None:
+        if not isinstance(decision, Retry) or len(each.lane.items) == 1:
+            carry_out(self, decision, route, each, error)
+            return
+        each.lane.items.rotate(-1)
+        self._lanes.release(each.lane)
+
+    return patch.object(Failures, "_carry_out", impatient)
+
+
+def marked_first() -> AbstractContextManager[Any]:
+    """The mark is committed before the handler is called."""
+    handle = SimulatedInbox.handle
+
+    async def early(self: SimulatedInbox, deliveries: Sequence[Delivery], handler: Any) -> Handled:
+        async def marked(fresh: Sequence[Delivery], session: Any) -> None:
+            self._database.commit([key_of(delivery) for delivery in fresh], (), SimulatedSession())
+            await handler(fresh, session)
+
+        return await handle(self, deliveries, marked)
+
+    return patch.object(SimulatedInbox, "handle", early)
+
+
+def relay_marks_first() -> AbstractContextManager[Any]:
+    """Rows are marked when they are sent."""
+
+    async def take(self: Turns) -> tuple[int, int]:
+        rows = await self._read()
+        self._sender.send(rows)
+        if rows:
+            await self._rows.mark_published(rows)
+        await self._settle(await self._sender.outcomes(0, 0.05), alone=False)
+        self._acknowledged = []
+        return len(rows), len(rows)
+
+    return patch.object(Turns, "take", take)
+
+
+def two_on_one_bucket() -> AbstractContextManager[Any]:
+    """A relay reads every row, whoever holds its bucket."""
+
+    def may_read(self: SimulatedRows, row: StoredRow) -> bool:
+        return row.id not in self._database.settled
+
+    return patch.object(SimulatedRows, "_may_read", may_read)
+
+
+def never_resumes() -> AbstractContextManager[Any]:
+    """The intake stops when the buffer is full, and stays so."""
+    should_pause: Callable[..., bool] = Lanes[Any].should_pause
+
+    def forgetful(self: Lanes[Any], *, paused: bool) -> bool:
+        return paused or should_pause(self, paused=paused)
+
+    return patch.object(Lanes, "should_pause", forgetful)
+
+
+MUTANTS: Collection[Mutant] = (
+    Mutant("commit of the highest seen offset", highest_seen),
+    Mutant("no epoch fence", no_fence),
+    Mutant("dead letter counted before its acknowledgement", letter_counts_at_once),
+    Mutant("lane released before the retry", lane_goes_on),
+    Mutant("duplicate marked before its effect", marked_first, Accounts),
+    Mutant("relay marking before the acknowledgement", relay_marks_first, Accounts),
+    Mutant("two relays on one bucket", two_on_one_bucket, Accounts),
+    Mutant("pause that forgets to resume", never_resumes),
+)
