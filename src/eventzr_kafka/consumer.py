@@ -236,10 +236,6 @@ class GroupConsumer:
             self._owed -= 1
             self._transport.more()
 
-    def _go_on(self) -> None:
-        self._dispatcher.spawn()
-        self._regulate()
-
     def _holds_little(self) -> bool:
         return self._lanes.count < _FEW and self._lanes.bytes < _FEW_BYTES
 

@@ -17,9 +17,9 @@ from eventzr_kafka.binding import BoundRoute
 from eventzr_kafka.consumer import GroupConsumer
 from eventzr_kafka.dead_letter import DeadLetterFacts
 from eventzr_kafka.epoch import Epoch
-from eventzr_kafka.failures import Failed, Failures
+from eventzr_kafka.failed import Failed
+from eventzr_kafka.failures import Failures
 from eventzr_kafka.inbox_port import Delivery, Handled, key_of
-from eventzr_kafka.intake import Work
 from eventzr_kafka.lanes import Lanes
 from eventzr_kafka.outbox.turn import Turns
 from eventzr_kafka.retry import Decision, Retry
@@ -59,13 +59,14 @@ def no_fence() -> AbstractContextManager[Any]:
 
 def letter_counts_at_once() -> AbstractContextManager[Any]:
     """A dead letter is an outcome when it is sent."""
-    write = Failures._write
+    bury = Failures._bury
 
-    async def early(self: Failures, work: Work, facts: DeadLetterFacts) -> None:
-        work[1].ledger.finish(work[0].offset)
-        await write(self, work, facts)
+    async def early(self: Failures, each: Failed, facts: DeadLetterFacts) -> None:
+        record, origin, _, _ = each.work
+        origin.ledger.finish(record.offset)
+        await bury(self, each, facts)
 
-    return patch.object(Failures, "_write", early)
+    return patch.object(Failures, "_bury", early)
 
 
 def lane_goes_on() -> AbstractContextManager[Any]:

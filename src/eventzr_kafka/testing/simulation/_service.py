@@ -16,7 +16,7 @@ from eventzr_kafka.dead_letter_writer import DeadLetterWriter
 from eventzr_kafka.delivery import PublishResult
 from eventzr_kafka.event import CloudEvent
 from eventzr_kafka.hooks import ConsumerHooks
-from eventzr_kafka.once import Guard, chosen
+from eventzr_kafka.once import guard_of
 from eventzr_kafka.producer import EventProducer
 from eventzr_kafka.record import Record
 from eventzr_kafka.replay import Replay, Replayed
@@ -228,7 +228,7 @@ class Operator(SimulatedProcess):
     async def _replay(self, handler: object, watch: HandlerWatch) -> None:
         definition = definition_of(handler)
         options, group_id = definition.options, definition.group_id
-        guard = None if definition.inbox is None else Guard(chosen(definition.inbox, handler), ConsumerHooks())
+        guard = await guard_of(handler, definition.inbox, ConsumerHooks())
         no_pool: Any = None
         bound = bind(handler, definition.routes, options, no_pool, guard)
         routes = {route.topic: watch.around(group_id, options.ordering, route) for route in bound}
