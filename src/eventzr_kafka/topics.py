@@ -25,6 +25,7 @@ __all__ = [
     "plan_topics",
 ]
 
+_RETENTIONS = {"retention.ms", "retention.bytes"}
 _FIXED_CONFIG = "cleanup.policy"
 CONFIGS = frozenset(
     {
@@ -139,8 +140,9 @@ def _changes(spec: TopicSpec, state: TopicState | None) -> Iterator[Change]:
     if state.partitions < spec.partitions:
         yield GrowTopic(spec.name, state.partitions, spec.partitions)
     for name, wanted in spec.configs.items():
-        if name != _FIXED_CONFIG and state.configs.get(name) != wanted:
-            yield ConfigureTopic(spec.name, name, state.configs.get(name), wanted)
+        now = state.configs.get(name)
+        if name != _FIXED_CONFIG and now != wanted and not _deletes(name, now, wanted):
+            yield ConfigureTopic(spec.name, name, now, wanted)
 
 
 def _notes(spec: TopicSpec, state: TopicState) -> Iterator[str]:
@@ -149,6 +151,22 @@ def _notes(spec: TopicSpec, state: TopicState) -> Iterator[str]:
     wanted, now = spec.configs.get(_FIXED_CONFIG), state.configs.get(_FIXED_CONFIG)
     if wanted is not None and wanted != now:
         yield f"{spec.name} has {_FIXED_CONFIG}={now}, declared {wanted}: it can be set only when a topic is made"
+
+    for name in _RETENTIONS & spec.configs.keys():
+        now, declared = state.configs.get(name), spec.configs[name]
+        if _deletes(name, now, declared):
+            yield f"{spec.name} has {name}={now}, declared {declared}: less would delete events; do it by hand"
+
+
+def _deletes(name: str, now: str | None, wanted: str) -> bool:
+    """Whether a change of retention would have the broker delete what it keeps now; -1 keeps everything."""
+    if name not in _RETENTIONS or now is None or wanted == "-1":
+        return False
+    return now == "-1" or _number(wanted) < _number(now)
+
+
+def _number(text: str) -> int:
+    return int(text) if text.lstrip("-").isdigit() else 0
 
 
 def _added(change: Change) -> int:

@@ -174,7 +174,7 @@ def test_all_letters_are_replayed_in_order_and_no_other_group_sees_anything(dlq:
 
 
 def test_a_replay_that_was_killed_is_resumed_and_loses_nothing(dlq: Dlq) -> None:
-    dlq.write_letters(200)
+    dlq.write_letters(500)
     dlq.write_handlers(takes=0.02)
     killed = dlq.begin("replay", "handlers:Handler")
     deadline = time.monotonic() + SECONDS
@@ -188,12 +188,12 @@ def test_a_replay_that_was_killed_is_resumed_and_loses_nothing(dlq: Dlq) -> None
 
     code, output = dlq.run("replay", "handlers:Handler")
 
-    assert 0 < before < 200
+    assert 0 < before < 500
     assert (code, output) == (0, f"replayed {before} of {before} letters\n")
-    assert sorted(set(dlq.effects())) == expected(range(200))
+    assert sorted(set(dlq.effects())) == expected(range(500))
     assert in_order(dlq.effects())
-    assert len(dlq.effects()) <= 200 + 4  # what ran when it was killed, and nothing else, ran again
-    assert Counter(note.kind for note in dlq.notes()) == {"replayed": 200}
+    assert len(dlq.effects()) <= 500 + 4  # what ran when it was killed, and nothing else, ran again
+    assert Counter(note.kind for note in dlq.notes()) == {"replayed": 500}
     assert dlq.overview()["open"] == 0
 
 

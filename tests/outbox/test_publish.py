@@ -7,13 +7,14 @@ import asyncio
 import pytest
 from sqlalchemy import create_engine, insert, select, text
 from sqlalchemy.dialects import mysql
+from sqlalchemy.event import listens_for
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import Session
 from tests.outbox.conftest import create_tables, listings
 
 from eventzr_kafka import CloudEvent, Record, decode
-from eventzr_kafka.errors import ConfigurationError, EncodeError
+from eventzr_kafka.errors import ConfigurationError, EncodeError, ProducerError
 from eventzr_kafka.limits import Limits
 from eventzr_kafka.outbox import Outbox
 from eventzr_kafka.outbox.rows import OutboxRow
@@ -145,3 +146,26 @@ async def test_transactions_that_meet_in_other_orders_do_not_deadlock(postgres_e
     async with asyncio.timeout(20):
         await asyncio.gather(*(transaction(*("ab" if n % 2 else "ba")) for n in range(40)))
     assert len(await event_ids(postgres_engine)) == 80
+
+
+async def test_an_event_of_a_commit_listener_is_written_with_its_transaction(engine: AsyncEngine) -> None:
+    class Collecting(Session):
+        """Publishes what a domain has collected, when it commits."""
+
+    @listens_for(Collecting, "before_commit")
+    def collect(session: Session) -> None:
+        OUTBOX.publish(session, LISTING, tenant_id="t1", event_id="late")
+
+    async with AsyncSession(engine, sync_session_class=Collecting) as session, session.begin():
+        OUTBOX.publish(session, LISTING, tenant_id="t1", event_id="early")
+    assert await event_ids(engine) == ["early", "late"]
+
+
+async def test_a_commit_over_an_open_savepoint_does_not_lose_its_events_in_silence(engine: AsyncEngine) -> None:
+    async def careless() -> None:
+        async with AsyncSession(engine) as session, session.begin():
+            await session.begin_nested()
+            OUTBOX.publish(session, LISTING, tenant_id="t1")
+
+    with pytest.raises(ProducerError, match=r"1 events were not written .* a savepoint was open"):
+        await careless()

@@ -58,7 +58,9 @@ def applied(states: dict[str, TopicState], change: Change) -> dict[str, TopicSta
 
 
 names = st.sampled_from(["a", "b", "c", "d"])
-shapes = st.tuples(st.integers(1, 9), st.dictionaries(st.sampled_from(sorted(CONFIGS)), st.sampled_from("xyz")))
+shapes = st.tuples(
+    st.integers(1, 9), st.dictionaries(st.sampled_from(sorted(CONFIGS)), st.sampled_from(["-1", "5", "70"]))
+)
 topics = st.dictionaries(names, shapes)
 
 
@@ -74,6 +76,10 @@ def test_what_a_plan_does_leaves_nothing_to_do_and_takes_nothing_away(
         assert is_done(change, after[change.topic])
 
     assert plan_topics(specs, after).changes == ()
+    assert all(
+        state.configs.get("retention.ms") != "-1" or after[name].configs["retention.ms"] == "-1"
+        for name, state in before.items()
+    )
     assert after.keys() == wanted.keys() | there.keys()
     assert all(after[name].partitions >= state.partitions for name, state in before.items())
     assert all(after[name] == before[name] for name in there.keys() - wanted.keys())
@@ -192,3 +198,19 @@ def test_a_topic_s_own_options_come_before_the_command_line_before_the_defaults(
 def test_a_wrong_file_is_refused_with_the_place(text: str, said: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=said):
         specs_of(text, tmp_path, TopicOptions())
+
+
+@pytest.mark.parametrize("now", ["-1", "1000"])
+def test_retention_is_never_shortened(now: str) -> None:
+    spec = TopicSpec("kept", 1, {"retention.ms": "10"})
+
+    plan = plan_topics([spec], {"kept": TopicState("kept", 1, {"retention.ms": now})})
+
+    assert plan.changes == ()
+    assert plan.notes == (f"kept has retention.ms={now}, declared 10: less would delete events; do it by hand",)
+
+
+def test_a_topic_s_own_retention_in_milliseconds_comes_before_an_inherited_duration() -> None:
+    own = TopicOptions(configs={"retention.ms": 5})
+
+    assert own.over(TopicOptions(retention="7d")).spec("t").configs == {"retention.ms": "5"}

@@ -70,7 +70,7 @@ class TopicOptions(BaseModel):
         """These options, and the defaults for what they leave out."""
         return TopicOptions(
             partitions=self.partitions or defaults.partitions,
-            retention=self.retention or defaults.retention,
+            retention=self.retention or (None if "retention.ms" in self.configs else defaults.retention),
             configs={**defaults.configs, **self.configs},
         )
 

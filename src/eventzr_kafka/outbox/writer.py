@@ -25,6 +25,7 @@ from sqlalchemy.orm import Session, SessionTransaction
 from eventzr_kafka._sql import check_dialect, database_time
 from eventzr_kafka.encoder import ContentMode, encode
 from eventzr_kafka.envelope import Enveloper
+from eventzr_kafka.errors import ProducerError
 from eventzr_kafka.event import CloudEvent, EventData, ExtensionValue
 from eventzr_kafka.limits import DEFAULT_LIMITS, Limits
 from eventzr_kafka.outbox.tables import bucket_of, events
@@ -58,8 +59,13 @@ Row: TypeAlias = dict[str, Any]
 
 @dataclass(slots=True)
 class _Waiting:
-    """Rows of one session that wait for its commit, each with the transaction or savepoint it belongs to."""
+    """Rows of one session that wait for its commit, each with the transaction or savepoint it belongs to.
 
+    Attributes:
+        committing: Whether the commit has written them: what comes now, from a listener, is written at once.
+    """
+
+    committing: bool = False
     rows: list[tuple[SessionTransaction, Row]] = field(default_factory=list[tuple[SessionTransaction, Row]])
 
     def drop(self, rolled_back: SessionTransaction) -> None:
@@ -154,7 +160,10 @@ def _headers_text(headers: Sequence[Header]) -> str:
 def _add(session: Session, row: Row) -> None:
     transaction = session.get_nested_transaction() or session.get_transaction() or session.begin()
     waiting: _Waiting = session.info.setdefault(_KEY, _Waiting())
-    waiting.rows.append((transaction, row))
+    if waiting.committing:
+        _write(session.connection(bind_arguments={"clause": events}), [row])
+    else:
+        waiting.rows.append((transaction, row))
 
 
 # What the session tells
@@ -168,6 +177,15 @@ def _before_commit(session: Session) -> None:
     session.flush()  # the caller's own rows are locked first
     _write(session.connection(bind_arguments={"clause": events}), [row for _, row in waiting.rows])
     waiting.rows.clear()
+    waiting.committing = True
+
+
+@event.listens_for(Session, "after_commit")
+def _after_commit(session: Session) -> None:
+    waiting: _Waiting | None = session.info.get(_KEY)
+    if waiting is not None and waiting.rows and not session.in_nested_transaction():
+        problem = f"{len(waiting.rows)} events were not written with their transaction, which is committed"
+        raise ProducerError(f"{problem}: a savepoint was open; release it before the commit")
 
 
 @event.listens_for(Session, "after_soft_rollback")
@@ -182,6 +200,7 @@ def _after_end(session: Session, ended: SessionTransaction) -> None:
     waiting: _Waiting | None = session.info.get(_KEY)
     if waiting is not None and ended.parent is None:
         waiting.rows.clear()  # also where it was closed without a commit
+        waiting.committing = False
 
 
 def _write(connection: Connection, rows: Sequence[Row]) -> None:
