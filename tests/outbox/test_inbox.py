@@ -265,6 +265,22 @@ async def test_a_handler_that_commits_the_session_itself_fails_and_has_no_effect
     assert len(member.dead_letters.records) == 1
 
 
+@pytest.mark.parametrize("way", ["rollback", "close"])
+async def test_a_handler_that_ends_its_transaction_has_failed(way: str, engine: AsyncEngine) -> None:
+    @kafka_consumer(group_id="g", inbox=SqlInbox(async_sessionmaker(engine)), retry=SOON)
+    class Careless:
+        @on_message(TOPIC)
+        async def book(self, event: CloudEvent[Any], context: MessageContext) -> None:
+            await context.session.execute(effect(event))
+            await getattr(context.session, way)()
+
+    async with running(Careless()) as member:
+        member.deliver(record(0, "a"))
+        await member.done(1)
+    assert await effects(engine) == await marked(engine) == []
+    assert len(member.dead_letters.records) == 1
+
+
 async def test_a_handler_that_takes_too_long_is_rolled_back(engine: AsyncEngine) -> None:
     @kafka_consumer(group_id="g", inbox=SqlInbox(async_sessionmaker(engine)), retry=SOON, handler_timeout=0.5)
     class Slow(Plan):

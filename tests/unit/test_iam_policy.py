@@ -73,3 +73,15 @@ def test_what_cannot_be_allowed_is_a_wrong_call(
     assert call(["iam-policy", *arguments]) == 2
 
     assert said in capsys.readouterr().err
+
+
+@kafka_consumer(group_id="parking-svc", after_dead_letter="park_lane")
+class Parking:
+    @on_message(ListingCreated)
+    async def on_listing(self, event: CloudEvent[ListingCreated]) -> None: ...
+
+
+def test_a_consumer_that_parks_lanes_may_read_its_dead_letters(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(["iam-policy", f"{__name__}:Parking", "--cluster-arn", ARN]) == 0
+    consume = next(one for one in json.loads(capsys.readouterr().out)["Statement"] if one["Sid"] == "Consume")
+    assert any(resource.endswith("/parking-svc.dlq") for resource in consume["Resource"])

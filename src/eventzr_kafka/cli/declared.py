@@ -44,6 +44,12 @@ class Declared:
         return [dead_letter_topic(group) for group in self.groups]
 
     @property
+    def read_dead_letters(self) -> list[str]:
+        """Dead-letter topics that a consumer reads to know its parked lanes, sorted."""
+        parking = (one for one in self.consumers if one.options.after_dead_letter == "park_lane")
+        return sorted({dead_letter_topic(consumer.group_id) for consumer in parking})
+
+    @property
     def topics(self) -> list[str]:
         """All topics but the dead-letter ones, sorted."""
         return sorted({*self.consumed, *self.events})

@@ -179,7 +179,7 @@ def _metadata(admin: TopicAdmin) -> Finding:
 
 
 def _topics(admin: TopicAdmin, found: Declared, publishes: Sequence[str]) -> Finding:
-    reads = [(topic, "READ") for topic in found.consumed]
+    reads = [(topic, "READ") for topic in (*found.consumed, *found.read_dead_letters)]
     wanted = [*reads, *((topic, "WRITE") for topic in (*found.dead_letters, *publishes))]
     if not wanted:
         return Finding("topics", None, "name consumers as module:Class, or what is published, to have them checked")
@@ -187,7 +187,9 @@ def _topics(admin: TopicAdmin, found: Declared, publishes: Sequence[str]) -> Fin
     found_faults = [(topic, _fault(access[topic], operation)) for topic, operation in wanted]
     faults = dict.fromkeys(f"{topic}: {fault}" for topic, fault in found_faults if fault is not None)
     mend = "eventzr-kafka topics plan shows what is missing, eventzr-kafka iam-policy what must be allowed"
-    text = "; ".join(faults) or f"{len(access)} topics are there and permitted"
+    told = all(one.operations is not None for one in access.values())
+    permitted = "and permitted" if told else "(this broker does not tell what is permitted)"
+    text = "; ".join(faults) or f"{len(access)} topics are there {permitted}"
     return Finding("topics", not faults, text, mend)
 
 

@@ -59,7 +59,8 @@ def _policy(cluster: ClusterArn, targets: Sequence[str], publishing: Publishing)
     topics = published(publishing)
     if not found.consumers and not topics:
         raise UsageError("nothing to allow: name consumers as module:Class, or what is published with --source")
-    return service_policy(cluster, consumed=found.consumed, groups=found.groups, published=topics)
+    consumed = [*found.consumed, *found.read_dead_letters]
+    return service_policy(cluster, consumed=consumed, groups=found.groups, published=topics)
 
 
 def _consumers(targets: Sequence[str]) -> Declared:

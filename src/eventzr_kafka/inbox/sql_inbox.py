@@ -235,11 +235,19 @@ def _delete_some(session: Session, age: timedelta) -> int:
 
 @contextmanager
 def _in_hand(session: Session) -> Generator[None]:
+    """Have the handler leave the transaction as it found it.
+
+    Raises:
+        ConsumerStateError: It has committed, rolled back or closed it; neither effect nor mark would be kept.
+    """
+    begun = session.get_transaction()
     session.info[_HANDLING] = True
     try:
         yield
     finally:
-        del session.info[_HANDLING]
+        session.info.pop(_HANDLING, None)
+    if begun is None or not begun.is_active or session.get_transaction() is not begun:
+        raise ConsumerStateError("the handler ended its session's transaction: leave that to the inbox")
 
 
 @event.listens_for(Session, "before_commit")
