@@ -140,6 +140,11 @@ class EventProducer:
         self._failed.clear()
         return lost
 
+    @property
+    def unheard(self) -> int:
+        """How many events were not acknowledged without anybody having awaited their futures."""
+        return sum(not delivery.retrieved for delivery in self._failed)
+
     async def __aenter__(self) -> Self:
         if self.settings.enabled:
             await asyncio.to_thread(self.start)

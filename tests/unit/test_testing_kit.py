@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from eventzr_kafka import CloudEvent, EventProducer, Record, encode, kafka_consumer, on_batch, on_message
+from eventzr_kafka import CloudEvent, EventData, EventProducer, Record, encode, kafka_consumer, on_batch, on_message
 from eventzr_kafka.errors import ConsumerStateError, InvalidDataError
 from eventzr_kafka.retry import RetryPolicy
 from eventzr_kafka.testing import EventNotHandledError, Events, in_virtual_time
@@ -314,3 +314,53 @@ async def test_an_event_that_is_not_on_the_broker_has_no_outcome(events: Events)
     event: CloudEvent[Any] = CloudEvent(id="1", source="s", type="no.such.v1", tenantid="t1")
     with pytest.raises(LookupError):
         events.outcome(event)
+
+
+@in_virtual_time
+async def test_a_dead_letter_that_no_emit_has_told_of_fails_drain(events: Events) -> None:
+    @kafka_consumer(group_id="g", retry=RetryPolicy(attempts=1))
+    class Failing:
+        @on_message(ListingCreated)
+        async def handle(self, event: CloudEvent[ListingCreated]) -> None:
+            raise ValueError(event.id)
+
+    events.subscribe(Failing())
+    await events.producer.publish(example(ListingCreated), tenant_id="t1")
+    with pytest.raises(EventNotHandledError, match=r"Failing\.handle: ValueError: .*dead-lettered") as failed:
+        await events.drain()
+    assert isinstance(failed.value.__cause__, ValueError)
+    await events.emit(example(ListingCreated), tenant_id="t1", expect="dead-lettered")
+    await events.drain()
+
+
+async def test_done_means_at_the_first_attempt_on_a_real_clock(events: Events) -> None:
+    @kafka_consumer(group_id="g", retry=RetryPolicy(initial=0))
+    class Second:
+        calls = 0
+
+        @on_message(ListingCreated)
+        async def handle(self, event: CloudEvent[ListingCreated]) -> None:
+            self.calls += 1
+            if self.calls == 1:
+                raise ValueError(event.id)
+
+    events.subscribe(Second())
+    with pytest.raises(EventNotHandledError, match="ValueError"):
+        await events.emit(example(ListingCreated), tenant_id="t1")
+
+
+@in_virtual_time
+async def test_a_retry_can_be_expected(events: Events) -> None:
+    @kafka_consumer(group_id="g")
+    class Failing:
+        @on_message(ListingCreated)
+        async def handle(self, event: CloudEvent[ListingCreated]) -> None:
+            raise ValueError(event.id)
+
+    events.subscribe(Failing())
+    await events.emit(example(ListingCreated), tenant_id="t1", expect="retried")
+
+
+def test_a_class_without_a_topic_is_not_taken_for_any_event(events: Events) -> None:
+    with pytest.raises(TypeError, match="EventData declares no topic"):
+        events.published(EventData)

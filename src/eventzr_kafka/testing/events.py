@@ -26,7 +26,7 @@ from eventzr_kafka.codec import decode
 from eventzr_kafka.dead_letter import Letter, dead_letter_topic, read_letter
 from eventzr_kafka.encoder import encode
 from eventzr_kafka.envelope import Enveloper
-from eventzr_kafka.errors import EventStoppedError
+from eventzr_kafka.errors import DecodeError, EventStoppedError, ProducerError
 from eventzr_kafka.event import CloudEvent, EventData, topic_of
 from eventzr_kafka.hooks import EventFailed
 from eventzr_kafka.producer import EventProducer
@@ -72,6 +72,7 @@ class Events:
         self.timeout = 5.0
         self._service = MemoryService(self.broker)
         self._emitted: dict[tuple[str, int, int], str | None] = {}
+        self._told: set[tuple[Any, ...]] = set()  # records whose end a test has heard of
         self._producers: list[LazyProducer] = []
         self._producer: EventProducer | None = None
 
@@ -128,24 +129,38 @@ class Events:
         name = record.position if isinstance(whole, Record) else in_words(whole)
         waits = expect != "done" or virtual_loop() is not None
         error = await self._wait_until(
-            lambda: self._is_committed(record) or (not waits and bool(self._service.failures_of(record))),
+            lambda: self._is_committed(record) or self._is_told(record, expect, waits=waits),
             f"not committed: {name}",
         )
         outcome = self._outcome(record)
         if expect is not None and outcome != expect:
             raise self._unexpected(f"{outcome}, not {expect}: {name}", record, error)
+        if not waits and self._service.failures_of(record):
+            raise self._unexpected(f"done, but not at the first attempt: {name}", record, error)
+        self._told.add(record[:3])
+        if outcome != "stopped":
+            self._service.untold = error  # it is about another event, and still to be told
         return record if isinstance(whole, Record) else whole
 
     async def drain(self) -> None:
         """Wait until the handlers have processed everything in their topics, whoever published it.
 
         Raises:
-            EventNotHandledError: An error stopped them, or it took longer than `timeout`.
+            EventNotHandledError: An error stopped them, an event that no `emit` has told of became a dead letter or
+                was skipped, or it took longer than `timeout`.
         """
         __tracebackhide__ = True
-        error = await self._wait_until(self._service.is_idle, "not everything was processed")
+        error = await self._wait_until(self._is_idle, "not everything was processed")
         if error is not None:
             raise _stopped(error) from _cause(error)
+        untold = [
+            (place, each) for (_, *place), each in self._service.failures.items() if tuple(place) not in self._told
+        ]
+        bad = [(tuple(place), each) for place, each in untold if each.outcome != "retried"]
+        if bad:
+            self._told.update(place for place, _ in bad)
+            told = [f"{_failed(each)}; {each.outcome}" for _, each in bad]
+            raise EventNotHandledError("\n  ".join(told)) from bad[0][1].cause
 
     def outcome(self, event: CloudEvent[Any] | Record) -> Outcome:
         """What became of an event that was emitted or published, by its id; the last one if there are two.
@@ -201,6 +216,8 @@ class Events:
         """
         everything = self._published_events()
         topic = topic_of(wanted) if isinstance(wanted, type) else wanted
+        if isinstance(wanted, type) and topic is None:
+            raise TypeError(f"{wanted.__qualname__} declares no topic: name the topic, or another class")
         found = [event for event in everything if topic in (None, event.type) and (where is None or where(event))]
         return PublishedEvents(found, wanted=_named(wanted, where), instead=everything)
 
@@ -230,9 +247,16 @@ class Events:
     # Ending
 
     def close(self) -> None:
-        """Give the producers up."""
+        """Give the producers up.
+
+        Raises:
+            ProducerError: The broker has refused events that nobody awaited.
+        """
+        lost = self._producer.unheard if self._producer is not None else 0
         for producer in self._producers:
             producer.close()
+        if lost:
+            raise ProducerError(f"{lost} events were not acknowledged, and nobody awaited them; the log names each one")
 
     def __enter__(self) -> Self:
         return self
@@ -240,7 +264,11 @@ class Events:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        try:
+            self.close()
+        except ProducerError:
+            if error is None:
+                raise
 
     # Inside
 
@@ -268,7 +296,18 @@ class Events:
                 return await self._service.wait_until(done, self.timeout)
             except TimeoutError as error:
                 mend = "for handlers that wait there is @in_virtual_time, or a larger events.timeout"
-                raise EventNotHandledError(f"{error} have passed; {mend}\n  {otherwise}") from None
+                failures = list(self._service.failures.values())
+                told = "".join(f"\n  {_failed(failure)}" for failure in failures)
+                cause = failures[-1].cause if failures else None
+                raise EventNotHandledError(f"{error} have passed; {mend}\n  {otherwise}{told}") from cause
+
+    def _is_told(self, record: Record, expect: Outcome | None, *, waits: bool) -> bool:
+        """Whether enough is known of a record before it is committed."""
+        failures = self._service.failures_of(record)
+        return bool(failures) and (not waits or (expect == "retried" and failures[-1].outcome == "retried"))
+
+    def _is_idle(self) -> bool:
+        return not any(producer.flush(0) for producer in self._producers) and self._service.is_idle()
 
     def _is_committed(self, record: Record) -> bool:
         return all(self._service.is_committed(group, record) for group in self._service.groups_of(record.topic))
@@ -295,10 +334,18 @@ class Events:
         dead = {dead_letter_topic(definition.group_id) for definition in self._service.definitions}
         topics = [topic for topic in self.broker.topics if topic not in dead]
         records = [record for topic in topics for record in self.broker.records(topic)]
-        return [decode(record) for record in records if record[:3] not in self._emitted]
+        return [event for record in records if record[:3] not in self._emitted and (event := _read(record)) is not None]
 
     def _id_of(self, record: Record) -> str | None:
         return self._emitted[record[:3]] if record[:3] in self._emitted else decode(record).id
+
+
+def _read(record: Record) -> CloudEvent[Any] | None:
+    """The event, or None for what no producer of this SDK has written."""
+    try:
+        return decode(record)
+    except DecodeError:
+        return None
 
 
 def _named(wanted: type[Any] | str | None, where: object) -> str:
