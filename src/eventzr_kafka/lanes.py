@@ -97,14 +97,8 @@ class Lanes(Generic[ItemT]):
 
     def finish_all(self, lane: Lane[ItemT]) -> None:
         """Every running item of a taken lane has its outcome: the next ones may run."""
-        self.count -= lane.running
-        for _ in range(lane.running):
-            self.bytes -= lane.items.popleft()[-1]
-        self._leave(lane)
-        if lane.items:
-            self._offer(lane)
-        elif len(self._lanes) > _KEPT_IDLE:
-            self._forget(lane)
+        self._take_out(lane, lane.running)
+        self.release(lane)
 
     def set_aside(self, lane: Lane[ItemT]) -> None:
         """A taken lane is gathered for a batch: not offered, nothing of it runs, and no limit counts it any more."""
@@ -112,29 +106,23 @@ class Lanes(Generic[ItemT]):
 
     def keep(self, lane: Lane[ItemT], kept: Sequence[ItemT]) -> None:
         """Of the running items of a taken lane all have their outcome but these, which run again; still taken."""
-        for _ in range(lane.running):
-            self.bytes -= lane.items.popleft()[-1]
+        self._take_out(lane, lane.running)
         lane.items.extendleft(reversed(kept))
+        self.count += len(kept)
         self.bytes += sum(item[-1] for item in kept)
-        self.count -= lane.running - len(kept)
         lane.running = 1
 
     def settle(self, lane: Lane[ItemT], item: ItemT) -> None:
         """The item that a waiting lane waits for has its outcome, unless it was discarded meanwhile."""
         if lane.waiting and lane.front is item:
             lane.waiting = False
-            self.count -= 1
-            self.bytes -= lane.items.popleft()[-1]
-            if lane.items:
-                self._offer(lane)
-            elif len(self._lanes) > _KEPT_IDLE:
-                self._forget(lane)
+            self._take_out(lane, 1)
+            self._go_on(lane)
 
     def release(self, lane: Lane[ItemT]) -> None:
-        """A taken lane is not run after all: offer it again."""
+        """A taken lane runs no more: offer it again."""
         self._leave(lane)
-        if lane.items:
-            self._offer(lane)
+        self._go_on(lane)
 
     def wait(self, lane: Lane[ItemT]) -> None:
         """The front item of a taken lane will run again later; until `resume` the lane is not offered."""
@@ -179,6 +167,17 @@ class Lanes(Generic[ItemT]):
             return False
         lane.waiting = False
         return bool(kept)
+
+    def _take_out(self, lane: Lane[ItemT], number: int) -> None:
+        self.count -= number
+        for _ in range(number):
+            self.bytes -= lane.items.popleft()[-1]
+
+    def _go_on(self, lane: Lane[ItemT]) -> None:
+        if lane.items:
+            self._offer(lane)
+        elif len(self._lanes) > _KEPT_IDLE:
+            self._forget(lane)
 
     def _offer(self, lane: Lane[ItemT]) -> None:
         self._ring.append(lane)

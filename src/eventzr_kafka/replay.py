@@ -16,6 +16,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -178,9 +179,8 @@ class Replay:
         """Wait before the next attempt, while another lane may run; whether there is to be one."""
         self._free.release()
         try:
-            await asyncio.wait_for(self._stopping.wait(), seconds)
-        except TimeoutError:
-            pass
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), seconds)
         finally:
             await self._free.acquire()
         return not self.is_stopping

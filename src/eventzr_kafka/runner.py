@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-import signal
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
-from dataclasses import replace
+from contextlib import nullcontext
 from types import TracebackType
 from typing import Any, Self, TypeAlias
 
@@ -22,13 +20,13 @@ from eventzr_kafka.once import Guard, guard_of, keep_tidy
 from eventzr_kafka.options import ConsumerOptions
 from eventzr_kafka.routing import ConsumerDefinition, definition_of
 from eventzr_kafka.settings import KafkaSettings
+from eventzr_kafka.signals import stopped_by_signals
 from eventzr_kafka.transport import ConsumerTransport, LogReader, ProducerTransport
 from eventzr_kafka.watchdog import Watchdog, codes_of
 
 __all__ = ["ConsumerRunner", "LogReaderFactory", "ProducerFactory", "TransportFactory"]
 
 log = logging.getLogger("eventzr_kafka.consumer")
-_LARGEST = 1_000_000_000  # bytes of a record that librdkafka can send
 TransportFactory: TypeAlias = Callable[[str, ConsumerOptions], ConsumerTransport]
 LogReaderFactory: TypeAlias = Callable[[KafkaSettings, str], LogReader]
 ProducerFactory: TypeAlias = Callable[[KafkaSettings], ProducerTransport]
@@ -94,7 +92,7 @@ class ConsumerRunner:
         gc.collect()
         gc.freeze()  # what is loaded by now stays: looking through it again and again costs a busy consumer a tenth
         async with self:
-            with _signals(self.stop) if handle_signals else nullcontext():
+            with stopped_by_signals(self.stop) if handle_signals else nullcontext():
                 await self.wait()
 
     async def ready(self) -> None:
@@ -235,10 +233,9 @@ class ConsumerRunner:
 
 
 def _real_producer(settings: KafkaSettings) -> ProducerTransport:
-    """The client of dead letters: whatever a topic took in must fit into another one."""
-    from eventzr_kafka._confluent.producer import ConfluentProducer  # noqa: PLC0415 -- loads the client library
+    from eventzr_kafka._confluent.producer import dead_letter_client  # noqa: PLC0415 -- loads the client library
 
-    return ConfluentProducer(replace(settings, client={"message.max.bytes": _LARGEST, **settings.client}))
+    return dead_letter_client(settings)
 
 
 def _real_log_reader(settings: KafkaSettings, group_id: str) -> LogReader:
@@ -271,28 +268,3 @@ def _check_fit(
     if others and others[0][1].options != definition.options:
         other = type(others[0][0]).__qualname__
         raise RoutingError(definition.location, name, f"its options differ from those of {other} in group {group_id!r}")
-
-
-@contextmanager
-def _signals(stop: Callable[[], None]) -> Generator[None]:
-    """SIGTERM and SIGINT call `stop`; a second one finds the handlers gone and does what it does by default."""
-    loop = asyncio.get_running_loop()
-    caught = (signal.SIGTERM, signal.SIGINT)
-
-    def release() -> None:
-        for number in caught:
-            loop.remove_signal_handler(number)
-
-    def once() -> None:
-        release()
-        stop()
-
-    try:
-        for number in caught:
-            loop.add_signal_handler(number, once)
-    except (NotImplementedError, ValueError, RuntimeError):  # Windows, or not in the main thread
-        log.debug("signals cannot be handled here")
-    try:
-        yield
-    finally:
-        release()

@@ -12,6 +12,7 @@ import itertools
 import logging
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
@@ -24,10 +25,11 @@ from eventzr_kafka.record import OutgoingRecord
 from eventzr_kafka.settings import KafkaSettings
 from eventzr_kafka.transport import Acknowledgement, Failure, Report
 
-__all__ = ["ConfluentProducer"]
+__all__ = ["ConfluentProducer", "dead_letter_client"]
 
 log = logging.getLogger("eventzr_kafka.producer")
 
+_LARGEST = 1_000_000_000  # bytes of a record that the client can send
 _POLL = 0.1  # seconds between two calls of `reported` when nothing happens
 _MAY_HAVE_ARRIVED = {
     KafkaError._MSG_TIMED_OUT,
@@ -137,3 +139,8 @@ class ConfluentProducer:
         cause = (self._login.error if self._login is not None else None) or self._outage.refusal
         text = printable(error.str(), limit=200) if cause is None else str(cause)
         return Failure(error.name(), text, unknown=error.code() in _MAY_HAVE_ARRIVED, cause=cause)
+
+
+def dead_letter_client(settings: KafkaSettings) -> ConfluentProducer:
+    """The client of dead letters: whatever a topic took in must fit into another one."""
+    return ConfluentProducer(replace(settings, client={"message.max.bytes": _LARGEST, **settings.client}))

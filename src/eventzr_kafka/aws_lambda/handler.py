@@ -197,6 +197,6 @@ def _made(handler: object) -> object:
 
 
 def _real_transport(settings: KafkaSettings) -> ProducerTransport:
-    from eventzr_kafka._confluent.producer import ConfluentProducer  # noqa: PLC0415 -- loads the client library
+    from eventzr_kafka._confluent.producer import dead_letter_client  # noqa: PLC0415 -- loads the client library
 
-    return ConfluentProducer(settings)
+    return dead_letter_client(settings)

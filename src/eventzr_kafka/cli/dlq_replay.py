@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import sys
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping, Sequence
@@ -30,6 +29,7 @@ from eventzr_kafka.record import Record
 from eventzr_kafka.replay import Replay, Replayed, ReplayOutcome
 from eventzr_kafka.routing import definition_of
 from eventzr_kafka.settings import KafkaSettings
+from eventzr_kafka.signals import stopped_by_signals
 
 __all__ = ["ReplayReport", "replay_entries"]
 
@@ -110,10 +110,14 @@ async def replay_entries(
             report.add(replayed)
             advance()
 
+        def stop() -> None:
+            screen.say(Text("stopping: finishing what runs (a second signal quits at once)", style="dim"))
+            replay.stop()
+
         replay = Replay(definition.group_id, routes, options, writer.write, on_outcome)
         replay.know(journal.replayed_events())
         try:
-            with _signals(replay, screen):
+            with stopped_by_signals(stop):
                 await _run(replay, _portions(settings, definition.group_id, entries))
         finally:
             await writer.close()
@@ -161,26 +165,3 @@ def _progress(total: int) -> Generator[Callable[[], None]]:
     with Progress(console=console, disable=not seen, transient=True, redirect_stdout=shared) as progress:
         task = progress.add_task("replaying", total=total)
         yield lambda: progress.advance(task)
-
-
-@contextmanager
-def _signals(replay: Replay, screen: Screen) -> Generator[None]:
-    """SIGTERM and SIGINT stop the replay; a second one does what it does by default."""
-    loop = asyncio.get_running_loop()
-    caught = (signal.SIGTERM, signal.SIGINT)
-
-    def release() -> None:
-        for number in caught:
-            loop.remove_signal_handler(number)
-
-    def once() -> None:
-        release()
-        screen.say(Text("stopping: finishing what runs (a second signal quits at once)", style="dim"))
-        replay.stop()
-
-    for number in caught:
-        loop.add_signal_handler(number, once)
-    try:
-        yield
-    finally:
-        release()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import signal
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict
 from datetime import timedelta
@@ -16,6 +15,7 @@ from rich.text import Text
 from eventzr_kafka.cli.card import Screen, labelled
 from eventzr_kafka.errors import ConfigurationError, EventzrKafkaError, MissingExtraError
 from eventzr_kafka.settings import KafkaSettings
+from eventzr_kafka.signals import stopped_by_signals
 
 if TYPE_CHECKING:  # the extra is loaded when a command needs it
     from sqlalchemy.ext.asyncio import AsyncEngine
@@ -88,10 +88,8 @@ def requeue_parked(url: str, ids: Sequence[int], screen: Screen, *, every: bool,
 
 
 async def _until_signalled(running: OutboxRelay) -> None:
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, running.stop)
-    await running.run()
+    with stopped_by_signals(running.stop):
+        await running.run()
 
 
 def _with_engine(url: str, act: Callable[[AsyncEngine], Awaitable[ResultT]]) -> ResultT:
