@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import islice, takewhile
+from itertools import islice
 from typing import Any, TypeAlias
 
 from eventzr_kafka.binding import BoundRoute
@@ -38,7 +38,7 @@ class Share:
     is_done: bool = True
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class BatchItem:
     """One event of a batch."""
 
@@ -94,8 +94,12 @@ class EventBatch:
         return length
 
     def _length(self, lane: Lane[Work], limit: int) -> int:
-        fitting = takewhile(lambda work: work[1].route is self.route, islice(lane.items, limit))
-        return sum(1 for _ in fitting)
+        length, route = 0, self.route
+        for work in islice(lane.items, limit):
+            if work[1].route is not route:
+                break
+            length += 1
+        return length
 
 
 class BatchGatherer:

@@ -44,7 +44,7 @@ from eventzr_kafka.event import CloudEvent, topic_of
 from eventzr_kafka.limits import DEFAULT_LIMITS, PARSER_DEPTH, Limits
 from eventzr_kafka.media_type import charset_of, is_charset, is_json, is_text
 from eventzr_kafka.record import Record
-from eventzr_kafka.strict_json import find_fault, is_plain, is_unescaped, nests_too_deep
+from eventzr_kafka.strict_json import find_fault, is_plain, names_one_tenant, nests_too_deep
 from eventzr_kafka.wire_model import wire_model
 
 __all__ = ["DEFAULT_LIMITS", "Decoder", "Limits", "Reader", "decode", "decoder_for", "encode"]
@@ -122,21 +122,21 @@ class Decoder:
 
     def __call__(self, record: Record) -> CloudEvent[Any]:
         """Read one record; see `decode`."""
-        if record.value and is_unescaped(record.value):
+        if record.value and is_plain(record.value):
             return self._read_quickly(record)
         return self._read(record)
 
     def reader(self, records: Sequence[Record]) -> Reader:
         """The quickest way to read these records: what is seen of all of them at once is not asked again for each."""
         values = [value for record in records if (value := record[4])]
-        if sum(map(len, values)) <= _MAX_JOINED and is_unescaped(b"\n".join(values)):
+        if sum(map(len, values)) <= _MAX_JOINED and is_plain(b"\n".join(values)):
             return self._read_quickly
         return self
 
     def _read_quickly(self, record: Record) -> CloudEvent[Any]:
-        """A record without escapes: mostly one look at its bytes and one pass of the parser."""
+        """A plain record: mostly one look at its bytes and one pass of the parser."""
         _, _, _, key, value, headers, _ = record
-        if not value or len(value) > self._max_plain or headers != STRUCTURED_HEADERS or not is_plain(value):
+        if not value or len(value) > self._max_plain or headers != STRUCTURED_HEADERS or not names_one_tenant(value):
             return self._read(record)
         event: CloudEvent[Any]
         try:

@@ -4,7 +4,7 @@
    Handlers that never suspend need one worker for a whole backlog, and no task of their own.
 2. Handlers share a worker one after another, but no context: one that sets a context variable and leaves it is the
    last of its worker.
-3. Workers give the event loop a turn every 8 ms, whatever the handlers do.
+3. Workers give the event loop a turn every 8 ms, whatever the handlers do. One whose handler has waited need not.
 4. What a handler raises is an outcome to be decided about (see failures); it never ends a worker.
 """
 
@@ -109,6 +109,7 @@ class Dispatcher:
             await self._run_batches()
             while copy_context() == clean and (lane := lanes.take()) is not None:
                 record, origin, event, _ = work = lane.items[0]
+                waited = False
                 if (due or origin.detour) and await self._went_elsewhere(lane, work):
                     continue
                 try:
@@ -121,6 +122,7 @@ class Dispatcher:
                         else:
                             running = origin.call(event)
                         waits_for = running.send(None)
+                        waited = True
                         await self._wait_for(running, waits_for, origin.epoch)
                     except StopIteration:  # the handler is done without having waited
                         pass
@@ -133,7 +135,7 @@ class Dispatcher:
                     if failed:
                         failed.pop((origin.epoch.number, record[2]), None)
                     lanes.finish(lane)
-                if monotonic() > self._turn_ends:
+                if not waited and monotonic() > self._turn_ends:
                     await self._give_turn()
         finally:
             self._workers -= 1
@@ -258,10 +260,12 @@ class Dispatcher:
             leave(token)
 
     def _finish(self, items: Sequence[BatchItem]) -> None:
+        failed = self._failures.histories
         for item in items:
             record, origin, _, _ = item.work
-            origin.ledger.finish(record.offset)
-            self._failures.histories.pop((origin.epoch.number, record.offset), None)
+            origin.ledger.finish(record[2])
+            if failed:
+                failed.pop((origin.epoch.number, record[2]), None)
 
     def _fail_batch(
         self, route: BoundRoute, failed: Sequence[BatchItem], error: BaseException, *, condemned: bool

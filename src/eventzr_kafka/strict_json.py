@@ -5,8 +5,8 @@
 3. A parser keeps the last of two equal keys: a second ``tenantid``, in whatever spelling, could smuggle an event past a
    check that read the first. It may stand once in the envelope.
 
-`is_unescaped` and `is_plain` clear most events with cheap questions about the bytes; `find_fault` looks closely where
-they do not.
+`is_plain` and `names_one_tenant` clear most events with cheap questions about the bytes; `find_fault` looks closely
+where they do not.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 
 from eventzr_kafka.limits import PARSER_DEPTH
 
-__all__ = ["find_fault", "is_plain", "is_unescaped", "nests_too_deep"]
+__all__ = ["find_fault", "is_plain", "names_one_tenant", "nests_too_deep"]
 
 _STRING_OR_BRACKET = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"?|([\[{])|[\]}]', re.DOTALL)
 
@@ -37,22 +37,24 @@ def nests_too_deep(value: bytes, max_depth: int) -> bool:
     return False
 
 
-def is_unescaped(text: bytes) -> bool:
-    """Whether it is ASCII without escape and DEL, so that no string in it holds a control character once parsed.
+def is_plain(text: bytes) -> bool:
+    """Whether it is ASCII without escape and DEL, so that no string in it holds a control character, and has no NaN.
 
     It may be one JSON text or many, joined: the answer costs next to nothing for either.
     """
-    return text.isascii() and text.find(b"\\") < 0 and text.find(b"\x7f") < 0
-
-
-def is_plain(value: bytes) -> bool:
-    """Whether cheap questions show that an unescaped JSON text has no NaN and one ``tenantid`` at the most."""
     # bytes.find of one byte is five times as fast as a search for a word.
     return (
-        (value.find(b"N") < 0 or value.find(b"NaN") < 0)
-        and (value.find(b"I") < 0 or value.find(b"Infinity") < 0)
-        and value.count(b'"tenantid"') < 2
+        text.isascii()
+        and text.find(b"\\") < 0
+        and text.find(b"\x7f") < 0
+        and (text.find(b"N") < 0 or text.find(b"NaN") < 0)
+        and (text.find(b"I") < 0 or text.find(b"Infinity") < 0)
     )
+
+
+def names_one_tenant(value: bytes) -> bool:
+    """Whether a plain JSON text has one ``tenantid`` at the most."""
+    return value.count(b'"tenantid"') < 2
 
 
 def find_fault(value: bytes) -> str | None:
