@@ -42,7 +42,7 @@ _PRODUCER = {
 _PRODUCER_DEFAULTS = {
     "allow.auto.create.topics": False,
     "topic.metadata.propagation.max.ms": 5_000,  # how long a missing topic may be one that is just being made
-    "linger.ms": 0,  # who awaits one event need not wait for others; under load the client batches what queues up anyway
+    "linger.ms": 0,  # one event need not wait for others; under load the client batches what queues up anyway
     "message.max.bytes": 8 * 1024 * 1024,  # the topic decides, the client does not; 8 MiB is what MSK Serverless takes
     "queue.buffering.max.messages": 100_000,
     "queue.buffering.max.kbytes": 65_536,
