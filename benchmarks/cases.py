@@ -12,6 +12,7 @@ __all__ = ["OURS", "Budget", "Case", "all_cases"]
 
 OURS = "eventzr-kafka"
 BARE = "bare confluent-kafka"
+LOOP = "an event loop fed by a thread, no order, no commits"
 FASTSTREAM = ("FastStream (confluent)", "FastStream (aiokafka)")
 
 
@@ -84,6 +85,7 @@ def _consumers(events: int, peers: int) -> tuple[Contestant, ...]:
     return (
         Contestant(OURS, "consume_ours", args=ours),
         Contestant(BARE, "consume_bare", args=ours),
+        Contestant(LOOP, "consume_loop", args=ours),
         Contestant(FASTSTREAM[0], "faststream_confluent", peer=True, args=theirs),
         Contestant(FASTSTREAM[1], "faststream_aiokafka", peer=True, args=theirs),
         Contestant("aiokafka, decoding", "aiokafka_bare", peer=True, args=theirs),
@@ -153,6 +155,7 @@ def _workers(scale: float, workers: int, milliseconds: int, events: int) -> Case
     contestants = (
         Contestant(OURS, "consume_ours", args=args),
         Contestant("asyncio workers without Kafka", "workers_bare", args=args),
+        Contestant(LOOP, "consume_loop", args=args),
     )
     budgets = (Budget(0.85, ("asyncio workers without Kafka",)),)
     title = f"{milliseconds} ms async handler, {workers} at once"
@@ -190,6 +193,8 @@ def _processes(scale: float) -> Case:
     contestants = (
         Contestant(OURS, "consume_processes", args={**args, "workers": 2}),
         Contestant(one, "consume_processes", args={**args, "workers": 1}),
+        Contestant(f"{BARE}, two processes", "consume_processes", args={**args, "workers": 2, "mode": "bare"}),
+        Contestant(f"{BARE}, one process", "consume_processes", args={**args, "workers": 1, "mode": "bare"}),
     )
     title = "two processes in one group, no-op handler"
     return Case("processes", title, "events/s", Backlog(2 * events), contestants, (Budget(1.6, (one,)),))

@@ -1,4 +1,4 @@
-"""ConsumerRunners of one group, ``--workers`` of them, each in a process: what they handle together."""
+"""Members of one group, ``--workers`` of them, each in a process: what they handle together. Modes: none, ``bare``."""
 
 import asyncio
 import multiprocessing
@@ -6,7 +6,9 @@ import time
 from collections.abc import MutableSequence
 from multiprocessing.sharedctypes import RawArray
 
-from benchmarks.contestants.kit import Task, report, task
+from confluent_kafka import Consumer, TopicPartition
+
+from benchmarks.contestants.kit import TOPIC, Task, consumer_config, read_event, report, task
 from eventzr_kafka import CloudEvent, ConsumerRunner, KafkaSettings, kafka_consumer, on_message
 from eventzr_kafka.hooks import ConsumerHooks, PartitionsAssigned
 from eventzr_marketplace_events import ListingCreated
@@ -36,6 +38,23 @@ def member(work: Task, joined: MutableSequence[int], counts: MutableSequence[int
     asyncio.run(ConsumerRunner(NoOp(), settings=settings, hooks=ConsumerHooks(assigned=assigned)).run())
 
 
+def bare_member(work: Task, joined: MutableSequence[int], counts: MutableSequence[int], place: int) -> None:
+    """The same with a loop of confluent-kafka that decodes each event."""
+
+    def assigned(_client: Consumer, partitions: list[TopicPartition]) -> None:
+        joined[place] = joined[place] or len(partitions)
+
+    client = Consumer({**consumer_config(work), **_QUICK_JOIN, "partition.assignment.strategy": "cooperative-sticky"})
+    client.subscribe([TOPIC], on_assign=assigned)
+    while True:
+        messages = client.consume(2000, 0.1)
+        while messages and not all(joined):
+            time.sleep(_LOOK)
+        for message in messages:
+            read_event(message.value())
+            counts[place] += 1
+
+
 def measure(work: Task, joined: MutableSequence[int], counts: MutableSequence[int]) -> float:
     """Events a second, from when each member has its share until enough events are handled or the time is over."""
     while not all(joined):
@@ -53,7 +72,8 @@ def main() -> None:
     work, context = task(), multiprocessing.get_context("spawn")
     joined: MutableSequence[int] = RawArray("L", work.workers)
     counts: MutableSequence[int] = RawArray("L", work.workers)
-    members = [context.Process(target=member, args=(work, joined, counts, place)) for place in range(work.workers)]
+    target = bare_member if work.mode == "bare" else member
+    members = [context.Process(target=target, args=(work, joined, counts, place)) for place in range(work.workers)]
     for process in members:
         process.start()
     report(measure(work, joined, counts))

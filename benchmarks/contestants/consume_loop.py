@@ -1,0 +1,65 @@
+"""An event loop fed by a thread: the same client, decoding and handler, without order, commits, retries or tenancy.
+
+What any SDK costs that runs ``async`` handlers on librdkafka; the difference to it is the price of this one's promises.
+"""
+
+import asyncio
+import threading
+import time
+from collections import deque
+
+from confluent_kafka import Consumer
+
+from benchmarks.contestants.kit import TOPIC, Meter, consumer_config, read_event, task
+from eventzr_kafka import CloudEvent
+from eventzr_marketplace_events import ListingCreated
+
+TASK = task()
+_ENOUGH = 4000  # records in memory at which the thread waits
+done = threading.Event()
+METER = Meter(TASK, done.set)
+
+
+async def handle(event: CloudEvent[ListingCreated]) -> None:  # noqa: ARG001
+    """Sleep, if asked to, and count."""
+    if TASK.wait:
+        await asyncio.sleep(TASK.wait)
+    METER.count += 1
+    if METER.count >= METER.mark:
+        METER.look()
+
+
+async def work(backlog: deque[bytes], more: asyncio.Event) -> None:
+    """Take the next value, whoever's it is."""
+    while not done.is_set():
+        while backlog and not done.is_set():
+            await handle(read_event(backlog.popleft()))
+        more.clear()
+        await more.wait()
+
+
+def feed(backlog: deque[bytes], loop: asyncio.AbstractEventLoop, more: asyncio.Event) -> None:
+    """Own the client, in a thread."""
+    client = Consumer(consumer_config(TASK))
+    client.subscribe([TOPIC])
+    while not done.is_set():
+        values = [message.value() or b"" for message in client.consume(2000, 0.1)]
+        if values:
+            backlog.extend(values)
+            loop.call_soon_threadsafe(more.set)
+        while len(backlog) > _ENOUGH and not done.is_set():
+            time.sleep(0.001)
+    loop.call_soon_threadsafe(more.set)
+    client.close()
+
+
+async def main() -> None:
+    """Let the workers share what the thread brings."""
+    backlog: deque[bytes] = deque()
+    more = asyncio.Event()
+    feeding = asyncio.create_task(asyncio.to_thread(feed, backlog, asyncio.get_running_loop(), more))
+    await asyncio.gather(*(work(backlog, more) for _ in range(TASK.workers)))
+    await feeding
+
+
+asyncio.run(main())
