@@ -21,7 +21,7 @@ class FakeKafka:
         clients: How many clients were made.
         failures: Event id → failure. A refused record makes its client fail all that follow.
         silent: Tenants whose records are appended without a report.
-        missing: Topics that are not there.
+        missing: Topics that are not there; a client that has met one does not look again.
         asked: How often a record for one of those was produced.
         no_login: What a new client raises when it starts.
     """
@@ -39,11 +39,6 @@ class FakeKafka:
         self.clients += 1
         return FakeClient(self)
 
-    def failure_of(self, event: CloudEvent[object]) -> Failure | None:
-        is_missing = event.type in self.missing
-        self.asked += is_missing
-        return NO_TOPIC if is_missing else self.failures.get(event.id)
-
     def of(self, tenant: str) -> list[str]:
         return [event_id for owner, event_id in self.log if owner == tenant]
 
@@ -55,6 +50,7 @@ class FakeClient:
         self._kafka = kafka
         self._held: list[Report] = []
         self._fatal = False
+        self._unknown: set[str] = set()
 
     def start(self, reported: Callable[[], None]) -> None:
         self._reported = reported
@@ -63,7 +59,7 @@ class FakeClient:
 
     def produce(self, record: OutgoingRecord, report: Report) -> bool:
         event = read(record)
-        failure = FATAL if self._fatal else self._kafka.failure_of(event)
+        failure = FATAL if self._fatal else self._failure_of(event)
         if failure is not None:
             report(failure)
             if failure.reason != NO_TOPIC.reason and not failure.local:
@@ -73,6 +69,14 @@ class FakeClient:
             self._answer(event.tenantid, report)
         self._reported()
         return True
+
+    def _failure_of(self, event: CloudEvent[object]) -> Failure | None:
+        if event.type in self._kafka.missing:
+            self._unknown.add(event.type)
+        if event.type in self._unknown:
+            self._kafka.asked += 1
+            return NO_TOPIC
+        return self._kafka.failures.get(event.id)
 
     def _answer(self, tenant: str, report: Report) -> None:
         if tenant in self._kafka.silent:
