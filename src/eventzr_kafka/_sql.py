@@ -9,9 +9,10 @@ import logging
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import DateTime, Dialect, Float, literal
+from sqlalchemy import Connection, DateTime, Dialect, Engine, Float, literal
 from sqlalchemy.exc import DBAPIError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
@@ -19,7 +20,15 @@ from sqlalchemy.types import TypeDecorator
 
 from eventzr_kafka.errors import ConfigurationError
 
-__all__ = ["DATABASE_ERRORS", "DatabaseOutage", "UtcDateTime", "check_dialect", "database_time", "is_outage"]
+__all__ = [
+    "DATABASE_ERRORS",
+    "DatabaseOutage",
+    "UtcDateTime",
+    "check_dialect",
+    "check_transactions",
+    "database_time",
+    "is_outage",
+]
 
 DATABASE_ERRORS = (DBAPIError, PoolTimeoutError, OSError)
 
@@ -70,28 +79,53 @@ def check_dialect(dialect: Dialect) -> None:
         raise ConfigurationError(f"outbox and inbox work on PostgreSQL and SQLite; this session is on {dialect.name}")
 
 
+def check_transactions(bind: Engine | Connection | AsyncEngine) -> None:
+    """Refuse what commits each statement by itself: two changes would not be there together, or not at all.
+
+    Raises:
+        ConfigurationError: It is in AUTOCOMMIT isolation.
+    """
+    if _isolation(bind) == "AUTOCOMMIT" or (isinstance(bind, Connection) and _driver_commits(bind)):
+        problem = "outbox and inbox need transactions, and this session is in AUTOCOMMIT isolation"
+        raise ConfigurationError(f'{problem}: give it an engine without isolation_level="AUTOCOMMIT"')
+
+
+def _isolation(bind: Engine | Connection | AsyncEngine) -> Any:
+    on_connect = getattr(bind.dialect, "_on_connect_isolation_level", None)  # create_engine(isolation_level=…)
+    return bind.get_execution_options().get("isolation_level", on_connect)
+
+
+def _driver_commits(connection: Connection) -> bool:
+    """Whether the driver was told behind SQLAlchemy's back; in SQLite that need not mean anything."""
+    driver = connection.connection.dbapi_connection
+    return connection.dialect.name == "postgresql" and getattr(driver, "autocommit", False) is True
+
+
 def is_outage(error: BaseException) -> bool:
     """Whether to try again later; a statement that the database refuses is no outage."""
     return not isinstance(error, ProgrammingError)
 
 
 class DatabaseOutage:
-    """One line when the database is gone, one when it is back."""
+    """One line when the database is gone, one when it is back.
+
+    Attributes:
+        problem: What is wrong at the moment, or None.
+    """
 
     def __init__(self, log: logging.Logger, who: str) -> None:
         self._log = log
         self._who = who
-        self._gone = False
+        self.problem: str | None = None
 
     def on_error(self, error: BaseException) -> None:
         """It did not do what it was asked."""
-        if not self._gone:
-            kind = type(error).__qualname__
-            self._log.warning("%s: the database does not answer (%s), trying again until it does", self._who, kind)
-        self._gone = True
+        if self.problem is None:
+            self.problem = f"the database does not answer ({type(error).__qualname__}), trying again until it does"
+            self._log.warning("%s: %s", self._who, self.problem)
 
     def over(self) -> None:
         """It did."""
-        if self._gone:
+        if self.problem is not None:
             self._log.info("%s: the database is back", self._who)
-        self._gone = False
+        self.problem = None

@@ -126,12 +126,14 @@ class Failure:
         reason: The client's name of the error, such as ``_MSG_TIMED_OUT``.
         unknown: Whether the record may have arrived all the same.
         cause: What is behind it, such as an `AuthenticationError`.
+        local: Whether the client answered by itself, when it was given the record: no broker has seen it.
     """
 
     reason: str
     text: str
     unknown: bool
     cause: Exception | None = None
+    local: bool = False
 
 
 Report = Callable[[Acknowledgement | Failure], None]

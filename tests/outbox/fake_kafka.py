@@ -9,6 +9,7 @@ from eventzr_kafka.transport import Acknowledgement, Failure, Report
 
 FATAL = Failure("_FATAL", "another batch failed", unknown=True)
 TOO_LARGE = Failure("MSG_SIZE_TOO_LARGE", "too large", unknown=False)
+TOO_LARGE_FOR_CLIENT = Failure("MSG_SIZE_TOO_LARGE", "too large", unknown=False, local=True)
 NO_TOPIC = Failure("_UNKNOWN_TOPIC", "no such topic", unknown=False)
 
 
@@ -20,6 +21,9 @@ class FakeKafka:
         clients: How many clients were made.
         failures: Event id → failure. A refused record makes its client fail all that follow.
         silent: Tenants whose records are appended without a report.
+        missing: Topics that are not there; a client that has met one does not look again.
+        asked: How often a record for one of those was produced.
+        no_login: What a new client raises when it starts.
     """
 
     def __init__(self) -> None:
@@ -27,6 +31,9 @@ class FakeKafka:
         self.clients = 0
         self.failures: dict[str, Failure] = {}
         self.silent: set[str] = set()
+        self.missing: set[str] = set()
+        self.asked = 0
+        self.no_login: Exception | None = None
 
     def client(self, _settings: KafkaSettings) -> FakeClient:
         self.clients += 1
@@ -43,21 +50,33 @@ class FakeClient:
         self._kafka = kafka
         self._held: list[Report] = []
         self._fatal = False
+        self._unknown: set[str] = set()
 
     def start(self, reported: Callable[[], None]) -> None:
         self._reported = reported
+        if self._kafka.no_login is not None:
+            raise self._kafka.no_login
 
     def produce(self, record: OutgoingRecord, report: Report) -> bool:
         event = read(record)
-        failure = FATAL if self._fatal else self._kafka.failures.get(event.id)
+        failure = FATAL if self._fatal else self._failure_of(event)
         if failure is not None:
-            self._fatal = self._fatal or failure is not NO_TOPIC
             report(failure)
+            if failure.reason != NO_TOPIC.reason and not failure.local:
+                self._end(FATAL)
         else:
             self._kafka.log.append((event.tenantid, event.id))
             self._answer(event.tenantid, report)
         self._reported()
         return True
+
+    def _failure_of(self, event: CloudEvent[object]) -> Failure | None:
+        if event.type in self._kafka.missing:
+            self._unknown.add(event.type)
+        if event.type in self._unknown:
+            self._kafka.asked += 1
+            return NO_TOPIC
+        return self._kafka.failures.get(event.id)
 
     def _answer(self, tenant: str, report: Report) -> None:
         if tenant in self._kafka.silent:
@@ -68,10 +87,15 @@ class FakeClient:
     def flush(self, timeout: float) -> int:
         return len(self._held) if timeout else 0
 
-    def close(self) -> None:
+    def _end(self, failure: Failure) -> None:
+        """Fail whatever is under way."""
+        self._fatal = True
         for report in self._held:
-            report(Failure("_DESTROY", "closed", unknown=True))
+            report(failure)
         self._held.clear()
+
+    def close(self) -> None:
+        self._end(Failure("_DESTROY", "closed", unknown=True))
 
 
 def read(record: OutgoingRecord) -> CloudEvent[object]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import create_engine, insert, select, text
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import Session, sessionmaker
 from tests.outbox.conftest import listings, until
 from tests.outbox.member import TOPIC, record, running
@@ -309,6 +309,16 @@ async def test_sessions_that_do_not_fit_the_handler_are_refused(
         await start(Ledger(sync_sessions))
     with pytest.raises(ConfigurationError, match=r"ThreadLedger\.book is def: its SqlInbox needs a factory of Session"):
         await start(ThreadLedger(async_sessionmaker(engine)))
+
+
+async def test_sessions_in_autocommit_are_refused_before_anything_is_consumed(engine: AsyncEngine) -> None:
+    with pytest.raises(ConfigurationError, match="AUTOCOMMIT"):
+        await start(Ledger(async_sessionmaker(engine.execution_options(isolation_level="AUTOCOMMIT"))))
+    if engine.dialect.name == "postgresql":
+        silent = create_async_engine(engine.url, connect_args={"autocommit": True})
+        with pytest.raises(ConfigurationError, match="AUTOCOMMIT"):
+            await start(Ledger(async_sessionmaker(silent)))
+        await silent.dispose()
 
 
 async def test_a_missing_table_is_said_before_anything_is_consumed(engine: AsyncEngine) -> None:

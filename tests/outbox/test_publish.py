@@ -9,7 +9,7 @@ from sqlalchemy import create_engine, insert, select, text
 from sqlalchemy.dialects import mysql
 from sqlalchemy.event import listens_for
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
 from tests.outbox.conftest import create_tables, listings
 
@@ -119,6 +119,32 @@ def test_another_database_is_refused() -> None:
     with Session(engine) as session, pytest.raises(ConfigurationError, match=r"PostgreSQL and SQLite.*mysql"):
         OUTBOX.publish(session, LISTING, tenant_id="t")
     engine.dispose()
+
+
+async def test_a_session_in_autocommit_is_refused_where_the_event_is_made(url: str) -> None:
+    create_tables(url)
+    engine = create_async_engine(url, isolation_level="AUTOCOMMIT")
+    with pytest.raises(ConfigurationError, match=r"AUTOCOMMIT isolation: give it an engine without isolation_level"):
+        OUTBOX.publish(AsyncSession(engine), LISTING, tenant_id="t")
+    await engine.dispose()
+    engine = create_async_engine(url)
+    with pytest.raises(ConfigurationError, match="AUTOCOMMIT"):
+        OUTBOX.publish(AsyncSession(engine.execution_options(isolation_level="AUTOCOMMIT")), LISTING, tenant_id="t")
+    await engine.dispose()
+
+
+@pytest.mark.parametrize("url", ["postgresql"], indirect=True)
+async def test_a_connection_in_autocommit_fails_the_commit(engine: AsyncEngine) -> None:
+    """The engine does not know of it: it was asked for with the session's connection, or of the driver."""
+    silent = create_async_engine(engine.url, connect_args={"autocommit": True})
+    async with AsyncSession(engine) as asked, AsyncSession(silent) as told:
+        await asked.connection(execution_options={"isolation_level": "AUTOCOMMIT"})
+        for session in (asked, told):
+            OUTBOX.publish(session, LISTING, tenant_id="t")
+            with pytest.raises(ConfigurationError, match="AUTOCOMMIT"):
+                await session.commit()
+    await silent.dispose()
+    assert await event_ids(engine) == []
 
 
 async def test_missing_tables_fail_the_commit(postgres_url: str) -> None:

@@ -8,17 +8,30 @@ import time
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import AsyncExitStack
 from datetime import timedelta
+from typing import Any
 
 import pytest
-from sqlalchemy import func, select, text, update
+from alembic.migration import MigrationContext
+from alembic.operations import Operations
+from sqlalchemy import Connection, func, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from tests.outbox.conftest import create_tables, until
 from tests.outbox.fake_kafka import NO_TOPIC, TOO_LARGE, FakeKafka
 from tests.postgres import Postgres
 
 from eventzr_kafka import CloudEvent, KafkaSettings
-from eventzr_kafka.errors import ConfigurationError
-from eventzr_kafka.outbox import Outbox, OutboxRelay, RelayHooks, RelayOptions, RowsPublished, failures, read_status
+from eventzr_kafka._sql import database_time
+from eventzr_kafka.errors import AuthenticationError, ConfigurationError
+from eventzr_kafka.outbox import (
+    Outbox,
+    OutboxRelay,
+    RelayHooks,
+    RelayOptions,
+    RowsPublished,
+    migration,
+    read_status,
+    waiting,
+)
 from eventzr_kafka.outbox.tables import BUCKETS, events
 
 SETTINGS = KafkaSettings()
@@ -33,8 +46,8 @@ def kafka_log() -> FakeKafka:
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(failures, "_FIRST", 0.05)
-    monkeypatch.setattr(failures, "_LONGEST", 0.1)
+    monkeypatch.setattr(waiting, "_FIRST", 0.05)
+    monkeypatch.setattr(waiting, "_LONGEST", 0.1)
 
 
 def relay(
@@ -121,7 +134,7 @@ async def test_a_relay_that_wakes_after_its_leases_moved_marks_nothing(
     sleeper = await ready(relay(postgres_engine, kafka_log, brief, published=told.append))
     rows = await sleeper._rows.read((), 10, 1_000_000)
     sleeper._sender.send(rows[:5])
-    await sleeper._turns._settle(await sleeper._sender.outcomes(0, 1), alone=False)  # and here it falls asleep
+    await sleeper._turns._settle(await sleeper._sender.outcomes(0, 1))  # and here it falls asleep
     kafka_log.silent.add("t1")  # so that the other relay marks nothing either
     async with relay(postgres_engine, kafka_log) as other:
         await until(lambda: len(kafka_log.log) == 25)
@@ -178,6 +191,26 @@ async def test_a_refused_row_stops_its_lane_if_asked(engine: AsyncEngine, kafka_
     assert kafka_log.of("t1") == ["a", "b", "c"]
 
 
+async def test_thousands_of_tenants_that_wait_for_a_topic_hold_up_no_other(
+    engine: AsyncEngine, kafka_log: FakeKafka
+) -> None:
+    kafka_log.missing = {"not.there"}
+    tenants = [f"w{number}" for number in range(5_000)]
+    async with AsyncSession(engine) as session, session.begin():
+        for tenant in tenants:
+            OUTBOX.publish(session, CloudEvent(id=tenant, source="s", type="not.there", tenantid=tenant))
+    await publish(engine, "t1", "x")
+    async with relay(engine, kafka_log) as running:
+        await until(lambda: kafka_log.of("t1") == ["x"], 10)
+        await publish(engine, "t1", "y")
+        await until(lambda: kafka_log.of("t1") == ["x", "y"], 10)
+        assert running.problems[0].startswith(f"not.there: {NO_TOPIC.reason}: {NO_TOPIC.text}; tenants that wait: ")
+        assert kafka_log.asked < 2_500  # the first batch, and one row at a time since
+        kafka_log.missing.clear()
+        await until_empty(engine)
+        assert running.problems == []
+
+
 async def test_rows_without_an_outcome_hold_up_their_tenant_only(engine: AsyncEngine, kafka_log: FakeKafka) -> None:
     kafka_log.silent.add("t1")
     await publish(engine, "t1", "a", "b")
@@ -225,6 +258,87 @@ async def test_missing_tables_are_named(postgres_url: str, kafka_log: FakeKafka)
     await engine.dispose()
 
 
+async def test_what_ended_a_relay_is_its_error(postgres_url: str, kafka_log: FakeKafka) -> None:
+    engine = create_async_engine(postgres_url)
+    running = relay(engine, kafka_log)
+    assert running.error is None
+    with pytest.raises(ConfigurationError) as raised:
+        await until_it_ends(running)
+    assert running.error is raised.value
+    await engine.dispose()
+
+
+async def test_the_error_of_the_block_goes_before_that_of_the_relay(postgres_url: str, kafka_log: FakeKafka) -> None:
+    engine = create_async_engine(postgres_url)
+    with pytest.raises(ZeroDivisionError):
+        await until_it_ends(relay(engine, kafka_log), then=ZeroDivisionError())
+    await engine.dispose()
+
+
+async def until_it_ends(running: OutboxRelay, then: Exception | None = None) -> None:
+    async with running:
+        await until(lambda: running.error is not None)
+        if then is not None:
+            raise then
+
+
+async def test_a_login_that_fails_when_the_client_is_replaced_is_tried_again(
+    engine: AsyncEngine, kafka_log: FakeKafka, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("eventzr_kafka.outbox.relay._TRY_AGAIN_EVERY", 0.01)
+    async with relay(engine, kafka_log) as running:
+        await until(lambda: held(running) == BUCKETS)
+        kafka_log.no_login = AuthenticationError("me", "no token", "log in")
+        kafka_log.failures["a"] = TOO_LARGE
+        await publish(engine, "t1", "a", "b")
+        await until(lambda: running.problems == [str(kafka_log.no_login)])
+        kafka_log.no_login = None
+        await until_empty(engine)
+        await until(lambda: running.problems == [])
+
+
+async def test_an_engine_that_commits_each_statement_is_refused(postgres_url: str, kafka_log: FakeKafka) -> None:
+    engine = create_async_engine(postgres_url, isolation_level="AUTOCOMMIT")
+    with pytest.raises(ConfigurationError, match="AUTOCOMMIT"):
+        await relay(engine, kafka_log).run()
+    await engine.dispose()
+
+
+async def test_the_tables_may_be_in_a_schema_of_their_own(postgres_url: str, kafka_log: FakeKafka) -> None:
+    engine = create_async_engine(postgres_url, execution_options={"schema_translate_map": {None: "events"}})
+    with pytest.raises(ConfigurationError, match="eventzr_outbox is missing"):
+        await relay(engine, kafka_log).run()
+    async with engine.begin() as connection:
+        await connection.execute(text("CREATE SCHEMA events"))
+        await connection.run_sync(migrate)
+    async with relay(engine, kafka_log):
+        await publish(engine, "t1", "a", "b")
+        await until_empty(engine)
+    assert kafka_log.of("t1") == ["a", "b"]
+    await engine.dispose()
+
+
+def migrate(connection: Connection) -> None:
+    migration.upgrade(Operations(MigrationContext.configure(connection)))
+
+
+async def test_the_tables_may_be_in_any_schema_of_the_search_path(postgres_url: str, kafka_log: FakeKafka) -> None:
+    create_tables(postgres_url)
+    engine = create_async_engine(postgres_url, connect_args={"options": "-csearch_path=mine,public"})
+    async with engine.begin() as connection:
+        await connection.execute(text("CREATE SCHEMA mine"))
+    await publish(engine, "t1", "a")
+    async with relay(engine, kafka_log):
+        await until_empty(engine)
+    await engine.dispose()
+
+
+@pytest.mark.parametrize("wrong", [{"batch_rows": 0}, {"poll_every": timedelta(0)}, {"on_unpublishable": "stop"}])
+def test_options_that_would_publish_nothing_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError, match=f"RelayOptions: .*{next(iter(wrong))}"):
+        RelayOptions(**wrong)
+
+
 async def test_while_kafka_is_disabled_rows_wait_and_no_client_is_made(
     engine: AsyncEngine, kafka_log: FakeKafka
 ) -> None:
@@ -248,6 +362,16 @@ async def test_published_rows_are_deleted_by_age_in_small_steps(engine: AsyncEng
         await until(lambda: has_one(engine))
 
 
+async def test_rows_that_were_published_late_do_not_keep_older_ones_from_being_deleted(engine: AsyncEngine) -> None:
+    row = {"bucket": 0, "tenant_id": "t", "event_id": "e", "topic": "t.v1", "headers": "[]", "value": b"", "size": 0}
+    new = insert(events).values(created_at=database_time())
+    async with engine.begin() as connection:
+        await connection.execute(new.values(published_at=database_time()), [row] * 20)
+        await connection.execute(new.values(published_at=database_time(timedelta(days=-2))), [row] * 15)
+    rows = OutboxRelay(engine, SETTINGS)._rows
+    assert [await rows.clean(timedelta(days=1), 10) for _ in range(3)] == [10, 5, 0]
+
+
 async def has_one(engine: AsyncEngine) -> bool:
     async with engine.connect() as connection:
         return (await connection.execute(select(func.count()).select_from(events))).scalar_one() == 1
@@ -267,10 +391,11 @@ async def test_a_database_restart_is_one_line_there_and_one_back(
 ) -> None:
     server, engine = own_server
     caplog.set_level(logging.INFO)
-    async with relay(engine, kafka_log):
+    async with relay(engine, kafka_log) as running:
         await publish(engine, "t1", "a")
         await until_empty(engine)
         await asyncio.to_thread(server.kill)
+        await until(lambda: "the database does not answer" in "".join(running.problems))
         started = time.monotonic()
         await until(lambda: time.monotonic() > started + 1.5)
         await asyncio.to_thread(server.start)

@@ -105,7 +105,7 @@ def relay_marks_first() -> AbstractContextManager[Any]:
         self._sender.send(rows)
         if rows:
             await self._rows.mark_published(rows)
-        await self._settle(await self._sender.outcomes(0, 0.05), alone=False)
+        await self._settle(await self._sender.outcomes(0, 0.05))
         self._acknowledged = []
         return len(rows), len(rows)
 

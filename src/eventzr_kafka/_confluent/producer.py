@@ -76,7 +76,7 @@ class ConfluentProducer:
             del self._under_way[number]
             return False
         except KafkaException as error:
-            self._report(number, self._fatal or self._failure(error.args[0]))
+            self._report(number, self._fatal or replace(self._failure(error.args[0]), local=True))
         except RuntimeError as error:  # what the client says when it is closed
             del self._under_way[number]
             raise ProducerStateError("the producer was closed") from error

@@ -18,6 +18,8 @@ from eventzr_kafka.settings import KafkaSettings
 from eventzr_kafka.signals import stopped_by_signals
 
 if TYPE_CHECKING:  # the extra is loaded when a command needs it
+    from sqlalchemy.engine import URL
+    from sqlalchemy.exc import SQLAlchemyError
     from sqlalchemy.ext.asyncio import AsyncEngine
 
     from eventzr_kafka.outbox import OutboxRelay, OutboxStatus
@@ -28,7 +30,7 @@ ResultT = TypeVar("ResultT")
 DatabaseUrl: TypeAlias = Annotated[str, Parameter(env_var="OUTBOX_URL")]  # a password does not belong on a command line
 
 _DRIVERS = {"postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg", "sqlite": "sqlite+aiosqlite"}
-_EXTRAS = {"psycopg": "outbox-postgres", "aiosqlite": "outbox-sqlite"}
+_EXTRAS = {"postgresql": "outbox-postgres", "sqlite": "outbox-sqlite"}
 
 
 class DatabaseError(EventzrKafkaError):
@@ -106,29 +108,47 @@ def _with_engine(url: str, act: Callable[[AsyncEngine], Awaitable[ResultT]]) -> 
         return asyncio.run(go())
     except SQLAlchemyError as error:
         raise DatabaseError(f"the database: {_first_line(error)}") from error
+    except UnicodeError:
+        raise ConfigurationError("--url: the host name is none: a part of it is empty or too long") from None
 
 
 def _engine(url: str) -> AsyncEngine:
+    from sqlalchemy.ext.asyncio import create_async_engine  # noqa: PLC0415 -- needs the extra
+
+    address = _address(url)
+    try:
+        return create_async_engine(address)
+    except ImportError:
+        kind = address.get_backend_name()
+        raise MissingExtraError(_EXTRAS[kind], f"the outbox on {kind}") from None
+
+
+def _address(url: str) -> URL:
+    """Read an address, for the driver that our extra brings; no message quotes what may be part of a password.
+
+    Raises:
+        ConfigurationError: It is none, or not of a database that the outbox works on.
+    """
     from sqlalchemy.engine import make_url  # noqa: PLC0415 -- needs the extra
     from sqlalchemy.exc import ArgumentError  # noqa: PLC0415
-    from sqlalchemy.ext.asyncio import create_async_engine  # noqa: PLC0415
 
     try:
         address = make_url(url)
-    except ArgumentError:
+    except (ArgumentError, ValueError):  # the latter quotes what stands where a port should
         raise ConfigurationError("--url is no database address: write postgresql://user@host/database") from None
-    driver = _DRIVERS.get(address.drivername, address.drivername)
-    try:
-        return create_async_engine(address.set(drivername=driver))
-    except ModuleNotFoundError as error:
-        extra = _EXTRAS.get(error.name or "")
-        if extra is None:
-            raise
-        raise MissingExtraError(extra, f"the outbox on {address.get_backend_name()}") from None
+    driver = _DRIVERS.get(address.drivername.partition("+")[0])
+    if driver is None:
+        raise ConfigurationError("--url: the outbox works on PostgreSQL and SQLite: write postgresql:// or sqlite://")
+    if driver != _DRIVERS["sqlite"] and url.count("@") > 1:
+        raise ConfigurationError("--url: write an @ that belongs to a name or a password as %40")
+    return address.set(drivername=driver)
 
 
-def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {str(getattr(error, 'orig', None) or error).splitlines()[0]}"
+def _first_line(error: SQLAlchemyError) -> str:
+    cause = getattr(error, "orig", None)
+    if isinstance(cause, Exception) and hasattr(cause, "sqlstate") and type(cause).__name__ == "ProgrammingError":
+        return "the driver does not know an option of --url"  # which it quotes: a password may have been cut at an &
+    return f"{type(error).__name__}: {str(cause or error).splitlines()[0]}"
 
 
 def _summary(status: OutboxStatus) -> Text:

@@ -22,7 +22,7 @@ from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
-from eventzr_kafka._sql import DATABASE_ERRORS, check_dialect, database_time
+from eventzr_kafka._sql import DATABASE_ERRORS, check_dialect, check_transactions, database_time
 from eventzr_kafka.errors import BatchItemError, ConfigurationError, ConsumerStateError, describe
 from eventzr_kafka.inbox.tables import marks
 from eventzr_kafka.inbox_port import (
@@ -85,7 +85,8 @@ class SqlInbox:
         """Refuse a handler that could not use the sessions.
 
         Raises:
-            ConfigurationError: Sessions and handler are not both async or both sync, or the database is another one.
+            ConfigurationError: Sessions and handler are not both async or both sync, the database is another one, or
+                the sessions are in AUTOCOMMIT isolation.
         """
         session = self._sessions()
         wanted: type[Any] = AsyncSession if is_async else Session
@@ -93,16 +94,18 @@ class SqlInbox:
             kind = "async def" if is_async else "def"
             problem = f"{handler} is {kind}: its SqlInbox needs a factory of {wanted.__name__}"
             raise ConfigurationError(f"{problem}, not of {type(session).__name__}")
-        check_dialect(_sync(session).get_bind(clause=marks).dialect)
+        bind = _sync(session).get_bind(clause=marks)
+        check_dialect(bind.dialect)
+        check_transactions(bind)
 
     async def prepare(self) -> None:
-        """Look for the table.
+        """Look for the table, and for transactions.
 
         Raises:
-            ConfigurationError: It is missing.
+            ConfigurationError: It is missing, or the sessions are in AUTOCOMMIT isolation.
         """
         try:
-            await self._run(lambda session: session.execute(select(marks.c.group_id).limit(0)))
+            await self._run(_try_out)
         except DATABASE_ERRORS as error:
             if _refused(error):
                 problem = (
@@ -180,6 +183,11 @@ def _sync(session: AsyncSession | Session) -> Session:
 def _in_transaction(session: Session, work: Callable[[Session], ResultT]) -> ResultT:
     with session, session.begin():
         return work(session)
+
+
+def _try_out(session: Session) -> None:
+    check_transactions(session.connection(bind_arguments={"clause": marks}))
+    session.execute(select(marks.c.group_id).limit(0))
 
 
 def _refused(error: BaseException) -> bool:

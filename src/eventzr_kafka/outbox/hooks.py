@@ -35,7 +35,7 @@ class RowParked:
 
 @dataclass(frozen=True, slots=True)
 class LaneWaits:
-    """A row failed, and the rows of its tenant wait for it.
+    """A row failed, and rows wait for it: those of its tenant, and if its topic failed, all that go there.
 
     Attributes:
         seconds: Until it is tried again.

@@ -11,6 +11,7 @@ from collections.abc import Collection
 from datetime import timedelta
 
 from sqlalchemy import ColumnElement, delete, func, insert, select, tuple_, update
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from eventzr_kafka._sql import database_time
@@ -18,6 +19,11 @@ from eventzr_kafka.outbox.tables import BUCKETS, leases, relays
 
 __all__ = ["Leases"]
 
+# Relays that start at the same time make them at the same time.
+_INSERTS = {
+    name: dialect.insert(leases).on_conflict_do_nothing()
+    for name, dialect in (("postgresql", postgresql), ("sqlite", sqlite))
+}
 _EXPIRED = leases.c.expires_at <= database_time()
 
 
@@ -42,9 +48,8 @@ class Leases:
             there = set(await connection.scalars(select(leases.c.bucket)))
             missing = [bucket for bucket in range(BUCKETS) if bucket not in there]
             if missing:
-                row = {"owner": "", "token": 0}
-                never = insert(leases).values(expires_at=database_time())
-                await connection.execute(never, [{"bucket": bucket, **row} for bucket in missing])
+                never = _INSERTS[connection.dialect.name].values(owner="", token=0, expires_at=database_time())
+                await connection.execute(never, [{"bucket": bucket} for bucket in missing])
 
     async def renew(self, busy: Collection[int]) -> None:
         """Stay alive, keep what is held, and take or give back what makes the shares even.

@@ -22,8 +22,8 @@ from typing import Self
 from sqlalchemy import Connection, inspect
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from eventzr_kafka._sql import DATABASE_ERRORS, DatabaseOutage, check_dialect, is_outage
-from eventzr_kafka.errors import ConfigurationError, EventzrKafkaError, describe
+from eventzr_kafka._sql import DATABASE_ERRORS, DatabaseOutage, check_dialect, check_transactions, is_outage
+from eventzr_kafka.errors import AuthenticationError, ConfigurationError, EventzrKafkaError, describe
 from eventzr_kafka.hooks import tell
 from eventzr_kafka.outbox.hooks import BucketsHeld, RelayHooks
 from eventzr_kafka.outbox.leases import Leases
@@ -41,7 +41,7 @@ __all__ = ["OutboxRelay"]
 log = logging.getLogger("eventzr_kafka.outbox")
 
 _SOONEST = 0.02  # seconds until the next look after the last row
-_TRY_DATABASE_EVERY = 0.5
+_TRY_AGAIN_EVERY = 0.5
 _SAMPLE_EVERY, _CLEAN_EVERY = 15.0, 10.0
 _DEFAULTS = RelayOptions()
 _NO_HOOKS = RelayHooks()
@@ -94,13 +94,23 @@ class OutboxRelay:
         self._idle = _SOONEST
         self._stopping = False
         self._task: asyncio.Task[None] | None = None
+        self._error: Exception | None = None
+        self._login_problem: str | None = None
 
     async def run(self) -> None:
         """Publish until `stop`.
 
         Raises:
-            ConfigurationError: The tables are missing, or another relay works on the same SQLite database.
+            ConfigurationError: The tables are missing, the engine is in AUTOCOMMIT, or another relay works on the same
+                SQLite database.
         """
+        try:
+            await self._run()
+        except Exception as error:
+            self._error = error
+            raise
+
+    async def _run(self) -> None:
         if not self._settings.enabled:
             log.info("Kafka is disabled (KAFKA_ENABLED): the rows of the outbox wait")
             while not self._stopping:
@@ -118,6 +128,20 @@ class OutboxRelay:
         self._stopping = True
         self._wake.set()
 
+    @property
+    def error(self) -> Exception | None:
+        """What ended the relay, or None; inside ``async with`` a service can make it part of its health."""
+        return self._error
+
+    @property
+    def problems(self) -> list[str]:
+        """Why rows wait at the moment, such as a missing topic or a database that is away; empty if all is well.
+
+        Nothing is lost meanwhile; a service makes it part of what it tells its operators.
+        """
+        found = [self._outage.problem, self._login_problem, *self._turns.problems]
+        return [problem for problem in found if problem is not None]
+
     async def __aenter__(self) -> Self:
         self._task = asyncio.create_task(self._run_aloud(), name="eventzr-kafka outbox relay")
         return self
@@ -126,8 +150,13 @@ class OutboxRelay:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
-        if self._task is not None:
+        if self._task is None:
+            return
+        try:
             await self._task
+        except Exception:
+            if error is None:
+                raise  # else the block has its own, and this one was logged
 
     async def _run_aloud(self) -> None:
         """Say at once what ends it: whoever entered the relay hears of it only on leaving."""
@@ -147,16 +176,26 @@ class OutboxRelay:
                     prepared = True
                 await self._turn()
                 self._outage.over()
+                self._login_problem = None
             except DATABASE_ERRORS as error:
                 if not is_outage(error):
                     raise
                 self._outage.on_error(error)
-                await self._sleep(_TRY_DATABASE_EVERY)
+                await self._sleep(_TRY_AGAIN_EVERY)
+            except AuthenticationError as error:
+                self._on_no_login(error)
+                await self._sleep(_TRY_AGAIN_EVERY)
+
+    def _on_no_login(self, error: AuthenticationError) -> None:
+        """A client could be made before: what is wrong now may pass."""
+        if self._login_problem is None:
+            log.error("outbox relay: %s; trying again", error)
+        self._login_problem = str(error)
 
     async def _prepare(self) -> None:
+        check_transactions(self._engine)
         async with self._engine.connect() as connection:
-            there = await connection.run_sync(_table_names)
-        missing = sorted(metadata.tables.keys() - there)
+            missing = await connection.run_sync(_missing_tables)
         if missing:
             problem = f"table {missing[0]} is missing: include eventzr_kafka.outbox.migration in a migration and run it"
             raise ConfigurationError(problem)
@@ -174,7 +213,7 @@ class OutboxRelay:
                 raise ConfigurationError(
                     "another relay works on this SQLite database: SQLite takes one, PostgreSQL many"
                 )
-            await self._sleep(_TRY_DATABASE_EVERY)
+            await self._sleep(_TRY_AGAIN_EVERY)
             await self._leases.renew(())
 
     async def _turn(self) -> None:
@@ -204,6 +243,7 @@ class OutboxRelay:
         await self._leases.renew(self._turns.busy_buckets())
         after = len(self._leases.held), self._leases.alive
         if after != before:
+            self._turns.buckets_changed()
             log.info("outbox relay %s: %d buckets, %d relays alive", self.name, *after)
             tell(self._hooks.held, BucketsHeld(*after))
 
@@ -224,5 +264,8 @@ class OutboxRelay:
         await self._sender.close()
 
 
-def _table_names(connection: Connection) -> set[str]:
-    return set(inspect(connection).get_table_names())
+def _missing_tables(connection: Connection) -> list[str]:
+    """Look where the statements will: along the search path, or in the schema that the engine translates to."""
+    inspector = inspect(connection)
+    tables = [(table.name, connection.schema_for_object(table)) for table in metadata.sorted_tables]
+    return [name for name, schema in tables if not inspector.has_table(name, schema=schema)]

@@ -12,8 +12,8 @@ from datetime import timedelta
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Select, Update, delete, exists, func, select, text, update
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy import ARRAY, ColumnElement, Select, Text, Update, delete, exists, func, literal, select, text, update
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from eventzr_kafka._sql import database_time
 from eventzr_kafka.outbox.leases import Leases
@@ -69,9 +69,9 @@ class Rows:
         async with self.engine.connect() as connection:
             held = select(leases.c.bucket).where(self.leases.fence(), leases.c.expires_at > database_time())
             buckets = (await connection.scalars(held)).all()
-            if connection.dialect.name == "postgresql":
-                await connection.execute(_BY_INDEX)
-            found = await connection.execute(_pending(buckets, waiting, count, size))
+            await _go_by_index(connection)
+            left_out = _names(waiting, connection.dialect.name) if waiting else None
+            found = await connection.execute(_pending(buckets, left_out, count, size))
             return [OutboxRow(*row) for row in found]
 
     async def mark_published(self, rows: Iterable[OutboxRow]) -> int:
@@ -87,16 +87,11 @@ class Rows:
         await self._mark([row.id], failure=failure)
 
     async def clean(self, age: timedelta, count: int) -> int:
-        """Delete those of the `count` first published rows that were published more than `age` ago; returns how many.
-
-        It looks no further than those: with a day of rows to keep, a search for old ones would read them all.
-        """
-        is_published = events.c.published_at.is_not(None)
-        first = (
-            select(events.c.id, events.c.published_at).where(is_published).order_by(events.c.id).limit(count).subquery()
-        )
-        old = select(first.c.id).where(first.c.published_at < database_time(-age))
+        """Delete the `count` rows at most that were published first, and more than `age` ago; returns how many."""
         async with self.engine.begin() as connection:
+            await _go_by_index(connection)
+            moment = await connection.scalar(select(database_time(-age)))  # as a parameter, the index finds it
+            old = select(events.c.id).where(events.c.published_at < moment).order_by(events.c.published_at).limit(count)
             return (await connection.execute(delete(events).where(events.c.id.in_(old)))).rowcount
 
     async def _mark(self, ids: Sequence[int], **values: Any) -> int:
@@ -114,13 +109,25 @@ class Rows:
         return update(events).where(chosen, is_pending, held)
 
 
-def _pending(buckets: Collection[int], waiting: Collection[str], count: int, size: int) -> Select[*tuple[Any, ...]]:
+async def _go_by_index(connection: AsyncConnection) -> None:
+    if connection.dialect.name == "postgresql":
+        await connection.execute(_BY_INDEX)
+
+
+def _names(names: Collection[str], dialect: str) -> Select[str]:
+    """Names as rows from one parameter: a statement takes 32,000 of them, and there may be more."""
+    if dialect == "postgresql":
+        return select(func.unnest(literal(list(names), ARRAY(Text))).column_valued())
+    return select(func.json_each(json.dumps(list(names))).table_valued("value").c.value)
+
+
+def _pending(buckets: Collection[int], left_out: Select[str] | None, count: int, size: int) -> Select[*tuple[Any, ...]]:
     """Read along the index of pending rows; a join with the leases would make PostgreSQL sort all of them."""
     chosen = [is_pending]
     if len(buckets) < BUCKETS:
         chosen.append(events.c.bucket.in_(buckets))
-    if waiting:
-        chosen.append(events.c.tenant_id.not_in(waiting))
+    if left_out is not None:
+        chosen.append(events.c.tenant_id.not_in(left_out))
     total = func.sum(events.c.size).over(order_by=events.c.id, rows=(None, 0))
     before = (total - events.c.size).label("before")
     lowest = select(*_READ, before).where(*chosen).order_by(events.c.id).limit(count).subquery()

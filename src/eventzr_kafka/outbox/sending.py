@@ -9,14 +9,16 @@ client has one request under way at a time, never gives up by time, and stops al
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import Callable, Iterable
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import NamedTuple, TypeAlias
 
+from eventzr_kafka.outbox.failures import is_refusal
 from eventzr_kafka.outbox.rows import OutboxRow
+from eventzr_kafka.record import OutgoingRecord
 from eventzr_kafka.settings import KafkaSettings
 from eventzr_kafka.transport import Acknowledgement, Failure, ProducerTransport
 
@@ -29,20 +31,30 @@ _STRICT = {
     "max.in.flight.requests.per.connection": 1,
     "delivery.timeout.ms": 0,  # never
 }
+_UNREADABLE = (AttributeError, TypeError, ValueError)  # what a row that was not written by `Outbox` leads to
 
 
 class Outcome(NamedTuple):
-    """What became of a row: acknowledged, if there is no failure."""
+    """What became of a row: acknowledged, if there is no failure.
+
+    Attributes:
+        alone: Whether the row failed by itself: the client refused it, or no other one of its topic was under way.
+        late: Whether it was not sent by the last `Sender.send`, but before.
+    """
 
     row: OutboxRow
     failure: Failure | None
+    alone: bool = False
+    late: bool = False
 
 
 class Sender:
     """Sends rows and tells what became of them.
 
     Attributes:
-        under_way: Rows without an outcome, by id.
+        under_way: Rows without an outcome, by id, the first sent first.
+        broken: Whether the client has to be replaced. After a refused batch it has stopped; after an unknown topic it
+            would not look for the topic for five minutes.
     """
 
     def __init__(
@@ -53,11 +65,13 @@ class Sender:
         self._settings = replace(settings, client=client, client_id=f"{settings.client_id}-outbox")
         self._make_transport = make_transport or _real_transport
         self._transport: ProducerTransport | None = None
-        self._outcomes: deque[Outcome] = deque()
+        self._reports: deque[tuple[OutboxRow, Failure | None]] = deque()
         self._reported = reported
         self._failed: set[str] = set()  # tenants, since the last `send` began
-        self._broken = False
+        self._late: set[int] = set()  # ids, as the next one
+        self._alone: set[int] = set()
         self.under_way: dict[int, OutboxRow] = {}
+        self.broken = False
 
     async def start(self) -> None:
         """Make the client, unless there is one that works."""
@@ -66,7 +80,7 @@ class Sender:
         self._loop = asyncio.get_running_loop()
         transport = self._make_transport(self._settings)
         await asyncio.to_thread(transport.start, self._on_reports)
-        self._transport, self._broken = transport, False
+        self._transport, self.broken = transport, False
 
     async def close(self) -> None:
         """Give the client up; rows under way stay pending in the database."""
@@ -74,45 +88,56 @@ class Sender:
         if transport is not None:
             await asyncio.to_thread(transport.close)
 
-    def send(self, rows: Iterable[OutboxRow]) -> None:
+    def send(self, rows: Sequence[OutboxRow]) -> None:
         """Send rows, in this order; after a failure the later ones of its tenant are left out."""
-        transport = self._transport
-        assert transport is not None, "not started"  # noqa: S101
         self._failed.clear()
+        self._late = set(self.under_way)
+        self._alone = self._without_company(rows)
         for row in rows:
-            if row.tenant_id not in self._failed:
-                self.under_way[row.id] = row
-                if not transport.produce(row.record(), partial(self._on_report, row)):
-                    del self.under_way[row.id]
-                    return
+            if row.tenant_id not in self._failed and not self._send(row):
+                return
+
+    def _send(self, row: OutboxRow) -> bool:
+        assert self._transport is not None, "not started"  # noqa: S101
+        self.under_way[row.id] = row
+        record = _record(row)
+        if isinstance(record, Failure):
+            self._on_report(row, record)
+        elif not self._transport.produce(record, partial(self._on_report, row)):
+            del self.under_way[row.id]
+            return False
+        return True
+
+    def _without_company(self, rows: Sequence[OutboxRow]) -> set[int]:
+        """Of the rows that are or will be under way, those that have been the only one of their topic all the time."""
+        count = Counter(row.topic for row in (*self.under_way.values(), *rows))
+        candidates = (*(row for row in self.under_way.values() if row.id in self._alone), *rows)
+        return {row.id for row in candidates if count[row.topic] == 1}
 
     async def outcomes(self, left: int, seconds: float) -> list[Outcome]:
         """Wait until only `left` rows have no outcome yet, `seconds` at most; returns those that came."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                while len(self.under_way) - len(self._outcomes) > left:
+                while len(self.under_way) - len(self._reports) > left:
                     self._reported.clear()
                     await self._reported.wait()
         return self.collect()
 
-    async def mend(self) -> None:
-        """Replace a client in which something failed, once it has nothing under way.
-
-        After a refused batch it has stopped. After an unknown topic it would not look for the topic for five minutes.
-        """
-        if self._broken and not self.under_way:
-            await self.close()
-            await self.start()
-
     def collect(self) -> list[Outcome]:
         """The outcomes that have come."""
         found: list[Outcome] = []
-        while self._outcomes:
-            outcome = self._outcomes.popleft()
-            if self.under_way.pop(outcome.row.id, None) is not None:
-                found.append(outcome)
-        self._broken = self._broken or any(outcome.failure is not None for outcome in found)
+        while self._reports:
+            row, failure = self._reports.popleft()
+            if self.under_way.pop(row.id, None) is not None:
+                found.append(self._outcome(row, failure))
         return found
+
+    def _outcome(self, row: OutboxRow, failure: Failure | None) -> Outcome:
+        if failure is None:
+            return Outcome(row, None)
+        if not (failure.local and is_refusal(failure)):
+            self.broken = True
+        return Outcome(row, failure, failure.local or row.id in self._alone, row.id in self._late)
 
     # In the client's thread
 
@@ -120,12 +145,19 @@ class Sender:
         failure = outcome if isinstance(outcome, Failure) else None
         if failure is not None:
             self._failed.add(row.tenant_id)
-        self._outcomes.append(Outcome(row, failure))
+        self._reports.append((row, failure))
 
     def _on_reports(self) -> None:
-        if self._outcomes:
+        if self._reports:
             with suppress(RuntimeError):  # the loop is closed
                 self._loop.call_soon_threadsafe(self._reported.set)
+
+
+def _record(row: OutboxRow) -> OutgoingRecord | Failure:
+    try:
+        return row.record()
+    except _UNREADABLE as error:
+        return Failure("_BAD_MSG", f"the row cannot be read: {type(error).__name__}", unknown=False, local=True)
 
 
 def _real_transport(settings: KafkaSettings) -> ProducerTransport:

@@ -54,6 +54,12 @@ is_pending = and_(events.c.published_at.is_(None), events.c.parked_at.is_(None))
 # On the id alone: PostgreSQL takes a second column for a worse order, and reads all published rows by the primary key.
 Index("eventzr_outbox_pending", events.c.id, postgresql_where=is_pending, sqlite_where=is_pending)
 Index(
+    "eventzr_outbox_published",
+    events.c.published_at,
+    postgresql_where=events.c.published_at.is_not(None),
+    sqlite_where=events.c.published_at.is_not(None),
+)
+Index(
     "eventzr_outbox_parked",
     events.c.id,
     postgresql_where=events.c.parked_at.is_not(None),

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from eventzr_kafka.errors import printable
 from eventzr_kafka.hooks import tell
-from eventzr_kafka.outbox.failures import WaitingLanes, is_refusal, judge
+from eventzr_kafka.outbox.failures import is_refusal, judge
 from eventzr_kafka.outbox.hooks import LaneWaits, RelayHooks, RowParked, RowsPublished
 from eventzr_kafka.outbox.options import RelayOptions
 from eventzr_kafka.outbox.rows import OutboxRow, Rows
 from eventzr_kafka.outbox.sending import Outcome, Sender
+from eventzr_kafka.outbox.waiting import Choice, Waiting
 from eventzr_kafka.transport import Failure
 
 __all__ = ["Turns"]
@@ -20,7 +21,8 @@ __all__ = ["Turns"]
 log = logging.getLogger("eventzr_kafka.outbox")
 
 _PATIENCE = 1.0  # seconds that a turn waits for outcomes
-_MAX_WAITING_LANES = 2_000
+_MOST_UNDER_WAY = 4  # batches: a partition without leader keeps its rows under way, and others need room too
+_LONG = 30.0  # seconds without an answer, or with nothing but failures, that are a problem
 
 
 class Turns:
@@ -34,51 +36,76 @@ class Turns:
         self._sender = sender
         self._options = options
         self._hooks = hooks
-        self._lanes = WaitingLanes()
+        self._waiting = Waiting()
         self._acknowledged: list[OutboxRow] = []
         self._size = options.batch_rows
+        self._oldest: tuple[int | None, float] = (None, 0.0)  # row under way, and since when at least
+        self._failing: tuple[float, str] | None = None  # since when, and why, if nothing was acknowledged since
+
+    @property
+    def problems(self) -> list[str]:
+        """Why rows wait at the moment, in words."""
+        now, found = time.monotonic(), self._waiting.problems()
+        oldest, since = self._oldest
+        if oldest is not None and now - since > _LONG:
+            found.append(f"the broker has not answered for {now - since:.0f} s about the oldest row under way")
+        if self._failing is not None and now - self._failing[0] > _LONG:
+            found.append(f"nothing was published for {now - self._failing[0]:.0f} s: {self._failing[1]}")
+        return found
 
     def busy_buckets(self) -> set[int]:
         """Buckets with rows that are under way, or not marked yet."""
         return {row.bucket for row in (*self._sender.under_way.values(), *self._acknowledged)}
 
+    def buckets_changed(self) -> None:
+        """Note that the tenants are not the same any more."""
+        self._waiting.forget_tenants()
+
     async def take(self) -> tuple[int, int]:
-        """Have a turn; returns how many rows were sent, and of how many it is known what becomes of them."""
+        """Have a turn; returns how many rows were sent or set aside, and of how many it is known what comes next."""
         await self._mark()  # what the last turn could not: unmarked rows would be read again
         found = await self._read()
-        late = self._sender.collect()
-        if late:  # else what is sent now would keep a broken client from being replaced, turn after turn
-            await self._settle(late, alone=False)
+        await self._settle(self._sender.collect())
+        if self._sender.broken:
+            await self._replace_client()
+        rows, aside = self._choose(found)
         before = len(self._sender.under_way)
-        rows = self._choose(found)
         self._sender.send(rows)
-        outcomes = await self._sender.outcomes(before, _PATIENCE)
-        settled = await self._settle(outcomes, alone=before + len(rows) == 1)
+        settled = await self._settle(await self._sender.outcomes(before, _PATIENCE))
         await self._mark()
-        return len(rows), settled
+        self._watch()
+        return len(rows) + aside, settled + aside
 
     async def finish(self, seconds: float) -> None:
         """Wait for what is under way, and mark it."""
-        await self._settle(await self._sender.outcomes(0, seconds), alone=False)
+        await self._settle(await self._sender.outcomes(0, seconds))
         await self._mark()
 
-    async def _read(self) -> Sequence[OutboxRow]:
-        waiting = {row.tenant_id for row in self._sender.under_way.values()} | set(
-            self._lanes.waiting(time.monotonic())
-        )
-        if len(waiting) > _MAX_WAITING_LANES:
-            return []
-        room = min(self._size, self._options.batch_rows - len(self._sender.under_way))
-        return await self._rows.read(waiting, room, self._options.batch_bytes)
+    async def _replace_client(self) -> None:
+        """Make a new client; what is under way has a last chance, and is then sent again, which at worst repeats it."""
+        await self._settle(await self._sender.outcomes(0, _PATIENCE))
+        await self._sender.close()
+        await self._settle(self._sender.collect())
+        await self._sender.start()
 
-    def _choose(self, rows: Sequence[OutboxRow]) -> Sequence[OutboxRow]:
-        """Leave lanes on trial out, but for one row, and that one alone."""
-        trials = [row for row in rows if self._lanes.on_trial(row.tenant_id)]
-        if not trials:
-            return rows
-        if self._sender.under_way:
-            return [row for row in rows if not self._lanes.on_trial(row.tenant_id)]
-        return trials[:1]
+    async def _read(self) -> Sequence[OutboxRow]:
+        under_way = {row.tenant_id for row in self._sender.under_way.values()}
+        left_out = under_way | self._waiting.leave_out(self._busy_topics(), time.monotonic())
+        return await self._rows.read(left_out, *self._room())
+
+    def _choose(self, found: Sequence[OutboxRow]) -> Choice:
+        rows, set_aside = self._waiting.choose(found, self._busy_topics(), time.monotonic())
+        return Choice(rows[: self._size], set_aside)
+
+    def _busy_topics(self) -> set[str]:
+        return {row.topic for row in self._sender.under_way.values()}
+
+    def _room(self) -> tuple[int, int]:
+        """How many rows and bytes may be read."""
+        rows, size = self._options.batch_rows, self._options.batch_bytes
+        under_way = self._sender.under_way.values()
+        free = _MOST_UNDER_WAY * size - sum(len(row.value or b"") for row in under_way)
+        return min(rows, _MOST_UNDER_WAY * rows - len(under_way)) if free > 0 else 0, min(size, free)
 
     async def _mark(self) -> None:
         rows = self._acknowledged
@@ -87,49 +114,64 @@ class Turns:
             self._acknowledged = []
             tell(self._hooks.published, RowsPublished(marked, len(rows) - marked))
 
-    async def _settle(self, outcomes: Iterable[Outcome], *, alone: bool) -> int:
-        settled, refused = 0, False
-        await self._sender.mend()
-        for row, failure in outcomes:
-            if failure is None:
-                self._acknowledged.append(row)
-                self._lanes.recovered(row.tenant_id)
-                settled += 1
+    async def _settle(self, outcomes: Iterable[Outcome]) -> int:
+        acknowledged, settled, refused = 0, 0, False
+        for outcome in outcomes:
+            if outcome.failure is None:
+                self._on_acknowledged(outcome.row)
+                acknowledged += 1
             else:
-                refused = refused or (is_refusal(failure) and not alone)
-                settled += await self._fail(row, failure, alone=alone)
-        self._size = self._next_size(refused=refused)
-        return settled
+                refused = refused or (is_refusal(outcome.failure) and not outcome.alone)
+                settled += await self._fail(outcome, outcome.failure)
+        if refused:
+            self._size = max(1, self._size // 8)
+        elif acknowledged:
+            self._size = min(self._options.batch_rows, self._size * 2)
+        return acknowledged + settled
 
-    def _next_size(self, *, refused: bool) -> int:
-        return max(1, self._size // 8) if refused else min(self._options.batch_rows, self._size * 2)
+    def _on_acknowledged(self, row: OutboxRow) -> None:
+        self._acknowledged.append(row)
+        self._failing = None
+        if self._waiting.acknowledged(row):
+            log.info("events for %s are published again", printable(row.topic, limit=249))
 
-    async def _fail(self, row: OutboxRow, failure: Failure, *, alone: bool) -> bool:
+    async def _fail(self, outcome: Outcome, failure: Failure) -> bool:
         """Do what the failure asks for; returns whether more than sending the row again."""
-        verdict = judge(failure, alone=alone)
+        row, now = outcome.row, time.monotonic()
+        verdict = judge(failure, alone=outcome.alone)
         text = f"{failure.reason}: {printable(failure.text, limit=200)}"
-        if verdict == "lane waits":
-            await self._wait(row, text)
-        elif verdict == "unpublishable" and self._options.on_unpublishable == "stop_lane":
-            await self._wait(row, text, stopped=True)
-        elif verdict == "unpublishable":
+        self._failing = (self._failing[0] if self._failing else now, text)
+        if verdict == "topic waits":
+            await self._wait(row, text, self._waiting.topic_failed)
+        elif verdict == "again":
+            if outcome.late:
+                self._waiting.lane_unanswered(row.tenant_id, now)
+        elif self._options.on_unpublishable == "stop_lane":
+            await self._wait(row, text, self._waiting.lane_stopped)
+        else:
             await self._park(row, text)
         return verdict != "again"
 
-    async def _wait(self, row: OutboxRow, failure: str, *, stopped: bool = False) -> None:
-        known = self._lanes.on_trial(row.tenant_id)
-        seconds = self._lanes.wait(row.tenant_id, time.monotonic(), longest=stopped)
-        if not known:
-            await self._rows.note_failure(row, failure)
-            log.error("not published: %s: %s; the tenant's later events wait", _which(row), failure)
-        if seconds:
-            tell(self._hooks.lane_waits, LaneWaits(row.tenant_id, row.event_id, row.topic, failure, seconds))
+    async def _wait(self, row: OutboxRow, failure: str, begin: Callable[[OutboxRow, str, float], float]) -> None:
+        is_known = self._waiting.is_known(row)
+        seconds = begin(row, failure, time.monotonic())
+        if not seconds:
+            return
+        if not is_known:
+            log.error("not published: %s: %s; what comes behind it waits", _which(row), failure)
+        await self._rows.note_failure(row, failure)
+        tell(self._hooks.lane_waits, LaneWaits(row.tenant_id, row.event_id, row.topic, failure, seconds))
 
     async def _park(self, row: OutboxRow, failure: str) -> None:
-        self._lanes.recovered(row.tenant_id)
+        self._waiting.parked(row)
         if await self._rows.park(row, failure):
             log.error("parked: %s: %s; the tenant's later events go on", _which(row), failure)
             tell(self._hooks.parked, RowParked(row.tenant_id, row.event_id, row.topic, failure))
+
+    def _watch(self) -> None:
+        oldest = next(iter(self._sender.under_way), None)
+        if oldest != self._oldest[0]:
+            self._oldest = (oldest, time.monotonic())
 
 
 def _which(row: OutboxRow) -> str:

@@ -22,7 +22,7 @@ from sqlalchemy import Connection, event, insert, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session, SessionTransaction
 
-from eventzr_kafka._sql import check_dialect, database_time
+from eventzr_kafka._sql import check_dialect, check_transactions, database_time
 from eventzr_kafka.encoder import ContentMode, encode
 from eventzr_kafka.envelope import Enveloper
 from eventzr_kafka.errors import ProducerError
@@ -38,20 +38,22 @@ CHANNEL = "eventzr_outbox"  # of PostgreSQL's NOTIFY, which wakes the relays
 _KEY = "eventzr_kafka.outbox"
 _LOCKS = zlib.crc32(_KEY.encode()) >> 1  # our part of the space of advisory locks
 _WAKE_EVERY = 0.02  # seconds: a NOTIFY makes commits wait for each other, so few of them
+_NAMES = ("bucket", "tenant_id", "event_id", "topic", "headers", "value", "size", "created_at")
 _INSERT = insert(events).values(created_at=database_time())
 # One statement, for one round trip: the locks come first, because there is no row to number before they are counted.
-_LOCK_AND_INSERT = text("""
+_LOCK_AND_SELECT = text("""
     WITH locked AS MATERIALIZED (
         SELECT count(pg_advisory_xact_lock(:space, tenant)) FROM unnest(CAST(:locks AS integer[])) AS tenant
     )
-    INSERT INTO eventzr_outbox (bucket, tenant_id, event_id, topic, headers, value, size, created_at)
     SELECT bucket, tenant_id, event_id, topic, headers, value, size, clock_timestamp()
     FROM locked, unnest(
-        CAST(:bucket AS smallint[]), CAST(:tenant_id AS text[]), CAST(:event_id AS text[]), CAST(:topic AS text[]),
-        CAST(:headers AS text[]), CAST(:value AS bytea[]), CAST(:size AS integer[])
+        CAST(:each_bucket AS smallint[]), CAST(:each_tenant_id AS text[]), CAST(:each_event_id AS text[]),
+        CAST(:each_topic AS text[]), CAST(:each_headers AS text[]), CAST(:each_value AS bytea[]),
+        CAST(:each_size AS integer[])
     ) WITH ORDINALITY AS event (bucket, tenant_id, event_id, topic, headers, value, size, position)
     ORDER BY position
-""")
+""").columns(*(events.c[name] for name in _NAMES))
+_LOCK_AND_INSERT = insert(events).from_select(_NAMES, _LOCK_AND_SELECT, include_defaults=False)
 _NOTIFY = text(f"NOTIFY {CHANNEL}")
 
 Row: TypeAlias = dict[str, Any]
@@ -131,12 +133,14 @@ class Outbox:
 
         Raises:
             EncodeError: The event cannot be written, or is too large.
-            ConfigurationError: The session is on a database that the outbox does not support.
+            ConfigurationError: The session is on a database that the outbox does not support, or in AUTOCOMMIT.
         """
         whole = self._envelop.wrap(event, **envelope)
         record = encode(whole, self._mode, limits=self._limits)
         sync_session = session.sync_session if isinstance(session, AsyncSession) else session
-        check_dialect(sync_session.get_bind(clause=events).dialect)
+        bind = sync_session.get_bind(clause=events)
+        check_dialect(bind.dialect)
+        check_transactions(bind)
         _add(sync_session, _row(whole, record))
         return whole.id
 
@@ -204,10 +208,11 @@ def _after_end(session: Session, ended: SessionTransaction) -> None:
 
 
 def _write(connection: Connection, rows: Sequence[Row]) -> None:
+    check_transactions(connection)
     if connection.dialect.name != "postgresql":
         connection.execute(_INSERT, rows)
         return
-    columns = {name: [row[name] for row in rows] for name in rows[0]}
+    columns = {f"each_{name}": [row[name] for row in rows] for name in rows[0]}
     connection.execute(_LOCK_AND_INSERT, {"space": _LOCKS, "locks": _locks(rows), **columns})
     if _Wakes.is_due():
         connection.execute(_NOTIFY)

@@ -1,0 +1,82 @@
+"""Which topics and lanes wait, how long, and which rows go meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from eventzr_kafka.outbox.rows import OutboxRow
+from eventzr_kafka.outbox.waiting import Waiting
+
+
+def row(id_: int, tenant: str, topic: str = "t") -> OutboxRow:
+    return OutboxRow(id_, 0, tenant, str(id_), topic, "[]", b"")
+
+
+def ids(rows: Sequence[OutboxRow]) -> list[int]:
+    return [row.id for row in rows]
+
+
+def test_a_topic_waits_twice_as_long_each_time_until_a_row_of_it_is_acknowledged() -> None:
+    waiting, now, waits = Waiting(), 0.0, list[float]()
+    for _ in range(7):
+        waits.append(waiting.topic_failed(row(1, "a"), "missing", now))
+        assert waiting.topic_failed(row(2, "b"), "missing", now) == 0  # rows that fail together count once
+        assert waiting.choose([row(1, "a")], (), now).rows == []
+        now += waits[-1]
+    assert waits == [1, 2, 4, 8, 16, 30, 30]
+    assert waiting.acknowledged(row(1, "a"))
+    assert waiting.topic_failed(row(1, "a"), "missing", now) == 1
+
+
+def test_tenants_behind_a_waiting_topic_are_set_aside_with_all_that_they_publish_later() -> None:
+    waiting = Waiting()
+    waiting.topic_failed(row(1, "a"), "missing", 0)
+    rows = [row(1, "a"), row(2, "a", "other"), row(3, "b", "other"), row(4, "b"), row(5, "b", "other")]
+    choice = waiting.choose(rows, (), 0.5)
+    assert (ids(choice.rows), choice.set_aside) == ([3], 2)
+    assert waiting.leave_out((), 0.5) == {"a", "b"}
+    waiting.acknowledged(row(1, "a"))
+    assert waiting.leave_out((), 0.5) == set()
+
+
+def test_one_row_of_a_topic_goes_on_trial_and_the_next_tenant_has_the_next_trial() -> None:
+    waiting = Waiting()
+    waiting.topic_failed(row(1, "a"), "missing", 0)
+    waiting.choose([row(1, "a"), row(2, "b"), row(3, "b")], (), 0)
+    assert waiting.leave_out((), 1) == {"b"}
+    assert ids(waiting.choose([row(1, "a"), row(4, "c"), row(5, "d", "other")], (), 1).rows) == [1, 5]
+    assert waiting.leave_out({"t"}, 1) == {"b", "c"}  # the trial is under way
+    assert waiting.choose([row(6, "e")], {"t"}, 1).rows == []
+    waiting.topic_failed(row(1, "a"), "missing", 1)
+    assert waiting.leave_out((), 3) == {"c", "e"}
+
+
+def test_a_stopped_lane_waits_long_and_its_row_is_then_the_only_one_of_its_topic() -> None:
+    waiting = Waiting()
+    assert waiting.lane_stopped(row(2, "b"), "too large", 0) == 30
+    assert waiting.leave_out((), 29) == {"b"}
+    assert waiting.leave_out((), 30) == set()
+    rows = [row(1, "a"), row(2, "b"), row(3, "b", "other"), row(4, "c", "other")]
+    assert ids(waiting.choose(rows, (), 30).rows) == [2, 4]
+    waiting.parked(row(2, "b"))
+    assert ids(waiting.choose(rows, (), 30).rows) == [1, 2, 3, 4]
+
+
+def test_a_lane_without_an_answer_waits_and_has_no_trial() -> None:
+    waiting = Waiting()
+    waiting.lane_unanswered("a", 0)
+    waiting.lane_unanswered("a", 0)  # another row of it
+    assert waiting.leave_out((), 0.5) == {"a"}
+    assert ids(waiting.choose([row(1, "a"), row(2, "b")], (), 1).rows) == [1, 2]
+    waiting.lane_unanswered("a", 1)
+    assert waiting.leave_out((), 2.5) == {"a"}
+    assert waiting.problems() == []
+
+
+def test_what_was_set_aside_is_read_again_when_the_buckets_have_changed() -> None:
+    waiting = Waiting()
+    waiting.topic_failed(row(1, "a"), "missing", 0)
+    waiting.choose([row(1, "a")], (), 0)
+    assert waiting.problems() == ["t: missing; tenants that wait: 1"]
+    waiting.forget_tenants()
+    assert waiting.leave_out((), 0) == set()
