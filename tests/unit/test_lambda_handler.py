@@ -36,7 +36,7 @@ from eventzr_kafka.aws_lambda.event import read_event
 from eventzr_kafka.dead_letter import read_letter
 from eventzr_kafka.errors import EventzrKafkaError, RoutingError
 from eventzr_kafka.record import OutgoingRecord
-from eventzr_kafka.transport import Failure, Report
+from eventzr_kafka.transport import Acknowledgement, Failure, Report
 
 ON = KafkaSettings(enabled=True)
 AT_ONCE = RetryPolicy(attempts=3, initial=0)
@@ -336,6 +336,34 @@ def test_dead_letters_under_way_at_the_end_are_given_up() -> None:
 
     assert again(invoke(Awaits({1: Reject("no")}), lambda_event([record(1)]), producer, Context(200))) == [1]
     assert producer.closed == 1
+
+
+def test_a_dead_letter_under_way_counts_though_its_partition_is_left_meanwhile() -> None:
+    under_way: list[Report] = []
+
+    class Slow(FakeProducer):
+        def produce(self, record: OutgoingRecord, report: Report) -> bool:
+            self.records.append(record)
+            under_way.append(report)
+            return True
+
+    @kafka_consumer(group_id="g", retry=AT_ONCE)
+    class Leaves(Recorder):
+        @on_message(TOPIC)
+        async def handle(self, event: CloudEvent[Any]) -> None:
+            if event.data["n"] == 1:
+                while not under_way:
+                    await asyncio.sleep(0)
+                asyncio.get_running_loop().call_later(0.05, under_way[0], Acknowledgement(0, 0))
+            self.meet(event)
+
+    producer = Slow()
+    consumer = Leaves({1: RetryLater(after=LATE), 2: Reject("no")})
+
+    response = invoke(consumer, lambda_event([record(1), record(2, "t2")]), producer)
+
+    assert letters(producer) == [2]
+    assert again(response) == [1]
 
 
 def test_without_reports_an_error_makes_the_whole_batch_come_again() -> None:
