@@ -339,12 +339,14 @@ def test_dead_letters_under_way_at_the_end_are_given_up() -> None:
 
 
 def test_a_dead_letter_under_way_counts_though_its_partition_is_left_meanwhile() -> None:
-    under_way: list[Report] = []
+    reports: list[Report] = []
+    under_way = asyncio.Event()
 
     class Slow(FakeProducer):
         def produce(self, record: OutgoingRecord, report: Report) -> bool:
             self.records.append(record)
-            under_way.append(report)
+            reports.append(report)
+            under_way.set()
             return True
 
     @kafka_consumer(group_id="g", retry=AT_ONCE)
@@ -352,9 +354,8 @@ def test_a_dead_letter_under_way_counts_though_its_partition_is_left_meanwhile()
         @on_message(TOPIC)
         async def handle(self, event: CloudEvent[Any]) -> None:
             if event.data["n"] == 1:
-                while not under_way:
-                    await asyncio.sleep(0)
-                asyncio.get_running_loop().call_later(0.05, under_way[0], Acknowledgement(0, 0))
+                await under_way.wait()
+                asyncio.get_running_loop().call_later(0.05, reports[0], Acknowledgement(0, 0))
             self.meet(event)
 
     producer = Slow()
