@@ -84,8 +84,11 @@ def test_apply_asks_and_where_nobody_answers_it_does_nothing(module: str, capsys
 def test_a_plan_that_is_declined_changes_nothing_and_ends_with_1(
     module: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    def decline(_question: str) -> str:
+        return "n"
+
     monkeypatch.setattr("sys.stdin.isatty", lambda: True)
-    monkeypatch.setattr("builtins.input", lambda _question: "n")
+    monkeypatch.setattr("builtins.input", decline)
 
     assert call(["topics", "apply", module]) == 1
     assert "declined: nothing was changed" in capsys.readouterr().err

@@ -7,7 +7,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from copy import deepcopy
 from typing import Any, TypeAlias
 
@@ -365,6 +365,24 @@ def test_a_dead_letter_under_way_counts_though_its_partition_is_left_meanwhile()
 
     assert letters(producer) == [2]
     assert again(response) == [1]
+
+
+def test_a_client_of_dead_letters_that_is_made_too_late_serves_the_next_invocation() -> None:
+    may_start = threading.Event()
+    made: list[FakeProducer] = []
+
+    class Slow(FakeProducer):
+        def start(self, reported: Callable[[], None]) -> None:
+            made.append(self)
+            assert may_start.wait(10)
+            super().start(reported)
+
+    handler = lambda_handler(Awaits({1: Reject("no")}), settings=ON, transport=lambda _: Slow())
+
+    assert again(handler(lambda_event([record(1)]), Context(200))) == [1]
+    may_start.set()
+    assert again(handler(lambda_event([record(1)]), Context())) == []
+    assert [letters(producer) for producer in made] == [[1]]
 
 
 def test_without_reports_an_error_makes_the_whole_batch_come_again() -> None:

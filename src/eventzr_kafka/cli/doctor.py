@@ -31,6 +31,13 @@ _FAILED, _WRONG = 1, 2
 _TOKEN_SECONDS = 5.0
 _ANSWER_SECONDS = 4.0
 _MOST_SKEW = 240.0  # seconds; AWS takes five minutes
+_TLS_MENDS = {
+    "mismatch": "name the broker in KAFKA_BROKERS as its certificate does",
+    "has expired": "renew the broker's certificate; if it is valid, set the clock of this machine by NTP",
+    "is not yet valid": "set the clock of this machine by NTP; if it is right, wait until the certificate is valid",
+    "NO_CERTIFICATE": "KAFKA_CA_FILE holds no certificate in PEM",
+    "CERTIFICATE_VERIFY_FAILED": "set KAFKA_CA_FILE to who signed its certificate",
+}
 _MARKS = {True: ("✓", "green"), False: ("✗", "red"), None: ("-", "dim")}
 _OUTPUT, _NOTHING = Output(), Publishing()
 
@@ -150,15 +157,8 @@ def _tls(settings: KafkaSettings) -> Finding:
 
 
 def _tls_mend(reasons: str) -> str:
-    if "mismatch" in reasons:
-        return "name the broker in KAFKA_BROKERS as its certificate does"
-    if "has expired" in reasons:
-        return "renew the broker's certificate; if it is valid, set the clock of this machine by NTP"
-    if "is not yet valid" in reasons:
-        return "set the clock of this machine by NTP; if it is right, wait until the broker's certificate is valid"
-    if "CERTIFICATE_VERIFY_FAILED" in reasons:
-        return "set KAFKA_CA_FILE to who signed its certificate"
-    return "does the broker speak TLS on this port? If not, set KAFKA_TLS=false or take another port"
+    otherwise = "does the broker speak TLS on this port? If not, set KAFKA_TLS=false or take another port"
+    return next((mend for words, mend in _TLS_MENDS.items() if words in reasons), otherwise)
 
 
 def _token(settings: KafkaSettings) -> Finding:
