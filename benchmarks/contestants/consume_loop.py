@@ -34,8 +34,9 @@ async def work(backlog: deque[bytes], more: asyncio.Event) -> None:
     while not done.is_set():
         while backlog and not done.is_set():
             await handle(read_event(backlog.popleft()))
-        more.clear()
-        await more.wait()
+        if not done.is_set():
+            more.clear()
+            await more.wait()
 
 
 def feed(backlog: deque[bytes], loop: asyncio.AbstractEventLoop, more: asyncio.Event) -> None:

@@ -1,4 +1,4 @@
-"""The port to topics of a cluster. Its methods block; each asks the broker once."""
+"""The port to the topics and groups of a cluster. Its methods block."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Protocol
 
 from eventzr_kafka.topics import Change, TopicState
 
-__all__ = ["TopicAccess", "TopicAdmin"]
+__all__ = ["Access", "TopicAdmin"]
 
 
 @dataclass(frozen=True, slots=True)
-class TopicAccess:
-    """What this login may do with a topic.
+class Access:
+    """What this login may do with a topic or a consumer group.
 
     Attributes:
-        fault: Why the topic cannot be used at all, such as that it does not exist; None if it can.
+        fault: Why it cannot be used at all, such as that it does not exist; None if it can.
         operations: Such as ``READ``; None where the broker does not say.
     """
 
@@ -31,8 +31,12 @@ class TopicAdmin(Protocol):
         """Addresses of the brokers, as the cluster itself names them; errors as `topics`."""
         ...
 
-    def topics(self) -> Mapping[str, TopicState]:
-        """Every topic of the cluster but Kafka's own.
+    def partitions(self) -> Mapping[str, int]:
+        """How many partitions each topic has that this login sees, but for Kafka's own; errors as `topics`."""
+        ...
+
+    def topics(self, names: Collection[str]) -> Mapping[str, TopicState]:
+        """Those of these topics that are there; one that may not be described says so.
 
         Raises:
             AdminError: The broker does not answer, or refuses.
@@ -40,8 +44,12 @@ class TopicAdmin(Protocol):
         """
         ...
 
-    def access(self, names: Collection[str]) -> Mapping[str, TopicAccess]:
+    def topic_access(self, names: Collection[str]) -> Mapping[str, Access]:
         """What this login may do with these topics; errors as `topics`."""
+        ...
+
+    def group_access(self, names: Collection[str]) -> Mapping[str, Access]:
+        """What this login may do with these consumer groups, which need not exist; errors as `topics`."""
         ...
 
     def apply(self, change: Change) -> None:

@@ -26,11 +26,10 @@ class DeadLetterWriter:
         """Take what makes the client; nothing is made before the first record.
 
         Args:
-            make_transport: Makes it; its `start` may block, and is called in a thread.
+            make_transport: Makes it; that and its `start` may block, and are called in a thread.
         """
         self._make_transport = make_transport
-        self._transport: ProducerTransport | None = None
-        self._starting = asyncio.Lock()
+        self._client: asyncio.Future[ProducerTransport] | None = None
         self._closed = False
 
     async def write_letter(self, record: Record, facts: DeadLetterFacts) -> None:
@@ -67,10 +66,15 @@ class DeadLetterWriter:
         await self._give_up(0.0)
 
     async def _give_up(self, timeout: float) -> None:
-        transport, self._transport = self._transport, None
-        if transport is not None:
-            await asyncio.to_thread(transport.flush, timeout)
-            await asyncio.to_thread(transport.close)
+        client = self._client
+        if client is None or not client.done():  # one that is still being made holds nothing
+            return
+        self._client = None
+        if _failed(client):
+            return
+        transport = client.result()
+        await asyncio.to_thread(transport.flush, timeout)
+        await asyncio.to_thread(transport.close)
 
     async def _send(self, record: OutgoingRecord) -> Acknowledgement | Failure:
         if self._closed:
@@ -88,12 +92,20 @@ class DeadLetterWriter:
         return await told
 
     async def _started(self) -> ProducerTransport:
-        async with self._starting:
-            if self._transport is None:
-                transport = self._make_transport()
-                await asyncio.to_thread(transport.start, _nothing)
-                self._transport = transport
-            return self._transport
+        """The client; whoever gives up waiting for it leaves it to the next record."""
+        client = self._client
+        if client is None or _failed(client):
+            client = self._client = asyncio.ensure_future(asyncio.to_thread(self._start))
+        return await asyncio.shield(client)
+
+    def _start(self) -> ProducerTransport:
+        transport = self._make_transport()
+        transport.start(_nothing)
+        return transport
+
+
+def _failed(client: asyncio.Future[ProducerTransport]) -> bool:
+    return client.done() and (client.cancelled() or client.exception() is not None)
 
 
 def _settle(told: asyncio.Future[Acknowledgement | Failure], outcome: Acknowledgement | Failure) -> None:

@@ -179,16 +179,22 @@ class Failures:
         """From now on nothing that fails gets an outcome: it comes again. Dead letters under way are still written."""
         self._stopping = True
 
-    @property
-    def burying(self) -> bool:
-        """Whether dead letters are being written."""
-        return bool(self._buriers)
+    async def stop(self, patience: float = 0.0) -> bool:
+        """Give up the dead letters that are not written: their events come again.
 
-    async def stop(self) -> None:
-        """Give up the dead letters that are not written: their events come again."""
-        for burier in self._buriers:
+        Args:
+            patience: Seconds that those under way may take.
+
+        Returns:
+            Whether any was given up.
+        """
+        if self._buriers:
+            await asyncio.wait(self._buriers, timeout=patience)
+        given_up = [burier for burier in self._buriers if not burier.done()]
+        for burier in given_up:
             burier.cancel()
-        await asyncio.gather(*self._buriers, return_exceptions=True)
+        await asyncio.gather(*given_up, return_exceptions=True)
+        return bool(given_up)
 
     @property
     def problem(self) -> str | None:

@@ -55,11 +55,16 @@ class TopicSpec:
 
 @dataclass(frozen=True, slots=True)
 class TopicState:
-    """A topic as it is, with the values of `CONFIGS` that hold for it."""
+    """A topic as it is, with the values of `CONFIGS` that hold for it.
+
+    Attributes:
+        fault: Why the configs, or the partitions too, are not known; None if they are.
+    """
 
     name: str
     partitions: int
     configs: Mapping[str, str] = field(default_factory=dict[str, str])
+    fault: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,9 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from confluent_kafka import admin as untyped_admin
 
 from eventzr_kafka import KafkaSettings
 from eventzr_kafka.testing._kafka_backend import free_ports
@@ -18,6 +21,7 @@ REGION = "us-east-1"
 TOPIC = "msk.thing.happened.v1"
 ACCESS_KEY, SECRET_KEY = "AKIDMSKTEST00001", "a-secret-for-tests-alone"
 SESSION_SECONDS = 2  # before a connection has to authenticate again; the broker refuses less than 1 s
+kafka_admin: Any = untyped_admin
 _VALIDATOR = Path(__file__).parent / "msk" / "MskTokenValidator.java"
 _PASSWORD = "changeit"  # noqa: S105 -- of a key store that lives for one test session
 
@@ -33,6 +37,25 @@ class MskBroker:
     server: KafkaServer
     settings: KafkaSettings
     log: Path
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """The environment that leads to it."""
+        authority = self.settings.ca_file or ""
+        brokers = {"KAFKA_BROKERS": self.settings.brokers, "KAFKA_CA_FILE": authority}
+        return {**brokers, "KAFKA_AUTH": "iam", "KAFKA_AWS_REGION": REGION}
+
+    def allow(
+        self, operation: str, *, topic: str | None = None, group: str | None = None, who: str = ACCESS_KEY
+    ) -> None:
+        """Let a login do one thing with a topic or a group, and nobody anything else."""
+        kind = kafka_admin.ResourceType.TOPIC if topic else kafka_admin.ResourceType.GROUP
+        literal, allow = kafka_admin.ResourcePatternType.LITERAL, kafka_admin.AclPermissionType.ALLOW
+        what = kafka_admin.AclOperation[operation]
+        binding = kafka_admin.AclBinding(kind, topic or group, literal, f"User:{who}", "*", what, allow)
+        client = kafka_admin.AdminClient({"bootstrap.servers": self.server.bootstrap_servers})
+        for future in client.create_acls([binding]).values():
+            future.result(10)
 
     def reauthentications(self) -> int:
         """How often a connection has authenticated again."""

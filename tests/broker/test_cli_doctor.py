@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import re
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Iterator
@@ -12,17 +13,16 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import pytest
-from confluent_kafka import admin as untyped_admin
-from tests.broker.msk_broker import ACCESS_KEY, REGION, TOPIC, MskBroker
+from tests.broker.msk_broker import REGION, TOPIC, MskBroker
 
 from eventzr_kafka import CloudEvent, EventData, kafka_consumer, on_message
+from eventzr_kafka.cli import probes
 from eventzr_kafka.cli.app import call
 from eventzr_kafka.testing.kafka_server import KafkaServer
 
 pytestmark = pytest.mark.usefixtures("command")
 HERE = f"{__name__}:Reader"
 SEALED = "msk.sealed.v1"
-kafka_admin: Any = untyped_admin
 
 
 class Absent(EventData, topic="doctor.thing.absent.v1", source="doctor"):
@@ -51,16 +51,6 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
     return doctor
 
 
-def iam(msk: MskBroker) -> dict[str, str]:
-    """The variables that lead to the broker."""
-    return {
-        "KAFKA_BROKERS": msk.settings.brokers,
-        "KAFKA_AUTH": "iam",
-        "KAFKA_AWS_REGION": REGION,
-        "KAFKA_CA_FILE": msk.settings.ca_file or "",
-    }
-
-
 def failed(steps: dict[str, str]) -> list[str]:
     return [step for step, text in steps.items() if text.startswith("✗")]
 
@@ -87,6 +77,7 @@ def test_a_broker_that_never_answers_is_given_up_in_time(run: Any, silent: str, 
     [
         ({"KAFKA_BROKERS": "localhost"}, "settings", "KAFKA_BROKERS: 'localhost' is no host:port", 2),
         ({"KAFKA_BROKERS": "nowhere.invalid:9092"}, "DNS", "check the host names in KAFKA_BROKERS", 1),
+        ({"KAFKA_BROKERS": "a..b:9092"}, "DNS", "a..b:9092: is no host name: a part between two dots is empty", 1),
         ({"KAFKA_BROKERS": "127.0.0.1:1"}, "TCP", "127.0.0.1:1: Connection refused; is the broker running", 1),
     ],
 )
@@ -106,6 +97,7 @@ def test_all_is_well_on_a_plain_broker(run: Any, kafka: KafkaServer) -> None:
 
     assert (code, failed(steps)) == (0, [])
     assert steps["topics"] == "✓ 2 topics are there and permitted"
+    assert steps["groups"] == "✓ doctor-readers: may join and commit"
 
 
 def test_a_missing_topic_is_named(run: Any, kafka: KafkaServer) -> None:
@@ -130,10 +122,34 @@ def test_a_plain_client_towards_tls_is_found(run: Any, msk: MskBroker) -> None:
 
 
 def test_an_unknown_authority_is_found(run: Any, msk: MskBroker) -> None:
-    code, steps = run(**{**iam(msk), "KAFKA_CA_FILE": ""})
+    code, steps = run(**{**msk.variables, "KAFKA_CA_FILE": ""})
 
     assert (code, failed(steps)) == (1, ["TLS"])
     assert "CERTIFICATE_VERIFY_FAILED: self-signed certificate; set KAFKA_CA_FILE" in steps["TLS"]
+
+
+@pytest.mark.parametrize(
+    ("said", "mend"),
+    [
+        ("certificate has expired", "renew the broker's certificate; if it is valid, set the clock"),
+        ("certificate is not yet valid", "set the clock of this machine by NTP; if it is right, wait"),
+    ],
+)
+def test_a_certificate_outside_of_its_time_has_another_mend_than_an_unknown_one(
+    run: Any, silent: str, monkeypatch: pytest.MonkeyPatch, said: str, mend: str
+) -> None:
+    refusal = ssl.SSLCertVerificationError()
+    refusal.reason, refusal.verify_message = "CERTIFICATE_VERIFY_FAILED", said
+
+    def refuse(_address: str, ca_file: str | None) -> str:
+        assert ca_file is None
+        raise refusal
+
+    monkeypatch.setattr(probes, "tls_handshake", refuse)
+    code, steps = run(KAFKA_BROKERS=silent, KAFKA_TLS="true")
+
+    assert (code, failed(steps)) == (1, ["TLS"])
+    assert f"{said}; {mend}" in steps["TLS"]
 
 
 def test_a_name_that_is_not_in_the_certificate_is_found(
@@ -145,7 +161,7 @@ def test_a_name_that_is_not_in_the_certificate_is_found(
         return real("127.0.0.1", port, *family, **hints)
 
     monkeypatch.setattr(socket, "getaddrinfo", lead_there)
-    code, steps = run(**{**iam(msk), "KAFKA_BROKERS": f"elsewhere.example:{port}"})
+    code, steps = run(**{**msk.variables, "KAFKA_BROKERS": f"elsewhere.example:{port}"})
 
     assert (code, failed(steps)) == (1, ["TLS"])
     assert "Hostname mismatch" in steps["TLS"]
@@ -161,14 +177,15 @@ def test_no_login_towards_a_broker_that_wants_one_is_found(run: Any, msk: MskBro
 
 def test_msk_with_iam_is_well_and_a_topic_that_may_not_be_read_is_named(run: Any, msk: MskBroker) -> None:
     msk.server.create_topic("doctor-readers.dlq", partitions=1)
-    code, steps = run(HERE, **iam(msk))
+    code, steps = run(HERE, **msk.variables)
 
     assert (code, failed(steps)) == (0, [])
     assert steps["token"].startswith("✓ AWS's default credentials, access key AKID…0001 (env), until 20")
     assert "TLSv1.3, certificate valid until" in steps["TLS"]
 
-    seal(msk)
-    code, steps = run(f"{__name__}:Sealed", **iam(msk))
+    msk.server.create_topic(SEALED, partitions=1)
+    msk.allow("DESCRIBE", topic=SEALED)
+    code, steps = run(f"{__name__}:Sealed", **msk.variables)
 
     assert (code, failed(steps)) == (1, ["topics"])
     assert f"{SEALED}: READ is not permitted" in steps["topics"]
@@ -180,25 +197,29 @@ class Sealed:
     async def handle(self, event: CloudEvent[Any]) -> None: ...
 
 
-def seal(msk: MskBroker) -> None:
-    """Let the login describe the topic, and nothing else."""
-    msk.server.create_topic(SEALED, partitions=1)
-    client = kafka_admin.AdminClient({"bootstrap.servers": msk.server.bootstrap_servers})
-    binding = kafka_admin.AclBinding(
-        kafka_admin.ResourceType.TOPIC,
-        SEALED,
-        kafka_admin.ResourcePatternType.LITERAL,
-        f"User:{ACCESS_KEY}",
-        "*",
-        kafka_admin.AclOperation.DESCRIBE,
-        kafka_admin.AclPermissionType.ALLOW,
-    )
-    for future in client.create_acls([binding]).values():
-        future.result(10)
+def test_a_group_that_may_not_be_joined_is_named(run: Any, msk: MskBroker) -> None:
+    for group in ("doctor-looks-on", "doctor-shut-out"):
+        msk.server.create_topic(f"{group}.dlq", partitions=1)
+    msk.allow("DESCRIBE", group="doctor-looks-on")
+    msk.allow("READ", group="doctor-shut-out", who="somebody")
+
+    code, steps = run(f"{__name__}:LooksOn", f"{__name__}:ShutOut", **msk.variables)
+
+    assert (code, failed(steps)) == (1, ["groups"])
+    assert "doctor-looks-on: READ is not permitted" in steps["groups"]
+    assert "doctor-shut-out: may not be described by this login; eventzr-kafka iam-policy" in steps["groups"]
+
+
+@kafka_consumer(group_id="doctor-looks-on")
+class LooksOn(Reader): ...
+
+
+@kafka_consumer(group_id="doctor-shut-out")
+class ShutOut(Reader): ...
 
 
 def test_a_refused_login_is_named_with_its_identity(run: Any, msk: MskBroker) -> None:
-    code, steps = run(**iam(msk), AWS_SECRET_ACCESS_KEY="another")  # noqa: S106 -- none
+    code, steps = run(**msk.variables, AWS_SECRET_ACCESS_KEY="another")  # noqa: S106 -- none
 
     assert (code, failed(steps)) == (1, ["metadata"])
     assert "refused: the signature is wrong" in steps["metadata"]
@@ -206,7 +227,7 @@ def test_a_refused_login_is_named_with_its_identity(run: Any, msk: MskBroker) ->
 
 
 def test_no_credentials_are_found_at_the_token(run: Any, msk: MskBroker, tmp_path: Any) -> None:
-    code, steps = run(**iam(msk), KAFKA_AWS_PROFILE="nobody", AWS_CONFIG_FILE=str(tmp_path / "none"))
+    code, steps = run(**msk.variables, KAFKA_AWS_PROFILE="nobody", AWS_CONFIG_FILE=str(tmp_path / "none"))
 
     assert (code, failed(steps)) == (1, ["token"])
     assert "check KAFKA_AWS_PROFILE" in steps["token"]
@@ -217,6 +238,16 @@ class Tomorrow(BaseHTTPRequestHandler):
         self.send_response_only(302)
         self.send_header("Date", self.date_time_string(time.time() + 600))
         self.end_headers()
+
+
+def test_an_answer_that_is_no_http_leaves_the_clock_unknown(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def answer(_region: str) -> float:
+        raise http.client.BadStatusLine("SSH-2.0")
+
+    monkeypatch.setattr(probes, "aws_clock_skew", answer)
+    _, steps = run(KAFKA_BROKERS="127.0.0.1:1", KAFKA_AUTH="iam", KAFKA_AWS_REGION=REGION)
+
+    assert steps["clock"] == "- AWS's time is not to be had from here: SSH-2.0"
 
 
 def test_a_wrong_clock_is_found_even_where_the_login_fails(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:

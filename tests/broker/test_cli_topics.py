@@ -7,6 +7,7 @@ import uuid
 from pathlib import Path
 
 import pytest
+from tests.broker.msk_broker import MskBroker
 
 from eventzr_kafka.cli.app import call
 from eventzr_kafka.testing.kafka_server import KafkaServer
@@ -78,6 +79,50 @@ def test_apply_asks_and_where_nobody_answers_it_does_nothing(module: str, capsys
 
     assert "give --yes" in capsys.readouterr().err
     assert call(["topics", "plan", module]) == 2
+
+
+def test_a_plan_that_is_declined_changes_nothing_and_ends_with_1(
+    module: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def decline(_question: str) -> str:
+        return "n"
+
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
+    monkeypatch.setattr("builtins.input", decline)
+
+    assert call(["topics", "apply", module]) == 1
+    assert "declined: nothing was changed" in capsys.readouterr().err
+    assert call(["topics", "plan", module]) == 2
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [[], ["nowhere:Class"], ["eventzr_marketplace_events", "--retention", "7 days"], ["json"], ["x", "--unknown"]],
+)
+def test_a_wrong_call_of_plan_is_not_taken_for_a_plan(wrong: list[str]) -> None:
+    assert call(["topics", "plan", *wrong]) == 1
+
+
+def test_topics_that_may_not_be_described_do_not_hide_the_others(
+    module: str, msk: MskBroker, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in msk.variables.items():
+        monkeypatch.setenv(name, value)
+    sealed, open_one = f"{module}.made.v1", f"{module}.elsewhere"
+    msk.server.create_topics([sealed, open_one], partitions=1)
+    msk.allow("DESCRIBE", topic=sealed)
+
+    assert call(["topics", "ls"]) == 0
+    shown = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
+    assert "has configs that may not be described by this login" in shown[sealed]
+    assert "retention.ms=" in shown[open_one]
+
+    assert call(["topics", "plan", "eventzr_marketplace_events"]) == 2  # other topics
+    assert call(["topics", "plan", module, "--retention", "7d"]) == 1
+    assert f"topic {sealed} has configs that may not be described" in capsys.readouterr().err
+    msk.allow("READ", topic=f"{module}.broken.v1", who="somebody")
+    assert call(["topics", "plan", f"{module}:Broken"]) == 1
+    assert f"topic {module}.broken.v1 may not be described by this login" in capsys.readouterr().err
 
 
 def test_a_broker_that_is_away_ends_it_with_1(

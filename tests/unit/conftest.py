@@ -121,9 +121,12 @@ class Group:
         self.consumer.received([Batch(epoch, records)])
 
     async def settle(self) -> None:
-        """Let everything run that can run without time passing."""
-        for _ in range(50):
-            await asyncio.sleep(0)
+        """Let everything run that can run without time passing, and what it waits for in a thread."""
+        for _ in range(2):
+            for _ in range(50):
+                await asyncio.sleep(0)
+            if self.writer._client is not None:
+                await asyncio.wait([self.writer._client])
 
     def store(self) -> None:
         self.consumer._store(self.consumer._epochs.values())

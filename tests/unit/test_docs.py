@@ -125,9 +125,8 @@ def test_every_command_for_msk_exists(command: str) -> None:
         assert words[0] in {"pip", "export"}
 
 
-def test_the_file_of_topics_for_msk_is_a_right_one() -> None:
-    (block,) = blocks("toml", MSK)
-
+@pytest.mark.parametrize("block", blocks("toml", MSK), ids=["topics", "quotas"])
+def test_the_file_of_topics_for_msk_is_a_right_one(block: str) -> None:
     TopicFile.model_validate(tomllib.loads(block))
 
 

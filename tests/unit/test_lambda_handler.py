@@ -7,7 +7,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from copy import deepcopy
 from typing import Any, TypeAlias
 
@@ -36,7 +36,7 @@ from eventzr_kafka.aws_lambda.event import read_event
 from eventzr_kafka.dead_letter import read_letter
 from eventzr_kafka.errors import EventzrKafkaError, RoutingError
 from eventzr_kafka.record import OutgoingRecord
-from eventzr_kafka.transport import Failure, Report
+from eventzr_kafka.transport import Acknowledgement, Failure, Report
 
 ON = KafkaSettings(enabled=True)
 AT_ONCE = RetryPolicy(attempts=3, initial=0)
@@ -336,6 +336,53 @@ def test_dead_letters_under_way_at_the_end_are_given_up() -> None:
 
     assert again(invoke(Awaits({1: Reject("no")}), lambda_event([record(1)]), producer, Context(200))) == [1]
     assert producer.closed == 1
+
+
+def test_a_dead_letter_under_way_counts_though_its_partition_is_left_meanwhile() -> None:
+    reports: list[Report] = []
+    under_way = asyncio.Event()
+
+    class Slow(FakeProducer):
+        def produce(self, record: OutgoingRecord, report: Report) -> bool:
+            self.records.append(record)
+            reports.append(report)
+            under_way.set()
+            return True
+
+    @kafka_consumer(group_id="g", retry=AT_ONCE)
+    class Leaves(Recorder):
+        @on_message(TOPIC)
+        async def handle(self, event: CloudEvent[Any]) -> None:
+            if event.data["n"] == 1:
+                await under_way.wait()
+                asyncio.get_running_loop().call_later(0.05, reports[0], Acknowledgement(0, 0))
+            self.meet(event)
+
+    producer = Slow()
+    consumer = Leaves({1: RetryLater(after=LATE), 2: Reject("no")})
+
+    response = invoke(consumer, lambda_event([record(1), record(2, "t2")]), producer)
+
+    assert letters(producer) == [2]
+    assert again(response) == [1]
+
+
+def test_a_client_of_dead_letters_that_is_made_too_late_serves_the_next_invocation() -> None:
+    may_start = threading.Event()
+    made: list[FakeProducer] = []
+
+    class Slow(FakeProducer):
+        def start(self, reported: Callable[[], None]) -> None:
+            made.append(self)
+            assert may_start.wait(10)
+            super().start(reported)
+
+    handler = lambda_handler(Awaits({1: Reject("no")}), settings=ON, transport=lambda _: Slow())
+
+    assert again(handler(lambda_event([record(1)]), Context(200))) == [1]
+    may_start.set()
+    assert again(handler(lambda_event([record(1)]), Context())) == []
+    assert [letters(producer) for producer in made] == [[1]]
 
 
 def test_without_reports_an_error_makes_the_whole_batch_come_again() -> None:

@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from tests.unit.lambda_events import TOPIC, Context, lambda_event, record
+from tests.unit.lambda_events import TOPIC, Context, again, lambda_event, record
 
 from eventzr_kafka import CloudEvent, KafkaSettings, kafka_consumer, on_message
 from eventzr_kafka.aws_lambda import LambdaProducer, UnacknowledgedError, lambda_handler, lambda_producer
 from eventzr_kafka.aws_lambda.container import event_loop
-from eventzr_kafka.errors import ProducerError, SettingsError
+from eventzr_kafka.errors import ProducerError, ProducerStateError, SettingsError
 from eventzr_kafka.record import OutgoingRecord
 from eventzr_kafka.transport import Acknowledgement, Failure, Report
 
@@ -37,6 +37,7 @@ class Client:
         self.waiting: list[Report] = []
         self.is_there = True
         self.closed = False
+        self.produced = 0
 
     def start(self, reported: Callable[[], None]) -> None:
         self.started_in = threading.current_thread().name
@@ -45,6 +46,7 @@ class Client:
     def produce(self, record: OutgoingRecord, report: Report) -> bool:
         assert record.key is not None
         assert not self.closed
+        self.produced += 1
         self.waiting.append(report)
         return True
 
@@ -117,6 +119,68 @@ def test_loading_does_not_wait_for_the_client_but_the_first_invocation_does() ->
 
     threading.Timer(0.05, may_start.set).start()
     assert function({}, Context()) is False
+
+
+def test_a_client_that_is_not_made_in_time_ends_the_invocation_and_serves_the_next_one() -> None:
+    may_start = threading.Event()
+
+    class Slow(Client):
+        def start(self, reported: Callable[[], None]) -> None:
+            assert may_start.wait(10)
+            super().start(reported)
+
+    producer = lambda_producer(settings=ON, transport=lambda _: Slow())
+    function = producer.flushed(lambda _event, _context: producer.enqueue(event()).event_id)
+
+    with pytest.raises(ProducerStateError, match=r"not made yet.*nothing was run"):
+        function({}, Context(60))
+    may_start.set()
+    assert function({}, Context()) == "e1"
+
+
+@pytest.mark.parametrize("later", ["before the freeze", "in the next invocation"])
+def test_a_def_handler_that_was_cut_off_publishes_nothing_any_more(
+    producer: LambdaProducer, clients: Clients, later: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    go_on, told, refused = threading.Event(), threading.Event(), list[ProducerError]()
+
+    @kafka_consumer(group_id="g")
+    class Lingers:
+        @on_message(TOPIC)
+        def handle(self, _event: CloudEvent[Any]) -> None:
+            assert go_on.wait(10)
+            try:
+                producer.enqueue(event())
+            except ProducerError as error:
+                refused.append(error)
+            told.set()
+
+    def finish(_event: Any = None, _context: Any = None) -> bool:
+        go_on.set()
+        return told.wait(10)
+
+    handler = lambda_handler(Lingers, producer=producer, settings=ON)
+    assert again(handler(lambda_event([record(1)]), Context(60))) == [1]
+    assert finish() if later == "before the freeze" else producer.flushed(finish)({}, Context())
+
+    assert [type(error) for error in refused] == [ProducerStateError]
+    assert "event e1 for bench.thing.happened.v1 is not sent: the invocation that it belongs to is over" in caplog.text
+    assert clients.made[0].produced == 0
+
+
+def test_two_producers_of_one_function_do_not_mistake_each_other_s_invocations(
+    producer: LambdaProducer, clients: Clients
+) -> None:
+    other = lambda_producer(settings=ON, transport=clients)
+
+    @other.flushed
+    @producer.flushed
+    def function(_event: Any, _context: Any) -> list[str]:
+        return [each.enqueue(event()).event_id for each in (producer, other)]
+
+    assert function({}, Context()) == ["e1", "e1"]
+    with pytest.raises(ProducerStateError, match="no invocation is under way"):
+        producer.enqueue(event())
 
 
 def test_what_is_not_acknowledged_in_time_is_named_and_never_sent(producer: LambdaProducer, clients: Clients) -> None:

@@ -13,7 +13,7 @@ from eventzr_kafka import CloudEvent, EventData, kafka_consumer, on_message
 from eventzr_kafka.cli.declared import declared, published_by, published_topic
 from eventzr_kafka.cli.loading import UsageError
 from eventzr_kafka.cli.topic_file import TopicFile, TopicOptions, topic_specs
-from eventzr_kafka.msk.serverless import broken_quotas
+from eventzr_kafka.msk.serverless import Quotas, broken_quotas
 from eventzr_kafka.topics import (
     CONFIGS,
     Change,
@@ -115,15 +115,19 @@ def test_quotas_are_summed_over_what_is_there_and_what_is_planned() -> None:
     ]
     states = {"old": TopicState("old", 2000, DELETE), "big": TopicState("big", 1, DELETE)}
 
-    broken = list(broken_quotas(specs, states, plan_topics(specs, states)))
+    plan = plan_topics(specs, states)
+    broken = list(broken_quotas(specs, states, plan, Quotas()))
 
     assert [line.split(",")[0] for line in broken] == [
         "2",
         "400 compacted partitions",
         "big: max.message.bytes=9437184",
     ]
-    assert broken[0].startswith("2,401 leader partitions, MSK Serverless has 2,400")
-    assert list(broken_quotas(specs[:0], states, plan_topics([], states))) == []
+    assert broken[0].startswith("2,401 leader partitions, the quota is 2,400")
+    assert list(broken_quotas(specs[:0], states, plan_topics([], states), Quotas())) == []
+
+    raised = Quotas(leader_partitions=3_000, compacted_partitions=500, message_bytes=16 * 1024 * 1024)
+    assert list(broken_quotas(specs, states, plan, raised)) == []
 
 
 def test_a_consumer_declares_its_topics_and_dead_letters_without_being_constructed() -> None:
@@ -181,7 +185,32 @@ def test_a_topic_s_own_options_come_before_the_command_line_before_the_defaults(
     order, listing = "eventzr.marketplace.order.completed.v1", "eventzr.marketplace.listing.created.v1"
     assert specs[listing] == TopicSpec(listing, 3, {"retention.ms": week})
     assert specs[order] == TopicSpec(order, 3, {"retention.ms": "-1", "max.message.bytes": "2097152"})
-    assert specs["topics-test.dlq"] == TopicSpec("topics-test.dlq", 2, {"retention.ms": fortnight})
+    room = {"max.message.bytes": str(2097152 + 65536), "retention.ms": fortnight}
+    assert specs["topics-test.dlq"] == TopicSpec("topics-test.dlq", 2, room)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("", None),
+        ("[defaults.configs]\n'max.message.bytes' = 500_000", None),
+        ("[defaults.configs]\n'max.message.bytes' = 8_388_000", "8388608"),
+        ("[defaults.configs]\n'max.message.bytes' = 9_000_000", "9000000"),
+        ("[defaults.configs]\n'max.message.bytes' = 9_000_000\n[quotas]\nmessage-bytes = 10_000_000", "9065536"),
+        ("[dead-letters.configs]\n'max.message.bytes' = 3_000_000", "3000000"),
+    ],
+)
+def test_the_largest_record_of_a_group_fits_into_its_dead_letter_topic(
+    text: str, size: str | None, tmp_path: Path
+) -> None:
+    assert specs_of(text, tmp_path, TopicOptions())["topics-test.dlq"].configs.get("max.message.bytes") == size
+
+
+def test_quotas_that_aws_has_raised_are_told_in_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "topics.toml"
+    path.write_text("[quotas]\nleader-partitions = 5000")
+
+    assert TopicFile.read(path).quotas == Quotas(leader_partitions=5000)
 
 
 @pytest.mark.parametrize(
@@ -193,6 +222,9 @@ def test_a_topic_s_own_options_come_before_the_command_line_before_the_defaults(
         ("[defaults]\nretentoin = '7d'", "defaults.retentoin"),
         ("[defaults.configs]\n'segment.ms' = 1", "cannot be set; MSK Serverless allows"),
         ("[topics.'elsewhere.v1']", "which no target declares"),
+        ("[topics.x.configs]\n'max.message.bytes' = '4MB'", r"topics.x.configs: .*max.message.bytes='4MB' is no whole"),
+        ("[quotas]\nleaders = 5000", "quotas.leaders"),
+        ("[dead-letters.configs]\n'max.message.bytes' = 1000", "too little for letters of 1048588 bytes"),
     ],
 )
 def test_a_wrong_file_is_refused_with_the_place(text: str, said: str, tmp_path: Path) -> None:

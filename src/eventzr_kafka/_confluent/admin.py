@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import Future
 from typing import Any, TypeVar
@@ -11,7 +12,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicCollection, admin
 from eventzr_kafka._confluent.config import admin_config
 from eventzr_kafka._confluent.oauth import make_client, token_callback
 from eventzr_kafka._confluent.outage import describe_kafka_error, refused_login
-from eventzr_kafka.admin import TopicAccess
+from eventzr_kafka.admin import Access
 from eventzr_kafka.errors import AdminError
 from eventzr_kafka.settings import KafkaSettings
 from eventzr_kafka.topics import CONFIGS, Change, ConfigureTopic, CreateTopic, GrowTopic, TopicState
@@ -21,11 +22,24 @@ __all__ = ["ConfluentAdmin"]
 _kafka: Any = admin  # the client's types say nothing of most of it
 ResultT = TypeVar("ResultT")
 _LATE = 5.0  # seconds beyond its time-out that the client may take to say so
+_PAUSE = 0.2  # seconds until a group is asked for again
 _OWN = "__"  # begins the names of Kafka's own topics
-_FAULTS = {
-    KafkaError.UNKNOWN_TOPIC_OR_PART: "does not exist",
-    KafkaError.TOPIC_AUTHORIZATION_FAILED: "may not be described by this login",
+_MISSING = "does not exist"
+_HIDDEN = "may not be described by this login"
+_TOPIC_FAULTS = {
+    KafkaError.UNKNOWN_TOPIC_OR_PART: _MISSING,
+    KafkaError.TOPIC_AUTHORIZATION_FAILED: _HIDDEN,
 }
+_CONFIG_FAULTS = {
+    KafkaError.UNKNOWN_TOPIC_OR_PART: _MISSING,
+    KafkaError.TOPIC_AUTHORIZATION_FAILED: "has configs that may not be described by this login",
+}
+_NO_COORDINATOR = {
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.NOT_COORDINATOR,
+}
+_GROUP_FAULTS = {KafkaError.GROUP_AUTHORIZATION_FAILED: _HIDDEN}
 
 
 class ConfluentAdmin:
@@ -48,42 +62,74 @@ class ConfluentAdmin:
         found = self._ask(lambda client: client.list_topics(timeout=self._timeout)).brokers
         return sorted(f"{broker.host}:{broker.port}" for broker in found.values())
 
-    def topics(self) -> Mapping[str, TopicState]:
-        """Every topic but Kafka's own, with its partitions and configs."""
-        described = self._ask(lambda client: client.list_topics(timeout=self._timeout)).topics
-        names = [name for name in described if not name.startswith(_OWN)]
-        configs = self._configs(names)
-        return {name: TopicState(name, len(described[name].partitions), configs[name]) for name in names}
+    def partitions(self) -> Mapping[str, int]:
+        """How many each topic has, but for Kafka's own."""
+        found = self._ask(lambda client: client.list_topics(timeout=self._timeout)).topics
+        return {name: len(topic.partitions) for name, topic in found.items() if not name.startswith(_OWN)}
 
-    def access(self, names: Collection[str]) -> Mapping[str, TopicAccess]:
+    def topics(self, names: Collection[str]) -> Mapping[str, TopicState]:
+        """Those of these topics that are there, with partitions and configs."""
+        found = {name: self._answer(asked, _TOPIC_FAULTS) for name, asked in self._describe(names).items()}
+        hidden = {name: TopicState(name, 0, {}, fault) for name, (_, fault) in found.items() if fault == _HIDDEN}
+        described = {name: topic for name, (topic, _) in found.items() if topic is not None}
+        configs = self._configs(described)
+        return hidden | {name: TopicState(name, len(described[name].partitions), *configs[name]) for name in described}
+
+    def topic_access(self, names: Collection[str]) -> Mapping[str, Access]:
         """What this login may do with these topics."""
-        if not names:
-            return {}
-        asked: Mapping[str, Future[Any]] = self._ask(
-            lambda client: client.describe_topics(
-                TopicCollection(list(names)), include_authorized_operations=True, request_timeout=self._timeout
-            )
-        )
-        return {name: self._access(future) for name, future in asked.items()}
+        return {name: self._access(asked, _TOPIC_FAULTS) for name, asked in self._describe(names).items()}
+
+    def group_access(self, names: Collection[str]) -> Mapping[str, Access]:
+        """What this login may do with these groups; one without members and offsets is there all the same."""
+        deadline = time.monotonic() + self._timeout
+        asked = self._describe_groups(names)
+        while any(map(self._has_no_coordinator, asked.values())) and time.monotonic() < deadline:
+            time.sleep(_PAUSE)
+            asked = self._describe_groups(names)
+        return {name: self._access(future, _GROUP_FAULTS) for name, future in asked.items()}
 
     def apply(self, change: Change) -> None:
         """Take one step of a plan and wait until the broker has done it."""
         for future in self._ask(lambda client: _begin(client, change, self._timeout)):
             self._result(future)
 
-    def _access(self, future: Future[Any]) -> TopicAccess:
-        error = future.exception(self._timeout + _LATE)
-        if isinstance(error, KafkaException) and error.args[0].code() in _FAULTS:
-            return TopicAccess(_FAULTS[error.args[0].code()], None)
-        operations = self._result(future).authorized_operations
-        return TopicAccess(None, frozenset(one.name for one in operations) if operations else None)
+    def _describe(self, names: Collection[str]) -> Mapping[str, Future[Any]]:
+        if not names:
+            return {}
+        topics = TopicCollection(list(names))
+        return self._ask(
+            lambda client: client.describe_topics(
+                topics, include_authorized_operations=True, request_timeout=self._timeout
+            )
+        )
 
-    def _configs(self, names: Iterable[str]) -> dict[str, dict[str, str]]:
+    def _describe_groups(self, names: Collection[str]) -> Mapping[str, Future[Any]]:
+        if not names:
+            return {}
+        return self._ask(
+            lambda client: client.describe_consumer_groups(
+                list(names), include_authorized_operations=True, request_timeout=self._timeout
+            )
+        )
+
+    def _has_no_coordinator(self, asked: Future[Any]) -> bool:
+        """Whether it is too early to ask: the broker that answers for a group is found by trying."""
+        error = asked.exception(self._timeout + _LATE)
+        return isinstance(error, KafkaException) and error.args[0].code() in _NO_COORDINATOR
+
+    def _access(self, asked: Future[Any], faults: Mapping[int, str]) -> Access:
+        described, fault = self._answer(asked, faults)
+        operations = None if described is None else described.authorized_operations
+        return Access(fault, frozenset(one.name for one in operations) if operations else None)
+
+    def _configs(self, names: Iterable[str]) -> dict[str, tuple[dict[str, str], str | None]]:
+        """By topic: the configs, and why they are not known."""
         resources = [_kafka.ConfigResource(_kafka.ConfigResource.Type.TOPIC, name) for name in names]
         if not resources:
             return {}
         asked = self._ask(lambda client: client.describe_configs(resources, request_timeout=self._timeout))
-        return {resource.name: _managed(self._result(future)) for resource, future in asked.items()}
+        answers = {resource.name: self._answer(future, _CONFIG_FAULTS) for resource, future in asked.items()}
+        return {name: (_managed(entries or {}), fault) for name, (entries, fault) in answers.items()}
 
     def _ask(self, question: Callable[[Any], ResultT]) -> ResultT:
         self._trouble.error = None
@@ -93,6 +139,13 @@ class ConfluentAdmin:
             return question(self._client)
         except KafkaException as error:
             raise self._explained(error) from error
+
+    def _answer(self, asked: Future[Any], faults: Mapping[int, str]) -> tuple[Any, str | None]:
+        """What the broker says, or which of these faults."""
+        error = asked.exception(self._timeout + _LATE)
+        if isinstance(error, KafkaException) and error.args[0].code() in faults:
+            return None, faults[error.args[0].code()]
+        return self._result(asked), None
 
     def _result(self, future: Future[ResultT]) -> ResultT:
         try:

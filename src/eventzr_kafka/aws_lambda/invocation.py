@@ -4,8 +4,9 @@
 2. What fails is tried again here while the remaining time allows it. What cannot be is left to the event source, and so
    is all that comes after it in its partition and does not run yet: order in a partition is kept.
 3. What has no outcome at the end comes again, and with it all after the first of it in its partition.
-4. Nothing goes on afterwards: handlers that still run are cancelled, dead letters under way are given up.
-5. How often an event has failed is remembered by the container, so that an event that comes again and again to it ends
+4. A dead letter under way is waited for, even where its partition is left: once the broker has it, it is an outcome.
+5. Nothing goes on afterwards: handlers that still run are cancelled, dead letters that are not written are given up.
+6. How often an event has failed is remembered by the container, so that an event that comes again and again to it ends
    among the dead letters.
 """
 
@@ -153,8 +154,7 @@ class Invocation:
             self._say_cut_off()
         if running:
             await asyncio.wait(running, timeout=_CANCELLING * self._deadline.margin)
-        if self._failures.burying:
-            await self._failures.stop()
+        if await self._failures.stop(self._deadline.left()):
             await self._container.dead_letters.give_up()
 
     def _say_cut_off(self) -> None:

@@ -4,30 +4,40 @@
    containers that come from one snapshot must not share a client's identity, nor the numbers that ids are made of.
 2. Before an invocation ends all is flushed, for as long as the remaining time allows. What is not acknowledged then is
    purged and raised as an error: a frozen container holds nothing that a later invocation could send.
-3. After a purge the next invocation makes a new client.
-4. Disabled, as it is on Lambda by default, there is no client, no thread and no socket.
+3. From the flush on nothing more is taken from that invocation, nor is it later: a thread or task that outlived it is
+   refused, known by its context. Outside of an invocation nothing can be published.
+4. After a purge the next invocation makes a new client.
+5. Disabled, as it is on Lambda by default, there is no client, no thread and no socket.
 """
 
 from __future__ import annotations
 
 import inspect
+import logging
 import os
 import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import wraps
 from typing import Any
 
 from eventzr_kafka.aws_lambda.container import Deadline, event_loop
 from eventzr_kafka.aws_lambda.errors import UnacknowledgedError
+from eventzr_kafka.delivery import Delivery
 from eventzr_kafka.encoder import ContentMode
 from eventzr_kafka.envelope import renew_ids
+from eventzr_kafka.errors import ProducerStateError, printable
+from eventzr_kafka.event import CloudEvent
 from eventzr_kafka.limits import DEFAULT_LIMITS, Limits
 from eventzr_kafka.producer import EventProducer
+from eventzr_kafka.record import OutgoingRecord
 from eventzr_kafka.settings import KafkaSettings
 from eventzr_kafka.transport import ProducerTransport
 
 __all__ = ["LambdaProducer", "lambda_producer"]
+
+log = logging.getLogger("eventzr_kafka.producer")
 
 _FLUSH_RESERVE = 0.5  # part of the margin that a purge and the return may take
 
@@ -39,6 +49,9 @@ class LambdaProducer(EventProducer):
         """Begin to make the client; the arguments are those of `lambda_producer`."""
         super().__init__(**options)
         self._margin = margin
+        self._open: object = None  # stands for the invocation that may publish
+        self._running_for: ContextVar[object] = ContextVar("eventzr_kafka.lambda_invocation", default=None)
+        self._gate = threading.Lock()
         self._starting: threading.Thread | None = None
         self._start_error: Exception | None = None
         self._restored = os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start"
@@ -51,6 +64,7 @@ class LambdaProducer(EventProducer):
         An ``async def`` runs on the container's event loop, and is cancelled when its time ends.
 
         Raises:
+            ProducerStateError: The client could not be made in time; the function was not called.
             UnacknowledgedError: Events were not acknowledged in time, and nobody has awaited them.
         """
 
@@ -69,9 +83,14 @@ class LambdaProducer(EventProducer):
     def invocation(self, deadline: Deadline) -> Generator[None]:
         """Be ready before the block, and leave nothing behind after it."""
         self._get_ready(deadline)
+        self._open = invocation = object()
+        token = self._running_for.set(invocation)
         try:
             yield
         finally:
+            self._running_for.reset(token)
+            with self._gate:
+                self._open = None
             self._settle(deadline.left(_FLUSH_RESERVE))
 
     def _get_ready(self, deadline: Deadline) -> None:
@@ -85,7 +104,7 @@ class LambdaProducer(EventProducer):
         self._await_client(deadline.left())
 
     def _settle(self, timeout: float) -> None:
-        transport = super()._own_transport()  # a client that is still being made holds nothing
+        transport = self._own_transport()
         if transport is not None and self._flush(transport, timeout):
             self._give_up(transport)
             self._starting = None
@@ -104,20 +123,45 @@ class LambdaProducer(EventProducer):
             self._start_error = error
 
     def _await_client(self, timeout: float) -> None:
-        """Wait until the client is made, and raise why it could not be; the next time it is tried again."""
+        """Wait until the client is made, or raise why it is not; an error is tried again in the next invocation."""
         starting = self._starting
-        if starting is None or starting is threading.current_thread():
+        if starting is None:
             return
         starting.join(timeout)
-        if not starting.is_alive():
-            self._starting = None
-            if self._start_error is not None:
-                raise self._start_error
+        if starting.is_alive():
+            raise ProducerStateError(
+                f"the Kafka client is not made yet, after {timeout:.1f} s of this invocation: nothing was run; "
+                "give the function more time or memory"
+            )
+        self._starting = None
+        if self._start_error is not None:
+            raise self._start_error
 
-    def _own_transport(self) -> ProducerTransport | None:
-        if self._transport is None:
-            self._await_client(self._queue_timeout)
-        return super()._own_transport()
+    # Publishing
+
+    def _encode(self, event: CloudEvent[Any]) -> tuple[Delivery, OutgoingRecord]:
+        self._require_invocation(event.id, event.type)
+        return super()._encode(event)
+
+    def _offer(self, record: OutgoingRecord, delivery: Delivery) -> bool:
+        with self._gate:
+            self._require_invocation(delivery.event_id, delivery.topic)
+            return super()._offer(record, delivery)
+
+    def _wait(self, record: OutgoingRecord, delivery: Delivery) -> None:
+        with self._gate:
+            self._require_invocation(delivery.event_id, delivery.topic)
+            super()._wait(record, delivery)
+
+    def _require_invocation(self, event_id: str, topic: str) -> None:
+        """Refuse what no invocation would wait for; in the log too, since a handler that was cut off raises unheard."""
+        mine = self._running_for.get()
+        if self._open is not None and mine in (None, self._open):  # a thread of its own has no context
+            return
+        over = "the invocation that it belongs to is over" if mine is not None else "no invocation is under way"
+        problem = f"event {printable(event_id)} for {topic} is not sent: {over}"
+        log.error("not published: %s", problem)
+        raise ProducerStateError(f"{problem}; publish in a handler that is `flushed`, and before its time ends")
 
 
 def lambda_producer(

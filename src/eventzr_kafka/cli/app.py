@@ -26,6 +26,7 @@ from eventzr_kafka.settings import KafkaSettings
 __all__ = ["app", "call", "outcome"]
 
 _STOPPED, _WRONG, _INTERRUPTED = 1, 2, 130
+_TELLS_BY_2 = ("topics", "plan")  # that the plan is not empty, so that a wrong call of it is no 2
 
 app = App(
     name="eventzr-kafka",
@@ -66,8 +67,8 @@ def call(arguments: Sequence[str]) -> int:
     """Run the command of these arguments and return its exit code."""
     try:
         return app(list(arguments)) or 0
-    except CycloptsError:  # already shown
-        return _WRONG
+    except CycloptsError as error:  # already shown
+        return _STOPPED if tuple(error.command_chain or ()) == _TELLS_BY_2 else _WRONG
 
 
 @app.command
@@ -197,8 +198,12 @@ def _load(targets: Sequence[str]) -> list[object]:
     return [load(target) for target in targets]
 
 
-def outcome(output: Output, act: Callable[[Screen], int | None]) -> int:
-    """Do it, show the error that ends it, and return the exit code; `act` may return one that is not 0."""
+def outcome(output: Output, act: Callable[[Screen], int | None], *, wrong: int = _WRONG) -> int:
+    """Do it, show the error that ends it, and return the exit code; `act` may return one that is not 0.
+
+    Args:
+        wrong: The exit code for a wrong call or set-up.
+    """
     set_up_logging(output.log_level, output.log_format)
     screen = Screen(output.log_format)
     try:
@@ -208,7 +213,7 @@ def outcome(output: Output, act: Callable[[Screen], int | None]) -> int:
     except EventzrKafkaError as error:
         trace = trace_of(error.__cause__) if output.traceback and error.__cause__ else ""
         screen.fail(_explained(error, hint=not output.traceback), trace=trace)
-        return _WRONG if isinstance(error, ConfigurationError | EncodeError) else _STOPPED
+        return wrong if isinstance(error, ConfigurationError | EncodeError) else _STOPPED
 
 
 def _explained(error: EventzrKafkaError, *, hint: bool) -> Text:

@@ -38,6 +38,10 @@ class Declared:
         """Consumer groups, sorted."""
         return sorted({consumer.group_id for consumer in self.consumers})
 
+    def consumed_in(self, group: str) -> set[str]:
+        """Topics that the consumers of a group handle."""
+        return {route.topic for one in self.consumers if one.group_id == group for route in one.routes}
+
     @property
     def dead_letters(self) -> list[str]:
         """Dead-letter topics of the groups, sorted."""

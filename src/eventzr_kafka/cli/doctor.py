@@ -1,4 +1,4 @@
-"""`eventzr-kafka doctor`: from the settings to the topics, one line a step, with cause and mend.
+"""`eventzr-kafka doctor`: from the settings to topics and groups, one line a step, with cause and mend.
 
 1. A step that fails ends it, but for the clock, which may be the cause.
 2. A step of a list of brokers goes well if it does with one of them.
@@ -15,7 +15,7 @@ from functools import partial
 from rich.text import Text
 
 from eventzr_kafka._confluent.admin import ConfluentAdmin
-from eventzr_kafka.admin import TopicAccess, TopicAdmin
+from eventzr_kafka.admin import Access, TopicAdmin
 from eventzr_kafka.cli import probes
 from eventzr_kafka.cli.app import Output, outcome
 from eventzr_kafka.cli.card import Screen, connection
@@ -31,6 +31,13 @@ _FAILED, _WRONG = 1, 2
 _TOKEN_SECONDS = 5.0
 _ANSWER_SECONDS = 4.0
 _MOST_SKEW = 240.0  # seconds; AWS takes five minutes
+_TLS_MENDS = {
+    "mismatch": "name the broker in KAFKA_BROKERS as its certificate does",
+    "has expired": "renew the broker's certificate; if it is valid, set the clock of this machine by NTP",
+    "is not yet valid": "set the clock of this machine by NTP; if it is right, wait until the certificate is valid",
+    "NO_CERTIFICATE": "KAFKA_CA_FILE holds no certificate in PEM",
+    "CERTIFICATE_VERIFY_FAILED": "set KAFKA_CA_FILE to who signed its certificate",
+}
 _MARKS = {True: ("✓", "green"), False: ("✗", "red"), None: ("-", "dim")}
 _OUTPUT, _NOTHING = Output(), Publishing()
 
@@ -56,7 +63,7 @@ def doctor(*targets: str, publishing: Publishing = _NOTHING, output: Output = _O
     """Check the way to the broker, step by step; exit code 1 if one fails, 2 if the settings are wrong.
 
     Args:
-        targets: module:Class of consumers, whose topics must be there.
+        targets: module:Class of consumers, whose topics must be there and whose groups must be permitted.
     """
 
     def act(screen: Screen) -> int:
@@ -96,6 +103,7 @@ def _steps(settings: KafkaSettings, found: Declared, publishes: Sequence[str]) -
         "token": partial(_token, settings),
         "metadata": lambda: _metadata(admin()),
         "topics": lambda: _topics(admin(), found, publishes),
+        "groups": lambda: _groups(admin(), found.groups),
     }
     failed = False
     for name, step in steps.items():
@@ -111,7 +119,7 @@ def _taken(name: str, step: Callable[[], Finding]) -> Finding:
         return Finding(name, False, f"{error.problem} (as {error.identity})", error.mend)
     except EventzrKafkaError as error:
         return Finding(name, False, str(error), code=_WRONG if isinstance(error, ConfigurationError) else _FAILED)
-    except OSError as error:
+    except probes.FAULTS as error:
         return Finding(name, False, str(error) or describe(error))
 
 
@@ -149,11 +157,8 @@ def _tls(settings: KafkaSettings) -> Finding:
 
 
 def _tls_mend(reasons: str) -> str:
-    if "mismatch" in reasons:
-        return "name the broker in KAFKA_BROKERS as its certificate does"
-    if "CERTIFICATE_VERIFY_FAILED" in reasons:
-        return "set KAFKA_CA_FILE to who signed its certificate"
-    return "does the broker speak TLS on this port? If not, set KAFKA_TLS=false or take another port"
+    otherwise = "does the broker speak TLS on this port? If not, set KAFKA_TLS=false or take another port"
+    return next((mend for words, mend in _TLS_MENDS.items() if words in reasons), otherwise)
 
 
 def _token(settings: KafkaSettings) -> Finding:
@@ -183,17 +188,34 @@ def _topics(admin: TopicAdmin, found: Declared, publishes: Sequence[str]) -> Fin
     wanted = [*reads, *((topic, "WRITE") for topic in (*found.dead_letters, *publishes))]
     if not wanted:
         return Finding("topics", None, "name consumers as module:Class, or what is published, to have them checked")
-    access = admin.access({topic for topic, _ in wanted})
-    found_faults = [(topic, _fault(access[topic], operation)) for topic, operation in wanted]
-    faults = dict.fromkeys(f"{topic}: {fault}" for topic, fault in found_faults if fault is not None)
+    access = admin.topic_access({topic for topic, _ in wanted})
+    faults = _faults(wanted, access)
     mend = "eventzr-kafka topics plan shows what is missing, eventzr-kafka iam-policy what must be allowed"
-    told = all(one.operations is not None for one in access.values())
-    permitted = "and permitted" if told else "(this broker does not tell what is permitted)"
-    text = "; ".join(faults) or f"{len(access)} topics are there {permitted}"
-    return Finding("topics", not faults, text, mend)
+    permitted = "and permitted" if _told(access) else "(this broker does not tell what is permitted)"
+    return Finding("topics", not faults, faults or f"{len(access)} topics are there {permitted}", mend)
 
 
-def _fault(access: TopicAccess, operation: str) -> str | None:
+def _groups(admin: TopicAdmin, groups: Sequence[str]) -> Finding:
+    if not groups:
+        return Finding("groups", None, "name consumers as module:Class to have their groups checked")
+    access = admin.group_access(groups)
+    faults = _faults([(group, "READ") for group in groups], access)
+    good = "may join and commit" if _told(access) else "may be described; this broker does not tell what is permitted"
+    return Finding(
+        "groups", not faults, faults or f"{', '.join(groups)}: {good}", "eventzr-kafka iam-policy shows what to allow"
+    )
+
+
+def _told(access: Mapping[str, Access]) -> bool:
+    return all(one.operations is not None for one in access.values())
+
+
+def _faults(wanted: Sequence[tuple[str, str]], access: Mapping[str, Access]) -> str:
+    found = [(name, _fault(access[name], operation)) for name, operation in wanted]
+    return "; ".join(dict.fromkeys(f"{name}: {fault}" for name, fault in found if fault is not None))
+
+
+def _fault(access: Access, operation: str) -> str | None:
     if access.fault is not None or access.operations is None:
         return access.fault
     return None if operation in access.operations else f"{operation} is not permitted"
@@ -205,8 +227,8 @@ def _clock(settings: KafkaSettings) -> Finding:
     region = settings.region
     try:
         skew = probes.within(lambda: probes.aws_clock_skew(region))
-    except (OSError, TypeError, ValueError) as error:
-        return Finding("clock", None, f"AWS's time is not to be had from here: {error}")
+    except (*probes.FAULTS, TypeError, ValueError) as error:
+        return Finding("clock", None, f"AWS's time is not to be had from here: {str(error) or describe(error)}")
     text = f"{abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} AWS"
     return Finding("clock", abs(skew) <= _MOST_SKEW, text, "set the clock by NTP: AWS refuses what was signed with it")
 

@@ -14,8 +14,9 @@ from typing import TypeVar
 
 from eventzr_kafka.errors import describe
 
-__all__ = ["aws_clock_skew", "connect", "each", "resolve", "speaks_tls", "tls_handshake", "within"]
+__all__ = ["FAULTS", "aws_clock_skew", "connect", "each", "resolve", "speaks_tls", "tls_handshake", "within"]
 
+FAULTS = (OSError, UnicodeError, http.client.HTTPException)  # what the network does to a probe
 ResultT = TypeVar("ResultT")
 _SECONDS = 3.0
 
@@ -56,7 +57,7 @@ def each(probe: Callable[[str], str], addresses: Iterable[str]) -> tuple[dict[st
     def run(address: str) -> None:
         try:
             good[address] = within(lambda: probe(address))
-        except OSError as error:
+        except FAULTS as error:
             bad[address] = _reason(error)
 
     threads = [threading.Thread(target=run, args=(address,), daemon=True) for address in addresses]
@@ -101,7 +102,7 @@ def speaks_tls(address: str) -> bool:
     try:
         with socket.create_connection(_split(address), _SECONDS) as plain, context.wrap_socket(plain):
             return True
-    except OSError:
+    except FAULTS:
         return False
 
 
@@ -122,9 +123,11 @@ def _split(address: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
-def _reason(error: OSError) -> str:
+def _reason(error: Exception) -> str:
+    if isinstance(error, UnicodeError):  # what the codec of host names says of one that cannot be
+        return "is no host name: a part between two dots is empty or longer than 63 characters"
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"{error.reason}: {error.verify_message}"
     if isinstance(error, ssl.SSLError):
         return error.reason or str(error)
-    return error.strerror or str(error) or describe(error)
+    return getattr(error, "strerror", None) or str(error) or describe(error)

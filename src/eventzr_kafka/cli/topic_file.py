@@ -12,6 +12,12 @@
     [topics."eventzr.marketplace.order.completed.v1"]
     partitions = 12
     configs = { "max.message.bytes" = 2097152 }
+
+    [quotas]
+    leader-partitions = 5000
+
+A dead letter is its record and a little more: where a topic takes larger messages than Kafka does by default, the
+dead-letter topic of its groups does too.
 """
 
 from __future__ import annotations
@@ -20,18 +26,24 @@ import re
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 
 from eventzr_kafka.cli.declared import Declared
 from eventzr_kafka.cli.loading import UsageError
+from eventzr_kafka.dead_letter import dead_letter_topic
+from eventzr_kafka.msk.serverless import Quotas
 from eventzr_kafka.topics import CONFIGS, TopicSpec
 
 __all__ = ["TopicFile", "TopicOptions", "milliseconds", "topic_specs"]
 
 _UNITS = {"m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _DURATION = re.compile(r"(\d+)([mhd])")
+_SIZE = "max.message.bytes"
+_NUMBERS = {_SIZE, "retention.bytes", "retention.ms"}
+_KAFKA_SIZE = 1_048_588  # max.message.bytes of a topic that says nothing
+_LETTER_HEADERS = 65_536  # bytes that a dead letter may have beyond its record
 
 
 def milliseconds(duration: str) -> int:
@@ -57,6 +69,13 @@ def _checked_config(name: str) -> str:
     return name
 
 
+def _checked_configs(configs: dict[str, str | int]) -> dict[str, str | int]:
+    for name in sorted(_NUMBERS & configs.keys()):
+        if not re.fullmatch(r"-1|\d{1,18}", str(configs[name]), re.ASCII):
+            raise ValueError(f"{name}={configs[name]!r} is no whole number; units are not understood here")
+    return configs
+
+
 class TopicOptions(BaseModel):
     """How a topic is to be; what is left out comes from the defaults."""
 
@@ -64,7 +83,9 @@ class TopicOptions(BaseModel):
 
     partitions: PositiveInt | None = None
     retention: Annotated[str, AfterValidator(_checked_duration)] | None = None
-    configs: dict[Annotated[str, AfterValidator(_checked_config)], str | int] = {}
+    configs: Annotated[
+        dict[Annotated[str, AfterValidator(_checked_config)], str | int], AfterValidator(_checked_configs)
+    ] = {}
 
     def over(self, defaults: TopicOptions) -> TopicOptions:
         """These options, and the defaults for what they leave out."""
@@ -94,6 +115,14 @@ class TopicFile(BaseModel):
     defaults: TopicOptions = TopicOptions()
     dead_letters: TopicOptions = Field(default=TopicOptions(), alias="dead-letters")
     topics: dict[str, TopicOptions] = {}
+    raised: dict[Literal["leader-partitions", "compacted-partitions", "message-bytes"], PositiveInt] = Field(
+        default={}, alias="quotas"
+    )
+
+    @property
+    def quotas(self) -> Quotas:
+        """Those of MSK Serverless, and those that AWS has raised."""
+        return Quotas(**{name.replace("-", "_"): number for name, number in self.raised.items()})
 
     @classmethod
     def read(cls, path: Path | None) -> TopicFile:
@@ -119,19 +148,36 @@ def topic_specs(declared: Declared, file: TopicFile, given: TopicOptions) -> lis
         given: Defaults of the command line, which come before those of the file.
 
     Raises:
-        UsageError: The file describes a topic that nothing declares.
+        UsageError: The file describes a topic that nothing declares, or a dead-letter topic that its letters would not
+            fit into.
     """
-    dead_letters = declared.dead_letters
-    strange = sorted(file.topics.keys() - {*declared.topics, *dead_letters})
+    strange = sorted(file.topics.keys() - {*declared.topics, *declared.dead_letters})
     if strange:
         raise UsageError(f"--file describes {strange[0]!r}, which no target declares")
-    options = given.over(file.defaults).over(_DEFAULTS)
-    letters = file.dead_letters.over(_DEAD_LETTERS)
-    return [*_specs(declared.topics, file, options), *_specs(dead_letters, file, letters)]
+    defaults = given.over(file.defaults).over(_DEFAULTS)
+    specs = {topic: _options(topic, file, defaults).spec(topic) for topic in declared.topics}
+    sizes = {topic: int(spec.configs.get(_SIZE, _KAFKA_SIZE)) for topic, spec in specs.items()}
+    letters = (
+        _letters(group, max(sizes[topic] for topic in declared.consumed_in(group)), file) for group in declared.groups
+    )
+    return [*specs.values(), *letters]
 
 
-def _specs(topics: Iterable[str], file: TopicFile, defaults: TopicOptions) -> list[TopicSpec]:
-    return [file.topics.get(topic, TopicOptions()).over(defaults).spec(topic) for topic in topics]
+def _options(topic: str, file: TopicFile, defaults: TopicOptions) -> TopicOptions:
+    return file.topics.get(topic, TopicOptions()).over(defaults)
+
+
+def _letters(group: str, largest: int, file: TopicFile) -> TopicSpec:
+    """The dead-letter topic of a group whose largest message has so many bytes."""
+    topic = dead_letter_topic(group)
+    options = _options(topic, file, file.dead_letters.over(_DEAD_LETTERS))
+    given = options.configs.get(_SIZE)
+    if given is not None and int(given) < largest:
+        raise UsageError(f"--file: {_SIZE}={given} of {topic} is too little for letters of {largest} bytes")
+    if given is None and largest > _KAFKA_SIZE:
+        roomy = max(largest, min(largest + _LETTER_HEADERS, file.quotas.message_bytes))
+        options = TopicOptions(configs={_SIZE: roomy}).over(options)
+    return options.spec(topic)
 
 
 def _faults(errors: Iterable[Any]) -> str:

@@ -21,10 +21,10 @@ from eventzr_kafka.cli.card import Screen, labelled
 from eventzr_kafka.cli.declared import declared
 from eventzr_kafka.cli.loading import UsageError
 from eventzr_kafka.cli.topic_file import TopicFile, TopicOptions, topic_specs
-from eventzr_kafka.errors import EventzrKafkaError
-from eventzr_kafka.msk.serverless import LEADER_PARTITIONS, broken_quotas, leader_partitions
+from eventzr_kafka.errors import AdminError, EventzrKafkaError
+from eventzr_kafka.msk.serverless import broken_quotas
 from eventzr_kafka.settings import KafkaSettings
-from eventzr_kafka.topics import Change, CreateTopic, GrowTopic, Plan, TopicState, is_done, plan_topics
+from eventzr_kafka.topics import Change, CreateTopic, GrowTopic, Plan, TopicSpec, TopicState, is_done, plan_topics
 
 __all__ = ["app"]
 
@@ -53,12 +53,16 @@ _WANTED = Wanted()
 
 @app.command
 def plan(*targets: Annotated[str, Parameter(required=True)], wanted: Wanted = _WANTED, output: Output = _OUTPUT) -> int:
-    """Show what apply would do; exit code 2 if that is anything.
+    """Show what apply would do; exit code 2 if that is anything, 1 for every error, a wrong call too.
 
     Args:
         targets: module:Class of consumers and events; or a module, for every event that it declares.
     """
-    return outcome(output, lambda screen: _NOT_EMPTY if _plan(targets, wanted, screen)[1].changes else 0)
+
+    def act(screen: Screen) -> int:
+        return _NOT_EMPTY if _plan(targets, wanted, screen)[1].changes else 0
+
+    return outcome(output, act, wrong=_FAILED)
 
 
 @app.command(name="apply")
@@ -70,6 +74,8 @@ def apply_plan(
 ) -> int:
     """Create what is missing and change what differs; nothing is ever deleted.
 
+    Exit code 1 if a step failed, or if nobody agreed to the plan.
+
     Args:
         targets: As for plan.
         yes: Do not ask.
@@ -77,7 +83,12 @@ def apply_plan(
 
     def act(screen: Screen) -> int:
         admin, planned = _plan(targets, wanted, screen)
-        return _apply(admin, planned.changes, screen) if planned.changes and _agreed(yes) else 0
+        if not planned.changes:
+            return 0
+        if not (yes or _agreed()):
+            screen.fail(labelled("✗", "declined: nothing was changed", "red"))
+            return _FAILED
+        return _apply(admin, planned.changes, screen)
 
     return outcome(output, act)
 
@@ -89,16 +100,28 @@ def ls(*, output: Output = _OUTPUT) -> int:
 
 
 def _plan(targets: Sequence[str], wanted: Wanted, screen: Screen) -> tuple[TopicAdmin, Plan]:
-    settings = KafkaSettings.from_env()
-    specs = topic_specs(declared(targets), TopicFile.read(wanted.file), _options(wanted))
+    settings, file = KafkaSettings.from_env(), TopicFile.read(wanted.file)
+    specs = topic_specs(declared(targets), file, _options(wanted))
     admin = ConfluentAdmin(settings)
-    states = admin.topics()
+    there, names = admin.partitions(), {spec.name for spec in specs}
+    states = admin.topics(names | there.keys() if settings.serverless else names)  # a quota is about all of them
+    _require_known(specs, states)
     planned = plan_topics(specs, states)
-    _show(planned, leader_partitions(states), settings, screen)
-    broken = list(broken_quotas(specs, states, planned)) if settings.serverless else []
+    quota = f" of {file.quotas.leader_partitions:,} of MSK Serverless" if settings.serverless else ""
+    _show(planned, sum(there.values()), quota, screen)
+    broken = list(broken_quotas(specs, states, planned, file.quotas)) if settings.serverless else []
     if broken:
-        raise UsageError("; ".join(broken))
+        raise UsageError(f"{'; '.join(broken)}; if AWS has raised it, say so under [quotas] in --file")
     return admin, planned
+
+
+def _require_known(specs: Sequence[TopicSpec], states: Mapping[str, TopicState]) -> None:
+    found = [(states[spec.name], spec.configs) for spec in specs if spec.name in states]
+    unknown = [
+        f"topic {one.name} {one.fault}" for one, configs in found if one.fault and (configs or not one.partitions)
+    ]
+    if unknown:
+        raise AdminError(f"{'; '.join(unknown)}, so nothing can be planned: allow it to describe topics and configs")
 
 
 def _options(wanted: Wanted) -> TopicOptions:
@@ -109,13 +132,12 @@ def _options(wanted: Wanted) -> TopicOptions:
         raise UsageError(f"--{fault['loc'][0]}: {fault['msg']}") from None
 
 
-def _show(planned: Plan, partitions_now: int, settings: KafkaSettings, screen: Screen) -> None:
+def _show(planned: Plan, partitions_now: int, quota: str, screen: Screen) -> None:
     for change in planned.changes:
         screen.say(_line(change))
     for note in planned.notes:
         screen.say(labelled("!", note, "yellow"))
     screen.say(labelled("=", f"{planned.as_declared} topics as declared", "dim"))
-    quota = f" of {LEADER_PARTITIONS:,} of MSK Serverless" if settings.serverless else ""
     total = partitions_now + planned.new_partitions
     screen.say(
         Text(f"leader partitions: {partitions_now:,} + {planned.new_partitions:,} = {total:,}{quota}", style="dim")
@@ -132,9 +154,7 @@ def _line(change: Change) -> Text:
     return labelled("~", f"{change.topic}: {change.name} {change.now} → {change.wanted}", "yellow")
 
 
-def _agreed(yes: bool) -> bool:  # noqa: FBT001 -- the flag itself
-    if yes:
-        return True
+def _agreed() -> bool:
     if not sys.stdin.isatty():
         raise UsageError("nobody is here to ask: give --yes")
     return input("apply? [y/N] ").strip().lower() in {"y", "yes"}
@@ -157,7 +177,8 @@ def _apply(admin: TopicAdmin, changes: Sequence[Change], screen: Screen) -> int:
 def _await_seen(admin: TopicAdmin, changes: Sequence[Change]) -> None:
     """Return once every client will see the changes; a broker answers before its metadata does."""
     deadline = time.monotonic() + _SEEN_WITHIN
-    while time.monotonic() < deadline and not _seen(admin.topics(), changes):
+    topics = {change.topic for change in changes}
+    while time.monotonic() < deadline and not _seen(admin.topics(topics), changes):
         time.sleep(0.1)
 
 
@@ -166,14 +187,18 @@ def _seen(states: Mapping[str, TopicState], changes: Sequence[Change]) -> bool:
 
 
 def _list(screen: Screen) -> None:
-    states = ConfluentAdmin(KafkaSettings.from_env()).topics()
+    admin = ConfluentAdmin(KafkaSettings.from_env())
+    partitions = admin.partitions()
+    states = admin.topics(partitions)
     width = max(map(len, states), default=0)
     for name in sorted(states):
         screen.say(_row(states[name], width))
-    screen.say(Text(f"{len(states)} topics, {leader_partitions(states):,} leader partitions", style="dim"))
+    screen.say(Text(f"{len(states)} topics, {sum(partitions.values()):,} leader partitions", style="dim"))
 
 
 def _row(state: TopicState, width: int) -> Text:
+    if state.fault is not None:
+        return Text.assemble((f"{state.name:<{width}}", "cyan"), f"  {state.fault}")
     kind = catalogue.lookup(state.name)
     retention = state.configs.get("retention.ms", "?")
     shape = f"{state.partitions:>4} partitions  retention.ms={retention:<12}"

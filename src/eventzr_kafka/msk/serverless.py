@@ -3,38 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from typing import Final
+from dataclasses import dataclass
 
 from eventzr_kafka.topics import Plan, TopicSpec, TopicState
 
-__all__ = ["COMPACTED_PARTITIONS", "LEADER_PARTITIONS", "MESSAGE_BYTES", "broken_quotas", "leader_partitions"]
-
-LEADER_PARTITIONS: Final = 2_400
-COMPACTED_PARTITIONS: Final = 120
-MESSAGE_BYTES: Final = 8 * 1024 * 1024
+__all__ = ["Quotas", "broken_quotas"]
 
 
-def leader_partitions(states: Mapping[str, TopicState]) -> int:
-    """How many the cluster has now."""
-    return sum(state.partitions for state in states.values())
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quotas:
+    """What a cluster takes; the defaults are AWS's."""
+
+    leader_partitions: int = 2_400
+    compacted_partitions: int = 120
+    message_bytes: int = 8 * 1024 * 1024
 
 
-def broken_quotas(specs: Collection[TopicSpec], states: Mapping[str, TopicState], plan: Plan) -> Iterator[str]:
-    """What the cluster would refuse, one line each."""
-    total = leader_partitions(states) + plan.new_partitions
-    if total > LEADER_PARTITIONS:
-        yield f"{total:,} leader partitions, MSK Serverless has {LEADER_PARTITIONS:,}: declare fewer partitions"
+def broken_quotas(
+    specs: Collection[TopicSpec], states: Mapping[str, TopicState], plan: Plan, quotas: Quotas
+) -> Iterator[str]:
+    """What the cluster would refuse, one line each.
+
+    Args:
+        states: Of all its topics.
+    """
+    total = sum(state.partitions for state in states.values()) + plan.new_partitions
+    if total > quotas.leader_partitions:
+        yield f"{total:,} leader partitions, the quota is {quotas.leader_partitions:,}: declare fewer partitions"
     compacted = _compacted(specs, states)
-    if compacted > COMPACTED_PARTITIONS:
-        yield f"{compacted} compacted partitions, MSK Serverless has {COMPACTED_PARTITIONS}: declare fewer partitions"
+    if compacted > quotas.compacted_partitions:
+        yield f"{compacted:,} compacted partitions, the quota is {quotas.compacted_partitions:,}: declare fewer"
     for spec in specs:
         size = int(spec.configs.get("max.message.bytes", 0))
-        if size > MESSAGE_BYTES:
-            yield f"{spec.name}: max.message.bytes={size}, MSK Serverless takes {MESSAGE_BYTES}"
+        if size > quotas.message_bytes:
+            yield f"{spec.name}: max.message.bytes={size}, the quota is {quotas.message_bytes}"
 
 
 def _compacted(specs: Collection[TopicSpec], states: Mapping[str, TopicState]) -> int:
     wanted = {spec.name: spec.partitions for spec in specs if "compact" in spec.configs.get("cleanup.policy", "")}
-    now = {name: state.partitions for name, state in states.items() if "compact" in state.configs["cleanup.policy"]}
+    now = {
+        name: state.partitions for name, state in states.items() if "compact" in state.configs.get("cleanup.policy", "")
+    }
     new = {name: partitions for name, partitions in wanted.items() if name not in states}
     return sum(max(partitions, wanted.get(name, 0)) for name, partitions in (now | new).items())
