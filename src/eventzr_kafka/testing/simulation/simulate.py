@@ -142,7 +142,7 @@ def _simulate(handlers: HandlerFactory, seeds: Iterable[int]) -> SimulationRepor
 
 
 def _report(evidence: Evidence, coverage: Counter[str]) -> SimulationReport:
-    digest = _digest(*map(repr, evidence.facts))
+    digest = _digest(repr(evidence.facts))
     return SimulationReport(1, evidence.steps, len(evidence.facts), coverage, digest)
 
 
@@ -163,12 +163,14 @@ def _prepared(handlers: HandlerFactory) -> Generator[Callable[[Plan], Evidence]]
     loop = SimulationLoop()
     enabled, silent = gc.isenabled(), logging.root.manager.disable
     gc.disable()
+    gc.freeze()  # what there is by now needs no looking through
     logging.disable(logging.CRITICAL)
     try:
         with simulated_clocks(loop, outbox=subject.uses_outbox) as begin:
             yield lambda plan: run_history(loop, subject, plan, begin)
     finally:
         logging.disable(silent)
+        gc.unfreeze()
         if enabled:
             gc.enable()
         loop.close()
