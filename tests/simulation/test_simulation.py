@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -40,7 +41,7 @@ def test_a_deliberate_fault_is_caught_within_a_thousand_histories(mutant: Mutant
 def test_the_same_seed_gives_the_same_history_in_every_process(service: type) -> None:
     def digest(hash_seed: str) -> str:
         code = DIGEST.format(service.__name__)
-        environment = {"PYTHONHASHSEED": hash_seed, "PYTHONPATH": str(ROOT)}
+        environment = {"PYTHONHASHSEED": hash_seed, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
         done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=True, text=True)
         return done.stdout
 

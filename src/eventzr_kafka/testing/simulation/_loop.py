@@ -4,7 +4,8 @@
    processes it is chance.
 2. A crash ends a process between two steps: nothing of it runs any more, not even a ``finally``.
 3. What would run in a thread runs in a step of its own.
-4. One loop serves many histories; `begin` forgets everything of the last one.
+4. One loop serves many histories; `begin` forgets everything of the last one. Garbage is collected between them alone:
+   finalizers must not run at any time.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 _MOST_STEPS = 100_000
+_COLLECT_EVERY = 200  # histories
 _JITTER = 0.001  # seconds
 _TICK = 1e-9
 
@@ -149,10 +151,14 @@ class SimulationLoop(VirtualTimeLoop):
     def __init__(self) -> None:
         super().__init__()
         self.steps = 0
+        self._histories = 0
         self.begin(random.Random(0))  # noqa: S311 -- to be repeated
 
     def begin(self, chance: random.Random) -> None:
         """Start a history at 0 s."""
+        self._histories += 1
+        if self._histories % _COLLECT_EVERY == 0:
+            self._collect()
         _Task.created = 0
         self.steps = 0
         self._now = 0.0
@@ -227,13 +233,17 @@ class SimulationLoop(VirtualTimeLoop):
                 if not task.done():
                     task.put_away()
 
-    def close(self) -> None:
-        """Close it, with what was still made while the last history was put away."""
+    def _collect(self) -> None:
+        """Collect garbage between two histories; what it still says is put away."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             gc.collect()
             self.end()
-            super().close()
+
+    def close(self) -> None:
+        """Close it, with what was still made while the last history was put away."""
+        self._collect()
+        super().close()
 
     def _queue(self, step: _Step) -> None:
         process = step.process
