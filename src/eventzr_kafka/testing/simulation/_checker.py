@@ -131,18 +131,16 @@ class _Checker:
     def _see_joins_as(self, name: str, _group: str, member: str) -> None:
         self._members[member] = name
 
-    def _see_owns(self, name: str, group: str, number: int, topic: str, partition: int, position: int | None) -> None:
-        epoch = Epoch(name, group, (topic, partition), polled=position or 0)
+    def _see_owns(self, name: str, group: str, number: int, topic: str, partition: int, _position: int | None) -> None:
+        epoch = Epoch(name, group, (topic, partition))
         self._epochs[name, group, number] = epoch
         self._owner[group, (topic, partition)] = epoch
         self._moving.discard((group, (topic, partition)))
 
-    def _see_polls(
-        self, name: str, group: str, number: int, _topic: str, _partition: int, first: int, last: int
-    ) -> None:
+    def _see_polls(self, name: str, group: str, number: int, topic: str, partition: int, first: int, last: int) -> None:
         epoch = self._epochs[name, group, number]
-        epoch.held.update(range(first, last + 1))
-        epoch.polled = last + 1
+        new = {at for at in range(first, last + 1) if not self._outcomes.get((group, (topic, partition, at)))}
+        epoch.held |= new  # a former owner may have said what is done behind its offset
         if not self._processes[name].stops:
             self._require_bounds(name, group)
 

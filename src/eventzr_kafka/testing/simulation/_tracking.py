@@ -77,7 +77,6 @@ class Epoch:
     ended: bool = False
     leaving: bool = False
     outcomes: Counter[int] = field(default_factory=Counter[int])
-    polled: int = 0
     held: set[int] = field(default_factory=set[int])
 
 
