@@ -15,7 +15,7 @@ torture: $(READY)  ## members killed under load, on a real Kafka; minutes
 	EVENTZR_KAFKA_TEST_BROKER=real $(BIN)/pytest tests/torture -m torture -s
 
 SEEDS ?= 20000
-simulate: $(READY)  ## seeded crash histories of the SDK's own services; SEEDS=20000 takes two minutes
+simulate: $(READY)  ## seeded crash histories of the SDK's own services; SEEDS=20000 takes a minute or two
 	$(BIN)/python -m tests.simulation.soak --seeds $(SEEDS) $(SIMULATE)
 
 bench: $(READY) .venv/bench/.ready  ## against a bare client and the peers, on a real Kafka; half an hour

@@ -16,7 +16,7 @@ from eventzr_kafka.handler import MessageContext, Route
 from eventzr_kafka.hooks import ConsumerHooks, DuplicateSkipped, tell
 from eventzr_kafka.inbox_port import Delivery, Handled, Inbox, InboxChoice, is_inbox
 
-__all__ = ["Guard", "guard_of", "keep_tidy"]
+__all__ = ["Guard", "guard_of", "inbox_of", "keep_tidy"]
 
 log = logging.getLogger("eventzr_kafka.consumer")
 
@@ -31,12 +31,22 @@ async def guard_of(handler: object, choice: InboxChoice | None, hooks: ConsumerH
     """
     if choice is None:
         return None
+    inbox = inbox_of(handler, choice)
+    await inbox.prepare()
+    return Guard(inbox, hooks)
+
+
+def inbox_of(handler: object, choice: InboxChoice) -> Inbox:
+    """The inbox of a consumer object.
+
+    Raises:
+        ConfigurationError: The function that makes it returned something else.
+    """
     inbox = choice(handler) if callable(choice) else choice
     if not is_inbox(inbox):
         name = type(handler).__qualname__
         raise ConfigurationError(f"{name}: inbox= made a {type(inbox).__name__}, which is no inbox")
-    await inbox.prepare()
-    return Guard(inbox, hooks)
+    return inbox
 
 
 class Guard:

@@ -5,23 +5,28 @@ A mutant is a context manager that changes the code while it is entered, and the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 from unittest.mock import patch
 
-from tests.simulation.services import Accounts, Ledger
+from tests.simulation.services import Accounts, Ledger, Parked, Reminders
 
+from eventzr_kafka import replay
 from eventzr_kafka.binding import BoundRoute
 from eventzr_kafka.consumer import GroupConsumer
-from eventzr_kafka.dead_letter import DeadLetterFacts
+from eventzr_kafka.dead_letter import DeadLetterFacts, Identity
+from eventzr_kafka.dead_letter_journal import Entry
 from eventzr_kafka.epoch import Epoch
 from eventzr_kafka.failed import Failed
 from eventzr_kafka.failures import Failures
-from eventzr_kafka.inbox_port import Delivery, Handled, key_of
+from eventzr_kafka.inbox_port import Delivery, EventKey, Handled, key_of
 from eventzr_kafka.lanes import Lanes
+from eventzr_kafka.memory_inbox import MemoryInbox
+from eventzr_kafka.options import Ordering
 from eventzr_kafka.outbox.turn import Turns
+from eventzr_kafka.replay import Replay, Replayed
 from eventzr_kafka.retry import Decision, Retry
 from eventzr_kafka.testing.simulation import SimulatedInbox, SimulatedSession
 from eventzr_kafka.testing.simulation._database import StoredRow
@@ -131,6 +136,55 @@ def never_resumes() -> AbstractContextManager[Any]:
     return patch.object(Lanes, "should_pause", forgetful)
 
 
+def counts_no_bytes() -> AbstractContextManager[Any]:
+    """The intake stops at a number of events alone, whatever their size."""
+
+    def should_pause(self: Lanes[Any], *, paused: bool) -> bool:
+        return self.count * (2 if paused else 1) >= self._max_items
+
+    return patch.object(Lanes, "should_pause", should_pause)
+
+
+def forgets_what_is_done() -> AbstractContextManager[Any]:
+    """An inbox in memory remembers nothing."""
+    release = MemoryInbox._release
+
+    def forget(self: MemoryInbox, claimed: Iterable[EventKey], _done: Collection[EventKey]) -> None:
+        release(self, claimed, ())
+
+    return patch.object(MemoryInbox, "_release", forget)
+
+
+def replays_without_note() -> AbstractContextManager[Any]:
+    """A letter is said to be closed, and stays open."""
+
+    async def nothing(_self: Replay, *_about: Any) -> None: ...
+
+    return patch.object(Replay, "_note", nothing)
+
+
+def replays_out_of_order() -> AbstractContextManager[Any]:
+    """Each letter is a lane of its own."""
+
+    def lane_of(entry: Entry, _ordering: Ordering) -> Identity:
+        return entry.letter.identity
+
+    return patch.object(replay, "_lane_of", lane_of)
+
+
+def replays_half() -> AbstractContextManager[Any]:
+    """A replay ends where a letter fails again, and leaves the other lanes as they are."""
+    run_letter = Replay._run_letter
+
+    async def stop_at_failure(self: Replay, *given: Any) -> Replayed:
+        replayed = await run_letter(self, *given)
+        if replayed.outcome == "failed":
+            self.stop()
+        return replayed
+
+    return patch.object(Replay, "_run_letter", stop_at_failure)
+
+
 MUTANTS: Collection[Mutant] = (
     Mutant("commit of the highest seen offset", highest_seen),
     Mutant("no epoch fence", no_fence),
@@ -140,4 +194,9 @@ MUTANTS: Collection[Mutant] = (
     Mutant("relay marking before the acknowledgement", relay_marks_first, Accounts),
     Mutant("two relays on one bucket", two_on_one_bucket, Accounts),
     Mutant("pause that forgets to resume", never_resumes),
+    Mutant("bytes that do not count", counts_no_bytes, Reminders),
+    Mutant("inbox in memory that forgets", forgets_what_is_done, Reminders),
+    Mutant("replay without its note", replays_without_note),
+    Mutant("replay out of the lane's order", replays_out_of_order, Parked),
+    Mutant("replay that stops at a failure", replays_half, Parked),
 )

@@ -1,10 +1,19 @@
-"""The services that the SDK's own simulations run: each order, retries, batches, parking, an inbox with an outbox."""
+"""The services that the SDK's own simulations run: each order, retries, batches, parking, an outbox, both inboxes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from eventzr_kafka import CloudEvent, EventData, MessageContext, RetryPolicy, kafka_consumer, on_batch, on_message
+from eventzr_kafka import (
+    CloudEvent,
+    EventData,
+    MemoryInbox,
+    MessageContext,
+    RetryPolicy,
+    kafka_consumer,
+    on_batch,
+    on_message,
+)
 from eventzr_kafka.testing.simulation import SimulatedService
 
 RETRY = RetryPolicy(attempts=3, initial=0.05, maximum=0.2)
@@ -86,4 +95,27 @@ class Accounts:
         self.outbox.publish(context.session, Booked(n=event.data.n), tenant_id=event.tenantid)
 
 
-SERVICES = (Ledger, BySubject, Parked, InBatches, Accounts)
+@kafka_consumer(
+    group_id="reminders",
+    drain_timeout=0.3,
+    retry=RETRY,
+    inbox=lambda reminders: reminders.inbox,
+    max_buffered_bytes=2_000,
+)
+class Reminders:
+    """Remembers in memory what this process has seen; small buffers, in bytes."""
+
+    def __init__(self, _service: SimulatedService) -> None:
+        self.inbox = MemoryInbox()
+        self.seen = 0
+
+    @on_message(Ordered)
+    async def see_order(self, _event: CloudEvent[Ordered]) -> None:
+        self.seen += 1
+
+    @on_message(Paid)
+    def see_payment(self, _event: CloudEvent[Paid]) -> None:
+        self.seen += 1
+
+
+SERVICES = (Ledger, BySubject, Parked, InBatches, Accounts, Reminders)

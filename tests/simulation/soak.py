@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import time
 from pathlib import Path
 
@@ -38,11 +39,12 @@ def main() -> None:
         rows.append(row(service.__name__, part))
         report.add(part)
         print(rows[-1], flush=True)
-    seconds = time.monotonic() - began
+    took = f"{time.monotonic() - began:.0f} s with {options.processes} processes, "
+    took += f"{processor_time() / report.histories * 1000:.1f} ms of processor time for each history"
     rows.append(row("all", report))
-    print(rows[-1], f"{seconds:.0f} s")
+    print(rows[-1], took)
     caught = [catch(number) for number in range(len(MUTANTS))]
-    PAGE.write_text(page(rows, caught, seconds, options.processes))
+    PAGE.write_text(page(rows, caught, took))
     missing = [what for what in MET if report.coverage[what] < min(LEAST, options.seeds // 200)]
     assert not missing, f"met too seldom: {missing}"
 
@@ -66,7 +68,12 @@ def row(name: str, report: SimulationReport) -> str:
     return f"| {name} | {report.histories:,} | {report.steps:,} | {counts} |"
 
 
-def page(rows: list[str], caught: list[str], seconds: float, processes: int) -> str:
+def processor_time() -> float:
+    """Seconds that this process and those that it has started have used so far."""
+    return sum(os.times()[:4])
+
+
+def page(rows: list[str], caught: list[str], took: str) -> str:
     """The page of the last run."""
     head = " | ".join(("service", "histories", "steps", "crashes", *MET))
     return "\n".join(
@@ -76,7 +83,7 @@ def page(rows: list[str], caught: list[str], seconds: float, processes: int) -> 
             "Written by `make simulate` when a run has passed; nothing here is typed in by hand. What is simulated and",
             "checked: [Simulating crashes](testing.md#simulating-crashes).",
             "",
-            f"No violation. {seconds:.0f} s with {processes} processes.",
+            f"No violation. {took}.",
             "",
             f"| {head} |",
             "|" + " --- |" * (4 + len(MET)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -25,8 +26,8 @@ print(simulate({0}, seed=7, histories=40).digest)
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_no_history_violates_an_invariant(service: type) -> None:
-    report = simulate(service, seed=1_000_000, histories=200)
-    assert report.histories == 200
+    report = simulate(service, seed=1_000_000, histories=400)
+    assert report.histories == 400
     assert report.coverage["while a handler ran"] > 10
 
 
@@ -40,7 +41,7 @@ def test_a_deliberate_fault_is_caught_within_a_thousand_histories(mutant: Mutant
 def test_the_same_seed_gives_the_same_history_in_every_process(service: type) -> None:
     def digest(hash_seed: str) -> str:
         code = DIGEST.format(service.__name__)
-        environment = {"PYTHONHASHSEED": hash_seed, "PYTHONPATH": str(ROOT)}
+        environment = {"PYTHONHASHSEED": hash_seed, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
         done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=True, text=True)
         return done.stdout
 

@@ -95,6 +95,9 @@ class DeliveryFault:
     reports: int = 1
 
 
+_NO_FAULT = DeliveryFault()
+
+
 @dataclass(slots=True)
 class Topic:
     """Partitions, and what the topic's configuration allows."""
@@ -116,7 +119,7 @@ class Client(Protocol):
     """A member or a producer that must hear of what happens to the cluster."""
 
     def wake(self) -> None:
-        """There may be something to do."""
+        """There may be something to read."""
         ...
 
     def cluster_changed(self) -> None:
@@ -187,7 +190,7 @@ class Cluster:
             if injection.times and injection.fits(record):
                 injection.times -= 1
                 return injection.fault
-        return DeliveryFault()
+        return _NO_FAULT
 
 
 def now() -> float:

@@ -1,7 +1,7 @@
 """A member of a consumer group of a `MemoryBroker`: a `ConsumerTransport` that behaves as the one on librdkafka.
 
 1. Everything happens on the event loop on which `start` was called; other threads only schedule something there.
-2. Stored positions are committed on an interval (or at once, if that is 0), when a partition is given up, and when
+2. Stored positions are committed within an interval (or at once, if that is 0), when a partition is given up, and when
    the member leaves. Positions of epochs that have ended are ignored.
 3. While a partition is handed over the member fetches nothing, as the owner thread of a real client does.
 4. A member without a connection keeps what it owns until its session has timed out; then all of it is lost, and the
@@ -87,7 +87,6 @@ class MemoryConsumer:
         self._sink = sink
         with self._cluster.lock:
             self._cluster.clients.append(self)
-            self._commit_later()
             if self.reachable:
                 self._group.join(self)
 
@@ -96,6 +95,8 @@ class MemoryConsumer:
         self._positions.update({position.epoch: position for position in positions})
         if self._cluster.options.commit_interval == AT_ONCE:
             self._commit_if_possible()
+        elif self._commit_timer is None:
+            self._commit_later()
 
     def more(self) -> None:
         """Allow one more call of `received`."""
@@ -286,7 +287,14 @@ class MemoryConsumer:
 
     def _may_fetch(self) -> bool:
         waits = self._paused or self._closing or self._hand_over is not None
-        return bool(self._owned and self._credits) and self.reachable and not waits
+        return bool(self._credits) and self.reachable and not waits and self._has_news()
+
+    def _has_news(self) -> bool:
+        for partition, owned in self._owned.items():
+            log = self._cluster.log_of(partition)
+            if log.reset(owned.next_offset) < log.end:
+                return True
+        return False
 
     def _fetch(self) -> None:
         with self._cluster.lock:
@@ -317,14 +325,14 @@ class MemoryConsumer:
         return batches
 
     def _commit_later(self) -> None:
-        if self._cluster.options.commit_interval == AT_ONCE:
-            return
         delay = self._cluster.delay(self._cluster.options.commit_interval)
-        self._commit_timer = self.loop.call_later(delay, self._commit_regularly)
+        self._commit_timer = self.loop.call_later(delay, self._commit_in_time)
 
-    def _commit_regularly(self) -> None:
+    def _commit_in_time(self) -> None:
+        self._commit_timer = None
         self._commit_if_possible()
-        self._commit_later()
+        if self._positions:
+            self._commit_later()
 
     def _commit_if_possible(self) -> None:
         with self._cluster.lock:

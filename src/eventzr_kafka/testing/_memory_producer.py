@@ -83,7 +83,7 @@ class MemoryProducer:
         if self._loop is None:
             threading.Thread(target=self._serve_in_thread, name="eventzr-kafka memory producer", daemon=True).start()
         else:
-            self.wake()
+            self._serve_soon()
 
     def produce(self, record: OutgoingRecord, report: Report) -> bool:
         """Queue a record; False if there is no room."""
@@ -94,7 +94,7 @@ class MemoryProducer:
                 self._cluster.note("queue full", record.topic)
                 return False
             self._queue(record, report)
-            self.wake()
+            self._serve_soon()
         return True
 
     def flush(self, timeout: float) -> int:
@@ -137,16 +137,18 @@ class MemoryProducer:
     # Serving
 
     def wake(self) -> None:
-        """Serve what is due."""
+        """Read nothing."""
+
+    def _serve_soon(self) -> None:
         if self._loop is None:
             self._news.notify_all()
         elif not self._wake_scheduled:
             self._wake_scheduled = True
-            on_loop(self._loop, self._serve_on_loop, self._loop)
+            on_loop(self._loop, self._serve_in_time, self._loop)
 
     def cluster_changed(self) -> None:
         """The brokers went down or came up."""
-        self.wake()
+        self._serve_soon()
 
     def _serve_in_thread(self) -> None:
         while not self._closed:
@@ -155,14 +157,17 @@ class MemoryProducer:
             self._serve()
             self._reported()
 
-    def _serve_on_loop(self, loop: VirtualTimeLoop) -> None:
+    def _serve_in_time(self, loop: VirtualTimeLoop) -> None:
         self._wake_scheduled = False
         if self._timer is not None:
             self._timer.cancel()
         if not self._closed:
-            self._serve()
-            self._reported()
             self._timer = loop.call_later(self._idle_time(), self._serve_on_loop, loop)
+
+    def _serve_on_loop(self, loop: VirtualTimeLoop) -> None:
+        self._serve()
+        self._reported()
+        self._serve_in_time(loop)
 
     def _wait(self, seconds: float) -> None:
         if self._loop is not None:

@@ -71,14 +71,14 @@ def in_virtual_time(test: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]
 
 def virtual_loop() -> VirtualTimeLoop | None:
     """The virtual loop that this code runs on, or that has handed it to a thread."""
-    job: _Job | None = getattr(_here, "job", None)
-    if job is not None:
-        return job.loop
     try:
-        loop = asyncio.get_running_loop()
+        loop: asyncio.AbstractEventLoop | None = asyncio.get_running_loop()
     except RuntimeError:
-        return None
-    return loop if isinstance(loop, VirtualTimeLoop) else None
+        loop = None
+    if isinstance(loop, VirtualTimeLoop):
+        return loop
+    job: _Job | None = getattr(_here, "job", None)
+    return job.loop if job is not None else None
 
 
 class VirtualTimeLoop(asyncio.SelectorEventLoop):

@@ -4,21 +4,25 @@
 2. A commit never passes a record without an outcome, and is never that of a former owner.
 3. In an epoch a lane runs one event at a time, in offset order, retries included, and each has one outcome.
 4. A dead letter is an outcome from when it is in the topic; an event handled is one from the end of its call.
-5. With an inbox an effect and its mark are there together, once. What is skipped as a duplicate has had its effect.
+5. With an inbox in the database an effect and its mark are there together, once; one in memory lets a process do once
+   what it has done. What is skipped as a duplicate has had its effect.
 6. Every row of the outbox is published, each first time in its tenant's order, marked after that, by whoever holds it.
-7. What was acknowledged to a publisher is in the topic. A buffer stays within its bounds.
+7. What was acknowledged to a publisher is in the topic. A buffer is never further beyond the bounds of the options than
+   by the fetches that were under way.
+8. A replay keeps to the rules of `_replays`.
 
 It uses nothing of what it checks: of the SDK it knows the shape of a record and the names of headers.
 """
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from eventzr_kafka.record import Record
+from eventzr_kafka.testing.simulation._replays import Replays
+from eventzr_kafka.testing.simulation._rows import Rows
 from eventzr_kafka.testing.simulation._run import Evidence
 from eventzr_kafka.testing.simulation._tracking import (
     Coverage,
@@ -34,8 +38,11 @@ from eventzr_kafka.testing.simulation._tracking import (
     origin,
     words,
 )
+from eventzr_kafka.transport import CREDITS
 
 __all__ = ["check"]
+
+_BESIDES = 500  # bytes that a record in memory costs besides its value, at least
 
 
 def check(evidence: Evidence) -> Verdict:
@@ -69,25 +76,22 @@ class _Checker:
         self._busy: dict[tuple[str, str, object], int] = {}
         self._last: dict[tuple[str, str, int, object], int] = {}
         self._committed: dict[tuple[str, Partition], int] = {}
-        self._effects: Counter[tuple[str, str, str]] = Counter()
-        self._first_seen: dict[tuple[str, str], int] = {}
+        self._effects: Counter[tuple[str, ...]] = (
+            Counter()
+        )  # process, or nothing if it is in the database; group; event
+        self._remembered: set[tuple[str, ...]] = set()
         self._published: list[tuple[str, str]] = []
         self._moving: set[tuple[str, Partition]] = set()
-        self._row_of: dict[tuple[str, str], int] = {}
-        self._appended: set[int] = set()
-        self._sees: dict[str, Callable[..., None]] = {
-            name.removeprefix("_see_").replace("_", " "): getattr(self, name)
-            for name in dir(self)
-            if name.startswith("_see_")
-        }
+        self._rows = Rows(self._fail)
+        self._replays = Replays(evidence.options, evidence.consumed, self._fail)
 
     def go_through(self) -> None:
         """Every fact."""
         for at, (_, what, *fact) in enumerate(self._evidence.facts):
             self._at = at
-            see = self._sees.get(str(what))
+            see = _SEES.get(str(what))
             if see is not None:
-                see(*fact)
+                see(self, *fact)
 
     def _fail(self, rule: str, detail: str) -> None:
         raise Violation(rule, detail, self._at)
@@ -97,6 +101,9 @@ class _Checker:
     def _see_starts(self, name: str) -> None:
         self._processes[name] = ProcessState()
 
+    def _see_is_to_stop(self, name: str) -> None:
+        self._processes[name].stops = True
+
     def _see_crashes(self, name: str) -> None:
         process = self._processes[name]
         self.coverage["crashes"] += 1
@@ -104,13 +111,7 @@ class _Checker:
         self._end_of(name)
 
     def _cover(self, process: ProcessState) -> None:
-        met = {
-            "while a handler ran": any(not run.has_effect for run in process.runs.values()),
-            "between effect and mark": any(run.has_effect for run in process.runs.values()),
-            "between publish and mark": bool(process.rows & self._appended) or process.unheard > 0,
-            "during a rebalance": bool(self._moving),
-            "during a replay": process.replays,
-        }
+        met = process.met(self._rows.published) | {"during a rebalance": bool(self._moving)}
         self.coverage.update(what for what, is_met in met.items() if is_met)
 
     def _see_ends(self, name: str) -> None:
@@ -130,22 +131,36 @@ class _Checker:
     def _see_joins_as(self, name: str, _group: str, member: str) -> None:
         self._members[member] = name
 
-    def _see_owns(self, name: str, group: str, number: int, topic: str, partition: int, position: int | None) -> None:
-        epoch = Epoch(name, group, (topic, partition), polled=position or 0)
+    def _see_owns(self, name: str, group: str, number: int, topic: str, partition: int, _position: int | None) -> None:
+        epoch = Epoch(name, group, (topic, partition))
         self._epochs[name, group, number] = epoch
         self._owner[group, (topic, partition)] = epoch
         self._moving.discard((group, (topic, partition)))
 
-    def _see_polls(
-        self, name: str, group: str, number: int, _topic: str, _partition: int, first: int, last: int
-    ) -> None:
+    def _see_polls(self, name: str, group: str, number: int, topic: str, partition: int, first: int, last: int) -> None:
         epoch = self._epochs[name, group, number]
-        epoch.held.update(range(first, last + 1))
-        epoch.polled = last + 1
-        held = sum(len(each.held) for each in self._epochs.values() if each.process == name and not each.ended)
-        bound = self._evidence.options[group].max_buffered_events + 2 * 50 + 1
-        if held > bound:
-            self._fail("a buffer is out of its bounds", f"{name} holds {held} records, {bound} at most are allowed")
+        new = {at for at in range(first, last + 1) if not self._outcomes.get((group, (topic, partition, at)))}
+        epoch.held |= new  # a former owner may have said what is done behind its offset
+        if not self._processes[name].stops:
+            self._require_bounds(name, group)
+
+    def _require_bounds(self, name: str, group: str) -> None:
+        """Fetches that are under way when the intake is to stop come in all the same."""
+        options, under_way = self._evidence.options[group], CREDITS * self._evidence.fetch
+        sizes = sorted((self._size_of(place) for place in self._held_by(name, group)), reverse=True)
+        if len(sizes) >= options.max_buffered_events + under_way:
+            self._fail("a buffer is out of its bounds", f"{name} holds {len(sizes)} records of {group}")
+        if sum(sizes[under_way:]) >= options.max_buffered_bytes:
+            self._fail("a buffer is out of its bounds", f"{name} holds {sum(sizes)} bytes of {group}")
+
+    def _held_by(self, name: str, group: str) -> Iterator[Place]:
+        for epoch in self._epochs.values():
+            if epoch.process == name and epoch.group == group and not epoch.ended:
+                yield from ((*epoch.partition, offset) for offset in epoch.held)
+
+    def _size_of(self, place: Place) -> int:
+        record = self._records[place[0]][place[1]].get(place[2])
+        return len(record.value or b"") + _BESIDES if record is not None else 0
 
     def _see_gives_up(self, name: str, group: str, number: int, topic: str, partition: int) -> None:
         self._epochs[name, group, number].leaving = True
@@ -196,7 +211,9 @@ class _Checker:
         run.epochs[place] = epoch
         run.lanes[place] = lane
         run.keys.append((group, source, event_id))
-        if epoch and not self._processes[name].replays:
+        if self._processes[name].replays:
+            self._replays.call(name, group, place)
+        elif epoch:
             self._require_turn(run, number_of_run, lane, place)
 
     def _require_turn(self, run: Run, number: int, lane: object, place: Place) -> None:
@@ -227,8 +244,11 @@ class _Checker:
         for run in self._processes[name].runs.values():
             if (group, source, event_id) in run.keys:
                 run.has_effect = True
-        if group not in self._evidence.inboxes:
-            self._effects[group, source, event_id] += 1
+        if group in self._evidence.inboxes:
+            return  # it counts when it is committed
+        self._effects[name, group, source, event_id] += 1
+        if (name, group, source, event_id) in self._remembered:
+            self._fail("an effect is there twice", f"{name} repeats that of {event_id} in {group}")
 
     def _see_breaks_off(self, name: str, number: int, _error: str) -> None:
         run = self._leave(name, number)
@@ -252,12 +272,17 @@ class _Checker:
         self._finish_all(self._runs[number], places)
 
     def _finish_all(self, run: Run, places: Any) -> None:
+        who = "" if run.group in self._evidence.inboxes else run.process
         for place, key in zip(run.places, run.keys, strict=True):
             if place not in places:
                 continue
-            if not self._effects[key]:
+            if not self._effects[who, *key]:
                 self._fail("a duplicate had no effect", f"{run.process} is done with {words(place)}, {key[2]}")
-            if not self._processes[run.process].replays:
+            if run.group in self._evidence.remembering:
+                self._remembered.add((who, *key))
+            if self._processes[run.process].replays:
+                self._replays.finish(run.process, place)
+            else:
                 self._finish(run, place)
 
     def _finish(self, run: Run, place: Place) -> None:
@@ -278,14 +303,18 @@ class _Checker:
         group = self._letters_of.get(topic)
         if group is not None:
             self._notice_letter(group, record)
-        elif self._row_of:
-            self._notice_row(topic, record)
+        else:
+            self._rows.appended(record)
 
     def _notice_letter(self, group: str, record: Record) -> None:
         headers = dict(record.headers)
         place = origin(headers)
-        if place is None or "eventzr-dlq-note" in headers:
+        if place is None:
             return
+        if "eventzr-dlq-note" in headers:
+            self._replays.note(group, record, place)
+            return
+        self._replays.letter(group, record, place)
         self._outcomes.setdefault((group, place), set()).add("dead letter")
         owner = self._owner.get((group, place[:2]))
         if owner is not None:
@@ -303,21 +332,6 @@ class _Checker:
             epoch.outcomes[origin[2]] += 1
             epoch.held.discard(origin[2])
 
-    def _notice_row(self, topic: str, record: Record) -> None:
-        if not any(known == topic for known, _ in self._row_of):
-            return
-        event_id = json.loads(record.value or b"{}").get("id", "")
-        row = self._row_of.get((topic, event_id))
-        if row is None or row in self._appended:
-            return
-        self._appended.add(row)
-        lane = (topic, (record.key or b"").decode())
-        if row < self._first_seen.get(lane, 0):
-            self._fail(
-                "rows out of order", f"row {row} of {lane[1]} is first published after row {self._first_seen[lane]}"
-            )
-        self._first_seen[lane] = row
-
     def _see_published(self, _name: str, topic: str, event_id: str) -> None:
         self._published.append((topic, event_id))
 
@@ -332,28 +346,28 @@ class _Checker:
     ) -> None:
         del marks  # a mark without its effect is seen when the event is skipped
         for key in handled:
-            self._effects[key] += 1
-            if self._effects[key] > 1:
+            self._effects["", *key] += 1
+            if self._effects["", *key] > 1:
                 self._fail("an effect is there twice", f"event {key[2]} in {key[0]}")
-        for row, _, event_id, topic in rows:
-            self._row_of[topic, event_id] = row
+        self._rows.commit(rows)
 
     def _see_reads_rows(self, name: str, rows: tuple[tuple[int, str], ...]) -> None:
-        for row, holder in rows:
-            if holder != name:
-                self._fail("two relays on one bucket", f"{name} reads row {row}, whose bucket {holder} holds")
-            self._processes[name].rows.add(row)
+        self._rows.read(name, rows, self._processes[name])
 
     def _see_marks_rows(self, name: str, rows: tuple[int, ...]) -> None:
-        missing = set(rows) - self._appended
-        if missing:
-            self._fail("a row is marked before it is published", f"{name} marks row {min(missing)}")
-        self._processes[name].rows.difference_update(rows)
+        self._rows.marked(name, rows, self._processes[name])
 
     # Replays
 
-    def _see_replays(self, name: str, _group: str, _count: int) -> None:
+    def _see_replays(self, name: str, group: str, count: int) -> None:
         self._processes[name].replays = True
+        self._replays.begin(name, group, count)
+
+    def _see_letter(self, name: str, outcome: str, *place: Any) -> None:
+        self._replays.tell(name, outcome, place)
+
+    def _see_has_replayed(self, name: str, _group: str) -> None:
+        self._replays.end(name)
 
     # The end
 
@@ -368,7 +382,7 @@ class _Checker:
         for topic, event_id in self._published:
             if not any(event_id.encode() in (record.value or b"") for record in self._evidence.logs[topic]):
                 self._fail("an event is lost", f"{event_id} was acknowledged and is not in {topic}")
-        unpublished = {row.id for row in self._evidence.rows} - self._appended
+        unpublished = {row.id for row in self._evidence.rows} - self._rows.published
         if unpublished:
             self._fail("a row is not published", f"row {min(unpublished)}")
 
@@ -377,3 +391,8 @@ class _Checker:
             for topic in topics:
                 for record in self._evidence.logs[topic]:
                     yield group, (record.topic, record.partition, record.offset)
+
+
+_SEES: dict[str, Callable[..., None]] = {
+    name.removeprefix("_see_").replace("_", " "): see for name, see in vars(_Checker).items() if name[:5] == "_see_"
+}

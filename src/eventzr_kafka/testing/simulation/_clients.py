@@ -188,11 +188,6 @@ class _Producer(MemoryProducer):
         self._serve()
         return 0
 
-    def wake(self) -> None:
-        """Serve, if there is anything to be served."""
-        if self._pending():
-            super().wake()
-
     def _settled(self, at: float) -> Iterator[Sending]:
         if self._has_failed:
             yield from self._purged()

@@ -4,7 +4,8 @@
    processes it is chance.
 2. A crash ends a process between two steps: nothing of it runs any more, not even a ``finally``.
 3. What would run in a thread runs in a step of its own.
-4. One loop serves many histories; `begin` forgets everything of the last one.
+4. One loop serves many histories; `begin` forgets everything of the last one. Garbage is collected between them alone:
+   finalizers must not run at any time.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import gc
 import random
 import warnings
 from collections import deque
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator, Sequence
 from concurrent.futures import Executor
 from contextlib import suppress
 from contextvars import Context, ContextVar, copy_context
@@ -30,6 +31,7 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 _MOST_STEPS = 100_000
+_COLLECT_EVERY = 200  # histories
 _JITTER = 0.001  # seconds
 _TICK = 1e-9
 
@@ -52,7 +54,7 @@ class Process:
         self.steps = 0
         self.crash_at = -1
         self.on_crash: Callable[[], None] = _nothing
-        self.ready: deque[asyncio.Handle] = deque()
+        self.ready: deque[_Step] = deque()
         self._loop = loop
         self.context = Context()
         self.context.run(_process.set, self)
@@ -82,6 +84,34 @@ _process: ContextVar[Process] = ContextVar("eventzr_kafka.simulation.process")
 def current_process() -> Process:
     """The process that this code belongs to."""
     return _process.get()
+
+
+class _Step:
+    """A call that is due, as an `asyncio.TimerHandle`, without what debugging costs."""
+
+    __slots__ = ("args", "call", "context", "due", "is_cancelled", "process")
+
+    def __init__(
+        self, due: float, call: Callable[..., object], args: Sequence[object], context: Context, process: Process
+    ) -> None:
+        self.due = due
+        self.call = call
+        self.args = args
+        self.context = context
+        self.process = process
+        self.is_cancelled = False
+
+    def cancel(self) -> None:
+        """Let it be passed over."""
+        self.is_cancelled = True
+
+    def cancelled(self) -> bool:
+        """Whether it is passed over."""
+        return self.is_cancelled
+
+    def when(self) -> float:
+        """When it is due."""
+        return self.due
 
 
 class _Task(asyncio.Task[Any]):
@@ -121,10 +151,14 @@ class SimulationLoop(VirtualTimeLoop):
     def __init__(self) -> None:
         super().__init__()
         self.steps = 0
+        self._histories = 0
         self.begin(random.Random(0))  # noqa: S311 -- to be repeated
 
     def begin(self, chance: random.Random) -> None:
         """Start a history at 0 s."""
+        self._histories += 1
+        if self._histories % _COLLECT_EVERY == 0:
+            self._collect()
         _Task.created = 0
         self.steps = 0
         self._now = 0.0
@@ -132,30 +166,36 @@ class SimulationLoop(VirtualTimeLoop):
         self._driver = Process(self, "driver")
         self._tasks: list[_Task] = []
         self._runnable: list[Process] = []
-        self._timers: list[tuple[float, int, asyncio.TimerHandle, Process]] = []
+        self._timers: list[tuple[float, int, _Step]] = []
         self._numbers = count()
 
-    def call_soon(
-        self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
-    ) -> asyncio.Handle:
+    def call_soon(self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None) -> Any:
         """Queue a step of the process whose context it is."""
-        context = context if context is not None else copy_context()
-        handle = asyncio.Handle(callback, args, self, context)
-        self._queue(handle, context.get(_process, self._driver))
-        return handle
+        if context is None:
+            context = copy_context()
+        step = _Step(self._now, callback, args, context, context.get(_process, self._driver))
+        self._queue(step)
+        return step
 
     call_soon_threadsafe = call_soon
 
+    def call_later(
+        self, delay: float, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
+    ) -> Any:
+        """Set a timer as `call_at` does."""
+        return self.call_at(self._now + delay, callback, *args, context=context)
+
     def call_at(
         self, when: float, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
-    ) -> asyncio.TimerHandle:
+    ) -> Any:
         """Set a timer of the process whose context it is, a little late."""
         self._now += _TICK
-        context = context if context is not None else copy_context()
+        if context is None:
+            context = copy_context()
         due = max(when, self._now) + self._chance() * _JITTER
-        handle = asyncio.TimerHandle(due, callback, args, self, context)
-        heappush(self._timers, (due, next(self._numbers), handle, context.get(_process, self._driver)))
-        return handle
+        step = _Step(due, callback, args, context, context.get(_process, self._driver))
+        heappush(self._timers, (due, next(self._numbers), step))
+        return step
 
     def run_in_executor(self, executor: Executor | None, func: Callable[[*Ts], T], *args: *Ts) -> asyncio.Future[T]:  # noqa: ARG002 -- there are no threads
         """Make a call in a step of its own."""
@@ -180,8 +220,8 @@ class SimulationLoop(VirtualTimeLoop):
 
     def end(self) -> None:
         """Put away what crashed processes have left."""
-        for _, _, _, process in self._timers:
-            process.end()
+        for _, _, step in self._timers:
+            step.process.end()
         self._timers.clear()
         for process in self._runnable:
             process.end()
@@ -189,26 +229,29 @@ class SimulationLoop(VirtualTimeLoop):
             warnings.simplefilter("ignore")  # what a crashed process would still have done
             while self._tasks:
                 task = self._tasks.pop(0)
+                asyncio._unregister_task(task)  # noqa: SLF001 -- the next history's tasks have the same hashes
                 if not task.done():
                     task.put_away()
 
-    def close(self) -> None:
-        """Close it, with what was still made while the last history was put away."""
+    def _collect(self) -> None:
+        """Collect garbage between two histories; what it still says is put away."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             gc.collect()
             self.end()
-            super().close()
 
-    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
-        """Leave it where it is; it is passed over when it is due."""
+    def close(self) -> None:
+        """Close it, with what was still made while the last history was put away."""
+        self._collect()
+        super().close()
 
-    def _queue(self, handle: asyncio.Handle, process: Process) -> None:
+    def _queue(self, step: _Step) -> None:
+        process = step.process
         if process.dead:
             return
         if not process.ready:
             self._runnable.append(process)
-        process.ready.append(handle)
+        process.ready.append(step)
 
     def _run_once(self) -> None:
         runnable, chance = self._runnable, self._chance
@@ -220,13 +263,19 @@ class SimulationLoop(VirtualTimeLoop):
             process = runnable[at]
             ready = process.ready
             if ready:
-                handle = ready.popleft()
-                if not handle.cancelled():
-                    handle._run()  # noqa: SLF001 -- what a loop is for
+                step = ready.popleft()
+                if not step.is_cancelled:
+                    self._make(step)
                     self._stepped(process)
             if not ready:
                 runnable[at] = runnable[-1]
                 runnable.pop()
+
+    def _make(self, step: _Step) -> None:
+        try:
+            step.context.run(step.call, *step.args)
+        except Exception as error:  # noqa: BLE001 -- as asyncio does
+            self.call_exception_handler({"exception": error})
 
     def _stepped(self, process: Process) -> None:
         self.steps += 1
@@ -243,9 +292,9 @@ class SimulationLoop(VirtualTimeLoop):
             raise StuckError("nothing can happen any more: every task waits, and no timer is set")
         self._now = max(self._now, timers[0][0])
         while timers and timers[0][0] <= self._now:
-            _, _, handle, process = heappop(timers)
-            if not handle.cancelled():
-                self._queue(handle, process)
+            _, _, step = heappop(timers)
+            if not step.is_cancelled:
+                self._queue(step)
 
 
 def _settle(future: asyncio.Future[T], func: Callable[..., T], args: tuple[Any, ...]) -> None:

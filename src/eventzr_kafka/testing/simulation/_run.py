@@ -12,13 +12,15 @@ from typing import Any
 
 from eventzr_kafka.encoder import encode
 from eventzr_kafka.event import CloudEvent
+from eventzr_kafka.inbox_port import Inbox
+from eventzr_kafka.memory_inbox import MemoryInbox
 from eventzr_kafka.options import ConsumerOptions
 from eventzr_kafka.record import OutgoingRecord, Record
 from eventzr_kafka.routing import ConsumerDefinition
 from eventzr_kafka.testing._memory_cluster import DeliveryFault
 from eventzr_kafka.testing.memory_broker import MemoryBroker
 from eventzr_kafka.testing.simulation._clients import Member
-from eventzr_kafka.testing.simulation._database import Database, StoredRow
+from eventzr_kafka.testing.simulation._database import Database, SimulatedInbox, StoredRow
 from eventzr_kafka.testing.simulation._handlers import Mischief
 from eventzr_kafka.testing.simulation._history import Fact, History
 from eventzr_kafka.testing.simulation._loop import Process, SimulationLoop, StuckError
@@ -53,6 +55,7 @@ class Subject:
     Attributes:
         payloads: Some for each route of each definition, made beforehand.
         topics: All that are created.
+        inboxes: Of each group that has one.
         uses_outbox: Whether relays run.
     """
 
@@ -60,12 +63,17 @@ class Subject:
     definitions: Sequence[ConsumerDefinition]
     payloads: Sequence[Sequence[Any]]
     topics: Sequence[str]
+    inboxes: Mapping[str, Inbox]
     uses_outbox: bool
 
     @property
     def options(self) -> Mapping[str, ConsumerOptions]:
         """By group."""
         return {definition.group_id: definition.options for definition in self.definitions}
+
+    def groups_with(self, kind: type) -> list[str]:
+        """The groups that have an inbox of a kind."""
+        return [group for group, inbox in self.inboxes.items() if isinstance(inbox, kind)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +82,9 @@ class Evidence:
 
     Attributes:
         consumed: The topics of each group.
-        inboxes: The groups that have an inbox.
+        inboxes: The groups that have an inbox in the database.
+        remembering: Those that have one in memory.
+        fetch: Records that a member gets at once, at most.
         problem: Why the history did not come to its end, or None.
     """
 
@@ -84,6 +94,8 @@ class Evidence:
     consumed: Mapping[str, Sequence[str]]
     options: Mapping[str, ConsumerOptions]
     inboxes: Sequence[str]
+    remembering: Sequence[str]
+    fetch: int
     rows: Sequence[StoredRow]
     settled: frozenset[int]
     problem: str | None
@@ -190,6 +202,9 @@ class _Simulation:
     def _start_relay(self, slot: int) -> None:
         self._start(RelayProcess(self._world, f"relay {slot - 99}.{next(self._names)}", slot, self._leases))
 
+    def _start_operator(self) -> None:
+        self._start(Operator(self._world, f"operator {next(self._names)}", -1))
+
     def _start(self, process: SimulatedProcess) -> None:
         if self._ending:
             return
@@ -197,7 +212,10 @@ class _Simulation:
         process.start()
 
     def _on_end(self, process: SimulatedProcess) -> None:
-        if not isinstance(process, Operator):
+        if isinstance(process, Operator):
+            if process.crashed:
+                self._start_operator()
+        else:
             start = self._start_service if isinstance(process, ServiceProcess) else self._start_relay
             self._loop.call_later(self._chance.uniform(0.02, 0.6), start, process.slot)
 
@@ -246,7 +264,7 @@ class _Simulation:
         elif fault.kind == "join":
             self._join()
         elif fault.kind == "replay":
-            self._start(Operator(self._world, f"operator {next(self._names)}", -1))
+            self._start_operator()
         elif fault.kind == "brokers down":
             self._broker.stop()
             self._loop.call_later(fault.amount, self._broker.start)
@@ -330,7 +348,9 @@ class _Simulation:
             committed=committed,
             consumed=groups,
             options=self._subject.options,
-            inboxes=[each.group_id for each in self._subject.definitions if each.inbox is not None],
+            inboxes=self._subject.groups_with(SimulatedInbox),
+            remembering=self._subject.groups_with(MemoryInbox),
+            fetch=self._plan.setting.broker.batch[1],
             rows=self._database.rows,
             settled=frozenset(self._database.settled),
             problem=problem,

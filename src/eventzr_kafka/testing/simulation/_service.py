@@ -129,6 +129,7 @@ class SimulatedProcess:
         self.clients = Clients(world.broker, world.history, world.network, self.process)
         self.world = world
         self.ended = False
+        self.crashed = False
         self.process.on_crash = self.crash
 
     def start(self) -> None:
@@ -143,6 +144,7 @@ class SimulatedProcess:
         """End it at once."""
         if self.ended:
             return
+        self.crashed = True
         self.world.history.note("crashes", self.process.name)
         self.process.end()
         self.clients.crash()
@@ -183,6 +185,7 @@ class ServiceProcess(SimulatedProcess):
     def stop(self) -> None:
         """Stop the runner."""
         if self._runner is not None:
+            self.world.history.note("is to stop", self.process.name)
             self.process.post(self._runner.stop)
 
     async def main(self) -> None:
@@ -215,7 +218,7 @@ class RelayProcess(SimulatedProcess):
 
 
 class Operator(SimulatedProcess):
-    """Replays the open dead letters of every group once."""
+    """Replays the open dead letters of every group once; one that crashes is followed by another."""
 
     async def main(self) -> None:
         """Replay, group by group."""

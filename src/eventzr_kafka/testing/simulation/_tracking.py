@@ -77,7 +77,6 @@ class Epoch:
     ended: bool = False
     leaving: bool = False
     outcomes: Counter[int] = field(default_factory=Counter[int])
-    polled: int = 0
     held: set[int] = field(default_factory=set[int])
 
 
@@ -88,12 +87,23 @@ class ProcessState:
     Attributes:
         rows: Of the outbox, read and not marked.
         unheard: Dead letters that are in the topic, while it does not know.
+        stops: It drops what still comes in.
     """
 
     runs: dict[int, Run] = field(default_factory=dict[int, Run])
     rows: set[int] = field(default_factory=set[int])
     unheard: int = 0
     replays: bool = False
+    stops: bool = False
+
+    def met(self, published: set[int]) -> dict[str, bool]:
+        """What a crash of it meets now; of the outbox the given rows are published."""
+        return {
+            "while a handler ran": any(not run.has_effect for run in self.runs.values()),
+            "between effect and mark": any(run.has_effect for run in self.runs.values()),
+            "between publish and mark": bool(self.rows & published) or self.unheard > 0,
+            "during a replay": self.replays,
+        }
 
 
 def by_place(records: Iterable[Record]) -> dict[int, dict[int, Record]]:

@@ -67,6 +67,7 @@ _TELLS: dict[str, Callable[..., str | None]] = {
 
 _SAYS: dict[str, str] = {
     "starts": "{} starts",
+    "is to stop": "{} is to stop",
     "ends": "{} has ended",
     "fails": "{} fails: {}",
     "crashes": "{} CRASHES",

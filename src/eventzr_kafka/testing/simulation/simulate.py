@@ -27,6 +27,7 @@ from eventzr_kafka.dead_letter import dead_letter_topic
 from eventzr_kafka.errors import ConfigurationError
 from eventzr_kafka.event import EventData, declared_events
 from eventzr_kafka.handler import Route
+from eventzr_kafka.once import inbox_of
 from eventzr_kafka.routing import ConsumerDefinition, definition_of
 from eventzr_kafka.testing.factories import event_factory
 from eventzr_kafka.testing.simulation._checker import check
@@ -42,7 +43,6 @@ from eventzr_kafka.testing.simulation._words import plan_in_words, told
 __all__ = ["SimulationFailedError", "SimulationReport", "history_of", "simulate"]
 
 _PAYLOADS = 4  # of each topic
-_COLLECT_EVERY = 200  # histories; in between nothing is collected, since that would call finalizers at any time
 
 
 @dataclass(slots=True)
@@ -129,9 +129,7 @@ def history_of(handlers: HandlerFactory, seed: int) -> str:
 def _simulate(handlers: HandlerFactory, seeds: Iterable[int]) -> SimulationReport:
     report = SimulationReport()
     with _prepared(handlers) as run:
-        for number, seed in enumerate(seeds):
-            if number % _COLLECT_EVERY == 0:
-                gc.collect()
+        for seed in seeds:
             plan = draw(seed)
             evidence = run(plan)
             verdict = check(evidence)
@@ -142,7 +140,7 @@ def _simulate(handlers: HandlerFactory, seeds: Iterable[int]) -> SimulationRepor
 
 
 def _report(evidence: Evidence, coverage: Counter[str]) -> SimulationReport:
-    digest = _digest(*map(repr, evidence.facts))
+    digest = _digest(repr(evidence.facts))
     return SimulationReport(1, evidence.steps, len(evidence.facts), coverage, digest)
 
 
@@ -163,12 +161,14 @@ def _prepared(handlers: HandlerFactory) -> Generator[Callable[[Plan], Evidence]]
     loop = SimulationLoop()
     enabled, silent = gc.isenabled(), logging.root.manager.disable
     gc.disable()
+    gc.freeze()  # what there is by now needs no looking through
     logging.disable(logging.CRITICAL)
     try:
         with simulated_clocks(loop, outbox=subject.uses_outbox) as begin:
             yield lambda plan: run_history(loop, subject, plan, begin)
     finally:
         logging.disable(silent)
+        gc.unfreeze()
         if enabled:
             gc.enable()
         loop.close()
@@ -177,9 +177,16 @@ def _prepared(handlers: HandlerFactory) -> Generator[Callable[[Plan], Evidence]]
 def _subject(handlers: HandlerFactory) -> Subject:
     objects, uses_outbox = look_at(handlers)
     definitions = [definition_of(handler) for handler in objects]
+    pairs = zip(definitions, objects, strict=True)
+    inboxes = {each.group_id: inbox_of(handler, each.inbox) for each, handler in pairs if each.inbox is not None}
     routes = [route for definition in definitions for route in definition.routes]
     return Subject(
-        handlers, definitions, [_payloads(route) for route in routes], _topics(definitions), uses_outbox=uses_outbox
+        handlers,
+        definitions,
+        [_payloads(route) for route in routes],
+        _topics(definitions),
+        inboxes,
+        uses_outbox=uses_outbox,
     )
 
 

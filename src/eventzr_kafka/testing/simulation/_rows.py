@@ -1,0 +1,56 @@
+"""What must hold of an outbox: its rows are published in their tenant's order, and marked after that by whoever may."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+
+from eventzr_kafka.record import Record
+from eventzr_kafka.testing.simulation._tracking import ProcessState
+
+__all__ = ["Rows"]
+
+
+class Rows:
+    """The rows of a history.
+
+    Attributes:
+        published: Ids of those that are in their topic.
+    """
+
+    def __init__(self, fail: Callable[[str, str], None]) -> None:
+        self.published: set[int] = set()
+        self._fail = fail
+        self._ids: dict[str, dict[str, int]] = {}
+        self._last: dict[tuple[str, bytes | None], int] = {}
+
+    def commit(self, rows: Sequence[tuple[int, str, str, str]]) -> None:
+        """They are in the table: the id, tenant, event and topic of each."""
+        for row, _, event_id, topic in rows:
+            self._ids.setdefault(topic, {})[event_id] = row
+
+    def appended(self, record: Record) -> None:
+        """A record is in a topic; the first one of a row counts."""
+        ids = self._ids.get(record.topic)
+        row = ids.get(json.loads(record.value or b"{}").get("id", "")) if ids else None
+        if row is None or row in self.published:
+            return
+        self.published.add(row)
+        last = self._last.get((record.topic, record.key), 0)
+        if row < last:
+            self._fail("rows out of order", f"row {row} of {record.key!r} is first published after row {last}")
+        self._last[record.topic, record.key] = row
+
+    def read(self, name: str, rows: Sequence[tuple[int, str]], process: ProcessState) -> None:
+        """A relay has read them, each with whoever holds its bucket."""
+        for row, holder in rows:
+            if holder != name:
+                self._fail("two relays on one bucket", f"{name} reads row {row}, whose bucket {holder} holds")
+            process.rows.add(row)
+
+    def marked(self, name: str, rows: Sequence[int], process: ProcessState) -> None:
+        """A relay has marked them."""
+        missing = set(rows) - self.published
+        if missing:
+            self._fail("a row is marked before it is published", f"{name} marks row {min(missing)}")
+        process.rows.difference_update(rows)
