@@ -226,6 +226,8 @@ class GroupConsumer:
 
     def _regulate(self) -> None:
         """Ask for more when little is ready to run; stop the intake when too much is in memory."""
+        if self._stopping:
+            return
         paused = self._lanes.should_pause(paused=self._paused)
         if paused is not self._paused:
             self._paused = paused
@@ -248,7 +250,7 @@ class GroupConsumer:
             epoch.ended = True
         self._lanes.discard(lambda work: work[1].epoch.ended)
         self._failures.forget(ended)
-        self._regulate()
+        self._go_on()  # a lane whose front waited in a partition that went is free
         return ended
 
     async def _hand_over(self, epochs: Collection[Epoch], done: Callable[[], None]) -> None:

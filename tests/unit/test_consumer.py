@@ -237,6 +237,21 @@ async def test_a_full_buffer_pauses_the_intake_until_half_of_it_is_done(
     assert not group.transport.paused
 
 
+async def test_a_group_that_stops_takes_nothing_in_any_more(make_group: MakeGroup, make_record: MakeRecord) -> None:
+    @kafka_consumer(group_id="g", max_buffered_events=4)
+    class Small(Gated):
+        pass
+
+    group = make_group(handler := Small())
+    group.assign()
+    group.receive(*(make_record(n, f"t{n}") for n in range(4)))
+    stopping = asyncio.ensure_future(group.consumer.stop())
+    await group.settle()
+    handler.open("e0", "e1", "e2", "e3")
+    await asyncio.wait_for(stopping, 1)
+    assert group.transport.paused
+
+
 async def test_a_sync_handler_runs_in_a_thread_with_the_callers_context(
     make_group: MakeGroup, make_record: MakeRecord
 ) -> None:

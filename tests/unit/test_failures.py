@@ -265,6 +265,23 @@ async def test_a_waiting_event_is_dropped_with_its_partition_and_forgotten(
     assert handler.calls == ["e0", "e0", "e0"]
 
 
+async def test_a_lane_whose_front_waited_goes_on_when_that_partition_has_gone(
+    make_group: MakeGroup, make_record: MakeRecord
+) -> None:
+    handler = consumer(retry=RetryPolicy(attempts=2, initial=60, jitter=False))
+    handler.errors["e0"] = [ValueError()]
+    group = make_group(handler)
+    group.assign(epoch=1)
+    group.assign(epoch=2, partition=1)
+    group.receive(make_record(0, "a"), epoch=1)
+    await group.settle()
+    group.receive(make_record(1, "a", partition=1), epoch=2)
+    await group.settle()
+    group.consumer.lost([1])
+    await group.settle()
+    assert handler.calls == ["e0", "e1"]
+
+
 async def test_what_fails_after_its_partition_was_lost_is_the_next_owners(
     make_group: MakeGroup, make_record: MakeRecord
 ) -> None:
