@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import update
@@ -69,12 +70,17 @@ class NeighbourEvents:
     @on_message(SubscriptionChanged)
     async def on_subscription_changed(self, event: CloudEvent[SubscriptionChanged], context: MessageContext) -> None:
         async with _effect_of(event, context) as unit:
-            await sellers.apply_subscription(unit, event.data)
+            await sellers.apply_subscription(unit, event.data, event.data.effective_at or _time_of(event))
 
     @on_message(UserProfileUpdated)
     async def on_profile_updated(self, event: CloudEvent[UserProfileUpdated], context: MessageContext) -> None:
         async with _effect_of(event, context) as unit:
-            await sellers.apply_profile(unit, event.data)
+            await sellers.apply_profile(unit, event.data, _time_of(event))
+
+
+def _time_of(event: CloudEvent[Any]) -> datetime:
+    """When it was said; CloudEvents need not tell."""
+    return event.time or now()
 
 
 @asynccontextmanager
