@@ -30,10 +30,10 @@ LISTING = {
     "closed": {},
 }
 ORDER = {
-    "created": {"pay": "paid", "cancel": "cancelled"},
-    "paid": {"deliver": "delivered", "cancel": "cancelled"},
-    "delivered": {"complete": "completed"},
-    "completed": {},
+    "created": {"pay": "paid", "cancel": "cancelled", "dispute": "created"},
+    "paid": {"deliver": "delivered", "cancel": "cancelled", "dispute": "paid"},
+    "delivered": {"complete": "completed", "dispute": "delivered"},
+    "completed": {"dispute": "completed"},
     "cancelled": {},
 }
 
@@ -77,6 +77,10 @@ async def act(tenant: Tenant, path: str, action: str) -> int:
         return await pay(path.rpartition("/")[2])
     if action == "update":
         return (await tenant.call("PATCH", path, {"title": "T"})).status_code
+    if action == "dispute":
+        created = 201
+        status = (await tenant.call("POST", f"{path}/disputes", {"reason": "r"})).status_code
+        return 200 if status == created else status
     return (await tenant.call("POST", f"{path}/{action}", reason)).status_code
 
 
@@ -91,7 +95,7 @@ async def walk(tenant: Tenant, path: str, machine: dict[str, Any], state: str, a
 
 WALKS = st.tuples(
     st.lists(st.sampled_from(["publish", "update", "close"]), max_size=6),
-    st.lists(st.sampled_from(["pay", "deliver", "complete", "cancel"]), max_size=7),
+    st.lists(st.sampled_from(["pay", "deliver", "complete", "cancel", "dispute"]), max_size=7),
 )
 
 
