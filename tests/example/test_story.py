@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
+import pytest_asyncio
 from confluent_kafka import OFFSET_BEGINNING, Consumer
 from confluent_kafka import TopicPartition as Offset
 from examples.demo import TENANTS, serving
@@ -26,7 +27,7 @@ from eventzr_kafka.outbox import read_status
 from eventzr_kafka.testing.kafka_server import expected_kafka, start_kafka
 from eventzr_marketplace_events import PaymentCompleted, ReviewCreated, topics
 
-pytestmark = pytest.mark.real_kafka
+pytestmark = [pytest.mark.real_kafka, pytest.mark.asyncio(loop_scope="module")]
 
 PARTITIONS = 3
 ALL = (*topics.PRODUCED, *topics.CONSUMED, DEAD_LETTERS, f"{DEAD_LETTERS_GROUP}.dlq")
@@ -50,7 +51,7 @@ def story_url(postgres: Postgres) -> str:
     return url
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def http(broker: str, story_url: str) -> AsyncGenerator[httpx.AsyncClient]:
     settings = Settings(database_url=story_url, port=0, playground=True)
     async with (
