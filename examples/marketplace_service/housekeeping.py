@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from datetime import datetime, timedelta
+from datetime import timedelta
+from typing import Any
 
 from sqlalchemy import delete
 from sqlalchemy.exc import SQLAlchemyError
@@ -15,19 +16,19 @@ from sqlalchemy.orm import InstrumentedAttribute
 
 from examples.marketplace_service.activity import Activity, DeadLetter, Failure
 from examples.marketplace_service.api.transactions import Answer
-from examples.marketplace_service.database import now, sessions
+from examples.marketplace_service.database import Base, now, sessions
 
 __all__ = ["keep_house", "purge"]
 
 log = logging.getLogger(__name__)
 
 _EVERY = 3_600.0  # seconds
-_KEPT: dict[InstrumentedAttribute[datetime] | InstrumentedAttribute[datetime | None], timedelta] = {
-    Activity.at: timedelta(days=30),
-    Failure.at: timedelta(days=30),
-    DeadLetter.replayed_at: timedelta(days=30),  # an open letter has none, and stays
-    Answer.at: timedelta(days=2),
-}
+_KEPT: tuple[tuple[type[Base], InstrumentedAttribute[Any], timedelta], ...] = (
+    (Activity, Activity.at, timedelta(days=30)),
+    (Failure, Failure.at, timedelta(days=30)),
+    (DeadLetter, DeadLetter.replayed_at, timedelta(days=30)),  # an open letter has no such time, and stays
+    (Answer, Answer.at, timedelta(days=2)),
+)
 
 
 async def keep_house() -> None:
@@ -42,6 +43,6 @@ async def keep_house() -> None:
 
 async def purge() -> None:
     """Delete what is older than it is kept."""
-    for column, age in _KEPT.items():
+    for table, at, age in _KEPT:
         async with sessions.begin() as session:
-            await session.execute(delete(column.class_).where(column < now() - age))
+            await session.execute(delete(table).where(at < now() - age))

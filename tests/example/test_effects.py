@@ -75,7 +75,14 @@ async def test_an_escrow_is_released_to_the_seller_of_the_order_alone(events: Ev
 
 
 def subscription(tier: str, **changes: Any) -> SubscriptionChanged:
-    body = {"id": "s", "sellerId": "seller-1", "tier": tier, "entitlements": [], "listingLimit": 9, **changes}
+    body: dict[str, Any] = {
+        "id": "s",
+        "sellerId": "seller-1",
+        "tier": tier,
+        "entitlements": [],
+        "listingLimit": 9,
+        **changes,
+    }
     return SubscriptionChanged.model_validate(body)
 
 
