@@ -96,6 +96,13 @@ async def test_a_subscription_that_held_before_does_not_undo_a_later_one(events:
     assert (await tenant.get("/sellers/seller-1"))["tier"] == "free"
 
 
+async def test_a_subscription_that_begins_later_does_not_outlast_the_next_one(events: Events, tenant: Tenant) -> None:
+    await events.emit(subscription("pro", effectiveAt=datetime(2999, 1, 1, tzinfo=UTC)), tenant_id=TENANT)
+    await events.emit(subscription("free"), tenant_id=TENANT)
+
+    assert (await tenant.get("/sellers/seller-1"))["tier"] == "free"
+
+
 async def test_each_part_of_a_profile_is_what_was_said_of_it_last(events: Events, tenant: Tenant) -> None:
     await tenant.listing()
     old = UserProfileUpdated.model_validate({"id": "seller-1", "displayName": "Old", "avatarUrl": "https://a/1"})
