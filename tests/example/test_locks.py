@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 
 import httpx
 import pytest
+import pytest_asyncio
 from examples.marketplace_service.database import TenantOwned, now, sessions
 from examples.marketplace_service.domain import listings, quotes, sellers
 from examples.marketplace_service.domain.models import Listing, Member, Quote
@@ -19,23 +20,30 @@ from examples.marketplace_service.domain.unit_of_work import UnitOfWork
 from examples.marketplace_service.schema import migrate
 from examples.marketplace_service.settings import Settings
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncSession
-from tests.example.conftest import TENANT, Tenant, service
+from tests.example.conftest import Tenant, service
 from tests.postgres import Postgres
 
 from eventzr_kafka import KafkaSettings
 from eventzr_marketplace_events import ReviewCreated, UserProfileUpdated
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
 BLOCKED = text("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'")
 PROFILE = UserProfileUpdated.model_validate({"id": "seller-1", "displayName": "New name"})
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def client(postgres: Postgres) -> AsyncGenerator[httpx.AsyncClient]:
+    """The service, for all tests of this file; each has a tenant of its own."""
     url = postgres.create_database(uuid.uuid4().hex)
     migrate(url)
     async with service(Settings(database_url=url), KafkaSettings(enabled=False)) as client:
         yield client
+
+
+@pytest.fixture
+def tenant(client: httpx.AsyncClient) -> Tenant:
+    return Tenant(client, uuid.uuid4().hex)
 
 
 async def one_waits() -> None:
@@ -51,7 +59,7 @@ async def while_it_waits(unit: UnitOfWork, work: Callable[[UnitOfWork], Awaitabl
 
     async def other() -> None:
         async with sessions.begin() as session:
-            await work(UnitOfWork(session, TENANT))
+            await work(UnitOfWork(session, unit.tenant_id))
 
     task = asyncio.create_task(other())
     await one_waits()
@@ -60,8 +68,8 @@ async def while_it_waits(unit: UnitOfWork, work: Callable[[UnitOfWork], Awaitabl
     await task
 
 
-async def is_free(session: AsyncSession, model: type[TenantOwned], key: str) -> bool:
-    found = await session.get(model, (TENANT, key), with_for_update={"skip_locked": True})
+async def is_free(unit: UnitOfWork, model: type[TenantOwned], key: str) -> bool:
+    found = await unit.session.get(model, (unit.tenant_id, key), with_for_update={"skip_locked": True})
     return found is not None
 
 
@@ -86,10 +94,10 @@ async def test_whoever_needs_both_locks_the_seller_before_its_listings(
     listing = await tenant.listing(publish=False)
 
     async with sessions() as session:
-        unit = UnitOfWork(session, TENANT)
+        unit = UnitOfWork(session, tenant.tenant_id)
         await unit.lock(Member, "seller-1")
         async with while_it_waits(unit, lambda other: work(other, listing["id"])):
-            assert await is_free(session, Listing, listing["id"])
+            assert await is_free(unit, Listing, listing["id"])
 
 
 async def test_accepting_a_quote_locks_the_listing_first(tenant: Tenant) -> None:
@@ -97,17 +105,17 @@ async def test_accepting_a_quote_locks_the_listing_first(tenant: Tenant) -> None
     quote = await tenant.post(f"/listings/{listing['id']}/quotes", {"buyerId": "b", "amount": 1})
 
     async with sessions() as session:
-        unit = UnitOfWork(session, TENANT)
+        unit = UnitOfWork(session, tenant.tenant_id)
         await unit.lock(Listing, listing["id"])
         async with while_it_waits(unit, lambda other: quotes.accept(other, quote["id"])):
-            assert await is_free(session, Quote, quote["id"])
+            assert await is_free(unit, Quote, quote["id"])
 
 
 async def test_a_listing_that_is_closed_meanwhile_is_not_opened_again_by_a_new_name(tenant: Tenant) -> None:
     listing = await tenant.listing()
 
     async with sessions() as session:
-        unit = UnitOfWork(session, TENANT)
+        unit = UnitOfWork(session, tenant.tenant_id)
         await listings.close(unit, listing["id"], "sold_out")
         await session.flush()
         async with while_it_waits(unit, lambda other: rename(other, listing["id"])):
@@ -122,7 +130,7 @@ async def test_a_deadlock_is_answered_with_503_and_the_repetition_succeeds(tenan
     path = f"/listings/{listing['id']}/publish"
 
     async with sessions() as session:
-        unit = UnitOfWork(session, TENANT)
+        unit = UnitOfWork(session, tenant.tenant_id)
         await unit.lock(Listing, listing["id"])
         request = asyncio.create_task(tenant.call("POST", path, key="k"))
         await one_waits()

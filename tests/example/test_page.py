@@ -13,7 +13,6 @@ import pytest
 import pytest_asyncio
 from examples.demo import serving
 from examples.marketplace_service.events.dead_letters import DEAD_LETTERS, DEAD_LETTERS_GROUP
-from examples.marketplace_service.schema import migrate
 from examples.marketplace_service.settings import Settings
 from playwright.async_api import Browser, Page, async_playwright, expect
 from tests.example.conftest import Tenant
@@ -61,10 +60,9 @@ NAMELESS = """
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def url(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[str]:
+async def url(migrated: Path, tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[str]:
     """The service, for all tests of this file; each has a tenant of its own."""
-    database_url = f"sqlite+aiosqlite:///{tmp_path_factory.mktemp('page')}/marketplace.db"
-    migrate(database_url)
+    database_url = f"sqlite+aiosqlite:///{shutil.copy(migrated, tmp_path_factory.mktemp('page'))}"
     with embedded_broker() as broker:
         broker.create_topics(DEAD_LETTERS, f"{DEAD_LETTERS_GROUP}.dlq")
         settings = Settings(database_url=database_url, port=0, playground=True)
