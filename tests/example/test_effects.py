@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,17 +12,26 @@ from examples.marketplace_service.domain.models import Order
 from examples.marketplace_service.events.consumer import NeighbourEvents
 from tests.example.conftest import TENANT, Tenant
 
+from eventzr_kafka.inbox import SqlInbox
 from eventzr_kafka.testing import Events
 from eventzr_marketplace_events import EscrowReleased, ReviewCreated, SubscriptionChanged, UserProfileUpdated
 
 MONDAY, TUESDAY, WEDNESDAY = (datetime(2026, 3, day, tzinfo=UTC) for day in (2, 3, 4))
 
 
+async def nothing_to_tidy(inbox: SqlInbox) -> bool:
+    """In place of a statement that the runner's end may break off: aiosqlite then never closes its connection."""
+    del inbox
+    return False
+
+
 @pytest.fixture
-def events(events: Events, tenant: Tenant) -> Events:
+async def events(events: Events, tenant: Tenant, monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[Events]:
     del tenant  # opens the database
+    monkeypatch.setattr(SqlInbox, "tidy", nothing_to_tidy)
     events.subscribe(NeighbourEvents())
-    return events
+    async with events.running():
+        yield events
 
 
 def review(listing: Any, **changes: Any) -> ReviewCreated:
