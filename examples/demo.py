@@ -11,8 +11,10 @@ import sys
 from collections import Counter
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass
 from functools import partial
 from tempfile import TemporaryDirectory
+from typing import TypeAlias
 
 import httpx
 
@@ -31,8 +33,8 @@ TENANTS = ("tenant-a", "tenant-b")
 TIMEOUT = 12.0  # seconds for the last events to arrive
 ALL_TOPICS = (*topics.PRODUCED, *topics.CONSUMED)
 
-Seen = Counter[tuple[str, str]]
-Told = dict[str, Counter[str]]
+Event: TypeAlias = tuple[str, str, str]
+"""Topic, tenant and id."""
 
 
 async def main(*, keep: bool = False) -> bool:
@@ -44,7 +46,7 @@ async def main(*, keep: bool = False) -> bool:
         settings = Settings(
             database_url=database_url, port=int(os.environ.get("MARKETPLACE_PORT", "0")), playground=True
         )
-        seen: Seen = Counter()
+        seen: Counter[Event] = Counter()
         async with serving(settings, kafka) as server, subscribing(kafka, seen) as subscriber:
             await subscriber.ready()
             url = f"http://{settings.host}:{server.port}"
@@ -86,54 +88,66 @@ async def serving(settings: Settings, kafka: KafkaSettings) -> AsyncGenerator[De
         await task
 
 
-def subscribing(kafka: KafkaSettings, seen: Seen) -> ConsumerRunner:
+def subscribing(kafka: KafkaSettings, seen: Counter[Event]) -> ConsumerRunner:
     """Your service: the guide's handler, which prints a line for two of the topics, and one that counts all of them."""
     return ConsumerRunner(MarketplaceEventHandler(), EventCounter(seen), settings=kafka)
 
 
-async def tell_and_count(url: str, seen: Seen) -> bool:
+async def tell_and_count(url: str, seen: Counter[Event]) -> bool:
     async with httpx.AsyncClient(base_url=url, timeout=60) as http:
         shops = [Shop(http, tenant) for tenant in TENANTS]
         stories = [Story(shop, partial(print, f"{shop.tenant}  |")) for shop in shops]
         await asyncio.gather(*(story.play() for story in stories))
         await stories[-1].money_comes_too_early()
-        told = {shop.tenant: await events_of(shop) for shop in shops}
-    await arrived(told, seen)
-    return show_summary(told, seen)
-
-
-async def events_of(shop: Shop) -> Counter[str]:
-    """What the service says: how often it published or handled each type of event."""
-    return Counter(line["topic"] for line in await shop.get("/activity"))
-
-
-def not_arrived(told: Told, seen: Seen) -> Seen:
-    """What the subscriber has not got, or got too often."""
-    published = {(topic, tenant): told[tenant][topic] for topic in topics.PRODUCED for tenant in TENANTS}
-    return Counter({key: abs(count - seen[key]) for key, count in published.items() if count != seen[key]})
-
-
-async def arrived(told: Told, seen: Seen) -> None:
+        books = Books(published=Counter(), arrived=seen)
+        for shop in shops:
+            await take_down(shop, books)
     with suppress(TimeoutError):
         async with asyncio.timeout(TIMEOUT):
-            while not_arrived(told, seen):  # noqa: ASYNC110 -- counted by a handler that knows nothing of this
+            while books.wrong():  # noqa: ASYNC110 -- counted by a handler that knows nothing of this
                 await asyncio.sleep(0.05)
+    return show_summary(books)
 
 
-def show_summary(told: Told, seen: Seen) -> bool:
+@dataclass
+class Books:
+    """Every event that was published, and every one that arrived: how often."""
+
+    published: Counter[Event]
+    arrived: Counter[Event]
+
+    def wrong(self) -> list[Event]:
+        """Those that were not published once and did not arrive once."""
+        every = self.published.keys() | self.arrived.keys()
+        return sorted(event for event in every if not self.published[event] == self.arrived[event] == 1)
+
+    def arrived_of(self, topic: str, tenant: str) -> int:
+        return sum(count for event, count in self.arrived.items() if event[:2] == (topic, tenant))
+
+
+async def take_down(shop: Shop, books: Books) -> None:
+    """What the service has published and the neighbours have said, and what of that the service has handled."""
+    books.published.update((topic, shop.tenant, event_id) for topic, event_id in shop.said)
+    for line in await shop.get("/activity"):
+        side = books.published if line["direction"] == "out" else books.arrived
+        side[line["topic"], shop.tenant, line["eventId"]] += 1
+
+
+def show_summary(books: Books) -> bool:
     print(f"\n{'topic':<49}" + "".join(f"{tenant:>10}" for tenant in TENANTS))
-    for topic in topics.PRODUCED:
-        print(f"out  {topic:<44}" + "".join(f"{seen[topic, tenant]:>10}" for tenant in TENANTS))
-    for topic in topics.CONSUMED:
-        print(f"in   {topic:<44}" + "".join(f"{told[tenant][topic]:>10}" for tenant in TENANTS))
-    silent = [topic for topic in ALL_TOPICS if any(not told[tenant][topic] for tenant in TENANTS)]
-    wrong = not_arrived(told, seen)
+    silent: list[str] = []
+    for topic in ALL_TOPICS:
+        counts = [books.arrived_of(topic, tenant) for tenant in TENANTS]
+        print(
+            f"{'out' if topic in topics.PRODUCED else 'in':<5}{topic:<44}" + "".join(f"{count:>10}" for count in counts)
+        )
+        silent += [f"{topic} for {tenant}" for tenant, count in zip(TENANTS, counts, strict=True) if not count]
+    wrong = [f"{topic} for {tenant}: {event_id}" for topic, tenant, event_id in books.wrong()]
     if silent or wrong:
-        lost = ", ".join(f"{topic} for {tenant}" for topic, tenant in wrong)
-        print(f"\nFAILED: without an event: {', '.join(silent) or 'no topic'}; lost or twice: {lost or 'nothing'}")
+        print(f"\nFAILED: without an event: {', '.join(silent) or 'none'}; lost or twice: {', '.join(wrong) or 'none'}")
         return False
-    total = sum(counts.total() for counts in told.values())
-    print(f"\nAll {len(ALL_TOPICS)} topics flowed for {len(TENANTS)} tenants: {total} events, each exactly once.")
+    flowed = f"{len(ALL_TOPICS)} topics flowed for {len(TENANTS)} tenants"
+    print(f"\nAll {flowed}: {len(books.arrived)} events, each exactly once.")
     return True
 
 

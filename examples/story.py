@@ -3,7 +3,7 @@
 import asyncio
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
@@ -17,6 +17,8 @@ class Shop:
 
     http: httpx.AsyncClient
     tenant: str
+    said: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
+    """Topic and id of each event that a neighbour has published."""
 
     async def get(self, path: str) -> Any:
         return self._body(await self.http.get(path, headers={"X-Tenant-Id": self.tenant}))
@@ -30,7 +32,9 @@ class Shop:
 
     async def neighbour(self, topic: str, **payload: Any) -> None:
         """What another service would publish."""
-        await self.post(f"/playground/eventzr.{topic}.v1", id=uuid.uuid4().hex, **payload)
+        event = {"id": uuid.uuid4().hex, **payload}
+        published = await self.post(f"/playground/eventzr.{topic}.v1", **event)
+        self.said.append((published["topic"], published["eventId"]))
 
     async def until(self, path: str, seen: Callable[[Any], bool]) -> Any:
         """Look again and again until an event has had its effect."""
@@ -75,9 +79,7 @@ class Story:
             entitlements=["featured_listings"],
             listingLimit=20,
         )
-        await self.shop.post(
-            "/playground/eventzr.user.profile.updated.v1", id=self.seller, displayName="Sara's Kitchen"
-        )
+        await self.shop.neighbour("user.profile.updated", id=self.seller, displayName="Sara's Kitchen")
         path = f"/sellers/{self.seller}"
         seller = await self.shop.until(path, lambda found: found["tier"] == "pro" and found["displayName"] is not None)
         self.tell(f"{seller['displayName']} subscribes: tier {seller['tier']}, {seller['listingLimit']} open listings")
@@ -150,8 +152,8 @@ class Story:
     async def fair_is_announced(self) -> None:
         event = f"fair-of-{self.shop.tenant}"
         gold = {"title": "Gold", "price": 2500, "currency": "USD"}
-        await self.shop.post(
-            "/playground/eventzr.event.created.v1",
+        await self.shop.neighbour(
+            "event.created",
             id=event,
             title="Spring Fair",
             exhibitorSlots=12,

@@ -18,7 +18,7 @@ class Activity(Base):
     """An event that was published (``out``) or handled (``in``)."""
 
     __tablename__ = "activity"
-    __table_args__ = (Index("activity_tenant", "tenant_id", "number"),)
+    __table_args__ = (Index("activity_tenant", "tenant_id", "number"), Index("activity_at", "at"))
 
     number: Mapped[int] = mapped_column(_RISING, primary_key=True)
     tenant_id: Mapped[str]
@@ -33,7 +33,7 @@ class Failure(Base):
     """A handler's failure, as the SDK's hook told it: one line for each attempt."""
 
     __tablename__ = "failure"
-    __table_args__ = (Index("failure_tenant", "tenant_id", "number"),)
+    __table_args__ = (Index("failure_tenant", "tenant_id", "number"), Index("failure_at", "at"))
 
     number: Mapped[int] = mapped_column(_RISING, primary_key=True)
     tenant_id: Mapped[str]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from fastapi import FastAPI
 from fastapi.responses import FileResponse
@@ -21,6 +22,7 @@ from examples.marketplace_service.events.consumer import NeighbourEvents
 from examples.marketplace_service.events.dead_letters import DeadLetterReplay, DeadLetters
 from examples.marketplace_service.events.failures import FailureLog
 from examples.marketplace_service.events.neighbours import Neighbours
+from examples.marketplace_service.housekeeping import keep_house
 from examples.marketplace_service.settings import Settings
 
 __all__ = ["CONSUMERS", "create_app", "make_handler"]
@@ -65,8 +67,9 @@ async def _running(app: FastAPI, settings: Settings, kafka: KafkaSettings) -> As
         engine = open_engine(settings.database_url)
         stack.push_async_callback(engine.dispose)
         failures = FailureLog()
-        await stack.enter_async_context(_task(failures))
-        await stack.enter_async_context(OutboxRelay(engine, kafka))
+        await stack.enter_async_context(_background(failures.write()))
+        await stack.enter_async_context(_background(keep_house()))
+        app.state.relay = await stack.enter_async_context(OutboxRelay(engine, kafka))
         if settings.playground:
             app.state.neighbours = Neighbours(kafka)
             await stack.enter_async_context(app.state.neighbours.producer)
@@ -78,8 +81,8 @@ async def _running(app: FastAPI, settings: Settings, kafka: KafkaSettings) -> As
 
 
 @asynccontextmanager
-async def _task(failures: FailureLog) -> AsyncGenerator[None]:
-    task = asyncio.create_task(failures.write(), name="failure log")
+async def _background(work: Coroutine[Any, Any, None]) -> AsyncGenerator[None]:
+    task = asyncio.create_task(work)
     try:
         yield
     finally:

@@ -1,6 +1,6 @@
 """A consumer of all 12 events that marketplace-svc publishes: one typed method each.
 
-It gets what it needs through its constructor, and counts what arrives by topic and tenant.
+It gets what it needs through its constructor, and counts how often each event arrives.
 """
 
 from collections import Counter
@@ -25,7 +25,8 @@ from eventzr_marketplace_events import (
 
 @kafka_consumer(group_id="your-service-marketplace-counter")
 class EventCounter:
-    def __init__(self, seen: Counter[tuple[str, str]]) -> None:
+    def __init__(self, seen: Counter[tuple[str, str, str]]) -> None:
+        """Take the counter: by topic, tenant and id of the event."""
         self.seen = seen
 
     @on_message(ListingCreated)
@@ -77,4 +78,4 @@ class EventCounter:
         self._count(event)
 
     def _count(self, event: CloudEvent[Any]) -> None:
-        self.seen[event.type, event.tenantid] += 1
+        self.seen[event.type, event.tenantid, event.id] += 1

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from eventzr_kafka.errors import ConfigurationError, describe, printable
@@ -16,11 +17,12 @@ from eventzr_kafka.handler import MessageContext, Route
 from eventzr_kafka.hooks import ConsumerHooks, DuplicateSkipped, tell
 from eventzr_kafka.inbox_port import Delivery, Handled, Inbox, InboxChoice, is_inbox
 
-__all__ = ["Guard", "guard_of", "inbox_of", "keep_tidy"]
+__all__ = ["Guard", "Tidier", "guard_of", "inbox_of"]
 
 log = logging.getLogger("eventzr_kafka.consumer")
 
 _TIDY_EVERY, _TIDY_PAUSE = 60.0, 0.05  # seconds between two rounds, and between two steps of one
+_LAST_STEP = 5.0  # seconds that a step may still take when the runner ends
 
 
 async def guard_of(handler: object, choice: InboxChoice | None, hooks: ConsumerHooks) -> Guard | None:
@@ -120,17 +122,34 @@ def _raise_failure(handled: Handled) -> None:
         raise handled.failure
 
 
-async def keep_tidy(inboxes: Iterable[Inbox]) -> None:
-    """Have inboxes forget what is too old, once a minute and in small steps, until cancelled."""
-    while True:
-        for inbox in inboxes:
-            await _tidy(inbox)
-        await asyncio.sleep(_TIDY_EVERY)
+class Tidier:
+    """Has inboxes forget what is too old, once a minute and in small steps; on the running event loop."""
 
+    def __init__(self, inboxes: Iterable[Inbox]) -> None:
+        """Begin."""
+        self._ending = asyncio.Event()
+        self._task = asyncio.create_task(self._run(list(inboxes)))
 
-async def _tidy(inbox: Inbox) -> None:
-    try:
-        while await inbox.tidy():  # noqa: ASYNC110 -- a step of work, no waiting for a state
-            await asyncio.sleep(_TIDY_PAUSE)
-    except Exception as error:  # noqa: BLE001 -- the database's; the next round tries again
-        log.warning("an inbox cannot forget old events: %s; trying again", describe(error))
+    async def end(self) -> None:
+        """Begin no other step; the one that runs is let finish: a driver may not survive being broken off."""
+        self._ending.set()
+        _, late = await asyncio.wait([self._task], timeout=_LAST_STEP)
+        for task in late:
+            task.cancel()
+
+    async def _run(self, inboxes: Sequence[Inbox]) -> None:
+        while inboxes and not self._ending.is_set():
+            for inbox in inboxes:
+                await self._tidy(inbox)
+            await self._pause(_TIDY_EVERY)
+
+    async def _tidy(self, inbox: Inbox) -> None:
+        try:
+            while not self._ending.is_set() and await inbox.tidy():
+                await self._pause(_TIDY_PAUSE)
+        except Exception as error:  # noqa: BLE001 -- the database's; the next round tries again
+            log.warning("an inbox cannot forget old events: %s; trying again", describe(error))
+
+    async def _pause(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._ending.wait(), seconds)

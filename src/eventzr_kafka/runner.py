@@ -16,7 +16,7 @@ from eventzr_kafka.consumer import GroupClients, GroupConsumer
 from eventzr_kafka.dead_letter_writer import DeadLetterWriter
 from eventzr_kafka.errors import ConsumerStateError, RoutingError
 from eventzr_kafka.hooks import ConsumerHooks, RunnerStopping, tell
-from eventzr_kafka.once import Guard, guard_of, keep_tidy
+from eventzr_kafka.once import Guard, Tidier, guard_of
 from eventzr_kafka.options import ConsumerOptions
 from eventzr_kafka.routing import ConsumerDefinition, definition_of
 from eventzr_kafka.settings import KafkaSettings
@@ -145,7 +145,7 @@ class ConsumerRunner:
     async def _end(self) -> None:
         await asyncio.gather(*(group.stop() for group in self._groups))
         await self._dead_letters.close()
-        self._tidying.cancel()
+        await self._tidier.end()
         self._watchdog.stop()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
@@ -180,7 +180,7 @@ class ConsumerRunner:
             group.start()
         self._watchdog = Watchdog(codes_of(self._calls()))
         self._watchdog.start()
-        self._tidying = asyncio.create_task(keep_tidy([guard.inbox for guard in self._guards.values()]))
+        self._tidier = Tidier(guard.inbox for guard in self._guards.values())
         return self
 
     async def __aexit__(

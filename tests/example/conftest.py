@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import uuid
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -65,11 +66,17 @@ async def service(settings: Settings, kafka: KafkaSettings) -> AsyncGenerator[ht
         yield client
 
 
+@pytest.fixture(scope="session")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database without rows, to be copied: that is faster than a migration for each test."""
+    path = tmp_path_factory.mktemp("migrated") / "marketplace.db"
+    migrate(f"sqlite+aiosqlite:///{path}")
+    return path
+
+
 @pytest.fixture
-def database_url(tmp_path: Path) -> str:
-    url = f"sqlite+aiosqlite:///{tmp_path}/marketplace.db"
-    migrate(url)
-    return url
+def database_url(migrated: Path, tmp_path: Path) -> str:
+    return f"sqlite+aiosqlite:///{shutil.copy(migrated, tmp_path)}"
 
 
 @pytest.fixture

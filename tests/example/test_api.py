@@ -63,6 +63,52 @@ async def test_a_transition_that_is_not_allowed_is_a_409_problem(tenant: Tenant)
     assert await outbox_topics("tenant-a") == before
 
 
+async def test_a_quote_on_a_closed_listing_cannot_be_accepted_any_more(tenant: Tenant) -> None:
+    listing = await tenant.listing()
+    quote = await tenant.post(f"/listings/{listing['id']}/quotes", {"buyerId": "b", "amount": 1})
+    await tenant.post(f"/listings/{listing['id']}/close", {"reason": "sold_out"})
+
+    response = await tenant.call("POST", f"/quotes/{quote['id']}/accept")
+
+    assert (response.status_code, response.json()["type"].rpartition("/")[2]) == (409, "listing-not-open")
+    assert (await tenant.get(f"/quotes/{quote['id']}"))["state"] == "submitted"
+    assert await tenant.get("/orders") == []
+
+
+async def test_a_cancelled_order_cannot_be_disputed(tenant: Tenant) -> None:
+    order = await tenant.order()
+    await tenant.post(f"/orders/{order['id']}/cancel", {"reason": "buyer_request"})
+
+    response = await tenant.call("POST", f"/orders/{order['id']}/disputes", {"reason": "late"})
+
+    assert (response.status_code, response.json()["detail"]) == (409, "cannot dispute this order: it is cancelled")
+    assert await tenant.get("/disputes") == []
+
+
+@pytest.mark.parametrize("body", [{}, {"title": None}])
+async def test_a_change_of_nothing_is_a_422_and_announces_nothing(tenant: Tenant, body: dict[str, Any]) -> None:
+    listing = await tenant.listing()
+    before = await outbox_topics("tenant-a")
+
+    response = await tenant.call("PATCH", f"/listings/{listing['id']}", body)
+
+    assert (response.status_code, response.json()["detail"]) == (422, "body: Value error, nothing is to change")
+    assert await outbox_topics("tenant-a") == before
+
+
+async def test_evidence_that_no_event_can_carry_is_a_422_and_leaves_no_dispute(tenant: Tenant) -> None:
+    order = await tenant.order()
+    evidence = [
+        {"kind": "message", "description": "\N{GREEK SMALL LETTER ALPHA}" * 4_000, "url": "\N{BELL}" * 4_000}
+    ] * 50
+
+    response = await tenant.call("POST", f"/orders/{order['id']}/disputes", {"reason": "late", "evidence": evidence})
+
+    assert (response.status_code, response.json()["type"].rpartition("/")[2]) == (422, "unpublishable")
+    assert "the limit is" in response.json()["detail"]
+    assert await tenant.get("/disputes") == []
+
+
 async def test_the_tiers_limit_of_open_listings_is_enforced_until_one_is_closed(tenant: Tenant) -> None:
     listings = [await tenant.listing() for _ in range(5)]
     draft = await tenant.listing(publish=False)

@@ -1,4 +1,4 @@
-"""The live feed, as a browser's EventSource reads it."""
+"""The live feed, as the page reads it."""
 
 from __future__ import annotations
 
@@ -7,8 +7,13 @@ import json
 from collections.abc import AsyncGenerator
 from typing import Any
 
+import httpx
+from examples.demo import serving
 from examples.marketplace_service.api.feed import follow
-from tests.example.conftest import TENANT, Tenant
+from examples.marketplace_service.settings import Settings
+from tests.example.conftest import OTHER, TENANT, Tenant
+
+from eventzr_kafka import KafkaSettings
 
 
 async def next_lines(feed: AsyncGenerator[str], count: int) -> list[tuple[int, str]]:
@@ -62,3 +67,21 @@ async def test_the_feed_ends_with_the_service(tenant: Tenant) -> None:
 
     async with asyncio.timeout(2):
         assert [message async for message in feed if "activity" in message] == []
+
+
+async def test_the_header_alone_says_whose_feed_it_is(database_url: str) -> None:
+    async with (
+        serving(Settings(database_url=database_url, port=0), KafkaSettings(enabled=False)) as server,
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.port}") as client,
+    ):
+        mine = await Tenant(client, TENANT).listing(publish=False)
+        await Tenant(client, OTHER).listing(publish=False)
+        stream = client.stream("GET", f"/activity/stream?tenant={OTHER}", headers={"X-Tenant-Id": TENANT})
+        async with asyncio.timeout(10), stream as response:
+            lines = response.aiter_lines()
+            while not (line := await anext(lines)).startswith("data: "):
+                pass
+        nobodys = await client.get(f"/activity/stream?tenant={OTHER}")
+
+    assert json.loads(line.removeprefix("data: "))["subject"] == f"listing:{mine['id']}"
+    assert nobodys.status_code == 422

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import uuid
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 from examples.marketplace_service.activity import Activity, DeadLetter
@@ -10,9 +13,13 @@ from examples.marketplace_service.database import now, sessions
 from examples.marketplace_service.domain import event_contexts, orders
 from examples.marketplace_service.domain.models import Order
 from examples.marketplace_service.domain.unit_of_work import UnitOfWork
+from examples.marketplace_service.settings import Settings
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sqlalchemy import select
-from tests.example.conftest import OTHER, TENANT, Tenant
+from tests.example.conftest import OTHER, TENANT, Tenant, service
 
+from eventzr_kafka import KafkaSettings
 from eventzr_kafka.outbox.tables import events
 from eventzr_marketplace_events import EventCreated
 
@@ -25,6 +32,8 @@ BODIES: dict[str, Any] = {
     "/orders/{order_id}/disputes": {"reason": "r"},
     "/disputes/{dispute_id}/resolve": {"outcome": "o"},
 }
+
+LISTS = {"/listings", "/quotes", "/orders", "/payouts", "/disputes", "/sellers", "/activity", "/dead-letters"}
 
 
 async def everything_of(tenant: Tenant) -> dict[str, str]:
@@ -64,23 +73,43 @@ async def everything_of(tenant: Tenant) -> dict[str, str]:
     }
 
 
-async def test_every_endpoint_with_a_foreign_id_answers_404_and_changes_nothing(
-    client: httpx.AsyncClient, tenant: Tenant, other: Tenant
-) -> None:
-    ids = await everything_of(other)
-    async with sessions() as session:
-        before = list(await session.scalars(select(events.c.event_id)))
-    paths = (await client.get("/openapi.json")).json()["paths"]
-    tried = [(path, method.upper()) for path, methods in paths.items() if "{" in path for method in methods]
+MADE_UP = st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(lambda key: set(key) != {"."})
 
-    for path, method in tried:
-        response = await tenant.call(method, path.format(**ids), BODIES.get(path))
-        assert response.status_code == 404, (method, path, response.text)
-        assert response.headers["content-type"] == "application/problem+json"
 
+def test_every_endpoint_with_a_foreign_or_made_up_id_answers_404_and_changes_nothing(database_url: str) -> None:
+    @settings(max_examples=3, deadline=None)
+    @given(st.lists(MADE_UP, min_size=3, max_size=3))
+    def one(made_up: list[str]) -> None:
+        asyncio.run(try_everything(database_url, made_up))
+
+    one()
+
+
+async def try_everything(url: str, made_up: list[str]) -> None:
+    async with service(Settings(database_url=url), KafkaSettings(enabled=False)) as client:
+        owner, stranger = Tenant(client, uuid.uuid4().hex), Tenant(client, uuid.uuid4().hex)
+        ids = await everything_of(owner)
+        before = await all_of(owner)
+        paths = (await client.get("/openapi.json")).json()["paths"]
+        endpoints = [(path, method.upper()) for path, methods in paths.items() if "{" in path for method in methods]
+        assert len(endpoints) == 19
+
+        for named in (ids, *(dict.fromkeys(ids, key) for key in (ids["order_id"], *made_up))):
+            quoted = {name: quote(key, safe="") for name, key in named.items()}
+            for path, method in endpoints:
+                response = await stranger.call(method, path.format(**quoted), BODIES.get(path))
+                assert response.status_code == 404, (method, path, response.text)
+                assert response.headers["content-type"] == "application/problem+json"
+
+        assert await all_of(owner) == before
+        assert await all_of(stranger) == [[]] * len(before)
+
+
+async def all_of(tenant: Tenant) -> list[Any]:
+    """What a tenant can see, and what it has to publish."""
     async with sessions() as session:
-        assert list(await session.scalars(select(events.c.event_id))) == before
-    assert len(tried) == 19
+        published = list(await session.scalars(select(events.c.event_id).where(events.c.tenant_id == tenant.tenant_id)))
+    return [published, *[await tenant.get(path) for path in sorted(LISTS)]]
 
 
 async def test_every_list_is_empty_for_a_tenant_that_has_nothing(
@@ -92,16 +121,7 @@ async def test_every_list_is_empty_for_a_tenant_that_has_nothing(
 
     answers = {path: await tenant.get(path) for path in lists if path not in {"/activity/stream", "/lane"}}
 
-    assert set(answers) == {
-        "/listings",
-        "/quotes",
-        "/orders",
-        "/payouts",
-        "/disputes",
-        "/sellers",
-        "/activity",
-        "/dead-letters",
-    }
+    assert set(answers) == LISTS
     assert all(answer == [] for answer in answers.values())
     assert (await tenant.get("/lane"))["published"] == 0
 

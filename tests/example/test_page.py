@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import shutil
+import uuid
 from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+import pytest_asyncio
 from examples.demo import serving
 from examples.marketplace_service.events.dead_letters import DEAD_LETTERS, DEAD_LETTERS_GROUP
 from examples.marketplace_service.settings import Settings
-from playwright.async_api import Page, async_playwright, expect
-from tests.example.conftest import TENANT, Tenant
+from playwright.async_api import Browser, Page, async_playwright, expect
+from tests.example.conftest import Tenant
 
 from eventzr_kafka import KafkaSettings, embedded_broker
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 ARTEFACTS = Path("build/screenshots")
@@ -55,45 +59,56 @@ NAMELESS = """
 """
 
 
-@pytest.fixture
-async def demo(database_url: str) -> AsyncGenerator[tuple[str, Tenant]]:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def url(migrated: Path, tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[str]:
+    """The service, for all tests of this file; each has a tenant of its own."""
+    database_url = f"sqlite+aiosqlite:///{shutil.copy(migrated, tmp_path_factory.mktemp('page'))}"
     with embedded_broker() as broker:
         broker.create_topics(DEAD_LETTERS, f"{DEAD_LETTERS_GROUP}.dlq")
         settings = Settings(database_url=database_url, port=0, playground=True)
         async with serving(settings, KafkaSettings(brokers=broker.bootstrap_servers)) as server:
-            url = f"http://127.0.0.1:{server.port}"
-            async with httpx.AsyncClient(base_url=url, timeout=60) as client:
-                yield url, Tenant(client, TENANT)
+            yield f"http://127.0.0.1:{server.port}"
 
 
-@pytest.fixture
-async def page() -> AsyncGenerator[Page]:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def browser() -> AsyncGenerator[Browser]:
     assert CHROMIUM, "no Chromium: apt-get install chromium"
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        page = await browser.new_page(viewport={"width": 1440, "height": 1000})
-        page.set_default_timeout(15_000)
-        yield page
+        yield browser
         await browser.close()
 
 
-async def shown(page: Page, url: str) -> list[str]:
-    """Open the page; what goes wrong in it from now on is put into the list."""
+@pytest_asyncio.fixture(loop_scope="module")
+async def tenant(url: str) -> AsyncGenerator[Tenant]:
+    async with httpx.AsyncClient(base_url=url, timeout=60) as client:
+        yield Tenant(client, f"tenant-{uuid.uuid4().hex}")
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def page(browser: Browser) -> AsyncGenerator[Page]:
+    """An empty page, in which nothing may go wrong."""
+    page = await browser.new_page(viewport={"width": 1440, "height": 1000})
+    page.set_default_timeout(15_000)
     wrong: list[str] = []
     page.on("pageerror", lambda error: wrong.append(str(error)))
     page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
-    await page.goto(f"{url}/?tenant={TENANT}")
+    yield page
+    await page.close()
+    assert wrong == []
+
+
+async def show(page: Page, tenant: Tenant) -> None:
+    await page.goto(f"{tenant.client.base_url}/?tenant={tenant.tenant_id}")
     await expect(page.locator("#connection")).to_have_text("live")
-    return wrong
 
 
 async def press(page: Page, name: str) -> None:
     await page.get_by_role("button", name=name).first.click()
 
 
-async def test_a_day_on_the_page_with_a_dead_letter_that_is_replayed(demo: tuple[str, Tenant], page: Page) -> None:
-    url, _ = demo
-    wrong = await shown(page, url)
+async def test_a_day_on_the_page_with_a_dead_letter_that_is_replayed(tenant: Tenant, page: Page) -> None:
+    await show(page, tenant)
 
     await press(page, "Create listing")
     await press(page, "Publish: ")
@@ -122,14 +137,10 @@ async def test_a_day_on_the_page_with_a_dead_letter_that_is_replayed(demo: tuple
         "in wallet.payment.completed",
         "in wallet.escrow.released",
     ]
-    assert wrong == []
 
 
-async def test_the_feed_shows_what_happens_elsewhere_and_nothing_of_another_tenant(
-    demo: tuple[str, Tenant], page: Page
-) -> None:
-    url, tenant = demo
-    wrong = await shown(page, url)
+async def test_the_feed_shows_what_happens_elsewhere_and_nothing_of_another_tenant(tenant: Tenant, page: Page) -> None:
+    await show(page, tenant)
 
     await Tenant(tenant.client, "tenant-b").listing(title="Of somebody else")
     await tenant.listing(title="<b>Seen at once</b>")
@@ -137,15 +148,11 @@ async def test_the_feed_shows_what_happens_elsewhere_and_nothing_of_another_tena
     await expect(page.locator("#feed li")).to_have_count(2)
     await expect(page.locator("#listings tbody td").first).to_have_text("<b>Seen at once</b>")
     assert "Of somebody else" not in await page.inner_text("body")
-    assert wrong == []
 
 
-async def test_every_control_has_a_name_and_is_reached_by_tab_in_reading_order(
-    demo: tuple[str, Tenant], page: Page
-) -> None:
-    url, tenant = demo
+async def test_every_control_has_a_name_and_is_reached_by_tab_in_reading_order(tenant: Tenant, page: Page) -> None:
     await tenant.order()
-    await shown(page, url)
+    await show(page, tenant)
     await page.get_by_role("button", name="Pay: ").wait_for()
     reached: list[Any] = []
     for _ in range(40):
@@ -162,10 +169,9 @@ async def test_every_control_has_a_name_and_is_reached_by_tab_in_reading_order(
     assert await page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
 
 
-async def test_a_button_works_from_the_keyboard_and_keeps_the_focus(demo: tuple[str, Tenant], page: Page) -> None:
-    url, tenant = demo
+async def test_a_button_works_from_the_keyboard_and_keeps_the_focus(tenant: Tenant, page: Page) -> None:
     await tenant.listing()
-    await shown(page, url)
+    await show(page, tenant)
 
     await page.get_by_role("button", name="Upgrade: ").focus()
     await page.keyboard.press("Enter")
@@ -174,10 +180,9 @@ async def test_a_button_works_from_the_keyboard_and_keeps_the_focus(demo: tuple[
     await expect(page.get_by_role("button", name="Downgrade: ")).to_be_focused()
 
 
-async def test_text_has_the_contrast_that_wcag_asks_for_in_both_themes(demo: tuple[str, Tenant], page: Page) -> None:
-    url, tenant = demo
+async def test_text_has_the_contrast_that_wcag_asks_for_in_both_themes(tenant: Tenant, page: Page) -> None:
     await tenant.order()
-    await shown(page, url)
+    await show(page, tenant)
     await page.get_by_role("button", name="Pay: ").wait_for()
 
     for scheme, ground in (("light", "rgb(246, 247, 249)"), ("dark", "rgb(20, 23, 28)")):

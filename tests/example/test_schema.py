@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import uuid
 from pathlib import Path
 
@@ -13,6 +16,8 @@ from alembic.migration import MigrationContext
 from examples.marketplace_service import schema
 from sqlalchemy import MetaData, create_engine, inspect, make_url
 from tests.postgres import Postgres
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -46,3 +51,13 @@ def test_the_newest_version_is_what_the_models_say_and_goes_away_without_a_trace
     assert differences == []
     assert inspect(engine).get_table_names() == ["alembic_version"]
     engine.dispose()
+
+
+def test_pods_that_start_together_migrate_one_after_the_other(postgres: Postgres) -> None:
+    url = postgres.create_database(uuid.uuid4().hex)
+    command = (sys.executable, "-m", "examples.marketplace_service", "migrate")
+    environment = {**os.environ, "MARKETPLACE_DATABASE_URL": url}
+
+    pods = [subprocess.Popen(command, cwd=ROOT, env=environment) for _ in range(2)]
+
+    assert [pod.wait(timeout=60) for pod in pods] == [0, 0]

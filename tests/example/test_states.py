@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import tempfile
 import uuid
 from typing import Any
 
@@ -13,7 +12,6 @@ from examples.marketplace_service.domain import orders
 from examples.marketplace_service.domain.errors import IllegalTransitionError
 from examples.marketplace_service.domain.states import MACHINES, Machine
 from examples.marketplace_service.domain.unit_of_work import UnitOfWork
-from examples.marketplace_service.schema import migrate
 from examples.marketplace_service.settings import Settings
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -30,10 +28,10 @@ LISTING = {
     "closed": {},
 }
 ORDER = {
-    "created": {"pay": "paid", "cancel": "cancelled"},
-    "paid": {"deliver": "delivered", "cancel": "cancelled"},
-    "delivered": {"complete": "completed"},
-    "completed": {},
+    "created": {"pay": "paid", "cancel": "cancelled", "dispute": "created"},
+    "paid": {"deliver": "delivered", "cancel": "cancelled", "dispute": "paid"},
+    "delivered": {"complete": "completed", "dispute": "delivered"},
+    "completed": {"dispute": "completed"},
     "cancelled": {},
 }
 
@@ -77,6 +75,9 @@ async def act(tenant: Tenant, path: str, action: str) -> int:
         return await pay(path.rpartition("/")[2])
     if action == "update":
         return (await tenant.call("PATCH", path, {"title": "T"})).status_code
+    if action == "dispute":
+        status = (await tenant.call("POST", f"{path}/disputes", {"reason": "r"})).status_code
+        return 200 if status == 201 else status
     return (await tenant.call("POST", f"{path}/{action}", reason)).status_code
 
 
@@ -91,21 +92,17 @@ async def walk(tenant: Tenant, path: str, machine: dict[str, Any], state: str, a
 
 WALKS = st.tuples(
     st.lists(st.sampled_from(["publish", "update", "close"]), max_size=6),
-    st.lists(st.sampled_from(["pay", "deliver", "complete", "cancel"]), max_size=7),
+    st.lists(st.sampled_from(["pay", "deliver", "complete", "cancel", "dispute"]), max_size=7),
 )
 
 
-def test_any_walk_over_the_api_answers_as_the_model_does() -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        url = f"sqlite+aiosqlite:///{folder}/walks.db"
-        migrate(url)
+def test_any_walk_over_the_api_answers_as_the_model_does(database_url: str) -> None:
+    @settings(max_examples=15, deadline=None)
+    @given(WALKS)
+    def one(walks: tuple[list[str], list[str]]) -> None:
+        asyncio.run(both(database_url, *walks))
 
-        @settings(max_examples=15, deadline=None)
-        @given(WALKS)
-        def one(walks: tuple[list[str], list[str]]) -> None:
-            asyncio.run(both(url, *walks))
-
-        one()
+    one()
 
 
 async def both(url: str, listing_actions: list[str], order_actions: list[str]) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from eventzr_kafka import BatchItemError, CloudEvent, MemoryInbox, MessageContext, Record
 from eventzr_kafka.inbox_port import Delivery
+from eventzr_kafka.once import Tidier
 
 
 def deliveries(*ids: str) -> list[Delivery]:
@@ -100,3 +101,23 @@ async def test_threads_that_have_events_in_opposite_order_do_not_wait_for_ever()
 def test_a_window_of_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match="size=0"):
         MemoryInbox(size=0)
+
+
+async def test_a_step_of_tidying_is_let_finish_and_none_follows() -> None:
+    class Slow(MemoryInbox):
+        steps = 0
+        gate = asyncio.Event()
+
+        async def tidy(self) -> bool:
+            await self.gate.wait()
+            self.steps += 1
+            return True
+
+    inbox = Slow()
+    tidier = Tidier([inbox])
+    await asyncio.sleep(0)
+    ending = asyncio.ensure_future(tidier.end())
+    await asyncio.sleep(0)
+    inbox.gate.set()
+    await ending
+    assert inbox.steps == 1

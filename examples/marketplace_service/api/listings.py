@@ -37,14 +37,14 @@ async def list_listings(unit: Unit) -> list[Listing]:
 
 @router.get("/listings/{listing_id}", response_model=ListingView)
 async def show_listing(unit: Unit, listing_id: str) -> Listing:
-    listing = await unit.get(Listing, listing_id)
+    listing = await unit.lock(Listing, listing_id)
     listing.views += 1
     return listing
 
 
 @router.patch("/listings/{listing_id}", response_model=ListingView)
 async def update_listing(unit: Unit, listing_id: str, body: ListingChanges) -> Listing:
-    return await listings.update(unit, listing_id, body.model_dump(exclude_none=True))
+    return await listings.update(unit, listing_id, body.changes())
 
 
 @router.post("/listings/{listing_id}/publish", response_model=ListingView)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from datetime import datetime
 from decimal import Decimal
-from typing import Annotated, TypeAlias
+from typing import Annotated, Any, Self, TypeAlias
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer, StringConstraints
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer, StringConstraints, model_validator
 from pydantic.alias_generators import to_camel
 
 __all__ = [
@@ -62,6 +62,16 @@ class ListingChanges(Body):
     lane: Text | None = None
     price: Price | None = None
     currency: Currency | None = None
+
+    @model_validator(mode="after")
+    def _something_changes(self) -> Self:
+        if not self.changes():
+            raise ValueError("nothing is to change")
+        return self
+
+    def changes(self) -> dict[str, Any]:
+        """What is to change, by name of the column."""
+        return self.model_dump(exclude_none=True)
 
 
 class Reason(Body):

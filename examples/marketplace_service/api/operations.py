@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Query, Request
+from fastapi import APIRouter, Header, Request
 from fastapi.responses import StreamingResponse
 from sqlalchemy import ColumnElement, func, select
 
 from examples.marketplace_service.activity import Activity, DeadLetter, Failure
 from examples.marketplace_service.api.feed import follow
 from examples.marketplace_service.api.models import View
-from examples.marketplace_service.api.transactions import TenantHeader, TransactionalRoute, Unit
+from examples.marketplace_service.api.transactions import Tenant, TransactionalRoute, Unit
 from examples.marketplace_service.database import sessions
 from examples.marketplace_service.domain.errors import NotFoundError
 from examples.marketplace_service.domain.unit_of_work import UnitOfWork
@@ -109,25 +109,24 @@ async def list_dead_letters(unit: Unit) -> Sequence[DeadLetter]:
 
 
 @untransacted.post("/dead-letters/{position}/replay")
-async def replay_dead_letter(request: Request, position: str, x_tenant_id: TenantHeader) -> ReplayView:
+async def replay_dead_letter(request: Request, position: str, tenant_id: Tenant) -> ReplayView:
     """Replay the letter, and those of its kind that failed before it: a lane keeps its order here too."""
     async with sessions() as session:
-        letter = await session.get(DeadLetter, (x_tenant_id, position))
+        letter = await session.get(DeadLetter, (tenant_id, position))
     if letter is None:
         raise NotFoundError("dead letter", position)
     replay: DeadLetterReplay = request.app.state.replay
-    result = await replay.run(tenant_id=x_tenant_id, topic=letter.topic)
+    result = await replay.run(tenant_id=tenant_id, topic=letter.topic)
     return ReplayView(succeeded=result.succeeded, summary=result.summary)
 
 
 @untransacted.get("/activity/stream")
 async def stream_activity(
     request: Request,
-    tenant: Annotated[str, Query(description="A browser's EventSource sends no headers of its own.")],
-    after: Annotated[int, Query(description="Number of the last line that is known.")] = 0,
-    last_event_id: Annotated[int | None, Header()] = None,
+    tenant_id: Tenant,
+    last_event_id: Annotated[int, Header(description="Number of the last line that is known.")] = 0,
 ) -> StreamingResponse:
-    lines = follow(tenant, last_event_id or after, request.app.state.closing)
+    lines = follow(tenant_id, last_event_id, request.app.state.closing)
     return StreamingResponse(lines, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 
 from examples.marketplace_service.api.models import View
-from examples.marketplace_service.api.transactions import TenantHeader
+from examples.marketplace_service.api.transactions import Tenant
 from examples.marketplace_service.events.neighbours import Neighbours
 
 __all__ = ["router"]
@@ -26,8 +26,8 @@ class Published(View):
 
 
 @router.post("/{topic}", status_code=HTTPStatus.ACCEPTED)
-async def say(request: Request, topic: str, x_tenant_id: TenantHeader, body: dict[str, Any]) -> Published:
+async def say(request: Request, topic: str, tenant_id: Tenant, body: dict[str, Any]) -> Published:
     """Publish an event as the neighbour would; the body is its payload."""
     neighbours: Neighbours = request.app.state.neighbours
-    result = await neighbours.say(x_tenant_id, topic, body)
+    result = await neighbours.say(tenant_id, topic, body)
     return Published(event_id=result.event_id, topic=result.topic, partition=result.partition, offset=result.offset)

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 from http import HTTPStatus
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import ValidationError
+from sqlalchemy.exc import DataError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
 
+from eventzr_kafka.errors import EncodeError
 from examples.marketplace_service.domain.errors import DomainError
 
 __all__ = ["PROBLEM", "ProblemError", "install"]
+
+log = logging.getLogger(__name__)
 
 PROBLEM = "application/problem+json"
 _BASE = "https://problems.example/marketplace/"
@@ -29,11 +35,16 @@ class ProblemError(Exception):
 
 def install(app: FastAPI) -> None:
     """Answer every error of the app with a problem document."""
-    app.add_exception_handler(DomainError, _on_domain_error)
+    app.add_exception_handler(DomainError, _on_problem)
     app.add_exception_handler(ProblemError, _on_problem)
+    app.add_exception_handler(EncodeError, _on_unpublishable)
+    app.add_exception_handler(DataError, _on_unstorable)
+    for busy in (OperationalError, PoolTimeoutError):
+        app.add_exception_handler(busy, _on_busy)
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(ValidationError, _on_invalid)
     app.add_exception_handler(HTTPException, _on_http_error)
+    app.add_exception_handler(Exception, _on_failure)
 
 
 def _answer(status: HTTPStatus, problem: str, detail: str, **members: object) -> JSONResponse:
@@ -42,14 +53,28 @@ def _answer(status: HTTPStatus, problem: str, detail: str, **members: object) ->
     return JSONResponse(document, status, media_type=PROBLEM)
 
 
-async def _on_domain_error(_: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, DomainError)  # noqa: S101 -- as installed
-    return _answer(error.status, error.problem, str(error))
-
-
 async def _on_problem(_: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, ProblemError)  # noqa: S101 -- as installed
+    assert isinstance(error, DomainError | ProblemError)  # noqa: S101 -- as installed
     return _answer(error.status, error.problem, str(error))
+
+
+async def _on_unpublishable(_: Request, error: Exception) -> JSONResponse:
+    """The event that tells of it would be too large, most likely."""
+    return _answer(HTTPStatus.UNPROCESSABLE_ENTITY, "unpublishable", str(error))
+
+
+async def _on_unstorable(_: Request, error: Exception) -> JSONResponse:
+    """What PostgreSQL refuses, such as a NUL in a text; the driver's words may hold what was sent."""
+    del error
+    return _answer(HTTPStatus.UNPROCESSABLE_ENTITY, "unstorable", "the database cannot hold this")
+
+
+async def _on_busy(_: Request, error: Exception) -> JSONResponse:
+    """The database is away, or broke a deadlock up: nothing has changed, so the request may be repeated."""
+    log.warning("a request found the database away or busy: %s", getattr(error, "orig", error))
+    answer = _answer(HTTPStatus.SERVICE_UNAVAILABLE, "busy", "the database is busy: repeat the request")
+    answer.headers["Retry-After"] = "1"
+    return answer
 
 
 async def _on_invalid(_: Request, error: Exception) -> JSONResponse:
@@ -62,3 +87,9 @@ async def _on_invalid(_: Request, error: Exception) -> JSONResponse:
 async def _on_http_error(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101 -- as installed
     return _answer(HTTPStatus(error.status_code), "about:blank", str(error.detail))
+
+
+async def _on_failure(_: Request, error: Exception) -> JSONResponse:
+    """A fault of the service: the log has it, and the answer does not say more."""
+    del error
+    return _answer(HTTPStatus.INTERNAL_SERVER_ERROR, "about:blank", "the service has failed")

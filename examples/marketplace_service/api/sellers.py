@@ -5,12 +5,11 @@ from __future__ import annotations
 from http import HTTPStatus
 
 from fastapi import APIRouter
-from sqlalchemy import func, select
 
 from examples.marketplace_service.api.models import EventContextView, NewRfp, RfpView, SellerView, SponsorshipView
 from examples.marketplace_service.api.transactions import Command, TransactionalRoute, Unit
-from examples.marketplace_service.domain import rfps
-from examples.marketplace_service.domain.models import EventContext, ExhibitorSlot, Rfp, Seller, Sponsorship
+from examples.marketplace_service.domain import rfps, sellers
+from examples.marketplace_service.domain.models import EventContext, ExhibitorSlot, Member, Rfp, Sponsorship
 
 __all__ = ["router"]
 
@@ -19,13 +18,13 @@ _PAGE = 200
 
 
 @router.get("/sellers", response_model=list[SellerView])
-async def list_sellers(unit: Unit) -> list[Seller]:
-    return list(await unit.all(unit.select(Seller).order_by(Seller.id).limit(_PAGE)))
+async def list_sellers(unit: Unit) -> list[Member]:
+    return list(await unit.all(unit.select(Member).where(Member.sells).order_by(Member.id).limit(_PAGE)))
 
 
 @router.get("/sellers/{seller_id}", response_model=SellerView)
-async def show_seller(unit: Unit, seller_id: str) -> Seller:
-    return await unit.get(Seller, seller_id)
+async def show_seller(unit: Unit, seller_id: str) -> Member:
+    return await sellers.get_seller(unit, seller_id)
 
 
 @router.post("/rfps", status_code=HTTPStatus.CREATED, response_model=RfpView)
@@ -41,12 +40,11 @@ async def show_rfp(unit: Unit, rfp_id: str) -> Rfp:
 @router.get("/event-contexts/{event_id}")
 async def show_event_context(unit: Unit, event_id: str) -> EventContextView:
     context = await unit.get(EventContext, event_id)
-    slots = unit.select(ExhibitorSlot).where(ExhibitorSlot.event_id == event_id).subquery()
     offers = await unit.all(unit.select(Sponsorship).where(Sponsorship.event_id == event_id))
     return EventContextView(
         id=context.id,
         title=context.title,
         organizer_id=context.organizer_id,
-        exhibitor_slots=await unit.session.scalar(select(func.count()).select_from(slots)) or 0,
+        exhibitor_slots=await unit.count(unit.select(ExhibitorSlot).where(ExhibitorSlot.event_id == event_id)),
         sponsorships=[SponsorshipView.model_validate(offer) for offer in offers],
     )

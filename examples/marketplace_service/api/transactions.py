@@ -16,6 +16,7 @@ from typing import Annotated, Any, TypeAlias
 
 from fastapi import Depends, Header, Request, Response
 from fastapi.routing import APIRoute
+from sqlalchemy import Index
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
@@ -24,7 +25,7 @@ from examples.marketplace_service.api.problems import ProblemError
 from examples.marketplace_service.database import Base, now, sessions
 from examples.marketplace_service.domain.unit_of_work import UnitOfWork
 
-__all__ = ["Answer", "Command", "TransactionalRoute", "Unit"]
+__all__ = ["Answer", "Command", "Tenant", "TransactionalRoute", "Unit"]
 
 _LONGEST = 200  # characters of a tenant id or a key
 
@@ -35,6 +36,7 @@ class Answer(Base):
     """What a POST was answered, by its key."""
 
     __tablename__ = "idempotency_key"
+    __table_args__ = (Index("idempotency_key_at", "at"),)
 
     tenant_id: Mapped[str] = mapped_column(primary_key=True)
     key: Mapped[str] = mapped_column(primary_key=True)
@@ -112,8 +114,13 @@ TenantHeader: TypeAlias = Annotated[str, Header(description="Whose marketplace t
 KeyHeader: TypeAlias = Annotated[str, Header(description="The same for every repetition of one request.")]
 
 
+def _tenant(request: Request, x_tenant_id: TenantHeader) -> str:
+    del x_tenant_id  # named here for OpenAPI
+    return _header(request, "X-Tenant-Id")
+
+
 def _unit(request: Request, x_tenant_id: TenantHeader) -> UnitOfWork:
-    del x_tenant_id  # named here for OpenAPI; the route has read it
+    del x_tenant_id  # the route has read it
     unit: UnitOfWork = request.state.unit
     return unit
 
@@ -122,6 +129,9 @@ def _command(request: Request, x_tenant_id: TenantHeader, idempotency_key: KeyHe
     del idempotency_key  # the same
     return _unit(request, x_tenant_id)
 
+
+Tenant: TypeAlias = Annotated[str, Depends(_tenant)]
+"""Whose request it is, for a route without a transaction."""
 
 Unit: TypeAlias = Annotated[UnitOfWork, Depends(_unit)]
 """The request's transaction, as a route's function gets it."""

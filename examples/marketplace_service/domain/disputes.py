@@ -6,15 +6,16 @@ from collections.abc import Sequence
 
 from eventzr_marketplace_events import DisputeEvidence, DisputeOpened, DisputeResolved
 from examples.marketplace_service.domain.models import Dispute, Order
-from examples.marketplace_service.domain.states import DISPUTE
+from examples.marketplace_service.domain.states import DISPUTE, ORDER
 from examples.marketplace_service.domain.unit_of_work import UnitOfWork
 
 __all__ = ["open_dispute", "resolve"]
 
 
 async def open_dispute(unit: UnitOfWork, order_id: str, reason: str, evidence: Sequence[DisputeEvidence]) -> Dispute:
-    """Object to an order."""
-    order = await unit.get(Order, order_id)
+    """Object to an order, unless it is cancelled."""
+    order = await unit.lock(Order, order_id)
+    order.state = ORDER.after(order.state, "dispute")
     dispute = unit.add(Dispute, order_id=order.id, reason=reason, state=DISPUTE.initial)
     unit.publish(DisputeOpened(id=dispute.id, order_id=order.id, reason=reason, evidence=list(evidence)))
     return dispute
@@ -22,7 +23,7 @@ async def open_dispute(unit: UnitOfWork, order_id: str, reason: str, evidence: S
 
 async def resolve(unit: UnitOfWork, dispute_id: str, outcome: str, notes: str) -> Dispute:
     """Decide a dispute, as an admin does."""
-    dispute = await unit.get(Dispute, dispute_id)
+    dispute = await unit.lock(Dispute, dispute_id)
     dispute.state = DISPUTE.after(dispute.state, "resolve")
     dispute.outcome = outcome
     dispute.notes = notes

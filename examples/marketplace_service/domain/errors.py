@@ -9,6 +9,7 @@
     ├── LimitReachedError
     ├── TooEarlyError          of an event: what it needs may still happen
     ├── AmountMismatchError    of an event: somebody has to look at it
+    ├── ContradictionError     the same
     └── TooLargeError          the same
 """
 
@@ -19,6 +20,7 @@ from typing import ClassVar
 
 __all__ = [
     "AmountMismatchError",
+    "ContradictionError",
     "DomainError",
     "IllegalTransitionError",
     "LimitReachedError",
@@ -65,12 +67,12 @@ class IllegalTransitionError(DomainError):
 
 
 class NotOpenError(DomainError):
-    """The listing takes no quotes."""
+    """The listing takes no quotes, and none of its quotes can be accepted."""
 
     problem = "listing-not-open"
 
     def __init__(self, listing_id: str, state: str) -> None:
-        super().__init__(f"listing {listing_id!r} takes no quotes: it is {state}")
+        super().__init__(f"listing {listing_id!r} is not open: it is {state}")
 
 
 class LimitReachedError(DomainError):
@@ -99,6 +101,15 @@ class AmountMismatchError(DomainError):
 
     def __init__(self, payment_id: str) -> None:
         super().__init__(f"{payment_id!r} is not of the amount that is due")
+
+
+class ContradictionError(DomainError):
+    """An event does not fit what it is about."""
+
+    problem = "contradiction"
+
+    def __init__(self, key: str, named: str, owner: str) -> None:
+        super().__init__(f"{key!r} names another {named} than its {owner}")
 
 
 class TooLargeError(DomainError):

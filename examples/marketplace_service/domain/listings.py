@@ -5,8 +5,6 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import func, select
-
 from eventzr_marketplace_events import (
     ListingClosed,
     ListingCreated,
@@ -16,7 +14,7 @@ from eventzr_marketplace_events import (
 )
 from examples.marketplace_service.database import now
 from examples.marketplace_service.domain.errors import LimitReachedError
-from examples.marketplace_service.domain.models import Listing, Order, Quote, Seller
+from examples.marketplace_service.domain.models import Listing, Member, Order, Quote
 from examples.marketplace_service.domain.sellers import known_seller
 from examples.marketplace_service.domain.states import LISTING, OPEN_LISTING
 from examples.marketplace_service.domain.unit_of_work import UnitOfWork
@@ -36,8 +34,6 @@ async def create(unit: UnitOfWork, *, seller_id: str, title: str, lane: str, pri
         currency=currency,
         state=LISTING.initial,
         views=0,
-        quality_points=Decimal(0),
-        quality_count=0,
         seller_name=seller.display_name,
         seller_avatar_url=seller.avatar_url,
         created_at=now(),
@@ -58,9 +54,10 @@ async def create(unit: UnitOfWork, *, seller_id: str, title: str, lane: str, pri
 
 async def publish(unit: UnitOfWork, listing_id: str) -> Listing:
     """Show a draft to buyers, if the seller's tier allows one more."""
-    listing = await unit.get(Listing, listing_id)
+    seller = await known_seller(unit, await unit.fixed(Listing.seller_id, listing_id))
+    listing = await unit.lock(Listing, listing_id)
     state = LISTING.after(listing.state, "publish")
-    await _require_room(unit, await known_seller(unit, listing.seller_id))
+    await _require_room(unit, seller)
     listing.state = state
     unit.publish(ListingPublished(id=listing.id, seller_id=listing.seller_id, lane=listing.lane, published_at=now()))
     return listing
@@ -72,7 +69,7 @@ async def update(unit: UnitOfWork, listing_id: str, changes: dict[str, Any]) -> 
     Args:
         changes: By name of the column; only what changes.
     """
-    listing = await unit.get(Listing, listing_id)
+    listing = await unit.lock(Listing, listing_id)
     listing.state = LISTING.after(listing.state, "update")
     for name, value in changes.items():
         setattr(listing, name, value)
@@ -82,26 +79,21 @@ async def update(unit: UnitOfWork, listing_id: str, changes: dict[str, Any]) -> 
 
 async def close(unit: UnitOfWork, listing_id: str, reason: str) -> Listing:
     """Take a listing away from buyers, for good."""
-    listing = await unit.get(Listing, listing_id)
+    listing = await unit.lock(Listing, listing_id)
     listing.state = LISTING.after(listing.state, "close")
     statistics = ListingStatistics(
         views=listing.views,
-        quotes=await _count(unit, Quote, listing_id),
-        orders=await _count(unit, Order, listing_id),
+        quotes=await unit.count(unit.select(Quote).where(Quote.listing_id == listing_id)),
+        orders=await unit.count(unit.select(Order).where(Order.listing_id == listing_id)),
     )
     unit.publish(ListingClosed(id=listing.id, reason=reason, statistics=statistics))
     return listing
 
 
-async def _require_room(unit: UnitOfWork, seller: Seller) -> None:
+async def _require_room(unit: UnitOfWork, seller: Member) -> None:
     """The seller's row is locked, so two of its listings are not published side by side."""
     if seller.listing_limit is None:
         return
     theirs = unit.select(Listing).where(Listing.seller_id == seller.id, Listing.state.in_(OPEN_LISTING))
-    if len(await unit.all(theirs)) >= seller.listing_limit:
+    if await unit.count(theirs) >= seller.listing_limit:
         raise LimitReachedError(seller.tier, seller.listing_limit)
-
-
-async def _count(unit: UnitOfWork, model: type[Quote | Order], listing_id: str) -> int:
-    rows = unit.select(model).where(model.listing_id == listing_id)
-    return await unit.session.scalar(select(func.count()).select_from(rows.subquery())) or 0

@@ -16,40 +16,44 @@ __all__ = [
     "EventContext",
     "ExhibitorSlot",
     "Listing",
+    "Member",
     "Order",
     "Payout",
     "Quote",
+    "Review",
     "Rfp",
-    "Seller",
     "Sponsorship",
 ]
 
 FREE_LISTING_LIMIT = 5  # open listings of a seller without a subscription
 
 
-class Seller(TenantOwned):
-    """Who offers listings: made when the seller is first heard of.
+class Member(TenantOwned):
+    """A user, made when first heard of: by a profile, a listing or a subscription.
 
     Attributes:
+        sells: Whether it has offered a listing or holds a subscription; a profile alone makes nobody a seller.
+        display_name_at, avatar_url_at, bio_at: Of when these are; what is said of before is too late.
+        subscribed_at: The same of tier, entitlements and limit.
         listing_limit: Listings that may be open at once; None for no limit.
-        rating_points: Sum of all ratings, each on a scale from 0 to 5.
+        rating: Average of the reviews, from 0 to 5; None before the first one.
     """
 
-    __tablename__ = "seller"
+    __tablename__ = "member"
 
+    sells: Mapped[bool] = mapped_column(default=False)
     display_name: Mapped[str | None]
+    display_name_at: Mapped[datetime | None]
     avatar_url: Mapped[str | None]
+    avatar_url_at: Mapped[datetime | None]
     bio: Mapped[str | None]
+    bio_at: Mapped[datetime | None]
+    subscribed_at: Mapped[datetime | None]
     tier: Mapped[str] = mapped_column(default="free")
     entitlements: Mapped[list[str]] = mapped_column(JSON, default=list)
     listing_limit: Mapped[int | None] = mapped_column(default=FREE_LISTING_LIMIT)
-    rating_points: Mapped[Decimal] = mapped_column(default=Decimal(0))
+    rating: Mapped[Decimal | None]
     rating_count: Mapped[int] = mapped_column(default=0)
-
-    @property
-    def rating(self) -> Decimal | None:
-        """Average rating from 0 to 5; None before the first review."""
-        return round(self.rating_points / self.rating_count, 2) if self.rating_count else None
 
 
 class Listing(TenantOwned):
@@ -57,7 +61,7 @@ class Listing(TenantOwned):
 
     Attributes:
         seller_name, seller_avatar_url: Copies, so that a page of listings needs no other table.
-        quality_points: Sum of what reviews gave, each from 0 to 100.
+        quality_score: Average of the reviews, from 0 to 100; None before the first one.
     """
 
     __tablename__ = "listing"
@@ -72,14 +76,27 @@ class Listing(TenantOwned):
     views: Mapped[int]
     seller_name: Mapped[str | None]
     seller_avatar_url: Mapped[str | None]
-    quality_points: Mapped[Decimal]
-    quality_count: Mapped[int]
+    quality_score: Mapped[Decimal | None]
     created_at: Mapped[datetime]
 
-    @property
-    def quality_score(self) -> Decimal | None:
-        """From 0 to 100; None before the first review."""
-        return round(self.quality_points / self.quality_count, 1) if self.quality_count else None
+
+class Review(TenantOwned):
+    """What a buyer thought of a listing: kept, so that a rating is what the reviews say, however often one comes.
+
+    Attributes:
+        share: Of the points that could be given, from 0 to 1.
+    """
+
+    __tablename__ = "review"
+    __table_args__ = (
+        ForeignKeyConstraint(["tenant_id", "listing_id"], ["listing.tenant_id", "listing.id"]),
+        Index("review_listing", "tenant_id", "listing_id"),
+        Index("review_seller", "tenant_id", "seller_id"),
+    )
+
+    seller_id: Mapped[str]
+    listing_id: Mapped[str]
+    share: Mapped[Decimal]
 
 
 class Quote(TenantOwned):

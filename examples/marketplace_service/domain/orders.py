@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from eventzr_marketplace_events import EscrowReleased, OrderCancelled, OrderCompleted, PaymentCompleted
 from examples.marketplace_service.database import now
-from examples.marketplace_service.domain.errors import AmountMismatchError, TooEarlyError
+from examples.marketplace_service.domain.errors import AmountMismatchError, ContradictionError, TooEarlyError
 from examples.marketplace_service.domain.models import Order, Payout
 from examples.marketplace_service.domain.states import ORDER, PAYOUT
 from examples.marketplace_service.domain.unit_of_work import UnitOfWork
@@ -14,7 +14,7 @@ __all__ = ["apply_escrow_release", "apply_payment", "cancel", "complete", "deliv
 
 async def deliver(unit: UnitOfWork, order_id: str) -> Order:
     """Note that the seller has delivered; from now on a payout is due."""
-    order = await unit.get(Order, order_id)
+    order = await unit.lock(Order, order_id)
     order.state = ORDER.after(order.state, "deliver")
     unit.add(
         Payout,
@@ -29,7 +29,7 @@ async def deliver(unit: UnitOfWork, order_id: str) -> Order:
 
 async def complete(unit: UnitOfWork, order_id: str) -> Order:
     """Close a delivered order."""
-    order = await unit.get(Order, order_id)
+    order = await unit.lock(Order, order_id)
     order.state = ORDER.after(order.state, "complete")
     unit.publish(OrderCompleted(id=order.id, completed_at=now(), final_amount=order.amount, currency=order.currency))
     return order
@@ -37,7 +37,7 @@ async def complete(unit: UnitOfWork, order_id: str) -> Order:
 
 async def cancel(unit: UnitOfWork, order_id: str, reason: str) -> Order:
     """Call off an order that is not delivered; what was paid is refunded."""
-    order = await unit.get(Order, order_id)
+    order = await unit.lock(Order, order_id)
     refund = "pending" if order.state == "paid" else "not_required"
     order.state = ORDER.after(order.state, "cancel")
     unit.publish(OrderCancelled(id=order.id, reason=reason, refund_status=refund))
@@ -50,7 +50,7 @@ async def apply_payment(unit: UnitOfWork, payment: PaymentCompleted) -> None:
     Raises:
         AmountMismatchError: Something else was paid than the order costs.
     """
-    order = await unit.get(Order, payment.order_id)
+    order = await unit.lock(Order, payment.order_id)
     state = ORDER.after(order.state, "pay")
     _require_same_amount(order, payment)
     order.state = state
@@ -62,10 +62,13 @@ async def apply_escrow_release(unit: UnitOfWork, release: EscrowReleased) -> Non
 
     Raises:
         TooEarlyError: The order is not delivered yet.
+        ContradictionError: Somebody else is paid than the order's seller.
         AmountMismatchError: Something else was released than is due.
     """
-    order = await unit.get(Order, release.order_id)
-    payout = await unit.find(Payout, release.order_id)
+    order = await unit.lock(Order, release.order_id)
+    if release.seller_id != order.seller_id:
+        raise ContradictionError(release.id, "seller", "order")
+    payout = await unit.find(Payout, release.order_id, lock=True)
     if payout is None:
         raise TooEarlyError("order", order.id, order.state)
     state = PAYOUT.after(payout.state, "release")

@@ -16,9 +16,7 @@ __all__ = ["accept", "submit"]
 
 async def submit(unit: UnitOfWork, listing_id: str, *, buyer_id: str, amount: Decimal, message: str) -> Quote:
     """Bid on an open listing, in its currency."""
-    listing = await unit.get(Listing, listing_id)
-    if listing.state not in OPEN_LISTING:
-        raise NotOpenError(listing.id, listing.state)
+    listing = await _open_listing(unit, listing_id)
     quote = unit.add(
         Quote,
         listing_id=listing.id,
@@ -44,9 +42,9 @@ async def submit(unit: UnitOfWork, listing_id: str, *, buyer_id: str, amount: De
 
 async def accept(unit: UnitOfWork, quote_id: str) -> Order:
     """Agree: the quote is accepted and its order made, in one transaction."""
-    quote = await unit.get(Quote, quote_id)
+    listing = await _open_listing(unit, await unit.fixed(Quote.listing_id, quote_id))
+    quote = await unit.lock(Quote, quote_id)
     quote.state = QUOTE.after(quote.state, "accept")
-    listing = await unit.get(Listing, quote.listing_id)
     unit.publish(
         QuoteAccepted(
             id=quote.id,
@@ -57,6 +55,13 @@ async def accept(unit: UnitOfWork, quote_id: str) -> Order:
         )
     )
     return _order(unit, quote, listing)
+
+
+async def _open_listing(unit: UnitOfWork, listing_id: str) -> Listing:
+    listing = await unit.lock(Listing, listing_id)
+    if listing.state not in OPEN_LISTING:
+        raise NotOpenError(listing.id, listing.state)
+    return listing
 
 
 def _order(unit: UnitOfWork, quote: Quote, listing: Listing) -> Order:

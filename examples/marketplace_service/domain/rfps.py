@@ -25,7 +25,7 @@ async def broadcast(
         "target_lanes": target_lanes,
         "deadline": deadline,
     }
-    sellers = sorted({listing.seller_id for listing in await unit.all(matching)})
-    rfp = unit.add(Rfp, sellers=sellers, **asked)
+    sellers = await unit.session.scalars(matching.with_only_columns(Listing.seller_id).distinct())
+    rfp = unit.add(Rfp, sellers=sorted(sellers), **asked)
     unit.publish(RfpBroadcast(id=rfp.id, **asked))
     return rfp

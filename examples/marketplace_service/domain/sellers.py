@@ -3,59 +3,125 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from datetime import datetime
 from decimal import Decimal
 
+from sqlalchemy import ColumnElement, func
 from sqlalchemy.exc import IntegrityError
 
 from eventzr_marketplace_events import ListingUpdated, ReviewCreated, SubscriptionChanged, UserProfileUpdated
-from examples.marketplace_service.domain.models import Listing, Seller
+from examples.marketplace_service.domain.errors import ContradictionError, NotFoundError
+from examples.marketplace_service.domain.models import Listing, Member, Order, Review
 from examples.marketplace_service.domain.states import LISTING, OPEN_LISTING
 from examples.marketplace_service.domain.unit_of_work import UnitOfWork
 
-__all__ = ["apply_profile", "apply_review", "apply_subscription", "known_seller"]
+__all__ = ["apply_profile", "apply_review", "apply_subscription", "get_seller", "known_seller"]
 
 _STARS, _POINTS = 5, 100
+_SHOWN = frozenset({"display_name", "avatar_url", "bio"})
 
 
-async def known_seller(unit: UnitOfWork, seller_id: str) -> Seller:
-    """The seller, made when it is first heard of; another transaction may do so at the same time."""
-    seller = await unit.find(Seller, seller_id)
-    if seller is not None:
-        return seller
-    with suppress(IntegrityError):
-        async with unit.session.begin_nested():
-            unit.add(Seller, id=seller_id)
-    return await unit.get(Seller, seller_id)
+async def get_seller(unit: UnitOfWork, seller_id: str) -> Member:
+    """The seller, to be looked at.
+
+    Raises:
+        NotFoundError: The tenant has no such member, or it sells nothing.
+    """
+    member = await unit.find(Member, seller_id)
+    if member is None or not member.sells:
+        raise NotFoundError("seller", seller_id)
+    return member
+
+
+async def known_seller(unit: UnitOfWork, seller_id: str) -> Member:
+    """The seller, locked: whoever offers something, or subscribes, is one from then on."""
+    member = await _known_member(unit, seller_id)
+    member.sells = True
+    return member
 
 
 async def apply_review(unit: UnitOfWork, review: ReviewCreated) -> None:
-    """Count a review towards the seller's rating and the listing's quality score."""
-    listing = await unit.get(Listing, review.listing_id)
-    seller = await unit.get(Seller, review.seller_id)
+    """Keep a review, and work out the seller's rating and the listing's quality score; one that is known is left out.
+
+    Raises:
+        ContradictionError: Listing, seller and order do not belong together.
+    """
+    await _require_consistent(unit, review)
+    seller = await unit.lock(Member, review.seller_id)
+    listing = await unit.lock(Listing, review.listing_id)
+    if await unit.find(Review, review.id) is not None:
+        return
     share = review.rating / Decimal(review.rating_scale)
-    seller.rating_points += share * _STARS
-    seller.rating_count += 1
-    listing.quality_points += share * _POINTS
-    listing.quality_count += 1
+    unit.add(Review, id=review.id, seller_id=seller.id, listing_id=listing.id, share=share)
+    seller.rating_count, average = await _reviews(unit, Review.seller_id == seller.id)
+    seller.rating = round(average * _STARS, 2)
+    _, average = await _reviews(unit, Review.listing_id == listing.id)
+    listing.quality_score = round(average * _POINTS, 1)
 
 
-async def apply_subscription(unit: UnitOfWork, subscription: SubscriptionChanged) -> None:
-    """Take over tier, entitlements and listing limit. Listings that are open already stay open."""
+async def apply_subscription(unit: UnitOfWork, subscription: SubscriptionChanged, at: datetime) -> None:
+    """Take over tier, entitlements and listing limit. Listings that are open already stay open.
+
+    Args:
+        at: From when it holds. What was to hold from an earlier moment, and comes later, changes nothing.
+    """
     seller = await known_seller(unit, subscription.seller_id)
-    seller.tier = subscription.tier
-    seller.entitlements = subscription.entitlements
-    seller.listing_limit = subscription.listing_limit
+    if _is_newer(at, seller.subscribed_at):
+        seller.subscribed_at = at
+        seller.tier = subscription.tier
+        seller.entitlements = subscription.entitlements
+        seller.listing_limit = subscription.listing_limit
 
 
-async def apply_profile(unit: UnitOfWork, profile: UserProfileUpdated) -> None:
-    """Copy display info to the seller and all its listings, and tell who shows the open ones."""
-    seller = await known_seller(unit, profile.id)
-    for name in profile.model_fields_set & {"display_name", "avatar_url", "bio"}:
-        setattr(seller, name, getattr(profile, name))
-    for listing in await unit.all(unit.select(Listing).where(Listing.seller_id == profile.id)):
-        renamed = listing.seller_name != seller.display_name
-        listing.seller_name = seller.display_name
-        listing.seller_avatar_url = seller.avatar_url
-        if renamed and listing.state in OPEN_LISTING:
-            listing.state = LISTING.after(listing.state, "update")
-            unit.publish(ListingUpdated(id=listing.id, seller_name=seller.display_name))
+async def apply_profile(unit: UnitOfWork, profile: UserProfileUpdated, at: datetime) -> None:
+    """Copy display info to the member and all its listings, and tell who shows the open ones.
+
+    Args:
+        at: When it was said. Each part of the profile has a time of its own, since events carry only what changed.
+    """
+    member = await _known_member(unit, profile.id)
+    for name in profile.model_fields_set & _SHOWN:
+        if _is_newer(at, getattr(member, f"{name}_at")):
+            setattr(member, f"{name}_at", at)
+            setattr(member, name, getattr(profile, name))
+    theirs = unit.select(Listing).where(Listing.seller_id == member.id).order_by(Listing.id).with_for_update()
+    for listing in await unit.all(theirs):
+        _show_seller(unit, listing, member)
+
+
+def _show_seller(unit: UnitOfWork, listing: Listing, seller: Member) -> None:
+    renamed = listing.seller_name != seller.display_name
+    listing.seller_name = seller.display_name
+    listing.seller_avatar_url = seller.avatar_url
+    if renamed and listing.state in OPEN_LISTING:
+        listing.state = LISTING.after(listing.state, "update")
+        unit.publish(ListingUpdated(id=listing.id, seller_name=seller.display_name))
+
+
+async def _known_member(unit: UnitOfWork, member_id: str) -> Member:
+    """The member, locked; made when it is first heard of, which another transaction may do at the same time."""
+    member = await unit.find(Member, member_id, lock=True)
+    if member is not None:
+        return member
+    with suppress(IntegrityError):
+        async with unit.session.begin_nested():
+            unit.add(Member, id=member_id)
+    return await unit.lock(Member, member_id)
+
+
+async def _require_consistent(unit: UnitOfWork, review: ReviewCreated) -> None:
+    if await unit.fixed(Listing.seller_id, review.listing_id) != review.seller_id:
+        raise ContradictionError(review.id, "seller", "listing")
+    if review.order_id is not None and await unit.fixed(Order.listing_id, review.order_id) != review.listing_id:
+        raise ContradictionError(review.id, "listing", "order")
+
+
+async def _reviews(unit: UnitOfWork, which: ColumnElement[bool]) -> tuple[int, Decimal]:
+    """How many reviews there are, and the average of their shares."""
+    counted = unit.select(Review).where(which).with_only_columns(func.count(), func.avg(Review.share))
+    count, average = (await unit.session.execute(counted)).one()
+    return count, Decimal(average)
+
+
+def _is_newer(at: datetime, known: datetime | None) -> bool:
+    return known is None or at >= known

@@ -59,9 +59,13 @@ ORDER: Final = Machine(
     {
         ("created", "pay"): "paid",
         ("created", "cancel"): "cancelled",
+        ("created", "dispute"): "created",
         ("paid", "deliver"): "delivered",
         ("paid", "cancel"): "cancelled",
+        ("paid", "dispute"): "paid",
         ("delivered", "complete"): "completed",
+        ("delivered", "dispute"): "delivered",
+        ("completed", "dispute"): "completed",
     },
 )
 

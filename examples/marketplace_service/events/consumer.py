@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import update
@@ -69,12 +70,18 @@ class NeighbourEvents:
     @on_message(SubscriptionChanged)
     async def on_subscription_changed(self, event: CloudEvent[SubscriptionChanged], context: MessageContext) -> None:
         async with _effect_of(event, context) as unit:
-            await sellers.apply_subscription(unit, event.data)
+            await sellers.apply_subscription(unit, event.data, _time_of(event, event.data.effective_at))
 
     @on_message(UserProfileUpdated)
     async def on_profile_updated(self, event: CloudEvent[UserProfileUpdated], context: MessageContext) -> None:
         async with _effect_of(event, context) as unit:
-            await sellers.apply_profile(unit, event.data)
+            await sellers.apply_profile(unit, event.data, _time_of(event))
+
+
+def _time_of(event: CloudEvent[Any], effective_at: datetime | None = None) -> datetime:
+    """From when it holds: from now at the latest, because it has its effect as it comes."""
+    moment = now()
+    return min(effective_at or event.time or moment, moment)
 
 
 @asynccontextmanager

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,6 +25,7 @@ __all__ = ["DEAD_LETTERS", "DEAD_LETTERS_GROUP", "DeadLetterReplay", "DeadLetter
 
 DEAD_LETTERS = f"{GROUP}.dlq"
 DEAD_LETTERS_GROUP = f"{GROUP}-dead-letters"
+_COMMAND = (str(Path(sys.executable).with_name("eventzr-kafka")),)
 _TIMEOUT = 60.0  # seconds
 _TARGET = "examples.marketplace_service.wiring:make_handler"
 
@@ -69,22 +70,41 @@ class ReplayResult:
 class DeadLetterReplay:
     """Runs ``eventzr-kafka dlq replay``, one at a time."""
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        """Take the environment of the command: how to reach Kafka and the database."""
+    def __init__(
+        self, environ: Mapping[str, str], *, command: Sequence[str] = _COMMAND, timeout: float = _TIMEOUT
+    ) -> None:
+        """Take the environment of the command: how to reach Kafka and the database.
+
+        Args:
+            timeout: Seconds that a replay may take.
+        """
         self._environ = environ
+        self._command = command
+        self._timeout = timeout
         self._one_at_a_time = asyncio.Lock()
 
     async def run(self, *, tenant_id: str, topic: str) -> ReplayResult:
         """Replay a tenant's open letters of one topic."""
-        command = Path(sys.executable).with_name("eventzr-kafka")
-        arguments = ("dlq", "replay", _TARGET, "--tenant", tenant_id, "--type", topic)
-        async with self._one_at_a_time, asyncio.timeout(_TIMEOUT):
-            process = await asyncio.create_subprocess_exec(
-                command,
-                *arguments,
-                env=self._environ,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.STDOUT,
-            )
-            output, _ = await process.communicate()
+        arguments = ("dlq", "replay", _TARGET, f"--tenant={tenant_id}", f"--type={topic}")
+        async with self._one_at_a_time:
+            try:
+                return await self._run(*arguments)
+            except TimeoutError:
+                return ReplayResult(False, f"ended after {self._timeout:g} s; the letters that are left stay open")
+
+    async def _run(self, *arguments: str) -> ReplayResult:
+        process = await asyncio.create_subprocess_exec(
+            *self._command,
+            *arguments,
+            env=self._environ,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        try:
+            async with asyncio.timeout(self._timeout):
+                output, _ = await process.communicate()
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
         return ReplayResult(process.returncode == 0, output.decode(errors="replace").strip())

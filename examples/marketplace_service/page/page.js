@@ -5,9 +5,10 @@ const short = (id) => id.slice(0, 8);
 const money = (amount, currency) => `${amount} ${currency}`;
 const plainTopic = (topic) => topic.replace(/^eventzr\.(marketplace\.)?/, "").replace(/\.v1$/, "");
 const MOST_LINES = 100;
+const AGAIN_AFTER = 1000; // milliseconds
 
 let tenant = new URLSearchParams(location.search).get("tenant") || "tenant-a";
-let stream = null;
+let shown = new AbortController(); // aborted when another tenant is to be seen
 let refreshing = 0;
 
 // Elements
@@ -92,8 +93,9 @@ function say(text, kind = "") {
 async function refresh() {
   const mine = ++refreshing;
   const paths = ["listings", "orders", "payouts", "sellers", "lane", "dead-letters"];
-  const [listings, orders, payouts, sellers, lane, letters] = await Promise.all(paths.map(get));
-  if (mine !== refreshing) return; // a newer one is under way
+  const answers = await Promise.all(paths.map(get)).catch((error) => say(`Refresh: ${error.message}`, "bad"));
+  if (!answers || mine !== refreshing) return; // a newer one is under way
+  const [listings, orders, payouts, sellers, lane, letters] = answers;
   showListings(listings);
   showOrders(orders, new Map(payouts.map((payout) => [payout.id, payout])));
   showSellers(sellers);
@@ -215,15 +217,36 @@ async function replay(letter) {
 
 const orNothing = (lines, text) => (lines.length ? lines : [element("li", { className: "empty" }, text)]);
 
-// The live feed
+// The live feed. An EventSource sends no header that says whose feed it is, so fetch reads the stream.
 
-function follow(after) {
-  stream?.close();
-  stream = new EventSource(`activity/stream?tenant=${encodeURIComponent(tenant)}&after=${after}`);
-  stream.onopen = () => { byId("connection").textContent = "live"; };
-  stream.onerror = () => { byId("connection").textContent = "connection lost, trying again"; };
-  stream.addEventListener("activity", (message) => { showLine(JSON.parse(message.data)); soon(); });
-  stream.addEventListener("lane", soon);
+async function follow(last, signal) {
+  while (!signal.aborted) {
+    try {
+      const headers = { "X-Tenant-Id": tenant, "Last-Event-ID": String(last) };
+      const response = await fetch("activity/stream", { headers, signal });
+      if (!response.ok) throw new Error(response.statusText);
+      byId("connection").textContent = "live";
+      for await (const message of messages(response.body)) {
+        last = Number(message.id ?? last);
+        if (message.event === "activity") showLine(JSON.parse(message.data));
+        if (message.event) soon();
+      }
+    } catch (error) {
+      if (signal.aborted) return;
+    }
+    byId("connection").textContent = "connection lost, trying again";
+    await new Promise((resolve) => { setTimeout(resolve, AGAIN_AFTER); });
+  }
+}
+
+async function* messages(body) {
+  const reader = body.pipeThrough(new TextDecoderStream()).getReader();
+  let text = "";
+  for (let part = await reader.read(); !part.done; part = await reader.read()) {
+    const whole = (text + part.value).split("\n\n");
+    text = whole.pop();
+    yield* whole.map((message) => Object.fromEntries(message.split("\n").map((line) => line.split(/: (.*)/, 2))));
+  }
 }
 
 function showLine(line) {
@@ -243,14 +266,19 @@ function soon() {
 }
 
 async function open() {
-  const api = await get("openapi.json");
+  shown.abort();
+  shown = new AbortController();
+  const { signal } = shown;
+  const [api, lines] = await Promise.all([get("openapi.json"), get("activity")]);
+  if (signal.aborted) return;
   document.body.classList.toggle("no-playground", !("/playground/{topic}" in api.paths));
   byId("feed").replaceChildren();
-  const lines = await get("activity");
   lines.toReversed().forEach(showLine);
-  follow(lines[0]?.number ?? 0);
+  follow(lines[0]?.number ?? 0, signal);
   await refresh();
 }
+
+const openAnew = () => open().catch((error) => say(`The service does not answer: ${error.message}`, "bad"));
 
 // Forms and buttons that are always there
 
@@ -259,7 +287,7 @@ byId("tenant").addEventListener("change", () => {
   if (!byId("tenant").reportValidity()) return;
   tenant = byId("tenant").value;
   history.replaceState(null, "", `?tenant=${encodeURIComponent(tenant)}`);
-  open();
+  openAnew();
 });
 byId("settings").addEventListener("submit", (event) => event.preventDefault());
 byId("theme").addEventListener("change", () => { document.documentElement.style.colorScheme = byId("theme").value; });
@@ -278,4 +306,4 @@ byId("stray").addEventListener("click", (event) => {
   const payment = { orderId: crypto.randomUUID(), amount: 1, currency: "USD" };
   attempt("Pay an unknown order", () => neighbour("wallet.payment.completed", payment), event.currentTarget);
 });
-open();
+openAnew();

@@ -16,7 +16,7 @@ RISING = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 def upgrade() -> None:
     outbox.upgrade(op)
     inbox.upgrade(op)
-    create_sellers()
+    create_members()
     create_listings()
     create_orders()
     create_events()
@@ -27,20 +27,22 @@ def downgrade() -> None:
     op.drop_table("idempotency_key")
     for name in ("activity", "failure", "dead_letter", "sponsorship", "exhibitor_slot", "event_context"):
         op.drop_table(name)
-    for name in ("dispute", "payout", "orders", "quote", "listing", "rfp", "seller"):
+    for name in ("dispute", "payout", "orders", "quote", "review", "listing", "rfp", "member"):
         op.drop_table(name)
     inbox.downgrade(op)
     outbox.downgrade(op)
 
 
-def create_sellers() -> None:
+def create_members() -> None:
     owned(
-        "seller",
+        "member",
+        sa.Column("sells", sa.Boolean(), nullable=False),
         *texts("display_name", "avatar_url", "bio", nullable=True),
+        *(sa.Column(name, Moment()) for name in ("display_name_at", "avatar_url_at", "bio_at", "subscribed_at")),
         *texts("tier"),
         sa.Column("entitlements", sa.JSON(), nullable=False),
         sa.Column("listing_limit", sa.Integer()),
-        sa.Column("rating_points", Amount(), nullable=False),
+        sa.Column("rating", Amount()),
         sa.Column("rating_count", sa.Integer(), nullable=False),
     )
     owned(
@@ -59,11 +61,18 @@ def create_listings() -> None:
         *texts("state"),
         sa.Column("views", sa.Integer(), nullable=False),
         *texts("seller_name", "seller_avatar_url", nullable=True),
-        sa.Column("quality_points", Amount(), nullable=False),
-        sa.Column("quality_count", sa.Integer(), nullable=False),
+        sa.Column("quality_score", Amount()),
         sa.Column("created_at", Moment(), nullable=False),
     )
     op.create_index("listing_seller", "listing", ["tenant_id", "seller_id"])
+    owned(
+        "review",
+        *texts("seller_id", "listing_id"),
+        sa.Column("share", Amount(), nullable=False),
+        refers_to("listing", "listing_id"),
+    )
+    for column in ("seller_id", "listing_id"):
+        op.create_index(f"review_{column.removesuffix('_id')}", "review", ["tenant_id", column])
     owned(
         "quote",
         *texts("listing_id", "buyer_id"),
@@ -138,6 +147,7 @@ def create_records() -> None:
         sa.Column("status", sa.Integer(), nullable=False),
         sa.Column("at", Moment(), nullable=False),
     )
+    op.create_index("idempotency_key_at", "idempotency_key", ["at"])
 
 
 def owned(name: str, *parts: sa.schema.SchemaItem) -> None:
@@ -150,6 +160,7 @@ def numbered(name: str, *parts: sa.schema.SchemaItem) -> None:
     number = sa.Column("number", RISING, primary_key=True)
     op.create_table(name, number, *parts, sa.Column("at", Moment(), nullable=False))
     op.create_index(f"{name}_tenant", name, ["tenant_id", "number"])
+    op.create_index(f"{name}_at", name, ["at"])
 
 
 def texts(*names: str, nullable: bool = False, primary_key: bool = False) -> list[sa.Column[str]]:

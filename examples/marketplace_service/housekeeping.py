@@ -1,0 +1,48 @@
+"""Deletes what has grown old: lines of the feed, failures, replayed dead letters, answers to repeated requests.
+
+Marks of the inbox and published rows of the outbox are not its business: the consumers and the relay delete them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import delete
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import InstrumentedAttribute
+
+from examples.marketplace_service.activity import Activity, DeadLetter, Failure
+from examples.marketplace_service.api.transactions import Answer
+from examples.marketplace_service.database import Base, now, sessions
+
+__all__ = ["keep_house", "purge"]
+
+log = logging.getLogger(__name__)
+
+_EVERY = 3_600.0  # seconds
+_KEPT: tuple[tuple[type[Base], InstrumentedAttribute[Any], timedelta], ...] = (
+    (Activity, Activity.at, timedelta(days=30)),
+    (Failure, Failure.at, timedelta(days=30)),
+    (DeadLetter, DeadLetter.replayed_at, timedelta(days=30)),  # an open letter has no such time, and stays
+    (Answer, Answer.at, timedelta(days=2)),
+)
+
+
+async def keep_house() -> None:
+    """Delete at the start and every hour, until cancelled; each replica does, and that does no harm."""
+    while True:
+        try:
+            await purge()
+        except SQLAlchemyError as error:
+            log.warning("old rows were not deleted: %s", type(error).__name__)
+        await asyncio.sleep(_EVERY)
+
+
+async def purge() -> None:
+    """Delete what is older than it is kept."""
+    for table, at, age in _KEPT:
+        async with sessions.begin() as session:
+            await session.execute(delete(table).where(at < now() - age))

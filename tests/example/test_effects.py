@@ -1,0 +1,129 @@
+"""What the neighbours' events do, through the real handlers on a broker in memory, and when they do nothing."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from examples.marketplace_service.database import sessions
+from examples.marketplace_service.domain.models import Order
+from examples.marketplace_service.events.consumer import NeighbourEvents
+from tests.example.conftest import TENANT, Tenant
+
+from eventzr_kafka.testing import Events
+from eventzr_marketplace_events import EscrowReleased, ReviewCreated, SubscriptionChanged, UserProfileUpdated
+
+MONDAY, TUESDAY, WEDNESDAY = (datetime(2026, 3, day, tzinfo=UTC) for day in (2, 3, 4))
+
+
+@pytest.fixture
+async def events(events: Events, tenant: Tenant) -> AsyncGenerator[Events]:
+    del tenant  # opens the database
+    events.subscribe(NeighbourEvents())
+    async with events.running():
+        yield events
+
+
+def review(listing: Any, **changes: Any) -> ReviewCreated:
+    body = {"id": "r1", "sellerId": listing["sellerId"], "listingId": listing["id"], "rating": 4, **changes}
+    return ReviewCreated.model_validate(body)
+
+
+async def reason_of(events: Events, payload: Any) -> str:
+    """Why an event ended among the dead letters at once."""
+    event = await events.emit(payload, tenant_id=TENANT, expect="dead-lettered")
+    (letter,) = [letter for letter in events.dead_letters() if letter.facts.event_id == event.id]
+    assert (letter.facts.error, letter.facts.attempts) == ("Reject", 1)
+    return letter.facts.reason
+
+
+async def test_a_rating_is_what_the_reviews_say_however_often_one_comes(events: Events, tenant: Tenant) -> None:
+    hall, tent = await tenant.listing(), await tenant.listing()
+
+    for said in (review(hall), review(hall), review(hall, id="r2", rating=7, ratingScale=10), review(tent, id="r3")):
+        await events.emit(said, tenant_id=TENANT)
+
+    seller = await tenant.get("/sellers/seller-1")
+    assert (seller["rating"], seller["ratingCount"]) == (3.83, 3)  # of 4, 3.5 and 4
+    scores = {found["id"]: found["qualityScore"] for found in await tenant.get("/listings")}
+    assert scores == {hall["id"]: 75, tent["id"]: 80}
+
+
+async def test_a_review_counts_for_nobody_but_the_seller_of_its_listing_and_order(
+    events: Events, tenant: Tenant
+) -> None:
+    hall, tent = await tenant.listing(), await tenant.listing(seller="rival")
+    order = await tenant.order(listing=tent)
+
+    assert "names another seller than its listing" in await reason_of(events, review(hall, sellerId="rival"))
+    assert "names another listing than its order" in await reason_of(events, review(hall, orderId=order["id"]))
+    assert {seller["ratingCount"] for seller in await tenant.get("/sellers")} == {0}
+
+
+async def test_an_escrow_is_released_to_the_seller_of_the_order_alone(events: Events, tenant: Tenant) -> None:
+    order = await tenant.order()
+    async with sessions.begin() as session:
+        found = await session.get_one(Order, (TENANT, order["id"]))
+        found.state = "paid"
+    await tenant.post(f"/orders/{order['id']}/deliver")
+    release = {"id": "e", "orderId": order["id"], "sellerId": "thief", "amount": 200, "currency": "USD"}
+
+    assert "names another seller than its order" in await reason_of(events, EscrowReleased.model_validate(release))
+    assert (await tenant.get(f"/payouts/{order['id']}"))["state"] == "pending"
+    await events.emit(EscrowReleased.model_validate({**release, "sellerId": "seller-1"}), tenant_id=TENANT)
+    assert (await tenant.get(f"/payouts/{order['id']}"))["state"] == "complete"
+
+
+def subscription(tier: str, **changes: Any) -> SubscriptionChanged:
+    body: dict[str, Any] = {
+        "id": "s",
+        "sellerId": "seller-1",
+        "tier": tier,
+        "entitlements": [],
+        "listingLimit": 9,
+        **changes,
+    }
+    return SubscriptionChanged.model_validate(body)
+
+
+async def test_a_subscription_that_held_before_does_not_undo_a_later_one(events: Events, tenant: Tenant) -> None:
+    await events.emit(subscription("pro"), tenant_id=TENANT, time=TUESDAY)
+    await events.emit(subscription("free"), tenant_id=TENANT, time=MONDAY)
+    await events.emit(subscription("basic", effectiveAt=MONDAY), tenant_id=TENANT, time=WEDNESDAY)
+
+    assert (await tenant.get("/sellers/seller-1"))["tier"] == "pro"
+    await events.emit(subscription("free"), tenant_id=TENANT, time=WEDNESDAY)
+    assert (await tenant.get("/sellers/seller-1"))["tier"] == "free"
+
+
+async def test_a_subscription_that_begins_later_does_not_outlast_the_next_one(events: Events, tenant: Tenant) -> None:
+    await events.emit(subscription("pro", effectiveAt=datetime(2999, 1, 1, tzinfo=UTC)), tenant_id=TENANT)
+    await events.emit(subscription("free"), tenant_id=TENANT)
+
+    assert (await tenant.get("/sellers/seller-1"))["tier"] == "free"
+
+
+async def test_each_part_of_a_profile_is_what_was_said_of_it_last(events: Events, tenant: Tenant) -> None:
+    await tenant.listing()
+    old = UserProfileUpdated.model_validate({"id": "seller-1", "displayName": "Old", "avatarUrl": "https://a/1"})
+    new = UserProfileUpdated.model_validate({"id": "seller-1", "displayName": "New"})
+
+    await events.emit(new, tenant_id=TENANT, time=TUESDAY)
+    await events.emit(old, tenant_id=TENANT, time=MONDAY)
+
+    seller = await tenant.get("/sellers/seller-1")
+    (listing,) = await tenant.get("/listings")
+    assert (seller["displayName"], seller["avatarUrl"]) == ("New", "https://a/1")
+    assert (listing["sellerName"], listing["sellerAvatarUrl"]) == ("New", "https://a/1")
+
+
+async def test_a_profile_makes_nobody_a_seller_and_is_there_when_one_becomes_it(events: Events, tenant: Tenant) -> None:
+    profile = UserProfileUpdated.model_validate({"id": "buyer-1", "displayName": "Bo"})
+    await events.emit(profile, tenant_id=TENANT)
+
+    assert await tenant.get("/sellers") == []
+    assert (await tenant.call("GET", "/sellers/buyer-1")).status_code == 404
+    assert (await tenant.listing(seller="buyer-1"))["sellerName"] == "Bo"
+    assert [seller["id"] for seller in await tenant.get("/sellers")] == ["buyer-1"]

@@ -1,0 +1,107 @@
+"""What keeps the service going: probes, the deletion of what is old, and a replay that does not end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncGenerator
+from datetime import timedelta
+from pathlib import Path
+
+import httpx
+import pytest
+from examples.marketplace_service import wiring
+from examples.marketplace_service.activity import Activity, DeadLetter, Failure
+from examples.marketplace_service.api.transactions import Answer
+from examples.marketplace_service.database import Base, now, open_engine, sessions
+from examples.marketplace_service.events.dead_letters import DeadLetterReplay
+from examples.marketplace_service.settings import Settings
+from sqlalchemy import select
+from tests.example.conftest import TENANT, service
+
+from eventzr_kafka import KafkaSettings
+from eventzr_kafka.outbox import OutboxRelay
+
+
+@pytest.fixture
+async def relayless(database_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[httpx.AsyncClient]:
+    """The service, with a relay that ends in an error as soon as it has nothing to do."""
+
+    class BrokenRelay(OutboxRelay):
+        async def _sleep(self, seconds: float) -> None:
+            raise RuntimeError(f"with what was to be published in {seconds} s")
+
+    monkeypatch.setattr(wiring, "OutboxRelay", BrokenRelay)
+    with pytest.raises(RuntimeError):
+        async with service(Settings(database_url=database_url), KafkaSettings(enabled=False)) as client:
+            yield client
+
+
+@pytest.mark.parametrize("probe", ["live", "ready"])
+async def test_a_relay_that_has_ended_fails_the_probes(relayless: httpx.AsyncClient, probe: str) -> None:
+    response = await relayless.get(f"/health/{probe}")
+
+    assert (response.status_code, response.json()["type"].rpartition("/")[2]) == (503, "relay-stopped")
+    assert "to be published" not in response.text
+
+
+def rows(age: timedelta) -> list[Base]:
+    """One of each kind, of some age; and a letter that nobody has replayed."""
+    at, name = now() - age, f"{age.days} days"
+    letter = {"tenant_id": TENANT, "topic": "t", "event_id": "e", "handler": "h", "error": "E", "reason": "r"}
+    failure = {"tenant_id": TENANT, "topic": "t", "position": name, "handler": "h", "error": "E", "outcome": "retried"}
+    return [
+        Activity(tenant_id=TENANT, direction="in", topic="t", event_id=name, at=at),
+        Failure(**failure, attempt=1, at=at),
+        Answer(tenant_id=TENANT, key=name, request="r", at=at),
+        DeadLetter(**letter, position=f"replayed {name}", attempts=1, failed_at=at, replayed_at=at),
+        DeadLetter(**letter, position=f"open {name}", attempts=1, failed_at=at),
+    ]
+
+
+async def names() -> set[str]:
+    async with sessions() as session:
+        columns = (Activity.event_id, Failure.position, Answer.key, DeadLetter.position)
+        return {f"{column.key}: {name}" for column in columns for name in await session.scalars(select(column))}
+
+
+async def test_a_service_deletes_what_is_old_and_no_open_letter(database_url: str) -> None:
+    engine = open_engine(database_url)
+    async with sessions.begin() as session:
+        session.add_all(rows(timedelta(days=31)) + rows(timedelta(days=1)))
+    await engine.dispose()
+
+    async with service(Settings(database_url=database_url), KafkaSettings(enabled=False)), asyncio.timeout(10):
+        while len(await names()) > 6:  # noqa: ASYNC110 -- what is waited for is in a database
+            await asyncio.sleep(0.02)
+        left = await names()
+
+    assert left == {
+        "event_id: 1 days",
+        "position: 1 days",
+        "key: 1 days",
+        "position: replayed 1 days",
+        "position: open 1 days",
+        "position: open 31 days",
+    }
+
+
+COMMAND = """
+import os, pathlib, sys, time
+pathlib.Path(sys.argv[1]).write_text(" ".join([str(os.getpid()), *sys.argv[2:]]))
+time.sleep(60)
+"""
+
+
+async def test_a_replay_that_takes_too_long_is_ended_before_the_next_one(tmp_path: Path) -> None:
+    note = tmp_path / "note"
+    replay = DeadLetterReplay({}, command=(sys.executable, "-c", COMMAND, str(note)), timeout=2)
+
+    result = await replay.run(tenant_id="--help", topic="t")
+
+    process, _, arguments = note.read_text().partition(" ")
+    assert (result.succeeded, result.summary) == (False, "ended after 2 s; the letters that are left stay open")
+    assert arguments.endswith("make_handler --tenant=--help --type=t")
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(process), 0)
