@@ -136,7 +136,7 @@ class Setting:
 
     def shares(self) -> list[int]:
         """How many partitions each member has; nothing while the group is being rebalanced."""
-        admin = AdminClient({"bootstrap.servers": self.settings.brokers})
+        admin: Any = AdminClient({"bootstrap.servers": self.settings.brokers})
         group = admin.describe_consumer_groups([self.group])[self.group].result(SECONDS)
         stable = group.state == ConsumerGroupState.STABLE
         return sorted(len(each.assignment.topic_partitions) for each in group.members) if stable else []
