@@ -150,7 +150,7 @@ class Owner:
 
     def fetch(self) -> dict[int, list[tuple[int, int]]]:
         """Partition and offset of the next records, by epoch."""
-        batches = self.consumer._sort(self.consumer._fetch())
+        batches = self.consumer._sort(self.consumer._fetch(), self.consumer._owned)
         return {batch.epoch: [(r.partition, r.offset) for r in batch.records] for batch in batches}
 
     def store(self, *positions: Position) -> None:
@@ -243,6 +243,15 @@ def test_records_of_a_partition_that_is_revoked_while_they_are_fetched_are_dropp
 
 
 # Positions
+
+
+def test_records_keep_the_epoch_they_were_fetched_in_however_late_the_event_loop_hears_of_them(owner: Owner) -> None:
+    owner.assign(0)
+    owner.client.ready = [Fetched(5)]
+    heard_late = owner.consumer._fetch(), owner.consumer._owned
+    owner.lose(0)
+    owner.assign(0)
+    assert [batch.epoch for batch in owner.consumer._sort(*heard_late)] == [1]
 
 
 def test_a_position_of_a_live_epoch_is_stored_once_with_its_metadata(owner: Owner) -> None:

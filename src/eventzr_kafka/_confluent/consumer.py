@@ -5,6 +5,8 @@
 3. A partition's epoch ends when its revoke callback returns. Positions of ended epochs are not stored, records are not
    delivered; a position is never committed directly, because a former owner's commit would rewind the group.
 4. The owner keeps polling while the intake is paused, so that the membership is kept.
+5. Messages become records on the event loop, where they are used and end: memory that goes from core to core is slow.
+   What the owner owned when it fetched them goes along, so that they cannot count for a later epoch.
 """
 
 from __future__ import annotations
@@ -12,8 +14,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Callable, Sequence
-from typing import Any, cast
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias, cast
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message
 from confluent_kafka import TopicPartition as Offset
@@ -30,6 +32,7 @@ from eventzr_kafka.transport import CREDITS, Assignment, Batch, ConsumerSink, Po
 
 __all__ = ["ConfluentConsumer"]
 
+_Owned: TypeAlias = Mapping[tuple[str, int], int]  # epochs by topic and partition
 _new_record = cast("Callable[[type[Record], Any], Record]", tuple.__new__)  # pyright: ignore[reportUnknownMemberType]
 log = logging.getLogger("eventzr_kafka.consumer")
 
@@ -62,7 +65,7 @@ class ConfluentConsumer:
         self._closing = False
         self._want_paused = False
         self._paused = False
-        self._owned: dict[tuple[str, int], int] = {}
+        self._owned: _Owned = {}  # never changed, only replaced
         self._held: list[tuple[int | None, Message]] = []
         self._last_epoch = 0
         self._missing: set[str] = set()
@@ -99,6 +102,38 @@ class ConfluentConsumer:
             await asyncio.sleep(0.01)
         return self._closed.is_set()
 
+    def _take_in(self, messages: list[Message], owned: _Owned) -> None:
+        batches = self._sort(messages, owned)
+        if batches:
+            self._sink.received(batches)
+        else:
+            self._credits.release()
+
+    def _sort(self, messages: list[Message], owned: _Owned) -> list[Batch]:
+        """Records by epoch, without those of a partition that was revoked while they were fetched."""
+        found: dict[int, list[Record]] = {}
+        at: tuple[str | None, int | None] = (None, None)
+        put: Callable[[Record], None] = _drop
+        for message in messages:
+            error = message.error()
+            if error is not None:
+                self._on_message_error(error, message.topic())
+                continue
+            topic, partition = message.topic(), message.partition()
+            if (topic, partition) == at:  # records of a partition come in runs
+                topic = at[0]  # one string for all of them
+            else:
+                at = topic, partition
+                epoch = owned.get(cast("tuple[str, int]", at))
+                put = found.setdefault(epoch, []).append if epoch is not None else _drop
+            found_headers, timestamp = message.headers(), message.timestamp()[1]
+            headers = STRUCTURED_HEADERS if found_headers == _STRUCTURED_HEADERS else found_headers or ()
+            fields = (topic, partition, message.offset(), message.key(), message.value(), headers, timestamp)
+            put(_new_record(Record, fields))  # half the price of Record(…), for every record that is read
+        if found:
+            self._outage.over()
+        return [Batch(epoch, records) for epoch, records in found.items()]
+
     # In the owner thread
 
     def _own(self) -> None:
@@ -125,8 +160,8 @@ class ConfluentConsumer:
                 self._keep_membership()
                 continue
             self._set_paused(paused=self._want_paused)
-            batches = self._sort(self._fetch())
-            if not batches or not self._tell(self._sink.received, batches):
+            messages = self._fetch()
+            if not messages or not self._tell(self._take_in, messages, self._owned):
                 self._credits.release()
 
     def _keep_membership(self) -> None:
@@ -148,31 +183,6 @@ class ConfluentConsumer:
 
     def _epoch_of(self, message: Message) -> int | None:
         return self._owned.get(cast("tuple[str, int]", (message.topic(), message.partition())))
-
-    def _sort(self, messages: list[Message]) -> list[Batch]:
-        """Records by epoch, without those of a partition that was revoked while they were fetched."""
-        found: dict[int, list[Record]] = {}
-        at: tuple[str | None, int | None] = (None, None)
-        put: Callable[[Record], None] = _drop
-        for message in messages:
-            error = message.error()
-            if error is not None:
-                self._on_message_error(error, message.topic())
-                continue
-            topic, partition = message.topic(), message.partition()
-            if (topic, partition) == at:  # records of a partition come in runs
-                topic = at[0]  # one string for all of them
-            else:
-                at = topic, partition
-                epoch = self._owned.get(cast("tuple[str, int]", at))
-                put = found.setdefault(epoch, []).append if epoch is not None else _drop
-            found_headers, timestamp = message.headers(), message.timestamp()[1]
-            headers = STRUCTURED_HEADERS if found_headers == _STRUCTURED_HEADERS else found_headers or ()
-            fields = (topic, partition, message.offset(), message.key(), message.value(), headers, timestamp)
-            put(_new_record(Record, fields))  # half the price of Record(…), for every record that is read
-        if found:
-            self._outage.over()
-        return [Batch(epoch, records) for epoch, records in found.items()]
 
     def _store_positions(self) -> None:
         with self._lock:
@@ -237,7 +247,7 @@ class ConfluentConsumer:
 
     def _assign(self, committed: Offset) -> Assignment:
         self._last_epoch += 1
-        self._owned[committed.topic, committed.partition] = self._last_epoch
+        self._owned = {**self._owned, (committed.topic, committed.partition): self._last_epoch}
         position = committed.offset if committed.offset >= 0 else None
         partition = TopicPartition(committed.topic, committed.partition)
         return Assignment(partition, self._last_epoch, position, committed.metadata or "")
@@ -254,7 +264,9 @@ class ConfluentConsumer:
         self._tell(self._sink.lost, self._disown(partitions))
 
     def _disown(self, partitions: list[Offset]) -> list[int]:
-        ended = [self._owned.pop((p.topic, p.partition), None) for p in partitions]
+        owned = dict(self._owned)
+        ended = [owned.pop((p.topic, p.partition), None) for p in partitions]
+        self._owned = owned
         return [epoch for epoch in ended if epoch is not None]
 
     def _on_error(self, error: KafkaError) -> None:
