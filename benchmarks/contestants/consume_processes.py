@@ -46,10 +46,10 @@ def bare_member(work: Task, joined: MutableSequence[int], counts: MutableSequenc
 
     client = Consumer({**consumer_config(work), **_QUICK_JOIN, "partition.assignment.strategy": "cooperative-sticky"})
     client.subscribe([TOPIC], on_assign=assigned)
+    while not all(joined):
+        client.poll(_LOOK)  # whoever does not poll does not share
     while True:
         messages = client.consume(2000, 0.1)
-        while messages and not all(joined):
-            time.sleep(_LOOK)
         for message in messages:
             read_event(message.value())
             counts[place] += 1

@@ -12,10 +12,12 @@ import sys
 import threading
 import uuid
 from collections import Counter, defaultdict
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import pytest
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, ConsumerGroupState, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from eventzr_kafka import (
     CloudEvent,
@@ -419,6 +421,26 @@ async def test_members_share_the_partitions_and_one_that_leaves_loses_nothing(
     assert seen.by_tenant() == {tenant: list(range(first, total, 20)) for first, tenant in enumerate(tenants)}
     alone = set(seen.numbers) - set(second.numbers)
     assert {number for number in alone if shared_at <= number < total - 20}
+
+
+async def test_members_that_stop_while_one_of_them_joins_commit_and_leave(
+    settings: KafkaSettings, producer: EventProducer, topic: TopicFactory, group: str
+) -> None:
+    name, seen = topic(partitions=1), Seen()
+    slow = replace(settings, client={"heartbeat.interval.ms": 2000, "session.timeout.ms": 40_000})
+    admin: Any = AdminClient({"bootstrap.servers": settings.brokers})
+
+    def described() -> Any:
+        return admin.describe_consumer_groups([group])[group].result(SECONDS)
+
+    await publish(producer, name, [TENANT] * 20)
+    async with running(handler(name, group, seen.handle), settings=slow):
+        await seen.until(20)
+        async with running(handler(name, group, seen.handle), settings=slow):
+            await eventually(lambda: described().state == ConsumerGroupState.PREPARING_REBALANCING)
+
+    assert described().members == []
+    assert committed(settings, group, name) == 20
 
 
 async def test_a_new_group_starts_at_the_earliest_record(
