@@ -87,7 +87,11 @@ class Delivery:
             self._waiters.append((loop, future))
             if not self._done:
                 self.retrieved = True  # whoever waits will be told
-                yield from future
+                try:
+                    yield from future
+                except BaseException:  # it was cancelled, and nobody waits any more
+                    self.retrieved = False
+                    raise
         return self._outcome()
 
     def _outcome(self) -> PublishResult:

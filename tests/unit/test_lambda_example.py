@@ -40,6 +40,16 @@ RESOURCES: Final = yaml.load((FOLDER / "template.yaml").read_text(), Template)["
 FUNCTION: Final[dict[str, Any]] = RESOURCES["EscrowFunction"]["Properties"]
 MAPPING: Final[dict[str, Any]] = RESOURCES["OrderCompletedEvents"]["Properties"]
 
+# The AWS Lambda Developer Guide, "MSK cluster authentication", IAM role-based authentication.
+NEEDED_BY_A_MAPPING: Final = {
+    "kafka-cluster:Connect",
+    "kafka-cluster:DescribeGroup",
+    "kafka-cluster:AlterGroup",
+    "kafka-cluster:DescribeTopic",
+    "kafka-cluster:ReadData",
+    "kafka-cluster:DescribeClusterDynamicConfiguration",
+}
+
 
 @pytest.fixture
 def app(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
@@ -75,12 +85,15 @@ def test_topics_group_and_report_of_the_template_are_those_of_the_code(definitio
 
 
 def test_the_templates_policy_allows_what_the_code_does(definition: ConsumerDefinition) -> None:
-    statements = {each["Sid"]: each["Resource"] for each in FUNCTION["Policies"][1]["Statement"]}
+    given = FUNCTION["Policies"][1]["Statement"]
+    statements = {each["Sid"]: each["Resource"] for each in given}
+    actions = {action for each in given for action in each["Action"]}
     written = {resource.rpartition("/")[2] for resource in statements["Publish"]}
 
     assert statements["Group"].endswith(f":group/${{ClusterPath}}/{definition.group_id}")
     assert [statements["Consume"].rpartition("/")[2]] == MAPPING["Topics"]
     assert written == {topic_of(EscrowReleased), f"{definition.group_id}.dlq"}
+    assert actions >= NEEDED_BY_A_MAPPING
 
 
 def test_the_template_turns_kafka_on() -> None:

@@ -21,6 +21,7 @@ from eventzr_kafka import (
     BatchItemError,
     CloudEvent,
     KafkaSettings,
+    MemoryInbox,
     MessageContext,
     Record,
     Reject,
@@ -34,7 +35,7 @@ from eventzr_kafka.aws_lambda import BatchIncompleteError, EventSourceError, lam
 from eventzr_kafka.aws_lambda.container import event_loop
 from eventzr_kafka.aws_lambda.event import read_event
 from eventzr_kafka.dead_letter import read_letter
-from eventzr_kafka.errors import EventzrKafkaError, RoutingError
+from eventzr_kafka.errors import ConfigurationError, EventzrKafkaError, RoutingError
 from eventzr_kafka.record import OutgoingRecord
 from eventzr_kafka.transport import Acknowledgement, Failure, Report
 
@@ -397,6 +398,35 @@ def test_a_handler_is_a_class_an_object_or_a_function_that_makes_one() -> None:
         assert invoke(given_handler, lambda_event([record(1)])) == {"batchItemFailures": []}
     with pytest.raises(RoutingError, match="is no consumer"):
         lambda_handler(dict, settings=ON)
+
+
+def test_an_inbox_keeps_an_event_that_comes_again_from_its_handler() -> None:
+    @kafka_consumer(group_id="g", inbox=MemoryInbox())
+    class Remembers(Awaits):
+        pass
+
+    consumer = Remembers({2: [RetryLater(after=LATE)]})
+    handler = lambda_handler(consumer, settings=ON)
+    event = lambda_event([record(1), record(2, "t2"), record(3, "t3")])
+
+    assert [again(handler(event, Context()))[:1] for _ in range(2)] == [[2], []]
+    assert sorted(consumer.numbers) == [1, 2, 3]
+
+
+def test_an_inbox_that_cannot_work_is_an_error_before_anything_runs() -> None:
+    class Broken(MemoryInbox):
+        async def prepare(self) -> None:
+            raise ConfigurationError("table eventzr_inbox is missing")
+
+    @kafka_consumer(group_id="g", inbox=Broken())
+    class Waits(Awaits):
+        pass
+
+    consumer = Waits()
+
+    with pytest.raises(ConfigurationError, match="eventzr_inbox is missing"):
+        invoke(consumer, lambda_event([record(1)]))
+    assert consumer.calls == 0
 
 
 def test_parked_lanes_are_refused() -> None:

@@ -221,6 +221,17 @@ def test_an_async_function_is_cancelled_when_its_time_ends(producer: LambdaProdu
         function({}, Context(60))
 
 
+def test_events_that_a_cancelled_function_awaited_are_named(producer: LambdaProducer, clients: Clients) -> None:
+    @producer.flushed
+    async def function(_event: Any, _context: Any) -> None:
+        clients.made[-1].is_there = False
+        await asyncio.gather(*(producer.publish(event(number)) for number in range(2)))
+
+    with pytest.raises(UnacknowledgedError) as caught:
+        function({}, Context(60))
+    assert [event_id for event_id, _ in caught.value.events] == ["e0", "e1"]
+
+
 def test_a_function_that_fails_is_settled_too(producer: LambdaProducer, clients: Clients) -> None:
     @producer.flushed
     def function(_event: Any, _context: Any) -> None:

@@ -47,6 +47,18 @@ class Needy:
     async def on_order(self, event: CloudEvent[OrderCompleted]) -> None: ...
 
 
+@kafka_consumer(group_id="topics-test")
+class NeedyToo:
+    @on_message(Shipped)
+    async def on_parcel(self, event: CloudEvent[Shipped]) -> None: ...
+
+
+@kafka_consumer(group_id="undertakers")
+class Undertaker:
+    @on_message("topics-test.dlq")
+    async def on_letter(self, event: CloudEvent) -> None: ...
+
+
 def applied(states: dict[str, TopicState], change: Change) -> dict[str, TopicState]:
     match change:
         case CreateTopic(spec):
@@ -204,6 +216,21 @@ def test_the_largest_record_of_a_group_fits_into_its_dead_letter_topic(
     text: str, size: str | None, tmp_path: Path
 ) -> None:
     assert specs_of(text, tmp_path, TopicOptions())["topics-test.dlq"].configs.get("max.message.bytes") == size
+
+
+def test_a_topic_is_made_once_whoever_reads_it() -> None:
+    targets = [f"{__name__}:{name}" for name in ("Needy", "NeedyToo", "Undertaker", "Needy")]
+
+    specs = topic_specs(declared(targets), TopicFile(), TopicOptions())
+
+    assert [spec.name for spec in specs] == [
+        "eventzr.marketplace.listing.created.v1",
+        "eventzr.marketplace.order.completed.v1",
+        "topics-test.dlq",
+        "topics.parcel.shipped.v1",
+        "undertakers.dlq",
+    ]
+    assert specs[2].partitions == 1
 
 
 def test_quotas_that_aws_has_raised_are_told_in_the_file(tmp_path: Path) -> None:

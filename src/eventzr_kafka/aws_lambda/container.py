@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 __all__ = ["Deadline", "event_loop"]
 
+ResultT = TypeVar("ResultT")
 _NO_LIMIT = 86_400.0  # seconds
 
 
@@ -45,7 +46,7 @@ class Deadline:
     def _remaining(self) -> float:
         return _NO_LIMIT if self._milliseconds is None else self._milliseconds() / 1000
 
-    async def limit(self, work: Coroutine[Any, Any, Any]) -> Any:
+    async def limit(self, work: Coroutine[Any, Any, ResultT]) -> ResultT:
         """Await something, until the margin begins.
 
         Raises:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from eventzr_kafka import catalogue
@@ -17,6 +16,7 @@ from eventzr_kafka.binding import bind
 from eventzr_kafka.dead_letter_writer import DeadLetterWriter
 from eventzr_kafka.errors import ProducerStateError, RoutingError, printable
 from eventzr_kafka.hooks import ConsumerHooks
+from eventzr_kafka.once import guard_of
 from eventzr_kafka.routing import definition_of, is_consumer
 from eventzr_kafka.settings import KafkaSettings
 from eventzr_kafka.transport import ProducerTransport
@@ -71,6 +71,7 @@ class LambdaHandler:
         self._margin = margin
         self._hooks = hooks or ConsumerHooks()
         self._make_transport = transport or _real_transport
+        self._container: Container | None = None
         if self._definition.options.after_dead_letter == "park_lane":
             problem = (
                 'after_dead_letter="park_lane" is for a runner: a Lambda function does not follow the dead letters'
@@ -83,6 +84,7 @@ class LambdaHandler:
         Raises:
             EventSourceError: The event is none of a Kafka event source.
             RoutingError: A topic of it has no handler; nothing was run.
+            ConfigurationError: The inbox of the consumer cannot work; nothing was run.
             BatchIncompleteError: Records have to come again, and `report_item_failures` is off.
             UnacknowledgedError: Events of `producer` were not acknowledged in time; the whole batch comes again.
         """
@@ -100,6 +102,8 @@ class LambdaHandler:
         return event_loop().run_until_complete(self._invoke(batches, deadline))
 
     async def _invoke(self, batches: Sequence[PartitionBatch], deadline: Deadline) -> dict[str, list[int]]:
+        if self._container is None:
+            self._container = await deadline.limit(self._make_container())
         return await Invocation(self._container, batches, deadline).run()
 
     def _response(self, batches: Sequence[PartitionBatch], unfinished: dict[str, list[int]]) -> Response:
@@ -115,12 +119,12 @@ class LambdaHandler:
             )
         return Response(batchItemFailures=again)
 
-    @cached_property
-    def _container(self) -> Container:
-        """Made with the first invocation."""
+    async def _make_container(self) -> Container:
+        """Made in the first invocation, where the event loop runs."""
         options = self._definition.options
+        guard = await guard_of(self._handler, self._definition.inbox, self._hooks)
         pool = ThreadPoolExecutor(options.max_concurrency, thread_name_prefix="eventzr-kafka-handler")
-        routes = bind(self._handler, self._definition.routes, options, pool)
+        routes = bind(self._handler, self._definition.routes, options, pool, guard)
         return Container(
             group_id=self._definition.group_id,
             options=options,
@@ -160,8 +164,8 @@ def lambda_handler(
 ) -> LambdaHandler:
     """Make a consumer the handler of a Kafka event source.
 
-    Codec, routing, lanes, retries and dead letters are those of `ConsumerRunner`. A record that cannot be given an
-    outcome within the invocation is reported, with all that has none behind it, and comes again.
+    Codec, routing, lanes, inbox, retries and dead letters are those of `ConsumerRunner`. A record that cannot be given
+    an outcome within the invocation is reported, with all that has none behind it, and comes again.
 
     Args:
         handler: A `@kafka_consumer` class, an object of one, or a function that makes such an object.

@@ -65,7 +65,8 @@ class LambdaProducer(EventProducer):
 
         Raises:
             ProducerStateError: The client could not be made in time; the function was not called.
-            UnacknowledgedError: Events were not acknowledged in time, and nobody has awaited them.
+            UnacknowledgedError: Events were not acknowledged in time, and nobody was told of it by awaiting them.
+            TimeoutError: An ``async def`` took until its time ended, and all that it had published was acknowledged.
         """
 
         @wraps(function)

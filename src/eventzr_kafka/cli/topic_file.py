@@ -157,10 +157,10 @@ def topic_specs(declared: Declared, file: TopicFile, given: TopicOptions) -> lis
     defaults = given.over(file.defaults).over(_DEFAULTS)
     specs = {topic: _options(topic, file, defaults).spec(topic) for topic in declared.topics}
     sizes = {topic: int(spec.configs.get(_SIZE, _KAFKA_SIZE)) for topic, spec in specs.items()}
-    letters = (
-        _letters(group, max(sizes[topic] for topic in declared.consumed_in(group)), file) for group in declared.groups
-    )
-    return [*specs.values(), *letters]
+    for group in declared.groups:  # a consumer may read the dead letters of another group
+        letters = _letters(group, max(sizes[topic] for topic in declared.consumed_in(group)), file)
+        specs[letters.name] = letters
+    return list(specs.values())
 
 
 def _options(topic: str, file: TopicFile, defaults: TopicOptions) -> TopicOptions:
