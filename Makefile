@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test torture simulate bench lint types reference setup pins clean
+.PHONY: demo test torture simulate bench lint types mypy pyright reference setup pins clean
 
 demo: $(READY)  ## the marketplace service and a subscriber, a day of two tenants; KEEP=1 stays up, with a page
 	$(BIN)/python -m examples.demo $(if $(KEEP),keep)
@@ -33,8 +33,12 @@ lint: $(READY)  ## style, formatting and the direction of imports
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 
-types: $(READY)  ## mypy and pyright, both strict
+types: mypy pyright  ## both strict
+
+mypy: $(READY)
 	$(BIN)/mypy
+
+pyright: $(READY)
 	$(BIN)/pyright --warnings
 
 reference: $(READY)  ## the pages of docs/reference that come from the code
