@@ -19,11 +19,11 @@ class Operations(Protocol):
 
 
 def create_tables(op: Operations, metadata: MetaData) -> None:
-    """Create the tables and their indexes."""
+    """Create the tables and their indexes, those that are not there."""
     for table in metadata.sorted_tables:
-        op.execute(CreateTable(table))
+        op.execute(CreateTable(table, if_not_exists=True))
         for index in sorted(table.indexes, key=lambda index: str(index.name)):
-            op.execute(CreateIndex(index))
+            op.execute(CreateIndex(index, if_not_exists=True))
 
 
 def drop_tables(op: Operations, metadata: MetaData) -> None:

@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 MEMBER = Path(__file__).with_name("inbox_member.py")
 FROZEN = 3.5  # seconds; a session ends after 2
+BOOKED = text("SELECT count(DISTINCT event_id) FROM effects")
 
 
 class InboxMembers:
@@ -32,19 +33,26 @@ class InboxMembers:
         async with self._engine.begin() as connection:
             await connection.execute(text("CREATE TABLE effects (event_id text)"))
 
-    async def book(self, events: int, *, ends: int, every: float, seconds: float) -> None:
-        """Let two members work until every event has its effect and so many of them were killed or frozen."""
+    async def book(self, events: int, *, ends: int, seconds: float) -> None:
+        """Let two members work until every event has its effect; after each share of them, one is killed or frozen.
+
+        Not by the clock: members that need longer to start than the time between two kills would never get on.
+        """
         self._start()
         self._start()
         try:
             async with asyncio.timeout(seconds):
-                while self.ends.total() < ends or len(await self.effects()) < events:
-                    await asyncio.sleep(every)
-                    await (self._freeze_one() if self.ends.total() % 3 == 2 else self._kill_one())
-                while len(await self.effects()) < events:  # noqa: ASYNC110 -- the database knows
-                    await asyncio.sleep(0.2)
+                for number in range(1, ends + 1):
+                    await self._booked(events * number // (ends + 1))
+                    await (self._kill_one() if number % 3 else self._freeze_one())
+                await self._booked(events)
         finally:
             self.end()
+
+    async def _booked(self, events: int) -> None:
+        async with self._engine.connect() as connection:
+            while await connection.scalar(BOOKED) < events:  # noqa: ASYNC110 -- the database knows
+                await asyncio.sleep(0.1)
 
     async def effects(self) -> Counter[str]:
         async with self._engine.connect() as connection:

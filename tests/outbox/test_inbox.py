@@ -265,8 +265,10 @@ async def test_a_handler_that_commits_the_session_itself_fails_and_has_no_effect
     assert len(member.dead_letters.records) == 1
 
 
-@pytest.mark.parametrize("way", ["rollback", "close"])
-async def test_a_handler_that_ends_its_transaction_has_failed(way: str, engine: AsyncEngine) -> None:
+@pytest.mark.parametrize("way", ["rollback", "close", "begin_nested"])
+async def test_a_handler_that_ends_its_transaction_or_leaves_a_savepoint_open_has_failed(
+    way: str, engine: AsyncEngine
+) -> None:
     @kafka_consumer(group_id="g", inbox=SqlInbox(async_sessionmaker(engine)), retry=SOON)
     class Careless:
         @on_message(TOPIC)

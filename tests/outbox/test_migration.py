@@ -9,7 +9,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.operations import Operations
-from sqlalchemy import MetaData, create_engine, inspect
+from sqlalchemy import MetaData, create_engine, inspect, text
 
 from eventzr_kafka import inbox
 from eventzr_kafka.inbox import migration as inbox_migration
@@ -35,9 +35,20 @@ def test_the_migration_makes_what_the_metadata_says(url: str, steps: Steps, meta
     engine.dispose()
 
 
+def test_the_migration_adds_what_the_tables_of_an_earlier_release_lack(url: str) -> None:
+    engine = create_engine(url.replace("+aiosqlite", ""))
+    with engine.begin() as connection:
+        context = MigrationContext.configure(connection)
+        migration.upgrade(Operations(context))
+        connection.execute(text("DROP INDEX eventzr_outbox_published"))
+        migration.upgrade(Operations(context))
+        assert compare_metadata(context, metadata) == []
+    engine.dispose()
+
+
 def test_the_migration_can_be_printed() -> None:
     out = io.StringIO()
     context = MigrationContext.configure(dialect_name="postgresql", opts={"as_sql": True, "output_buffer": out})
     migration.upgrade(Operations(context))
-    assert "CREATE TABLE eventzr_outbox (" in out.getvalue()
+    assert "CREATE TABLE IF NOT EXISTS eventzr_outbox (" in out.getvalue()
     assert "WHERE published_at IS NULL AND parked_at IS NULL" in out.getvalue()

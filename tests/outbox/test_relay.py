@@ -23,10 +23,14 @@ from eventzr_kafka import CloudEvent, KafkaSettings
 from eventzr_kafka._sql import database_time
 from eventzr_kafka.errors import AuthenticationError, ConfigurationError
 from eventzr_kafka.outbox import (
+    BucketsHeld,
+    LaneWaits,
     Outbox,
     OutboxRelay,
+    OutboxStatus,
     RelayHooks,
     RelayOptions,
+    RowParked,
     RowsPublished,
     migration,
     read_status,
@@ -176,6 +180,24 @@ async def test_a_refused_row_is_parked_and_its_tenant_goes_on(
     ]
     assert first_appearances(kafka_log.of("t1")) == [n for n in NUMBERS if n not in {"100", "102"}]
     assert sum("parked" in line for line in caplog.messages) == status.parked == 2
+
+
+async def test_hooks_are_told_what_is_held_and_pending_and_parked_and_waits(
+    engine: AsyncEngine, kafka_log: FakeKafka
+) -> None:
+    kafka_log.failures = {"a": TOO_LARGE, "b": NO_TOPIC}
+    await publish(engine, "t1", "a", "b")
+    told: dict[type, Any] = {}
+
+    def note(fact: object) -> None:
+        told.setdefault(type(fact), fact)
+
+    async with relay(engine, kafka_log, held=note, sampled=note, parked=note, lane_waits=note):
+        await until(lambda: len(told) == 4)
+    assert told[BucketsHeld] == BucketsHeld(BUCKETS, relays=1)
+    assert told[OutboxStatus].pending == 2
+    assert told[RowParked] == RowParked("t1", "a", "a.b", "MSG_SIZE_TOO_LARGE: too large")
+    assert told[LaneWaits] == LaneWaits("t1", "b", "a.b", "_UNKNOWN_TOPIC: no such topic", 0.05)
 
 
 async def test_a_refused_row_stops_its_lane_if_asked(engine: AsyncEngine, kafka_log: FakeKafka) -> None:

@@ -1,6 +1,8 @@
-"""`eventzr-kafka outbox requeue` puts parked rows back, and only those that are named."""
+"""`eventzr-kafka outbox requeue` puts parked rows back, and only those that `status` names."""
 
 from __future__ import annotations
+
+import re
 
 import pytest
 from sqlalchemy import create_engine, insert, select
@@ -31,6 +33,21 @@ def pending(url: str) -> list[int]:
         ids = list(connection.scalars(select(events.c.id).where(is_pending, events.c.failure.is_(None))))
     engine.dispose()
     return sorted(ids)
+
+
+def test_the_status_shows_what_requeue_wants(
+    three_parked_and_one_published: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(["outbox", "requeue", "2", "--url", three_parked_and_one_published, "--yes"]) == 0
+    capsys.readouterr()
+    assert call(["outbox", "status", "--url", three_parked_and_one_published]) == 0
+    shown = capsys.readouterr().out
+    assert re.search(r"^ *outbox: *1 pending, the oldest for \d+ s, 2 parked, no relay at work$", shown, re.MULTILINE)
+    assert re.findall(r"^(\d|t) +(.*)$", shown, re.MULTILINE) == [
+        ("t", "1"),
+        ("1", "t       t.v1   too large  parked"),
+        ("3", "t       t.v1   too large  parked"),
+    ]
 
 
 @pytest.mark.parametrize(("named", "requeued"), [(["2"], [2]), (["1", "3", "4"], [1, 3]), (["--all"], [1, 2, 3])])

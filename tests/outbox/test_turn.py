@@ -193,9 +193,13 @@ async def test_a_stopped_lane_goes_on_while_a_row_of_its_topic_is_under_way_for_
     assert bench.kafka.of("t1") == ["large", "behind"]
 
 
-async def test_a_row_that_cannot_be_read_is_parked(bench: Bench) -> None:
+async def test_a_row_that_cannot_be_read_is_parked_and_is_no_problem_then(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     bench.rows.pending.append(OutboxRow(9, 0, "t1", "odd", "a.b", "no JSON", b""))
     await bench.until(lambda: bench.rows.parked == ["odd"])
+    monkeypatch.setattr(turn, "_LONG", 0.0)
+    assert ["has not answered" in problem for problem in bench.turns.problems] == [True]  # about the stuck one
 
 
 async def test_a_partition_that_does_not_answer_leaves_room_for_others(bench: Bench) -> None:

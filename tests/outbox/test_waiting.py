@@ -70,13 +70,28 @@ def test_a_lane_without_an_answer_waits_and_has_no_trial() -> None:
     assert ids(waiting.choose([row(1, "a"), row(2, "b")], (), 1).rows) == [1, 2]
     waiting.lane_unanswered("a", 1)
     assert waiting.leave_out((), 2.5) == {"a"}
-    assert waiting.problems() == []
+    assert waiting.problems((), 2) == []
 
 
-def test_what_was_set_aside_is_read_again_when_the_buckets_have_changed() -> None:
+LANE = "lanes that wait for a row that the broker refuses: 1"
+
+
+def test_tenants_are_read_again_and_no_problem_any_more_when_the_buckets_have_changed() -> None:
     waiting = Waiting()
     waiting.topic_failed(row(1, "a"), "missing", 0)
     waiting.choose([row(1, "a")], (), 0)
-    assert waiting.problems() == ["t: missing; tenants that wait: 1"]
+    waiting.lane_stopped(row(2, "b"), "too large", 0)
+    assert waiting.problems((), 0) == ["t: missing; tenants that wait: 1", LANE]
     waiting.forget_tenants()
     assert waiting.leave_out((), 0) == set()
+    assert waiting.problems((), 1) == []
+
+
+def test_what_waits_is_a_problem_until_its_rows_are_gone() -> None:
+    waiting = Waiting()
+    waiting.topic_failed(row(1, "a"), "missing", 0)
+    waiting.choose([row(1, "a")], (), 0)
+    waiting.lane_stopped(row(2, "b"), "too large", 0)
+    assert waiting.leave_out((), 1) == {"b"}  # the trial of the topic
+    assert waiting.problems({"t"}, 1) == ["t: missing; tenants that wait: 0", LANE]
+    assert waiting.problems((), 31) == []  # neither row was there to be tried

@@ -219,7 +219,7 @@ async def test_kafka_holds_what_the_database_committed_and_the_inbox_books_it_on
 
 async def book_once(members: InboxMembers, events: set[str]) -> None:
     await members.prepare()
-    await members.book(len(events), ends=MEMBER_ENDS, every=2.0, seconds=240)
+    await members.book(len(events), ends=MEMBER_ENDS, seconds=400)
     effects = await members.effects()
     assert set(effects) == events
     assert [event_id for event_id, count in effects.items() if count > 1] == []

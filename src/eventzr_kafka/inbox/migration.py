@@ -12,6 +12,7 @@
         migration.downgrade(op)
 
 They also run offline (``alembic upgrade --sql``). For autogenerate, add `metadata` to ``target_metadata``.
+What is there already stays: where a release adds an index, a new revision calls `upgrade` again, and has no downgrade.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ __all__ = ["Operations", "downgrade", "upgrade"]
 
 
 def upgrade(op: Operations) -> None:
-    """Create the table of the inbox."""
+    """Create the table of the inbox, and the indexes that it lacks."""
     create_tables(op, metadata)
 
 

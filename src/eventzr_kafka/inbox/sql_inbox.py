@@ -246,7 +246,8 @@ def _in_hand(session: Session) -> Generator[None]:
     """Have the handler leave the transaction as it found it.
 
     Raises:
-        ConsumerStateError: It has committed, rolled back or closed it; neither effect nor mark would be kept.
+        ConsumerStateError: It has committed, rolled back or closed it; neither effect nor mark would be kept. Or it has
+            left a savepoint open: what an outbox was given in there would not be kept.
     """
     begun = session.get_transaction()
     session.info[_HANDLING] = True
@@ -256,6 +257,8 @@ def _in_hand(session: Session) -> Generator[None]:
         session.info.pop(_HANDLING, None)
     if begun is None or not begun.is_active or session.get_transaction() is not begun:
         raise ConsumerStateError("the handler ended its session's transaction: leave that to the inbox")
+    if session.in_nested_transaction():
+        raise ConsumerStateError("the handler left a savepoint of its session open: release it, or roll it back")
 
 
 @event.listens_for(Session, "before_commit")

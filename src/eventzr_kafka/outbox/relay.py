@@ -206,7 +206,7 @@ class OutboxRelay:
     async def _refuse_company(self) -> None:
         """Wait for a dead relay's lease; a living one's does not end."""
         deadline = time.monotonic() + 1.5 * self._options.lease.total_seconds()
-        await self._leases.renew(())
+        await self._renew()
         while self._leases.alive > 1 and not self._stopping:
             if time.monotonic() > deadline:
                 await self._leases.give_up()
@@ -214,7 +214,7 @@ class OutboxRelay:
                     "another relay works on this SQLite database: SQLite takes one, PostgreSQL many"
                 )
             await self._sleep(_TRY_AGAIN_EVERY)
-            await self._leases.renew(())
+            await self._renew()
 
     async def _turn(self) -> None:
         self._wake.clear()

@@ -40,12 +40,13 @@ class Turns:
         self._acknowledged: list[OutboxRow] = []
         self._size = options.batch_rows
         self._oldest: tuple[int | None, float] = (None, 0.0)  # row under way, and since when at least
-        self._failing: tuple[float, str] | None = None  # since when, and why, if nothing was acknowledged since
+        self._failing: tuple[float, str] | None = None  # since when, and why, if rows are only sent again since
 
     @property
     def problems(self) -> list[str]:
         """Why rows wait at the moment, in words."""
-        now, found = time.monotonic(), self._waiting.problems()
+        now = time.monotonic()
+        found = self._waiting.problems(self._busy_topics(), now)
         oldest, since = self._oldest
         if oldest is not None and now - since > _LONG:
             found.append(f"the broker has not answered for {now - since:.0f} s about the oldest row under way")
@@ -140,7 +141,7 @@ class Turns:
         row, now = outcome.row, time.monotonic()
         verdict = judge(failure, alone=outcome.alone)
         text = f"{failure.reason}: {printable(failure.text, limit=200)}"
-        self._failing = (self._failing[0] if self._failing else now, text)
+        self._failing = (self._failing[0] if self._failing else now, text) if verdict == "again" else None
         if verdict == "topic waits":
             await self._wait(row, text, self._waiting.topic_failed)
         elif verdict == "again":

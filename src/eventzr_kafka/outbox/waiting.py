@@ -75,8 +75,9 @@ class Waiting:
         self._lanes.pop(row.tenant_id, None)
 
     def forget_tenants(self) -> None:
-        """Let all that were set aside be read again: other buckets are held, with other tenants."""
+        """Let all tenants be read again: other buckets are held, with other ones."""
         self._aside.clear()
+        self._lanes.clear()
 
     def is_known(self, row: OutboxRow) -> bool:
         """Whether the row's topic or lane has failed before, and not gone on since."""
@@ -114,13 +115,18 @@ class Waiting:
                 passed.add(row.tenant_id)
         return Choice(chosen, aside)
 
-    def problems(self) -> list[str]:
-        """What waits, in words."""
+    def problems(self, busy: Collection[str], now: float) -> list[str]:
+        """What waits, in words; not the topics and lanes whose rows were taken away meanwhile.
+
+        Args:
+            busy: Topics with rows under way.
+        """
         topics = [
             f"{topic}: {wait.failure}; tenants that wait: {len(self._aside.get(topic, ()))}"
             for topic, wait in self._topics.items()
+            if wait.until > now or topic in busy or self._aside.get(topic)
         ]
-        stopped = sum(map(self._is_stopped, self._lanes))
+        stopped = sum(self._is_stopped(tenant_id) and wait.until > now for tenant_id, wait in self._lanes.items())
         return [*topics, *([f"lanes that wait for a row that the broker refuses: {stopped}"] if stopped else [])]
 
     def _due(self, busy: Collection[str], now: float) -> Iterator[str]:

@@ -19,6 +19,7 @@ from datetime import datetime
 from typing import Any, TypeAlias, overload
 
 from sqlalchemy import Connection, event, insert, text
+from sqlalchemy.exc import StatementError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session, SessionTransaction
 
@@ -209,6 +210,14 @@ def _after_end(session: Session, ended: SessionTransaction) -> None:
 
 def _write(connection: Connection, rows: Sequence[Row]) -> None:
     check_transactions(connection)
+    try:
+        _insert(connection, rows)
+    except StatementError as error:
+        error.hide_parameters = True  # its text would quote the payloads
+        raise
+
+
+def _insert(connection: Connection, rows: Sequence[Row]) -> None:
     if connection.dialect.name != "postgresql":
         connection.execute(_INSERT, rows)
         return
