@@ -37,7 +37,9 @@ def test_importing_costs_at_most_40_ms_more_than_pydantic() -> None:
 
 
 LAMBDA_BUDGET = 0.250  # seconds; the signer is loaded when a token is needed
-SHARE = 0.6  # of the budget, for pydantic and asyncio alone; a machine on which they take longer may take longer for all
+SHARE = (
+    0.6  # of the budget, for pydantic and asyncio alone; a machine on which they take longer may take longer for all
+)
 FUNCTION = """
 from eventzr_kafka import CloudEvent, KafkaSettings, kafka_consumer, on_message
 from eventzr_kafka.aws_lambda import lambda_handler, lambda_producer
