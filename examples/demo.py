@@ -159,4 +159,6 @@ async def interrupted() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(0 if asyncio.run(main(keep=sys.argv[1:] == ["keep"])) else 1)
+    with suppress(KeyboardInterrupt):  # Ctrl-C before the story is over; all has ended by then
+        sys.exit(0 if asyncio.run(main(keep=sys.argv[1:] == ["keep"])) else 1)
+    sys.exit(128 + signal.SIGINT)

@@ -27,7 +27,7 @@ def open_engine(url: str) -> AsyncEngine:
     """Make the engine, and bind `sessions` to it."""
     is_sqlite = url.startswith("sqlite")
     options = {"connect_args": {"timeout": 30}} if is_sqlite else {"pool_size": _CONNECTIONS}
-    engine = create_async_engine(url, **options)
+    engine = create_async_engine(url, hide_parameters=True, **options)  # in errors, and so in logs
     if is_sqlite:
         event.listen(engine.sync_engine, "connect", _prepare_sqlite)
         event.listen(engine.sync_engine, "begin", _begin_immediate)

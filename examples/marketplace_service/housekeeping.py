@@ -16,6 +16,7 @@ from sqlalchemy.orm import InstrumentedAttribute
 
 from examples.marketplace_service.activity import Activity, DeadLetter, Failure
 from examples.marketplace_service.api.transactions import Answer
+from examples.marketplace_service.background import pause
 from examples.marketplace_service.database import Base, now, sessions
 
 __all__ = ["keep_house", "purge"]
@@ -31,14 +32,14 @@ _KEPT: tuple[tuple[type[Base], InstrumentedAttribute[Any], timedelta], ...] = (
 )
 
 
-async def keep_house() -> None:
-    """Delete at the start and every hour, until cancelled; each replica does, and that does no harm."""
-    while True:
+async def keep_house(ending: asyncio.Event) -> None:
+    """Delete at the start and every hour; each replica does, and that does no harm."""
+    while not ending.is_set():
         try:
             await purge()
         except SQLAlchemyError as error:
             log.warning("old rows were not deleted: %s", type(error).__name__)
-        await asyncio.sleep(_EVERY)
+        await pause(ending, _EVERY)
 
 
 async def purge() -> None:

@@ -10,9 +10,9 @@ from fastapi import FastAPI
 
 from examples.marketplace_service.settings import Settings
 
-__all__ = ["Server"]
+__all__ = ["GRACE", "Server"]
 
-_GRACE = 5  # seconds that running requests may take when it ends
+GRACE = 5  # seconds that running requests may take when it ends
 
 
 class Server(uvicorn.Server):
@@ -21,7 +21,7 @@ class Server(uvicorn.Server):
     def __init__(self, app: FastAPI, settings: Settings) -> None:
         """Take the app; nothing listens before `serve`."""
         config = uvicorn.Config(
-            app, settings.host, settings.port, log_config=None, access_log=False, timeout_graceful_shutdown=_GRACE
+            app, settings.host, settings.port, log_config=None, access_log=False, timeout_graceful_shutdown=GRACE
         )
         super().__init__(config)
         self._closing: asyncio.Event = app.state.closing

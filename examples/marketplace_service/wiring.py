@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, Coroutine
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 from fastapi import FastAPI
 from fastapi.responses import FileResponse
@@ -17,6 +16,7 @@ from eventzr_kafka import ConsumerRunner, KafkaSettings
 from eventzr_kafka.hooks import ConsumerHooks
 from eventzr_kafka.outbox import OutboxRelay
 from examples.marketplace_service.api import health, listings, operations, orders, playground, problems, sellers
+from examples.marketplace_service.background import beside
 from examples.marketplace_service.database import open_engine
 from examples.marketplace_service.events.consumer import NeighbourEvents
 from examples.marketplace_service.events.dead_letters import DeadLetterReplay, DeadLetters
@@ -45,7 +45,7 @@ def create_app(settings: Settings | None = None, kafka: KafkaSettings | None = N
     app.state.closing = asyncio.Event()
     problems.install(app)
     parts = (listings, orders, sellers, operations, health)
-    for router in (*(part.router for part in parts), operations.untransacted):
+    for router in (*(part.router for part in parts), operations.long):
         app.include_router(router)
     if settings.playground:
         app.include_router(playground.router)
@@ -67,8 +67,8 @@ async def _running(app: FastAPI, settings: Settings, kafka: KafkaSettings) -> As
         engine = open_engine(settings.database_url)
         stack.push_async_callback(engine.dispose)
         failures = FailureLog()
-        await stack.enter_async_context(_background(failures.write()))
-        await stack.enter_async_context(_background(keep_house()))
+        await stack.enter_async_context(beside(failures.write))
+        await stack.enter_async_context(beside(keep_house))
         app.state.relay = await stack.enter_async_context(OutboxRelay(engine, kafka))
         if settings.playground:
             app.state.neighbours = Neighbours(kafka)
@@ -78,17 +78,6 @@ async def _running(app: FastAPI, settings: Settings, kafka: KafkaSettings) -> As
         app.state.runner = ConsumerRunner(*(make() for make in CONSUMERS), settings=kafka, hooks=hooks)
         await stack.enter_async_context(app.state.runner)
         yield
-
-
-@asynccontextmanager
-async def _background(work: Coroutine[Any, Any, None]) -> AsyncGenerator[None]:
-    task = asyncio.create_task(work)
-    try:
-        yield
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
 
 
 def _environ(settings: Settings, kafka: KafkaSettings) -> dict[str, str]:

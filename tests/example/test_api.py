@@ -6,10 +6,13 @@ from typing import Any
 
 import httpx
 import pytest
+from examples.marketplace_service.api.transactions import Answer
 from examples.marketplace_service.database import sessions
-from sqlalchemy import select
-from tests.example.conftest import Tenant
+from examples.marketplace_service.settings import Settings
+from sqlalchemy import delete, select
+from tests.example.conftest import Tenant, service
 
+from eventzr_kafka import KafkaSettings
 from eventzr_kafka.outbox.tables import events
 from eventzr_marketplace_events import topics
 
@@ -182,6 +185,44 @@ async def test_a_missing_or_endless_header_is_a_400(
     assert problem in response.json()["detail"]
 
 
+async def test_without_its_headers_a_request_gets_one_answer_wherever_it_goes(database_url: str) -> None:
+    async with service(Settings(database_url=database_url, playground=True), KafkaSettings(enabled=False)) as client:
+        paths = (await client.get("/openapi.json")).json()["paths"]
+        calls = [(name, path) for path in paths if not path.startswith("/health") for name in paths[path]]
+        posts = [path for name, path in calls if name == "post"]
+        nobodys = [await client.request(name, path) for name, path in calls]
+        keyless = [await client.post(path, headers={"X-Tenant-Id": "t"}) for path in posts]
+
+    assert (len(nobodys), len(keyless)) == (32, 13)
+    assert {answer.headers["content-type"] for answer in (*nobodys, *keyless)} == {"application/problem+json"}
+    missing = {(answer.status_code, answer.json()["detail"]) for answer in nobodys}
+    assert missing == {(400, "the header X-Tenant-Id is missing")}
+    missing = {(answer.status_code, answer.json()["detail"]) for answer in keyless}
+    assert missing == {(400, "the header Idempotency-Key is missing")}
+
+
+async def test_a_neighbours_event_is_the_same_one_however_often_its_request_comes(database_url: str) -> None:
+    path = "/playground/eventzr.user.profile.updated.v1"
+    async with service(Settings(database_url=database_url, playground=True), KafkaSettings(enabled=False)) as client:
+        tenant, other = Tenant(client, "tenant-a"), Tenant(client, "tenant-b")
+        first = await tenant.call("POST", path, {"id": "u"}, key="k1")
+        again = await tenant.call("POST", path, {"id": "u"}, key="k1")
+        async with sessions.begin() as session:
+            await session.execute(delete(Answer))  # as if it had died before the answer was kept
+        later = await tenant.call("POST", path, {"id": "u"}, key="k1")
+        others = [await tenant.call("POST", path, {"id": "u"}), await other.call("POST", path, {"id": "u"}, key="k1")]
+
+    assert (again.content, again.headers["idempotency-replayed"]) == (first.content, "true")
+    assert later.json()["eventId"] == first.json()["eventId"]
+    assert len({answer.json()["eventId"] for answer in (first, *others)}) == 3
+
+
+async def test_a_client_cannot_add_a_tenant_to_that_of_the_gateway(client: httpx.AsyncClient) -> None:
+    response = await client.get("/listings", headers=[("X-Tenant-Id", "mine"), ("X-Tenant-Id", "the gateway's")])
+
+    assert (response.status_code, response.json()["type"].rpartition("/")[2]) == (400, "malformed-header")
+
+
 @pytest.mark.parametrize("change", [{"price": -1}, {"currency": "usd"}, {"title": " "}, {"surprise": 1}])
 async def test_a_body_that_is_not_valid_is_a_422_that_says_where(tenant: Tenant, change: dict[str, Any]) -> None:
     body = {"sellerId": "s", "title": "Hall", "lane": "vendora", "price": 1, "currency": "USD", **change}
@@ -195,11 +236,9 @@ async def test_a_body_that_is_not_valid_is_a_422_that_says_where(tenant: Tenant,
 
 async def test_openapi_names_the_headers_of_every_command(client: httpx.AsyncClient) -> None:
     paths = (await client.get("/openapi.json")).json()["paths"]
-    commands = [
-        operations["post"] for path, operations in paths.items() if "post" in operations and "replay" not in path
-    ]
+    commands = [operations["post"] for operations in paths.values() if "post" in operations]
 
-    assert len(commands) == 11
+    assert len(commands) == 12
     for command in commands:
         assert {"x-tenant-id", "idempotency-key"} <= {parameter["name"] for parameter in command["parameters"]}
 

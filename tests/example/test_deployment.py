@@ -10,6 +10,7 @@ import yaml
 from examples.marketplace_service import settings as service_settings
 from examples.marketplace_service.events.consumer import GROUP
 from examples.marketplace_service.events.dead_letters import DEAD_LETTERS, DEAD_LETTERS_GROUP
+from examples.marketplace_service.server import GRACE
 from examples.marketplace_service.wiring import CONSUMERS
 
 from eventzr_kafka.routing import definition_of
@@ -64,9 +65,20 @@ async def test_the_probes_are_endpoints(client: httpx.AsyncClient) -> None:
     assert {(await client.get(path)).status_code for path in paths} == {200}
 
 
-def test_a_pod_has_the_time_that_the_consumers_take_to_drain() -> None:
-    assert pod()["terminationGracePeriodSeconds"] > max(
-        definition_of(make()).options.drain_timeout for make in CONSUMERS
+def test_a_pod_has_the_time_that_requests_and_consumers_take_to_drain() -> None:
+    pause = int(pod()["containers"][0]["lifecycle"]["preStop"]["exec"]["command"][1])
+    drain = max(definition_of(make()).options.drain_timeout for make in CONSUMERS)
+    leave = 10  # seconds after which the SDK gives up on leaving a group
+
+    assert pod()["terminationGracePeriodSeconds"] > pause + GRACE + drain + leave
+
+
+def test_every_container_passes_the_restricted_standard_of_pod_security() -> None:
+    for container in (*pod()["initContainers"], *pod()["containers"]):
+        assert container["securityContext"] == {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+    assert (pod()["securityContext"]["runAsNonRoot"], pod()["securityContext"]["seccompProfile"]["type"]) == (
+        True,
+        "RuntimeDefault",
     )
 
 
@@ -90,4 +102,5 @@ def test_compose_builds_from_what_is_there_and_in_an_order_that_ends() -> None:
 
     assert (context / build["dockerfile"]).is_file()
     assert (context / "pyproject.toml").is_file()
+    assert "-h" in services["postgres"]["healthcheck"]["test"]  # its socket answers before the database is there
     assert {needed for service in services.values() for needed in service.get("depends_on", {})} <= services.keys()

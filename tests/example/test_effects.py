@@ -13,7 +13,13 @@ from examples.marketplace_service.events.consumer import NeighbourEvents
 from tests.example.conftest import TENANT, Tenant
 
 from eventzr_kafka.testing import Events
-from eventzr_marketplace_events import EscrowReleased, ReviewCreated, SubscriptionChanged, UserProfileUpdated
+from eventzr_marketplace_events import (
+    EscrowReleased,
+    PaymentCompleted,
+    ReviewCreated,
+    SubscriptionChanged,
+    UserProfileUpdated,
+)
 
 MONDAY, TUESDAY, WEDNESDAY = (datetime(2026, 3, day, tzinfo=UTC) for day in (2, 3, 4))
 
@@ -74,6 +80,26 @@ async def test_an_escrow_is_released_to_the_seller_of_the_order_alone(events: Ev
     assert (await tenant.get(f"/payouts/{order['id']}"))["state"] == "pending"
     await events.emit(EscrowReleased.model_validate({**release, "sellerId": "seller-1"}), tenant_id=TENANT)
     assert (await tenant.get(f"/payouts/{order['id']}"))["state"] == "complete"
+
+
+async def test_money_that_two_events_tell_of_counts_once_and_other_money_is_rejected(
+    events: Events, tenant: Tenant
+) -> None:
+    order = await tenant.order()
+    sum_ = {"orderId": order["id"], "amount": 200, "currency": "USD"}
+    payment = PaymentCompleted.model_validate({"id": "p1", **sum_})
+    release = EscrowReleased.model_validate({"id": "e1", "sellerId": "seller-1", **sum_})
+
+    for _ in range(2):
+        await events.emit(payment, tenant_id=TENANT)
+    await tenant.post(f"/orders/{order['id']}/deliver")
+    for _ in range(2):
+        await events.emit(release, tenant_id=TENANT)
+
+    assert (await tenant.get(f"/orders/{order['id']}"))["paymentId"] == "p1"
+    assert (await tenant.get(f"/payouts/{order['id']}"))["escrowId"] == "e1"
+    assert "it is delivered" in await reason_of(events, payment.model_copy(update={"id": "p2"}))
+    assert "it is complete" in await reason_of(events, release.model_copy(update={"id": "e2"}))
 
 
 def subscription(tier: str, **changes: Any) -> SubscriptionChanged:

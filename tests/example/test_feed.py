@@ -9,7 +9,9 @@ from typing import Any
 
 import httpx
 from examples.demo import serving
+from examples.marketplace_service.activity import Activity
 from examples.marketplace_service.api.feed import follow
+from examples.marketplace_service.database import now, sessions
 from examples.marketplace_service.settings import Settings
 from tests.example.conftest import OTHER, TENANT, Tenant
 
@@ -43,6 +45,30 @@ async def test_a_browser_that_was_away_gets_what_it_missed_and_nothing_again(ten
     await again.aclose()
 
     assert (kind, missed[0][1], live[0][1]) == ("created", "published", "closed")
+
+
+async def next_ids(feed: AsyncGenerator[str]) -> tuple[int, int]:
+    """Of the next line of activity: the id that a browser remembers, and its number."""
+    while "event: activity" not in (message := await anext(feed)):
+        pass
+    name, _, data = message.strip().split("\n")
+    return int(name.removeprefix("id: ")), json.loads(data.removeprefix("data: "))["number"]
+
+
+async def test_a_line_that_appears_late_is_sent_and_takes_no_browser_back(tenant: Tenant) -> None:
+    async def appear(number: int) -> None:
+        async with sessions.begin() as session:
+            line = {"tenant_id": tenant.tenant_id, "direction": "in", "topic": "t", "event_id": "e"}
+            session.add(Activity(number=number, at=now(), **line))
+
+    await appear(7)
+    feed = follow(TENANT, 0, asyncio.Event())
+    first = await next_ids(feed)
+    await appear(5)
+    late = await next_ids(feed)
+    await feed.aclose()
+
+    assert (first, late) == ((7, 7), (7, 5))
 
 
 async def test_the_feed_of_one_tenant_is_not_that_of_another(tenant: Tenant, other: Tenant) -> None:
@@ -84,4 +110,4 @@ async def test_the_header_alone_says_whose_feed_it_is(database_url: str) -> None
         nobodys = await client.get(f"/activity/stream?tenant={OTHER}")
 
     assert json.loads(line.removeprefix("data: "))["subject"] == f"listing:{mine['id']}"
-    assert nobodys.status_code == 422
+    assert nobodys.status_code == 400

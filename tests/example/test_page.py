@@ -150,6 +150,47 @@ async def test_the_feed_shows_what_happens_elsewhere_and_nothing_of_another_tena
     assert "Of somebody else" not in await page.inner_text("body")
 
 
+async def choose(page: Page, tenant: Tenant) -> None:
+    await page.fill("#tenant", tenant.tenant_id)
+    await page.keyboard.press("Tab")
+
+
+async def test_a_feed_that_falls_silent_is_asked_for_again(tenant: Tenant, page: Page) -> None:
+    await page.clock.install()
+    await tenant.listing(publish=False)
+    await show(page, tenant)
+    await expect(page.locator("#feed li")).to_have_count(1)
+
+    async with page.expect_request("**/activity/stream"):
+        await page.clock.fast_forward(60_000)
+    await tenant.listing(publish=False)
+
+    await expect(page.locator("#connection")).to_have_text("live")
+    await expect(page.locator("#feed li")).to_have_count(2)
+
+
+async def test_a_tenant_that_is_chosen_while_the_service_is_away_is_shown_when_it_is_back(
+    tenant: Tenant, browser: Browser
+) -> None:
+    other = Tenant(tenant.client, uuid.uuid4().hex)
+    await tenant.listing(title="Of the tenant before")
+    await other.listing(title="Of the other one")
+    page = await browser.new_page()
+    await show(page, tenant)
+    await expect(page.locator("#listings tbody td").first).to_have_text("Of the tenant before")
+
+    await page.route("**/activity", lambda route: route.abort())
+    await choose(page, other)
+    await expect(page.locator("#message")).to_contain_text("The service does not answer")
+    assert "Of the tenant before" not in await page.inner_text("body")
+    await page.unroute("**/activity")
+
+    await expect(page.locator("#listings tbody td").first).to_have_text("Of the other one")
+    await expect(page.locator("#feed li")).to_have_count(2)
+    await expect(page.locator("#message")).to_be_empty()
+    await page.close()
+
+
 async def test_every_control_has_a_name_and_is_reached_by_tab_in_reading_order(tenant: Tenant, page: Page) -> None:
     await tenant.order()
     await show(page, tenant)

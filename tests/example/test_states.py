@@ -60,7 +60,9 @@ def test_what_is_not_in_the_table_is_refused(machine: Machine) -> None:
 
 async def pay(order_id: str) -> int:
     """The effect of `PaymentCompleted`, as its handler has it; 200 or 409."""
-    payment = PaymentCompleted.model_validate({"id": "p", "orderId": order_id, "amount": 200, "currency": "USD"})
+    payment = PaymentCompleted.model_validate(
+        {"id": uuid.uuid4().hex, "orderId": order_id, "amount": 200, "currency": "USD"}
+    )
     try:
         async with sessions.begin() as session:
             await orders.apply_payment(UnitOfWork(session, TENANT), payment)

@@ -15,13 +15,15 @@ from examples.marketplace_service import wiring
 from examples.marketplace_service.activity import Activity, DeadLetter, Failure
 from examples.marketplace_service.api.transactions import Answer
 from examples.marketplace_service.database import Base, now, open_engine, sessions
-from examples.marketplace_service.events.dead_letters import DeadLetterReplay
+from examples.marketplace_service.events.dead_letters import DeadLetterReplay, ReplayResult
 from examples.marketplace_service.settings import Settings
 from sqlalchemy import select
-from tests.example.conftest import TENANT, service
+from sqlalchemy.exc import IntegrityError
+from tests.example.conftest import TENANT, Tenant, service
 
 from eventzr_kafka import KafkaSettings
 from eventzr_kafka.outbox import OutboxRelay
+from eventzr_kafka.routing import definition_of
 
 
 @pytest.fixture
@@ -85,6 +87,43 @@ async def test_a_service_deletes_what_is_old_and_no_open_letter(database_url: st
         "position: open 1 days",
         "position: open 31 days",
     }
+
+
+@pytest.mark.parametrize("make", wiring.CONSUMERS)
+def test_a_database_that_is_away_for_half_a_minute_makes_no_dead_letters(make: type) -> None:
+    policy = definition_of(make()).options.retry
+
+    assert sum(policy.wait(attempt, lambda: 0.0) for attempt in range(1, policy.attempts)) > 30
+
+
+async def test_an_error_of_the_database_does_not_quote_what_was_to_be_written(database_url: str) -> None:
+    engine = open_engine(database_url)
+    with pytest.raises(IntegrityError) as raised:
+        async with sessions.begin() as session:
+            session.add(Activity(tenant_id=TENANT, topic="a secret"))  # and nothing else, which is refused
+    await engine.dispose()
+
+    assert "a secret" not in str(raised.value)
+
+
+async def test_a_replay_is_run_once_for_one_key_and_leaves_no_letter_open(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What somebody discarded has no effect that would close it."""
+    tenant, runs = Tenant(client, TENANT), iter(range(9))
+
+    async def run(_: DeadLetterReplay, *, tenant_id: str, topic: str) -> ReplayResult:
+        return ReplayResult(True, f"run {next(runs)} for {tenant_id} of {topic}")
+
+    monkeypatch.setattr(DeadLetterReplay, "run", run)
+    async with sessions.begin() as session:
+        session.add_all(rows(timedelta(0)))
+
+    path = "/dead-letters/open 0 days/replay"
+    answers = [(await tenant.call("POST", path, key="k1")).json()["summary"] for _ in range(2)]
+
+    assert answers == ["run 0 for tenant-a of t"] * 2
+    assert [letter for letter in await tenant.get("/dead-letters") if letter["replayedAt"] is None] == []
 
 
 COMMAND = """

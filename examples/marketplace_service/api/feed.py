@@ -1,7 +1,8 @@
 """The feed as server-sent events: ``activity`` for each line, ``lane`` when failures or dead letters have changed.
 
 The table is looked at again and again, so any replica of the service can serve any page. Numbers are given before they
-are committed: a lower one may appear after a higher one, and is still sent.
+are committed: a lower one may appear after a higher one, and is still sent, under the highest number as its id: a
+browser that comes back goes on from there.
 """
 
 from __future__ import annotations
@@ -9,13 +10,13 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncGenerator
-from contextlib import suppress
 from typing import Any
 
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from examples.marketplace_service.activity import Activity, DeadLetter, Failure
+from examples.marketplace_service.background import pause
 from examples.marketplace_service.database import sessions
 
 __all__ = ["follow"]
@@ -37,9 +38,9 @@ async def follow(tenant_id: str, after: int, closing: asyncio.Event) -> AsyncGen
             beat = await _pulse(session, tenant_id)
         new = [line for line in lines if line.number > after or (sent and line.number not in sent)]
         sent = {line.number for line in lines}
-        after = max([after, *sent])
         for line in new:
-            yield _message("activity", _json(line), line.number)
+            after = max(after, line.number)
+            yield _message("activity", _json(line), after)
         if beat != pulse:
             yield _message("lane", "{}")
         quiet = 0 if new or beat != pulse else quiet + 1
@@ -47,8 +48,7 @@ async def follow(tenant_id: str, after: int, closing: asyncio.Event) -> AsyncGen
             yield ": alive\n\n"
             quiet = 0
         pulse = beat
-        with suppress(TimeoutError):
-            await asyncio.wait_for(closing.wait(), _LOOK_EVERY)
+        await pause(closing, _LOOK_EVERY)
 
 
 async def _lines(session: AsyncSession, tenant_id: str, above: int) -> list[Activity]:

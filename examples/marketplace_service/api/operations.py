@@ -8,22 +8,21 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Request
 from fastapi.responses import StreamingResponse
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, func, select, update
 
 from examples.marketplace_service.activity import Activity, DeadLetter, Failure
 from examples.marketplace_service.api.feed import follow
 from examples.marketplace_service.api.models import View
-from examples.marketplace_service.api.transactions import Tenant, TransactionalRoute, Unit
-from examples.marketplace_service.database import sessions
+from examples.marketplace_service.api.transactions import Key, LongRoute, Tenant, TransactionalRoute, Unit
+from examples.marketplace_service.database import now, sessions
 from examples.marketplace_service.domain.errors import NotFoundError
 from examples.marketplace_service.domain.unit_of_work import UnitOfWork
 from examples.marketplace_service.events.dead_letters import DeadLetterReplay
 
-__all__ = ["router", "untransacted"]
+__all__ = ["long", "router"]
 
 router = APIRouter(route_class=TransactionalRoute)
-untransacted = APIRouter()
-"""What takes longer than a transaction should."""
+long = APIRouter(route_class=LongRoute)
 
 _SHOWN = 100
 _RECENT = 10
@@ -108,19 +107,26 @@ async def list_dead_letters(unit: Unit) -> Sequence[DeadLetter]:
     return (await unit.session.scalars(mine.order_by(DeadLetter.failed_at.desc()).limit(_SHOWN))).all()
 
 
-@untransacted.post("/dead-letters/{position}/replay")
-async def replay_dead_letter(request: Request, position: str, tenant_id: Tenant) -> ReplayView:
-    """Replay the letter, and those of its kind that failed before it: a lane keeps its order here too."""
+@long.post("/dead-letters/{position}/replay")
+async def replay_dead_letter(request: Request, position: str, tenant_id: Tenant, key: Key) -> ReplayView:
+    """Replay the letter, and the tenant's other open ones of its topic: a lane keeps its order here too."""
+    del key  # a repetition finds nothing open
     async with sessions() as session:
         letter = await session.get(DeadLetter, (tenant_id, position))
-    if letter is None:
-        raise NotFoundError("dead letter", position)
+        if letter is None:
+            raise NotFoundError("dead letter", position)
+        mine = (DeadLetter.tenant_id == tenant_id, DeadLetter.topic == letter.topic, DeadLetter.replayed_at.is_(None))
+        known = (await session.scalars(select(DeadLetter.position).where(*mine))).all()
     replay: DeadLetterReplay = request.app.state.replay
     result = await replay.run(tenant_id=tenant_id, topic=letter.topic)
+    if result.succeeded:  # then none is open, also of those that were discarded or had been handled already
+        async with sessions.begin() as session:
+            done = update(DeadLetter).where(*mine, DeadLetter.position.in_(known)).values(replayed_at=now())
+            await session.execute(done)
     return ReplayView(succeeded=result.succeeded, summary=result.summary)
 
 
-@untransacted.get("/activity/stream")
+@long.get("/activity/stream")
 async def stream_activity(
     request: Request,
     tenant_id: Tenant,

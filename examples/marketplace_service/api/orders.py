@@ -45,7 +45,9 @@ async def cancel_order(unit: Command, order_id: str, body: Reason) -> Order:
 
 @router.get("/payouts", response_model=list[PayoutView])
 async def list_payouts(unit: Unit) -> list[Payout]:
-    return list(await unit.all(unit.select(Payout).limit(_PAGE)))
+    of_order = (Order.tenant_id == Payout.tenant_id) & (Order.id == Payout.id)
+    newest = unit.select(Payout).join(Order, of_order).order_by(Order.created_at.desc())
+    return list(await unit.all(newest.limit(_PAGE)))
 
 
 @router.get("/payouts/{order_id}", response_model=PayoutView)
@@ -61,7 +63,7 @@ async def open_dispute(unit: Command, order_id: str, body: NewDispute) -> Disput
 
 @router.get("/disputes", response_model=list[DisputeView])
 async def list_disputes(unit: Unit) -> list[Dispute]:
-    return list(await unit.all(unit.select(Dispute).limit(_PAGE)))
+    return list(await unit.all(unit.select(Dispute).order_by(Dispute.id).limit(_PAGE)))
 
 
 @router.get("/disputes/{dispute_id}", response_model=DisputeView)

@@ -8,12 +8,12 @@ from typing import Any
 from fastapi import APIRouter, Request
 
 from examples.marketplace_service.api.models import View
-from examples.marketplace_service.api.transactions import Tenant
+from examples.marketplace_service.api.transactions import Key, LongRoute, Tenant
 from examples.marketplace_service.events.neighbours import Neighbours
 
 __all__ = ["router"]
 
-router = APIRouter(prefix="/playground")
+router = APIRouter(prefix="/playground", route_class=LongRoute)
 
 
 class Published(View):
@@ -26,8 +26,8 @@ class Published(View):
 
 
 @router.post("/{topic}", status_code=HTTPStatus.ACCEPTED)
-async def say(request: Request, topic: str, tenant_id: Tenant, body: dict[str, Any]) -> Published:
+async def say(request: Request, topic: str, tenant_id: Tenant, key: Key, body: dict[str, Any]) -> Published:
     """Publish an event as the neighbour would; the body is its payload."""
     neighbours: Neighbours = request.app.state.neighbours
-    result = await neighbours.say(tenant_id, topic, body)
+    result = await neighbours.say(tenant_id, topic, body, key=key)
     return Published(event_id=result.event_id, topic=result.topic, partition=result.partition, offset=result.offset)

@@ -1,15 +1,18 @@
 """One request, one transaction: `TransactionalRoute` opens it, and the answer leaves after the commit.
 
-1. A POST names an ``Idempotency-Key``. Its answer is kept in the transaction that it is the answer of, so a repetition
-   gets the same answer and changes nothing. The same key for another request is refused.
-2. Of two requests with one key at the same time, the second waits for the first, at the key's row.
-3. An error rolls back: nothing is kept, and the same key may be tried again.
+1. Every request names its tenant, and a POST an ``Idempotency-Key``; without them nothing else is looked at.
+2. The answer to a POST is kept in the transaction that it is the answer of, so a repetition gets the same answer and
+   changes nothing. The same key for another request is refused.
+3. Of two requests with one key at the same time, the second waits for the first, at the key's row.
+4. An error rolls back: nothing is kept, and the same key may be tried again.
+5. What takes longer than a transaction should is a `LongRoute`: its answer is kept when it is done.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from datetime import datetime
 from http import HTTPStatus
 from typing import Annotated, Any, TypeAlias
@@ -25,7 +28,7 @@ from examples.marketplace_service.api.problems import ProblemError
 from examples.marketplace_service.database import Base, now, sessions
 from examples.marketplace_service.domain.unit_of_work import UnitOfWork
 
-__all__ = ["Answer", "Command", "Tenant", "TransactionalRoute", "Unit"]
+__all__ = ["Answer", "Command", "Key", "LongRoute", "Tenant", "TransactionalRoute", "Unit"]
 
 _LONGEST = 200  # characters of a tenant id or a key
 
@@ -45,6 +48,10 @@ class Answer(Base):
     body: Mapped[str] = mapped_column(default="")
     at: Mapped[datetime] = mapped_column(default=now)
 
+    def take(self, response: Response) -> None:
+        """Note what was answered."""
+        self.status, self.body = response.status_code, bytes(response.body).decode()
+
 
 class TransactionalRoute(APIRoute):
     """A route whose function works in a transaction of its own."""
@@ -63,16 +70,29 @@ class TransactionalRoute(APIRoute):
         return handle
 
 
+class LongRoute(APIRoute):
+    """A route whose function opens transactions of its own; as a POST it must bear being repeated before it is done."""
+
+    def get_route_handler(self) -> Handler:
+        """Wrap the route's handler, which makes the answer."""
+        handler = super().get_route_handler()
+
+        async def handle(request: Request) -> Response:
+            tenant_id = _header(request, "X-Tenant-Id")
+            return await (_kept(request, handler, tenant_id) if request.method == "POST" else handler(request))
+
+        return handle
+
+
 async def _run(request: Request, handler: Handler, session: AsyncSession, tenant_id: str) -> Response:
     request.state.unit = UnitOfWork(session, tenant_id)
     return await handler(request)
 
 
 async def _once(request: Request, handler: Handler, tenant_id: str) -> Response:
-    key = _header(request, "Idempotency-Key")
-    answer = Answer(tenant_id=tenant_id, key=key, request=await _fingerprint(request))
+    answer = await _answer(request, tenant_id)
     async with sessions() as session, session.begin():
-        known = await session.get(Answer, (tenant_id, key))
+        known = await session.get(Answer, (tenant_id, answer.key))
         if known is not None:
             return _again(known, answer.request)
         session.add(answer)
@@ -83,8 +103,28 @@ async def _once(request: Request, handler: Handler, tenant_id: str) -> Response:
                 HTTPStatus.CONFLICT, "concurrent-request", "the same request was under way: repeat it"
             ) from None
         response = await _run(request, handler, session, tenant_id)
-        answer.status, answer.body = response.status_code, bytes(response.body).decode()
+        answer.take(response)
         return response
+
+
+async def _kept(request: Request, handler: Handler, tenant_id: str) -> Response:
+    answer = await _answer(request, tenant_id)
+    async with sessions() as session:
+        known = await session.get(Answer, (tenant_id, answer.key))
+    if known is not None:
+        return _again(known, answer.request)
+    response = await handler(request)
+    answer.take(response)
+    with suppress(IntegrityError):  # a repetition was done before
+        async with sessions.begin() as session:
+            session.add(answer)
+    return response
+
+
+async def _answer(request: Request, tenant_id: str) -> Answer:
+    """The answer to be, which has nothing but its key."""
+    key = _header(request, "Idempotency-Key")
+    return Answer(tenant_id=tenant_id, key=key, request=await _fingerprint(request))
 
 
 def _again(known: Answer, request: str) -> Response:
@@ -96,9 +136,12 @@ def _again(known: Answer, request: str) -> Response:
 
 
 def _header(request: Request, name: str) -> str:
-    value = request.headers.get(name, "").strip()
+    values = request.headers.getlist(name)
+    value = values[0].strip() if values else ""
     if not value:
         raise ProblemError(HTTPStatus.BAD_REQUEST, "missing-header", f"the header {name} is missing")
+    if len(values) > 1:  # one may be the gateway's, and the other the client's own
+        raise ProblemError(HTTPStatus.BAD_REQUEST, "malformed-header", f"the header {name} is there more than once")
     if len(value) > _LONGEST or not value.isprintable():
         detail = f"the header {name} must be at most {_LONGEST} printable characters"
         raise ProblemError(HTTPStatus.BAD_REQUEST, "malformed-header", detail)
@@ -115,12 +158,17 @@ KeyHeader: TypeAlias = Annotated[str, Header(description="The same for every rep
 
 
 def _tenant(request: Request, x_tenant_id: TenantHeader) -> str:
-    del x_tenant_id  # named here for OpenAPI
+    del x_tenant_id  # named here for OpenAPI; the route has read it
     return _header(request, "X-Tenant-Id")
 
 
+def _key(request: Request, idempotency_key: KeyHeader) -> str:
+    del idempotency_key  # the same
+    return _header(request, "Idempotency-Key")
+
+
 def _unit(request: Request, x_tenant_id: TenantHeader) -> UnitOfWork:
-    del x_tenant_id  # the route has read it
+    del x_tenant_id  # the same
     unit: UnitOfWork = request.state.unit
     return unit
 
@@ -131,7 +179,10 @@ def _command(request: Request, x_tenant_id: TenantHeader, idempotency_key: KeyHe
 
 
 Tenant: TypeAlias = Annotated[str, Depends(_tenant)]
-"""Whose request it is, for a route without a transaction."""
+"""Whose request it is, for a `LongRoute`."""
+
+Key: TypeAlias = Annotated[str, Depends(_key)]
+"""The request's key, for a POST of a `LongRoute`."""
 
 Unit: TypeAlias = Annotated[UnitOfWork, Depends(_unit)]
 """The request's transaction, as a route's function gets it."""

@@ -45,20 +45,20 @@ async def cancel(unit: UnitOfWork, order_id: str, reason: str) -> Order:
 
 
 async def apply_payment(unit: UnitOfWork, payment: PaymentCompleted) -> None:
-    """Note that an order is paid.
+    """Note that an order is paid; a payment that is known is left out.
 
     Raises:
         AmountMismatchError: Something else was paid than the order costs.
     """
     order = await unit.lock(Order, payment.order_id)
-    state = ORDER.after(order.state, "pay")
     _require_same_amount(order, payment)
-    order.state = state
-    order.payment_id = payment.id
+    if order.payment_id != payment.id:
+        order.state = ORDER.after(order.state, "pay")
+        order.payment_id = payment.id
 
 
 async def apply_escrow_release(unit: UnitOfWork, release: EscrowReleased) -> None:
-    """Complete the seller's payout.
+    """Complete the seller's payout; a release that is known is left out.
 
     Raises:
         TooEarlyError: The order is not delivered yet.
@@ -71,10 +71,10 @@ async def apply_escrow_release(unit: UnitOfWork, release: EscrowReleased) -> Non
     payout = await unit.find(Payout, release.order_id, lock=True)
     if payout is None:
         raise TooEarlyError("order", order.id, order.state)
-    state = PAYOUT.after(payout.state, "release")
     _require_same_amount(payout, release)
-    payout.state = state
-    payout.escrow_id = release.id
+    if payout.escrow_id != release.id:
+        payout.state = PAYOUT.after(payout.state, "release")
+        payout.escrow_id = release.id
 
 
 def _require_same_amount(due: Order | Payout, paid: PaymentCompleted | EscrowReleased) -> None:

@@ -19,7 +19,7 @@ from eventzr_kafka.dead_letter import read_letter
 from eventzr_kafka.inbox import SqlInbox
 from examples.marketplace_service.activity import DeadLetter
 from examples.marketplace_service.database import sessions
-from examples.marketplace_service.events.consumer import GROUP
+from examples.marketplace_service.events.consumer import GROUP, PATIENT
 
 __all__ = ["DEAD_LETTERS", "DEAD_LETTERS_GROUP", "DeadLetterReplay", "DeadLetters", "ReplayResult"]
 
@@ -30,7 +30,9 @@ _TIMEOUT = 60.0  # seconds
 _TARGET = "examples.marketplace_service.wiring:make_handler"
 
 
-@kafka_consumer(group_id=DEAD_LETTERS_GROUP, inbox=SqlInbox(sessions), max_concurrency=2, on_tombstone="skip")
+@kafka_consumer(
+    group_id=DEAD_LETTERS_GROUP, inbox=SqlInbox(sessions), retry=PATIENT, max_concurrency=2, on_tombstone="skip"
+)
 class DeadLetters:
     """Keeps what can be read of them; notes of replays have no value and are skipped."""
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 
 from sqlalchemy.exc import SQLAlchemyError
 
 from eventzr_kafka.hooks import EventFailed
 from examples.marketplace_service.activity import Failure
+from examples.marketplace_service.background import pause
 from examples.marketplace_service.database import now, sessions
 
 __all__ = ["FailureLog"]
@@ -16,20 +18,21 @@ __all__ = ["FailureLog"]
 log = logging.getLogger(__name__)
 
 _MOST_WAITING = 1_000
+_EVERY = 0.2  # seconds
 
 
 class FailureLog:
-    """A hook must be quick, so the lines wait in a queue; when it is full, the page misses some."""
+    """A hook must be quick, so the lines wait to be written; when too many do, the page misses some."""
 
     def __init__(self) -> None:
         """Begin with nothing to write."""
-        self._waiting: asyncio.Queue[Failure] = asyncio.Queue(_MOST_WAITING)
+        self._waiting: list[Failure] = []
 
     def note(self, fact: EventFailed) -> None:
         """Take one failure; what was passed over, or cannot be shown to a tenant, is left to the log."""
-        if fact.tenant_id is None or fact.outcome == "skipped" or self._waiting.full():
+        if fact.tenant_id is None or fact.outcome == "skipped" or len(self._waiting) == _MOST_WAITING:
             return
-        self._waiting.put_nowait(
+        self._waiting.append(
             Failure(
                 tenant_id=fact.tenant_id,
                 topic=fact.topic,
@@ -42,12 +45,18 @@ class FailureLog:
             )
         )
 
-    async def write(self) -> None:
-        """Write the lines, until cancelled."""
-        while True:
-            failure = await self._waiting.get()
-            try:
-                async with sessions.begin() as session:
-                    session.add(failure)
-            except SQLAlchemyError:
-                log.warning("a failure could not be written down for the page: %s", failure.position)
+    async def write(self, ending: asyncio.Event) -> None:
+        """Write what waits, a few times a second and once more at the end."""
+        while not ending.is_set():
+            await pause(ending, _EVERY)
+            lines, self._waiting = self._waiting, []
+            if lines:
+                await _write(lines)
+
+
+async def _write(lines: Sequence[Failure]) -> None:
+    try:
+        async with sessions.begin() as session:
+            session.add_all(lines)
+    except SQLAlchemyError:
+        log.warning("%d failures could not be written down for the page", len(lines))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import Any
 
 from eventzr_kafka import EventData, EventProducer, KafkaSettings, PublishResult
@@ -31,8 +32,11 @@ class Neighbours:
         """Take the configuration; the producer starts when this is entered."""
         self.producer = EventProducer(settings=kafka)
 
-    async def say(self, tenant_id: str, topic: str, payload: Any) -> PublishResult:
+    async def say(self, tenant_id: str, topic: str, payload: Any, *, key: str) -> PublishResult:
         """Publish one event of a neighbour.
+
+        Args:
+            key: Of the request: its repetition publishes the same event.
 
         Raises:
             NotFoundError: No neighbour publishes to this topic.
@@ -41,4 +45,5 @@ class Neighbours:
         kind = _KINDS.get(topic)
         if kind is None:
             raise NotFoundError("neighbour's event", topic)
-        return await self.producer.publish(kind.model_validate(payload), tenant_id=tenant_id)
+        event_id = str(uuid.uuid5(uuid.NAMESPACE_OID, f"{tenant_id} {key}"))
+        return await self.producer.publish(kind.model_validate(payload), tenant_id=tenant_id, event_id=event_id)

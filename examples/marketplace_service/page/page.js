@@ -6,6 +6,8 @@ const money = (amount, currency) => `${amount} ${currency}`;
 const plainTopic = (topic) => topic.replace(/^eventzr\.(marketplace\.)?/, "").replace(/\.v1$/, "");
 const MOST_LINES = 100;
 const AGAIN_AFTER = 1000; // milliseconds
+const SILENT = 45_000; // milliseconds; the server says something every 15 s
+const OF_TENANT = ["listings", "orders", "sellers", "lane", "failures", "dead-letters", "feed"];
 
 let tenant = new URLSearchParams(location.search).get("tenant") || "tenant-a";
 let shown = new AbortController(); // aborted when another tenant is to be seen
@@ -217,32 +219,51 @@ async function replay(letter) {
 
 const orNothing = (lines, text) => (lines.length ? lines : [element("li", { className: "empty" }, text)]);
 
-// The live feed. An EventSource sends no header that says whose feed it is, so fetch reads the stream.
+// The live feed. An EventSource sends no header that says whose feed it is, so fetch reads the stream. When it breaks
+// off, it goes on with the line after the last one.
 
-async function follow(last, signal) {
+async function follow(signal) {
+  let last = null; // nothing is shown yet
   while (!signal.aborted) {
     try {
-      const headers = { "X-Tenant-Id": tenant, "Last-Event-ID": String(last) };
-      const response = await fetch("activity/stream", { headers, signal });
-      if (!response.ok) throw new Error(response.statusText);
-      byId("connection").textContent = "live";
-      for await (const message of messages(response.body)) {
+      last ??= await begin(signal);
+      for await (const message of messages(last, signal)) {
+        if (signal.aborted) return;
         last = Number(message.id ?? last);
         if (message.event === "activity") showLine(JSON.parse(message.data));
         if (message.event) soon();
       }
     } catch (error) {
       if (signal.aborted) return;
+      if (last === null) say(`The service does not answer: ${error.message}`, "bad");
     }
     byId("connection").textContent = "connection lost, trying again";
     await new Promise((resolve) => { setTimeout(resolve, AGAIN_AFTER); });
   }
 }
 
-async function* messages(body) {
-  const reader = body.pipeThrough(new TextDecoderStream()).getReader();
+async function begin(signal) {
+  const [api, lines] = await Promise.all([get("openapi.json"), get("activity")]);
+  signal.throwIfAborted();
+  say("");
+  document.body.classList.toggle("no-playground", !("/playground/{topic}" in api.paths));
+  lines.toReversed().forEach(showLine);
+  return lines[0]?.number ?? 0;
+}
+
+async function* messages(last, signal) {
+  const silence = new AbortController();
+  let timer = null;
+  const heard = () => { clearTimeout(timer); timer = setTimeout(() => silence.abort(), SILENT); };
+  heard();
+  const headers = { "X-Tenant-Id": tenant, "Last-Event-ID": String(last) };
+  const response = await fetch("activity/stream", { headers, signal: AbortSignal.any([signal, silence.signal]) });
+  if (!response.ok) throw new Error(response.statusText);
+  byId("connection").textContent = "live";
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let text = "";
   for (let part = await reader.read(); !part.done; part = await reader.read()) {
+    heard();
     const whole = (text + part.value).split("\n\n");
     text = whole.pop();
     yield* whole.map((message) => Object.fromEntries(message.split("\n").map((line) => line.split(/: (.*)/, 2))));
@@ -265,20 +286,14 @@ function soon() {
   waiting ??= setTimeout(() => { waiting = null; refresh(); }, 150);
 }
 
-async function open() {
+function open() {
   shown.abort();
   shown = new AbortController();
-  const { signal } = shown;
-  const [api, lines] = await Promise.all([get("openapi.json"), get("activity")]);
-  if (signal.aborted) return;
-  document.body.classList.toggle("no-playground", !("/playground/{topic}" in api.paths));
-  byId("feed").replaceChildren();
-  lines.toReversed().forEach(showLine);
-  follow(lines[0]?.number ?? 0, signal);
-  await refresh();
+  refreshing += 1; // what is under way is of the tenant before
+  for (const id of OF_TENANT) byId(id).replaceChildren();
+  byId("connection").textContent = "connecting";
+  follow(shown.signal);
 }
-
-const openAnew = () => open().catch((error) => say(`The service does not answer: ${error.message}`, "bad"));
 
 // Forms and buttons that are always there
 
@@ -287,7 +302,7 @@ byId("tenant").addEventListener("change", () => {
   if (!byId("tenant").reportValidity()) return;
   tenant = byId("tenant").value;
   history.replaceState(null, "", `?tenant=${encodeURIComponent(tenant)}`);
-  openAnew();
+  open();
 });
 byId("settings").addEventListener("submit", (event) => event.preventDefault());
 byId("theme").addEventListener("change", () => { document.documentElement.style.colorScheme = byId("theme").value; });
@@ -306,4 +321,4 @@ byId("stray").addEventListener("click", (event) => {
   const payment = { orderId: crypto.randomUUID(), amount: 1, currency: "USD" };
   attempt("Pay an unknown order", () => neighbour("wallet.payment.completed", payment), event.currentTarget);
 });
-openAnew();
+open();

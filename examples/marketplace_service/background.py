@@ -1,0 +1,32 @@
+"""Work beside the requests. It ends between two steps, since a driver may not survive being broken off in one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+__all__ = ["beside", "pause"]
+
+_LAST_STEP = 5.0  # seconds
+
+
+@asynccontextmanager
+async def beside(work: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> AsyncGenerator[None]:
+    """Have some work done meanwhile; the event that it gets is set when it is to end."""
+    ending = asyncio.Event()
+    task = asyncio.create_task(work(ending))
+    try:
+        yield
+    finally:
+        ending.set()
+        _, late = await asyncio.wait([task], timeout=_LAST_STEP)
+        for each in late:
+            each.cancel()
+
+
+async def pause(ending: asyncio.Event, seconds: float) -> None:
+    """Sleep, but not beyond the end."""
+    with suppress(TimeoutError):
+        await asyncio.wait_for(ending.wait(), seconds)
