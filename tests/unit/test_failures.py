@@ -145,12 +145,15 @@ async def test_a_dead_letter_counts_only_when_the_broker_has_it(
 async def test_a_dead_letter_that_could_not_be_sent_yet_is_not_sent_when_its_partition_has_gone(
     make_group: MakeGroup, make_record: MakeRecord, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    def refuse(*_record: object) -> bool:
+        return False
+
     monkeypatch.setattr("eventzr_kafka.dead_letter_writer._FULL", 0.0)
     handler = consumer(retry=RetryPolicy(attempts=1))
     handler.errors["e0"] = [ValueError()]
     group = make_group(handler)
     with monkeypatch.context() as full:
-        full.setattr(group.producer, "produce", lambda *_: False)
+        full.setattr(group.producer, "produce", refuse)
         group.assign()
         group.receive(make_record(0))
         await group.settle()
