@@ -30,6 +30,7 @@ class BoundRoute:
     Attributes:
         call: Takes ``(event)``, or ``(event, context)`` if `context` is set; lists of them for a batch.
         batch: Set if it takes batches.
+        timeout: Seconds after which a call is cancelled; None for a ``def`` handler, whose thread would go on.
     """
 
     topic: str
@@ -39,6 +40,7 @@ class BoundRoute:
     context: bool
     batch: BatchOptions | None = None
     retry: RetryPolicy = DEFAULT_RETRY
+    timeout: float | None = None
 
 
 def bind(
@@ -64,6 +66,7 @@ def bind(
             context=route.takes_context or guard is not None,
             batch=route.batch,
             retry=route.retry or options.retry,
+            timeout=options.handler_timeout if route.is_async else None,
         )
         for route in routes
     ]

@@ -32,15 +32,20 @@ class DeadLetterWriter:
         self._client: asyncio.Future[ProducerTransport] | None = None
         self._closed = False
 
-    async def write_letter(self, record: Record, facts: DeadLetterFacts) -> None:
+    async def write_letter(
+        self, record: Record, facts: DeadLetterFacts, is_wanted: Callable[[], bool] = lambda: True
+    ) -> None:
         """Write the dead letter of a record; its headers shrink until it fits.
 
+        Args:
+            is_wanted: Asked when it is about to be sent, which may be a while after the call.
+
         Raises:
-            DeliveryError: The broker did not acknowledge.
+            DeliveryError: The broker did not acknowledge, or it was not wanted any more.
         """
         for shrink in _SHRINKS:
             outgoing = write_letter(record, facts, shrink=shrink)
-            outcome = await self._send(outgoing)
+            outcome = await self._send(outgoing, is_wanted)
             if isinstance(outcome, Acknowledgement):
                 return
             if outcome.reason not in _TOO_LARGE or shrink == _SHRINKS[-1]:
@@ -76,7 +81,9 @@ class DeadLetterWriter:
         await asyncio.to_thread(transport.flush, timeout)
         await asyncio.to_thread(transport.close)
 
-    async def _send(self, record: OutgoingRecord) -> Acknowledgement | Failure:
+    async def _send(
+        self, record: OutgoingRecord, is_wanted: Callable[[], bool] = lambda: True
+    ) -> Acknowledgement | Failure:
         if self._closed:
             return Failure("_DESTROY", "the writer is closed", unknown=False)
         transport = await self._started()
@@ -87,9 +94,11 @@ class DeadLetterWriter:
             with suppress(RuntimeError):  # the loop is closed: nobody waits any more
                 loop.call_soon_threadsafe(_settle, told, outcome)
 
-        while not transport.produce(record, report):  # noqa: ASYNC110 -- the client does not tell
-            await asyncio.sleep(_FULL)
-        return await told
+        while is_wanted():
+            if transport.produce(record, report):
+                return await told
+            await asyncio.sleep(_FULL)  # the client does not tell when there is room
+        return Failure("_UNWANTED", "nobody waits for it any more", unknown=False)
 
     async def _started(self) -> ProducerTransport:
         """The client; whoever gives up waiting for it leaves it to the next record."""

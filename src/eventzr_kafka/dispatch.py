@@ -18,12 +18,11 @@ from typing import Any
 
 from eventzr_kafka.batches import BatchGatherer, BatchItem, EventBatch, Share, failed_of
 from eventzr_kafka.binding import BoundRoute, Running, resumed
-from eventzr_kafka.epoch import Epoch
 from eventzr_kafka.event import CloudEvent
 from eventzr_kafka.failed import Failed
 from eventzr_kafka.failures import Failures
 from eventzr_kafka.handler import MessageContext
-from eventzr_kafka.intake import Work
+from eventzr_kafka.intake import Origin, Work
 from eventzr_kafka.lanes import Lane, Lanes
 from eventzr_kafka.options import ConsumerOptions
 from eventzr_kafka.tenancy import enter, enter_batch, leave
@@ -31,6 +30,7 @@ from eventzr_kafka.tenancy import enter, enter_batch, leave
 __all__ = ["Dispatcher"]
 
 _TURN = 0.008  # seconds that workers may keep the event loop
+_CANCELLING = 2.0  # seconds that cancelled handlers may take to end
 
 
 class Dispatcher:
@@ -41,7 +41,6 @@ class Dispatcher:
         self.batches = BatchGatherer(self._after, self._spawn_soon)
         self._group_id = group_id
         self._max_concurrency = options.max_concurrency
-        self._handler_timeout = options.handler_timeout
         self._lanes = lanes
         self._failures = failures
         self._workers_alive: set[asyncio.Task[None]] = set()
@@ -68,8 +67,9 @@ class Dispatcher:
         self.batches.clear()
 
     async def end(self) -> None:
-        """End what still runs."""
-        await asyncio.gather(*self.cancel(), return_exceptions=True)
+        """End what still runs; a handler that does not let itself be cancelled is left behind."""
+        if running := self.cancel():
+            await asyncio.wait(running, timeout=_CANCELLING)
 
     def cancel(self) -> set[asyncio.Task[None]]:
         """Tell what still runs to end; returns the tasks that are about to."""
@@ -123,7 +123,7 @@ class Dispatcher:
                             running = origin.call(event)
                         waits_for = running.send(None)
                         waited = True
-                        await self._wait_for(running, waits_for, origin.epoch)
+                        await self._wait_for(running, waits_for, origin)
                     except StopIteration:  # the handler is done without having waited
                         pass
                     finally:
@@ -142,16 +142,17 @@ class Dispatcher:
             self._on_progress()
             self.spawn()
 
-    async def _wait_for(self, running: Running, waits_for: Any, epoch: Epoch) -> None:
+    async def _wait_for(self, running: Running, waits_for: Any, origin: Origin) -> None:
         """The rest of a handler that waits; meanwhile another worker may begin."""
+        epoch, timeout = origin.epoch, origin.route.timeout
         epoch.running += 1
         self._busy += 1
         self._spawn_soon()
         try:
-            if self._handler_timeout is None:
+            if timeout is None:
                 await resumed(running, waits_for)
             else:
-                async with asyncio.timeout(self._handler_timeout):
+                async with asyncio.timeout(timeout):
                     await resumed(running, waits_for)
         finally:
             self._busy -= 1
@@ -222,19 +223,21 @@ class Dispatcher:
     async def _read(self, share: Share) -> list[BatchItem]:
         """The events of a lane's share, up to one that cannot be read: that is the lane's first the next time."""
         items: list[BatchItem] = []
-        for work in share.work:
+        for at, work in enumerate(share.work):
             if monotonic() > self._turn_ends:
                 await self._give_turn()
             record, origin, event, _ = work
+            if origin.epoch.ended:  # meanwhile: it goes with the rest of the share
+                continue
             try:
                 items.append(BatchItem(share, work, event or origin.decode(record)))
             except BaseException as error:  # noqa: BLE001 -- as in _work
-                share.is_done = bool(items)
-                if not items:
+                share.is_done = at > 0
+                if share.is_done:
+                    share.lane.running = at
+                else:
                     self._fail(share.lane, work, None, error)
                 break
-        if share.is_done:
-            share.lane.running = len(items)
         return items
 
     async def _call_batch(self, route: BoundRoute, items: list[BatchItem]) -> None:
@@ -244,7 +247,7 @@ class Dispatcher:
         try:
             running = route.call(events, *contexts)
             waits_for = running.send(None)
-            await self._wait_for(running, waits_for, items[0].work[1].epoch)
+            await self._wait_for(running, waits_for, items[0].work[1])
         except StopIteration:
             self._finish(items)
         except BaseException as error:

@@ -291,13 +291,19 @@ class Failures:
         """Write a dead letter, for as long as it takes and the partition is ours."""
         lane, work, pause = each.lane, each.work, _PAUSE
         record, origin, _, _ = work
-        while lane.waiting and lane.front is work:
+
+        def is_wanted() -> bool:
+            return lane.waiting and lane.front is work
+
+        while is_wanted():
             late = self._loop.call_later(_PATIENCE, self._trouble, history_key(work), f"no answer for {_PATIENCE:g} s")
             try:
-                await self._writer.write_letter(record, facts)
+                await self._writer.write_letter(record, facts, is_wanted)
             except DeliveryError as error:
                 if self._redelivery is not None:
                     raise
+                if not is_wanted():
+                    return
                 self._trouble(history_key(work), str(error))
                 origin.epoch.running -= 1  # a hand-over need not wait for a pause
                 await asyncio.sleep(pause)

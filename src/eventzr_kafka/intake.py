@@ -10,16 +10,18 @@ from contextlib import suppress
 from typing import Any, TypeAlias
 
 from eventzr_kafka.binding import BoundRoute
+from eventzr_kafka.encoder import STRUCTURED_HEADERS
 from eventzr_kafka.epoch import Epoch
 from eventzr_kafka.errors import DecodeError
 from eventzr_kafka.event import CloudEvent
 from eventzr_kafka.lanes import Lanes, TenantLanes
 from eventzr_kafka.options import ConsumerOptions, Ordering
-from eventzr_kafka.record import Record
+from eventzr_kafka.record import Header, Record
 
 __all__ = ["Origin", "Work", "admit", "lane_name", "lanes_for"]
 
 _RECORD_OVERHEAD = 580  # bytes that a buffered record costs besides its value: key, tuples, its place in a lane
+_HEADER_OVERHEAD = 160  # bytes that a header costs besides its name and value
 
 
 class Origin:
@@ -68,7 +70,13 @@ def lane_name(ordering: Ordering, record: Record, event: CloudEvent[Any] | None)
 
 
 def _work(origin: Origin, records: Sequence[Record]) -> list[Work]:
-    return [(record, origin, None, len(record[4] or b"") + _RECORD_OVERHEAD) for record in records]  # 4: the value
+    return [(record, origin, None, len(record[4] or b"") + _overhead(record[5])) for record in records]  # 4: the value
+
+
+def _overhead(headers: Sequence[Header]) -> int:
+    if headers is STRUCTURED_HEADERS:  # one object for all records
+        return _RECORD_OVERHEAD
+    return _RECORD_OVERHEAD + sum([_HEADER_OVERHEAD + len(name) + len(value or b"") for name, value in headers])
 
 
 def _by_tenant(lanes: Lanes[Work], origin: Origin, records: Sequence[Record]) -> None:

@@ -39,7 +39,8 @@ class ConsumerOptions:
         tenant_concurrency: Handlers of one tenant that run at once; None for no limit of its own. It matters with
             ``subject`` and ``none``; batches are not counted.
         handler_timeout: Seconds after which an ``async def`` handler is cancelled, which counts as its failure; None
-            for no limit. A ``def`` handler cannot be cancelled.
+            for no limit. It does not hold for a ``def`` handler: a thread cannot be cancelled, and would go on beside
+            the next attempt.
         drain_timeout: Seconds that running handlers may take to finish when a partition or the process goes away.
         max_buffered_events: Events in memory at which the intake stops.
         max_buffered_bytes: Bytes in memory at which the intake stops.

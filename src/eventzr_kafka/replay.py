@@ -172,7 +172,7 @@ class Replay:
         else:
             enter_batch([event])
             arguments = [[argument] for argument in arguments]
-        async with asyncio.timeout(self._options.handler_timeout):
+        async with asyncio.timeout(route.timeout):
             await route.call(*arguments)
 
     async def _wait(self, seconds: float) -> bool:

@@ -119,7 +119,7 @@ class ConsumerRunner:
         if self._stopped is None:
             return
         await self._stopped.wait()
-        await self._ending
+        await asyncio.shield(self._ending)  # whoever gives up waiting does not break it off
         if self._error is not None:
             raise self._error
 
@@ -171,7 +171,7 @@ class ConsumerRunner:
         await self._prepare_inboxes()
         self._stopped = asyncio.Event()
         self._pool = ThreadPoolExecutor(
-            max_workers=max(members[0][1].options.max_concurrency for members in self._members.values()),
+            max_workers=sum(members[0][1].options.max_concurrency for members in self._members.values()),
             thread_name_prefix="eventzr-kafka-handler",
         )
         self._dead_letters = DeadLetterWriter(lambda: self._producer(self.settings))

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import signal
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 __all__ = ["stopped_by_signals"]
 
@@ -21,7 +21,8 @@ def stopped_by_signals(stop: Callable[[], None]) -> Generator[None]:
 
     def release() -> None:
         for number in caught:
-            loop.remove_signal_handler(number)
+            with suppress(NotImplementedError):  # Windows
+                loop.remove_signal_handler(number)
 
     def once() -> None:
         release()

@@ -22,7 +22,7 @@ from eventzr_kafka.epoch import Epoch
 from eventzr_kafka.failed import Failed
 from eventzr_kafka.failures import Failures
 from eventzr_kafka.inbox_port import Delivery, EventKey, Handled, key_of
-from eventzr_kafka.lanes import Lanes
+from eventzr_kafka.lanes import Lane, Lanes
 from eventzr_kafka.memory_inbox import MemoryInbox
 from eventzr_kafka.options import Ordering
 from eventzr_kafka.outbox.turn import Turns
@@ -136,6 +136,17 @@ def never_resumes() -> AbstractContextManager[Any]:
     return patch.object(Lanes, "should_pause", forgetful)
 
 
+def settles_what_was_dropped() -> AbstractContextManager[Any]:
+    """A dead letter that is acknowledged after its partition has gone is taken for the lane's front."""
+
+    def settle(self: Lanes[Any], lane: Lane[Any], _item: object) -> None:
+        lane.waiting = False
+        self._take_out(lane, 1)
+        self._go_on(lane)
+
+    return patch.object(Lanes, "settle", settle)
+
+
 def counts_no_bytes() -> AbstractContextManager[Any]:
     """The intake stops at a number of events alone, whatever their size."""
 
@@ -194,6 +205,7 @@ MUTANTS: Collection[Mutant] = (
     Mutant("relay marking before the acknowledgement", relay_marks_first, Accounts),
     Mutant("two relays on one bucket", two_on_one_bucket, Accounts),
     Mutant("pause that forgets to resume", never_resumes),
+    Mutant("dead letter of a lane that was dropped", settles_what_was_dropped),
     Mutant("bytes that do not count", counts_no_bytes, Reminders),
     Mutant("inbox in memory that forgets", forgets_what_is_done, Reminders),
     Mutant("replay without its note", replays_without_note),

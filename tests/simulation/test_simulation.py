@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from tests.simulation.mutants import MUTANTS, Mutant, highest_seen
-from tests.simulation.services import SERVICES, Accounts, Ledger
+from tests.simulation.services import SERVICES, Accounts, Ledger, Ordered
 
 from eventzr_kafka import CloudEvent, kafka_consumer, on_message
 from eventzr_kafka.errors import ConfigurationError
@@ -68,6 +68,17 @@ def test_a_history_is_told_in_words() -> None:
 def test_more_processes_find_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "path", [str(ROOT), *sys.path])
     assert simulate(Ledger, histories=16, processes=2).coverage == simulate(Ledger, histories=16).coverage
+
+
+def test_a_group_may_have_dots_in_its_name() -> None:
+    @kafka_consumer(group_id="svc.items.v1", drain_timeout=0.3)
+    class Dotted:
+        def __init__(self, _service: SimulatedService) -> None: ...
+
+        @on_message(Ordered)
+        async def handle(self, event: CloudEvent[Ordered]) -> None: ...
+
+    assert simulate(Dotted, histories=20).histories == 20
 
 
 def test_a_handler_without_a_payload_class_is_refused() -> None:

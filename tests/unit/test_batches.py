@@ -123,6 +123,22 @@ async def test_what_is_gathered_is_dropped_with_its_partition(make_group: MakeGr
     assert {event.data["n"] for event in handler.batches[0]} == {0, 1, 2}
 
 
+async def test_what_stands_behind_an_unreadable_event_is_dropped_if_its_partition_goes_while_a_batch_is_read(
+    make_group: MakeGroup, make_record: MakeRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handler = consumer()()
+    group = make_group(handler)
+    group.assign()
+    monkeypatch.setattr("eventzr_kafka.dispatch._TURN", -1.0)  # a turn before each record
+    group.receive(make_record(0)._replace(value=b"{"), make_record(1), make_record(2))
+    while not any(epoch.running for epoch in group.consumer._epochs.values()):  # noqa: ASYNC110 -- nobody tells
+        await asyncio.sleep(0)
+    group.consumer.lost([1])
+    await group.settle()
+    assert ids(handler) == []
+    assert group.consumer._lanes.count == 0
+
+
 async def test_a_running_batch_is_waited_for_when_its_partition_goes(
     make_group: MakeGroup, make_record: MakeRecord
 ) -> None:

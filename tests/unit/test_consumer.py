@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
@@ -237,6 +238,19 @@ async def test_a_full_buffer_pauses_the_intake_until_half_of_it_is_done(
     assert not group.transport.paused
 
 
+async def test_headers_count_against_the_bytes_in_memory(make_group: MakeGroup, make_record: MakeRecord) -> None:
+    @kafka_consumer(group_id="g", max_buffered_bytes=100_000, drain_timeout=0)
+    class Small(Gated):
+        pass
+
+    group = make_group(Small())
+    group.assign()
+    group.receive(make_record(0), make_record(1))
+    assert not group.transport.paused
+    group.receive(make_record(2)._replace(headers=[("ce_note", b"x" * 100_000)]))
+    assert group.transport.paused
+
+
 async def test_a_group_that_stops_takes_nothing_in_any_more(make_group: MakeGroup, make_record: MakeRecord) -> None:
     @kafka_consumer(group_id="g", max_buffered_events=4)
     class Small(Gated):
@@ -333,6 +347,29 @@ async def test_a_handler_that_takes_too_long_is_cancelled_and_has_failed(
     assert group.transport.offset() is None
 
 
+async def test_a_sync_handler_has_no_time_out_because_its_thread_would_go_on_beside_the_next_attempt(
+    make_group: MakeGroup, make_record: MakeRecord
+) -> None:
+    gate, calls = threading.Event(), list[str]()
+
+    @kafka_consumer(group_id="g", handler_timeout=0.01, retry=RetryPolicy(attempts=3, initial=0))
+    class Sync:
+        @on_message(TOPIC)
+        def handle(self, event: CloudEvent[Any]) -> None:
+            calls.append(event.id)
+            gate.wait(5)
+
+    group = make_group(Sync())
+    group.assign()
+    group.receive(make_record(0), make_record(1))
+    await asyncio.sleep(0.1)
+    began = calls.copy()
+    gate.set()
+    await asyncio.sleep(0.1)
+    assert began == ["e0"]
+    assert calls == ["e0", "e1"]
+
+
 async def test_more_is_asked_for_only_while_little_is_ready(make_group: MakeGroup, make_record: MakeRecord) -> None:
     group = make_group(handler := Gated())
     group.assign()
@@ -426,3 +463,29 @@ async def test_stopping_finishes_what_runs_and_begins_nothing(make_group: MakeGr
     assert handler.ended == ["e0"]
     assert group.transport.offset() == 1
     assert group.transport.closed
+
+
+async def test_a_handler_that_does_not_let_itself_be_cancelled_holds_up_no_stop(
+    make_group: MakeGroup, make_record: MakeRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("eventzr_kafka.dispatch._CANCELLING", 0.01)
+    gate = asyncio.Event()
+
+    @kafka_consumer(group_id="g", drain_timeout=0)
+    class Stubborn:
+        @on_message(TOPIC)
+        async def handle(self, event: CloudEvent[Any]) -> None:  # noqa: ARG002
+            while not gate.is_set():
+                with suppress(asyncio.CancelledError):
+                    await gate.wait()
+
+    group = make_group(Stubborn())
+    group.assign()
+    group.receive(make_record(0))
+    await group.settle()
+    stopping = asyncio.ensure_future(group.consumer.stop())
+    await asyncio.wait([stopping], timeout=1)
+    gate.set()
+    assert stopping.done()
+    assert group.transport.closed
+    assert group.transport.offset() is None

@@ -142,6 +142,27 @@ async def test_a_dead_letter_counts_only_when_the_broker_has_it(
     assert back == "group: dead letters can be written again"
 
 
+async def test_a_dead_letter_that_could_not_be_sent_yet_is_not_sent_when_its_partition_has_gone(
+    make_group: MakeGroup, make_record: MakeRecord, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*_record: object) -> bool:
+        return False
+
+    monkeypatch.setattr("eventzr_kafka.dead_letter_writer._FULL", 0.0)
+    handler = consumer(retry=RetryPolicy(attempts=1))
+    handler.errors["e0"] = [ValueError()]
+    group = make_group(handler)
+    with monkeypatch.context() as full:
+        full.setattr(group.producer, "produce", refuse)
+        group.assign()
+        group.receive(make_record(0))
+        await group.settle()
+        group.consumer.lost([1])
+    await group.settle()
+    assert letters(group) == []
+    assert "cannot be written" not in caplog.text
+
+
 async def test_a_missing_dead_letter_topic_is_named_with_its_mend(
     make_group: MakeGroup, make_record: MakeRecord, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -12,10 +12,10 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka import TopicPartition as Offset
 
 from eventzr_kafka._confluent.consumer import ConfluentConsumer
-from eventzr_kafka.options import ConsumerOptions
+from eventzr_kafka.options import ConsumerOptions, Ordering
 from eventzr_kafka.record import TopicPartition
 from eventzr_kafka.settings import KafkaSettings
-from eventzr_kafka.transport import Assignment, Batch, Position
+from eventzr_kafka.transport import CREDITS, Assignment, Batch, Position
 
 TOPIC = "bench.thing.happened.v1"
 
@@ -27,7 +27,7 @@ class Fetched:
         self._offset = offset
         self._partition = partition
 
-    def error(self) -> None:
+    def error(self) -> KafkaError | None:
         return None
 
     def topic(self) -> str:
@@ -50,6 +50,16 @@ class Fetched:
 
     def timestamp(self) -> tuple[int, int]:
         return (1, 0)
+
+
+class Failed(Fetched):
+    """An error in place of a message."""
+
+    def __init__(self) -> None:
+        super().__init__(-1)
+
+    def error(self) -> KafkaError:
+        return KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART)
 
 
 class Client:
@@ -125,8 +135,9 @@ class AtOnce:
 class Owner:
     """A consumer whose owner thread is the test."""
 
-    def __init__(self, loop: object | None = None) -> None:
-        self.consumer = ConfluentConsumer(KafkaSettings(), "g", ConsumerOptions(drain_timeout=5))
+    def __init__(self, loop: object | None = None, ordering: Ordering = "tenant") -> None:
+        options = ConsumerOptions(drain_timeout=5, ordering=ordering)
+        self.consumer = ConfluentConsumer(KafkaSettings(), "g", options)
         self.client = Client()
         self.sink = Sink()
         self.consumer._consumer = cast("Any", self.client)
@@ -152,6 +163,14 @@ class Owner:
         """Partition and offset of the next records, by epoch."""
         batches = self.consumer._sort(self.consumer._fetch(), self.consumer._owned)
         return {batch.epoch: [(r.partition, r.offset) for r in batch.records] for batch in batches}
+
+    def turn(self) -> None:
+        """What the thread does once for a credit."""
+        assert self.consumer._credits.acquire(blocking=False)
+        self.consumer._bring()
+
+    def credits(self) -> int:
+        return self.consumer._credits._value
 
     def store(self, *positions: Position) -> None:
         self.consumer.store(positions)
@@ -242,9 +261,6 @@ def test_records_of_a_partition_that_is_revoked_while_they_are_fetched_are_dropp
     assert owner.fetch() == {2: [(1, 7)]}
 
 
-# Positions
-
-
 def test_records_keep_the_epoch_they_were_fetched_in_however_late_the_event_loop_hears_of_them(owner: Owner) -> None:
     owner.assign(0)
     owner.client.ready = [Fetched(5)]
@@ -252,6 +268,30 @@ def test_records_keep_the_epoch_they_were_fetched_in_however_late_the_event_loop
     owner.lose(0)
     owner.assign(0)
     assert [batch.epoch for batch in owner.consumer._sort(*heard_late)] == [1]
+
+
+def test_a_fetch_that_brings_nothing_of_its_own_partitions_is_not_counted_and_any_other_is(owner: Owner) -> None:
+    owner.assign(0)
+    owner.client.ready = [Fetched(7, partition=1), Failed()]
+    owner.turn()
+    assert owner.credits() == CREDITS
+    received: list[Sequence[Batch]] = []
+    cast("Any", owner.sink).received = received.append
+    owner.client.ready = [Fetched(40), Failed()]
+    owner.turn()
+    assert [batch.epoch for batch in received[0]] == [1]
+    assert owner.credits() == CREDITS - 1
+
+
+def test_fewer_records_are_fetched_at_once_where_the_event_loop_reads_all_of_them_for_their_subjects() -> None:
+    owner = Owner(ordering="subject")
+    owner.assign(0)
+    owner.client.ready = [Fetched(offset) for offset in range(3_000)]
+    (records,) = owner.fetch().values()
+    assert len(records) <= 500
+
+
+# Positions
 
 
 def test_a_position_of_a_live_epoch_is_stored_once_with_its_metadata(owner: Owner) -> None:

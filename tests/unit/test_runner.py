@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
@@ -55,12 +56,13 @@ class Wire:
         return True
 
     def bring(self, *tenants: str) -> None:
-        self.sink.assigned([Assignment(TopicPartition(TOPIC, 0), 1, 0)])
+        topic = self.topics[0]
+        self.sink.assigned([Assignment(TopicPartition(topic, 0), 1, 0)])
         records: list[Record] = []
         for offset, tenant in enumerate(tenants):
-            event: CloudEvent[Any] = CloudEvent(id=f"e{offset}", source="s", type=TOPIC, tenantid=tenant, data={})
+            event: CloudEvent[Any] = CloudEvent(id=f"e{offset}", source="s", type=topic, tenantid=tenant, data={})
             out = encode(event)
-            records.append(Record(TOPIC, 0, offset, out.key, out.value, out.headers))
+            records.append(Record(topic, 0, offset, out.key, out.value, out.headers))
         self.sink.received([Batch(1, records)])
 
 
@@ -113,6 +115,69 @@ async def test_stop_drains_commits_and_lets_wait_return() -> None:
         await asyncio.wait_for(runner.wait(), 2)
         assert wires.made[0].closed
     assert handler.handled == ["a", "b"]
+
+
+@kafka_consumer(group_id="runner")
+class Patient:
+    """Handles an event for as long as the test wants."""
+
+    def __init__(self) -> None:
+        self.gate = asyncio.Event()
+
+    @on_message(TOPIC)
+    async def handle(self, event: CloudEvent[Any]) -> None:  # noqa: ARG002
+        await self.gate.wait()
+
+
+async def test_whoever_gives_up_waiting_for_the_end_does_not_break_it_off() -> None:
+    wires, handler = Wires(), Patient()
+    async with ConsumerRunner(handler, settings=SETTINGS, transport=wires) as runner:
+        wires.made[0].bring("a")
+        await asyncio.sleep(0.01)
+        runner.stop()
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(runner.wait(), 0.01)
+        handler.gate.set()
+        await asyncio.wait_for(runner.wait(), 2)
+    assert wires.made[0].closed
+    assert [position.offset for position in wires.made[0].positions] == [1]
+
+
+async def test_threads_that_one_group_blocks_are_not_those_of_another() -> None:
+    unblocked = threading.Event()
+
+    @kafka_consumer(group_id="slow", max_concurrency=1)
+    class Slow:
+        @on_message("runner.slow.v1")
+        def handle(self, event: CloudEvent[Any]) -> None:  # noqa: ARG002
+            unblocked.wait(5)
+
+    @kafka_consumer(group_id="quick", max_concurrency=1)
+    class Quick:
+        @on_message("runner.quick.v1")
+        def handle(self, event: CloudEvent[Any]) -> None:  # noqa: ARG002
+            unblocked.set()
+
+    wires = Wires()
+    async with ConsumerRunner(Slow(), Quick(), settings=SETTINGS, transport=wires):
+        for wire in wires.made:
+            wire.bring("a")
+        await asyncio.to_thread(unblocked.wait, 2)
+        in_time = unblocked.is_set()
+        unblocked.set()
+    assert in_time
+
+
+async def test_where_signals_cannot_be_handled_the_runner_runs_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_args: object) -> None:
+        raise NotImplementedError  # as on Windows
+
+    loop = asyncio.get_running_loop()
+    monkeypatch.setattr(loop, "add_signal_handler", refuse)
+    monkeypatch.setattr(loop, "remove_signal_handler", refuse)
+    runner = ConsumerRunner(Handler(), settings=SETTINGS, transport=Wires())
+    loop.call_later(0.01, runner.stop)
+    await asyncio.wait_for(runner.run(), 2)
 
 
 async def test_run_returns_after_stop_and_raises_what_stopped_it() -> None:

@@ -37,6 +37,7 @@ _new_record = cast("Callable[[type[Record], Any], Record]", tuple.__new__)  # py
 log = logging.getLogger("eventzr_kafka.consumer")
 
 _BATCH = 2000  # records of one hop, at most
+_READ_BATCH = 500  # the same where the event loop reads all of them at once, to know their subjects
 _POLL = 0.1  # seconds that an idle owner waits; a record ends the wait
 _HELD = 100  # polls without a request for more, after which the partitions are paused
 _STRUCTURED_HEADERS = list(STRUCTURED_HEADERS)  # one object for most records is less for the garbage collector
@@ -57,6 +58,7 @@ class ConfluentConsumer:
         self._config = consumer_config(settings, group_id, options.group_protocol)
         self._group_id = group_id
         self._drain_timeout = options.drain_timeout
+        self._batch = _READ_BATCH if options.ordering == "subject" else _BATCH
         self._outage = Outage(log, group_id, settings.brokers, token_callback(self._config))
         self._lock = threading.Lock()
         self._positions: dict[int, Position] = {}
@@ -159,10 +161,14 @@ class ConfluentConsumer:
             if not self._credits.acquire(timeout=_POLL):
                 self._keep_membership()
                 continue
-            self._set_paused(paused=self._want_paused)
-            messages = self._fetch()
-            if not messages or not self._tell(self._take_in, messages, self._owned):
-                self._credits.release()
+            self._bring()
+
+    def _bring(self) -> None:
+        """Use up one credit, unless there is nothing to bring."""
+        self._set_paused(paused=self._want_paused)
+        messages = self._fetch()
+        if not messages or not self._tell(self._take_in, messages, self._owned):
+            self._credits.release()
 
     def _keep_membership(self) -> None:
         """Nobody asks for more: poll, keep what comes along, and pause when that goes on."""
@@ -175,7 +181,7 @@ class ConfluentConsumer:
         """What has been fetched already; else the next record as soon as it comes."""
         held, self._held = self._held, []
         messages = [message for epoch, message in held if epoch == self._epoch_of(message)]
-        messages = messages or self._consumer.consume(_BATCH, 0)
+        messages = messages or self._consumer.consume(self._batch, 0)
         if messages:
             return messages
         first = self._consumer.poll(_POLL)

@@ -10,6 +10,7 @@
 7. What was acknowledged to a publisher is in the topic. A buffer is never further beyond the bounds of the options than
    by the fetches that were under way.
 8. A replay keeps to the rules of `_replays`.
+9. No process fails but with an error of the SDK or the database.
 
 It uses nothing of what it checks: of the SDK it knows the shape of a record and the names of headers.
 """
@@ -65,7 +66,6 @@ class _Checker:
         self._evidence = evidence
         self._at = 0
         self._records = {topic: by_place(records) for topic, records in evidence.logs.items()}
-        self._groups_of = {topic: group for group, topics in evidence.consumed.items() for topic in topics}
         self._letters_of = {f"{group}.dlq": group for group in evidence.consumed}
         self._processes: dict[str, ProcessState] = {}
         self._members: dict[str, str] = {}
@@ -76,9 +76,7 @@ class _Checker:
         self._busy: dict[tuple[str, str, object], int] = {}
         self._last: dict[tuple[str, str, int, object], int] = {}
         self._committed: dict[tuple[str, Partition], int] = {}
-        self._effects: Counter[tuple[str, ...]] = (
-            Counter()
-        )  # process, or nothing if it is in the database; group; event
+        self._effects: Counter[tuple[str, ...]] = Counter()  # process, or none if in the database; group; event
         self._remembered: set[tuple[str, ...]] = set()
         self._published: list[tuple[str, str]] = []
         self._moving: set[tuple[str, Partition]] = set()
@@ -113,6 +111,10 @@ class _Checker:
     def _cover(self, process: ProcessState) -> None:
         met = process.met(self._rows.published) | {"during a rebalance": bool(self._moving)}
         self.coverage.update(what for what, is_met in met.items() if is_met)
+
+    def _see_fails(self, name: str, error: str, is_expected: bool) -> None:  # noqa: FBT001 -- a fact
+        if not is_expected:
+            self._fail("a process fails", f"{name}: {error}")
 
     def _see_ends(self, name: str) -> None:
         self._end_of(name)
@@ -184,7 +186,7 @@ class _Checker:
 
     def _see_committed(self, group: str, member: str, topic: str, partition: int, offset: int) -> None:
         where = (group, (topic, partition))
-        name = self._members[member.rpartition(".")[0] or member] if "." in member else self._members[member]
+        name = self._members.get(member) or self._members[member.rpartition(".")[0]]  # its second life is "….2"
         owner = self._owner.get(where)
         if owner is None or owner.process != name:
             self._fail("a former owner commits", f"{name} commits {topic}[{partition}]@{offset} of another's partition")

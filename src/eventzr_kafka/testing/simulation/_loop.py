@@ -54,6 +54,7 @@ class Process:
         self.steps = 0
         self.crash_at = -1
         self.on_crash: Callable[[], None] = _nothing
+        self.on_failure: Callable[[Exception], None] = _nothing
         self.ready: deque[_Step] = deque()
         self._loop = loop
         self.context = Context()
@@ -216,7 +217,7 @@ class SimulationLoop(VirtualTimeLoop):
         return task
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
-        """Say nothing: what went wrong is in the history."""
+        """Say nothing: crashed processes leave tasks behind."""
 
     def end(self) -> None:
         """Put away what crashed processes have left."""
@@ -275,7 +276,7 @@ class SimulationLoop(VirtualTimeLoop):
         try:
             step.context.run(step.call, *step.args)
         except Exception as error:  # noqa: BLE001 -- as asyncio does
-            self.call_exception_handler({"exception": error})
+            step.process.on_failure(error)
 
     def _stepped(self, process: Process) -> None:
         self.steps += 1
@@ -306,5 +307,5 @@ def _settle(future: asyncio.Future[T], func: Callable[..., T], args: tuple[Any, 
         future.set_exception(error)
 
 
-def _nothing() -> None:
+def _nothing(*_about: object) -> None:
     """Nobody listens."""

@@ -14,6 +14,7 @@ from eventzr_kafka.dead_letter import dead_letter_topic, read_letter
 from eventzr_kafka.dead_letter_journal import DeadLetterJournal
 from eventzr_kafka.dead_letter_writer import DeadLetterWriter
 from eventzr_kafka.delivery import PublishResult
+from eventzr_kafka.errors import EventzrKafkaError
 from eventzr_kafka.event import CloudEvent
 from eventzr_kafka.hooks import ConsumerHooks
 from eventzr_kafka.once import guard_of
@@ -44,6 +45,7 @@ __all__ = [
 ]
 
 _SOURCE = "simulated-svc"
+_EXPECTED = (EventzrKafkaError, OSError)  # what ends a process that is sound
 
 
 class SimulatedService:
@@ -131,6 +133,7 @@ class SimulatedProcess:
         self.ended = False
         self.crashed = False
         self.process.on_crash = self.crash
+        self.process.on_failure = self._fail
 
     def start(self) -> None:
         """Begin."""
@@ -154,9 +157,12 @@ class SimulatedProcess:
         try:
             await self.main()
         except Exception as error:  # noqa: BLE001 -- a process that fails is started again
-            self.world.history.note("fails", self.process.name, type(error).__name__)
+            self._fail(error)
         self.world.history.note("ends", self.process.name)
         self._has_ended()
+
+    def _fail(self, error: Exception) -> None:
+        self.world.history.note("fails", self.process.name, type(error).__name__, isinstance(error, _EXPECTED))
 
     async def main(self) -> None:
         """What it does."""
@@ -225,7 +231,7 @@ class Operator(SimulatedProcess):
         watch = self.watch()
         for handler in self.world.started(self.service()):
             watch.prepare(handler)
-            with suppress(Exception):
+            with suppress(*_EXPECTED):
                 await self._replay(handler, watch)
 
     async def _replay(self, handler: object, watch: HandlerWatch) -> None:
