@@ -94,6 +94,7 @@ class EventProducer:
         self._waiting: deque[tuple[float, OutgoingRecord, Delivery]] = deque()
         self._lock = threading.Lock()
         self._settled: deque[Waiter] = deque()
+        self._reported = self._on_report  # one bound method instead of one for each event
         self._forks = 0
         self._failed: deque[Delivery] = deque(maxlen=_MAX_WAITING)
 
@@ -296,7 +297,7 @@ class EventProducer:
         transport = self._transport
         if transport is None:
             raise _not_started()
-        return not self._waiting and transport.produce(record, partial(self._on_report, delivery))
+        return not self._waiting and transport.produce(record, partial(self._reported, delivery))
 
     def _wait(self, record: OutgoingRecord, delivery: Delivery) -> None:
         with self._lock:
@@ -339,7 +340,7 @@ class EventProducer:
         with self._lock:
             while self._waiting and self._transport is not None:
                 _, record, delivery = self._waiting[0]
-                if not self._transport.produce(record, partial(self._on_report, delivery)):
+                if not self._transport.produce(record, partial(self._reported, delivery)):
                     return
                 self._waiting.popleft()
 

@@ -1,19 +1,17 @@
 """A producer on librdkafka: any thread queues records, one thread serves the broker's reports.
 
-1. Every queued record is in the table of those under way until it is reported. What the client forgets, as after a
-   fatal error, is reported from the table.
+1. Every queued record is in the set of those under way until it is reported. What the client forgets, as after a fatal
+   error, is reported from the set. One small object for each: the garbage collector looks at all that are under way.
 2. Callbacks never raise.
 3. After a time-out the record may have arrived: the failure says so.
 """
 
 from __future__ import annotations
 
-import itertools
 import logging
 import threading
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
@@ -39,6 +37,19 @@ _MAY_HAVE_ARRIVED = {
 }
 
 
+class _Sent:
+    """A record that is under way; the client calls it with its report."""
+
+    __slots__ = ("_producer", "report")
+
+    def __init__(self, producer: ConfluentProducer, report: Report) -> None:
+        self._producer = producer
+        self.report = report
+
+    def __call__(self, error: KafkaError | None, message: Message) -> None:
+        self._producer.on_delivery(self, error, message)
+
+
 class ConfluentProducer:
     """A `ProducerTransport`."""
 
@@ -47,8 +58,7 @@ class ConfluentProducer:
         self._config = producer_config(settings)
         self._login = token_callback(self._config)
         self._outage = Outage(log, "producer", settings.brokers, self._login)
-        self._under_way: dict[int, Report] = {}
-        self._numbers = itertools.count()
+        self._under_way: set[_Sent] = set()
         self._closing = threading.Event()
         self._fatal: Failure | None = None
 
@@ -62,23 +72,23 @@ class ConfluentProducer:
 
     def produce(self, record: OutgoingRecord, report: Report) -> bool:
         """Queue a record; False if there is no room."""
-        number = next(self._numbers)
-        self._under_way[number] = report
+        sent = _Sent(self, report)
+        self._under_way.add(sent)
         try:
             self._client.produce(
                 record.topic,
                 value=record.value,
                 key=record.key,
                 headers=list(record.headers),
-                on_delivery=partial(self._on_delivery, number),
+                on_delivery=sent,
             )
         except BufferError:
-            del self._under_way[number]
+            self._under_way.discard(sent)
             return False
         except KafkaException as error:
-            self._report(number, self._fatal or replace(self._failure(error.args[0]), local=True))
+            self._report(sent, self._fatal or replace(self._failure(error.args[0]), local=True))
         except RuntimeError as error:  # what the client says when it is closed
-            del self._under_way[number]
+            self._under_way.discard(sent)
             raise ProducerStateError("the producer was closed") from error
         return True
 
@@ -107,21 +117,24 @@ class ConfluentProducer:
             except Exception as error:  # noqa: BLE001 -- without this thread no delivery would ever be reported
                 log.error("producer: serving reports failed, going on: %s", describe(error))  # noqa: TRY400 -- no texts
 
-    def _on_delivery(self, number: int, error: KafkaError | None, message: Message) -> None:
+    def on_delivery(self, sent: _Sent, error: KafkaError | None, message: Message) -> None:
+        """The client's report on one record."""
         if error is None:
-            self._report(number, Acknowledgement(message.partition() or 0, message.offset() or 0))
+            self._report(sent, Acknowledgement(message.partition() or 0, message.offset() or 0))
             self._outage.over()
         else:
-            self._report(number, self._failure(error))
+            self._report(sent, self._failure(error))
 
-    def _report(self, number: int, outcome: Acknowledgement | Failure) -> None:
-        report = self._under_way.pop(number, None)
-        if report is not None:
-            report(outcome)
+    def _report(self, sent: _Sent, outcome: Acknowledgement | Failure) -> None:
+        try:
+            self._under_way.remove(sent)
+        except KeyError:  # reported already, by another thread perhaps
+            return
+        sent.report(outcome)
 
     def _report_all(self, failure: Failure) -> None:
-        for number in list(self._under_way):
-            self._report(number, failure)
+        for sent in list(self._under_way):
+            self._report(sent, failure)
         self._reported()
 
     def _on_error(self, error: KafkaError) -> None:
