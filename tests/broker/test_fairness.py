@@ -94,7 +94,13 @@ class Records:
 
 @contextlib.asynccontextmanager
 async def consuming(brokers: str, topic: str, ordering: Ordering, turns: Turns) -> AsyncGenerator[None]:
-    @kafka_consumer(group_id=f"group.{uuid.uuid4().hex[:8]}", ordering=ordering, max_concurrency=CONCURRENCY)
+    @kafka_consumer(
+        group_id=f"group.{uuid.uuid4().hex[:8]}",
+        ordering=ordering,
+        max_concurrency=CONCURRENCY,
+        max_buffered_events=2 * BACKLOG,  # all of it is in memory, and what comes behind it too
+        max_buffered_bytes=2 * BACKLOG * 1000,
+    )
     class Handler:
         @on_message(topic)
         async def handle(self, event: CloudEvent[Any]) -> None:
