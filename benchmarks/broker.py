@@ -45,7 +45,14 @@ def serving(backlog: Backlog) -> Generator[KafkaServer]:
 
 
 def _fill(brokers: str, backlog: Backlog) -> None:
-    producer = Producer({"bootstrap.servers": brokers, "partitioner": "murmur2_random", "linger.ms": 20})
+    producer = Producer(
+        {
+            "bootstrap.servers": brokers,
+            "partitioner": "murmur2_random",
+            "linger.ms": 20,
+            "enable.idempotence": True,  # the tenants' events in their order, whatever has to be sent again
+        }
+    )
     for tenant, value in numbered_values(backlog.names(), backlog.events):
         _put(producer, tenant, value)
     if producer.flush(60):

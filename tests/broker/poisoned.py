@@ -74,7 +74,13 @@ class Traffic:
         self.events: dict[Place, int] = {}
         self.poison: dict[Place, Content] = {}
         self._topic = topic
-        self._producer = Producer({"bootstrap.servers": brokers, "message.max.bytes": LARGE["max.message.bytes"]})
+        self._producer = Producer(
+            {
+                "bootstrap.servers": brokers,
+                "message.max.bytes": LARGE["max.message.bytes"],
+                "enable.idempotence": True,
+            }
+        )
         self._kinds = cycle(_poison())
 
     def publish(self, first: int, count: int) -> None:

@@ -65,7 +65,13 @@ class Dlq:
 
     def write_letters(self, count: int) -> None:
         """Letters of as many events; event n is of tenant n % TENANTS."""
-        producer = Producer({"bootstrap.servers": self._brokers, "partitioner": "murmur2_random"})
+        producer = Producer(
+            {
+                "bootstrap.servers": self._brokers,
+                "partitioner": "murmur2_random",
+                "enable.idempotence": True,  # in order, though a partition that is new may refuse the first request
+            }
+        )
         for n in range(count):
             letter = write_letter(self.record(n), self.facts(n))
             producer.produce(letter.topic, letter.value, letter.key, headers=list(letter.headers))

@@ -35,7 +35,7 @@ def reader(kafka: KafkaServer) -> ConfluentLogReader:
 
 
 def write(kafka: KafkaServer, topic: str, count: int, *, key: str | None = None, begin: int = 0) -> None:
-    producer = Producer({"bootstrap.servers": kafka.bootstrap_servers})
+    producer = Producer({"bootstrap.servers": kafka.bootstrap_servers, "enable.idempotence": True})
     for n in range(begin, begin + count):
         producer.produce(topic, str(n), key or f"k{n}", headers=[("h", b"1")])
     assert producer.flush(SECONDS) == 0
