@@ -70,13 +70,16 @@ def lane_name(ordering: Ordering, record: Record, event: CloudEvent[Any] | None)
 
 
 def _work(origin: Origin, records: Sequence[Record]) -> list[Work]:
-    return [(record, origin, None, len(record[4] or b"") + _overhead(record[5])) for record in records]  # 4: the value
+    plain = STRUCTURED_HEADERS  # one object, shared by all records that have no others
+    extra = [0 if record[5] is plain else _size(record[5]) for record in records]  # 5: the headers, 4: the value
+    return [
+        (record, origin, None, len(record[4] or b"") + _RECORD_OVERHEAD + more)
+        for record, more in zip(records, extra, strict=True)
+    ]
 
 
-def _overhead(headers: Sequence[Header]) -> int:
-    if headers is STRUCTURED_HEADERS:  # one object for all records
-        return _RECORD_OVERHEAD
-    return _RECORD_OVERHEAD + sum([_HEADER_OVERHEAD + len(name) + len(value or b"") for name, value in headers])
+def _size(headers: Sequence[Header]) -> int:
+    return sum([_HEADER_OVERHEAD + len(name) + len(value or b"") for name, value in headers])
 
 
 def _by_tenant(lanes: Lanes[Work], origin: Origin, records: Sequence[Record]) -> None:

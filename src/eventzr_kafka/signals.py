@@ -6,7 +6,7 @@ import asyncio
 import logging
 import signal
 from collections.abc import Callable, Generator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 __all__ = ["stopped_by_signals"]
 
@@ -17,20 +17,20 @@ log = logging.getLogger("eventzr_kafka.consumer")
 def stopped_by_signals(stop: Callable[[], None]) -> Generator[None]:
     """SIGTERM and SIGINT call `stop`; a second one finds the handlers gone and does what it does by default."""
     loop = asyncio.get_running_loop()
-    caught = (signal.SIGTERM, signal.SIGINT)
+    caught: list[signal.Signals] = []
 
     def release() -> None:
-        for number in caught:
-            with suppress(NotImplementedError):  # Windows
-                loop.remove_signal_handler(number)
+        while caught:
+            loop.remove_signal_handler(caught.pop())
 
     def once() -> None:
         release()
         stop()
 
     try:
-        for number in caught:
+        for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, once)
+            caught.append(number)
     except (NotImplementedError, ValueError, RuntimeError):  # Windows, or not in the main thread
         log.debug("signals cannot be handled here")
     try:

@@ -49,7 +49,7 @@ class Response(TypedDict):
 
 
 class LambdaHandler:
-    """The handler of a Kafka event source, see `lambda_handler`."""
+    """A consumer as the handler of a Kafka event source."""
 
     def __init__(
         self,
@@ -62,7 +62,27 @@ class LambdaHandler:
         hooks: ConsumerHooks | None = None,
         transport: Callable[[KafkaSettings], ProducerTransport] | None = None,
     ) -> None:
-        """Check the handler; nothing connects, and no thread begins. The arguments are those of `lambda_handler`."""
+        """Make a consumer the handler of a Kafka event source.
+
+        Codec, routing, lanes, inbox, retries and dead letters are those of `ConsumerRunner`. A record that cannot be
+        given an outcome within the invocation is reported, with all that has none behind it, and comes again. Nothing
+        connects here, and no thread begins.
+
+        Args:
+            handler: A `@kafka_consumer` class, an object of one, or a function that makes such an object.
+            producer: Is ready before a handler runs, and flushed before the invocation ends.
+            settings: How dead letters reach Kafka; from the environment if left out.
+            report_item_failures: Whether the event source mapping has ``ReportBatchItemFailures``. Without it AWS
+                ignores the report and records would be lost: set this to False then, and an error makes the whole batch
+                come again.
+            margin: Seconds before the function's time-out at which work stops; half the time at most.
+            hooks: Functions that are told what fails.
+            transport: Makes the client that writes dead letters; for tests.
+
+        Raises:
+            RoutingError: It is no consumer, or asks for what a Lambda function cannot do.
+            SettingsError: An environment variable is malformed.
+        """
         self.settings = settings or KafkaSettings.from_env()
         self._handler = _made(handler)
         self._definition = definition_of(self._handler)
@@ -152,44 +172,7 @@ class LambdaHandler:
             raise RoutingError(self._definition.location, type(self._handler).__qualname__, problem)
 
 
-def lambda_handler(
-    handler: object,
-    *,
-    producer: LambdaProducer | None = None,
-    settings: KafkaSettings | None = None,
-    report_item_failures: bool = True,
-    margin: float = 2.0,
-    hooks: ConsumerHooks | None = None,
-    transport: Callable[[KafkaSettings], ProducerTransport] | None = None,
-) -> LambdaHandler:
-    """Make a consumer the handler of a Kafka event source.
-
-    Codec, routing, lanes, inbox, retries and dead letters are those of `ConsumerRunner`. A record that cannot be given
-    an outcome within the invocation is reported, with all that has none behind it, and comes again.
-
-    Args:
-        handler: A `@kafka_consumer` class, an object of one, or a function that makes such an object.
-        producer: Is ready before a handler runs, and flushed before the invocation ends.
-        settings: How dead letters reach Kafka; from the environment if left out.
-        report_item_failures: Whether the event source mapping has ``ReportBatchItemFailures``. Without it AWS ignores
-            the report and records would be lost: set this to False then, and an error makes the whole batch come again.
-        margin: Seconds before the function's time-out at which work stops; half the time at most.
-        hooks: Functions that are told what fails.
-        transport: Makes the client that writes dead letters; for tests.
-
-    Raises:
-        RoutingError: It is no consumer, or asks for what a Lambda function cannot do.
-        SettingsError: An environment variable is malformed.
-    """
-    return LambdaHandler(
-        handler,
-        producer=producer,
-        settings=settings,
-        report_item_failures=report_item_failures,
-        margin=margin,
-        hooks=hooks,
-        transport=transport,
-    )
+lambda_handler = LambdaHandler  # named like a function, for that is how it reads at the end of a module
 
 
 def _made(handler: object) -> object:

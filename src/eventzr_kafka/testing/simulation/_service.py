@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -118,7 +119,7 @@ class _WatchedProducer(EventProducer):
         return result
 
 
-class SimulatedProcess:
+class SimulatedProcess(ABC):
     """One process from its start to its end.
 
     Attributes:
@@ -140,6 +141,7 @@ class SimulatedProcess:
         self.world.history.note("starts", self.process.name)
         self.process.spawn(self._live())
 
+    @abstractmethod
     def stop(self) -> None:
         """Have it end in an orderly way."""
 
@@ -164,9 +166,9 @@ class SimulatedProcess:
     def _fail(self, error: Exception) -> None:
         self.world.history.note("fails", self.process.name, type(error).__name__, isinstance(error, _EXPECTED))
 
+    @abstractmethod
     async def main(self) -> None:
         """What it does."""
-        raise NotImplementedError
 
     def _has_ended(self) -> None:
         self.ended = True
@@ -225,6 +227,9 @@ class RelayProcess(SimulatedProcess):
 
 class Operator(SimulatedProcess):
     """Replays the open dead letters of every group once; one that crashes is followed by another."""
+
+    def stop(self) -> None:
+        """It ends by itself."""
 
     async def main(self) -> None:
         """Replay, group by group."""
