@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import Callable, Coroutine, Generator, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from types import coroutine
 from typing import Any, TypeAlias
 
 from eventzr_kafka.codec import Decoder, decoder_for
@@ -18,9 +17,9 @@ from eventzr_kafka.options import BatchOptions, ConsumerOptions
 from eventzr_kafka.retry import DEFAULT_RETRY, RetryPolicy
 from eventzr_kafka.routing import Route
 
-__all__ = ["BoundRoute", "Running", "bind", "resumed"]
+__all__ = ["BoundRoute", "bind"]
 
-Running: TypeAlias = Coroutine[Any, Any, None]
+_Call: TypeAlias = Callable[..., Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,17 +29,15 @@ class BoundRoute:
     Attributes:
         call: Takes ``(event)``, or ``(event, context)`` if `context` is set; lists of them for a batch.
         batch: Set if it takes batches.
-        timeout: Seconds after which a call is cancelled; None for a ``def`` handler, whose thread would go on.
     """
 
     topic: str
     label: str
     decoder: Decoder
-    call: Callable[..., Running]
+    call: _Call
     context: bool
     batch: BatchOptions | None = None
     retry: RetryPolicy = DEFAULT_RETRY
-    timeout: float | None = None
 
 
 def bind(
@@ -62,23 +59,24 @@ def bind(
             decoder=decoder_for(
                 route.data_type, event_type=route.event_type, limits=options.limits, sources=options.sources
             ),
-            call=_call(handler, route, pool, guard),
+            call=_call(handler, route, pool, guard, options.handler_timeout),
             context=route.takes_context or guard is not None,
             batch=route.batch,
             retry=route.retry or options.retry,
-            timeout=options.handler_timeout if route.is_async else None,
         )
         for route in routes
     ]
 
 
-def _call(handler: object, route: Route, pool: ThreadPoolExecutor, guard: Guard | None) -> Callable[..., Running]:
+def _call(handler: object, route: Route, pool: ThreadPoolExecutor, guard: Guard | None, timeout: float | None) -> _Call:
     method: Callable[..., Any] = getattr(handler, route.method)
     if not route.is_async:
         method = _without_result(method)
     if guard is not None:
         method = guard.around(route, method)
-    return method if route.is_async else _threaded(method, pool)
+    if not route.is_async:
+        return _threaded(method, pool)
+    return method if timeout is None else _timed(method, timeout)
 
 
 def _without_result(method: Callable[..., Any]) -> Callable[..., None]:
@@ -90,7 +88,7 @@ def _without_result(method: Callable[..., Any]) -> Callable[..., None]:
     return call
 
 
-def _threaded(method: Callable[..., None], pool: ThreadPoolExecutor) -> Callable[..., Running]:
+def _threaded(method: Callable[..., None], pool: ThreadPoolExecutor) -> _Call:
     async def call(*args: Any) -> None:
         in_context = partial(contextvars.copy_context().run, method, *args)
         await asyncio.get_running_loop().run_in_executor(pool, in_context)
@@ -98,17 +96,11 @@ def _threaded(method: Callable[..., None], pool: ThreadPoolExecutor) -> Callable
     return call
 
 
-@coroutine
-def resumed(running: Running, waits_for: Any) -> Generator[Any, Any, None]:
-    """What ``await`` does, for a coroutine that has been started already and waits for something."""
-    while True:
-        try:
-            result = yield waits_for
-        except BaseException as error:  # noqa: BLE001 -- thrown in by the event loop, for the handler
-            step = partial(running.throw, error)
-        else:
-            step = partial(running.send, result)
-        try:
-            waits_for = step()
-        except StopIteration:
-            return
+def _timed(method: _Call, timeout: float) -> _Call:
+    """For a coroutine: a thread would go on."""
+
+    async def call(*args: Any) -> None:
+        async with asyncio.timeout(timeout):
+            await method(*args)
+
+    return call

@@ -4,7 +4,8 @@
    Handlers that never suspend need one worker for a whole backlog, and no task of their own.
 2. Handlers share a worker one after another, but no context: one that sets a context variable and leaves it is the
    last of its worker.
-3. Workers give the event loop a turn every 8 ms, whatever the handlers do. One whose handler has waited need not.
+3. A turn begins when the first worker goes on and ends in the next round of the event loop; a worker that sees it last
+   longer than 8 ms lets the others go on. Whoever is inside a handler when it ends has been waiting.
 4. What a handler raises is an outcome to be decided about (see failures); it never ends a worker.
 """
 
@@ -17,12 +18,12 @@ from time import monotonic
 from typing import Any
 
 from eventzr_kafka.batches import BatchGatherer, BatchItem, EventBatch, Share, failed_of
-from eventzr_kafka.binding import BoundRoute, Running, resumed
+from eventzr_kafka.binding import BoundRoute
 from eventzr_kafka.event import CloudEvent
 from eventzr_kafka.failed import Failed
 from eventzr_kafka.failures import Failures
 from eventzr_kafka.handler import MessageContext
-from eventzr_kafka.intake import Origin, Work
+from eventzr_kafka.intake import Work
 from eventzr_kafka.lanes import Lane, Lanes
 from eventzr_kafka.options import ConsumerOptions
 from eventzr_kafka.tenancy import enter, enter_batch, leave
@@ -38,7 +39,7 @@ class Dispatcher:
 
     def __init__(self, group_id: str, options: ConsumerOptions, lanes: Lanes[Work], failures: Failures) -> None:
         """Prepare; `start` begins."""
-        self.batches = BatchGatherer(self._after, self._spawn_soon)
+        self.batches = BatchGatherer(self._after, self._begin_turn)
         self._group_id = group_id
         self._max_concurrency = options.max_concurrency
         self._lanes = lanes
@@ -47,9 +48,9 @@ class Dispatcher:
         self._workers = 0
         self._busy = 0
         self._stopping = False
-        self._spawn_scheduled = False
-        self._turn_scheduled = False
+        self._turn = 0
         self._turn_ends = 0.0
+        self._in_turn = False
 
     def start(self, on_progress: Callable[[], None]) -> None:
         """Begin, on the running event loop.
@@ -79,7 +80,6 @@ class Dispatcher:
 
     def spawn(self) -> None:
         """Start workers, if something is ready and none is free: twice as many as there are, up to the limit."""
-        self._spawn_scheduled = False
         if self._workers > self._busy or self._stopping:
             return
         ready = self._lanes.ready + len(self.batches.due)
@@ -94,11 +94,6 @@ class Dispatcher:
         if not worker.cancelled() and (error := worker.exception()) is not None:
             self._failures.give_up(error)
 
-    def _spawn_soon(self) -> None:
-        if not self._spawn_scheduled and self._workers < self._max_concurrency:
-            self._spawn_scheduled = True
-            self._loop.call_soon(self.spawn)
-
     def _after(self, seconds: float, do: Callable[[], None]) -> Callable[[], None]:
         return self._loop.call_later(seconds, do).cancel
 
@@ -109,71 +104,61 @@ class Dispatcher:
             await self._run_batches()
             while copy_context() == clean and (lane := lanes.take()) is not None:
                 record, origin, event, _ = work = lane.items[0]
-                waited = False
                 if (due or origin.detour) and await self._went_elsewhere(lane, work):
                     continue
+                if not self._in_turn:
+                    self._begin_turn()
+                turn, epoch = self._turn, origin.epoch
                 try:
                     if event is None:
                         event = origin.decode(record)
                     token = enter(event)
+                    self._busy += 1
+                    epoch.running += 1
                     try:
                         if origin.context:
-                            running = origin.call(event, MessageContext(record, self._group_id))
+                            await origin.call(event, MessageContext(record, self._group_id))
                         else:
-                            running = origin.call(event)
-                        waits_for = running.send(None)
-                        waited = True
-                        await self._wait_for(running, waits_for, origin)
-                    except StopIteration:  # the handler is done without having waited
-                        pass
+                            await origin.call(event)
                     finally:
+                        self._busy -= 1
+                        epoch.running -= 1
                         leave(token)
                 except BaseException as error:  # noqa: BLE001 -- whatever a handler raises is an outcome
                     self._fail(lane, work, event, error)
                 else:
                     origin.ledger.finish(record[2])
                     if failed:
-                        failed.pop((origin.epoch.number, record[2]), None)
+                        failed.pop((epoch.number, record[2]), None)
                     lanes.finish(lane)
-                if not waited and monotonic() > self._turn_ends:
+                if turn == self._turn and monotonic() > self._turn_ends:
                     await self._give_turn()
         finally:
             self._workers -= 1
             self._on_progress()
             self.spawn()
 
-    async def _wait_for(self, running: Running, waits_for: Any, origin: Origin) -> None:
-        """The rest of a handler that waits; meanwhile another worker may begin."""
-        epoch, timeout = origin.epoch, origin.route.timeout
-        epoch.running += 1
-        self._busy += 1
-        self._spawn_soon()
-        try:
-            if timeout is None:
-                await resumed(running, waits_for)
-            else:
-                async with asyncio.timeout(timeout):
-                    await resumed(running, waits_for)
-        finally:
-            self._busy -= 1
-            epoch.running -= 1
-            self._on_progress()
-
     def _fail(self, lane: Lane[Work], work: Work, event: CloudEvent[Any] | None, error: BaseException) -> None:
         if not _is_outcome(error):
             raise error
         self._failures.failed(work[1].route, [Failed(lane, work, event)], error)
 
-    async def _give_turn(self) -> None:
-        if not self._turn_scheduled:
-            self._turn_scheduled = True
-            self._loop.call_soon(self._start_turn)
-        await asyncio.sleep(0)
+    def _begin_turn(self) -> None:
+        if not self._in_turn:
+            self._in_turn = True
+            self._turn_ends = monotonic() + _TURN
+            self._loop.call_soon(self._end_turn)
 
-    def _start_turn(self) -> None:
-        self._turn_scheduled = False
-        self._turn_ends = monotonic() + _TURN
+    def _end_turn(self) -> None:
+        """In the next round of the event loop: whatever still runs has been waiting."""
+        self._in_turn = False
+        self._turn += 1
+        self.spawn()
         self._on_progress()
+
+    async def _give_turn(self) -> None:
+        self._begin_turn()
+        await asyncio.sleep(0)
 
     # Batches, and lanes that are parked
 
@@ -243,13 +228,11 @@ class Dispatcher:
     async def _call_batch(self, route: BoundRoute, items: list[BatchItem]) -> None:
         contexts = ([MessageContext(item.work[0], self._group_id) for item in items],) if route.context else ()
         events = [item.event for item in items]
+        self._begin_turn()
         token = enter_batch(events)
+        self._busy += 1
         try:
-            running = route.call(events, *contexts)
-            waits_for = running.send(None)
-            await self._wait_for(running, waits_for, items[0].work[1])
-        except StopIteration:
-            self._finish(items)
+            await route.call(events, *contexts)
         except BaseException as error:
             if not _is_outcome(error):
                 raise
@@ -260,6 +243,7 @@ class Dispatcher:
         else:
             self._finish(items)
         finally:
+            self._busy -= 1
             leave(token)
 
     def _finish(self, items: Sequence[BatchItem]) -> None:

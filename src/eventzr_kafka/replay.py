@@ -172,8 +172,7 @@ class Replay:
         else:
             enter_batch([event])
             arguments = [[argument] for argument in arguments]
-        async with asyncio.timeout(route.timeout):
-            await route.call(*arguments)
+        await route.call(*arguments)
 
     async def _wait(self, seconds: float) -> bool:
         """Wait before the next attempt, while another lane may run; whether there is to be one."""
