@@ -144,6 +144,7 @@ class Dispatcher:
         self._failures.failed(work[1].route, [Failed(lane, work, event)], error)
 
     def _begin_turn(self) -> None:
+        """Begin one, unless one is on; when it ends, another worker begins if all of them wait."""
         if not self._in_turn:
             self._in_turn = True
             self._turn_ends = monotonic() + _TURN

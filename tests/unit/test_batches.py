@@ -9,6 +9,8 @@ from tests.unit.conftest import TOPIC, Group
 
 from eventzr_kafka import BatchItemError, CloudEvent, MessageContext, Record, RetryPolicy, kafka_consumer, on_batch
 from eventzr_kafka.errors import EventStoppedError, RoutingError
+from eventzr_kafka.record import TopicPartition
+from eventzr_kafka.transport import Assignment
 from eventzr_marketplace_events import ListingCreated
 
 MakeGroup = Callable[[object], Group]
@@ -94,6 +96,31 @@ async def test_a_lane_is_not_in_two_batches_at_once(make_group: MakeGroup, make_
     handler.gate.set()
     await group.settle()
     assert ids(handler)[2:] == [["e3", "e4", "e5"]]
+
+
+async def test_while_a_batch_waits_another_one_runs(make_group: MakeGroup, make_record: MakeRecord) -> None:
+    started: list[str] = []
+
+    @kafka_consumer(group_id="group", drain_timeout=0)
+    class Consumer:
+        @on_batch(TOPIC, max_size=9, max_wait=0.01)
+        async def one(self, events: list[CloudEvent[Any]]) -> None:
+            started.append(events[0].id)
+            await asyncio.Event().wait()
+
+        @on_batch("another.thing.happened.v1", max_size=9, max_wait=0.01)
+        async def other(self, events: list[CloudEvent[Any]]) -> None:
+            await self.one(events)
+
+    group = make_group(Consumer())
+    group.assign()
+    group.consumer.assigned([Assignment(TopicPartition("another.thing.happened.v1", 0), 2, 0)])
+    group.receive(make_record(0, "a"))
+    group.receive(make_record(1, "b")._replace(topic="another.thing.happened.v1"), epoch=2)
+    await group.settle()
+    assert started == []
+    await asyncio.sleep(0.03)
+    assert started == ["e0", "e1"]
 
 
 async def test_no_lane_is_crowded_out_by_what_another_one_piles_up(

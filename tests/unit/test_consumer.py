@@ -330,6 +330,28 @@ async def test_the_event_loop_gets_a_turn_within_10_ms_whatever_the_handlers_do(
     assert len(turns) <= 30
 
 
+async def test_more_is_asked_for_before_a_backlog_has_been_worked_off(
+    make_group: MakeGroup, make_record: MakeRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, handled = [1_000.0], [0]
+    monkeypatch.setattr("eventzr_kafka.dispatch.monotonic", lambda: now[0])
+
+    @kafka_consumer(group_id="g")
+    class Busy:
+        @on_message(TOPIC)
+        async def handle(self, event: CloudEvent[Any]) -> None:  # noqa: ARG002
+            now[0] += 0.001
+            handled[0] += 1
+
+    group = make_group(Busy())
+    group.assign()
+    group.receive(*(make_record(n, f"t{n}") for n in range(2100)))
+    assert group.transport.credits == 0
+    while group.transport.credits == 0:  # noqa: ASYNC110 -- nobody sets an event for it
+        await asyncio.sleep(0)
+    assert handled[0] < 200
+
+
 async def test_a_handler_that_takes_too_long_is_cancelled_and_has_failed(
     make_group: MakeGroup, make_record: MakeRecord
 ) -> None:
