@@ -7,7 +7,7 @@ The way of a message, all on the event loop::
 1. An epoch is known by its `Epoch` object. When the partition goes, the object leaves the table; whatever still runs
    for it can reach that object alone, and nothing of it is stored any more.
 2. What has no outcome is not committed.
-3. More is asked for when little is ready to run; the intake stands still when too much is in memory.
+3. More is asked for when little is ready to run; the intake stands still, wholly or in part, when much is in memory.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import logging
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from eventzr_kafka.backpressure import Backpressure
 from eventzr_kafka.binding import BoundRoute
 from eventzr_kafka.dead_letter import dead_letter_topic
 from eventzr_kafka.dead_letter_writer import DeadLetterWriter
@@ -93,7 +94,7 @@ class GroupConsumer:
         self._held_back: list[Batch] = []  # while it is being found out which lanes are parked
         self._loading: asyncio.Task[None] | None = None
         self._loading_since = 0.0
-        self._paused = False
+        self._backpressure = Backpressure()
         self._owed = 0
         self._stopping = False
 
@@ -116,7 +117,7 @@ class GroupConsumer:
         """Begin nothing new, let what runs finish within the drain time-out, store, and leave the group."""
         self._stopping = True
         self._timer.cancel()
-        self._transport.pause(paused=True)
+        self._transport.pause("all")
         self._dispatcher.stop()
         self._failures.stop_deciding()
         self._lanes.discard(lambda _work: True)
@@ -228,11 +229,9 @@ class GroupConsumer:
         """Ask for more when little is ready to run; stop the intake when too much is in memory."""
         if self._stopping:
             return
-        paused = self._lanes.should_pause(paused=self._paused)
-        if paused is not self._paused:
-            self._paused = paused
-            self._transport.pause(paused=paused)
-        if paused and not self._lanes.ready:
+        if self._backpressure.changes(self._lanes.fullness, {n: e.ledger.unfinished for n, e in self._epochs.items()}):
+            self._transport.pause(self._backpressure.paused)
+        if self._backpressure.paused and not self._lanes.ready:
             self._dispatcher.batches.end_all()
         while self._owed and (self._lanes.ready < self._little or self._holds_little()):
             self._owed -= 1

@@ -1,12 +1,11 @@
-"""Lanes: what may run now, in which order, and when to stop taking in more.
+"""Lanes: what may run now, in which order, and how much of it there is.
 
 1. A lane's items run one at a time, in the order they were added, or several of its first in one batch. A lane whose
    front runs or waits is not offered.
 2. Turns go round: first over the tenants that have something ready, then over the lanes of that tenant. A tenant with a
    long backlog costs another one turn, whatever its length.
 3. At most `tenant_limit` items of one tenant run at once, if that is set; a batch does not count.
-4. Everything added and not yet finished counts against the bounds, running and waiting items too. At the upper bound
-   the intake stops, at half of it it starts again: stopping costs the client what it had fetched ahead.
+4. Everything added and not yet finished counts against the bounds, running and waiting items too (see backpressure).
 
 `Lanes` is for orders in which a tenant is one lane: its ring holds the lanes themselves. `TenantLanes` is for a tenant
 with many; its ring holds tenants.
@@ -50,8 +49,8 @@ class Lanes(Generic[ItemT]):
         """Set the bounds.
 
         Args:
-            max_items: Items at which the intake stops.
-            max_bytes: Bytes at which it stops.
+            max_items: Items at which they are full.
+            max_bytes: Bytes at which they are full.
         """
         self.count = 0
         self.bytes = 0
@@ -151,10 +150,10 @@ class Lanes(Generic[ItemT]):
         """How many turns could be taken now, one after another without finishing any; a lower bound with tenants."""
         return len(self._ring)
 
-    def should_pause(self, *, paused: bool) -> bool:
-        """Whether the intake is to stand still, given whether it does so now."""
-        share = 2 if paused else 1
-        return self.count * share >= self._max_items or self.bytes * share >= self._max_bytes
+    @property
+    def fullness(self) -> float:
+        """Items or bytes as a share of their bound, whichever is more; 1 or more if they are full."""
+        return max(self.count / self._max_items, self.bytes / self._max_bytes)
 
     def _sift(self, lane: Lane[ItemT], unwanted: Callable[[ItemT], bool]) -> bool:
         """Take unwanted items out of a lane; True if what is left need not wait any more."""
@@ -211,8 +210,8 @@ class TenantLanes(Lanes[ItemT]):
         """Set the bounds.
 
         Args:
-            max_items: Items at which the intake stops.
-            max_bytes: Bytes at which it stops.
+            max_items: Items at which they are full.
+            max_bytes: Bytes at which they are full.
             tenant_limit: Items of one tenant that may run at once; None for no limit.
         """
         super().__init__(max_items=max_items, max_bytes=max_bytes)

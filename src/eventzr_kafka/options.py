@@ -42,8 +42,9 @@ class ConsumerOptions:
             for no limit. It does not hold for a ``def`` handler: a thread cannot be cancelled, and would go on beside
             the next attempt.
         drain_timeout: Seconds that running handlers may take to finish when a partition or the process goes away.
-        max_buffered_events: Events in memory at which the intake stops.
-        max_buffered_bytes: Bytes in memory at which the intake stops.
+        max_buffered_events: Events in memory at which the intake stops; for a partition that alone holds half as many,
+            its own, unless there is no other.
+        max_buffered_bytes: The same in bytes.
         limits: What one record may cost.
         group_protocol: ``classic`` (every broker, MSK Serverless too) or ``consumer`` (KIP-848, Kafka 4.0 and newer).
         retry: How often and when a handler's failure is tried again; `on_message` can say otherwise for one handler.

@@ -6,9 +6,9 @@ and return at once; whatever takes time happens behind them and comes back throu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol, TypeAlias
 
 from eventzr_kafka.record import OutgoingRecord, Record, TopicPartition
 
@@ -21,6 +21,7 @@ __all__ = [
     "ConsumerTransport",
     "Failure",
     "LogReader",
+    "Paused",
     "Position",
     "ProducerTransport",
     "Report",
@@ -28,6 +29,7 @@ __all__ = [
 
 
 CREDITS = 2  # calls of `received` that a transport may make before it is asked for more
+Paused: TypeAlias = Collection[int] | Literal["all"]  # epochs
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +104,8 @@ class ConsumerTransport(Protocol):
         """Ask for one more batch list: `CREDITS` of them may be under way, each `received` uses one up."""
         ...
 
-    def pause(self, *, paused: bool) -> None:
-        """Stop or start the intake altogether. Membership is kept meanwhile."""
+    def pause(self, epochs: Paused) -> None:
+        """Stop the intake of these epochs, or of all, and start that of the others. Membership is kept meanwhile."""
         ...
 
     async def close(self, timeout: float) -> bool:

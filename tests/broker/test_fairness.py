@@ -93,12 +93,14 @@ class Records:
 
 
 @contextlib.asynccontextmanager
-async def consuming(brokers: str, topic: str, ordering: Ordering, turns: Turns) -> AsyncGenerator[None]:
+async def consuming(
+    brokers: str, topic: str, ordering: Ordering, turns: Turns, *, buffer: int = 2 * BACKLOG
+) -> AsyncGenerator[None]:
     @kafka_consumer(
         group_id=f"group.{uuid.uuid4().hex[:8]}",
         ordering=ordering,
         max_concurrency=CONCURRENCY,
-        max_buffered_events=2 * BACKLOG,  # all of it is in memory, and what comes behind it too
+        max_buffered_events=buffer,  # by default all of it is in memory, and what comes behind it too
         max_buffered_bytes=2 * BACKLOG * 1000,
     )
     class Handler:
@@ -133,3 +135,19 @@ async def test_one_event_waits_one_turn_behind_a_backlog_of_another_tenant(
 
     for tenant, waited in turns.waited.items():
         assert waited <= turns.allowed(tenant)
+
+
+async def test_a_backlog_larger_than_the_buffer_does_not_hold_up_other_partitions(
+    kafka: KafkaServer, topic: Callable[..., str], turns: Turns
+) -> None:
+    name, buffer = topic(partitions=2), BACKLOG // 4
+    records = Records(kafka.bootstrap_servers, name)
+    records.put(BUSY, 0, BACKLOG)
+    async with consuming(kafka.bootstrap_servers, name, "tenant", turns, buffer=buffer):
+        await until(lambda: turns.received >= buffer // 2)
+        await asyncio.sleep(0.5)  # what may still come has come
+        assert turns.received < buffer
+        before = turns.began
+        await asyncio.to_thread(records.put, "beside it", 1)
+        await until(lambda: "beside it" in turns.waited)
+        assert turns.began - before < buffer // 10

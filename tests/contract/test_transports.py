@@ -14,7 +14,7 @@ from tests.contract.sink import SECONDS, Sink
 
 from eventzr_kafka import EmbeddedBroker
 from eventzr_kafka.errors import ProducerStateError
-from eventzr_kafka.record import Header, OutgoingRecord
+from eventzr_kafka.record import Header, OutgoingRecord, TopicPartition
 from eventzr_kafka.testing._partitioner import partition_of
 from eventzr_kafka.transport import CREDITS, Acknowledgement, ConsumerTransport, Failure, Position, ProducerTransport
 
@@ -76,7 +76,7 @@ async def join(backend: Backend) -> AsyncGenerator[Join]:
     ) -> tuple[ConsumerTransport, Sink]:
         member = backend.consumer(group)
         sink = Sink(member, asks=asks, hold=hold)
-        member.pause(paused=paused)
+        member.pause("all" if paused else ())
         member.start([topic], sink)
         members.append(member)
         return member, sink
@@ -430,11 +430,50 @@ async def test_a_paused_member_is_given_nothing_and_stays_a_member(
     _, other = join(new_name("other"), topic)
     await other.until_received(3)
     assert sink.records == []
-    member.pause(paused=False)
+    member.pause(())
     await sink.until_received(3)
 
     assert [record.offset for record in sink.records] == [0, 1, 2]
     assert sink.ended == sink.gone == []
+
+
+async def test_a_paused_partition_is_not_read_and_the_others_are(
+    backend: Backend, producer: Reports, join: Join, group: str
+) -> None:
+    topic = backend.create_topic()
+    member, sink = join(group, topic)
+    await sink.until_owning(4)
+    paused = TopicPartition(topic, partition_of(b"t1", 4))
+    other = next(key for tenant in tenants(100) if partition_of(key := tenant.encode(), 4) != paused.partition)
+    member.pause([sink.owned()[paused].epoch])
+    produce(producer, topic, 1, other)
+    await sink.until_received(1)  # whatever the client was waiting for when it was told
+    produce(producer, topic, 3)
+    produce(producer, topic, 3, other)
+    await sink.until_received(4)
+
+    assert {record.key for record in sink.records} == {other}
+    member.pause(())
+    await sink.until_received(7)
+    assert [record.offset for record in sink.records if record.key == b"t1"] == [0, 1, 2]
+
+
+async def test_partitions_that_went_while_they_were_paused_are_read_when_they_come_back(
+    backend: Backend, producer: Reports, join: Join, group: str
+) -> None:
+    topic = backend.create_topic()
+    member, sink = join(group, topic, paused=True)
+    await sink.until_owning(4)
+    second, other = join(group, topic)
+    await other.until_owning(2)
+    member.pause(())
+    await second.close(SECONDS)
+    await sink.until_owning(4)
+    for tenant in tenants(100):
+        producer.produce(topic, key=tenant.encode())
+    await sink.until_received(100)
+
+    assert {record.partition for record in sink.records} == {0, 1, 2, 3}
 
 
 # Producers and errors

@@ -11,7 +11,7 @@ from eventzr_kafka import CloudEvent, ConsumerRunner, KafkaSettings, OutgoingRec
 from eventzr_kafka.hooks import ConsumerHooks, DuplicateSkipped
 from eventzr_kafka.options import ConsumerOptions
 from eventzr_kafka.record import TopicPartition
-from eventzr_kafka.transport import Acknowledgement, Assignment, Batch, ConsumerSink, Position, Report
+from eventzr_kafka.transport import Acknowledgement, Assignment, Batch, ConsumerSink, Paused, Position, Report
 
 TOPIC = "ledger.amount.booked.v1"
 
@@ -74,7 +74,7 @@ class Member:
 
     def more(self) -> None: ...
 
-    def pause(self, *, paused: bool) -> None: ...
+    def pause(self, epochs: Paused) -> None: ...
 
     async def close(self, timeout: float) -> bool:
         return timeout > 0

@@ -5,7 +5,7 @@ A mutant is a context manager that changes the code while it is entered, and the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +14,7 @@ from unittest.mock import patch
 from tests.simulation.services import Accounts, Ledger, Parked, Reminders
 
 from eventzr_kafka import replay
+from eventzr_kafka.backpressure import Backpressure
 from eventzr_kafka.binding import BoundRoute
 from eventzr_kafka.consumer import GroupConsumer
 from eventzr_kafka.dead_letter import DeadLetterFacts, Identity
@@ -128,12 +129,12 @@ def two_on_one_bucket() -> AbstractContextManager[Any]:
 
 def never_resumes() -> AbstractContextManager[Any]:
     """The intake stops when the buffer is full, and stays so."""
-    should_pause: Callable[..., bool] = Lanes[Any].should_pause
+    changes = Backpressure.changes
 
-    def forgetful(self: Lanes[Any], *, paused: bool) -> bool:
-        return paused or should_pause(self, paused=paused)
+    def forgetful(self: Backpressure, fullness: float, events: Mapping[int, int]) -> bool:
+        return changes(self, 1.0 if self.paused else fullness, events)
 
-    return patch.object(Lanes, "should_pause", forgetful)
+    return patch.object(Backpressure, "changes", forgetful)
 
 
 def settles_what_was_dropped() -> AbstractContextManager[Any]:
@@ -150,10 +151,7 @@ def settles_what_was_dropped() -> AbstractContextManager[Any]:
 def counts_no_bytes() -> AbstractContextManager[Any]:
     """The intake stops at a number of events alone, whatever their size."""
 
-    def should_pause(self: Lanes[Any], *, paused: bool) -> bool:
-        return self.count * (2 if paused else 1) >= self._max_items
-
-    return patch.object(Lanes, "should_pause", should_pause)
+    return patch.object(Lanes, "fullness", property(lambda lanes: lanes.count / lanes._max_items))
 
 
 def forgets_what_is_done() -> AbstractContextManager[Any]:

@@ -14,17 +14,17 @@ from eventzr_kafka.dead_letter_writer import DeadLetterWriter
 from eventzr_kafka.hooks import ConsumerHooks
 from eventzr_kafka.record import OutgoingRecord, TopicPartition
 from eventzr_kafka.routing import definition_of
-from eventzr_kafka.transport import Acknowledgement, Assignment, Batch, ConsumerSink, Failure, Position, Report
+from eventzr_kafka.transport import Acknowledgement, Assignment, Batch, ConsumerSink, Failure, Paused, Position, Report
 
 TOPIC = "bench.thing.happened.v1"
 
 
 class FakeTransport:
-    """Remembers positions by partition, and whether the intake is paused."""
+    """Remembers positions by partition, and what was to be paused."""
 
     def __init__(self) -> None:
         self.stored: dict[int, Position] = {}
-        self.paused = False
+        self.pauses: list[Paused] = []
         self.credits = 0
         self.closed = False
 
@@ -39,8 +39,13 @@ class FakeTransport:
     def more(self) -> None:
         self.credits += 1
 
-    def pause(self, *, paused: bool) -> None:
-        self.paused = paused
+    def pause(self, epochs: Paused) -> None:
+        self.pauses.append(epochs)
+
+    @property
+    def paused(self) -> bool:
+        """Whether the intake is paused altogether."""
+        return self.pauses[-1:] == ["all"]
 
     async def close(self, timeout: float) -> bool:
         self.closed = True

@@ -229,13 +229,37 @@ async def test_a_full_buffer_pauses_the_intake_until_half_of_it_is_done(
     group = make_group(handler := Small())
     group.assign()
     group.receive(*(make_record(n, f"t{n}") for n in range(4)))
-    assert group.transport.paused
+    assert group.transport.pauses == ["all"]
     handler.open("e0", "e1")
     await group.settle()
-    assert group.transport.paused
+    assert group.transport.pauses == ["all"]
     handler.open("e2")
     await group.settle()
-    assert not group.transport.paused
+    assert group.transport.pauses == ["all", frozenset()]
+
+
+async def test_a_partition_that_fills_the_buffer_is_paused_and_the_others_are_not(
+    make_group: MakeGroup, make_record: MakeRecord
+) -> None:
+    @kafka_consumer(group_id="g", max_buffered_events=8, drain_timeout=0)
+    class Small(Gated):
+        pass
+
+    group = make_group(handler := Small())
+    group.assign(epoch=1, partition=0)
+    group.assign(epoch=2, partition=1)
+    group.receive(*(make_record(n, "backlog") for n in range(3)))
+    assert group.transport.pauses == []
+    group.receive(make_record(3, "backlog"))
+    assert group.transport.pauses == [{1}]
+    group.receive(make_record(4, "t4", partition=1), epoch=2)
+    handler.open("e4", "e0", "e1")
+    await group.settle()
+    assert sorted(handler.ended) == ["e0", "e1", "e4"]
+    assert group.transport.pauses == [{1}]
+    handler.open("e2")
+    await group.settle()
+    assert group.transport.pauses == [{1}, frozenset()]
 
 
 async def test_headers_count_against_the_bytes_in_memory(make_group: MakeGroup, make_record: MakeRecord) -> None:

@@ -178,25 +178,16 @@ def test_resuming_a_lane_whose_waiting_item_was_discarded_changes_nothing() -> N
     assert not ring.ready
 
 
-def test_the_intake_stops_at_the_bound_and_starts_again_at_half_of_it() -> None:
-    ring: Lanes[Item] = Lanes(max_items=4, max_bytes=1_000)
-
-    for number in range(4):
-        assert not ring.should_pause(paused=False)
-        ring.add([str(number)], [str(number)], [("t", "l", number, 1)])
-
-    assert ring.should_pause(paused=False)
-    for remaining in (3, 2, 1):
-        lane = ring.take()
-        assert lane is not None
-        ring.finish(lane)
-        assert ring.should_pause(paused=True) == (remaining >= 2)
-
-
-def test_bytes_stop_the_intake_too() -> None:
-    ring: Lanes[Item] = Lanes(max_items=1_000, max_bytes=10)
-    ring.add(["a"], ["a"], [("a", "a", 0, 10)])
-    assert ring.should_pause(paused=False)
+def test_lanes_are_as_full_as_their_items_or_bytes_say() -> None:
+    ring: Lanes[Item] = Lanes(max_items=4, max_bytes=100)
+    ring.add(["a", "b"], ["a", "b"], [("a", "a", 0, 10), ("b", "b", 1, 1)])
+    assert ring.fullness == 0.5
+    ring.add(["a"], ["a"], [("a", "a", 2, 79)])
+    assert ring.fullness == 0.9
+    lane = ring.take()
+    assert lane is not None
+    ring.finish(lane)
+    assert ring.fullness == 0.8
 
 
 def test_idle_lanes_are_forgotten_beyond_a_bound() -> None:

@@ -304,10 +304,10 @@ def test_a_member_that_retention_overtakes_goes_on_at_the_earliest_record(broker
     async def main() -> None:
         transport, sink = member(broker)
         await sink.until_owning(4)
-        transport.pause(paused=True)
+        transport.pause("all")
         fill(broker, 10, partition=0)
         broker.delete_records(TOPIC, 0, 7)
-        transport.pause(paused=False)
+        transport.pause(())
         await sink.until_received(3)
         assert [record.offset for record in sink.records] == [7, 8, 9]
 

@@ -93,6 +93,12 @@ class Client:
     def incremental_assign(self, partitions: list[Offset]) -> None:
         self.assigned += [(p.partition, p.offset) for p in partitions]
 
+    def pause(self, partitions: list[Offset]) -> None:
+        """Take no notice."""
+
+    def resume(self, partitions: list[Offset]) -> None:
+        """Take no notice."""
+
     def store_offsets(self, *, offsets: list[Offset]) -> None:
         if self.unstorable is not None:
             raise self.unstorable

@@ -24,7 +24,7 @@ from eventzr_kafka.errors import ConsumerStateError, EventStoppedError, RoutingE
 from eventzr_kafka.hooks import ConsumerHooks, EventFailed, PartitionsAssigned, RunnerStopping
 from eventzr_kafka.options import ConsumerOptions
 from eventzr_kafka.record import TopicPartition
-from eventzr_kafka.transport import Assignment, Batch, ConsumerSink, Position
+from eventzr_kafka.transport import Assignment, Batch, ConsumerSink, Paused, Position
 
 TOPIC = "runner.thing.happened.v1"
 SETTINGS = KafkaSettings()
@@ -48,7 +48,7 @@ class Wire:
     def more(self) -> None:
         """Take no notice: the test brings what it wants."""
 
-    def pause(self, *, paused: bool) -> None:
+    def pause(self, epochs: Paused) -> None:
         """Take no notice."""
 
     async def close(self, timeout: float) -> bool:

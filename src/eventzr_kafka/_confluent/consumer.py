@@ -7,6 +7,7 @@
 4. The owner keeps polling while the intake is paused, so that the membership is kept.
 5. Messages become records on the event loop, where they are used and end: memory that goes from core to core is slow.
    What the owner owned when it fetched them goes along, so that they cannot count for a later epoch.
+6. In librdkafka a pause outlives the assignment: a partition that went while it was paused comes back paused.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from eventzr_kafka.errors import AuthenticationError, TransportError, printable
 from eventzr_kafka.options import ConsumerOptions
 from eventzr_kafka.record import Record, TopicPartition
 from eventzr_kafka.settings import KafkaSettings
-from eventzr_kafka.transport import CREDITS, Assignment, Batch, ConsumerSink, Position
+from eventzr_kafka.transport import CREDITS, Assignment, Batch, ConsumerSink, Paused, Position
 
 __all__ = ["ConfluentConsumer"]
 
@@ -65,8 +66,9 @@ class ConfluentConsumer:
         self._credits = threading.Semaphore(CREDITS)
         self._closed = threading.Event()
         self._closing = False
-        self._want_paused = False
-        self._paused = False
+        self._want_paused: Paused = ()
+        self._paused: set[tuple[str, int]] = set()
+        self._told_to_pause: Paused = ()
         self._owned: _Owned = {}  # never changed, only replaced
         self._held: list[tuple[int | None, Message]] = []
         self._last_epoch = 0
@@ -92,9 +94,9 @@ class ConfluentConsumer:
         """Let the owner bring one more list of batches."""
         self._credits.release()
 
-    def pause(self, *, paused: bool) -> None:
-        """Have the owner stop or start the intake."""
-        self._want_paused = paused
+    def pause(self, epochs: Paused) -> None:
+        """Have the owner stop the intake of these, and start that of the others."""
+        self._want_paused = epochs
 
     async def close(self, timeout: float) -> bool:
         """Have the owner commit and leave; it is a daemon thread, so a client that hangs does not hold the process."""
@@ -165,7 +167,7 @@ class ConfluentConsumer:
 
     def _bring(self) -> None:
         """Use up one credit, unless there is nothing to bring."""
-        self._set_paused(paused=self._want_paused)
+        self._pause(self._want_paused)
         messages = self._fetch()
         if not messages or not self._tell(self._take_in, messages, self._owned):
             self._credits.release()
@@ -175,7 +177,7 @@ class ConfluentConsumer:
         fetched = self._consumer.consume(1, 0)  # serves rebalances: look at what is held only afterwards
         self._held = [*self._held, *((self._epoch_of(message), message) for message in fetched)]
         if len(self._held) >= _HELD:
-            self._set_paused(paused=True)
+            self._pause("all")
 
     def _fetch(self) -> list[Message]:
         """What has been fetched already; else the next record as soon as it comes."""
@@ -213,12 +215,13 @@ class ConfluentConsumer:
             with self._lock:
                 self._positions.setdefault(position.epoch, position)  # unless there is a newer one by now
 
-    def _set_paused(self, *, paused: bool) -> None:
-        if paused is self._paused:
-            return
-        self._paused = paused
-        change = self._consumer.pause if paused else self._consumer.resume
-        change([Offset(topic, partition) for topic, partition in self._owned])
+    def _pause(self, epochs: Paused) -> None:
+        """Have the client read nothing of these, and all the rest."""
+        self._told_to_pause, paused = epochs, self._paused
+        self._paused = {owned for owned, epoch in self._owned.items() if epochs == "all" or epoch in epochs}
+        if self._paused != paused:
+            self._consumer.pause([Offset(*partition) for partition in self._paused - paused])
+            self._consumer.resume([Offset(*partition) for partition in paused - self._paused])
 
     # Callbacks of the client, in the owner thread; none of them raises
 
@@ -229,8 +232,8 @@ class ConfluentConsumer:
         assignments = [self._assign(partition) for partition in committed]
         try:
             consumer.incremental_assign([Offset(p.topic, p.partition, p.offset) for p in committed])
-            if self._paused and committed:
-                consumer.pause([Offset(p.topic, p.partition) for p in committed])
+            consumer.resume([Offset(p.topic, p.partition) for p in committed])  # see rule 6
+            self._pause(self._told_to_pause)
         except KafkaException as error:
             self._fail(error)
         self._tell(self._sink.assigned, assignments)
@@ -273,6 +276,7 @@ class ConfluentConsumer:
         owned = dict(self._owned)
         ended = [owned.pop((p.topic, p.partition), None) for p in partitions]
         self._owned = owned
+        self._paused.intersection_update(owned)
         return [epoch for epoch in ended if epoch is not None]
 
     def _on_error(self, error: KafkaError) -> None:

@@ -20,7 +20,7 @@ from eventzr_kafka.options import ConsumerOptions
 from eventzr_kafka.record import TopicPartition
 from eventzr_kafka.testing._memory_cluster import AT_ONCE, Cluster, on_loop
 from eventzr_kafka.testing._memory_group import Group
-from eventzr_kafka.transport import CREDITS, Assignment, Batch, ConsumerSink, Position
+from eventzr_kafka.transport import CREDITS, Assignment, Batch, ConsumerSink, Paused, Position
 
 __all__ = ["MemoryConsumer"]
 
@@ -62,7 +62,7 @@ class MemoryConsumer:
         self._isolated = False
         self._closing = False
         self._ended = False
-        self._paused = False
+        self._paused: Paused = ()
         self._credits = CREDITS
         self._fetch_scheduled = False
         self._last_epoch = 0
@@ -103,9 +103,9 @@ class MemoryConsumer:
         self._credits += 1
         self.wake()
 
-    def pause(self, *, paused: bool) -> None:
-        """Stop or start fetching."""
-        self._paused = paused
+    def pause(self, epochs: Paused) -> None:
+        """Stop fetching for these, and start for the others."""
+        self._paused = epochs
         self.wake()
 
     async def close(self, timeout: float) -> bool:
@@ -286,15 +286,19 @@ class MemoryConsumer:
             on_loop(self.loop, self.loop.call_later, delay, self._fetch)
 
     def _may_fetch(self) -> bool:
-        waits = self._paused or self._closing or self._hand_over is not None
+        waits = self._closing or self._hand_over is not None
         return bool(self._credits) and self.reachable and not waits and self._has_news()
 
     def _has_news(self) -> bool:
-        for partition, owned in self._owned.items():
-            log = self._cluster.log_of(partition)
+        for partition in self._unpaused():
+            owned, log = self._owned[partition], self._cluster.log_of(partition)
             if log.reset(owned.next_offset) < log.end:
                 return True
         return False
+
+    def _unpaused(self) -> list[TopicPartition]:
+        paused = self._paused
+        return [] if paused == "all" else [p for p, owned in self._owned.items() if owned.epoch not in paused]
 
     def _fetch(self) -> None:
         with self._cluster.lock:
@@ -311,7 +315,7 @@ class MemoryConsumer:
     def _read(self) -> list[Batch]:
         """Records of some partitions, in an order chosen by chance, so that none is always the first."""
         room = self._cluster.chance.randint(*self._cluster.options.batch)
-        partitions = sorted(self._owned)
+        partitions = sorted(self._unpaused())
         self._cluster.chance.shuffle(partitions)
         batches: list[Batch] = []
         for partition in partitions:

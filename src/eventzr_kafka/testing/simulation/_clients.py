@@ -21,7 +21,7 @@ from eventzr_kafka.testing._memory_producer import MemoryProducer, Sending
 from eventzr_kafka.testing.memory_broker import MemoryBroker
 from eventzr_kafka.testing.simulation._history import History
 from eventzr_kafka.testing.simulation._loop import Process
-from eventzr_kafka.transport import Acknowledgement, Assignment, Batch, ConsumerSink, Failure, Position, Report
+from eventzr_kafka.transport import Acknowledgement, Assignment, Batch, ConsumerSink, Failure, Paused, Position, Report
 
 __all__ = ["Clients", "Member"]
 
@@ -101,10 +101,10 @@ class Member:
         """Ask for more."""
         self._enter(self.inner.more)
 
-    def pause(self, *, paused: bool) -> None:
-        """Stop or start the intake."""
-        self._note("pauses" if paused else "resumes")
-        self._enter(partial(self.inner.pause, paused=paused))
+    def pause(self, epochs: Paused) -> None:
+        """Stop the intake of some, or of all, and start that of the others."""
+        self._note("pauses", epochs if isinstance(epochs, str) else list(epochs))
+        self._enter(self.inner.pause, epochs)
 
     async def close(self, timeout: float) -> bool:
         """Commit and leave."""
