@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from eventzr_kafka.transport import Paused
 
@@ -27,21 +27,23 @@ class Backpressure:
     def __init__(self) -> None:
         self.paused: Paused = frozenset()
 
-    def changes(self, fullness: float, events: Mapping[int, int]) -> bool:
+    def changes(self, fullness: float, weigh: Callable[[], Mapping[int, float]]) -> bool:
         """Look at the memory; whether something else stands still from now on.
 
         Args:
             fullness: What is in memory, as a share of what may be.
-            events: How many of its events are of each epoch; their sizes are taken for the same.
+            weigh: Gives the bytes of each epoch in memory; asked when much is.
         """
         before = self.paused
         if fullness >= 1 or (before == "all" and fullness >= _HALF):
             self.paused = "all"
-        else:
-            self.paused = self._large(fullness, events) if len(events) > 1 else frozenset()
+        elif before or fullness >= _HALF:
+            self.paused = self._large(fullness, weigh())
         return self.paused != before
 
-    def _large(self, fullness: float, events: Mapping[int, int]) -> frozenset[int]:
-        total, paused = sum(events.values()), () if self.paused == "all" else self.paused
-        shares = {epoch: fullness * count / total for epoch, count in events.items() if count}
+    def _large(self, fullness: float, weights: Mapping[int, float]) -> frozenset[int]:
+        if len(weights) == 1:
+            return frozenset()
+        total, paused = sum(weights.values()), () if self.paused == "all" else self.paused
+        shares = {epoch: fullness * weight / total for epoch, weight in weights.items() if weight}
         return frozenset(epoch for epoch, share in shares.items() if share >= (_QUARTER if epoch in paused else _HALF))

@@ -89,8 +89,14 @@ def _without_result(method: Callable[..., Any]) -> Callable[..., None]:
 
 
 def _threaded(method: Callable[..., None], pool: ThreadPoolExecutor) -> _Call:
+    def run(*args: Any) -> None:
+        try:
+            method(*args)
+        except StopIteration as error:  # asyncio would never tell of it: a future cannot hold it
+            raise RuntimeError("the handler raised StopIteration") from error
+
     async def call(*args: Any) -> None:
-        in_context = partial(contextvars.copy_context().run, method, *args)
+        in_context = partial(contextvars.copy_context().run, run, *args)
         await asyncio.get_running_loop().run_in_executor(pool, in_context)
 
     return call

@@ -193,7 +193,9 @@ class GroupConsumer:
         if known:
             records = [record for record in records if record.offset not in known]
         origin = Origin(epoch, self._routes[epoch.partition.topic], records, parks=self._parking is not None)
+        before = self._lanes.bytes
         admit(self._lanes, self._options.ordering, origin, records)
+        epoch.admitted(len(records), self._lanes.bytes - before)
 
     async def _load(self, parking: Parking, before: asyncio.Task[None] | None) -> None:
         """One after another: two loadings at once would each close the other's reader."""
@@ -229,13 +231,16 @@ class GroupConsumer:
         """Ask for more when little is ready to run; stop the intake when too much is in memory."""
         if self._stopping:
             return
-        if self._backpressure.changes(self._lanes.fullness, {n: e.ledger.unfinished for n, e in self._epochs.items()}):
+        if self._backpressure.changes(self._lanes.fullness, self._weights):
             self._transport.pause(self._backpressure.paused)
-        if self._backpressure.paused and not self._lanes.ready:
+        if self._backpressure.paused == "all" and not self._lanes.ready:
             self._dispatcher.batches.end_all()
-        while self._owed and (self._lanes.ready < self._little or self._holds_little()):
+        while self._owed and not self._held_back and (self._lanes.ready < self._little or self._holds_little()):
             self._owed -= 1
             self._transport.more()
+
+    def _weights(self) -> dict[int, float]:
+        return {number: epoch.weight for number, epoch in self._epochs.items()}
 
     def _holds_little(self) -> bool:
         return self._lanes.count < _FEW and self._lanes.bytes < _FEW_BYTES

@@ -2,10 +2,11 @@
 
 1. Workers are started when something is ready and every other is inside a handler; one ends when nothing is ready.
    Handlers that never suspend need one worker for a whole backlog, and no task of their own.
-2. Handlers share a worker one after another, but no context: one that sets a context variable and leaves it is the
-   last of its worker.
-3. A turn begins when the first worker goes on and ends in the next round of the event loop; a worker that sees it last
-   longer than 8 ms lets the others go on. Whoever is inside a handler when it ends has been waiting.
+2. Handlers share a worker one after another, but no context: one that sets a context variable and leaves it, or a
+   request to cancel its task, is the last of its worker.
+3. A turn begins when the first worker goes on and ends in the next round of the event loop, somewhere between the other
+   callbacks: two may lie in one round. A worker that sees one last longer than 4 ms lets the others go on, and ends if
+   they use up the next one too. Whoever is inside a handler when a turn ends has been waiting.
 4. What a handler raises is an outcome to be decided about (see failures); it never ends a worker.
 """
 
@@ -15,7 +16,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from contextvars import copy_context
 from time import monotonic
-from typing import Any
+from typing import Any, cast
 
 from eventzr_kafka.batches import BatchGatherer, BatchItem, EventBatch, Share, failed_of
 from eventzr_kafka.binding import BoundRoute
@@ -30,7 +31,7 @@ from eventzr_kafka.tenancy import enter, enter_batch, leave
 
 __all__ = ["Dispatcher"]
 
-_TURN = 0.008  # seconds that workers may keep the event loop
+_TURN = 0.004  # seconds that workers may keep the event loop
 _CANCELLING = 2.0  # seconds that cancelled handlers may take to end
 
 
@@ -48,6 +49,7 @@ class Dispatcher:
         self._workers = 0
         self._busy = 0
         self._stopping = False
+        self._cancelled = False
         self._turn = 0
         self._turn_ends = 0.0
         self._in_turn = False
@@ -74,6 +76,7 @@ class Dispatcher:
 
     def cancel(self) -> set[asyncio.Task[None]]:
         """Tell what still runs to end; returns the tasks that are about to."""
+        self._cancelled = True
         for worker in self._workers_alive:
             worker.cancel()
         return set(self._workers_alive)
@@ -91,7 +94,8 @@ class Dispatcher:
 
     def _ended(self, worker: asyncio.Task[None]) -> None:
         self._workers_alive.discard(worker)
-        if not worker.cancelled() and (error := worker.exception()) is not None:
+        error = asyncio.CancelledError() if worker.cancelled() else worker.exception()
+        if error is not None and not (worker.cancelled() and self._cancelled):
             self._failures.give_up(error)
 
     def _after(self, seconds: float, do: Callable[[], None]) -> Callable[[], None]:
@@ -99,10 +103,11 @@ class Dispatcher:
 
     async def _work(self) -> None:
         """Every event's way: take the lane whose turn it is, run its front event, note the outcome."""
-        lanes, due, failed, clean = self._lanes, self.batches.due, self._failures.histories, copy_context()
+        lanes, due, failed = self._lanes, self.batches.due, self._failures.histories
+        clean, worker = copy_context(), _this_worker()
         try:
             await self._run_batches()
-            while copy_context() == clean and (lane := lanes.take()) is not None:
+            while copy_context() == clean and not worker.cancelling() and (lane := lanes.take()) is not None:
                 record, origin, event, _ = work = lane.items[0]
                 if (due or origin.detour) and await self._went_elsewhere(lane, work):
                     continue
@@ -116,10 +121,8 @@ class Dispatcher:
                     self._busy += 1
                     epoch.running += 1
                     try:
-                        if origin.context:
-                            await origin.call(event, MessageContext(record, self._group_id))
-                        else:
-                            await origin.call(event)
+                        call = origin.call
+                        await (call(event, MessageContext(record, self._group_id)) if origin.context else call(event))
                     finally:
                         self._busy -= 1
                         epoch.running -= 1
@@ -131,8 +134,8 @@ class Dispatcher:
                     if failed:
                         failed.pop((epoch.number, record[2]), None)
                     lanes.finish(lane)
-                if turn == self._turn and monotonic() > self._turn_ends:
-                    await self._give_turn()
+                if turn == self._turn and monotonic() > self._turn_ends and not await self._give_turn():
+                    break
         finally:
             self._workers -= 1
             self._on_progress()
@@ -157,15 +160,18 @@ class Dispatcher:
         self.spawn()
         self._on_progress()
 
-    async def _give_turn(self) -> None:
+    async def _give_turn(self) -> bool:
+        """Let the others go on; whether they have left some of the next turn."""
         self._begin_turn()
         await asyncio.sleep(0)
+        return not self._in_turn or monotonic() <= self._turn_ends
 
     # Batches, and lanes that are parked
 
     async def _went_elsewhere(self, lane: Lane[Work], work: Work) -> bool:
         """A parked lane goes to the dead letters, one for a batch joins it; any other waits while batches are due."""
         origin = work[1]
+        self._begin_turn()
         if self._failures.park(lane, work):
             pass
         elif origin.in_batches:
@@ -181,8 +187,8 @@ class Dispatcher:
         return True
 
     async def _run_batches(self) -> None:
-        clean = copy_context()
-        while self.batches.due and copy_context() == clean:
+        clean, worker = copy_context(), _this_worker()
+        while self.batches.due and copy_context() == clean and not worker.cancelling():
             await self._run_batch(self.batches.due.popleft())
 
     async def _run_batch(self, batch: EventBatch) -> None:
@@ -272,9 +278,12 @@ class Dispatcher:
         self._failures.failed(route, firsts, error, condemned=condemned)
 
 
+def _this_worker() -> asyncio.Task[Any]:
+    return cast("asyncio.Task[Any]", asyncio.current_task())
+
+
 def _is_outcome(error: BaseException) -> bool:
     """Whether it is the handler's; a cancellation may also mean the worker itself."""
     if isinstance(error, asyncio.CancelledError):
-        task = asyncio.current_task()
-        return task is None or not task.cancelling()
+        return not _this_worker().cancelling()
     return not isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit)

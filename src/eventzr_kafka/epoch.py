@@ -15,7 +15,7 @@ class Epoch:
     runs can reach that object alone.
     """
 
-    __slots__ = ("_stored", "ended", "ledger", "number", "partition", "running")
+    __slots__ = ("_admitted", "_bytes", "_stored", "ended", "ledger", "number", "partition", "running")
 
     def __init__(self, assignment: Assignment) -> None:
         position = assignment.position
@@ -26,6 +26,17 @@ class Epoch:
         self.running = 0
         self.ended = False
         self._stored = (position, assignment.metadata)
+        self._admitted = self._bytes = 0
+
+    def admitted(self, events: int, size: int) -> None:
+        """Take note of events that went into lanes, and of their bytes."""
+        self._admitted += events
+        self._bytes += size
+
+    @property
+    def weight(self) -> float:
+        """The bytes in memory: the events that have no outcome yet, each taken for one of mean size."""
+        return self.ledger.unfinished * self._bytes / max(self._admitted, 1)
 
     def news(self) -> Position | None:
         """What may be committed, if that is more than the last time."""

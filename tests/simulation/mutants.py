@@ -131,8 +131,8 @@ def never_resumes() -> AbstractContextManager[Any]:
     """The intake stops when the buffer is full, and stays so."""
     changes = Backpressure.changes
 
-    def forgetful(self: Backpressure, fullness: float, events: Mapping[int, int]) -> bool:
-        return changes(self, 1.0 if self.paused else fullness, events)
+    def forgetful(self: Backpressure, fullness: float, weigh: Callable[[], Mapping[int, float]]) -> bool:
+        return changes(self, 1.0 if self.paused else fullness, weigh)
 
     return patch.object(Backpressure, "changes", forgetful)
 

@@ -1,15 +1,18 @@
-"""What stands still, from how full the memory is and whose events fill it."""
+"""What stands still, from how full the memory is and which partitions fill it."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
 
 from eventzr_kafka.backpressure import Backpressure
 from eventzr_kafka.transport import Paused
 
-EVEN = {1: 10, 2: 10, 3: 10}
+EVEN: Final[Mapping[int, float]] = {1: 10, 2: 10, 3: 10}
 
 
-def told(pressure: Backpressure, *looks: tuple[float, dict[int, int]]) -> list[Paused | None]:
-    return [pressure.paused if pressure.changes(fullness, events) else None for fullness, events in looks]
+def told(pressure: Backpressure, *looks: tuple[float, Mapping[int, float]]) -> list[Paused | None]:
+    return [pressure.paused if pressure.changes(fullness, lambda: weights) else None for fullness, weights in looks]  # noqa: B023
 
 
 def test_a_full_memory_stops_all_until_half_of_it_is_free() -> None:
@@ -18,7 +21,12 @@ def test_a_full_memory_stops_all_until_half_of_it_is_free() -> None:
 
 
 def test_a_partition_that_fills_half_of_it_stops_until_that_is_a_quarter() -> None:
-    looks = [(0.49, {1: 90, 2: 0}), (0.56, {1: 90, 2: 10}), (0.5, {1: 50, 2: 50}), (0.48, {1: 50, 2: 50})]
+    looks: list[tuple[float, Mapping[int, float]]] = [
+        (0.49, {1: 90, 2: 0}),
+        (0.56, {1: 90, 2: 10}),
+        (0.5, {1: 50, 2: 50}),
+        (0.48, {1: 50, 2: 50}),
+    ]
     assert told(Backpressure(), *looks) == [None, frozenset({1}), None, frozenset()]
 
 
@@ -38,3 +46,10 @@ def test_a_partition_that_has_all_events_while_others_have_none_makes_room_for_t
 
 def test_an_only_partition_may_fill_it() -> None:
     assert told(Backpressure(), (0.9, {1: 9}), (0.0, {})) == [None, None]
+
+
+def test_nothing_is_weighed_while_little_is_in_memory() -> None:
+    def weigh() -> dict[int, float]:
+        raise AssertionError
+
+    assert not Backpressure().changes(0.49, weigh)

@@ -7,7 +7,16 @@ from typing import Any
 import pytest
 from tests.unit.conftest import TOPIC, Group
 
-from eventzr_kafka import BatchItemError, CloudEvent, MessageContext, Record, RetryPolicy, kafka_consumer, on_batch
+from eventzr_kafka import (
+    BatchItemError,
+    CloudEvent,
+    MessageContext,
+    Record,
+    RetryPolicy,
+    kafka_consumer,
+    on_batch,
+    on_message,
+)
 from eventzr_kafka.errors import EventStoppedError, RoutingError
 from eventzr_kafka.record import TopicPartition
 from eventzr_kafka.transport import Assignment
@@ -121,6 +130,33 @@ async def test_while_a_batch_waits_another_one_runs(make_group: MakeGroup, make_
     assert started == []
     await asyncio.sleep(0.03)
     assert started == ["e0", "e1"]
+
+
+async def test_a_partition_that_stands_still_alone_ends_no_batch(
+    make_group: MakeGroup, make_record: MakeRecord
+) -> None:
+    sizes: list[int] = []
+
+    @kafka_consumer(group_id="group", drain_timeout=0, max_buffered_events=80)
+    class Consumer:
+        @on_message("another.thing.happened.v1")
+        async def one(self, event: CloudEvent[Any]) -> None:  # noqa: ARG002
+            await asyncio.Event().wait()
+
+        @on_batch(TOPIC, max_size=10, max_wait=60)
+        async def many(self, events: list[CloudEvent[Any]]) -> None:
+            sizes.append(len(events))
+
+    group = make_group(Consumer())
+    group.assign()
+    group.consumer.assigned([Assignment(TopicPartition("another.thing.happened.v1", 0), 2, 0)])
+    backlog = [make_record(n, "backlog")._replace(topic="another.thing.happened.v1") for n in range(45)]
+    group.receive(*backlog, epoch=2)
+    assert group.transport.pauses == [{2}]
+    for n in range(10):
+        group.receive(make_record(n, f"t{n}"))
+        await group.settle()
+    assert sizes == [10]
 
 
 async def test_no_lane_is_crowded_out_by_what_another_one_piles_up(

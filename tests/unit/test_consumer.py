@@ -219,62 +219,6 @@ async def test_a_policy_that_stops_leaves_the_event_and_its_lane_is_not_committe
     assert group.transport.offset() == 1
 
 
-async def test_a_full_buffer_pauses_the_intake_until_half_of_it_is_done(
-    make_group: MakeGroup, make_record: MakeRecord
-) -> None:
-    @kafka_consumer(group_id="g", max_buffered_events=4, drain_timeout=0)
-    class Small(Gated):
-        pass
-
-    group = make_group(handler := Small())
-    group.assign()
-    group.receive(*(make_record(n, f"t{n}") for n in range(4)))
-    assert group.transport.pauses == ["all"]
-    handler.open("e0", "e1")
-    await group.settle()
-    assert group.transport.pauses == ["all"]
-    handler.open("e2")
-    await group.settle()
-    assert group.transport.pauses == ["all", frozenset()]
-
-
-async def test_a_partition_that_fills_the_buffer_is_paused_and_the_others_are_not(
-    make_group: MakeGroup, make_record: MakeRecord
-) -> None:
-    @kafka_consumer(group_id="g", max_buffered_events=8, drain_timeout=0)
-    class Small(Gated):
-        pass
-
-    group = make_group(handler := Small())
-    group.assign(epoch=1, partition=0)
-    group.assign(epoch=2, partition=1)
-    group.receive(*(make_record(n, "backlog") for n in range(3)))
-    assert group.transport.pauses == []
-    group.receive(make_record(3, "backlog"))
-    assert group.transport.pauses == [{1}]
-    group.receive(make_record(4, "t4", partition=1), epoch=2)
-    handler.open("e4", "e0", "e1")
-    await group.settle()
-    assert sorted(handler.ended) == ["e0", "e1", "e4"]
-    assert group.transport.pauses == [{1}]
-    handler.open("e2")
-    await group.settle()
-    assert group.transport.pauses == [{1}, frozenset()]
-
-
-async def test_headers_count_against_the_bytes_in_memory(make_group: MakeGroup, make_record: MakeRecord) -> None:
-    @kafka_consumer(group_id="g", max_buffered_bytes=100_000, drain_timeout=0)
-    class Small(Gated):
-        pass
-
-    group = make_group(Small())
-    group.assign()
-    group.receive(make_record(0), make_record(1))
-    assert not group.transport.paused
-    group.receive(make_record(2)._replace(headers=[("ce_note", b"x" * 100_000)]))
-    assert group.transport.paused
-
-
 async def test_a_group_that_stops_takes_nothing_in_any_more(make_group: MakeGroup, make_record: MakeRecord) -> None:
     @kafka_consumer(group_id="g", max_buffered_events=4)
     class Small(Gated):
@@ -330,52 +274,6 @@ async def test_ordering_says_what_runs_side_by_side(
     assert handler.started == started
 
 
-async def test_the_event_loop_gets_a_turn_within_10_ms_whatever_the_handlers_do(
-    make_group: MakeGroup, make_record: MakeRecord, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    now, handled, turns = [1_000.0], [0], list[int]()
-    monkeypatch.setattr("eventzr_kafka.dispatch.monotonic", lambda: now[0])
-
-    @kafka_consumer(group_id="g")
-    class Busy:
-        @on_message(TOPIC)
-        async def handle(self, event: CloudEvent[Any]) -> None:  # noqa: ARG002
-            now[0] += 0.001
-            handled[0] += 1
-
-    group = make_group(Busy())
-    group.assign()
-    group.receive(*(make_record(n, f"t{n}") for n in range(100)))
-    while handled[0] < 100:
-        before = handled[0]
-        await asyncio.sleep(0)
-        turns.append(handled[0] - before)
-    assert max(turns) <= 10
-    assert len(turns) <= 30
-
-
-async def test_more_is_asked_for_before_a_backlog_has_been_worked_off(
-    make_group: MakeGroup, make_record: MakeRecord, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    now, handled = [1_000.0], [0]
-    monkeypatch.setattr("eventzr_kafka.dispatch.monotonic", lambda: now[0])
-
-    @kafka_consumer(group_id="g")
-    class Busy:
-        @on_message(TOPIC)
-        async def handle(self, event: CloudEvent[Any]) -> None:  # noqa: ARG002
-            now[0] += 0.001
-            handled[0] += 1
-
-    group = make_group(Busy())
-    group.assign()
-    group.receive(*(make_record(n, f"t{n}") for n in range(2100)))
-    assert group.transport.credits == 0
-    while group.transport.credits == 0:  # noqa: ASYNC110 -- nobody sets an event for it
-        await asyncio.sleep(0)
-    assert handled[0] < 200
-
-
 async def test_a_handler_that_takes_too_long_is_cancelled_and_has_failed(
     make_group: MakeGroup, make_record: MakeRecord
 ) -> None:
@@ -414,27 +312,6 @@ async def test_a_sync_handler_has_no_time_out_because_its_thread_would_go_on_bes
     await asyncio.sleep(0.1)
     assert began == ["e0"]
     assert calls == ["e0", "e1"]
-
-
-async def test_more_is_asked_for_only_while_little_is_ready(make_group: MakeGroup, make_record: MakeRecord) -> None:
-    group = make_group(handler := Gated())
-    group.assign()
-    group.receive(*(make_record(n, f"t{n % 500}") for n in range(2_100)))
-    assert group.transport.credits == 0
-    await group.settle()
-    handler.open(*(f"e{n}" for n in range(2_100)))
-    while group.consumer._lanes.count > 1_500:  # noqa: ASYNC110 -- nobody tells
-        await asyncio.sleep(0.001)
-    assert group.transport.credits == 1
-
-
-async def test_more_is_asked_for_while_one_tenants_backlog_fills_the_memory(
-    make_group: MakeGroup, make_record: MakeRecord
-) -> None:
-    group = make_group(Gated())
-    group.assign()
-    group.receive(*(make_record(n, "one tenant") for n in range(3_000)))
-    assert group.transport.credits == 1
 
 
 TENANT: ContextVar[str] = ContextVar("TENANT", default="nobody")

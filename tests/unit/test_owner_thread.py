@@ -15,7 +15,7 @@ from eventzr_kafka._confluent.consumer import ConfluentConsumer
 from eventzr_kafka.options import ConsumerOptions, Ordering
 from eventzr_kafka.record import TopicPartition
 from eventzr_kafka.settings import KafkaSettings
-from eventzr_kafka.transport import CREDITS, Assignment, Batch, Position
+from eventzr_kafka.transport import CREDITS, Assignment, Batch, Paused, Position
 
 TOPIC = "bench.thing.happened.v1"
 
@@ -73,6 +73,8 @@ class Client:
         self.unstorable: KafkaException | None = None
         self.stored: list[tuple[int, int, str | None]] = []
         self.assigned: list[tuple[int, int]] = []
+        self.paused: set[int] = set()  # as in librdkafka, whether they are assigned or not
+        self.resumed: list[int] = []
 
     def consume(self, count: int, _timeout: float) -> list[Fetched]:
         if self.meanwhile is not None:
@@ -94,10 +96,11 @@ class Client:
         self.assigned += [(p.partition, p.offset) for p in partitions]
 
     def pause(self, partitions: list[Offset]) -> None:
-        """Take no notice."""
+        self.paused |= {p.partition for p in partitions}
 
     def resume(self, partitions: list[Offset]) -> None:
-        """Take no notice."""
+        self.resumed += [p.partition for p in partitions]
+        self.paused -= {p.partition for p in partitions}
 
     def store_offsets(self, *, offsets: list[Offset]) -> None:
         if self.unstorable is not None:
@@ -287,6 +290,54 @@ def test_a_fetch_that_brings_nothing_of_its_own_partitions_is_not_counted_and_an
     owner.turn()
     assert [batch.epoch for batch in received[0]] == [1]
     assert owner.credits() == CREDITS - 1
+
+
+def test_the_partitions_that_are_to_stand_still_do_and_no_others(owner: Owner) -> None:
+    owner.assign(0, 1, 2)
+    paused: list[set[int]] = []
+    for epochs in ([1, 3], [2], "all", ()):
+        owner.consumer.pause(cast("Paused", epochs))
+        owner.turn()
+        paused.append(set(owner.client.paused))
+    assert paused == [{0, 2}, {1}, {0, 1, 2}, set()]
+
+
+def test_a_partition_that_comes_while_all_are_to_stand_still_stands_still(owner: Owner) -> None:
+    owner.consumer.pause("all")
+    owner.turn()
+    owner.assign(0)
+    assert owner.client.paused == {0}
+
+
+def test_a_partition_that_went_while_it_stood_still_is_read_when_it_comes_back(owner: Owner) -> None:
+    owner.assign(0, 1)
+    owner.consumer.pause([1])
+    owner.turn()
+    owner.lose(0)
+    assert owner.client.paused == {0}
+    owner.assign(0)
+    assert owner.client.paused == set()
+
+
+def test_the_client_is_asked_for_nothing_that_it_no_longer_owns(owner: Owner) -> None:
+    owner.assign(0)
+    owner.consumer.pause([1])
+    owner.turn()
+    owner.lose(0)
+    owner.client.resumed.clear()
+    owner.consumer.pause(())
+    owner.turn()
+    assert owner.client.resumed == []
+
+
+def test_when_much_is_held_that_nobody_asks_for_all_stand_still_until_somebody_does(owner: Owner) -> None:
+    owner.assign(0)
+    owner.hold(*(Fetched(offset) for offset in range(99)))
+    assert owner.client.paused == set()
+    owner.hold(Fetched(99))
+    assert owner.client.paused == {0}
+    owner.consumer._pause(owner.consumer._want_paused)
+    assert owner.client.paused == set()
 
 
 def test_fewer_records_are_fetched_at_once_where_the_event_loop_reads_all_of_them_for_their_subjects() -> None:
