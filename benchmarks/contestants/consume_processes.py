@@ -41,13 +41,16 @@ def member(work: Task, joined: MutableSequence[int], counts: MutableSequence[int
 def bare_member(work: Task, joined: MutableSequence[int], counts: MutableSequence[int], place: int) -> None:
     """The same with a loop of confluent-kafka that decodes each event."""
 
-    def assigned(_client: Consumer, partitions: list[TopicPartition]) -> None:
+    def assigned(client: Consumer, partitions: list[TopicPartition]) -> None:
+        client.incremental_assign(partitions)
+        client.pause(partitions)
         joined[place] = joined[place] or len(partitions)
 
     client = Consumer({**consumer_config(work), **_QUICK_JOIN, "partition.assignment.strategy": "cooperative-sticky"})
     client.subscribe([TOPIC], on_assign=assigned)
     while not all(joined):
         client.poll(_LOOK)  # whoever does not poll does not share
+    client.resume(client.assignment())
     while True:
         messages = client.consume(2000, 0.1)
         for message in messages:
