@@ -25,6 +25,21 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.001)
 
 
+@kafka_consumer(group_id="g")
+class Busy:
+    """Holds the event loop for a millisecond of a clock that nothing else moves."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.handled = 0
+        self._now = 1_000.0
+        monkeypatch.setattr("eventzr_kafka.dispatch.monotonic", lambda: self._now)
+
+    @on_message(TOPIC)
+    async def handle(self, event: CloudEvent[Any]) -> None:  # noqa: ARG002
+        self._now += 0.001
+        self.handled += 1
+
+
 async def test_a_sync_handler_that_lets_stop_iteration_out_has_failed(
     make_group: MakeGroup, make_record: MakeRecord
 ) -> None:
@@ -48,23 +63,14 @@ async def test_a_sync_handler_that_lets_stop_iteration_out_has_failed(
 async def test_the_event_loop_gets_a_turn_within_10_ms_whatever_the_handlers_do(
     make_group: MakeGroup, make_record: MakeRecord, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    now, handled, turns = [1_000.0], [0], list[int]()
-    monkeypatch.setattr("eventzr_kafka.dispatch.monotonic", lambda: now[0])
-
-    @kafka_consumer(group_id="g")
-    class Busy:
-        @on_message(TOPIC)
-        async def handle(self, event: CloudEvent[Any]) -> None:  # noqa: ARG002
-            now[0] += 0.001
-            handled[0] += 1
-
-    group = make_group(Busy())
+    turns: list[int] = []
+    group = make_group(busy := Busy(monkeypatch))
     group.assign()
     group.receive(*(make_record(n, f"t{n}") for n in range(100)))
-    while handled[0] < 100:
-        before = handled[0]
+    while busy.handled < 100:
+        before = busy.handled
         await asyncio.sleep(0)
-        turns.append(handled[0] - before)
+        turns.append(busy.handled - before)
     assert max(turns) <= 10
     assert len(turns) <= 30
 
@@ -104,7 +110,7 @@ async def test_workers_that_have_waited_do_not_share_the_event_loop_among_them_f
     monkeypatch.setattr("eventzr_kafka.dispatch.monotonic", lambda: now[0])
 
     @kafka_consumer(group_id="g", max_concurrency=64)
-    class Busy:
+    class BusyLater:
         def __init__(self) -> None:
             self.handled = 0
 
@@ -116,7 +122,7 @@ async def test_workers_that_have_waited_do_not_share_the_event_loop_among_them_f
             else:
                 now[0] += 0.001
 
-    group = make_group(handler := Busy())
+    group = make_group(handler := BusyLater())
     group.assign()
     group.receive(*(make_record(n, f"t{n}") for n in range(600)))
     await group.settle()
@@ -178,23 +184,13 @@ async def test_a_handler_that_cancels_its_own_task_stops_the_group_with_an_error
 async def test_more_is_asked_for_before_a_backlog_has_been_worked_off(
     make_group: MakeGroup, make_record: MakeRecord, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    now, handled = [1_000.0], [0]
-    monkeypatch.setattr("eventzr_kafka.dispatch.monotonic", lambda: now[0])
-
-    @kafka_consumer(group_id="g")
-    class Busy:
-        @on_message(TOPIC)
-        async def handle(self, event: CloudEvent[Any]) -> None:  # noqa: ARG002
-            now[0] += 0.001
-            handled[0] += 1
-
-    group = make_group(Busy())
+    group = make_group(busy := Busy(monkeypatch))
     group.assign()
     group.receive(*(make_record(n, f"t{n}") for n in range(2100)))
     assert group.transport.credits == 0
     while group.transport.credits == 0:  # noqa: ASYNC110 -- nobody sets an event for it
         await asyncio.sleep(0)
-    assert handled[0] < 200
+    assert busy.handled < 200
 
 
 async def test_a_handler_that_is_cancelled_when_the_group_stops_is_no_error(
