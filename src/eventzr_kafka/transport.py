@@ -105,7 +105,10 @@ class ConsumerTransport(Protocol):
         ...
 
     def pause(self, epochs: Paused) -> None:
-        """Stop the intake of these epochs, or of all, and start that of the others. Membership is kept meanwhile."""
+        """Stop the intake of these epochs, or of all, and start that of the others. Membership is kept meanwhile.
+
+        An epoch that has brought nothing yet may bring its first records, unless all are to stop.
+        """
         ...
 
     async def close(self, timeout: float) -> bool:

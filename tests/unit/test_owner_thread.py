@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import pytest
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import OFFSET_INVALID, KafkaError, KafkaException
 from confluent_kafka import TopicPartition as Offset
 
 from eventzr_kafka._confluent.consumer import ConfluentConsumer
@@ -75,13 +75,19 @@ class Client:
         self.assigned: list[tuple[int, int]] = []
         self.paused: set[int] = set()  # as in librdkafka, whether they are assigned or not
         self.resumed: list[int] = []
+        self.positions: dict[int, int] = {}
+        self.calls: list[str] = []
 
     def consume(self, count: int, _timeout: float) -> list[Fetched]:
         if self.meanwhile is not None:
             meanwhile, self.meanwhile = self.meanwhile, None
             meanwhile()
         taken, self.ready = self.ready[:count], self.ready[count:]
+        self.positions.update({message.partition(): message.offset() + 1 for message in taken})
         return taken
+
+    def position(self, partitions: list[Offset]) -> list[Offset]:
+        return [Offset(p.topic, p.partition, self.positions.get(p.partition, OFFSET_INVALID)) for p in partitions]
 
     def poll(self, _timeout: float) -> None:
         return None
@@ -93,12 +99,20 @@ class Client:
         return [self.group.get(p.partition, p) for p in partitions]
 
     def incremental_assign(self, partitions: list[Offset]) -> None:
+        self.calls.append("assign")
         self.assigned += [(p.partition, p.offset) for p in partitions]
+        for partition in partitions:
+            self.positions.pop(partition.partition, None)
+
+    def subscribe(self, _topics: list[str], **_callbacks: Any) -> None:
+        return None
 
     def pause(self, partitions: list[Offset]) -> None:
+        assert all(p.partition in self.positions for p in partitions), "paused while the client may be starting it"
         self.paused |= {p.partition for p in partitions}
 
     def resume(self, partitions: list[Offset]) -> None:
+        self.calls.append("resume")
         self.resumed += [p.partition for p in partitions]
         self.paused -= {p.partition for p in partitions}
 
@@ -166,12 +180,18 @@ class Owner:
         """Have the client bring these while nobody asks for more."""
         self.client.ready += messages
         for _ in messages:
-            self.consumer._keep_membership()
+            self.consumer._keep_membership(0)
 
     def fetch(self) -> dict[int, list[tuple[int, int]]]:
         """Partition and offset of the next records, by epoch."""
         batches = self.consumer._sort(self.consumer._fetch(), self.consumer._owned)
         return {batch.epoch: [(r.partition, r.offset) for r in batch.records] for batch in batches}
+
+    def begin(self, *partitions: int) -> None:
+        """Assign these, and have each of them bring a record."""
+        self.assign(*partitions)
+        self.client.ready += [Fetched(0, partition) for partition in partitions]
+        self.fetch()
 
     def turn(self) -> None:
         """What the thread does once for a credit."""
@@ -227,7 +247,7 @@ def test_records_that_are_held_are_dropped_when_their_partition_is_lost_and_come
 
     owner.client.group[0] = Offset(TOPIC, 0, 10)
     owner.client.meanwhile = rebalance
-    owner.consumer._keep_membership()
+    owner.consumer._keep_membership(0)
     assert owner.sink.assignments[-1] == Assignment(TopicPartition(TOPIC, 0), 2, 10)
     assert owner.fetch() == {}
     owner.client.ready = [Fetched(10)]
@@ -244,7 +264,7 @@ def test_what_comes_with_a_rebalance_while_records_are_held_belongs_to_the_new_e
         owner.client.ready = [Fetched(10)]
 
     owner.client.meanwhile = rebalance
-    owner.consumer._keep_membership()
+    owner.consumer._keep_membership(0)
     assert owner.fetch() == {2: [(0, 10)]}
 
 
@@ -252,7 +272,7 @@ def test_records_that_are_held_of_other_partitions_survive_a_rebalance(owner: Ow
     owner.assign(0, 1)
     owner.hold(Fetched(40), Fetched(7, partition=1))
     owner.client.meanwhile = lambda: owner.lose(0)
-    owner.consumer._keep_membership()
+    owner.consumer._keep_membership(0)
     assert owner.fetch() == {2: [(1, 7)]}
 
 
@@ -293,7 +313,7 @@ def test_a_fetch_that_brings_nothing_of_its_own_partitions_is_not_counted_and_an
 
 
 def test_the_partitions_that_are_to_stand_still_do_and_no_others(owner: Owner) -> None:
-    owner.assign(0, 1, 2)
+    owner.begin(0, 1, 2)
     paused: list[set[int]] = []
     for epochs in ([1, 3], [2], "all", ()):
         owner.consumer.pause(cast("Paused", epochs))
@@ -302,25 +322,65 @@ def test_the_partitions_that_are_to_stand_still_do_and_no_others(owner: Owner) -
     assert paused == [{0, 2}, {1}, {0, 1, 2}, set()]
 
 
-def test_a_partition_that_comes_while_all_are_to_stand_still_stands_still(owner: Owner) -> None:
-    owner.consumer.pause("all")
+def test_a_partition_stands_still_only_after_it_brought_a_record(owner: Owner) -> None:
+    owner.begin(0)
+    owner.assign(1)
+    owner.consumer.pause([1, 2])
     owner.turn()
-    owner.assign(0)
     assert owner.client.paused == {0}
+    owner.client.ready = [Fetched(0, 1)]
+    owner.fetch()
+    owner.turn()
+    assert owner.client.paused == {0, 1}
 
 
-def test_a_partition_that_went_while_it_stood_still_is_read_when_it_comes_back(owner: Owner) -> None:
-    owner.assign(0, 1)
+def test_what_a_partition_brings_while_all_are_to_stand_still_is_held_until_they_need_not(owner: Owner) -> None:
+    owner.consumer.pause("all")
+    owner.assign(0)
+    owner.client.ready = [Fetched(0), Fetched(1)]
+    owner.consumer._keep_membership(0)
+    assert owner.client.paused == {0}
+    owner.consumer.pause(())
+    assert owner.fetch() == {1: [(0, 0)]}
+
+
+def test_nothing_is_brought_while_all_are_to_stand_still_however_much_is_asked_for(owner: Owner) -> None:
+    owner.assign(0)
+    owner.client.meanwhile = lambda: setattr(owner.consumer, "_closing", True)
+    owner.client.ready = [Fetched(0)]
+    owner.consumer._topics = [TOPIC]
+    owner.consumer.pause("all")
+    owner.consumer._run()
+    assert owner.sink.errors == []  # the sink raises when it is given records
+    assert owner.credits() == CREDITS
+
+
+def test_a_partition_that_went_while_it_stood_still_is_resumed_before_it_comes_back(owner: Owner) -> None:
+    owner.begin(0, 1)
     owner.consumer.pause([1])
     owner.turn()
     owner.lose(0)
     assert owner.client.paused == {0}
+    owner.client.calls.clear()
     owner.assign(0)
     assert owner.client.paused == set()
+    assert owner.client.calls == ["resume", "assign"]
+
+
+def test_after_a_rebalance_the_client_is_told_again_what_stands_still_and_what_does_not(owner: Owner) -> None:
+    owner.begin(0, 1)
+    owner.assign(2)
+    owner.consumer.pause([1])
+    owner.turn()
+    for rebalance in (owner.lose, owner.assign, owner.revoke):
+        owner.client.paused = {1}  # it passed over both
+        rebalance(2)
+        owner.turn()
+        assert owner.client.paused == {0}
 
 
 def test_the_client_is_asked_for_nothing_that_it_no_longer_owns(owner: Owner) -> None:
-    owner.assign(0)
+    owner.begin(0)
     owner.consumer.pause([1])
     owner.turn()
     owner.lose(0)

@@ -7,7 +7,9 @@
 4. The owner keeps polling while the intake is paused, so that the membership is kept.
 5. Messages become records on the event loop, where they are used and end: memory that goes from core to core is slow.
    What the owner owned when it fetched them goes along, so that they cannot count for a later epoch.
-6. In librdkafka a pause outlives the assignment: a partition that went while it was paused comes back paused.
+6. librdkafka passes over a pause, a resume or the start of a partition when its own thread and the owner ask for two
+   of them at once, and says nothing (its issue 5591); and a pause outlives the assignment. So partitions are resumed
+   before they are assigned, paused only after they brought a record, and all is told again after a rebalance.
 """
 
 from __future__ import annotations
@@ -67,8 +69,7 @@ class ConfluentConsumer:
         self._closed = threading.Event()
         self._closing = False
         self._want_paused: Paused = ()
-        self._paused: set[tuple[str, int]] = set()
-        self._told_to_pause: Paused = ()
+        self._paused: set[tuple[str, int]] | None = None  # not known after a rebalance, see rule 6
         self._owned: _Owned = {}  # never changed, only replaced
         self._held: list[tuple[int | None, Message]] = []
         self._last_epoch = 0
@@ -160,10 +161,12 @@ class ConfluentConsumer:
         )
         while not self._closing:
             self._store_positions()
-            if not self._credits.acquire(timeout=_POLL):
-                self._keep_membership()
-                continue
-            self._bring()
+            if self._want_paused == "all":
+                self._keep_membership(_POLL)
+            elif self._credits.acquire(timeout=_POLL):
+                self._bring()
+            else:
+                self._keep_membership(0)
 
     def _bring(self) -> None:
         """Use up one credit, unless there is nothing to bring."""
@@ -172,11 +175,11 @@ class ConfluentConsumer:
         if not messages or not self._tell(self._take_in, messages, self._owned):
             self._credits.release()
 
-    def _keep_membership(self) -> None:
+    def _keep_membership(self, seconds: float) -> None:
         """Nobody asks for more: poll, keep what comes along, and pause when that goes on."""
-        fetched = self._consumer.consume(1, 0)  # serves rebalances: look at what is held only afterwards
+        fetched = self._consumer.consume(1, seconds)  # serves rebalances: look at what is held only afterwards
         self._held = [*self._held, *((self._epoch_of(message), message) for message in fetched)]
-        if len(self._held) >= _HELD:
+        if self._want_paused == "all" or len(self._held) >= _HELD:
             self._pause("all")
 
     def _fetch(self) -> list[Message]:
@@ -216,12 +219,17 @@ class ConfluentConsumer:
                 self._positions.setdefault(position.epoch, position)  # unless there is a newer one by now
 
     def _pause(self, epochs: Paused) -> None:
-        """Have the client read nothing of these, and all the rest."""
-        self._told_to_pause, paused = epochs, self._paused
-        self._paused = {owned for owned, epoch in self._owned.items() if epochs == "all" or epoch in epochs}
-        if self._paused != paused:
-            self._consumer.pause([Offset(*partition) for partition in self._paused - paused])
-            self._consumer.resume([Offset(*partition) for partition in paused - self._paused])
+        """Have the client read nothing of these, if they have brought a record yet, and all the rest."""
+        wanted = {owned for owned, epoch in self._owned.items() if epochs == "all" or epoch in epochs}
+        if wanted == self._paused:
+            return
+        positions = self._consumer.position([Offset(*partition) for partition in self._owned])
+        begun = {(p.topic, p.partition) for p in positions if p.offset >= 0}
+        pausing = (wanted & begun) - (self._paused or set())
+        resuming = begun - wanted if self._paused is None else self._paused - wanted
+        self._consumer.pause([Offset(*partition) for partition in pausing])
+        self._consumer.resume([Offset(*partition) for partition in resuming])
+        self._paused = wanted & begun
 
     # Callbacks of the client, in the owner thread; none of them raises
 
@@ -231,9 +239,9 @@ class ConfluentConsumer:
         committed = self._committed(consumer, partitions)
         assignments = [self._assign(partition) for partition in committed]
         try:
-            consumer.incremental_assign([Offset(p.topic, p.partition, p.offset) for p in committed])
             consumer.resume([Offset(p.topic, p.partition) for p in committed])  # see rule 6
-            self._pause(self._told_to_pause)
+            consumer.incremental_assign([Offset(p.topic, p.partition, p.offset) for p in committed])
+            self._paused = None
         except KafkaException as error:
             self._fail(error)
         self._tell(self._sink.assigned, assignments)
@@ -276,7 +284,7 @@ class ConfluentConsumer:
         owned = dict(self._owned)
         ended = [owned.pop((p.topic, p.partition), None) for p in partitions]
         self._owned = owned
-        self._paused.intersection_update(owned)
+        self._paused = None
         return [epoch for epoch in ended if epoch is not None]
 
     def _on_error(self, error: KafkaError) -> None:
