@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import aiosqlite.core
 import pytest
 import sqlalchemy.ext.asyncio
 
@@ -33,6 +34,17 @@ def test_an_address_that_does_not_work_is_one_line_without_a_piece_of_its_passwo
     assert len(shown.strip().splitlines()) == 1
     assert "s3" not in shown
     assert "cret" not in shown
+
+
+def test_a_file_that_cannot_be_opened_is_told_before_the_driver_starts_its_thread(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def asked(_connection: object) -> None:
+        pytest.fail("the driver was asked")
+
+    monkeypatch.setattr(aiosqlite.core.Connection, "__await__", asked)
+    assert call(["outbox", "status", "--url", "sqlite:////nowhere/c.db"]) == 1
+    assert "unable to open database file" in "".join(capfd.readouterr())
 
 
 def test_a_driver_that_is_not_installed_is_named_with_its_extra(

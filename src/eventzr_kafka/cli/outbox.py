@@ -98,13 +98,14 @@ def _with_engine(url: str, act: Callable[[AsyncEngine], Awaitable[ResultT]]) -> 
     from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415 -- needs the extra
 
     async def go() -> ResultT:
-        engine = _engine(url)
         try:
             return await act(engine)
         finally:
             await engine.dispose()
 
     try:
+        engine = _engine(url)
+        _check_sqlite(engine.url)
         return asyncio.run(go())
     except SQLAlchemyError as error:
         raise DatabaseError(f"the database: {_first_line(error)}") from error
@@ -121,6 +122,14 @@ def _engine(url: str) -> AsyncEngine:
     except ImportError:
         kind = address.get_backend_name()
         raise MissingExtraError(_EXTRAS[kind], f"the outbox on {kind}") from None
+
+
+def _check_sqlite(address: URL) -> None:
+    """Open an SQLite database once without aiosqlite: where that cannot, its thread answers to a closed event loop."""
+    from sqlalchemy import NullPool, create_engine  # noqa: PLC0415 -- needs the extra
+
+    if address.get_backend_name() == "sqlite":
+        create_engine(address.set(drivername="sqlite"), poolclass=NullPool).connect().close()
 
 
 def _address(url: str) -> URL:
