@@ -107,7 +107,7 @@ class ConsumerTransport(Protocol):
     def pause(self, epochs: Paused) -> None:
         """Stop the intake of these epochs, or of all, and start that of the others. Membership is kept meanwhile.
 
-        An epoch that has brought nothing yet may bring its first records, unless all are to stop.
+        An epoch that has brought nothing yet, or whose records are on the way, may bring some, unless all are to stop.
         """
         ...
 

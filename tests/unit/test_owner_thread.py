@@ -55,11 +55,12 @@ class Fetched:
 class Failed(Fetched):
     """An error in place of a message."""
 
-    def __init__(self) -> None:
+    def __init__(self, code: int = KafkaError.UNKNOWN_TOPIC_OR_PART) -> None:
         super().__init__(-1)
+        self._code = code
 
     def error(self) -> KafkaError:
-        return KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART)
+        return KafkaError(self._code)
 
 
 class Client:
@@ -166,6 +167,7 @@ class Owner:
         self.consumer._consumer = cast("Any", self.client)
         self.consumer._loop = cast("Any", loop or AtOnce())
         self.consumer._sink = self.sink
+        self.consumer._topics = [TOPIC]
 
     def assign(self, *partitions: int) -> None:
         self.consumer._on_assign(self.consumer._consumer, offsets(*partitions))
@@ -180,7 +182,7 @@ class Owner:
         """Have the client bring these while nobody asks for more."""
         self.client.ready += messages
         for _ in messages:
-            self.consumer._keep_membership(0)
+            self.consumer._keep_membership()
 
     def fetch(self) -> dict[int, list[tuple[int, int]]]:
         """Partition and offset of the next records, by epoch."""
@@ -247,7 +249,7 @@ def test_records_that_are_held_are_dropped_when_their_partition_is_lost_and_come
 
     owner.client.group[0] = Offset(TOPIC, 0, 10)
     owner.client.meanwhile = rebalance
-    owner.consumer._keep_membership(0)
+    owner.consumer._keep_membership()
     assert owner.sink.assignments[-1] == Assignment(TopicPartition(TOPIC, 0), 2, 10)
     assert owner.fetch() == {}
     owner.client.ready = [Fetched(10)]
@@ -264,7 +266,7 @@ def test_what_comes_with_a_rebalance_while_records_are_held_belongs_to_the_new_e
         owner.client.ready = [Fetched(10)]
 
     owner.client.meanwhile = rebalance
-    owner.consumer._keep_membership(0)
+    owner.consumer._keep_membership()
     assert owner.fetch() == {2: [(0, 10)]}
 
 
@@ -272,7 +274,7 @@ def test_records_that_are_held_of_other_partitions_survive_a_rebalance(owner: Ow
     owner.assign(0, 1)
     owner.hold(Fetched(40), Fetched(7, partition=1))
     owner.client.meanwhile = lambda: owner.lose(0)
-    owner.consumer._keep_membership(0)
+    owner.consumer._keep_membership()
     assert owner.fetch() == {2: [(1, 7)]}
 
 
@@ -338,7 +340,7 @@ def test_what_a_partition_brings_while_all_are_to_stand_still_is_held_until_they
     owner.consumer.pause("all")
     owner.assign(0)
     owner.client.ready = [Fetched(0), Fetched(1)]
-    owner.consumer._keep_membership(0)
+    owner.consumer._keep_membership()
     assert owner.client.paused == {0}
     owner.consumer.pause(())
     assert owner.fetch() == {1: [(0, 0)]}
@@ -348,7 +350,6 @@ def test_nothing_is_brought_while_all_are_to_stand_still_however_much_is_asked_f
     owner.assign(0)
     owner.client.meanwhile = lambda: setattr(owner.consumer, "_closing", True)
     owner.client.ready = [Fetched(0)]
-    owner.consumer._topics = [TOPIC]
     owner.consumer.pause("all")
     owner.consumer._run()
     assert owner.sink.errors == []  # the sink raises when it is given records
@@ -398,6 +399,40 @@ def test_when_much_is_held_that_nobody_asks_for_all_stand_still_until_somebody_d
     assert owner.client.paused == {0}
     owner.consumer._pause(owner.consumer._want_paused)
     assert owner.client.paused == set()
+
+
+def test_an_error_that_comes_while_nobody_asks_for_more_is_told_at_once_and_not_held(owner: Owner) -> None:
+    owner.assign(0)
+    owner.consumer.pause("all")
+    owner.hold(Failed(KafkaError.TOPIC_AUTHORIZATION_FAILED), Fetched(40))
+    assert ["TOPIC_AUTHORIZATION_FAILED" in str(error) for error in owner.sink.errors] == [True]
+    assert len(owner.consumer._held) == 1
+
+
+def test_what_is_held_does_not_grow_with_rebalances(owner: Owner) -> None:
+    owner.consumer.pause("all")
+    for _ in range(10):
+        owner.assign(0, 1)
+        owner.hold(Fetched(40), Fetched(7, partition=1), Fetched(7, partition=2))
+        owner.lose(0)
+    assert len(owner.consumer._held) == 10  # of partition 1, which this client goes on reading
+
+
+def test_who_asks_again_need_not_wait_until_the_owner_looks(owner: Owner, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("eventzr_kafka._confluent.consumer._POLL", 5.0)
+
+    def close(_timeout: float) -> None:
+        owner.consumer._closing = True
+
+    monkeypatch.setattr(owner.client, "poll", close)
+    owner.consumer.pause("all")
+    thread = threading.Thread(target=owner.consumer._run, daemon=True)
+    thread.start()
+    thread.join(0.1)
+    assert thread.is_alive()
+    owner.consumer.pause(())
+    thread.join(2)
+    assert not thread.is_alive()
 
 
 def test_fewer_records_are_fetched_at_once_where_the_event_loop_reads_all_of_them_for_their_subjects() -> None:

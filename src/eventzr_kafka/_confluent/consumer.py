@@ -69,9 +69,11 @@ class ConfluentConsumer:
         self._closed = threading.Event()
         self._closing = False
         self._want_paused: Paused = ()
+        self._reading = threading.Event()  # clear while all partitions are to stand still
+        self._reading.set()
         self._paused: set[tuple[str, int]] | None = None  # not known after a rebalance, see rule 6
         self._owned: _Owned = {}  # never changed, only replaced
-        self._held: list[tuple[int | None, Message]] = []
+        self._held: list[Message] = []  # of partitions that are owned, since they were fetched
         self._last_epoch = 0
         self._missing: set[str] = set()
         self._unstored: set[int] = set()
@@ -98,6 +100,10 @@ class ConfluentConsumer:
     def pause(self, epochs: Paused) -> None:
         """Have the owner stop the intake of these, and start that of the others."""
         self._want_paused = epochs
+        if epochs == "all":
+            self._reading.clear()
+        else:
+            self._reading.set()
 
     async def close(self, timeout: float) -> bool:
         """Have the owner commit and leave; it is a daemon thread, so a client that hangs does not hold the process."""
@@ -161,12 +167,13 @@ class ConfluentConsumer:
         )
         while not self._closing:
             self._store_positions()
-            if self._want_paused == "all":
-                self._keep_membership(_POLL)
+            if not self._reading.is_set():
+                self._keep_membership()
+                self._reading.wait(_POLL)
             elif self._credits.acquire(timeout=_POLL):
                 self._bring()
             else:
-                self._keep_membership(0)
+                self._keep_membership()
 
     def _bring(self) -> None:
         """Use up one credit, unless there is nothing to bring."""
@@ -175,25 +182,25 @@ class ConfluentConsumer:
         if not messages or not self._tell(self._take_in, messages, self._owned):
             self._credits.release()
 
-    def _keep_membership(self, seconds: float) -> None:
+    def _keep_membership(self) -> None:
         """Nobody asks for more: poll, keep what comes along, and pause when that goes on."""
-        fetched = self._consumer.consume(1, seconds)  # serves rebalances: look at what is held only afterwards
-        self._held = [*self._held, *((self._epoch_of(message), message) for message in fetched)]
+        for message in self._consumer.consume(1, 0):
+            error = message.error()
+            if error is not None:
+                self._tell(self._on_message_error, error, message.topic())
+            elif (message.topic(), message.partition()) in self._owned:
+                self._held.append(message)
         if self._want_paused == "all" or len(self._held) >= _HELD:
             self._pause("all")
 
     def _fetch(self) -> list[Message]:
         """What has been fetched already; else the next record as soon as it comes."""
         held, self._held = self._held, []
-        messages = [message for epoch, message in held if epoch == self._epoch_of(message)]
-        messages = messages or self._consumer.consume(self._batch, 0)
+        messages = held or self._consumer.consume(self._batch, 0)
         if messages:
             return messages
         first = self._consumer.poll(_POLL)
         return [first] if first is not None else []
-
-    def _epoch_of(self, message: Message) -> int | None:
-        return self._owned.get(cast("tuple[str, int]", (message.topic(), message.partition())))
 
     def _store_positions(self) -> None:
         with self._lock:
@@ -284,6 +291,7 @@ class ConfluentConsumer:
         owned = dict(self._owned)
         ended = [owned.pop((p.topic, p.partition), None) for p in partitions]
         self._owned = owned
+        self._held = [message for message in self._held if (message.topic(), message.partition()) in owned]
         self._paused = None
         return [epoch for epoch in ended if epoch is not None]
 

@@ -39,6 +39,13 @@ _HOPELESS = {
     KafkaError.CLUSTER_AUTHORIZATION_FAILED,
     KafkaError._AUTHENTICATION,
 }
+_ELECTING = {
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.FENCED_LEADER_EPOCH,
+    KafkaError.UNKNOWN_LEADER_EPOCH,
+    KafkaError.UNKNOWN_TOPIC_OR_PART,  # of a broker that has not heard of it yet
+}
 _MISSING = {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION}
 
 
@@ -263,8 +270,16 @@ def _partitions_of(client: Consumer, topic: str) -> list[int]:
 
 
 def _end(client: Consumer, topic: str, partition: int) -> int:
-    _, end = client.get_watermark_offsets(Offset(topic, partition), timeout=_METADATA_TIMEOUT)
-    return int(end)
+    """Where the partition ends; asked again while its leader is being elected, as after its creation."""
+    deadline = time.monotonic() + _METADATA_TIMEOUT
+    while True:
+        try:
+            _, end = client.get_watermark_offsets(Offset(topic, partition), timeout=_METADATA_TIMEOUT)
+            return int(end)
+        except KafkaException as error:
+            if error.args[0].code() not in _ELECTING or time.monotonic() > deadline:
+                raise
+        time.sleep(_POLL)
 
 
 def _raise_if_hopeless(error: KafkaError) -> None:
