@@ -404,9 +404,9 @@ def test_when_much_is_held_that_nobody_asks_for_all_stand_still_until_somebody_d
 def test_an_error_that_comes_while_nobody_asks_for_more_is_told_at_once_and_not_held(owner: Owner) -> None:
     owner.assign(0)
     owner.consumer.pause("all")
-    owner.hold(Failed(KafkaError.TOPIC_AUTHORIZATION_FAILED), Fetched(40))
+    owner.hold(Failed(KafkaError.TOPIC_AUTHORIZATION_FAILED), Fetched(40), Fetched(7, partition=1))
     assert ["TOPIC_AUTHORIZATION_FAILED" in str(error) for error in owner.sink.errors] == [True]
-    assert len(owner.consumer._held) == 1
+    assert len(owner.consumer._held) == 1  # the other partition is not ours
 
 
 def test_what_is_held_does_not_grow_with_rebalances(owner: Owner) -> None:
