@@ -13,24 +13,28 @@ from eventzr_kafka._confluent.log_reader import _end
 class Client:
     """Answers with these, one after the other."""
 
-    def __init__(self, *answers: int) -> None:
+    def __init__(self, *answers: int | KafkaException) -> None:
         self.answers = list(answers)
 
     def get_watermark_offsets(self, _partition: object, *, timeout: float) -> tuple[int, int]:
         assert timeout > 0
         answer = self.answers.pop(0)
-        if answer > 0 and answer != 70:
-            raise KafkaException(KafkaError(answer))
+        if isinstance(answer, KafkaException):
+            raise answer
         return 0, answer
 
 
+def failure(code: int) -> KafkaException:
+    return KafkaException(KafkaError(code))
+
+
 def test_a_partition_without_a_leader_is_asked_again() -> None:
-    client = Client(KafkaError.LEADER_NOT_AVAILABLE, KafkaError.NOT_LEADER_FOR_PARTITION, 70)
+    client = Client(failure(KafkaError.LEADER_NOT_AVAILABLE), failure(KafkaError.NOT_LEADER_FOR_PARTITION), 70)
     assert _end(cast("Any", client), "t", 0) == 70
 
 
 def test_what_waiting_does_not_mend_is_told_at_once() -> None:
-    client = Client(KafkaError.TOPIC_AUTHORIZATION_FAILED, 70)
+    client = Client(failure(KafkaError.TOPIC_AUTHORIZATION_FAILED), 70)
     with pytest.raises(KafkaException, match="TOPIC_AUTHORIZATION_FAILED"):
         _end(cast("Any", client), "t", 0)
     assert client.answers == [70]

@@ -233,9 +233,8 @@ class ConfluentConsumer:
         positions = self._consumer.position([Offset(*partition) for partition in self._owned])
         begun = {(p.topic, p.partition) for p in positions if p.offset >= 0}
         pausing = (wanted & begun) - (self._paused or set())
-        resuming = begun - wanted if self._paused is None else self._paused - wanted
         self._consumer.pause([Offset(*partition) for partition in pausing])
-        self._consumer.resume([Offset(*partition) for partition in resuming])
+        self._consumer.resume([Offset(*partition) for partition in begun - wanted])
         self._paused = wanted & begun
 
     # Callbacks of the client, in the owner thread; none of them raises
