@@ -95,7 +95,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 async def stay_away(kafka: KafkaServer) -> None:
-    await asyncio.to_thread(kafka.stop)
+    await asyncio.to_thread(kafka.kill)  # one that says goodbye may be forgotten for good: see test_forgotten_brokers
     await asyncio.sleep(AWAY)
     await asyncio.to_thread(kafka.start)
 

@@ -208,7 +208,7 @@ async def test_a_broker_that_is_gone_for_20_s_loses_nothing(
     async with group.runner(impatient) as runner:
         await until(lambda: group.waits)
         await until(group.is_at_the_first_rejected)
-        await asyncio.to_thread(own_kafka.stop)
+        await asyncio.to_thread(own_kafka.kill)  # see test_forgotten_brokers
         group.go.set()
         await until(lambda: bool(runner.problems))
         await asyncio.sleep(AWAY)

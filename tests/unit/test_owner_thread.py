@@ -11,6 +11,7 @@ import pytest
 from confluent_kafka import OFFSET_INVALID, KafkaError, KafkaException
 from confluent_kafka import TopicPartition as Offset
 
+from eventzr_kafka._confluent import consumer as module
 from eventzr_kafka._confluent.consumer import ConfluentConsumer
 from eventzr_kafka.options import ConsumerOptions, Ordering
 from eventzr_kafka.record import TopicPartition
@@ -123,6 +124,21 @@ class Client:
         self.stored += [(p.partition, p.offset, p.metadata) for p in offsets]
 
 
+class Joined(Client):
+    """A client with its callbacks."""
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        super().__init__()
+        self.callbacks: dict[str, Callable[..., None]] = dict(config)
+        self.closed = threading.Event()
+
+    def subscribe(self, _topics: list[str], **callbacks: Any) -> None:
+        self.callbacks.update(callbacks)
+
+    def close(self) -> None:
+        self.closed.set()
+
+
 class Sink:
     """Writes down what it is told; ``hand_over`` says when a revoked partition is done, at once if left alone."""
 
@@ -227,6 +243,47 @@ def warnings(caplog: pytest.LogCaptureFixture, text: str) -> int:
 @pytest.fixture
 def owner() -> Owner:
     return Owner()
+
+
+# A client that has lost its brokers for good
+
+
+def test_a_client_that_lost_its_brokers_is_given_up_with_its_partitions_and_not_heard_any_more(
+    owner: Owner, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    made: list[Joined] = []
+
+    def make(_kind: object, config: dict[str, Any]) -> Joined:
+        made.append(Joined(config))
+        return made[-1]
+
+    monkeypatch.setattr(module, "make_client", make)
+    owner.consumer._join()
+    owner.assign(0)
+    made[0].ready = [Fetched(0)]
+    owner.consumer._keep_membership()
+    for _ in range(3):
+        made[0].callbacks["stats_cb"]("{}")
+    first = made[0]
+    owner.consumer._reading.clear()
+    monkeypatch.setattr(owner.consumer, "_keep_membership", lambda: setattr(owner.consumer, "_closing", True))
+    owner.consumer._run()
+    owner.consumer._closing = False
+
+    second = made[1]
+    assert first.closed.wait(5)
+    assert not second.closed.is_set()
+    assert owner.sink.ended == [1]
+    assert owner.fetch() == {}
+    assert warnings(caplog, "lost its brokers for good") == 1
+    for _ in range(3):  # it says so until it is closed
+        first.callbacks["stats_cb"]("{}")
+    assert not owner.consumer._outage.for_good
+    first.callbacks["on_assign"](first, offsets(0))
+    assert owner.consumer._owned == {}
+    second.callbacks["on_assign"](second, offsets(0))
+    first.callbacks["on_lost"](first, offsets(0))
+    assert owner.consumer._owned == {(TOPIC, 0): 2}
 
 
 # Records and epochs

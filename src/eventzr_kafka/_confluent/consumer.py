@@ -10,6 +10,7 @@
 6. librdkafka passes over a pause, a resume or the start of a partition when its own thread and the owner ask for two
    of them at once, and says nothing (its issue 5591); and a pause outlives the assignment. So partitions are resumed
    before they are assigned, paused only after they brought a record, and all is told again after a rebalance.
+7. A client that has lost its brokers for good is given up for another one, and not heard any more.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from confluent_kafka import TopicPartition as Offset
 
 from eventzr_kafka._confluent.config import consumer_config
 from eventzr_kafka._confluent.oauth import make_client, token_callback
-from eventzr_kafka._confluent.outage import Outage, describe_kafka_error
+from eventzr_kafka._confluent.outage import Hearing, Outage, describe_kafka_error
 from eventzr_kafka.encoder import STRUCTURED_HEADERS
 from eventzr_kafka.errors import AuthenticationError, TransportError, printable
 from eventzr_kafka.options import ConsumerOptions
@@ -73,6 +74,7 @@ class ConfluentConsumer:
         self._reading.set()
         self._paused: set[tuple[str, int]] | None = None  # not known after a rebalance, see rule 6
         self._owned: _Owned = {}  # never changed, only replaced
+        self._hearing = Hearing()
         self._held: list[Message] = []  # of partitions that are owned, since they were fetched
         self._last_epoch = 0
         self._missing: set[str] = set()
@@ -149,8 +151,7 @@ class ConfluentConsumer:
 
     def _own(self) -> None:
         try:
-            callbacks = {"error_cb": self._on_error, "stats_cb": self._outage.on_statistics}
-            self._consumer = make_client(Consumer, {**self._config, **callbacks})
+            self._join()
             try:
                 self._run()
             finally:
@@ -161,11 +162,32 @@ class ConfluentConsumer:
         finally:
             self._closed.set()
 
-    def _run(self) -> None:
+    def _join(self) -> None:
+        """Make the client and subscribe; a client that was there before is not heard any more."""
+        heard = self._hearing.give()
+        callbacks = {"error_cb": heard(self._on_error), "stats_cb": heard(self._outage.on_statistics)}
+        self._consumer = make_client(Consumer, {**self._config, **callbacks})
         self._consumer.subscribe(
-            self._topics, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+            self._topics,
+            on_assign=heard(self._on_assign),
+            on_revoke=heard(self._on_revoke),
+            on_lost=heard(self._on_lost),
         )
+
+    def _join_anew(self) -> None:
+        """Give up a client that will find no broker again; closing takes it a minute, which nobody waits for."""
+        told = "%s: the client has lost its brokers for good; joining anew, once the old session has ended"
+        log.warning(told, self._group_id)
+        given_up = self._consumer
+        self._on_lost(given_up, [Offset(*partition) for partition in self._owned])
+        self._outage.forgotten = 0
+        self._join()
+        threading.Thread(target=given_up.close, name=f"eventzr-kafka {self._group_id} given up", daemon=True).start()
+
+    def _run(self) -> None:
         while not self._closing:
+            if self._outage.for_good:
+                self._join_anew()
             self._store_positions()
             if not self._reading.is_set():
                 self._keep_membership()

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import logging
 import time
+from collections.abc import Callable
 
 from confluent_kafka import KafkaError
 
 from eventzr_kafka._confluent.oauth import TokenCallback
 from eventzr_kafka.errors import AuthenticationError, printable
 
-__all__ = ["Outage", "describe_kafka_error", "refused_login"]
+__all__ = ["Hearing", "Outage", "describe_kafka_error", "refused_login"]
 
 _DOWN = {
     KafkaError._ALL_BROKERS_DOWN,
@@ -26,6 +27,8 @@ _MENDS = {
     KafkaError._RESOLVE: "check the host names in KAFKA_BROKERS",
     KafkaError._SSL: "check KAFKA_TLS and KAFKA_CA_FILE",
 }
+_KNOWN = '"source":"learned"', '"source":"configured"'  # of a broker, in the client's statistics
+_PATIENCE = 3  # statistics without any broker, one a second; there may be none while the client exchanges them
 
 
 def describe_kafka_error(error: KafkaError) -> str:
@@ -54,6 +57,7 @@ class Outage:
 
     Attributes:
         refusal: What the broker said to the login, while the outage lasts.
+        forgotten: How many statistics in a row knew no broker.
     """
 
     def __init__(self, log: logging.Logger, who: str, brokers: str, login: TokenCallback | None = None) -> None:
@@ -70,6 +74,16 @@ class Outage:
         self._login = login
         self._since: float | None = None
         self.refusal: AuthenticationError | None = None
+        self.forgotten = 0
+
+    @property
+    def for_good(self) -> bool:
+        """Whether the client knows no broker any more: it looks for none then, and only another one helps.
+
+        librdkafka drops the brokers that a metadata response does not name; the response of a lone broker that is
+        shutting down names none (its issue 5301).
+        """
+        return self.forgotten >= _PATIENCE
 
     def on_error(self, error: KafkaError) -> None:
         """Take an error from the client; the first one of an outage is told, and any that is about something else."""
@@ -90,6 +104,7 @@ class Outage:
 
     def on_statistics(self, statistics: str) -> None:
         """Take the client's statistics: a broker that is up ends an outage."""
+        self.forgotten = 0 if any(known in statistics for known in _KNOWN) else self.forgotten + 1
         if self._since is None:
             return
         brokers = json.loads(statistics).get("brokers", {}).values()
@@ -107,3 +122,17 @@ class Outage:
                 self._brokers,
                 time.monotonic() - since,
             )
+
+
+class Hearing:
+    """Lets the callbacks of one client through, those of clients before it no more."""
+
+    def __init__(self) -> None:
+        """Begin without a client."""
+        self._clients = 0
+
+    def give(self) -> Callable[[Callable[..., None]], Callable[..., None]]:
+        """A wrapper for the callbacks of the next client; from here on the one before is not heard."""
+        self._clients += 1
+        number = self._clients
+        return lambda callback: lambda *args: callback(*args) if number == self._clients else None

@@ -4,6 +4,7 @@
    error, is reported from the set. One small object for each: the garbage collector looks at all that are under way.
 2. Callbacks never raise.
 3. After a time-out the record may have arrived: the failure says so.
+4. A client that has lost its brokers for good is given up for another one; what it still held is reported as failed.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from eventzr_kafka._confluent.config import producer_config
 from eventzr_kafka._confluent.oauth import make_client, token_callback
-from eventzr_kafka._confluent.outage import Outage
+from eventzr_kafka._confluent.outage import Hearing, Outage
 from eventzr_kafka.errors import ProducerStateError, describe, printable
 from eventzr_kafka.record import OutgoingRecord
 from eventzr_kafka.settings import KafkaSettings
@@ -61,12 +62,13 @@ class ConfluentProducer:
         self._under_way: set[_Sent] = set()
         self._closing = threading.Event()
         self._fatal: Failure | None = None
+        self._hearing = Hearing()
+        self._given_up: Producer | None = None
 
     def start(self, reported: Callable[[], None]) -> None:
         """Make the client and the thread that serves it."""
         self._reported = reported
-        callbacks = {"error_cb": self._on_error, "stats_cb": self._outage.on_statistics}
-        self._client = make_client(Producer, {**self._config, **callbacks, "statistics.interval.ms": 1000})
+        self._client = self._connect()
         self._thread = threading.Thread(target=self._serve, name="eventzr-kafka producer", daemon=True)
         self._thread.start()
 
@@ -107,10 +109,25 @@ class ConfluentProducer:
         self._report_all(Failure("_DESTROY", "the producer was closed before the broker acknowledged", unknown=True))
         self._client.close()
 
+    def _connect(self) -> Producer:
+        heard = self._hearing.give()
+        callbacks = {"error_cb": heard(self._on_error), "stats_cb": heard(self._outage.on_statistics)}
+        return make_client(Producer, {**self._config, **callbacks, "statistics.interval.ms": 1000})
+
+    def _connect_anew(self) -> None:
+        log.warning("producer: the client has lost its brokers for good; going on with another, what it held fails")
+        self._outage.forgotten = 0
+        self._given_up, self._client = self._client, self._connect()
+
     def _serve(self) -> None:
         while not self._closing.is_set():
             try:
+                if self._outage.for_good:
+                    self._connect_anew()
                 self._client.poll(_POLL)
+                if self._given_up is not None:  # each time: another thread may have queued a record just now
+                    self._given_up.purge()
+                    self._given_up.poll(0)
                 if self._fatal is not None:
                     self._report_all(self._fatal)
                 self._reported()
