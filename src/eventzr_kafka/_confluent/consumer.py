@@ -179,9 +179,10 @@ class ConfluentConsumer:
         told = "%s: the client has lost its brokers for good; joining anew, once the old session has ended"
         log.warning(told, self._group_id)
         given_up = self._consumer
-        self._on_lost(given_up, [Offset(*partition) for partition in self._owned])
-        self._outage.forgotten = 0
+        if self._owned:
+            self._on_lost(given_up, [Offset(*partition) for partition in self._owned])
         self._join()
+        self._outage.forgotten = 0
         threading.Thread(target=given_up.close, name=f"eventzr-kafka {self._group_id} given up", daemon=True).start()
 
     def _run(self) -> None:
