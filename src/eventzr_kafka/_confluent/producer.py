@@ -30,7 +30,7 @@ log = logging.getLogger("eventzr_kafka.producer")
 
 _LARGEST = 1_000_000_000  # bytes of a record that the client can send
 _POLL = 0.1  # seconds between two calls of `reported` when nothing happens
-_PAUSE = 1.0  # seconds after a failure of the thread
+_PAUSE = 1.0  # seconds until another client is tried again
 _MAY_HAVE_ARRIVED = {
     KafkaError._MSG_TIMED_OUT,
     KafkaError._TIMED_OUT,
@@ -116,7 +116,11 @@ class ConfluentProducer:
         return make_client(Producer, {**self._config, **callbacks, "statistics.interval.ms": 1000})
 
     def _connect_anew(self) -> None:
-        another = self._connect()
+        try:
+            another = self._connect()
+        except Exception:
+            self._closing.wait(_PAUSE)
+            raise
         self._outage.forgotten = 0
         self._given_up, self._client = self._client, another
         log.warning("producer: the client has lost its brokers for good; going on with another, what it held fails")
@@ -135,7 +139,6 @@ class ConfluentProducer:
                 self._reported()
             except Exception as error:  # noqa: BLE001 -- without this thread no delivery would ever be reported
                 log.error("producer: serving reports failed, going on: %s", describe(error))  # noqa: TRY400 -- no texts
-                self._closing.wait(_PAUSE)
 
     def on_delivery(self, sent: _Sent, error: KafkaError | None, message: Message) -> None:
         """The client's report on one record."""
