@@ -47,7 +47,6 @@ _MENDS = {
     "UNKNOWN_TOPIC_OR_PART": "create the topic; the SDK never does",
     "MSG_SIZE_TOO_LARGE": "raise max.message.bytes of the topic, or send a reference in place of the content",
     "TOPIC_AUTHORIZATION_FAILED": "allow this identity to write to the topic",
-    "_FATAL": "make a new producer and publish it again with the same event id: it may have arrived",
 }
 
 

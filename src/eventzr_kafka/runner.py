@@ -76,6 +76,7 @@ class ConsumerRunner:
         self._hooks = hooks or ConsumerHooks()
         self._groups: list[GroupConsumer] = []
         self._guards: dict[int, Guard] = {}  # by id of the handler object
+        self._entered = asyncio.Event()
         self._stopped: asyncio.Event | None = None
         self._error: Exception | None = None
 
@@ -99,8 +100,9 @@ class ConsumerRunner:
         """Wait until every group has joined, or the runner has stopped.
 
         A group has joined when it is first told its partitions, which may be none while others have them all. It waits
-        as long as none of the group's topics exists.
+        as long as none of the group's topics exists, and for a runner that is not started yet.
         """
+        await self._entered.wait()
         if self._stopped is None:
             return
         ended = asyncio.create_task(self._stopped.wait())
@@ -165,9 +167,16 @@ class ConsumerRunner:
     async def __aenter__(self) -> Self:
         if self._stopped is not None:
             raise ConsumerStateError("this ConsumerRunner has run already: make a new one")
+        try:
+            await self._start()
+        finally:
+            self._entered.set()
+        return self
+
+    async def _start(self) -> None:
         if not self.settings.enabled:
             log.warning("Kafka is disabled (KAFKA_ENABLED): nothing is consumed")
-            return self
+            return
         await self._prepare_inboxes()
         self._stopped = asyncio.Event()
         self._pool = ThreadPoolExecutor(
@@ -181,7 +190,6 @@ class ConsumerRunner:
         self._watchdog = Watchdog(codes_of(self._calls()))
         self._watchdog.start()
         self._tidier = Tidier(guard.inbox for guard in self._guards.values())
-        return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -10,12 +10,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from typing import Any
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
+import pytest
+from confluent_kafka import OFFSET_BEGINNING, Consumer, Producer, TopicPartition
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from tests.outbox.conftest import until
 
 from eventzr_kafka import CloudEvent, KafkaSettings
+from eventzr_kafka._confluent import producer
+from eventzr_kafka._confluent.oauth import make_client
 from eventzr_kafka.outbox import Outbox, OutboxRelay, read_status
 from eventzr_kafka.testing.kafka_server import KafkaServer
 
@@ -99,6 +103,29 @@ async def test_a_broker_restart_loses_and_reorders_nothing(
     numbers = appended(kafka, name, last=399)
     assert sorted(numbers) == list(range(400))
     assert in_order(numbers)
+
+
+async def test_a_relay_whose_client_has_lost_its_brokers_for_good_makes_another_and_reorders_nothing(
+    engine: AsyncEngine, kafka: KafkaServer, topic: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows keep coming while the first client, which knows no broker, is found out."""
+    clients: list[Producer] = []
+
+    def make(kind: Callable[[dict[str, Any]], Producer], config: dict[str, Any]) -> Producer:
+        clients.append(make_client(kind, config if clients else {**config, "bootstrap.servers": ""}))
+        return clients[-1]
+
+    monkeypatch.setattr(producer, "make_client", make)
+    name = topic(partitions=1)
+    async with OutboxRelay(engine, KafkaSettings(brokers=kafka.bootstrap_servers)):
+        for first in range(0, 300, 5):
+            await publish(engine, name, range(first, first + 5))
+            await asyncio.sleep(0.1)
+        await until(lambda: is_empty(engine), 30)
+    numbers = appended(kafka, name, last=299)
+    assert sorted(numbers) == list(range(300))
+    assert in_order(numbers)
+    assert len(clients) == 2
 
 
 async def test_the_command_relays_until_sigterm_and_tells_the_status(

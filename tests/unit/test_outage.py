@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
-import threading
 import time
-from typing import Any, Final
+from typing import Final
 
 import pytest
-from confluent_kafka import Consumer, Producer
+from confluent_kafka import Consumer
 
-from eventzr_kafka._confluent import producer
 from eventzr_kafka._confluent.outage import Outage
-from eventzr_kafka.settings import KafkaSettings
 
 LOGICAL: Final = json.dumps({"brokers": {"GroupCoordinator": {"source": "logical"}}}, separators=(",", ":"))
 LEARNED: Final = json.dumps({"brokers": {"b:9092/1": {"source": "learned"}}}, separators=(",", ":"))
@@ -59,25 +56,3 @@ def test_a_real_client_says_whether_it_knows_a_broker_though_none_answers(
     client.close()
     assert len(told) >= 5
     assert outage.for_good is lost
-
-
-def test_a_producer_that_cannot_be_replaced_at_once_is_replaced_later(monkeypatch: pytest.MonkeyPatch) -> None:
-    made: list[str] = []
-    replaced = threading.Event()
-
-    def make(kind: type[Producer], config: dict[str, Any]) -> Producer:
-        made.append("client")
-        if len(made) == 2:
-            raise OSError("no token now")
-        if len(made) == 3:
-            replaced.set()
-        return kind({key: value for key, value in config.items() if len(made) == 3 or key != "bootstrap.servers"})
-
-    monkeypatch.setattr(producer, "make_client", make)
-    client = producer.ConfluentProducer(KafkaSettings(brokers="127.0.0.1:1"))
-    client.start(lambda: None)
-    try:
-        assert replaced.wait(20)
-    finally:
-        client.close()
-    assert made == ["client"] * 3

@@ -642,5 +642,5 @@ def test_errors_survive_a_closed_event_loop(deserted: Owner) -> None:
     deserted.assign(0)
     deserted.consumer.store([position(1, 13)])
     deserted.revoke(0)
-    deserted.consumer._on_error(KafkaError(KafkaError._FATAL, fatal=True))
-    deserted.consumer._on_error(KafkaError(KafkaError._ALL_BROKERS_DOWN))
+    deserted.consumer._on_message_error(KafkaError(KafkaError._FATAL), None)
+    deserted.consumer._on_message_error(KafkaError(KafkaError._ALL_BROKERS_DOWN), None)

@@ -26,7 +26,7 @@ from confluent_kafka import TopicPartition as Offset
 
 from eventzr_kafka._confluent.config import consumer_config
 from eventzr_kafka._confluent.oauth import make_client, token_callback
-from eventzr_kafka._confluent.outage import Hearing, Outage, describe_kafka_error
+from eventzr_kafka._confluent.outage import Hearing, Outage, describe_kafka_error, is_fatal
 from eventzr_kafka.encoder import STRUCTURED_HEADERS
 from eventzr_kafka.errors import AuthenticationError, TransportError, printable
 from eventzr_kafka.options import ConsumerOptions
@@ -165,7 +165,7 @@ class ConfluentConsumer:
     def _join(self) -> None:
         """Make the client and subscribe; a client that was there before is not heard any more."""
         heard = self._hearing.give()
-        callbacks = {"error_cb": heard(self._on_error), "stats_cb": heard(self._outage.on_statistics)}
+        callbacks = {"error_cb": heard(self._outage.on_error), "stats_cb": heard(self._outage.on_statistics)}
         self._consumer = make_client(Consumer, {**self._config, **callbacks})
         self._consumer.subscribe(
             self._topics,
@@ -317,14 +317,8 @@ class ConfluentConsumer:
         self._paused = None
         return [epoch for epoch in ended if epoch is not None]
 
-    def _on_error(self, error: KafkaError) -> None:
-        if error.fatal():
-            self._fail(KafkaException(error))
-        else:
-            self._outage.on_error(error)
-
     def _on_message_error(self, error: KafkaError, topic: str | None) -> None:
-        if error.code() in _HOPELESS or error.fatal():
+        if error.code() in _HOPELESS or is_fatal(error):
             self._fail(KafkaException(error))
         elif error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
             self._on_missing(topic or "?")

@@ -21,7 +21,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 from confluent_kafka import TopicPartition as Offset
 
 from eventzr_kafka._confluent.config import consumer_config
-from eventzr_kafka._confluent.outage import describe_kafka_error
+from eventzr_kafka._confluent.outage import describe_kafka_error, is_fatal
 from eventzr_kafka.errors import TransportError
 from eventzr_kafka.record import Record
 from eventzr_kafka.settings import KafkaSettings
@@ -283,7 +283,7 @@ def _end(client: Consumer, topic: str, partition: int) -> int:
 
 
 def _raise_if_hopeless(error: KafkaError) -> None:
-    if error.fatal() or error.code() in _HOPELESS:
+    if is_fatal(error) or error.code() in _HOPELESS:
         raise KafkaException(error)
 
 

@@ -12,7 +12,7 @@ from confluent_kafka import KafkaError
 from eventzr_kafka._confluent.oauth import TokenCallback
 from eventzr_kafka.errors import AuthenticationError, printable
 
-__all__ = ["Hearing", "Outage", "describe_kafka_error", "refused_login"]
+__all__ = ["Hearing", "Outage", "describe_kafka_error", "is_fatal", "refused_login"]
 
 _DOWN = {
     KafkaError._ALL_BROKERS_DOWN,
@@ -34,6 +34,11 @@ _PATIENCE = 3  # statistics without any broker, one a second; there may be none 
 def describe_kafka_error(error: KafkaError) -> str:
     """Name and text of a client error, safe for one log line."""
     return f"{error.name()}: {printable(error.str(), limit=200)}"
+
+
+def is_fatal(error: KafkaError) -> bool:
+    """Whether the client can do nothing more: raised by `poll` it has the mark, as a message it has only the code."""
+    return error.fatal() or error.code() == KafkaError._FATAL
 
 
 def refused_login(error: KafkaError, login: TokenCallback | None) -> AuthenticationError:

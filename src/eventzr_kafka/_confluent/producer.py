@@ -2,23 +2,28 @@
 
 1. Every queued record is in the set of those under way until it is reported. What the client forgets, as after a fatal
    error, is reported from the set. One small object for each: the garbage collector looks at all that are under way.
-2. Callbacks never raise.
+2. Callbacks never raise. The client does: `poll` and `flush` raise its fatal error, once, in place of `error_cb`.
 3. After a time-out the record may have arrived: the failure says so.
-4. A client that has lost its brokers for good is given up for another one; what it still held is reported as failed.
+4. A client that can send nothing more, after a fatal error or because it has lost its brokers for good, is given up for
+   another one; what it still held is reported as failed. Whoever asks for `enable.gapless.guarantee` gets no other one:
+   it would write new records before he can write those again that failed.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
+from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from eventzr_kafka._confluent.config import producer_config
 from eventzr_kafka._confluent.oauth import make_client, token_callback
-from eventzr_kafka._confluent.outage import Hearing, Outage
+from eventzr_kafka._confluent.outage import Hearing, Outage, describe_kafka_error, is_fatal
 from eventzr_kafka.errors import ProducerStateError, describe, printable
 from eventzr_kafka.record import OutgoingRecord
 from eventzr_kafka.settings import KafkaSettings
@@ -30,7 +35,8 @@ log = logging.getLogger("eventzr_kafka.producer")
 
 _LARGEST = 1_000_000_000  # bytes of a record that the client can send
 _POLL = 0.1  # seconds between two calls of `reported` when nothing happens
-_PAUSE = 1.0  # seconds until another client is tried again
+_GRACE = 1.0  # seconds for the reports of a client that has ended; they say more than that it has
+_LEAST = 5.0  # seconds between two clients, so that a lasting fault does not make hundreds of them
 _MAY_HAVE_ARRIVED = {
     KafkaError._MSG_TIMED_OUT,
     KafkaError._TIMED_OUT,
@@ -62,7 +68,8 @@ class ConfluentProducer:
         self._outage = Outage(log, "producer", settings.brokers, self._login)
         self._under_way: set[_Sent] = set()
         self._closing = threading.Event()
-        self._fatal: Failure | None = None
+        self._is_gapless = str(self._config.get("enable.gapless.guarantee")).lower() == "true"
+        self._ended: Failure | None = None  # why the client sends nothing more
         self._hearing = Hearing()
         self._given_up: Producer | None = None
 
@@ -75,6 +82,9 @@ class ConfluentProducer:
 
     def produce(self, record: OutgoingRecord, report: Report) -> bool:
         """Queue a record; False if there is no room."""
+        if self._ended is not None:
+            report(replace(self._ended, unknown=False, local=True))
+            return True
         sent = _Sent(self, report)
         self._under_way.add(sent)
         try:
@@ -89,7 +99,7 @@ class ConfluentProducer:
             self._under_way.discard(sent)
             return False
         except KafkaException as error:
-            self._report(sent, self._fatal or replace(self._failure(error.args[0]), local=True))
+            self._report(sent, replace(self._failure(error.args[0]), local=True))
         except RuntimeError as error:  # what the client says when it is closed
             self._under_way.discard(sent)
             raise ProducerStateError("the producer was closed") from error
@@ -97,48 +107,73 @@ class ConfluentProducer:
 
     def flush(self, timeout: float) -> int:
         """Wait for the reports; returns how many are missing."""
-        self._client.flush(timeout)
+        self._drive(self._client.flush, timeout)
         self._reported()
         return len(self._under_way)
 
     def close(self) -> None:
         """Purge what is not acknowledged, report it, and end the thread."""
         self._client.purge()
-        self._client.flush(1.0)
+        self._drive(self._client.flush, 1.0)
         self._closing.set()
         self._thread.join(timeout=5.0)
         self._report_all(Failure("_DESTROY", "the producer was closed before the broker acknowledged", unknown=True))
         self._client.close()
 
     def _connect(self) -> Producer:
+        self._connected = time.monotonic()
         heard = self._hearing.give()
-        callbacks = {"error_cb": heard(self._on_error), "stats_cb": heard(self._outage.on_statistics)}
+        callbacks = {"error_cb": heard(self._outage.on_error), "stats_cb": heard(self._outage.on_statistics)}
         return make_client(Producer, {**self._config, **callbacks, "statistics.interval.ms": 1000})
-
-    def _connect_anew(self) -> None:
-        try:
-            another = self._connect()
-        except Exception:
-            self._closing.wait(_PAUSE)
-            raise
-        self._outage.forgotten = 0
-        self._given_up, self._client = self._client, another
-        log.warning("producer: the client has lost its brokers for good; going on with another, what it held fails")
 
     def _serve(self) -> None:
         while not self._closing.is_set():
             try:
-                if self._outage.for_good:
-                    self._connect_anew()
-                self._client.poll(_POLL)
+                self._drive(self._client.poll, _POLL)
+                if self._outage.for_good and self._ended is None:
+                    self._client.purge()
+                    self._end("the client has lost its brokers for good")
+                if self._ended is not None:
+                    self._go_on_without(self._ended)
                 if self._given_up is not None:  # each time: another thread may have queued a record just now
-                    self._given_up.purge()
-                    self._given_up.poll(0)
-                if self._fatal is not None:
-                    self._report_all(self._fatal)
+                    self._empty(self._given_up)
                 self._reported()
             except Exception as error:  # noqa: BLE001 -- without this thread no delivery would ever be reported
                 log.error("producer: serving reports failed, going on: %s", describe(error))  # noqa: TRY400 -- no texts
+
+    def _drive(self, wait: Callable[[float], Any], seconds: float) -> None:
+        """Poll or flush."""
+        try:
+            wait(seconds)
+        except KafkaException as error:
+            if not is_fatal(error.args[0]):
+                raise
+            self._end(describe_kafka_error(error.args[0]))
+
+    def _end(self, reason: str) -> None:
+        """Let nothing more come to the client."""
+        self._ended_at = time.monotonic()
+        self._ended = Failure("_FATAL", reason, unknown=True)
+        if self._is_gapless:
+            log.info("producer: %s; it has stopped, as enable.gapless.guarantee asks", reason)
+        else:
+            log.error("producer: %s; what it held fails, going on with another", reason)
+
+    def _go_on_without(self, failure: Failure) -> None:
+        """Have everything reported that the client holds, and make another one when it is time."""
+        if len(self._client) and time.monotonic() < self._ended_at + _GRACE:
+            return
+        self._empty(self._client)
+        self._report_all(failure)
+        if not self._is_gapless and time.monotonic() > self._connected + _LEAST:
+            another = self._connect()
+            self._given_up, self._client = self._client, another
+            self._outage.forgotten, self._ended = 0, None
+
+    def _empty(self, client: Producer) -> None:
+        client.purge()
+        with suppress(KafkaException):  # it has ended, whatever it says
+            client.poll(0)
 
     def on_delivery(self, sent: _Sent, error: KafkaError | None, message: Message) -> None:
         """The client's report on one record."""
@@ -159,17 +194,6 @@ class ConfluentProducer:
         for sent in list(self._under_way):
             self._report(sent, failure)
         self._reported()
-
-    def _on_error(self, error: KafkaError) -> None:
-        if not error.fatal():
-            self._outage.on_error(error)
-        elif self._fatal is None:
-            self._fatal = Failure("_FATAL", f"{error.name()}: {printable(error.str(), limit=200)}", unknown=True)
-            log.error(
-                "producer: fatal error, nothing can be published any more: %s: %s",
-                error.name(),
-                printable(error.str()),
-            )
 
     def _failure(self, error: KafkaError) -> Failure:
         cause = (self._login.error if self._login is not None else None) or self._outage.refusal
