@@ -212,6 +212,16 @@ def test_a_client_that_cannot_be_replaced_at_once_is_replaced_later(made: Made) 
         until_taken(one, made[1])
 
 
+def test_an_error_that_is_not_fatal_ends_no_client(made: Made, caplog: pytest.LogCaptureFixture) -> None:
+    with started() as (one, _outcomes):
+        made[0].raises = KafkaError(KafkaError._STATE, "not now")
+        until_taken(one, made[0])
+        time.sleep(0.3)
+
+    assert len(made) == 1
+    assert [line.partition(",")[0] for line in caplog.messages] == ["producer: serving reports failed"]
+
+
 def test_a_lasting_fault_does_not_make_clients_without_end(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(producer, "_LEAST", 1.0)
     ends = threading.Event()
