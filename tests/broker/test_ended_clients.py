@@ -14,6 +14,7 @@ from eventzr_kafka import CloudEvent, ConsumerRunner, EventProducer, KafkaSettin
 from eventzr_kafka._confluent import consumer, producer
 from eventzr_kafka._confluent.oauth import make_client
 from eventzr_kafka.errors import DeliveryError, TransportError
+from eventzr_kafka.testing.kafka_server import start_kafka
 
 if TYPE_CHECKING:
     from eventzr_kafka.testing.kafka_server import KafkaServer
@@ -115,6 +116,20 @@ async def test_a_consumer_with_a_fatal_error_stops_its_runner(settings: KafkaSet
                 await running
             await events.publish(event(name, "for the second"))
             assert await handled.get() == "for the second"
+
+
+async def test_brokers_without_the_new_group_protocol_are_told_with_the_mend() -> None:
+    @kafka_consumer(group_id="new", group_protocol="consumer")
+    class Handler:
+        @on_message("thing.happened.v1")
+        async def handle(self, event: CloudEvent[Any]) -> None:
+            """Never called."""
+
+    with start_kafka(properties={"group.coordinator.rebalance.protocols": "classic"}) as old:
+        old.create_topic("thing.happened.v1")
+        runner = ConsumerRunner(Handler(), settings=KafkaSettings(brokers=old.bootstrap_servers))
+        with pytest.raises(TransportError, match='API version not supported; use group_protocol="classic"'):
+            await asyncio.wait_for(runner.run(handle_signals=False), 60)
 
 
 async def until_published(events: EventProducer, event: CloudEvent[Any]) -> list[str]:

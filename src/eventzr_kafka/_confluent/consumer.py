@@ -47,6 +47,7 @@ _HELD = 100  # polls without a request for more, after which the partitions are 
 _STRUCTURED_HEADERS = list(STRUCTURED_HEADERS)  # one object for most records is less for the garbage collector
 _GRACE = 1.0  # seconds beyond the drain time-out that the event loop may be late
 _COMMITTED_TIMEOUT = 10.0
+_NO_PROTOCOL = '; use group_protocol="classic", or brokers of Kafka 4.0 or newer'
 _HOPELESS = {
     KafkaError.GROUP_AUTHORIZATION_FAILED,
     KafkaError.TOPIC_AUTHORIZATION_FAILED,
@@ -341,7 +342,9 @@ class ConfluentConsumer:
             self._tell(self._sink.failed, error)
             return
         reason = describe_kafka_error(error.args[0]) if isinstance(error, KafkaException) else type(error).__name__
-        failure = TransportError(f"{self._group_id}: the Kafka client cannot go on: {reason}")
+        is_unknown = self._config["group.protocol"] == "consumer" and "API version not supported" in reason
+        mend = _NO_PROTOCOL if is_unknown else ""
+        failure = TransportError(f"{self._group_id}: the Kafka client cannot go on: {reason}{mend}")
         failure.__cause__ = error
         self._tell(self._sink.failed, failure)
 
