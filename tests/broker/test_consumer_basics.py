@@ -35,7 +35,7 @@ from eventzr_kafka.testing import _kafka_wire as wire
 from eventzr_kafka.testing.kafka_server import KafkaServer, start_kafka
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable, Iterator
 
     TopicFactory = Callable[..., str]
     Handle: TypeAlias = Callable[[CloudEvent[Any]], Awaitable[None]]
@@ -573,3 +573,50 @@ def test_disabled_means_no_client_no_thread_and_no_socket() -> None:
     facts = script(DISABLED, KAFKA_ENABLED="false", KAFKA_BROKERS="127.0.0.1:1")
 
     assert facts == ["client False", "threads 1 1", "sockets 0"]
+
+
+async def test_a_group_of_clients_of_another_kind_is_joined_once_they_have_gone(
+    settings: KafkaSettings, producer: EventProducer, topic: TopicFactory, group: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As when a service of another language is replaced by one in Python, and keeps its group."""
+    name, seen = topic(), Seen()
+    strategy = {"partition.assignment.strategy": "roundrobin"}
+    with other_member(settings, name, group, strategy) as leave:
+        async with running(handler(name, group, seen.handle), settings=settings) as runner:
+            await eventually(lambda: "INCONSISTENT_GROUP_PROTOCOL" in caplog.text)
+            await asyncio.sleep(5)
+            await publish(producer, name, [TENANT])
+            assert seen.events == []
+            leave.set()
+            await runner.ready()
+            await seen.until(1)
+
+    said = [line.partition("; ")[2] for line in caplog.messages if "INCONSISTENT_GROUP_PROTOCOL" in line]
+    assert said == ["joining once the members have gone that share out partitions differently"]
+
+
+@contextlib.contextmanager
+def other_member(settings: KafkaSettings, topic: str, group: str, config: dict[str, str]) -> Generator[threading.Event]:
+    """A client without the SDK that has joined the group; it reads and commits nothing."""
+    joined, leave = threading.Event(), threading.Event()
+
+    def on_assign(_client: Consumer, _partitions: list[TopicPartition]) -> None:
+        joined.set()
+
+    def belong() -> None:
+        client = Consumer(
+            {"bootstrap.servers": settings.brokers, "group.id": group, "enable.auto.commit": False, **config}
+        )
+        client.subscribe([topic], on_assign=on_assign)
+        while not leave.is_set():
+            client.poll(0.1)
+        client.close()
+
+    thread = threading.Thread(target=belong)
+    thread.start()
+    try:
+        assert joined.wait(SECONDS)
+        yield leave
+    finally:
+        leave.set()
+        thread.join(SECONDS)

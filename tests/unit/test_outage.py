@@ -8,7 +8,7 @@ import time
 from typing import Final
 
 import pytest
-from confluent_kafka import Consumer
+from confluent_kafka import Consumer, KafkaError
 
 from eventzr_kafka._confluent.outage import Outage
 
@@ -56,3 +56,16 @@ def test_a_real_client_says_whether_it_knows_a_broker_though_none_answers(
     client.close()
     assert len(told) >= 5
     assert outage.for_good is lost
+
+
+def test_an_error_that_goes_on_is_told_each_minute_with_its_mend(
+    outage: Outage, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    for _ in range(61):
+        outage.on_error(KafkaError(KafkaError.GROUP_MAX_SIZE_REACHED))
+        now += 2
+    outage.on_error(KafkaError(KafkaError.INVALID_GROUP_ID))
+    full = "joining once others have left, or the broker's group.max.size is raised"
+    assert [line.partition("; ")[2] for line in caplog.messages] == [full, full, ""]

@@ -26,8 +26,11 @@ _MENDS = {
     KafkaError._AUTHENTICATION: "check KAFKA_AUTH and the credentials",
     KafkaError._RESOLVE: "check the host names in KAFKA_BROKERS",
     KafkaError._SSL: "check KAFKA_TLS and KAFKA_CA_FILE",
+    KafkaError.INCONSISTENT_GROUP_PROTOCOL: "joining once the members have gone that share out partitions differently",
+    KafkaError.GROUP_MAX_SIZE_REACHED: "joining once others have left, or the broker's group.max.size is raised",
 }
 _KNOWN = '"source":"learned"', '"source":"configured"'  # of a broker, in the client's statistics
+_REPEAT = 60.0  # seconds until an error that goes on is told again
 _PATIENCE = 3  # statistics without any broker, one a second; there may be none while the client exchanges them
 
 
@@ -78,6 +81,8 @@ class Outage:
         self._brokers = brokers
         self._login = login
         self._since: float | None = None
+        self._warning = ""  # the last one about something else
+        self._warn_again = 0.0
         self.refusal: AuthenticationError | None = None
         self.forgotten = 0
 
@@ -91,11 +96,11 @@ class Outage:
         return self.forgotten >= _PATIENCE
 
     def on_error(self, error: KafkaError) -> None:
-        """Take an error from the client; the first one of an outage is told, and any that is about something else."""
+        """Take an error from the client; the first of an outage is told, one about something else each minute."""
         if error.code() == KafkaError._AUTHENTICATION:
             self.refusal = refused_login(error, self._login)
         if error.code() not in _DOWN:
-            self._log.warning("%s: %s", self._who, describe_kafka_error(error))
+            self._warn(error)
         elif self._since is None:
             self._since = time.monotonic()
             reason = describe_kafka_error(error)
@@ -106,6 +111,12 @@ class Outage:
                 reason,
                 _mend(error, self._login),
             )
+
+    def _warn(self, error: KafkaError) -> None:
+        text = "; ".join(filter(None, (describe_kafka_error(error), _MENDS.get(error.code()))))
+        if text != self._warning or time.monotonic() > self._warn_again:
+            self._warning, self._warn_again = text, time.monotonic() + _REPEAT
+            self._log.warning("%s: %s", self._who, text)
 
     def on_statistics(self, statistics: str) -> None:
         """Take the client's statistics: a broker that is up ends an outage."""
