@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -21,7 +21,12 @@ if TYPE_CHECKING:
 
 FirstClients: TypeAlias = Callable[[dict[str, Any]], list[str]]
 _NO_BROKER: Final = {"bootstrap.servers": ""}
-_GAPLESS: Final = {"enable.gapless.guarantee": True}
+_ACLS: Final = "org.apache.kafka.tools.AclCommand"
+_OTHER: Final = {
+    "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+    "allow.everyone.if.no.acl.found": "true",
+    "group.coordinator.rebalance.protocols": "classic",
+}
 _FENCED: Final = r"_FATAL: Fatal error: Broker: Static consumer fenced"
 
 
@@ -43,6 +48,14 @@ def first_clients(monkeypatch: pytest.MonkeyPatch) -> FirstClients:
     return begin
 
 
+@pytest.fixture(scope="module")
+def other_kafka(kafka: KafkaServer) -> Iterator[KafkaServer]:
+    """A broker with access control that knows only the classic group protocol."""
+    assert kafka.running
+    with start_kafka(properties=_OTHER) as server:
+        yield server
+
+
 @pytest.fixture
 def settings(kafka: KafkaServer) -> KafkaSettings:
     return KafkaSettings(brokers=kafka.bootstrap_servers)
@@ -51,7 +64,7 @@ def settings(kafka: KafkaServer) -> KafkaSettings:
 @pytest.fixture
 def name(kafka: KafkaServer) -> str:
     name = f"ended.{uuid.uuid4().hex[:8]}.v1"
-    kafka.create_topic(name, partitions=1, configs={"max.message.bytes": "2000"})
+    kafka.create_topic(name, partitions=1)
     return name
 
 
@@ -76,24 +89,39 @@ async def test_clients_without_brokers_are_given_up_and_others_publish_and_consu
 
     assert made.count("Consumer") == 2
     assert [line for line in caplog.messages if "for good" in line and "not published" not in line] == [
-        "producer: the client has lost its brokers for good; what it held fails, going on with another",
+        "producer: the client has ended, what it held fails, going on with another: it has lost its brokers for good",
         "forgotten: the client has lost its brokers for good; joining anew, once the old session has ended",
     ]
 
 
-async def test_a_producer_goes_on_with_another_client_after_a_fatal_error(
-    settings: KafkaSettings, name: str, first_clients: FirstClients, caplog: pytest.LogCaptureFixture
+async def test_a_producer_without_the_right_to_write_goes_on_with_another_client_once_it_has_it(
+    other_kafka: KafkaServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    made = first_clients(_GAPLESS)  # a refused record is fatal to such a client
+    """The first refusal is fatal to the client: it would never try again."""
+    name = "refused.thing.happened.v1"
+    other_kafka.create_topic(name)
+    refuse = ["--deny-principal", "User:*", "--operation", "IdempotentWrite", "--cluster"]
+    for rule in (
+        ["--allow-principal", "User:*", "--cluster"],
+        ["--deny-principal", "User:*", "--operation", "Write", "--topic", "*"],
+        refuse,
+    ):
+        await asyncio.to_thread(other_kafka.tool, _ACLS, "--add", *rule)
+    settings = KafkaSettings(brokers=other_kafka.bootstrap_servers)
     async with asyncio.timeout(60), EventProducer(settings=settings) as events:
-        await events.publish(event(name, "before"))
-        with pytest.raises(DeliveryError, match="MSG_SIZE_TOO_LARGE"):
-            await events.publish(event(name, "x" * 4000))
-        refusals = await until_published(events, event(name, "after"))
+        while not ended(caplog):
+            with pytest.raises(DeliveryError):
+                await events.publish(event(name, "too early"))
+        await asyncio.to_thread(other_kafka.tool, _ACLS, "--remove", "--force", "--topic", "*")
+        await asyncio.to_thread(other_kafka.tool, _ACLS, "--remove", "--force", *refuse)
+        await until_published(events, event(name, "in time"))
 
-    assert made == ["Producer"] * 2
-    assert all("_FATAL: " in refusal and refusal.endswith("publish it again") for refusal in refusals)
-    assert len([line for line in caplog.messages if "what it held fails, going on with another" in line]) == 1
+    assert all("; allow IdempotentWrite, on MSK" in line for line in ended(caplog))
+
+
+def ended(caplog: pytest.LogCaptureFixture) -> list[str]:
+    begin = "producer: the client has ended, what it held fails, going on with another: CLUSTER_AUTHORIZATION_FAILED: "
+    return [line for line in caplog.messages if line.startswith(begin)]
 
 
 async def test_a_consumer_with_a_fatal_error_stops_its_runner(settings: KafkaSettings, name: str) -> None:
@@ -118,31 +146,28 @@ async def test_a_consumer_with_a_fatal_error_stops_its_runner(settings: KafkaSet
             assert await handled.get() == "for the second"
 
 
-async def test_brokers_without_the_new_group_protocol_are_told_with_the_mend() -> None:
+async def test_brokers_without_the_new_group_protocol_are_told_with_the_mend(other_kafka: KafkaServer) -> None:
     @kafka_consumer(group_id="new", group_protocol="consumer")
     class Handler:
         @on_message("thing.happened.v1")
         async def handle(self, event: CloudEvent[Any]) -> None:
             """Never called."""
 
-    with start_kafka(properties={"group.coordinator.rebalance.protocols": "classic"}) as old:
-        old.create_topic("thing.happened.v1")
-        runner = ConsumerRunner(Handler(), settings=KafkaSettings(brokers=old.bootstrap_servers))
-        with pytest.raises(TransportError, match='API version not supported; use group_protocol="classic"'):
-            await asyncio.wait_for(runner.run(handle_signals=False), 60)
+    other_kafka.create_topic("thing.happened.v1")
+    runner = ConsumerRunner(Handler(), settings=KafkaSettings(brokers=other_kafka.bootstrap_servers))
+    with pytest.raises(TransportError, match='API version not supported; use group_protocol="classic"'):
+        await asyncio.wait_for(runner.run(handle_signals=False), 60)
 
 
-async def until_published(events: EventProducer, event: CloudEvent[Any]) -> list[str]:
-    """Publish until it succeeds; returns what was said before."""
-    refusals: list[str] = []
+async def until_published(events: EventProducer, event: CloudEvent[Any]) -> None:
+    """Publish until it succeeds."""
     while True:
         try:
             await events.publish(event)
-        except DeliveryError as error:
-            refusals.append(str(error))
+        except DeliveryError:
             await asyncio.sleep(0.1)
         else:
-            return refusals
+            return
 
 
 def event(name: str, data: str) -> CloudEvent[Any]:

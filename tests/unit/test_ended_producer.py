@@ -172,7 +172,9 @@ def test_a_gapless_client_is_not_replaced_and_takes_nothing_more(
     assert first.reason == "_PURGE_QUEUE"
     assert (second.reason, second.unknown, second.local) == ("_FATAL", False, True)
     assert [client.taken for client in made] == [1]
-    assert len([line for line in caplog.messages if "it has stopped, as enable.gapless.guarantee asks" in line]) == 1
+    assert (
+        len([line for line in caplog.messages if "the client has ended, as enable.gapless.guarantee asks" in line]) == 1
+    )
 
 
 def test_what_reaches_a_client_just_after_it_was_given_up_is_reported(made: Made) -> None:

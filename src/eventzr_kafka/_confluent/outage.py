@@ -12,7 +12,7 @@ from confluent_kafka import KafkaError
 from eventzr_kafka._confluent.oauth import TokenCallback
 from eventzr_kafka.errors import AuthenticationError, printable
 
-__all__ = ["Hearing", "Outage", "describe_kafka_error", "is_fatal", "refused_login"]
+__all__ = ["Hearing", "Outage", "describe_kafka_error", "describe_with_mend", "is_fatal", "refused_login"]
 
 _DOWN = {
     KafkaError._ALL_BROKERS_DOWN,
@@ -26,6 +26,7 @@ _MENDS = {
     KafkaError._AUTHENTICATION: "check KAFKA_AUTH and the credentials",
     KafkaError._RESOLVE: "check the host names in KAFKA_BROKERS",
     KafkaError._SSL: "check KAFKA_TLS and KAFKA_CA_FILE",
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED: "allow IdempotentWrite, on MSK kafka-cluster:WriteDataIdempotently",
     KafkaError.INCONSISTENT_GROUP_PROTOCOL: "joining once the members have gone that share out partitions differently",
     KafkaError.GROUP_MAX_SIZE_REACHED: "joining once others have left, or the broker's group.max.size is raised",
 }
@@ -37,6 +38,11 @@ _PATIENCE = 3  # statistics without any broker, one a second; there may be none 
 def describe_kafka_error(error: KafkaError) -> str:
     """Name and text of a client error, safe for one log line."""
     return f"{error.name()}: {printable(error.str(), limit=200)}"
+
+
+def describe_with_mend(error: KafkaError) -> str:
+    """The same, and what to do about it, where that is known."""
+    return "; ".join(filter(None, (describe_kafka_error(error), _MENDS.get(error.code()))))
 
 
 def is_fatal(error: KafkaError) -> bool:
@@ -113,7 +119,7 @@ class Outage:
             )
 
     def _warn(self, error: KafkaError) -> None:
-        text = "; ".join(filter(None, (describe_kafka_error(error), _MENDS.get(error.code()))))
+        text = describe_with_mend(error)
         if text != self._warning or time.monotonic() > self._warn_again:
             self._warning, self._warn_again = text, time.monotonic() + _REPEAT
             self._log.warning("%s: %s", self._who, text)

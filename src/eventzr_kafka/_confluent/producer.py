@@ -23,7 +23,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from eventzr_kafka._confluent.config import producer_config
 from eventzr_kafka._confluent.oauth import make_client, token_callback
-from eventzr_kafka._confluent.outage import Hearing, Outage, describe_kafka_error, is_fatal
+from eventzr_kafka._confluent.outage import Hearing, Outage, describe_with_mend, is_fatal
 from eventzr_kafka.errors import ProducerStateError, describe, printable
 from eventzr_kafka.record import OutgoingRecord
 from eventzr_kafka.settings import KafkaSettings
@@ -132,7 +132,7 @@ class ConfluentProducer:
                 self._drive(self._client.poll, _POLL)
                 if self._outage.for_good and self._ended is None:
                     self._client.purge()
-                    self._end("the client has lost its brokers for good")
+                    self._end("it has lost its brokers for good")
                 if self._ended is not None:
                     self._go_on_without(self._ended)
                 if self._given_up is not None:  # each time: another thread may have queued a record just now
@@ -148,16 +148,16 @@ class ConfluentProducer:
         except KafkaException as error:
             if not is_fatal(error.args[0]):
                 raise
-            self._end(describe_kafka_error(error.args[0]))
+            self._end(describe_with_mend(error.args[0]))
 
     def _end(self, reason: str) -> None:
         """Let nothing more come to the client."""
         self._ended_at = time.monotonic()
         self._ended = Failure("_FATAL", reason, unknown=True)
         if self._is_gapless:
-            log.info("producer: %s; it has stopped, as enable.gapless.guarantee asks", reason)
+            log.info("producer: the client has ended, as enable.gapless.guarantee asks: %s", reason)
         else:
-            log.error("producer: %s; what it held fails, going on with another", reason)
+            log.error("producer: the client has ended, what it held fails, going on with another: %s", reason)
 
     def _go_on_without(self, failure: Failure) -> None:
         """Have everything reported that the client holds, and make another one when it is time."""
