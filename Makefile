@@ -12,16 +12,18 @@ test: $(READY)  ## every test, on two processes with a broker each; the header n
 	$(BIN)/pytest -n 2 --dist loadfile
 
 torture: $(READY)  ## members killed under load, on a real Kafka; minutes
-	EVENTZR_KAFKA_TEST_BROKER=real $(BIN)/pytest tests/torture -m torture -s
+	EVENTZR_KAFKA_TEST_BROKER=real $(BIN)/pytest tests/torture -m torture -s -o timeout=1800 -o faulthandler_timeout=3600
 
 SEEDS ?= 20000
 simulate: $(READY)  ## seeded crash histories of the SDK's own services; SEEDS=20000 takes a minute or two
 	$(BIN)/python -m tests.simulation.soak --seeds $(SEEDS) $(SIMULATE)
 
+# Tests want a broker that is up soon; figures want the one that is fast in the long run.
+JVM := KAFKA_JVM_PERFORMANCE_OPTS=-XX:+UseG1GC
 bench: $(READY) .venv/bench/.ready  ## against a bare client and the peers, on a real Kafka; half an hour
-	$(BIN)/python -m benchmarks $(BENCH)
-	$(BIN)/python -m benchmarks.outbox
-	$(BIN)/python -m benchmarks.inbox
+	$(JVM) $(BIN)/python -m benchmarks $(BENCH)
+	$(JVM) $(BIN)/python -m benchmarks.outbox
+	$(JVM) $(BIN)/python -m benchmarks.inbox
 
 .venv/bench/.ready: requirements/bench.txt
 	$(PYTHON) -m venv .venv/bench

@@ -12,6 +12,7 @@ import re
 import uuid
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+import hypothesis
 import pytest
 from tests.postgres import Postgres
 
@@ -28,6 +29,11 @@ if TYPE_CHECKING:
 VARIABLE: Final = "EVENTZR_KAFKA_TEST_BROKER"
 MARKER: Final = "real_kafka"
 LACKING: Final = "no real Kafka: "
+
+# A busy machine is not a fault: no deadline for an example. CI tries the same examples each time; others try new ones.
+hypothesis.settings.register_profile("default", deadline=None)
+hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or "default")
 
 _server = pytest.StashKey[KafkaServer]()
 _got = pytest.StashKey[str]()

@@ -77,7 +77,7 @@ MADE_UP = st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(l
 
 
 def test_every_endpoint_with_a_foreign_or_made_up_id_answers_404_and_changes_nothing(database_url: str) -> None:
-    @settings(max_examples=3, deadline=None)
+    @settings(max_examples=3)
     @given(st.lists(MADE_UP, min_size=3, max_size=3))
     def one(made_up: list[str]) -> None:
         asyncio.run(try_everything(database_url, made_up))

@@ -99,7 +99,7 @@ WALKS = st.tuples(
 
 
 def test_any_walk_over_the_api_answers_as_the_model_does(database_url: str) -> None:
-    @settings(max_examples=15, deadline=None)
+    @settings(max_examples=15)
     @given(WALKS)
     def one(walks: tuple[list[str], list[str]]) -> None:
         asyncio.run(both(database_url, *walks))

@@ -133,7 +133,7 @@ EVENTS = st.builds(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(EVENTS)
 def test_structured_mode_gives_back_the_same_event(event: CloudEvent[Any]) -> None:
     back = decode(sent(event))
@@ -142,7 +142,7 @@ def test_structured_mode_gives_back_the_same_event(event: CloudEvent[Any]) -> No
     assert type(back.data) is type(event.data)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(EVENTS)
 def test_binary_mode_gives_back_the_same_event_with_extensions_as_text(event: CloudEvent[Any]) -> None:
     back = decode(sent(event, "binary"))
@@ -152,7 +152,7 @@ def test_binary_mode_gives_back_the_same_event_with_extensions_as_text(event: Cl
     assert type(back.data) is type(event.data)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(EVENTS)
 def test_what_is_written_is_strict_json_and_utf_8(event: CloudEvent[Any]) -> None:
     members = json.loads((encode(event).value or b"").decode())

@@ -54,7 +54,7 @@ def with_texts(event: CloudEvent[Any]) -> CloudEvent[Any]:
 
 @each_kind
 @given(draw=st.data())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_every_generated_event_comes_back_in_both_modes(kind: type[EventData], draw: st.DataObject) -> None:
     event = draw.draw(events(kind))
 
@@ -69,7 +69,6 @@ def test_a_part_of_a_payload_has_a_strategy_too(parcel: Parcel) -> None:
 
 
 @given(payload=st.sampled_from(KINDS).flatmap(payloads))
-@settings(deadline=None)
 def test_every_payload_gets_its_default_subject(payload: EventData) -> None:
     event = Enveloper(payload.__source__)(payload, tenant_id="t1")
 
@@ -78,7 +77,6 @@ def test_every_payload_gets_its_default_subject(payload: EventData) -> None:
 
 
 @given(event=events(ParcelsSent))
-@settings(deadline=None)
 def test_constraints_of_every_kind_are_kept(event: CloudEvent[ParcelsSent]) -> None:
     assert sent(event, "structured") == event
     assert all(0 < parcel.grams <= 1000 and 0 < parcel.value < 1 for parcel in event.data.parcels)
@@ -86,7 +84,7 @@ def test_constraints_of_every_kind_are_kept(event: CloudEvent[ParcelsSent]) -> N
 
 @pytest.mark.parametrize("name", MALFORMATIONS)
 @given(draw=st.data())
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 def test_every_spoiled_event_is_refused(name: str, draw: st.DataObject) -> None:
     event = draw.draw(st.sampled_from(KINDS).flatmap(events))
 
@@ -95,7 +93,7 @@ def test_every_spoiled_event_is_refused(name: str, draw: st.DataObject) -> None:
 
 
 @given(record=malformed_records(*KINDS))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_malformed_records_are_refused(record: Record) -> None:
     with pytest.raises(DecodeError):
         decode(record)

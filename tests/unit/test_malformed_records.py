@@ -205,7 +205,7 @@ def read(record: Record) -> CloudEvent[Any] | None:
     return None
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.binary() | st.text().map(str.encode) | st.none(), HEADERS, KEYS, TOPICS)
 def test_no_bytes_make_decode_raise_anything_but_a_decode_error(
     value: bytes | None, headers: list[tuple[str, bytes | None]], key: bytes | None, topic: str
@@ -213,7 +213,7 @@ def test_no_bytes_make_decode_raise_anything_but_a_decode_error(
     read(Record(topic, 0, 0, key, value, headers))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.data(), st.sampled_from([structured({}), binary({})]), HEADERS | st.just([]))
 def test_no_damage_to_a_valid_record_makes_decode_raise_anything_but_a_decode_error(
     draw: st.DataObject, build: Any, headers: list[tuple[str, bytes | None]]
@@ -227,7 +227,7 @@ def test_no_damage_to_a_valid_record_makes_decode_raise_anything_but_a_decode_er
     read(damaged._replace(headers=[*record.headers, *headers]))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.dictionaries(st.sampled_from([*ENVELOPE, "data_base64", "ext"]), ATTRIBUTES, max_size=3), PAYLOADS, TOPICS)
 def test_what_decode_accepts_obeys_the_rules_and_can_be_written_again(
     changes: dict[str, Any], payload: Any, topic: str
@@ -243,7 +243,7 @@ def test_what_decode_accepts_obeys_the_rules_and_can_be_written_again(
     assert decode(Record(topic, 0, 0, out.key, out.value, out.headers)) == event
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.dictionaries(st.sampled_from([*DATA, "sellerName", "other"]), PAYLOADS, max_size=4))
 def test_whatever_the_payload_holds_it_is_read_or_refused(changes: dict[str, Any]) -> None:
     text = structured({"data": {**DATA, **changes}})()

@@ -22,6 +22,7 @@ from eventzr_kafka.testing._kafka_backend import (
     KafkaUnavailableError,
     KafkaWay,
     ToolResult,
+    broker_jvm,
     broker_properties,
     free_ports,
     new_cluster_id,
@@ -144,6 +145,7 @@ def environment(extra: Mapping[str, str]) -> dict[str, str]:
     return {
         "CLUSTER_ID": new_cluster_id(),
         "KAFKA_HEAP_OPTS": "-Xmx1g",
+        "KAFKA_JVM_PERFORMANCE_OPTS": broker_jvm(),
         **{variable(name): value for name, value in properties.items()},
     }
 

@@ -24,6 +24,7 @@ from eventzr_kafka.testing._kafka_backend import (
     KafkaUnavailableError,
     KafkaWay,
     ToolResult,
+    broker_jvm,
     broker_properties,
     free_ports,
     last_lines,
@@ -245,7 +246,7 @@ class JarsKafka:
     def start(self) -> None:
         if not (self._folder / "data").exists():
             self._format()
-        command = [*self._java, *_SERVER_JVM, *_SERVER_LOG, "kafka.Kafka", str(self._config)]
+        command = [*self._java, *_SERVER_JVM, *broker_jvm().split(), *_SERVER_LOG, "kafka.Kafka", str(self._config)]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603 - the JDK
                 command,
