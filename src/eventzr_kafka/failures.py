@@ -1,7 +1,7 @@
 """What becomes of events that failed: a wait in their lane, a dead letter, a skip, or a stop of the group.
 
 1. Only the lane of the event waits; every other lane goes on, on the same partition too.
-2. A dead letter is an outcome once the broker has acknowledged it. Until then its lane waits, for as long as it takes.
+2. A dead letter is an outcome once the broker has acknowledged it, see burials. Until then its lane waits.
 3. A batch handler's error that names no event condemns none: when the attempts are used up, each event of the batch is
    tried once more, alone.
 4. With ``park_lane`` what follows a dead letter in its lane goes the same way, see parking.
@@ -15,20 +15,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 
 from eventzr_kafka.binding import BoundRoute
+from eventzr_kafka.burials import Burials
 from eventzr_kafka.dead_letter import DeadLetterFacts
 from eventzr_kafka.dead_letter_writer import DeadLetterWriter
 from eventzr_kafka.epoch import Epoch
 from eventzr_kafka.errors import (
     ConsumerError,
     DecodeError,
-    DeliveryError,
     EventStoppedError,
-    EventzrKafkaError,
     HandlerResultError,
     describe,
 )
@@ -45,10 +43,6 @@ from eventzr_kafka.retry import DeadLetter, Decision, Retry, Skip, Stop, decide
 __all__ = ["Failures"]
 
 log = logging.getLogger("eventzr_kafka.consumer")
-
-_PAUSE, _LONGEST_PAUSE = 0.5, 10.0  # seconds between two tries to write a dead letter
-_PATIENCE = 8.0  # seconds without an answer, after which that is a problem; a missing topic is one after 5
-_BURIERS = 200  # dead letters that are being written at once
 
 
 class Failures:
@@ -73,12 +67,9 @@ class Failures:
         self._group_id = group_id
         self._options = options
         self._lanes = lanes
-        self._writer = writer
         self._hooks = hooks
         self._parking = parking
-        self._to_bury: deque[tuple[Failed, DeadLetterFacts]] = deque()
-        self._buriers: set[asyncio.Task[None]] = set()
-        self._troubles: dict[HistoryKey, str] = {}
+        self._burials = Burials(group_id, lanes, writer, parking)
         self._stopping = False
 
     def start(
@@ -92,6 +83,7 @@ class Failures:
         self._redelivery = redelivery
         self._on_ready = on_ready
         self._on_stop = on_stop
+        self._burials.start(self._buried, on_stop, redelivery)
 
     def failed(
         self, route: BoundRoute, events: Sequence[Failed], error: BaseException, *, condemned: bool = True
@@ -153,7 +145,7 @@ class Failures:
         log.info("%s%s: parked: its lane has an open dead letter", record.position, whose(each))
         tell(self._hooks.failed, self._fact(origin.route, each, "", "parked"))
         self._lanes.wait(lane)
-        self._begin(each, self._facts(origin.route, each, "parked", "follows a dead letter of its lane"))
+        self._burials.begin(each, self._facts(origin.route, each, "parked", "follows a dead letter of its lane"))
         return True
 
     def give_up(self, error: BaseException) -> None:
@@ -180,27 +172,13 @@ class Failures:
         self._stopping = True
 
     async def stop(self, patience: float = 0.0) -> bool:
-        """Give up the dead letters that are not written: their events come again.
-
-        Args:
-            patience: Seconds that those under way may take.
-
-        Returns:
-            Whether any was given up.
-        """
-        if self._buriers:
-            await asyncio.wait(self._buriers, timeout=patience)
-        given_up = [burier for burier in self._buriers if not burier.done()]
-        for burier in given_up:
-            burier.cancel()
-        await asyncio.gather(*given_up, return_exceptions=True)
-        return bool(given_up)
+        """Give up the dead letters that are not written, see `Burials.stop`."""
+        return await self._burials.stop(patience)
 
     @property
     def problem(self) -> str | None:
         """Why lanes wait for their dead letters, or None."""
-        found = next(iter(self._troubles.values()), None)
-        return None if found is None else f"{self._group_id}: dead letters cannot be written: {found}"
+        return self._burials.problem
 
     def _forget(self, key: HistoryKey) -> None:
         history = self.histories.pop(key, None)
@@ -222,10 +200,11 @@ class Failures:
             self.histories[history_key(work)].timer = self._loop.call_later(decision.after, self._resume, lane, work)
         elif isinstance(decision, DeadLetter):
             self._lanes.wait(lane)
-            self._begin(each, self._facts(route, each, type(error).__qualname__, decision.reason))
+            self._burials.begin(each, self._facts(route, each, type(error).__qualname__, decision.reason))
         elif isinstance(decision, Leave):
             self._lanes.wait(lane)
-            self._leave(work)
+            assert self._redelivery is not None  # noqa: S101 -- else nothing is left
+            self._redelivery.leave(work)
         elif isinstance(decision, Skip):
             self._forget(history_key(work))
             origin.ledger.finish(record.offset)
@@ -236,15 +215,14 @@ class Failures:
             stopped.__cause__ = None if isinstance(error, DecodeError) else error
             self._on_stop(stopped)
 
-    def _leave(self, work: Work) -> None:
-        assert self._redelivery is not None  # noqa: S101 -- else nothing is left
-        self._redelivery.leave(work)
-
     def _resume(self, lane: Lane[Work], work: Work) -> None:
         self._lanes.resume(lane, work)
         self._on_ready()
 
-    # Dead letters
+    def _buried(self, work: Work) -> None:
+        """The broker has its dead letter."""
+        self._forget(history_key(work))
+        self._on_ready()
 
     def _facts(self, route: BoundRoute, each: Failed, error: str, reason: str) -> DeadLetterFacts:
         history = self.histories[history_key(each.work)]
@@ -259,77 +237,6 @@ class Failures:
             event_id=each.event.id if each.event else None,
             lane=lane_name(self._options.ordering, each.work[0], each.event),
         )
-
-    def _begin(self, each: Failed, facts: DeadLetterFacts) -> None:
-        each.work[1].epoch.running += 1
-        self._to_bury.append((each, facts))
-        if len(self._buriers) < _BURIERS:
-            task = self._loop.create_task(self._bury_all())
-            self._buriers.add(task)
-            task.add_done_callback(self._buriers.discard)
-
-    async def _bury_all(self) -> None:
-        while self._to_bury:
-            each, facts = self._to_bury.popleft()
-            try:
-                await self._bury(each, facts)
-            except Exception as error:  # noqa: BLE001 -- such as a client that cannot be made
-                self._cannot_bury(each.work, error)
-            finally:
-                each.work[1].epoch.running -= 1
-                if self._redelivery is None:
-                    self._troubles.pop(history_key(each.work), None)
-
-    def _cannot_bury(self, work: Work, error: Exception) -> None:
-        if self._redelivery is None:
-            self._on_stop(error)
-            return
-        self._trouble(history_key(work), str(error) if isinstance(error, EventzrKafkaError) else describe(error))
-        self._leave(work)
-
-    async def _bury(self, each: Failed, facts: DeadLetterFacts) -> None:
-        """Write a dead letter, for as long as it takes and the partition is ours."""
-        lane, work, pause = each.lane, each.work, _PAUSE
-        record, origin, _, _ = work
-
-        def is_wanted() -> bool:
-            return lane.waiting and lane.front is work
-
-        while is_wanted():
-            late = self._loop.call_later(_PATIENCE, self._trouble, history_key(work), f"no answer for {_PATIENCE:g} s")
-            try:
-                await self._writer.write_letter(record, facts, is_wanted)
-            except DeliveryError as error:
-                if self._redelivery is not None:
-                    raise
-                if not is_wanted():
-                    return
-                self._trouble(history_key(work), str(error))
-                origin.epoch.running -= 1  # a hand-over need not wait for a pause
-                await asyncio.sleep(pause)
-                origin.epoch.running += 1
-                pause = min(2 * pause, _LONGEST_PAUSE)
-                continue
-            finally:
-                late.cancel()
-            origin.ledger.finish(record.offset)
-            if self._parking is not None:
-                self._parking.park(record, facts)
-            self._forget(history_key(work))
-            self._relieve(history_key(work))
-            self._lanes.settle(lane, work)
-            self._on_ready()
-            return
-
-    def _trouble(self, key: HistoryKey, what: str) -> None:
-        if not self._troubles:
-            then = "their lanes wait" if self._redelivery is None else "their events come again"
-            log.error("%s: dead letters cannot be written, %s: %s", self._group_id, then, what)
-        self._troubles[key] = what
-
-    def _relieve(self, key: HistoryKey) -> None:
-        if self._troubles.pop(key, None) is not None and not self._troubles:
-            log.info("%s: dead letters can be written again", self._group_id)
 
     # What is told
 

@@ -16,6 +16,7 @@ from tests.simulation.services import Accounts, Ledger, Parked, Reminders
 from eventzr_kafka import replay
 from eventzr_kafka.backpressure import Backpressure
 from eventzr_kafka.binding import BoundRoute
+from eventzr_kafka.burials import Burials
 from eventzr_kafka.consumer import GroupConsumer
 from eventzr_kafka.dead_letter import DeadLetterFacts, Identity
 from eventzr_kafka.dead_letter_journal import Entry
@@ -65,14 +66,14 @@ def no_fence() -> AbstractContextManager[Any]:
 
 def letter_counts_at_once() -> AbstractContextManager[Any]:
     """A dead letter is an outcome when it is sent."""
-    bury = Failures._bury
+    bury = Burials._bury
 
-    async def early(self: Failures, each: Failed, facts: DeadLetterFacts) -> None:
+    async def early(self: Burials, each: Failed, facts: DeadLetterFacts) -> None:
         record, origin, _, _ = each.work
         origin.ledger.finish(record.offset)
         await bury(self, each, facts)
 
-    return patch.object(Failures, "_bury", early)
+    return patch.object(Burials, "_bury", early)
 
 
 def lane_goes_on() -> AbstractContextManager[Any]:
