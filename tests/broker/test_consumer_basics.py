@@ -479,7 +479,7 @@ async def test_a_missing_topic_is_told_once_and_picked_up_when_somebody_creates_
         await seen.until(2)
 
     assert seen.numbers == [0, 1]
-    assert warnings(caplog) == [f"{group}: topic {missing} does not exist; waiting for somebody to create it"]
+    assert warnings(caplog) == [f"{group}: topic {missing} does not exist; waiting until it is created"]
 
 
 @pytest.fixture(scope="module")

@@ -6,13 +6,18 @@ import asyncio
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any, cast
+from unittest.mock import patch
 
 import pytest
 from confluent_kafka import OFFSET_INVALID, KafkaError, KafkaException
 from confluent_kafka import TopicPartition as Offset
 
-from eventzr_kafka._confluent import consumer as module
+from eventzr_kafka._confluent import client_owner as module
+from eventzr_kafka._confluent.arrivals import Arrivals, log
+from eventzr_kafka._confluent.client_owner import ClientOwner, Member
 from eventzr_kafka._confluent.consumer import ConfluentConsumer
+from eventzr_kafka._confluent.mailbox import Mailbox
+from eventzr_kafka._confluent.outage import Outage
 from eventzr_kafka.options import ConsumerOptions, Ordering
 from eventzr_kafka.record import TopicPartition
 from eventzr_kafka.settings import KafkaSettings
@@ -173,36 +178,39 @@ class AtOnce:
 
 
 class Owner:
-    """A consumer whose owner thread is the test."""
+    """The owner thread's object, driven by the test in place of the thread."""
 
-    def __init__(self, loop: object | None = None, ordering: Ordering = "tenant") -> None:
-        options = ConsumerOptions(drain_timeout=5, ordering=ordering)
-        self.consumer = ConfluentConsumer(KafkaSettings(), "g", options)
+    def __init__(self, loop: object | None = None) -> None:
         self.client = Client()
         self.sink = Sink()
-        self.consumer._consumer = cast("Any", self.client)
-        self.consumer._loop = cast("Any", loop or AtOnce())
-        self.consumer._sink = self.sink
-        self.consumer._topics = [TOPIC]
+        self.outage = Outage(log, "g", "localhost:9092")
+        self.mailbox = Mailbox()
+        self.arrivals = Arrivals("g", "classic", self.sink, self.mailbox, self.outage, cast("Any", loop or AtOnce()))
+        member = Member("g", (TOPIC,), {"group.protocol": "classic"}, batch=2000, drain_timeout=5)
+        with patch.object(module, "make_client", self._make_client):
+            self.thread = ClientOwner(member, self.mailbox, self.arrivals, self.outage)
+
+    def _make_client(self, _kind: object, _config: dict[str, Any]) -> Client:
+        return self.client
 
     def assign(self, *partitions: int) -> None:
-        self.consumer._on_assign(self.consumer._consumer, offsets(*partitions))
+        self.thread._on_assign(self.thread._client, offsets(*partitions))
 
     def revoke(self, *partitions: int) -> None:
-        self.consumer._on_revoke(self.consumer._consumer, offsets(*partitions))
+        self.thread._on_revoke(self.thread._client, offsets(*partitions))
 
     def lose(self, *partitions: int) -> None:
-        self.consumer._on_lost(self.consumer._consumer, offsets(*partitions))
+        self.thread._on_lost(self.thread._client, offsets(*partitions))
 
     def hold(self, *messages: Fetched) -> None:
         """Have the client bring these while nobody asks for more."""
         self.client.ready += messages
         for _ in messages:
-            self.consumer._keep_membership()
+            self.thread._keep_membership()
 
     def fetch(self) -> dict[int, list[tuple[int, int]]]:
         """Partition and offset of the next records, by epoch."""
-        batches = self.consumer._sort(self.consumer._fetch(), self.consumer._owned)
+        batches = self.arrivals.sort(self.thread._fetch(), self.thread._owned)
         return {batch.epoch: [(r.partition, r.offset) for r in batch.records] for batch in batches}
 
     def begin(self, *partitions: int) -> None:
@@ -213,15 +221,15 @@ class Owner:
 
     def turn(self) -> None:
         """What the thread does once for a credit."""
-        assert self.consumer._credits.acquire(blocking=False)
-        self.consumer._bring()
+        assert self.mailbox._credits.acquire(blocking=False)
+        self.thread._bring()
 
     def credits(self) -> int:
-        return self.consumer._credits._value
+        return self.mailbox._credits._value
 
     def store(self, *positions: Position) -> None:
-        self.consumer.store(positions)
-        self.consumer._store_positions()
+        self.mailbox.store(positions)
+        self.thread._store_positions()
 
 
 def offsets(*partitions: int) -> list[Offset]:
@@ -258,17 +266,17 @@ def test_a_client_that_lost_its_brokers_is_given_up_with_its_partitions_and_not_
         return made[-1]
 
     monkeypatch.setattr(module, "make_client", make)
-    owner.consumer._join()
+    owner.thread._client = owner.thread._join()
     owner.assign(0)
     made[0].ready = [Fetched(0)]
-    owner.consumer._keep_membership()
+    owner.thread._keep_membership()
     for _ in range(3):
         made[0].callbacks["stats_cb"]("{}")
     first = made[0]
-    owner.consumer._reading.clear()
-    monkeypatch.setattr(owner.consumer, "_keep_membership", lambda: setattr(owner.consumer, "_closing", True))
-    owner.consumer._run()
-    owner.consumer._closing = False
+    owner.mailbox._reading.clear()
+    monkeypatch.setattr(owner.thread, "_keep_membership", owner.mailbox.close)
+    owner.thread.run()
+    owner.mailbox.closing = False
 
     second = made[1]
     assert first.closed.wait(5)
@@ -278,12 +286,12 @@ def test_a_client_that_lost_its_brokers_is_given_up_with_its_partitions_and_not_
     assert warnings(caplog, "lost its brokers for good") == 1
     for _ in range(3):  # it says so until it is closed
         first.callbacks["stats_cb"]("{}")
-    assert not owner.consumer._outage.for_good
+    assert not owner.outage.for_good
     first.callbacks["on_assign"](first, offsets(0))
-    assert owner.consumer._owned == {}
+    assert owner.thread._owned == {}
     second.callbacks["on_assign"](second, offsets(0))
     first.callbacks["on_lost"](first, offsets(0))
-    assert owner.consumer._owned == {(TOPIC, 0): 2}
+    assert owner.thread._owned == {(TOPIC, 0): 2}
 
 
 # Records and epochs
@@ -306,7 +314,7 @@ def test_records_that_are_held_are_dropped_when_their_partition_is_lost_and_come
 
     owner.client.group[0] = Offset(TOPIC, 0, 10)
     owner.client.meanwhile = rebalance
-    owner.consumer._keep_membership()
+    owner.thread._keep_membership()
     assert owner.sink.assignments[-1] == Assignment(TopicPartition(TOPIC, 0), 2, 10)
     assert owner.fetch() == {}
     owner.client.ready = [Fetched(10)]
@@ -323,7 +331,7 @@ def test_what_comes_with_a_rebalance_while_records_are_held_belongs_to_the_new_e
         owner.client.ready = [Fetched(10)]
 
     owner.client.meanwhile = rebalance
-    owner.consumer._keep_membership()
+    owner.thread._keep_membership()
     assert owner.fetch() == {2: [(0, 10)]}
 
 
@@ -331,7 +339,7 @@ def test_records_that_are_held_of_other_partitions_survive_a_rebalance(owner: Ow
     owner.assign(0, 1)
     owner.hold(Fetched(40), Fetched(7, partition=1))
     owner.client.meanwhile = lambda: owner.lose(0)
-    owner.consumer._keep_membership()
+    owner.thread._keep_membership()
     assert owner.fetch() == {2: [(1, 7)]}
 
 
@@ -352,10 +360,10 @@ def test_records_of_a_partition_that_is_revoked_while_they_are_fetched_are_dropp
 def test_records_keep_the_epoch_they_were_fetched_in_however_late_the_event_loop_hears_of_them(owner: Owner) -> None:
     owner.assign(0)
     owner.client.ready = [Fetched(5)]
-    heard_late = owner.consumer._fetch(), owner.consumer._owned
+    heard_late = owner.thread._fetch(), owner.thread._owned
     owner.lose(0)
     owner.assign(0)
-    assert [batch.epoch for batch in owner.consumer._sort(*heard_late)] == [1]
+    assert [batch.epoch for batch in owner.arrivals.sort(*heard_late)] == [1]
 
 
 def test_a_fetch_that_brings_nothing_of_its_own_partitions_is_not_counted_and_any_other_is(owner: Owner) -> None:
@@ -375,7 +383,7 @@ def test_the_partitions_that_are_to_stand_still_do_and_no_others(owner: Owner) -
     owner.begin(0, 1, 2)
     paused: list[set[int]] = []
     for epochs in ([1, 3], [2], "all", ()):
-        owner.consumer.pause(cast("Paused", epochs))
+        owner.mailbox.pause(cast("Paused", epochs))
         owner.turn()
         paused.append(set(owner.client.paused))
     assert paused == [{0, 2}, {1}, {0, 1, 2}, set()]
@@ -384,7 +392,7 @@ def test_the_partitions_that_are_to_stand_still_do_and_no_others(owner: Owner) -
 def test_a_partition_stands_still_only_after_it_brought_a_record(owner: Owner) -> None:
     owner.begin(0)
     owner.assign(1)
-    owner.consumer.pause([1, 2])
+    owner.mailbox.pause([1, 2])
     owner.turn()
     assert owner.client.paused == {0}
     owner.client.ready = [Fetched(0, 1)]
@@ -394,28 +402,28 @@ def test_a_partition_stands_still_only_after_it_brought_a_record(owner: Owner) -
 
 
 def test_what_a_partition_brings_while_all_are_to_stand_still_is_held_until_they_need_not(owner: Owner) -> None:
-    owner.consumer.pause("all")
+    owner.mailbox.pause("all")
     owner.assign(0)
     owner.client.ready = [Fetched(0), Fetched(1)]
-    owner.consumer._keep_membership()
+    owner.thread._keep_membership()
     assert owner.client.paused == {0}
-    owner.consumer.pause(())
+    owner.mailbox.pause(())
     assert owner.fetch() == {1: [(0, 0)]}
 
 
 def test_nothing_is_brought_while_all_are_to_stand_still_however_much_is_asked_for(owner: Owner) -> None:
     owner.assign(0)
-    owner.client.meanwhile = lambda: setattr(owner.consumer, "_closing", True)
+    owner.client.meanwhile = owner.mailbox.close
     owner.client.ready = [Fetched(0)]
-    owner.consumer.pause("all")
-    owner.consumer._run()
+    owner.mailbox.pause("all")
+    owner.thread.run()
     assert owner.sink.errors == []  # the sink raises when it is given records
     assert owner.credits() == CREDITS
 
 
 def test_a_partition_that_went_while_it_stood_still_is_resumed_before_it_comes_back(owner: Owner) -> None:
     owner.begin(0, 1)
-    owner.consumer.pause([1])
+    owner.mailbox.pause([1])
     owner.turn()
     owner.lose(0)
     assert owner.client.paused == {0}
@@ -428,7 +436,7 @@ def test_a_partition_that_went_while_it_stood_still_is_resumed_before_it_comes_b
 def test_after_a_rebalance_the_client_is_told_again_what_stands_still_and_what_does_not(owner: Owner) -> None:
     owner.begin(0, 1)
     owner.assign(2)
-    owner.consumer.pause([1])
+    owner.mailbox.pause([1])
     owner.turn()
     for rebalance in (owner.lose, owner.assign, owner.revoke):
         owner.client.paused = {1}  # it passed over both
@@ -439,11 +447,11 @@ def test_after_a_rebalance_the_client_is_told_again_what_stands_still_and_what_d
 
 def test_the_client_is_asked_for_nothing_that_it_no_longer_owns(owner: Owner) -> None:
     owner.begin(0)
-    owner.consumer.pause([1])
+    owner.mailbox.pause([1])
     owner.turn()
     owner.lose(0)
     owner.client.resumed.clear()
-    owner.consumer.pause(())
+    owner.mailbox.pause(())
     owner.turn()
     assert owner.client.resumed == []
 
@@ -454,7 +462,7 @@ def test_when_much_is_held_that_nobody_asks_for_all_stand_still_until_somebody_d
     assert owner.client.paused == set()
     owner.hold(Fetched(99))
     assert owner.client.paused == {0}
-    owner.consumer._pause(owner.consumer._want_paused)
+    owner.thread._pause(owner.mailbox.paused)
     assert owner.client.paused == set()
 
 
@@ -466,44 +474,59 @@ def test_an_error_that_comes_while_nobody_asks_for_more_is_told_at_once_and_not_
     owner: Owner, code: int, name: str
 ) -> None:
     owner.assign(0)
-    owner.consumer.pause("all")
+    owner.mailbox.pause("all")
     owner.hold(Failed(code), Fetched(40), Fetched(7, partition=1))
     assert [name in str(error) for error in owner.sink.errors] == [True]
-    assert len(owner.consumer._held) == 1  # the other partition is not ours
+    assert len(owner.thread._held) == 1  # the other partition is not ours
 
 
 def test_what_is_held_does_not_grow_with_rebalances(owner: Owner) -> None:
-    owner.consumer.pause("all")
+    owner.mailbox.pause("all")
     for _ in range(10):
         owner.assign(0, 1)
         owner.hold(Fetched(40), Fetched(7, partition=1), Fetched(7, partition=2))
         owner.lose(0)
-    assert len(owner.consumer._held) == 10  # of partition 1, which this client goes on reading
+    assert len(owner.thread._held) == 10  # of partition 1, which this client goes on reading
 
 
 def test_who_asks_again_need_not_wait_until_the_owner_looks(owner: Owner, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("eventzr_kafka._confluent.consumer._POLL", 5.0)
+    monkeypatch.setattr("eventzr_kafka._confluent.client_owner._POLL", 5.0)
 
     def close(_timeout: float) -> None:
-        owner.consumer._closing = True
+        owner.mailbox.close()
 
     monkeypatch.setattr(owner.client, "poll", close)
-    owner.consumer.pause("all")
-    thread = threading.Thread(target=owner.consumer._run, daemon=True)
+    owner.mailbox.pause("all")
+    thread = threading.Thread(target=owner.thread.run, daemon=True)
     thread.start()
     thread.join(0.1)
     assert thread.is_alive()
-    owner.consumer.pause(())
+    owner.mailbox.pause(())
     thread.join(2)
     assert not thread.is_alive()
 
 
-def test_fewer_records_are_fetched_at_once_where_the_event_loop_reads_all_of_them_for_their_subjects() -> None:
-    owner = Owner(ordering="subject")
+def test_a_hop_brings_no_more_messages_than_the_batch(owner: Owner) -> None:
     owner.assign(0)
     owner.client.ready = [Fetched(offset) for offset in range(3_000)]
     (records,) = owner.fetch().values()
-    assert len(records) <= 500
+    assert len(records) == 2000
+
+
+@pytest.mark.parametrize(("ordering", "batch"), [("tenant", 2000), ("subject", 500)])
+async def test_hops_are_smaller_where_the_loop_reads_subjects(
+    ordering: Ordering, batch: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    members: list[Member] = []
+
+    def own_client(member: Member, *_others: object) -> None:
+        members.append(member)
+
+    monkeypatch.setattr("eventzr_kafka._confluent.consumer.own_client", own_client)
+    consumer = ConfluentConsumer(KafkaSettings(), "g", ConsumerOptions(ordering=ordering))
+    consumer.start([TOPIC], Sink())
+    assert await consumer.close(5)
+    assert [member.batch for member in members] == [batch]
 
 
 # Positions
@@ -602,7 +625,7 @@ async def test_a_revocation_waits_until_the_partition_is_handed_over_and_stores_
         done = await asked.get()
         await asyncio.sleep(0.005)
         assert not revocation.done()
-        owner.consumer.store([position(1, 13, "last")])
+        owner.mailbox.store([position(1, 13, "last")])
         done()
         await revocation
     assert owner.sink.ended == [1]
@@ -613,7 +636,7 @@ async def test_a_revocation_waits_until_the_partition_is_handed_over_and_stores_
 
 def test_a_lost_partition_is_told_by_its_epoch_and_stores_nothing(owner: Owner) -> None:
     owner.assign(0)
-    owner.consumer.store([position(1, 13)])
+    owner.mailbox.store([position(1, 13)])
     owner.lose(0, 1)
     owner.store()
     assert owner.sink.ended == [1]
@@ -633,20 +656,19 @@ def deserted() -> Owner:
 
 def test_rebalances_survive_a_closed_event_loop(deserted: Owner) -> None:
     deserted.assign(0, 1)
-    deserted.consumer.store([position(1, 13)])
+    deserted.mailbox.store([position(1, 13)])
     revocation = threading.Thread(target=deserted.revoke, args=(0,), daemon=True)
     revocation.start()
     revocation.join(2)
     assert not revocation.is_alive()  # nobody would ever say that it is done
     deserted.lose(1)
     assert deserted.client.stored == [(0, 13, "")]
-    assert deserted.consumer._owned == {}
+    assert deserted.thread._owned == {}
 
 
 def test_errors_survive_a_closed_event_loop(deserted: Owner) -> None:
     deserted.client.unreadable = deserted.client.unstorable = failure()
     deserted.assign(0)
-    deserted.consumer.store([position(1, 13)])
+    deserted.mailbox.store([position(1, 13)])
     deserted.revoke(0)
-    deserted.consumer._on_message_error(KafkaError(KafkaError._FATAL), None)
-    deserted.consumer._on_message_error(KafkaError(KafkaError._ALL_BROKERS_DOWN), None)
+    deserted.hold(Failed(KafkaError._FATAL), Failed(KafkaError._ALL_BROKERS_DOWN))

@@ -1,0 +1,149 @@
+"""What the owner thread of a consumer brings to the event loop: messages, rebalances and errors, in their order.
+
+1. Messages become records on the event loop, where they are used and end: memory that goes from core to core is slow.
+   The epochs that the owner had when it fetched them go along, so that they cannot count for a later epoch.
+2. What the sink cannot take in stops it, rather than going missing in the loop's log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias, cast
+
+from confluent_kafka import KafkaError, KafkaException, Message
+
+from eventzr_kafka._confluent.mailbox import Mailbox
+from eventzr_kafka._confluent.outage import Outage, describe_kafka_error, is_fatal
+from eventzr_kafka.encoder import STRUCTURED_HEADERS
+from eventzr_kafka.errors import AuthenticationError, TransportError, printable
+from eventzr_kafka.record import Record
+from eventzr_kafka.transport import Batch, ConsumerSink
+
+__all__ = ["Arrivals", "Owned"]
+
+Owned: TypeAlias = Mapping[tuple[str, int], int]  # epochs by topic and partition
+_new_record = cast("Callable[[type[Record], Any], Record]", tuple.__new__)  # pyright: ignore[reportUnknownMemberType]
+log = logging.getLogger("eventzr_kafka.consumer")
+
+_STRUCTURED_HEADERS = list(STRUCTURED_HEADERS)  # one object for most records is less for the garbage collector
+_NO_PROTOCOL = '; use group_protocol="classic", or brokers of Kafka 4.0 or newer'
+_HOPELESS = {
+    KafkaError.GROUP_AUTHORIZATION_FAILED,
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+}
+
+
+class Arrivals:
+    """The way from the owner thread to a sink: `notify` is called in the thread, all else runs on the event loop."""
+
+    def __init__(
+        self,
+        group_id: str,
+        group_protocol: str,
+        sink: ConsumerSink,
+        mailbox: Mailbox,
+        outage: Outage,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        """Connect an owner thread with a sink.
+
+        Args:
+            group_protocol: For the hint in an error.
+            mailbox: Gets a credit back for messages that were not worth one.
+            outage: Ends when a record comes through.
+        """
+        self.sink = sink
+        self._group_id = group_id
+        self._group_protocol = group_protocol
+        self._mailbox = mailbox
+        self._outage = outage
+        self._loop = loop
+        self._missing: set[str] = set()
+
+    # In the owner thread
+
+    def notify(self, method: Callable[..., None], *args: Any) -> bool:
+        """Have a method called on the event loop; False if the loop is closed."""
+        try:
+            self._loop.call_soon_threadsafe(self._hear, method, args)
+        except RuntimeError:
+            return False
+        return True
+
+    # On the event loop
+
+    def _hear(self, method: Callable[..., None], args: tuple[Any, ...]) -> None:
+        try:
+            method(*args)
+        except Exception as error:  # noqa: BLE001 -- a fault of the SDK; the runner must hear of it
+            self.sink.failed(error)
+
+    def take_in(self, messages: list[Message], owned: Owned) -> None:
+        """Pass messages on as records; the credit goes back if none of them is a record of an owned partition."""
+        batches = self.sort(messages, owned)
+        if batches:
+            self.sink.received(batches)
+        else:
+            self._mailbox.more()
+
+    def sort(self, messages: list[Message], owned: Owned) -> list[Batch]:
+        """Return records by epoch, without those of a partition that was revoked while they were fetched."""
+        found: dict[int, list[Record]] = {}
+        at: tuple[str | None, int | None] = (None, None)
+        put: Callable[[Record], None] = _drop
+        for message in messages:
+            error = message.error()
+            if error is not None:
+                self.message_failed(error, message.topic())
+                continue
+            topic, partition = message.topic(), message.partition()
+            if (topic, partition) == at:  # records of a partition come in runs
+                topic = at[0]  # one string for all of them
+            else:
+                at = topic, partition
+                epoch = owned.get(cast("tuple[str, int]", at))
+                put = found.setdefault(epoch, []).append if epoch is not None else _drop
+            found_headers, timestamp = message.headers(), message.timestamp()[1]
+            headers = STRUCTURED_HEADERS if found_headers == _STRUCTURED_HEADERS else found_headers or ()
+            fields = (topic, partition, message.offset(), message.key(), message.value(), headers, timestamp)
+            put(_new_record(Record, fields))  # half the price of Record(…), for every record that is read
+        if found:
+            self._outage.over()
+        return [Batch(epoch, records) for epoch, records in found.items()]
+
+    def message_failed(self, error: KafkaError, topic: str | None) -> None:
+        """Take an error that came in place of a message."""
+        if error.code() in _HOPELESS or is_fatal(error):
+            self.client_failed(KafkaException(error))
+        elif error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+            self._topic_missing(topic or "?")
+        else:
+            self._outage.on_error(error)
+
+    def _topic_missing(self, topic: str) -> None:
+        if topic not in self._missing:
+            self._missing.add(topic)
+            log.warning(
+                "%s: topic %s does not exist; waiting until it is created",
+                self._group_id,
+                printable(topic),
+            )
+
+    def client_failed(self, error: Exception) -> None:
+        """Stop the sink: the client cannot go on."""
+        if isinstance(error, AuthenticationError):
+            self.sink.failed(error)
+            return
+        reason = describe_kafka_error(error.args[0]) if isinstance(error, KafkaException) else type(error).__name__
+        is_unknown = self._group_protocol == "consumer" and "API version not supported" in reason
+        hint = _NO_PROTOCOL if is_unknown else ""
+        failure = TransportError(f"{self._group_id}: the Kafka client cannot go on: {reason}{hint}")
+        failure.__cause__ = error
+        self.sink.failed(failure)
+
+
+def _drop(_record: Record) -> None:
+    """The partition was revoked: its new owner reads the record."""

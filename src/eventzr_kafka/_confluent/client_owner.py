@@ -1,0 +1,244 @@
+"""The thread that owns the client of a consumer: it fetches, stores positions, pauses and takes part in rebalances.
+
+1. Every call on the client is made by the owner thread; since librdkafka 2.16 any other would wait for a running poll.
+2. Callbacks never raise: an exception in one loses messages.
+3. A partition's epoch ends when its revoke callback returns. Positions of ended epochs are not stored, records are not
+   delivered; a position is never committed directly, because a former owner's commit would rewind the group.
+4. The owner keeps polling while the intake is paused, so that the membership is kept.
+5. librdkafka passes over a pause, a resume or the start of a partition when its own thread and the owner ask for two
+   of them at once, and says nothing (its issue 5591); and a pause outlives the assignment. So partitions are resumed
+   before they are assigned, paused only after they brought a record, and all is asked for again after a rebalance.
+6. A client that has lost its brokers for good is given up for another one, and its callbacks do nothing any more.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaException, Message
+from confluent_kafka import TopicPartition as Offset
+
+from eventzr_kafka._confluent.arrivals import Arrivals, Owned, log
+from eventzr_kafka._confluent.mailbox import Mailbox
+from eventzr_kafka._confluent.oauth import make_client
+from eventzr_kafka._confluent.outage import Hearing, Outage, describe_kafka_error
+from eventzr_kafka.record import TopicPartition
+from eventzr_kafka.transport import Assignment, Paused, Position
+
+__all__ = ["ClientOwner", "Member", "own_client"]
+
+_POLL = 0.1  # seconds that an idle owner waits; a record ends the wait
+_HELD = 100  # polls without a request for more, after which the partitions are paused
+_GRACE = 1.0  # seconds beyond the drain time-out that the event loop may be late
+_COMMITTED_TIMEOUT = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """The facts of one member of a group.
+
+    Attributes:
+        config: The client's configuration, without callbacks.
+        batch: Messages of one hop, at most.
+    """
+
+    group_id: str
+    topics: tuple[str, ...]
+    config: Mapping[str, Any]
+    batch: int
+    drain_timeout: float
+
+
+def own_client(member: Member, mailbox: Mailbox, arrivals: Arrivals, outage: Outage) -> None:
+    """Join the group, fetch until the mailbox asks for the end, and leave; the body of the owner thread."""
+    try:
+        owner = ClientOwner(member, mailbox, arrivals, outage)
+        try:
+            owner.run()
+        finally:
+            owner.leave()
+    except Exception as error:  # noqa: BLE001 -- whatever it is, the runner must hear of it
+        arrivals.notify(arrivals.client_failed, error)
+
+
+class ClientOwner:
+    """The client and what its thread knows of it; made, used and ended in that thread alone."""
+
+    def __init__(self, member: Member, mailbox: Mailbox, arrivals: Arrivals, outage: Outage) -> None:
+        """Make the client and subscribe; blocks, for a second where it logs in with tokens."""
+        self._member = member
+        self._mailbox = mailbox
+        self._arrivals = arrivals
+        self._outage = outage
+        self._hearing = Hearing()
+        self._owned: Owned = {}  # never changed, only replaced: the event loop gets it with each list of messages
+        self._held: list[Message] = []  # of partitions that are owned, since they were fetched
+        self._paused: set[tuple[str, int]] | None = None  # not known after a rebalance, see rule 5
+        self._last_epoch = 0
+        self._unstored: set[int] = set()
+        self._client = self._join()
+
+    def run(self) -> None:
+        """Do what the mailbox asks for, until that is to end."""
+        while not self._mailbox.closing:
+            if self._outage.for_good:
+                self._join_anew()
+            self._store_positions()
+            if self._mailbox.stands_still:
+                self._keep_membership()
+                self._mailbox.wait_until_reading(_POLL)
+            elif self._mailbox.wait_for_credit(_POLL):
+                self._bring()
+            else:
+                self._keep_membership()
+
+    def leave(self) -> None:
+        """Store the last positions, commit what is stored, and leave the group."""
+        self._store_positions()
+        self._client.close()
+
+    # Joining
+
+    def _join(self) -> Consumer:
+        """Make a client and subscribe; the callbacks of one that was there before do nothing from here on."""
+        heard = self._hearing.give()
+        callbacks = {"error_cb": heard(self._outage.on_error), "stats_cb": heard(self._outage.on_statistics)}
+        client = make_client(Consumer, {**self._member.config, **callbacks})
+        client.subscribe(
+            list(self._member.topics),
+            on_assign=heard(self._on_assign),
+            on_revoke=heard(self._on_revoke),
+            on_lost=heard(self._on_lost),
+        )
+        return client
+
+    def _join_anew(self) -> None:
+        """Give up a client that will find no broker again; closing it takes a minute, in a thread of its own."""
+        text = "%s: the client has lost its brokers for good; joining anew, once the old session has ended"
+        log.warning(text, self._member.group_id)
+        given_up = self._client
+        if self._owned:
+            self._on_lost(given_up, [Offset(*partition) for partition in self._owned])
+        self._client = self._join()
+        self._outage.forgotten = 0
+        name = f"eventzr-kafka {self._member.group_id} given up"
+        threading.Thread(target=given_up.close, name=name, daemon=True).start()
+
+    # Fetching
+
+    def _bring(self) -> None:
+        """Use up one credit, unless there is nothing to bring."""
+        self._pause(self._mailbox.paused)
+        messages = self._fetch()
+        if not messages or not self._arrivals.notify(self._arrivals.take_in, messages, self._owned):
+            self._mailbox.more()
+
+    def _keep_membership(self) -> None:
+        """Poll while no credit is left, hold what comes along, and pause when that goes on."""
+        for message in self._client.consume(1, 0):
+            error = message.error()
+            if error is not None:
+                self._arrivals.notify(self._arrivals.message_failed, error, message.topic())
+            elif (message.topic(), message.partition()) in self._owned:
+                self._held.append(message)
+        if self._mailbox.paused == "all" or len(self._held) >= _HELD:
+            self._pause("all")
+
+    def _fetch(self) -> list[Message]:
+        """Return what has been fetched already; else the next message as soon as it comes."""
+        held, self._held = self._held, []
+        messages = held or self._client.consume(self._member.batch, 0)
+        if messages:
+            return messages
+        first = self._client.poll(_POLL)
+        return [first] if first is not None else []
+
+    def _pause(self, epochs: Paused) -> None:
+        """Have the client read nothing of these, if they have brought a record yet, and all the rest."""
+        wanted = {owned for owned, epoch in self._owned.items() if epochs == "all" or epoch in epochs}
+        if wanted == self._paused:
+            return
+        positions = self._client.position([Offset(*partition) for partition in self._owned])
+        begun = {(p.topic, p.partition) for p in positions if p.offset >= 0}
+        pausing = (wanted & begun) - (self._paused or set())
+        self._client.pause([Offset(*partition) for partition in pausing])
+        self._client.resume([Offset(*partition) for partition in begun - wanted])
+        self._paused = wanted & begun
+
+    # Positions
+
+    def _store_positions(self) -> None:
+        for position in self._mailbox.take_positions():
+            if self._owned.get(position.partition) == position.epoch:
+                self._store_position(position)
+
+    def _store_position(self, position: Position) -> None:
+        topic, partition = position.partition
+        try:
+            self._client.store_offsets(offsets=[Offset(topic, partition, position.offset, metadata=position.metadata)])
+        except KafkaException as error:
+            if position.epoch not in self._unstored:
+                self._unstored.add(position.epoch)
+                text = "%s: %s[%d]: position not stored, trying again: %s"
+                log.warning(text, self._member.group_id, topic, partition, describe_kafka_error(error.args[0]))
+            self._mailbox.keep(position)
+
+    # Callbacks of the client, inside its `poll`, `consume` and `close`; none of them raises
+
+    def _on_assign(self, client: Consumer, partitions: list[Offset]) -> None:
+        if self._mailbox.closing:  # a client that is closing answers no questions
+            return
+        committed = self._committed(client, partitions)
+        assignments = [self._assign(partition) for partition in committed]
+        try:
+            client.resume([Offset(p.topic, p.partition) for p in committed])  # see rule 5
+            client.incremental_assign([Offset(p.topic, p.partition, p.offset) for p in committed])
+            self._paused = None
+        except KafkaException as error:
+            self._arrivals.notify(self._arrivals.client_failed, error)
+        self._arrivals.notify(self._arrivals.sink.assigned, assignments)
+
+    def _committed(self, client: Consumer, partitions: list[Offset]) -> list[Offset]:
+        """Return the group's offsets with their metadata; where that fails, the client reads the offsets itself."""
+        if not partitions:
+            return []
+        found, fault = partitions, None
+        try:
+            found = client.committed(partitions, timeout=_COMMITTED_TIMEOUT)
+            fault = next((partition.error for partition in found if partition.error is not None), None)
+        except KafkaException as error:
+            fault = error.args[0]
+        if fault is not None:
+            text = "%s: commit metadata not readable (%s): events that were finished may run again"
+            log.warning(text, self._member.group_id, describe_kafka_error(fault))
+        return found
+
+    def _assign(self, committed: Offset) -> Assignment:
+        self._last_epoch += 1
+        self._owned = {**self._owned, (committed.topic, committed.partition): self._last_epoch}
+        position = committed.offset if committed.offset >= 0 else None
+        partition = TopicPartition(committed.topic, committed.partition)
+        return Assignment(partition, self._last_epoch, position, committed.metadata or "")
+
+    def _on_revoke(self, _client: Consumer, partitions: list[Offset]) -> None:
+        epochs = [self._owned[p.topic, p.partition] for p in partitions if (p.topic, p.partition) in self._owned]
+        if epochs and not self._mailbox.closing:
+            done = threading.Event()
+            if self._arrivals.notify(self._arrivals.sink.revoked, epochs, done.set):
+                done.wait(self._member.drain_timeout + _GRACE)
+        self._store_positions()
+        self._disown(partitions)
+
+    def _on_lost(self, _client: Consumer, partitions: list[Offset]) -> None:
+        self._arrivals.notify(self._arrivals.sink.lost, self._disown(partitions))
+
+    def _disown(self, partitions: list[Offset]) -> list[int]:
+        owned = dict(self._owned)
+        ended = [owned.pop((p.topic, p.partition), None) for p in partitions]
+        self._owned = owned
+        self._held = [message for message in self._held if (message.topic(), message.partition()) in owned]
+        self._paused = None
+        return [epoch for epoch in ended if epoch is not None]
