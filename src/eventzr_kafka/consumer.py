@@ -128,7 +128,7 @@ class GroupConsumer:
             await self._loading
             await self._parking.close()
         await asyncio.gather(*self._hand_overs)
-        self._store(self._epochs.values())
+        self._store(self._epochs.values(), last=True)
         if not await self._transport.close(_CLOSE_TIMEOUT):
             log.warning(
                 "%s: the client did not close within %g s; the broker will notice",
@@ -262,7 +262,7 @@ class GroupConsumer:
             await self._drain(epochs)
         finally:
             self._ending.difference_update(epochs)
-            self._store(epochs)
+            self._store(epochs, last=True)
             done()
 
     async def _drain(self, epochs: Collection[Epoch]) -> None:
@@ -279,8 +279,8 @@ class GroupConsumer:
                 return
             await asyncio.sleep(_DRAIN_INTERVAL)
 
-    def _store(self, epochs: Iterable[Epoch]) -> None:
-        positions = [position for epoch in epochs if (position := epoch.news())]
+    def _store(self, epochs: Iterable[Epoch], *, last: bool = False) -> None:
+        positions = [position for epoch in epochs if (position := epoch.news(last=last))]
         if positions:
             self._transport.store(positions)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from eventzr_kafka.ledger import Ledger, read_metadata
+from eventzr_kafka.commit_metadata import read_metadata, write_metadata
+from eventzr_kafka.ledger import FEW, MANY, Ledger
 from eventzr_kafka.transport import Assignment, Position
 
 __all__ = ["Epoch"]
@@ -15,7 +16,7 @@ class Epoch:
     runs can reach that object alone.
     """
 
-    __slots__ = ("_admitted", "_bytes", "_stored", "ended", "ledger", "number", "partition", "running")
+    __slots__ = ("_admitted", "_bytes", "_seen", "_stored", "ended", "ledger", "number", "partition", "running")
 
     def __init__(self, assignment: Assignment) -> None:
         position = assignment.position
@@ -26,6 +27,7 @@ class Epoch:
         self.running = 0
         self.ended = False
         self._stored = (position, assignment.metadata)
+        self._seen: tuple[int, int, int] | None = None
         self._admitted = self._bytes = 0
 
     def admitted(self, events: int, size: int) -> None:
@@ -38,10 +40,19 @@ class Epoch:
         """The bytes in memory: the events that have no outcome yet, each taken for one of mean size."""
         return self.ledger.unfinished * self._bytes / max(self._admitted, 1)
 
-    def news(self) -> Position | None:
-        """What may be committed, if that is more than the last time."""
-        offset, metadata = self.ledger.position(), self.ledger.metadata()
-        if offset is None or (offset, metadata) == self._stored:
+    def news(self, *, last: bool = False) -> Position | None:
+        """What may be committed, if that is more than the last time.
+
+        Args:
+            last: Whether the epoch ends here, so that its metadata is worth more time.
+        """
+        offset, most = self.ledger.position(), MANY if last else FEW
+        seen = (self.ledger.next_offset, self.ledger.unfinished, most)
+        if offset is None or seen == self._seen:
+            return None
+        self._seen = seen  # it changes with each record and each outcome, and costs less than the metadata
+        metadata = write_metadata(offset, self.ledger.finished(most))
+        if (offset, metadata) == self._stored:
             return None
         self._stored = (offset, metadata)
         return Position(self.partition, self.number, offset, metadata)

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from eventzr_kafka import CloudEvent, MessageContext, Record, RetryPolicy, kafka_consumer, on_message
+from eventzr_kafka.commit_metadata import read_metadata
 from eventzr_kafka.errors import EventStoppedError
-from eventzr_kafka.ledger import read_metadata
 
 if TYPE_CHECKING:
     from tests.unit.conftest import Group

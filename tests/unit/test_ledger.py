@@ -1,14 +1,15 @@
 """The ledger against a model that keeps every offset in sets."""
 
-import base64
-import zlib
-
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eventzr_kafka.ledger import MAX_METADATA_BYTES, Ledger, read_metadata, write_metadata
+from eventzr_kafka.ledger import Ledger
 
 OFFSETS = st.lists(st.integers(0, 60), unique=True, max_size=40).map(sorted)
+
+
+def expand(ranges: list[tuple[int, int]]) -> set[int]:
+    return {offset for first, after in ranges for offset in range(first, after)}
 
 
 class Model:
@@ -57,7 +58,7 @@ def test_a_restart_runs_exactly_what_had_no_outcome(start: int, offsets: list[in
         before.finish(offset)
     position = before.position()
     assert position is not None
-    after = Ledger(position, read_metadata(position, before.metadata()))
+    after = Ledger(position, expand(before.finished()))
     again = [o for o in offsets if o >= position]
     assert after.receive(again) == finished.intersection(again)
     assert after.position() == before.position()
@@ -98,44 +99,18 @@ def test_a_second_restart_remembers_what_the_first_had_not_received_again() -> N
     first.receive([0, 1])
     position = first.position()
     assert position == 0
-    assert read_metadata(position, first.metadata()) == {5, 6, 7}
+    assert first.finished() == [(5, 8)]
 
 
-def test_metadata_stays_within_the_brokers_limit_and_forgets_the_far_end_first() -> None:
-    ledger = Ledger(0)
-    ledger.receive(range(200_000))
-    for offset in range(1, 200_000):
-        if (offset * 2654435761) % 7 < 3:
-            ledger.finish(offset)
-    metadata = ledger.metadata()
-    known = read_metadata(0, metadata)
-    assert len(metadata) <= MAX_METADATA_BYTES
-    assert known
-    assert all((offset * 2654435761) % 7 < 3 for offset in known)
-    assert max(known) < 10_000
+def test_what_is_looked_at_in_passing_is_bounded_and_never_wrong() -> None:
+    ledger = Ledger(0, {900})
+    ledger.receive(range(400))
+    for offset in range(1, 400, 2):
+        ledger.finish(offset)
+    assert ledger.finished(most=10) == [(offset, offset + 1) for offset in range(1, 19, 2)]
+    assert ledger.finished()[-2:] == [(399, 400), (900, 901)]
 
 
-@given(
-    st.text(max_size=200)
-    | st.text(max_size=200).map("e1:".__add__)
-    | st.binary(max_size=90).map(lambda raw: f"e1:{raw.hex()}")
-)
-def test_damaged_or_unknown_metadata_means_a_replay_and_never_a_crash(metadata: str) -> None:
-    assert isinstance(read_metadata(5, metadata), set)
-
-
-def test_metadata_of_absurd_size_means_a_replay() -> None:
-    assert read_metadata(0, write_metadata(0, [(1, 10_000_000)])) == set()
-    assert read_metadata(0, "e1:" + "A" * 5000) == set()
-    assert read_metadata(0, None) == set()
-    assert read_metadata(0, "e2:eNozVDBU") == set()
-
-
-def test_metadata_with_an_odd_or_negative_number_means_a_replay() -> None:
-    for text in (b"1", b"1 -2", b"1 2 3"):
-        assert read_metadata(0, "e1:" + base64.b64encode(zlib.compress(text)).decode()) == set()
-
-
-def test_nothing_finished_beyond_the_position_needs_no_metadata() -> None:
-    assert write_metadata(4, []) == ""
-    assert Ledger(4).metadata() == ""
+def test_nothing_finished_above_the_position_is_no_range() -> None:
+    assert Ledger(4).finished() == []
+    assert Ledger().finished() == []

@@ -1,0 +1,169 @@
+"""Commit metadata against a model that keeps every offset in a set."""
+
+import base64
+import random
+import zlib
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from eventzr_kafka.commit_metadata import (
+    MAX_METADATA_BYTES,
+    is_of_topic,
+    ranges_of,
+    read_metadata,
+    shorten,
+    write_metadata,
+)
+
+FINISHED = st.sets(st.integers(1, 400))
+LIMITS = st.integers(0, 300)
+TOPIC, OTHER = "iGhHNM1ETBuyVXsJ7uWl0w", "9S0yVpJ1Q7uRkS3SYw1cGA"
+
+
+def packed(kind: str, raw: bytes, topic: str = "") -> str:
+    deflate = zlib.compressobj(wbits=-15)
+    return f"e2:{topic}:{kind}" + base64.b85encode(deflate.compress(raw) + deflate.flush()).decode()
+
+
+def first_version(text: str) -> str:
+    return "e1:" + base64.b64encode(zlib.compress(text.encode())).decode()
+
+
+@given(st.integers(0, 10**12), FINISHED, st.sampled_from(["", TOPIC]))
+def test_what_is_written_is_what_is_read(position: int, finished: set[int], topic: str) -> None:
+    offsets = {position + offset for offset in finished}
+    metadata = write_metadata(position, ranges_of(sorted(offsets)), topic)
+    assert read_metadata(position, metadata) == offsets
+    assert is_of_topic(metadata, topic)
+    assert metadata.isascii()
+
+
+@given(FINISHED, LIMITS, st.sampled_from(["", TOPIC]))
+def test_a_limit_holds_and_leaves_out_the_far_end(finished: set[int], limit: int, topic: str) -> None:
+    metadata = write_metadata(0, ranges_of(sorted(finished)), topic, limit=limit)
+    known = read_metadata(0, metadata)
+    assert len(metadata) <= limit
+    assert known == {offset for offset in finished if offset <= max(known, default=0)}
+
+
+@given(FINISHED, LIMITS, st.sampled_from(["", TOPIC]))
+def test_shortened_metadata_is_what_a_limit_would_have_written(finished: set[int], limit: int, topic: str) -> None:
+    whole = write_metadata(7, ranges_of(sorted(offset + 7 for offset in finished)), topic)
+    short = shorten(7, whole, limit)
+    assert len(short) <= limit
+    assert read_metadata(7, short) <= read_metadata(7, whole)
+    assert shorten(7, whole, len(whole)) == whole
+    assert is_of_topic(short, topic)
+
+
+@pytest.mark.parametrize("share", [0.01, 0.1, 0.5, 0.9, 0.99])
+def test_24000_events_fit_whichever_share_of_them_is_stuck(share: float) -> None:
+    chance = random.Random(1)  # noqa: S311 -- to be repeated
+    finished = {offset for offset in range(1, 24_000) if chance.random() >= share}
+    metadata = write_metadata(0, ranges_of(sorted(finished)), TOPIC)
+    assert read_metadata(0, metadata) == finished
+    assert len(metadata) <= MAX_METADATA_BYTES
+
+
+def test_more_than_fits_is_cut_near_the_limit_and_not_far_below() -> None:
+    chance = random.Random(1)  # noqa: S311 -- to be repeated
+    finished = [offset for offset in range(1, 60_000) if chance.random() < 0.5]
+    metadata = write_metadata(0, ranges_of(finished))
+    assert MAX_METADATA_BYTES * 0.95 < len(metadata) <= MAX_METADATA_BYTES
+    assert 24_000 < max(read_metadata(0, metadata)) < 27_000
+
+
+def test_one_stuck_event_before_a_million_takes_a_few_bytes() -> None:
+    metadata = write_metadata(5, [(6, 900_000)])
+    assert len(metadata) < 30
+    assert read_metadata(5, metadata) == set(range(6, 900_000))
+
+
+def test_runs_that_are_few_and_far_apart_need_no_bitmap() -> None:
+    ranges = [(number * 10_000, number * 10_000 + 9) for number in range(1, 90)]
+    metadata = write_metadata(0, ranges)
+    assert read_metadata(0, metadata) == {offset for first, after in ranges for offset in range(first, after)}
+
+
+def test_the_far_end_of_an_absurd_range_runs_again() -> None:
+    assert read_metadata(0, write_metadata(0, [(1, 10_000_000)])) == set(range(1, 1_000_000))
+    assert write_metadata(0, [(2_000_000, 2_000_001)]) == ""
+
+
+def test_nothing_finished_and_no_topic_needs_no_metadata() -> None:
+    assert write_metadata(4, []) == ""
+    assert write_metadata(4, [], TOPIC) == f"e2:{zlib.crc32(TOPIC.encode()):08x}:"
+
+
+def test_a_topic_that_was_made_anew_is_another_one() -> None:
+    metadata = write_metadata(4, [(6, 9)], TOPIC)
+    assert is_of_topic(metadata, TOPIC)
+    assert not is_of_topic(metadata, OTHER)
+
+
+@pytest.mark.parametrize("unknown", ["", None, "e1:eJwzVDACAAGIAJU=", "e2::", "somebody else's"])
+def test_a_commit_that_names_no_topic_may_be_of_any(unknown: str | None) -> None:
+    assert is_of_topic(unknown, TOPIC)
+    assert is_of_topic(write_metadata(4, [], TOPIC), "")
+
+
+def test_what_the_first_version_wrote_is_read() -> None:
+    assert read_metadata(10, first_version("1 2 3 4")) == {11, 12, 16, 17, 18, 19}
+
+
+@pytest.mark.parametrize("steps", ["1", "1 -2", "1 2 3", "1 1000001", "1 x"])
+def test_first_version_metadata_with_wrong_numbers_is_not_known(steps: str) -> None:
+    assert read_metadata(0, first_version(steps)) == set()
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        packed("r", bytes([1])),
+        packed("r", bytes([1, 2, 3])),
+        packed("r", bytes([0xFF] * 9)),
+        packed("r", b"\x01\xc1\x84\x3d"),  # 1,000,001 offsets
+        packed("x", bytes([1, 2])),
+        packed("b", b""),
+        "e2::",
+        "e2:",
+        "e2",
+        "e2::r",
+        "e2::r!",
+        "e2::bö",
+        "e2:deadbeef:r\x00",
+        "e3::" + packed("r", bytes([1, 2]))[4:],
+        "e1:eJwzVDACAAGIAJU",
+        "e1:" + "A" * 5000,
+        packed("b", b"\xff" * 10_000_000),
+        None,
+        "",
+    ],
+)
+def test_damaged_or_foreign_metadata_means_that_events_run_again(metadata: str | None) -> None:
+    assert len(read_metadata(0, metadata)) in {0, 65_536}  # a bitmap that goes on is cut
+
+
+@given(
+    st.text(max_size=200)
+    | st.text(max_size=200).map("e1:".__add__)
+    | st.text(max_size=200).map("e2::r".__add__)
+    | st.binary(max_size=90).map(lambda raw: packed("r", raw))
+    | st.binary(max_size=90).map(lambda raw: packed("b", raw))
+    | st.binary(max_size=90).map(lambda raw: f"e1:{raw.hex()}")
+)
+def test_no_metadata_makes_reading_or_shortening_fail(metadata: str) -> None:
+    assert isinstance(read_metadata(5, metadata), set)
+    assert len(shorten(5, metadata, 20)) <= 20
+    assert isinstance(is_of_topic(metadata, TOPIC), bool)
+
+
+@given(st.sets(st.integers(0, 60)))
+def test_ranges_are_rising_disjoint_and_apart(offsets: set[int]) -> None:
+    ranges = ranges_of(sorted(offsets))
+    assert {offset for first, after in ranges for offset in range(first, after)} == offsets
+    assert all(after < first for (_, after), (first, _) in pairwise(ranges))
+    assert all(first < after for first, after in ranges)
