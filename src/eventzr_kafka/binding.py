@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections.abc import Awaitable, Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeAlias
@@ -44,7 +44,7 @@ def bind(
     handler: object,
     routes: Iterable[Route],
     options: ConsumerOptions,
-    pool: ThreadPoolExecutor,
+    pool: Executor,
     guard: Guard | None = None,
 ) -> list[BoundRoute]:
     """Join the routes of a class with an object of it; a ``def`` handler will run in the pool.
@@ -68,7 +68,7 @@ def bind(
     ]
 
 
-def _call(handler: object, route: Route, pool: ThreadPoolExecutor, guard: Guard | None, timeout: float | None) -> _Call:
+def _call(handler: object, route: Route, pool: Executor, guard: Guard | None, timeout: float | None) -> _Call:
     method: Callable[..., Any] = getattr(handler, route.method)
     if not route.is_async:
         method = _without_result(method)
@@ -88,7 +88,7 @@ def _without_result(method: Callable[..., Any]) -> Callable[..., None]:
     return call
 
 
-def _threaded(method: Callable[..., None], pool: ThreadPoolExecutor) -> _Call:
+def _threaded(method: Callable[..., None], pool: Executor) -> _Call:
     def run(*args: Any) -> None:
         try:
             method(*args)

@@ -114,13 +114,22 @@ class GroupConsumer:
         self._timer = self._loop.call_later(_STORE_INTERVAL, self._store_regularly)
 
     async def stop(self) -> None:
-        """Begin nothing new, let what runs finish within the drain time-out, store, and leave the group."""
+        """Begin nothing new, let what runs finish within the drain time-out, store, and leave the group.
+
+        The group is left whatever fails before: a member that stays holds its partitions and handles nothing.
+        """
         self._stopping = True
         self._timer.cancel()
         self._transport.pause("all")
         self._dispatcher.stop()
         self._failures.stop_deciding()
         self._lanes.discard(lambda _work: True)
+        try:
+            await self._finish()
+        finally:
+            await self._leave()
+
+    async def _finish(self) -> None:
         await self._drain([*self._epochs.values(), *self._ending])
         await self._dispatcher.end()
         await self._failures.stop()
@@ -128,6 +137,8 @@ class GroupConsumer:
             await self._loading
             await self._parking.close()
         await asyncio.gather(*self._hand_overs)
+
+    async def _leave(self) -> None:
         self._store(self._epochs.values(), last=True)
         if not await self._transport.close(_CLOSE_TIMEOUT):
             log.warning(

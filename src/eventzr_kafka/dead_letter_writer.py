@@ -9,6 +9,7 @@ from contextlib import suppress
 from eventzr_kafka.dead_letter import DeadLetterFacts, Shrink, write_letter
 from eventzr_kafka.errors import DeliveryError
 from eventzr_kafka.record import OutgoingRecord, Record
+from eventzr_kafka.shutdown import LoopWatch
 from eventzr_kafka.transport import Acknowledgement, Failure, ProducerTransport
 
 __all__ = ["DeadLetterWriter"]
@@ -104,12 +105,15 @@ class DeadLetterWriter:
         """The client; whoever gives up waiting for it leaves it to the next record."""
         client = self._client
         if client is None or _failed(client):
-            client = self._client = asyncio.ensure_future(asyncio.to_thread(self._start))
+            loop = asyncio.get_running_loop()
+            client = self._client = asyncio.ensure_future(asyncio.to_thread(self._start, loop))
         return await asyncio.shield(client)
 
-    def _start(self) -> ProducerTransport:
+    def _start(self, loop: asyncio.AbstractEventLoop) -> ProducerTransport:
         transport = self._make_transport()
-        transport.start(_nothing)
+        transport.start(LoopWatch(loop, "dead letters", transport.close))  # reports are passed on one by one
+        if self._closed:  # meanwhile, and it waits for no client that holds nothing
+            transport.close()
         return transport
 
 
@@ -120,10 +124,6 @@ def _failed(client: asyncio.Future[ProducerTransport]) -> bool:
 def _settle(told: asyncio.Future[Acknowledgement | Failure], outcome: Acknowledgement | Failure) -> None:
     if not told.done():
         told.set_result(outcome)
-
-
-def _nothing() -> None:
-    """Reports are passed on one by one."""
 
 
 def _not_written(record: OutgoingRecord, failure: Failure, event_id: str | None) -> DeliveryError:

@@ -6,7 +6,7 @@ import asyncio
 import gc
 import logging
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor
 from contextlib import nullcontext
 from types import TracebackType
 from typing import Any, Self, TypeAlias
@@ -15,11 +15,13 @@ from eventzr_kafka.binding import bind
 from eventzr_kafka.consumer import GroupClients, GroupConsumer
 from eventzr_kafka.dead_letter_writer import DeadLetterWriter
 from eventzr_kafka.errors import ConsumerStateError, RoutingError
+from eventzr_kafka.handler_threads import HandlerThreads
 from eventzr_kafka.hooks import ConsumerHooks, RunnerStopping, tell
 from eventzr_kafka.once import Guard, Tidier, guard_of
 from eventzr_kafka.options import ConsumerOptions
 from eventzr_kafka.routing import ConsumerDefinition, definition_of
 from eventzr_kafka.settings import KafkaSettings
+from eventzr_kafka.shutdown import complete
 from eventzr_kafka.signals import stopped_by_signals
 from eventzr_kafka.transport import ConsumerTransport, LogReader, ProducerTransport
 from eventzr_kafka.watchdog import Watchdog, codes_of
@@ -78,13 +80,17 @@ class ConsumerRunner:
         self._guards: dict[int, Guard] = {}  # by id of the handler object
         self._entered = asyncio.Event()
         self._stopped: asyncio.Event | None = None
+        self._stop_asked = False
         self._error: Exception | None = None
 
     async def run(self, *, handle_signals: bool = True) -> None:
         """Consume until `stop`, SIGTERM or SIGINT; then drain, commit and leave the groups.
 
+        A cancellation does the same, and is raised when that is done.
+
         Args:
-            handle_signals: Whether SIGTERM and SIGINT stop it; a second one interrupts at once.
+            handle_signals: Whether SIGTERM and SIGINT stop it, and all else that runs so on this event loop; a second
+                one interrupts at once.
 
         Raises:
             EventStoppedError: An event could not be given an outcome; it is not committed.
@@ -92,8 +98,8 @@ class ConsumerRunner:
         """
         gc.collect()
         gc.freeze()  # what is loaded by now stays: looking through it again and again costs a busy consumer a tenth
-        async with self:
-            with stopped_by_signals(self.stop) if handle_signals else nullcontext():
+        with stopped_by_signals(self.stop) if handle_signals else nullcontext():
+            async with self:
                 await self.wait()
 
     async def ready(self) -> None:
@@ -105,12 +111,13 @@ class ConsumerRunner:
         await self._entered.wait()
         if self._stopped is None:
             return
-        ended = asyncio.create_task(self._stopped.wait())
-        for group in self._groups:
-            joined = asyncio.create_task(group.ready.wait())
+        ended: asyncio.Future[Any] = asyncio.ensure_future(self._stopped.wait())
+        joined: asyncio.Future[Any] = asyncio.gather(*(group.ready.wait() for group in self._groups))
+        try:
             await asyncio.wait({joined, ended}, return_when=asyncio.FIRST_COMPLETED)
+        finally:  # also where the caller gives up waiting
             joined.cancel()
-        ended.cancel()
+            ended.cancel()
 
     async def wait(self) -> None:
         """Wait until the runner has stopped, for whatever reason, and all is committed.
@@ -121,7 +128,7 @@ class ConsumerRunner:
         if self._stopped is None:
             return
         await self._stopped.wait()
-        await asyncio.shield(self._ending)  # whoever gives up waiting does not break it off
+        await asyncio.shield(self._ending)  # a caller that gives up waiting does not break it off
         if self._error is not None:
             raise self._error
 
@@ -137,19 +144,27 @@ class ConsumerRunner:
     def stop(self) -> None:
         """Stop: begin nothing new, drain, commit, leave. Returns at once, `wait` and `run` when that is done.
 
-        To be called on the event loop; from another thread use ``loop.call_soon_threadsafe(runner.stop)``.
+        A runner that has not started yet will not start. To be called on the event loop; from another thread use
+        ``loop.call_soon_threadsafe(runner.stop)``.
         """
+        self._stop_asked = True
         if self._stopped is not None and not self._stopped.is_set():
             self._ending = asyncio.create_task(self._end())
             self._stopped.set()
             tell(self._hooks.stopping, RunnerStopping(self._error))
 
     async def _end(self) -> None:
-        await asyncio.gather(*(group.stop() for group in self._groups))
-        await self._dead_letters.close()
-        await self._tidier.end()
-        self._watchdog.stop()
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        """Leave the groups, whatever fails on the way; every step is bounded in time."""
+        ends = await asyncio.gather(*(group.stop() for group in self._groups), return_exceptions=True)
+        try:
+            await self._dead_letters.close()
+            await self._tidier.end()
+        finally:
+            self._watchdog.stop()
+            self._pool.shutdown()
+        for fault in ends:
+            if fault is not None:
+                raise fault
 
     @property
     def error(self) -> Exception | None:
@@ -169,6 +184,9 @@ class ConsumerRunner:
             raise ConsumerStateError("this ConsumerRunner has run already: make a new one")
         try:
             await self._start()
+        except BaseException:
+            await self._leave()  # of several groups one may have joined
+            raise
         finally:
             self._entered.set()
         return self
@@ -177,29 +195,34 @@ class ConsumerRunner:
         if not self.settings.enabled:
             log.warning("Kafka is disabled (KAFKA_ENABLED): nothing is consumed")
             return
-        await self._prepare_inboxes()
-        self._stopped = asyncio.Event()
-        self._pool = ThreadPoolExecutor(
-            max_workers=sum(members[0][1].options.max_concurrency for members in self._members.values()),
-            thread_name_prefix="eventzr-kafka-handler",
-        )
+        if not self._stop_asked:
+            await self._prepare_inboxes()
+        if self._stop_asked:  # perhaps meanwhile
+            log.info("stopped before it was started: nothing is consumed")
+            return
+        members = self._members.values()
+        self._pool = HandlerThreads(sum(found[0][1].options.max_concurrency for found in members))
         self._dead_letters = DeadLetterWriter(lambda: self._producer(self.settings))
-        self._groups = [self._group(group_id, self._pool) for group_id in self._members]
-        for group in self._groups:
-            group.start()
+        groups = [self._group(group_id, self._pool) for group_id in self._members]
         self._watchdog = Watchdog(codes_of(self._calls()))
         self._watchdog.start()
         self._tidier = Tidier(guard.inbox for guard in self._guards.values())
+        self._stopped = asyncio.Event()
+        for group in groups:
+            group.start()
+            self._groups.append(group)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._stopped is None:
-            return
-        self.stop()
-        await self._ending
+        await self._leave()
         if self._error is not None and error is None:
             raise self._error
+
+    async def _leave(self) -> None:
+        if self._stopped is not None:
+            self.stop()
+            await complete(self._ending)
 
     async def _prepare_inboxes(self) -> None:
         for members in self._members.values():
@@ -213,7 +236,7 @@ class ConsumerRunner:
             for handler, definition in members:
                 yield from ((route.label, getattr(handler, route.method)) for route in definition.routes)
 
-    def _group(self, group_id: str, pool: ThreadPoolExecutor) -> GroupConsumer:
+    def _group(self, group_id: str, pool: Executor) -> GroupConsumer:
         members = self._members[group_id]
         options = members[0][1].options
         routes = {

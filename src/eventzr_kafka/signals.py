@@ -1,4 +1,10 @@
-"""SIGTERM and SIGINT: the first stops in an orderly way, the second does what it does by default."""
+"""SIGTERM and SIGINT: the first stops all that runs on the event loop in order, the second does its default.
+
+1. An event loop has one handler for each signal, and a new one replaces the old one. So runners, relays and replays of
+   one loop share it: the first signal stops all of them.
+2. The first signal gives the signals back. What begins while others are still ending is stopped at once.
+3. What does not catch signals itself, as a relay inside a service, stops with what does.
+"""
 
 from __future__ import annotations
 
@@ -14,26 +20,75 @@ log = logging.getLogger("eventzr_kafka.consumer")
 
 
 @contextmanager
-def stopped_by_signals(stop: Callable[[], None]) -> Generator[None]:
-    """SIGTERM and SIGINT call `stop`; a second one finds the handlers gone and does what it does by default."""
+def stopped_by_signals(stop: Callable[[], None], *, catch: bool = True) -> Generator[None]:
+    """Have the first SIGTERM or SIGINT call `stop`; to be entered on the event loop.
+
+    Args:
+        catch: Whether to catch them; else `stop` is called where something else on this event loop does.
+    """
     loop = asyncio.get_running_loop()
-    caught: list[signal.Signals] = []
-
-    def release() -> None:
-        while caught:
-            loop.remove_signal_handler(caught.pop())
-
-    def once() -> None:
-        release()
-        stop()
-
-    try:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, once)
-            caught.append(number)
-    except (NotImplementedError, ValueError, RuntimeError):  # Windows, or not in the main thread
-        log.debug("signals cannot be handled here")
+    if loop not in _stops:
+        _stops[loop] = _Stops(loop)
+    stops = _stops[loop]
+    entry = stops.add(stop, catch)
     try:
         yield
     finally:
-        release()
+        stops.remove(entry)
+        if not stops.entries:
+            _stops.pop(loop, None)
+
+
+class _Stops:
+    """Functions that the first signal of one event loop calls.
+
+    Attributes:
+        entries: In the order in which they were added.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.entries: dict[object, Callable[[], None]] = {}
+        self._catching: set[object] = set()
+        self._loop = loop
+        self._caught: list[signal.Signals] = []
+        self._signalled = False
+
+    def add(self, stop: Callable[[], None], catch: bool) -> object:  # noqa: FBT001
+        """Add a function, and call it if a signal has come already."""
+        entry = object()
+        self.entries[entry] = stop
+        if catch:
+            self._catching.add(entry)
+            if not self._caught and not self._signalled:
+                self._catch()
+        if self._signalled:
+            stop()
+        return entry
+
+    def remove(self, entry: object) -> None:
+        """Forget a function; the last one that catches the signals gives them back."""
+        del self.entries[entry]
+        self._catching.discard(entry)
+        if not self._catching:
+            self._release()
+
+    def _catch(self) -> None:
+        try:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self._loop.add_signal_handler(number, self._on_signal)
+                self._caught.append(number)
+        except (NotImplementedError, ValueError, RuntimeError):  # Windows, or not in the main thread
+            log.debug("signals cannot be handled here")
+
+    def _release(self) -> None:
+        while self._caught:
+            self._loop.remove_signal_handler(self._caught.pop())
+
+    def _on_signal(self) -> None:
+        self._release()
+        self._signalled = True
+        for stop in list(self.entries.values()):
+            stop()
+
+
+_stops: dict[asyncio.AbstractEventLoop, _Stops] = {}

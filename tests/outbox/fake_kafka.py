@@ -19,6 +19,7 @@ class FakeKafka:
     Attributes:
         log: (tenant, event id) in the order of the appends.
         clients: How many clients were made.
+        closed: How many of them were closed.
         failures: Event id → failure. A refused record makes its client fail all that follow.
         silent: Tenants whose records are appended without a report.
         missing: Topics that are not there; a client that has met one does not look again.
@@ -29,6 +30,7 @@ class FakeKafka:
     def __init__(self) -> None:
         self.log: list[tuple[str, str]] = []
         self.clients = 0
+        self.closed = 0
         self.failures: dict[str, Failure] = {}
         self.silent: set[str] = set()
         self.missing: set[str] = set()
@@ -95,6 +97,7 @@ class FakeClient:
         self._held.clear()
 
     def close(self) -> None:
+        self._kafka.closed += 1
         self._end(Failure("_DESTROY", "closed", unknown=True))
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import signal
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import AsyncExitStack
@@ -37,6 +39,7 @@ from eventzr_kafka.outbox import (
     waiting,
 )
 from eventzr_kafka.outbox.tables import BUCKETS, events
+from eventzr_kafka.signals import stopped_by_signals
 
 SETTINGS = KafkaSettings()
 QUICK = RelayOptions(lease=timedelta(seconds=0.6), poll_every=timedelta(seconds=0.1))
@@ -243,6 +246,35 @@ async def test_rows_without_an_outcome_hold_up_their_tenant_only(engine: AsyncEn
         await until(lambda: kafka_log.of("t2") == ["x"])
         assert kafka_log.of("t1") == ["a", "b"]
     assert (await read_status(engine)).pending == 3
+
+
+async def test_a_relay_cancelled_twice_gives_up_client_and_leases(engine: AsyncEngine, kafka_log: FakeKafka) -> None:
+    kafka_log.silent.add("t1")
+    await publish(engine, "t1", "a")
+
+    async def serve() -> None:
+        async with relay(engine, kafka_log):
+            await asyncio.Event().wait()
+
+    service = asyncio.create_task(serve())
+    await until(lambda: kafka_log.of("t1") == ["a"])
+    for _ in range(2):
+        service.cancel()
+        await asyncio.sleep(0.05)
+    await asyncio.wait({service}, timeout=20)
+    assert service.cancelled()
+    assert kafka_log.closed == kafka_log.clients == 1
+    assert (await read_status(engine)).relays == ()
+
+
+async def test_a_relay_ends_with_the_runners_of_its_loop(engine: AsyncEngine, kafka_log: FakeKafka) -> None:
+    stopped: list[str] = []
+    running = asyncio.create_task(relay(engine, kafka_log).run())
+    await until(lambda: kafka_log.clients == 1)
+    with stopped_by_signals(lambda: stopped.append("runner")):
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.wait_for(running, 20)
+    assert stopped == ["runner"]
 
 
 async def test_relays_share_the_buckets_and_take_over_from_a_dead_one(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from eventzr_kafka import catalogue
@@ -15,6 +14,7 @@ from eventzr_kafka.aws_lambda.invocation import Container, Invocation
 from eventzr_kafka.binding import bind
 from eventzr_kafka.dead_letter_writer import DeadLetterWriter
 from eventzr_kafka.errors import ProducerStateError, RoutingError, printable
+from eventzr_kafka.handler_threads import HandlerThreads
 from eventzr_kafka.hooks import ConsumerHooks
 from eventzr_kafka.once import guard_of
 from eventzr_kafka.routing import definition_of, is_consumer
@@ -143,7 +143,7 @@ class LambdaHandler:
         """Made in the first invocation, where the event loop runs."""
         options = self._definition.options
         guard = await guard_of(self._handler, self._definition.inbox, self._hooks)
-        pool = ThreadPoolExecutor(options.max_concurrency, thread_name_prefix="eventzr-kafka-handler")
+        pool = HandlerThreads(options.max_concurrency)
         routes = bind(self._handler, self._definition.routes, options, pool, guard)
         return Container(
             group_id=self._definition.group_id,

@@ -6,7 +6,6 @@ import asyncio
 import sys
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field
 from typing import TypeAlias
@@ -23,6 +22,7 @@ from eventzr_kafka.dead_letter import dead_letter_topic, read_letter
 from eventzr_kafka.dead_letter_journal import DeadLetterJournal, Entry
 from eventzr_kafka.dead_letter_writer import DeadLetterWriter
 from eventzr_kafka.errors import printable
+from eventzr_kafka.handler_threads import HandlerThreads
 from eventzr_kafka.hooks import ConsumerHooks
 from eventzr_kafka.once import guard_of
 from eventzr_kafka.record import Record
@@ -100,7 +100,7 @@ async def replay_entries(
     """
     definition = definition_of(handler)
     options = definition.options
-    pool = ThreadPoolExecutor(options.max_concurrency, thread_name_prefix="eventzr-kafka-handler")
+    pool = HandlerThreads(options.max_concurrency)
     guard = await guard_of(handler, definition.inbox, ConsumerHooks())
     routes = {route.topic: route for route in bind(handler, definition.routes, options, pool, guard)}
     writer = DeadLetterWriter(lambda: ConfluentProducer(settings))
@@ -121,7 +121,7 @@ async def replay_entries(
                 await _run(replay, _portions(settings, definition.group_id, entries))
         finally:
             await writer.close()
-            pool.shutdown(wait=False, cancel_futures=True)
+            pool.shutdown()
 
 
 async def _run(replay: Replay, portions: AsyncGenerator[_Portion]) -> None:

@@ -35,6 +35,8 @@ from eventzr_kafka.outbox.tables import metadata
 from eventzr_kafka.outbox.turn import Turns
 from eventzr_kafka.outbox.wakeup import Wakeup
 from eventzr_kafka.settings import KafkaSettings
+from eventzr_kafka.shutdown import complete
+from eventzr_kafka.signals import stopped_by_signals
 
 __all__ = ["OutboxRelay"]
 
@@ -42,6 +44,7 @@ log = logging.getLogger("eventzr_kafka.outbox")
 
 _SOONEST = 0.02  # seconds until the next look after the last row
 _TRY_AGAIN_EVERY = 0.5
+_ENDING = 5.0  # seconds for the database to take the last marks
 _SAMPLE_EVERY, _CLEAN_EVERY = 15.0, 10.0
 _DEFAULTS = RelayOptions()
 _NO_HOOKS = RelayHooks()
@@ -98,14 +101,17 @@ class OutboxRelay:
         self._login_problem: str | None = None
 
     async def run(self) -> None:
-        """Publish until `stop`.
+        """Publish until `stop`, or until a signal stops the runners of this event loop.
+
+        A cancellation ends it in the same order, and is raised when that is done.
 
         Raises:
             ConfigurationError: The tables are missing, the engine is in AUTOCOMMIT, or another relay works on the same
                 SQLite database.
         """
         try:
-            await self._run()
+            with stopped_by_signals(self.stop, catch=False):
+                await self._run()
         except Exception as error:
             self._error = error
             raise
@@ -117,11 +123,11 @@ class OutboxRelay:
                 await self._sleep(self._options.poll_every.total_seconds())
             return
         async with Wakeup(self._engine, self._wake):
-            await self._sender.start()
             try:
+                await self._sender.start()
                 await self._repeat()
             finally:
-                await self._end()
+                await complete(self._end())
 
     def stop(self) -> None:
         """Finish what is under way and return from `run`."""
@@ -153,7 +159,7 @@ class OutboxRelay:
         if self._task is None:
             return
         try:
-            await self._task
+            await complete(self._task)
         except Exception:
             if error is None:
                 raise  # else the block has its own, and this one was logged
@@ -258,10 +264,14 @@ class OutboxRelay:
             await asyncio.wait_for(self._wake.wait(), seconds)
 
     async def _end(self) -> None:
-        with suppress(*DATABASE_ERRORS):
-            await self._turns.finish(self._options.lease.total_seconds())
-            await self._leases.give_up()
-        await self._sender.close()
+        lease = self._options.lease.total_seconds()
+        try:
+            with suppress(*DATABASE_ERRORS, TimeoutError):
+                async with asyncio.timeout(lease + _ENDING):  # later than that, others have its buckets
+                    await self._turns.finish(lease)
+                    await self._leases.give_up()
+        finally:
+            await self._sender.close()
 
 
 def _missing_tables(connection: Connection) -> list[str]:

@@ -20,6 +20,7 @@ from eventzr_kafka.outbox.failures import is_refusal
 from eventzr_kafka.outbox.rows import OutboxRow
 from eventzr_kafka.record import OutgoingRecord
 from eventzr_kafka.settings import KafkaSettings
+from eventzr_kafka.shutdown import LoopWatch, complete
 from eventzr_kafka.transport import Acknowledgement, Failure, ProducerTransport
 
 __all__ = ["Outcome", "Sender", "TransportFactory"]
@@ -79,14 +80,19 @@ class Sender:
             return
         self._loop = asyncio.get_running_loop()
         transport = self._make_transport(self._settings)
-        await asyncio.to_thread(transport.start, self._on_reports)
-        self._transport, self.broken = transport, False
+        self._watch = LoopWatch(self._loop, "outbox relay", transport.close)
+        starting = asyncio.create_task(asyncio.to_thread(transport.start, self._on_reports))
+        try:
+            await complete(starting)
+        finally:  # also after a cancellation: `close` is to find the client
+            if not starting.cancelled() and starting.exception() is None:
+                self._transport, self.broken = transport, False
 
     async def close(self) -> None:
         """Give the client up; rows under way stay pending in the database."""
         transport, self._transport = self._transport, None
         if transport is not None:
-            await asyncio.to_thread(transport.close)
+            await complete(asyncio.to_thread(transport.close))
 
     def send(self, rows: Sequence[OutboxRow]) -> None:
         """Send rows, in this order; after a failure the later ones of its tenant are left out."""
@@ -148,6 +154,7 @@ class Sender:
         self._reports.append((row, failure))
 
     def _on_reports(self) -> None:
+        self._watch()
         if self._reports:
             with suppress(RuntimeError):  # the loop is closed
                 self._loop.call_soon_threadsafe(self._reported.set)

@@ -36,8 +36,7 @@ class Wakeup:
     ) -> None:
         if self._task is not None:
             self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+            await asyncio.wait([self._task])
 
     async def _run(self) -> None:
         driver = self._engine.dialect.loaded_dbapi.Error  # what comes up while listening, SQLAlchemy does not wrap
