@@ -3,9 +3,10 @@
 1. Key, value and headers of the record are kept byte for byte. Headers that begin with ``eventzr-dlq-`` are added
    behind them, and how many stood there before is one of those: whatever the record carried, even headers of these
    names, reading gives it back and believes only what was added.
-2. A record that was as large as its topic allows must fit all the same: the added headers shrink, level by level, to
-   where it came from, and to nothing. The value never does. Where nothing is added, the record's own headers of these
-   names have to go, since reading would believe them.
+2. A record that was as large as its topic allows, or larger once it is decompressed, must end all the same: level by
+   level the letter shrinks to the few headers that a replay needs, then its value is cut out, and at last the record's
+   headers and a long key too. What is cut is named by size and SHA-256; the record itself stays in its own topic until
+   retention takes it.
 3. The topic is a journal. A *letter* is closed by a *note* that names it: a record of the same key without a value, of
    kind ``replayed`` or ``discarded``. Kind ``failed`` leaves it open and counts the attempts of a replay.
 4. The letter of a record may be there twice (a crash between writing it and committing): the first one counts.
@@ -15,6 +16,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -27,6 +29,7 @@ from eventzr_kafka.record import Header, OutgoingRecord, Record
 
 __all__ = [
     "PREFIX",
+    "Cut",
     "DeadLetterFacts",
     "Identity",
     "Letter",
@@ -42,8 +45,9 @@ __all__ = [
 
 PREFIX = "eventzr-dlq-"
 NoteKind: TypeAlias = Literal["replayed", "discarded", "failed"]
-Shrink: TypeAlias = Literal[0, 1, 2]
+Shrink: TypeAlias = Literal[0, 1, 2, 3]
 Identity: TypeAlias = tuple[str, int, int, int]
+_LONG = 1_000  # bytes of a key, and characters of what is added, that are too many where nothing else is left to cut
 _NOTES: dict[str, NoteKind] = {"replayed": "replayed", "discarded": "discarded", "failed": "failed"}
 
 
@@ -78,18 +82,44 @@ class DeadLetterFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class Cut:
+    """The value that a letter had no room for.
+
+    Attributes:
+        size: Bytes of the value.
+        sha256: Of the value, in hexadecimal digits.
+        headers_too: Whether the record's headers are missing too, and its key if that is long.
+    """
+
+    size: int
+    sha256: str
+    headers_too: bool = False
+
+    @classmethod
+    def of(cls, value: bytes | None, *, headers_too: bool = False) -> Cut:
+        """Measure a value; that of a tombstone counts as empty."""
+        return cls(len(value or b""), hashlib.sha256(value or b"").hexdigest(), headers_too)
+
+    def is_of(self, record: Record) -> bool:
+        """Whether a record has the value that was cut out."""
+        return len(record.value or b"") == self.size and Cut.of(record.value).sha256 == self.sha256
+
+
+@dataclass(frozen=True, slots=True)
 class Letter:
     """A dead letter as it was found in the topic.
 
     Attributes:
         partition, offset: Where it is in the dead-letter topic.
-        record: The record that failed, as it was.
+        record: The record that failed, as it was; without its value if that is `cut`.
+        cut: What had to be cut out; None for a whole letter.
     """
 
     partition: int
     offset: int
     record: Record
     facts: DeadLetterFacts
+    cut: Cut | None = None
 
     @property
     def origin(self) -> tuple[str, int, int]:
@@ -131,7 +161,8 @@ def write_letter(record: Record, facts: DeadLetterFacts, *, shrink: Shrink = 0) 
     """The dead letter of a record.
 
     Args:
-        shrink: 0 for all headers, 1 for the few that a replay needs, 2 for none.
+        shrink: 0 for all headers, 1 for the few that a replay needs, 2 for all headers and no value, 3 for the least
+            that names the record.
     """
     needed = {
         "topic": record.topic,
@@ -152,17 +183,34 @@ def write_letter(record: Record, facts: DeadLetterFacts, *, shrink: Shrink = 0) 
         "event-id": facts.event_id or "",
         "sdk": _sdk(),
     }
-    if shrink == 2:
-        headers = [header for header in record.headers if not header[0].startswith(PREFIX)]
-    else:
-        headers = [*record.headers, *_headers(needed if shrink else {**needed, **more})]
-    return OutgoingRecord(dead_letter_topic(facts.group_id), record.key, record.value, headers)
+    topic = dead_letter_topic(facts.group_id)
+    if shrink < 2:
+        added = _headers(needed if shrink else {**needed, **more})
+        return OutgoingRecord(topic, record.key, record.value, [*_writable(record.headers), *added])
+    cut = Cut.of(record.value, headers_too=shrink == 3)
+    named = {"cut": "value,headers" if cut.headers_too else "value", "size": str(cut.size), "sha256": cut.sha256}
+    value = None if record.value is None else b""
+    if not cut.headers_too:
+        added = _headers({**needed, **more, **named})
+        return OutgoingRecord(topic, record.key, value, [*_writable(record.headers), *added])
+    fields = {name: text[:_LONG] for name, text in {**needed, **more, **named, "headers": "0"}.items()}
+    return OutgoingRecord(topic, _short(record.key), value, list(_headers(fields)))
+
+
+def _writable(headers: Sequence[Header]) -> Iterable[Header]:
+    """Headers with a ``?`` for a lone surrogate in a name: the client crashes the process where it finds one."""
+    return [(name.encode(errors="replace").decode(), value) for name, value in headers]
+
+
+def _short(key: bytes | None) -> bytes | None:
+    """A key, or what a long one is known by; a lane of its own, as the key is no tenant's."""
+    return key if key is None or len(key) <= _LONG else b"sha256:" + hashlib.sha256(key).hexdigest().encode()
 
 
 def read_letter(record: Record) -> Letter | None:
     """Read a dead letter; None for a note, and for what looks like a note and is none.
 
-    A letter whose headers had to go (rule 2) is read as a record of the dead-letter topic itself.
+    What has no such headers is read as a record of the dead-letter topic itself.
     """
     found = _added(record)
     if _is_note(record, found):
@@ -178,7 +226,14 @@ def read_letter(record: Record) -> Letter | None:
         event_id=found.get("event-id") or None,
         lane=found.get("lane", ""),
     )
-    return Letter(record.partition, record.offset, _original(record, found), facts)
+    return Letter(record.partition, record.offset, _original(record, found), facts, _cut(found))
+
+
+def _cut(found: dict[str, str]) -> Cut | None:
+    size = _number(found.get("size", ""))
+    if "cut" not in found or size is None:
+        return None
+    return Cut(size, found.get("sha256", ""), "headers" in found["cut"])
 
 
 def _original(record: Record, found: dict[str, str]) -> Record:

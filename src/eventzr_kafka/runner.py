@@ -13,7 +13,7 @@ from typing import Any, Self, TypeAlias
 
 from eventzr_kafka.binding import bind
 from eventzr_kafka.consumer import GroupClients, GroupConsumer
-from eventzr_kafka.dead_letter_writer import DeadLetterWriter
+from eventzr_kafka.dead_letter_writer import DeadLetterWriter, compressing
 from eventzr_kafka.errors import ConsumerStateError, RoutingError
 from eventzr_kafka.handler_threads import HandlerThreads
 from eventzr_kafka.hooks import ConsumerHooks, RunnerStopping, tell
@@ -202,7 +202,9 @@ class ConsumerRunner:
             return
         members = self._members.values()
         self._pool = HandlerThreads(sum(found[0][1].options.max_concurrency for found in members))
-        self._dead_letters = DeadLetterWriter(lambda: self._producer(self.settings))
+        self._dead_letters = DeadLetterWriter(
+            lambda: self._producer(self.settings), lambda: self._producer(compressing(self.settings))
+        )
         groups = [self._group(group_id, self._pool) for group_id in self._members]
         self._watchdog = Watchdog(codes_of(self._calls()))
         self._watchdog.start()

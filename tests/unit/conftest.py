@@ -130,8 +130,8 @@ class Group:
         for _ in range(2):
             for _ in range(50):
                 await asyncio.sleep(0)
-            if self.writer._client is not None:
-                await asyncio.wait([self.writer._client])
+            if self.writer._plain._made is not None:
+                await asyncio.wait([self.writer._plain._made])
 
     def store(self) -> None:
         self.consumer._store(self.consumer._epochs.values())

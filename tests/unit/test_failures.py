@@ -6,11 +6,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from tests.unit.conftest import TOPIC, Group
+from tests.unit.conftest import TOPIC, FakeProducer, Group
 
 from eventzr_kafka import CloudEvent, Record, Reject, RetryLater, RetryPolicy, kafka_consumer, on_message
-from eventzr_kafka.dead_letter import Letter, read_letter
+from eventzr_kafka.dead_letter import Cut, DeadLetterFacts, Letter, read_letter
+from eventzr_kafka.dead_letter_writer import DeadLetterWriter
 from eventzr_kafka.errors import EventStoppedError
+from eventzr_kafka.record import OutgoingRecord
 from eventzr_kafka.transport import Failure
 
 MakeGroup = Callable[[object], Group]
@@ -138,7 +140,7 @@ async def test_a_dead_letter_counts_only_when_the_broker_has_it(
     assert group.consumer.problem is None
     gone, back = [record.message for record in caplog.records if "dead letters can" in record.message]
     assert gone.startswith("group: dead letters cannot be written, their lanes wait: event e0 for group.dlq: ")
-    assert gone.endswith("TOPIC_AUTHORIZATION_FAILED: not authorised; it is tried again")
+    assert "TOPIC_AUTHORIZATION_FAILED: not authorised; allow this identity to write to it: " in gone
     assert back == "group: dead letters can be written again"
 
 
@@ -174,24 +176,72 @@ async def test_a_missing_dead_letter_topic_is_named_with_its_mend(
     assert "topic group.dlq does not exist; create it" in caplog.text
 
 
-async def test_headers_shrink_until_a_dead_letter_fits(make_group: MakeGroup, make_record: MakeRecord) -> None:
-    group = make_group(consumer())
-    sent: list[int] = []
+def refuse_letters(group: Group, count: int, reason: str) -> list[OutgoingRecord]:
+    """Have the first letters refused; gives all that are sent."""
+    sent: list[OutgoingRecord] = []
     produce = group.producer.produce
 
-    def only_small(record: Any, report: Any) -> bool:
-        sent.append(len(record.headers))
-        group.producer.failure = Failure("MSG_SIZE_TOO_LARGE", "too large", unknown=False) if len(sent) < 3 else None
+    def refuse(record: OutgoingRecord, report: Any) -> bool:
+        sent.append(record)
+        group.producer.failure = Failure(reason, "no", unknown=False) if len(sent) <= count else None
         return produce(record, report)
 
-    group.producer.produce = only_small  # type: ignore[method-assign]
+    group.producer.produce = refuse  # type: ignore[method-assign]
+    return sent
+
+
+@pytest.mark.parametrize("reason", ["MSG_SIZE_TOO_LARGE", "RECORD_LIST_TOO_LARGE", "_INVALID_ARG"])
+async def test_a_letter_shrinks_until_the_broker_takes_it(
+    reason: str, make_group: MakeGroup, make_record: MakeRecord, caplog: pytest.LogCaptureFixture
+) -> None:
+    group = make_group(consumer())
+    sent = refuse_letters(group, 3, reason)
     group.assign()
-    bad = make_record(0)._replace(value=b"{")
+    bad = make_record(0)._replace(value=b"{", headers=(("x", b"1"),))
     group.receive(bad)
+    await group.settle()
     await asyncio.sleep(0.05)
-    assert sent == sorted(sent, reverse=True)
-    assert sent[-1] == len(bad.headers)
-    assert (group.producer.records[0].key, group.producer.records[0].value) == (bad.key, b"{")
+    assert [record.value for record in sent] == [b"{", b"{", b"", b""]
+    assert ["x" in dict(record.headers) for record in sent] == [True, True, True, False]
+    assert letters(group)[0].cut == Cut.of(b"{", headers_too=True)
+    assert "without the value of 1 bytes" in caplog.text
+    group.store()
+    assert group.transport.offset() == 1
+
+
+async def test_a_letter_that_is_too_large_goes_out_compressed(make_record: MakeRecord) -> None:
+    plain, gzip = FakeProducer(), FakeProducer()
+    plain.failure = Failure("MSG_SIZE_TOO_LARGE", "too large", unknown=False)
+    writer = DeadLetterWriter(lambda: plain, lambda: gzip)
+    facts = DeadLetterFacts(
+        group_id="group", handler="H.h", error="E", reason="r", attempts=0, first_failure=1.0, last_failure=1.0
+    )
+    await writer.write_letter(make_record(0), facts)
+    assert plain.records == []
+    assert [record.value for record in gzip.records] == [make_record(0).value]
+    await writer.close()
+
+
+@pytest.mark.parametrize(
+    ("reason", "hint"),
+    [
+        ("INVALID_RECORD", "set its cleanup.policy to delete"),
+        ("TOPIC_AUTHORIZATION_FAILED", "allow this identity to write to it"),
+        ("TOPIC_EXCEPTION", "give the group another id"),
+        ("MSG_SIZE_TOO_LARGE", "raise its max.message.bytes"),
+        ("_MSG_TIMED_OUT", "it is tried again"),
+    ],
+)
+async def test_what_is_wrong_with_the_letters_topic_is_hinted_at(
+    reason: str, hint: str, make_group: MakeGroup, make_record: MakeRecord
+) -> None:
+    group = make_group(consumer())
+    group.producer.failure = Failure(reason, "no", unknown=False)
+    group.assign()
+    group.receive(make_record(0)._replace(value=b"{"))
+    await asyncio.sleep(0.05)
+    problem = group.consumer.problem or ""
+    assert hint in problem
 
 
 async def test_a_handler_may_say_when_to_try_again(make_group: MakeGroup, make_record: MakeRecord) -> None:

@@ -68,6 +68,7 @@ class ConfluentProducer:
         self._outage = Outage(log, "producer", settings.brokers, self._login)
         self._under_way: set[_Sent] = set()
         self._closing = threading.Event()
+        self._room = 1024 * int(self._config["queue.buffering.max.kbytes"])
         self._is_gapless = str(self._config.get("enable.gapless.guarantee")).lower() == "true"
         self._ended: Failure | None = None  # why the client sends nothing more
         self._hearing = Hearing()
@@ -97,9 +98,15 @@ class ConfluentProducer:
             )
         except BufferError:
             self._under_way.discard(sent)
-            return False
+            if len(record.value or b"") <= self._room:
+                return False
+            text = "larger than all that the client may hold: raise its queue.buffering.max.kbytes"
+            report(Failure("_MSG_SIZE_TOO_LARGE", text, unknown=False, local=True))
         except KafkaException as error:
             self._report(sent, replace(self._failure(error.args[0]), local=True))
+        except (TypeError, ValueError) as error:  # such as a header name that is not text; UnicodeError is a ValueError
+            text = f"the client cannot write this record: {type(error).__name__}"
+            self._report(sent, Failure("_INVALID_ARG", text, unknown=False, local=True))
         except RuntimeError as error:  # what the client says when it is closed
             self._under_way.discard(sent)
             raise ProducerStateError("the producer was closed") from error

@@ -12,7 +12,7 @@ from eventzr_kafka.aws_lambda.errors import BatchIncompleteError
 from eventzr_kafka.aws_lambda.event import PartitionBatch, read_event
 from eventzr_kafka.aws_lambda.invocation import Container, Invocation
 from eventzr_kafka.binding import bind
-from eventzr_kafka.dead_letter_writer import DeadLetterWriter
+from eventzr_kafka.dead_letter_writer import DeadLetterWriter, compressing
 from eventzr_kafka.errors import ProducerStateError, RoutingError, printable
 from eventzr_kafka.handler_threads import HandlerThreads
 from eventzr_kafka.hooks import ConsumerHooks
@@ -149,16 +149,19 @@ class LambdaHandler:
             group_id=self._definition.group_id,
             options=options,
             routes={route.topic: route for route in routes},
-            dead_letters=DeadLetterWriter(self._dead_letter_client),
+            dead_letters=DeadLetterWriter(
+                lambda: self._dead_letter_client(self.settings),
+                lambda: self._dead_letter_client(compressing(self.settings)),
+            ),
             hooks=self._hooks,
         )
 
-    def _dead_letter_client(self) -> ProducerTransport:
-        if not self.settings.enabled:
+    def _dead_letter_client(self, settings: KafkaSettings) -> ProducerTransport:
+        if not settings.enabled:
             raise ProducerStateError(
                 "Kafka is disabled, as it is on Lambda by default: set KAFKA_ENABLED=true and KAFKA_BROKERS"
             )
-        return self._make_transport(self.settings)
+        return self._make_transport(settings)
 
     def _require_routes(self, batches: Sequence[PartitionBatch]) -> None:
         known = {route.topic for route in self._definition.routes}

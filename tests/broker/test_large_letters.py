@@ -1,0 +1,116 @@
+"""Records that fit into no dead-letter topic as they are: each still ends there, and its lane goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import uuid
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+
+from eventzr_kafka import CloudEvent, ConsumerRunner, EventProducer, KafkaSettings, kafka_consumer, on_message
+from eventzr_kafka._confluent.log_reader import ConfluentLogReader
+from eventzr_kafka.dead_letter import Cut, Letter, dead_letter_topic, read_letter
+from eventzr_kafka.encoder import STRUCTURED_HEADERS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from eventzr_kafka.testing.kafka_server import KafkaServer
+
+    TopicFactory = Callable[..., str]
+
+SECONDS: Final = 60.0
+TENANT: Final = "t1"
+EVENTS: Final = 5  # behind the record
+ZEROS: Final = bytes(20_000_000)  # 20 KB once they are compressed
+NOISE: Final = os.urandom(500_000)  # no smaller once it is compressed
+
+
+class Bench:
+    """A group whose first record is no event, with good ones of its tenant behind it."""
+
+    def __init__(self, kafka: KafkaServer, topic: str, **client: int) -> None:
+        self.settings = KafkaSettings(brokers=kafka.bootstrap_servers, client=client)
+        self.group = f"g.{uuid.uuid4().hex[:8]}"
+        self.topic = topic
+        self.handled: list[int] = []
+
+    def put(self, value: bytes) -> None:
+        """Write a record as large as only a client with its own settings writes it."""
+        config = {"compression.type": "gzip", "message.max.bytes": 100_000_000}
+        client = Producer({"bootstrap.servers": self.settings.brokers, **config})
+        errors: list[object] = []
+        headers: list[tuple[str, str | bytes | None]] = [*STRUCTURED_HEADERS]
+        client.produce(self.topic, value, TENANT, headers=headers, on_delivery=lambda error, _: errors.append(error))
+        assert (client.flush(SECONDS), errors) == (0, [None])
+
+    async def publish(self) -> None:
+        async with EventProducer(settings=KafkaSettings(brokers=self.settings.brokers)) as producer:
+            for number in range(EVENTS):
+                attributes = {"id": str(number), "source": "test", "type": self.topic, "tenantid": TENANT}
+                await producer.publish(CloudEvent[Any].model_validate({**attributes, "data": number}))
+
+    async def run(self) -> None:
+        """Run until everything is committed."""
+
+        @kafka_consumer(group_id=self.group)
+        class Handler:
+            @on_message(self.topic)
+            async def handle(_self, event: CloudEvent[Any]) -> None:  # noqa: N805 -- self is the bench
+                self.handled.append(event.data)
+
+        async with asyncio.timeout(SECONDS), ConsumerRunner(Handler(), settings=self.settings) as runner:
+            while await asyncio.to_thread(self.committed) < EVENTS + 1:  # noqa: ASYNC110 -- nothing reports a commit
+                await asyncio.sleep(0.1)
+            assert runner.problems == []
+
+    def committed(self) -> int:
+        client = Consumer({"bootstrap.servers": self.settings.brokers, "group.id": self.group})
+        with contextlib.closing(client):
+            try:
+                (found,) = client.committed([TopicPartition(self.topic, 0)], SECONDS)
+            except KafkaException:  # the group has no coordinator yet
+                return -1
+        return found.offset
+
+    def letters(self) -> list[Letter]:
+        batches = ConfluentLogReader(self.settings, self.group).read(dead_letter_topic(self.group)) or ()
+        return [letter for records in batches for letter in map(read_letter, records) if letter is not None]
+
+
+async def test_20_mb_of_zeros_become_one_whole_dead_letter(kafka: KafkaServer, topic: TopicFactory) -> None:
+    bench = Bench(kafka, topic(partitions=1))
+    kafka.create_topic(dead_letter_topic(bench.group))
+    await asyncio.to_thread(bench.put, ZEROS)
+    await bench.publish()
+    await bench.run()
+
+    assert bench.handled == list(range(EVENTS))
+    (letter,) = await asyncio.to_thread(bench.letters)
+    assert letter.record.value == ZEROS
+    assert letter.facts.error == "RecordTooLargeError"
+    assert letter.cut is None
+
+
+@pytest.mark.parametrize(
+    ("value", "limit", "client"),
+    [(NOISE, "10000", {}), (ZEROS, "1048588", {"queue.buffering.max.kbytes": 10_000})],
+    ids=["topic", "queue"],
+)
+async def test_a_letter_that_fits_nowhere_names_its_value(
+    value: bytes, limit: str, client: dict[str, int], kafka: KafkaServer, topic: TopicFactory
+) -> None:
+    bench = Bench(kafka, topic(partitions=1), **client)
+    kafka.create_topic(dead_letter_topic(bench.group), configs={"max.message.bytes": limit})
+    await asyncio.to_thread(bench.put, value)
+    await bench.publish()
+    await bench.run()
+
+    assert bench.handled == list(range(EVENTS))
+    (letter,) = await asyncio.to_thread(bench.letters)
+    assert (letter.origin, letter.record.key, letter.record.value) == ((bench.topic, 0, 0), TENANT.encode(), b"")
+    assert letter.cut == Cut.of(value)
