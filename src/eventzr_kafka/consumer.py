@@ -103,7 +103,7 @@ class GroupConsumer:
         """Why the group cannot go on at the moment, or None."""
         if self._held_back and self._loop.time() > self._loading_since + _LOADING:
             return f"{self.group_id}: {dead_letter_topic(self.group_id)} is still being read, to know the parked lanes"
-        return self._failures.problem
+        return self._failures.problem or self._transport.problem
 
     def start(self) -> None:
         """Join the group."""

@@ -111,6 +111,11 @@ class ConsumerTransport(Protocol):
         """
         ...
 
+    @property
+    def problem(self) -> str | None:
+        """Why what is stored cannot be committed at the moment, or None; the transport tries again by itself."""
+        ...
+
     async def close(self, timeout: float) -> bool:
         """Commit what is stored and leave the group; whether that was done within `timeout` seconds."""
         ...

@@ -47,6 +47,7 @@ class Member:
 
     def __init__(self) -> None:
         self.position = 0
+        self.problem: str | None = None
         self.duplicates: list[DuplicateSkipped] = []
         self.dead_letters = DeadLetters()
         self._epoch = 0

@@ -27,6 +27,7 @@ class FakeTransport:
         self.pauses: list[Paused] = []
         self.credits = 0
         self.closed = False
+        self.problem: str | None = None
 
     def start(self, topics: Sequence[str], sink: ConsumerSink) -> None:
         self.topics = list(topics)

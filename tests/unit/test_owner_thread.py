@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any, cast
@@ -15,9 +16,11 @@ from confluent_kafka import TopicPartition as Offset
 from eventzr_kafka._confluent import client_owner as module
 from eventzr_kafka._confluent.arrivals import Arrivals, log
 from eventzr_kafka._confluent.client_owner import ClientOwner, Member
+from eventzr_kafka._confluent.commit_results import CommitResults
 from eventzr_kafka._confluent.consumer import ConfluentConsumer
 from eventzr_kafka._confluent.mailbox import Mailbox
 from eventzr_kafka._confluent.outage import Outage
+from eventzr_kafka.commit_metadata import ranges_of, write_metadata
 from eventzr_kafka.options import ConsumerOptions, Ordering
 from eventzr_kafka.record import TopicPartition
 from eventzr_kafka.settings import KafkaSettings
@@ -84,6 +87,7 @@ class Client:
         self.resumed: list[int] = []
         self.positions: dict[int, int] = {}
         self.calls: list[str] = []
+        self.answer: Callable[[tuple[int, int, str | None]], None] | None = None
 
     def consume(self, count: int, _timeout: float) -> list[Fetched]:
         if self.meanwhile is not None:
@@ -122,6 +126,15 @@ class Client:
         self.calls.append("resume")
         self.resumed += [p.partition for p in partitions]
         self.paused -= {p.partition for p in partitions}
+
+    def commit(self, *, asynchronous: bool) -> None:
+        assert asynchronous
+        self.calls.append("commit")
+        if self.answer is not None:
+            self.answer(self.stored[-1])
+
+    def close(self) -> None:
+        self.calls.append("close")
 
     def store_offsets(self, *, offsets: list[Offset]) -> None:
         if self.unstorable is not None:
@@ -184,11 +197,12 @@ class Owner:
         self.client = Client()
         self.sink = Sink()
         self.outage = Outage(log, "g", "localhost:9092")
+        self.commits = CommitResults("g")
         self.mailbox = Mailbox()
         self.arrivals = Arrivals("g", "classic", self.sink, self.mailbox, self.outage, cast("Any", loop or AtOnce()))
         member = Member("g", (TOPIC,), {"group.protocol": "classic"}, batch=2000, drain_timeout=5)
         with patch.object(module, "make_client", self._make_client):
-            self.thread = ClientOwner(member, self.mailbox, self.arrivals, self.outage)
+            self.thread = ClientOwner(member, self.mailbox, self.arrivals, self.outage, self.commits)
 
     def _make_client(self, _kind: object, _config: dict[str, Any]) -> Client:
         return self.client
@@ -586,6 +600,73 @@ def test_a_position_that_could_not_be_stored_is_given_up_with_its_epoch(owner: O
     owner.assign(0)
     owner.store()
     assert owner.client.stored == []
+
+
+LONG = write_metadata(12, ranges_of(sorted(random.Random(1).sample(range(13, 9_000), 4_000))))  # noqa: S311
+
+
+def refuse_above(owner: Owner, limit: int) -> Callable[[tuple[int, int, str | None]], None]:
+    """Answer commits as a broker with this ``offset.metadata.max.bytes`` does."""
+
+    def answer(stored: tuple[int, int, str | None]) -> None:
+        partition, offset, metadata = stored
+        fault = KafkaError(KafkaError.OFFSET_METADATA_TOO_LARGE) if len(metadata or "") > limit else None
+        owner.commits.on_commit(fault, [Offset(TOPIC, partition, offset, metadata=metadata or "")])
+
+    return answer
+
+
+def test_a_position_whose_metadata_was_refused_is_stored_anew_with_less(owner: Owner) -> None:
+    owner.assign(0)
+    owner.store(position(1, 12, LONG))
+    refuse_above(owner, 64)(owner.client.stored[-1])
+    owner.store()
+    owner.store()
+    assert [len(metadata or "") for _, _, metadata in owner.client.stored] == [len(LONG), pytest.approx(1000, abs=24)]
+
+
+def test_a_refused_position_does_not_replace_a_newer_one(owner: Owner) -> None:
+    owner.assign(0)
+    owner.store(position(1, 12, LONG))
+    refuse_above(owner, 64)(owner.client.stored[-1])
+    owner.store(position(1, 14))
+    assert owner.client.stored[-1] == (0, 14, "")
+
+
+def test_a_refused_position_of_a_partition_that_went_is_forgotten(owner: Owner) -> None:
+    owner.assign(0)
+    owner.store(position(1, 12, LONG))
+    refuse_above(owner, 64)(owner.client.stored[-1])
+    owner.lose(0)
+    owner.assign(0)
+    owner.store()
+    assert len(owner.client.stored) == 1
+
+
+def test_leaving_finds_out_which_metadata_the_broker_takes(owner: Owner) -> None:
+    owner.assign(0)
+    owner.client.answer = refuse_above(owner, 64)
+    owner.mailbox.store([position(1, 12, LONG)])
+    owner.thread.leave()
+    assert owner.client.calls[-5:] == ["commit", "commit", "commit", "commit", "close"]
+    assert 16 < len(owner.client.stored[-1][2] or "") <= 64
+
+
+def test_leaving_asks_nothing_where_the_broker_took_as_much_before(owner: Owner) -> None:
+    owner.assign(0)
+    owner.store(position(1, 12, LONG))
+    refuse_above(owner, 4096)(owner.client.stored[-1])
+    owner.mailbox.store([position(1, 14, LONG[:60])])
+    owner.thread.leave()
+    assert "commit" not in owner.client.calls
+
+
+def test_leaving_does_not_wait_for_ever_for_an_answer(owner: Owner, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_PROVING", 0.05)
+    owner.assign(0)
+    owner.mailbox.store([position(1, 12, LONG)])
+    owner.thread.leave()
+    assert owner.client.calls[-2:] == ["commit", "close"]
 
 
 # Assignments

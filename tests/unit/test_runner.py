@@ -38,6 +38,7 @@ class Wire:
         self.options = options
         self.positions: list[Position] = []
         self.closed = False
+        self.problem: str | None = None
 
     def start(self, topics: Sequence[str], sink: ConsumerSink) -> None:
         self.topics, self.sink = list(topics), sink

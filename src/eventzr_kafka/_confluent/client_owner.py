@@ -14,7 +14,9 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,9 +24,11 @@ from confluent_kafka import Consumer, KafkaException, Message
 from confluent_kafka import TopicPartition as Offset
 
 from eventzr_kafka._confluent.arrivals import Arrivals, Owned, log
+from eventzr_kafka._confluent.commit_results import CommitResults
 from eventzr_kafka._confluent.mailbox import Mailbox
 from eventzr_kafka._confluent.oauth import make_client
 from eventzr_kafka._confluent.outage import Hearing, Outage, describe_kafka_error
+from eventzr_kafka.commit_metadata import shorten
 from eventzr_kafka.record import TopicPartition
 from eventzr_kafka.transport import Assignment, Paused, Position
 
@@ -34,6 +38,7 @@ _POLL = 0.1  # seconds that an idle owner waits; a record ends the wait
 _HELD = 100  # polls without a request for more, after which the partitions are paused
 _GRACE = 1.0  # seconds beyond the drain time-out that the event loop may be late
 _COMMITTED_TIMEOUT = 10.0
+_PROVING = 3.0  # seconds that a closing member may take to find out which metadata the broker takes
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +57,10 @@ class Member:
     drain_timeout: float
 
 
-def own_client(member: Member, mailbox: Mailbox, arrivals: Arrivals, outage: Outage) -> None:
+def own_client(member: Member, mailbox: Mailbox, arrivals: Arrivals, outage: Outage, commits: CommitResults) -> None:
     """Join the group, fetch until the mailbox asks for the end, and leave; the body of the owner thread."""
     try:
-        owner = ClientOwner(member, mailbox, arrivals, outage)
+        owner = ClientOwner(member, mailbox, arrivals, outage, commits)
         try:
             owner.run()
         finally:
@@ -67,12 +72,16 @@ def own_client(member: Member, mailbox: Mailbox, arrivals: Arrivals, outage: Out
 class ClientOwner:
     """The client and what its thread knows of it; made, used and ended in that thread alone."""
 
-    def __init__(self, member: Member, mailbox: Mailbox, arrivals: Arrivals, outage: Outage) -> None:
+    def __init__(
+        self, member: Member, mailbox: Mailbox, arrivals: Arrivals, outage: Outage, commits: CommitResults
+    ) -> None:
         """Make the client and subscribe; blocks, for a second where it logs in with tokens."""
         self._member = member
         self._mailbox = mailbox
         self._arrivals = arrivals
         self._outage = outage
+        self._commits = commits
+        self._stored: dict[TopicPartition, Position] = {}  # the last of each partition that is owned
         self._hearing = Hearing()
         self._owned: Owned = {}  # never changed, only replaced: the event loop gets it with each list of messages
         self._held: list[Message] = []  # of partitions that are owned, since they were fetched
@@ -98,14 +107,37 @@ class ClientOwner:
     def leave(self) -> None:
         """Store the last positions, commit what is stored, and leave the group."""
         self._store_positions()
+        self._prove_metadata()
+        self._commits.closing = True
         self._client.close()
+
+    def _prove_metadata(self) -> None:
+        """Commit before closing what the broker may refuse for its length: closing has no second try."""
+        deadline = time.monotonic() + _PROVING
+        with suppress(KafkaException):  # closing commits all the same
+            self._prove_until(deadline)
+
+    def _prove_until(self, deadline: float) -> None:
+        while self._longest_metadata() > self._commits.proven and time.monotonic() < deadline:
+            answers = self._commits.answers
+            self._client.commit(asynchronous=True)  # what is stored, and of what is assigned alone
+            while self._commits.answers == answers and time.monotonic() < deadline:
+                self._client.consume(1, _POLL)  # its messages are dropped: their offsets are not stored
+            self._store_positions()
+
+    def _longest_metadata(self) -> int:
+        return max((min(len(p.metadata), self._commits.limit) for p in self._stored.values()), default=0)
 
     # Joining
 
     def _join(self) -> Consumer:
         """Make a client and subscribe; the callbacks of one that was there before do nothing from here on."""
         heard = self._hearing.give()
-        callbacks = {"error_cb": heard(self._outage.on_error), "stats_cb": heard(self._outage.on_statistics)}
+        callbacks = {
+            "error_cb": heard(self._outage.on_error),
+            "stats_cb": heard(self._outage.on_statistics),
+            "on_commit": heard(self._commits.on_commit),
+        }
         client = make_client(Consumer, {**self._member.config, **callbacks})
         client.subscribe(
             list(self._member.topics),
@@ -171,14 +203,19 @@ class ClientOwner:
     # Positions
 
     def _store_positions(self) -> None:
+        if self._commits.take_too_long():
+            for position in self._stored.values():
+                self._mailbox.keep(position)
         for position in self._mailbox.take_positions():
             if self._owned.get(position.partition) == position.epoch:
                 self._store_position(position)
 
     def _store_position(self, position: Position) -> None:
         topic, partition = position.partition
+        metadata = shorten(position.offset, position.metadata, self._commits.limit)
         try:
-            self._client.store_offsets(offsets=[Offset(topic, partition, position.offset, metadata=position.metadata)])
+            self._client.store_offsets(offsets=[Offset(topic, partition, position.offset, metadata=metadata)])
+            self._stored[position.partition] = position
         except KafkaException as error:
             if position.epoch not in self._unstored:
                 self._unstored.add(position.epoch)
@@ -239,6 +276,7 @@ class ClientOwner:
         owned = dict(self._owned)
         ended = [owned.pop((p.topic, p.partition), None) for p in partitions]
         self._owned = owned
+        self._stored = {partition: position for partition, position in self._stored.items() if partition in owned}
         self._held = [message for message in self._held if (message.topic(), message.partition()) in owned]
         self._paused = None
         return [epoch for epoch in ended if epoch is not None]

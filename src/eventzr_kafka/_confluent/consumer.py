@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from eventzr_kafka._confluent.arrivals import Arrivals, log
 from eventzr_kafka._confluent.client_owner import Member, own_client
+from eventzr_kafka._confluent.commit_results import CommitResults
 from eventzr_kafka._confluent.config import consumer_config
 from eventzr_kafka._confluent.mailbox import Mailbox
 from eventzr_kafka._confluent.oauth import token_callback
@@ -34,6 +35,7 @@ class ConfluentConsumer:
         self._group_id = group_id
         self._options = options
         self._outage = Outage(log, group_id, settings.brokers, token_callback(self._config))
+        self._commits = CommitResults(group_id)
         self._mailbox = Mailbox()
         self._thread: threading.Thread | None = None
 
@@ -45,7 +47,7 @@ class ConfluentConsumer:
         arrivals = Arrivals(self._group_id, protocol, sink, self._mailbox, self._outage, loop)
         self._thread = threading.Thread(
             target=own_client,
-            args=(member, self._mailbox, arrivals, self._outage),
+            args=(member, self._mailbox, arrivals, self._outage, self._commits),
             name=f"eventzr-kafka {self._group_id}",
             daemon=True,  # a client that hangs while it closes does not hold the process
         )
@@ -62,6 +64,11 @@ class ConfluentConsumer:
     def pause(self, epochs: Paused) -> None:
         """Have the owner stop the intake of these, and start that of the others."""
         self._mailbox.pause(epochs)
+
+    @property
+    def problem(self) -> str | None:
+        """Why offsets cannot be committed at the moment, or None."""
+        return self._commits.problem
 
     async def close(self, timeout: float) -> bool:
         """Have the owner commit and leave."""

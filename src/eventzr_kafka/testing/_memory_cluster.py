@@ -59,6 +59,7 @@ class MemoryBrokerOptions:
         delivery_timeout: Seconds that a producer tries.
         retry_backoff: Seconds between two tries of a producer.
         queue_size: Records that a producer takes before its queue is full.
+        max_metadata_bytes: Of a commit; members shorten what is longer, as they do for a broker that refuses it.
     """
 
     batch: tuple[int, int] = (2000, 2000)
@@ -72,6 +73,7 @@ class MemoryBrokerOptions:
     delivery_timeout: float = 120.0
     retry_backoff: float = 0.1
     queue_size: int = 100_000
+    max_metadata_bytes: int = 4096
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from eventzr_kafka.commit_metadata import shorten
 from eventzr_kafka.errors import TransportError
 from eventzr_kafka.options import ConsumerOptions
 from eventzr_kafka.record import TopicPartition
@@ -107,6 +108,11 @@ class MemoryConsumer:
         """Stop fetching for these, and start for the others."""
         self._paused = epochs
         self.wake()
+
+    @property
+    def problem(self) -> str | None:
+        """None: the group takes every commit of a partition's owner."""
+        return None
 
     async def close(self, timeout: float) -> bool:
         """Commit and leave; without a connection the group finds out by itself."""
@@ -347,7 +353,13 @@ class MemoryConsumer:
         """Send what was stored for epochs that go on."""
         stored, self._positions = self._positions, {}
         current = {owned.epoch for owned in self._owned.values()}
-        self._group.commit(self.member_id, [position for position in stored.values() if position.epoch in current])
+        limit = self._cluster.options.max_metadata_bytes
+        positions = [
+            replace(position, metadata=shorten(position.offset, position.metadata, limit))
+            for position in stored.values()
+            if position.epoch in current
+        ]
+        self._group.commit(self.member_id, positions)
 
     def _note(self, what: str, *fact: object) -> None:
         self._cluster.note(what, self._group.group_id, self.member_id, *fact)

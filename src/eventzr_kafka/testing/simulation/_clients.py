@@ -106,6 +106,11 @@ class Member:
         self._note("pauses", epochs if isinstance(epochs, str) else list(epochs))
         self._enter(self.inner.pause, epochs)
 
+    @property
+    def problem(self) -> str | None:
+        """Why commits fail."""
+        return self.inner.problem
+
     async def close(self, timeout: float) -> bool:
         """Commit and leave."""
         return await self._clients.network.spawn(self.inner.close(timeout))
