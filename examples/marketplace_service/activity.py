@@ -59,6 +59,7 @@ class DeadLetter(Base):
     tenant_id: Mapped[str] = mapped_column(primary_key=True)
     position: Mapped[str] = mapped_column(primary_key=True)
     topic: Mapped[str]
+    source: Mapped[str] = mapped_column(server_default="")
     event_id: Mapped[str]
     handler: Mapped[str]
     error: Mapped[str]

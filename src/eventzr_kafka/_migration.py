@@ -17,6 +17,10 @@ class Operations(Protocol):
         """Run a statement, or print it when offline."""
         ...
 
+    def get_context(self) -> Any:
+        """What knows the dialect."""
+        ...
+
 
 def create_tables(op: Operations, metadata: MetaData) -> None:
     """Create the tables and their indexes, those that are not there."""

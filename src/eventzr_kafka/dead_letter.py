@@ -66,7 +66,7 @@ class DeadLetterFacts:
         reason: For people; safe to show.
         attempts: Calls of the handler; 0 if the record could not be read.
         first_failure, last_failure: Seconds since the Unix epoch.
-        event_id: None if the record could not be read.
+        event_id, event_source: None if the record could not be read; the source also in letters of earlier releases.
         lane: What names the lane beside its tenant: the subject, or ``topic[partition]``; empty if nothing does.
     """
 
@@ -78,6 +78,7 @@ class DeadLetterFacts:
     first_failure: float
     last_failure: float
     event_id: str | None = None
+    event_source: str | None = None
     lane: str = ""
 
 
@@ -181,6 +182,7 @@ def write_letter(record: Record, facts: DeadLetterFacts, *, shrink: Shrink = 0) 
         "first-failure": _time(facts.first_failure),
         "last-failure": _time(facts.last_failure),
         "event-id": facts.event_id or "",
+        "event-source": facts.event_source or "",
         "sdk": _sdk(),
     }
     topic = dead_letter_topic(facts.group_id)
@@ -224,6 +226,7 @@ def read_letter(record: Record) -> Letter | None:
         first_failure=_seconds(found.get("first-failure", ""), record.timestamp),
         last_failure=_seconds(found.get("last-failure", ""), record.timestamp),
         event_id=found.get("event-id") or None,
+        event_source=found.get("event-source") or None,
         lane=found.get("lane", ""),
     )
     return Letter(record.partition, record.offset, _original(record, found), facts, _cut(found))

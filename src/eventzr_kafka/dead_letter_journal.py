@@ -12,14 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeAlias
 
 from eventzr_kafka.dead_letter import Identity, Letter, Note, NoteKind, read_letter, read_note
+from eventzr_kafka.identity import EventIdentity
 from eventzr_kafka.record import Record
 
-__all__ = ["ANY_LETTER", "DeadLetterJournal", "Entry", "EventKey", "Selection", "Summary", "summarise"]
-
-EventKey: TypeAlias = tuple[str, bytes | None, str]
+__all__ = ["ANY_LETTER", "DeadLetterJournal", "Entry", "Selection", "Summary", "summarise"]
 
 
 @dataclass(slots=True, eq=False)
@@ -47,10 +45,12 @@ class Entry:
         return (self.letter.record.key or b"").decode(errors="replace")
 
     @property
-    def event_key(self) -> EventKey | None:
-        """What two publications of one event have in common: topic, tenant and id; None where there is no id."""
-        record, event_id = self.letter.record, self.letter.facts.event_id
-        return None if event_id is None else (record.topic, record.key, event_id)
+    def event(self) -> EventIdentity | None:
+        """What two publications of one event have in common; None where the letter does not name its event."""
+        facts = self.letter.facts
+        if facts.event_id is None or facts.event_source is None:
+            return None
+        return EventIdentity(self.tenant, facts.event_source, facts.event_id)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,10 +133,10 @@ class DeadLetterJournal:
         """The letters that a note of this kind has closed, in order."""
         return [entry for entry in self.entries if entry.closed is not None and entry.closed.kind == kind]
 
-    def replayed_events(self) -> dict[EventKey, Entry]:
+    def replayed_events(self) -> dict[EventIdentity, Entry]:
         """The events that have been replayed, and by which letter."""
-        keyed = ((entry.event_key, entry) for entry in self.closed("replayed"))
-        return {key: entry for key, entry in keyed if key is not None}
+        found = ((entry.event, entry) for entry in self.closed("replayed"))
+        return {event: entry for event, entry in found if event is not None}
 
     def named(self, name: str) -> list[Entry]:
         """The letters of a name: ``topic[partition]@offset`` of the record, or the letter's own ``partition@offset``.

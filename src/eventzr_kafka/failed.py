@@ -10,9 +10,10 @@ from eventzr_kafka.errors import DecodeError, Reject, printable
 from eventzr_kafka.event import CloudEvent
 from eventzr_kafka.intake import Work
 from eventzr_kafka.lanes import Lane
+from eventzr_kafka.record import Record
 from eventzr_kafka.retry import reason_of
 
-__all__ = ["Failed", "History", "HistoryKey", "history_key", "what", "whose"]
+__all__ = ["Failed", "History", "HistoryKey", "history_key", "tenant_of", "what", "whose"]
 
 HistoryKey: TypeAlias = tuple[int, int]  # epoch and offset
 
@@ -47,6 +48,14 @@ class Failed:
 def history_key(work: Work) -> HistoryKey:
     """What an event's history is known by."""
     return work[1].epoch.number, work[0].offset
+
+
+def tenant_of(record: Record) -> str | None:
+    """The record's key as text, if it is that."""
+    try:
+        return None if record.key is None else record.key.decode()
+    except UnicodeDecodeError:
+        return None
 
 
 def whose(each: Failed) -> str:

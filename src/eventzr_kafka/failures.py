@@ -30,13 +30,12 @@ from eventzr_kafka.errors import (
     HandlerResultError,
     describe,
 )
-from eventzr_kafka.failed import Failed, History, HistoryKey, history_key, what, whose
+from eventzr_kafka.failed import Failed, History, HistoryKey, history_key, tenant_of, what, whose
 from eventzr_kafka.hooks import ConsumerHooks, EventFailed, Outcome, tell
 from eventzr_kafka.intake import Work, lane_name
 from eventzr_kafka.lanes import Lane, Lanes
 from eventzr_kafka.options import ConsumerOptions
 from eventzr_kafka.parking import Parking
-from eventzr_kafka.record import Record
 from eventzr_kafka.redelivery import Leave, Redelivery, meant
 from eventzr_kafka.retry import DeadLetter, Decision, Retry, Skip, Stop, decide
 
@@ -235,6 +234,7 @@ class Failures:
             first_failure=history.first,
             last_failure=history.last,
             event_id=each.event.id if each.event else None,
+            event_source=each.event.source if each.event else None,
             lane=lane_name(self._options.ordering, each.work[0], each.event),
         )
 
@@ -275,20 +275,13 @@ class Failures:
             topic=record.topic,
             partition=record.partition,
             offset=record.offset,
-            tenant_id=_tenant(record),
+            tenant_id=tenant_of(record),
             handler=route.label,
             error=error,
             attempt=self.histories[history_key(each.work)].attempts,
             outcome=outcome,
             cause=cause,
         )
-
-
-def _tenant(record: Record) -> str | None:
-    try:
-        return None if record.key is None else record.key.decode()
-    except UnicodeDecodeError:
-        return None
 
 
 def _next(decision: Decision | Leave) -> str:

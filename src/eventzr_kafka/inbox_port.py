@@ -1,7 +1,7 @@
 """`Inbox`: what a consumer asks of whatever remembers which events were handled.
 
-An event is known by its consumer group, its ``source`` and its ``id``: CloudEvents makes the last two unique, and they
-are the same when an event is delivered again, in this epoch or a later one, or replayed from the dead letters.
+An event is known by its consumer group and its `EventIdentity`, that is ``tenantid``, ``source`` and ``id``: they are
+the same when an event is delivered again, in this epoch or a later one, or replayed from the dead letters.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any, Protocol, TypeAlias
 from eventzr_kafka.errors import BatchItemError
 from eventzr_kafka.event import CloudEvent
 from eventzr_kafka.handler import MessageContext
+from eventzr_kafka.identity import identity_of
 
 __all__ = [
     "AsyncHandling",
@@ -30,7 +31,7 @@ __all__ = [
 ]
 
 Delivery: TypeAlias = tuple[CloudEvent[Any], MessageContext]
-EventKey: TypeAlias = tuple[str, str, str]  # group, source, id
+EventKey: TypeAlias = tuple[str, str, str, str]  # group, tenant, source, id
 # What calls the handler: with the events that are new, and the session that its context shall have.
 AsyncHandling: TypeAlias = Callable[[Sequence[Delivery], Any], Awaitable[None]]
 ThreadHandling: TypeAlias = Callable[[Sequence[Delivery], Any], None]
@@ -95,9 +96,9 @@ def inbox_fault(given: object) -> str | None:
 
 
 def key_of(delivery: Delivery) -> EventKey:
-    """What tells an event from all others."""
+    """Group and event: a name that no other event has, in no group."""
     event, context = delivery
-    return context.group_id, event.source, event.id
+    return context.group_id, *identity_of(event)
 
 
 def sort_out(deliveries: Sequence[Delivery], new: set[EventKey]) -> tuple[list[Delivery], list[Delivery]]:

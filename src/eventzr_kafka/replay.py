@@ -5,7 +5,7 @@
 2. A letter is replayed once the broker has acknowledged the note that says so. If the process dies before that, the
    letter is still open and runs again: at least once, as for any event.
 3. One that fails again gets a note with its attempts and stays open; what stands behind it in its lane is left alone.
-4. An event that was published twice, and so has two letters, runs once: the id tells.
+4. An event that was published twice, and so has two letters, runs once: tenant, source and id tell (`EventIdentity`).
 5. A letter that waits for its next attempt keeps no other lane waiting.
 6. Asked to stop, it lets the running calls finish, writes their notes, and begins nothing new.
 """
@@ -22,9 +22,10 @@ from typing import Any, Literal, TypeAlias
 
 from eventzr_kafka.binding import BoundRoute
 from eventzr_kafka.dead_letter import Letter, Note, NoteKind, write_note
-from eventzr_kafka.dead_letter_journal import Entry, EventKey
+from eventzr_kafka.dead_letter_journal import Entry
 from eventzr_kafka.event import CloudEvent
 from eventzr_kafka.handler import MessageContext
+from eventzr_kafka.identity import EventIdentity
 from eventzr_kafka.options import ConsumerOptions, Ordering
 from eventzr_kafka.record import OutgoingRecord, Record
 from eventzr_kafka.retry import Decision, Retry, Skip, decide, reason_of
@@ -77,12 +78,12 @@ class Replay:
         self._options = options
         self._write = write
         self._on_outcome = on_outcome
-        self._seen: dict[EventKey, Entry] = {}
+        self._seen: dict[EventIdentity, Entry] = {}
         self._failed_lanes: set[Hashable] = set()
         self._free = asyncio.Semaphore(options.max_concurrency)
         self._stopping = asyncio.Event()
 
-    def know(self, replayed: Mapping[EventKey, Entry]) -> None:
+    def know(self, replayed: Mapping[EventIdentity, Entry]) -> None:
         """Take the events that earlier replays have run."""
         self._seen.update(replayed)
 
@@ -126,7 +127,7 @@ class Replay:
         if lane in self._failed_lanes:
             return Replayed(entry, "behind")
         try:
-            twin = self._seen.get(entry.event_key) if entry.event_key is not None else None
+            twin = self._seen.get(entry.event) if entry.event is not None else None
             if twin is not None:
                 why = f"the event was replayed from {twin.letter.record.position}"
                 return await self._close(entry, "duplicate", why)
@@ -188,8 +189,8 @@ class Replay:
 
     async def _close(self, entry: Entry, outcome: ReplayOutcome, why: str) -> Replayed:
         await self._note(entry.letter, "replayed", why, 0)
-        if entry.event_key is not None:
-            self._seen.setdefault(entry.event_key, entry)
+        if entry.event is not None:
+            self._seen.setdefault(entry.event, entry)
         return Replayed(entry, outcome, why)
 
     async def _keep(self, entry: Entry, why: str, calls: int) -> Replayed:

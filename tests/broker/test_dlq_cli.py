@@ -12,13 +12,14 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from eventzr_kafka import CloudEvent, KafkaSettings, Record, encode
+from eventzr_kafka import CloudEvent, KafkaSettings, OutgoingRecord, Record, encode
 from eventzr_kafka._confluent.log_reader import ConfluentLogReader
 from eventzr_kafka.dead_letter import DeadLetterFacts, Note, dead_letter_topic, read_note, write_letter
 
@@ -65,6 +66,9 @@ class Dlq:
 
     def write_letters(self, count: int) -> None:
         """Letters of as many events; event n is of tenant n % TENANTS."""
+        self.write(*(write_letter(self.record(n), self.facts(n)) for n in range(count)))
+
+    def write(self, *records: OutgoingRecord) -> None:
         producer = Producer(
             {
                 "bootstrap.servers": self._brokers,
@@ -72,14 +76,13 @@ class Dlq:
                 "enable.idempotence": True,  # in order, though a partition that is new may refuse the first request
             }
         )
-        for n in range(count):
-            letter = write_letter(self.record(n), self.facts(n))
-            producer.produce(letter.topic, letter.value, letter.key, headers=list(letter.headers))
+        for record in records:
+            producer.produce(record.topic, record.value, record.key, headers=list(record.headers))
         assert producer.flush(SECONDS) == 0
 
-    def record(self, n: int) -> Record:
-        data = {"n": n, "card": CARD}
-        out = encode(CloudEvent(id=f"e{n}", source="s", type=self.topic, tenantid=f"t{n % TENANTS}", data=data))
+    def record(self, n: int, *, event_id: str = "", source: str = "s", tenant: str = "") -> Record:
+        data, tenant = {"n": n, "card": CARD}, tenant or f"t{n % TENANTS}"
+        out = encode(CloudEvent(id=event_id or f"e{n}", source=source, type=self.topic, tenantid=tenant, data=data))
         return Record(self.topic, n % 3, n, out.key, out.value, out.headers, 1_700_000_000_000 + n)
 
     def facts(self, n: int) -> DeadLetterFacts:
@@ -92,6 +95,7 @@ class Dlq:
             first_failure=1_700_000_000 + n,
             last_failure=1_700_000_100 + n,
             event_id=f"e{n}",
+            event_source="s",
         )
 
     def begin(self, *arguments: str) -> subprocess.Popen[str]:
@@ -177,6 +181,19 @@ def test_all_letters_are_replayed_in_order_and_no_other_group_sees_anything(dlq:
     assert [dlq.overview()[name] for name in ("open", "replayed")] == [0, 60]
     assert dlq.run("replay", "handlers:Handler") == (0, "replayed 0 of 0 letters\n")
     assert len(dlq.effects()) == 60
+
+
+def test_one_id_of_two_sources_or_tenants_is_replayed_for_each(dlq: Dlq) -> None:
+    twins = [("t1", "svc-a"), ("t1", "svc-b"), ("t2", "svc-a"), ("t1", "svc-a")]
+    for n, (tenant, source) in enumerate(twins):
+        facts = replace(dlq.facts(n), event_id="42", event_source=source)
+        dlq.write(write_letter(dlq.record(n, event_id="42", source=source, tenant=tenant), facts))
+
+    code, output = dlq.run("replay", "handlers:Handler")
+
+    done = "replayed 4 of 4 letters\n  1 without a call: their events had been replayed already\n"
+    assert (code, output) == (0, done)
+    assert sorted(dlq.effects()) == [("t1", 0), ("t1", 1), ("t2", 2)]
 
 
 def test_a_replay_that_was_killed_is_resumed_and_loses_nothing(dlq: Dlq) -> None:

@@ -224,6 +224,51 @@ async def test_events_of_two_sources_or_groups_are_no_duplicates(engine: AsyncEn
     assert await effects(engine) == ["a"] * 4
 
 
+@pytest.mark.parametrize("kind", [Ledger, ThreadLedger, BatchLedger])
+async def test_two_tenants_with_one_source_and_id_are_handled(
+    kind: type[Plan], engine: AsyncEngine, sync_sessions: sessionmaker[Session]
+) -> None:
+    ledger = kind(sync_sessions if kind is ThreadLedger else async_sessionmaker(engine))
+    async with running(ledger) as member:
+        member.deliver(record(0, "42", tenant="a"), record(1, "42", tenant="b"), record(2, "42", tenant="a"))
+        await member.done(3)
+    assert await effects(engine) == await marked(engine) == ["42", "42"]
+    assert len(member.duplicates) == 1
+
+
+async def test_the_inbox_fails_one_tenants_event_of_a_shared_id(engine: AsyncEngine) -> None:
+    ledger = BatchLedger(async_sessionmaker(engine))
+    ledger.failures = {"42": [ValueError()]}
+    async with running(ledger) as member:
+        member.deliver(record(0, "42", tenant="a"), record(1, "42", tenant="b"))
+        await member.done(2)
+    assert ledger.called == ["42", "42", "42"]
+    assert await effects(engine) == await marked(engine) == ["42", "42"]
+
+
+@pytest.mark.parametrize("kind", [Ledger, ThreadLedger])
+async def test_a_mark_of_an_earlier_release_counts_for_every_tenant(
+    kind: type[Plan], engine: AsyncEngine, sync_sessions: sessionmaker[Session]
+) -> None:
+    async with engine.begin() as connection:
+        old = {"group_id": "ledger", "source": "s", "event_id": "old", "marked_at": datetime.now(UTC)}
+        await connection.execute(insert(marks), [old])
+    ledger = kind(sync_sessions if kind is ThreadLedger else async_sessionmaker(engine))
+    async with running(ledger) as member:
+        member.deliver(record(0, "old", tenant="a"), record(1, "old", source="z"), record(2, "new", tenant="a"))
+        await member.done(3)
+    assert sorted(ledger.called) == ["new", "old"]
+    assert [fact.offset for fact in member.duplicates] == [0]
+
+
+async def test_a_table_of_an_earlier_release_is_named(engine: AsyncEngine) -> None:
+    async with engine.begin() as connection:
+        await connection.run_sync(marks.drop)
+        await connection.execute(text("CREATE TABLE eventzr_inbox (group_id text, source text, event_id text)"))
+    with pytest.raises(ConfigurationError, match=r"earlier release, without tenant_id: run .*upgrade\(op, step=2\)"):
+        await start(Ledger(async_sessionmaker(engine)))
+
+
 async def waits_for_a_lock(engine: AsyncEngine) -> bool:
     query = text(
         "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%eventzr_inbox%'"

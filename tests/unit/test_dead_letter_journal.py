@@ -18,7 +18,7 @@ def stored(written: OutgoingRecord, offset: int, partition: int = 0) -> Record:
     return Record(written.topic, partition, offset, written.key, written.value, tuple(written.headers), 1000)
 
 
-def letter(
+def letter(  # noqa: PLR0913 -- each test names the one that it is about
     number: int,
     at: int,
     *,
@@ -27,6 +27,8 @@ def letter(
     error: str = "KeyError",
     timestamp: int = 7,
     partition: int = 0,
+    source: str | None = "s",
+    event_id: str | None = None,
 ) -> Record:
     """The letter of record `number`, at offset `at` of the dead-letter topic."""
     facts = DeadLetterFacts(
@@ -37,7 +39,8 @@ def letter(
         attempts=5,
         first_failure=failed_at,
         last_failure=failed_at,
-        event_id=f"e{number}",
+        event_id=event_id or f"e{number}",
+        event_source=source,
     )
     record = Record("orders", 0, number, tenant.encode(), b"large", (("h", b"v"),), timestamp)
     return stored(write_letter(record, facts), at, partition)
@@ -155,13 +158,31 @@ def test_what_looks_like_a_note_and_is_none_is_counted() -> None:
     assert (journal.unreadable, numbers(journal.open)) == (1, [1])
 
 
-def test_events_that_were_replayed_are_known_by_topic_tenant_and_id() -> None:
+def test_replayed_events_are_known_by_tenant_source_and_id() -> None:
     bare = stored(OutgoingRecord("g.dlq", None, b"v", []), 9)
     journal = journal_of(letter(1, 0), letter(2, 1), bare, note(1, 2, "replayed"), note(2, 3, "discarded"))
 
-    assert list(journal.replayed_events()) == [("orders", b"t", "e1")]
-    assert journal.open[0].event_key is None
+    assert list(journal.replayed_events()) == [("t", "s", "e1")]
+    assert journal.open[0].event is None
     assert journal.open[0].tenant == ""
+
+
+def test_a_letter_without_a_source_names_no_event() -> None:
+    (entry,) = journal_of(letter(1, 0, source=None), note(1, 1, "replayed")).entries
+
+    assert entry.letter.facts.event_id == "e1"
+    assert entry.event is None
+
+
+def test_one_id_of_two_sources_or_tenants_is_two_events() -> None:
+    journal = journal_of(
+        letter(0, 0, event_id="42", source="svc-a"),
+        letter(1, 1, event_id="42", source="svc-b"),
+        letter(2, 2, event_id="42", source="svc-a", tenant="other"),
+        *(note(number, 3 + number, "replayed") for number in range(3)),
+    )
+
+    assert len(journal.replayed_events()) == 3
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ from eventzr_kafka import (
     Reject,
     RetryLater,
     RetryPolicy,
+    encode,
     kafka_consumer,
     on_batch,
     on_message,
@@ -411,6 +412,23 @@ def test_an_inbox_keeps_an_event_that_comes_again_from_its_handler() -> None:
 
     assert [again(handler(event, Context()))[:1] for _ in range(2)] == [[2], []]
     assert sorted(consumer.numbers) == [1, 2, 3]
+
+
+def test_one_id_of_two_tenants_or_sources_is_two_events() -> None:
+    @kafka_consumer(group_id="g", inbox=MemoryInbox())
+    class Remembers(Awaits):
+        pass
+
+    consumer = Remembers()
+    twins = [("t1", "svc-a"), ("t2", "svc-a"), ("t1", "svc-b"), ("t1", "svc-a")]
+    written = [
+        encode(CloudEvent(id="42", source=source, type=TOPIC, tenantid=tenant, data={"n": n}))
+        for n, (tenant, source) in enumerate(twins)
+    ]
+    records = [Record(TOPIC, 0, n, out.key, out.value, out.headers, 5) for n, out in enumerate(written)]
+
+    assert again(invoke(consumer, lambda_event(records))) == []
+    assert sorted(consumer.numbers) == [0, 1, 2]
 
 
 def test_an_inbox_that_cannot_work_is_an_error_before_anything_runs() -> None:

@@ -19,6 +19,11 @@ def deliveries(*ids: str) -> list[Delivery]:
     return [(CloudEvent(id=each, source="s", type="t", tenantid="t"), context) for each in ids]
 
 
+def delivery(tenant: str, source: str, event_id: str = "42") -> Delivery:
+    event = CloudEvent(id=event_id, source=source, type="t", tenantid=tenant)
+    return event, MessageContext(Record("t", 0, 0, tenant.encode(), b""), "g")
+
+
 class Handler:
     def __init__(self, error: Exception | None = None) -> None:
         self.called: list[str] = []
@@ -40,6 +45,14 @@ async def test_what_was_handled_is_left_out_the_next_time() -> None:
     handled = await inbox.handle(deliveries("b", "c"), handler)
     assert handler.called == ["a", "b", "c"]
     assert [event.id for event, _ in handled.duplicates] == ["b"]
+
+
+async def test_one_id_of_two_tenants_or_two_sources_is_two_events() -> None:
+    inbox, handler = MemoryInbox(), Handler()
+    await inbox.handle([delivery("a", "svc-a"), delivery("b", "svc-a")], handler)
+    handled = await inbox.handle([delivery("a", "svc-b"), delivery("a", "svc-a")], handler)
+    assert handler.called == ["42", "42", "42"]
+    assert [(event.tenantid, event.source) for event, _ in handled.duplicates] == [("a", "svc-a")]
 
 
 async def test_a_full_window_forgets_the_oldest() -> None:

@@ -82,12 +82,13 @@ class Setting:
         *,
         topic: str = TOPIC,
         event_id: str | None = None,
+        source: str = "s",
         value: bytes | None = b"",
         lane: str = "",
     ) -> None:
         """A letter of event n; with a value of its own in place of the event's."""
         event_id = event_id or f"e{n}"
-        out = encode(CloudEvent(id=event_id, source="s", type=topic, tenantid=tenant, data={"n": n}))
+        out = encode(CloudEvent(id=event_id, source=source, type=topic, tenantid=tenant, data={"n": n}))
         record = Record(topic, 0, n, out.key, out.value, out.headers, 5)
         if value != b"":
             record = record._replace(value=value, headers=())
@@ -100,6 +101,7 @@ class Setting:
             first_failure=1.0,
             last_failure=float(n),
             event_id=event_id,
+            event_source=source,
             lane=lane,
         )
         letter = write_letter(record, facts)
@@ -275,12 +277,22 @@ async def test_an_event_with_two_letters_runs_once(setting: Setting) -> None:
     assert (note.kind, note.why) == ("replayed", f"the event was replayed from {TOPIC}[0]@0")
 
 
+async def test_one_id_of_two_sources_is_two_events(setting: Setting) -> None:
+    setting.add(0, event_id="42", source="svc-a")
+    setting.add(1, event_id="42", source="svc-b")
+
+    await setting.run()
+
+    assert setting.handler.calls == [0, 1]
+    assert setting.of("replayed") == [0, 1]
+
+
 async def test_an_event_that_an_earlier_replay_ran_is_not_run_again(setting: Setting) -> None:
     setting.add(0, event_id="same")
     earlier, _ = setting.letters.pop()
     setting.add(1, event_id="same")
-    assert earlier.event_key is not None
-    setting.replay.know({earlier.event_key: earlier})
+    assert earlier.event is not None
+    setting.replay.know({earlier.event: earlier})
 
     await setting.run()
 

@@ -316,6 +316,17 @@ async def test_an_event_that_is_not_on_the_broker_has_no_outcome(events: Events)
         events.outcome(event)
 
 
+async def test_outcomes_of_one_id_are_told_apart_by_tenant_and_source(events: Events) -> None:
+    events.subscribe(Handler())
+    good, bad = LISTING, titled("fail")
+    rejected = await events.emit(bad, tenant_id="t1", event_id="42", expect="retried")
+    other = await events.emit(good, tenant_id="t2", event_id="42")
+    third = rejected.model_copy(update={"source": "another-svc"})
+    assert (events.outcome(rejected), events.outcome(other)) == ("retried", "done")
+    with pytest.raises(LookupError):
+        events.outcome(third)
+
+
 @in_virtual_time
 async def test_a_dead_letter_that_no_emit_has_told_of_fails_drain(events: Events) -> None:
     @kafka_consumer(group_id="g", retry=RetryPolicy(attempts=1))

@@ -98,10 +98,14 @@ async def _effect_of(event: CloudEvent[Any], context: MessageContext) -> AsyncGe
     except DomainError as error:
         raise Reject(str(error)) from error
     unit.note("in", event.type, event.id, event.subject)
-    await _close_dead_letter(unit, event.id)
+    await _close_dead_letter(unit, event)
 
 
-async def _close_dead_letter(unit: UnitOfWork, event_id: str) -> None:
-    """If this was a replay, the page need not offer it again."""
-    letters = update(DeadLetter).where(DeadLetter.tenant_id == unit.tenant_id, DeadLetter.event_id == event_id)
+async def _close_dead_letter(unit: UnitOfWork, event: CloudEvent[Any]) -> None:
+    """If this was a replay, the page need not offer it again. An event is known by tenant, source and id."""
+    letters = update(DeadLetter).where(
+        DeadLetter.tenant_id == unit.tenant_id,
+        DeadLetter.source.in_([event.source, ""]),  # empty in rows of an earlier release
+        DeadLetter.event_id == event.id,
+    )
     await unit.session.execute(letters.values(replayed_at=now()))

@@ -47,6 +47,7 @@ class DeadLetters:
                 tenant_id=event.tenantid,
                 position=letter.record.position,
                 topic=letter.record.topic,
+                source=event.source,
                 event_id=event.id,
                 handler=facts.handler,
                 error=facts.error,

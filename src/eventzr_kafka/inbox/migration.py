@@ -11,23 +11,82 @@
     def downgrade() -> None:
         migration.downgrade(op)
 
-They also run offline (``alembic upgrade --sql``). For autogenerate, add `metadata` to ``target_metadata``.
-What is there already stays: where a release adds an index, a new revision calls `upgrade` again, and has no downgrade.
+The steps are numbered, and a service that has run some of them already adds a revision for each new one::
+
+    def upgrade() -> None:
+        migration.upgrade(op, step=2)
+
+1. The table and its index.
+2. ``tenant_id`` in the key: two tenants may use one id. Marks that are there already stay, and keep an event of their
+   source and id from the handlers whatever its tenant, as they did before.
+
+Every step can be run again and changes nothing then, so that an early revision may run them all. They also run offline
+(``alembic upgrade --sql``). For autogenerate, add `metadata` to ``target_metadata``. A single step has no downgrade: an
+earlier release works on what it adds.
 """
 
 from __future__ import annotations
 
+from sqlalchemy.schema import CreateIndex
+
 from eventzr_kafka._migration import Operations, create_tables, drop_tables
-from eventzr_kafka.inbox.tables import metadata
+from eventzr_kafka.inbox.tables import marks, metadata
 
 __all__ = ["Operations", "downgrade", "upgrade"]
 
 
-def upgrade(op: Operations) -> None:
-    """Create the table of the inbox, and the indexes that it lacks."""
-    create_tables(op, metadata)
+def upgrade(op: Operations, *, step: int | None = None) -> None:
+    """Create the table of the inbox, or bring the one that is there up to date.
+
+    Args:
+        step: Only the step of this number; left out, all of them.
+
+    Raises:
+        ValueError: There is no such step.
+    """
+    if step is not None and step not in _STEPS:
+        raise ValueError(f"step={step!r}: the inbox has the steps {', '.join(map(str, _STEPS))}")
+    for number, statements in _STEPS.items():
+        if step in (None, number):
+            statements(op)
 
 
 def downgrade(op: Operations) -> None:
     """Drop it: what was handled can be handled once more."""
     drop_tables(op, metadata)
+
+
+def _create(op: Operations) -> None:
+    create_tables(op, metadata)
+
+
+def _add_tenant(op: Operations) -> None:
+    for statement in _ADD_TENANT[op.get_context().dialect.name]:
+        op.execute(statement)
+    for index in marks.indexes:
+        op.execute(CreateIndex(index, if_not_exists=True))
+
+
+_STEPS = {1: _create, 2: _add_tenant}
+
+_ADD_TENANT = {
+    "postgresql": (
+        """ALTER TABLE eventzr_inbox
+            ADD COLUMN IF NOT EXISTS tenant_id TEXT DEFAULT '' NOT NULL,
+            DROP CONSTRAINT IF EXISTS eventzr_inbox_pkey,
+            ADD CONSTRAINT eventzr_inbox_pkey PRIMARY KEY (group_id, source, event_id, tenant_id)""",
+    ),
+    # SQLite cannot change a key: the table is made anew. The inner `tenant_id` is the table's own column if it has one,
+    # and else that of the outer query, so that the step can be run again.
+    "sqlite": (
+        """CREATE TABLE eventzr_inbox_2 (
+            group_id TEXT NOT NULL, source TEXT NOT NULL, event_id TEXT NOT NULL, tenant_id TEXT DEFAULT '' NOT NULL,
+            marked_at DATETIME NOT NULL, PRIMARY KEY (group_id, source, event_id, tenant_id))""",
+        """INSERT INTO eventzr_inbox_2 (group_id, source, event_id, tenant_id, marked_at)
+            SELECT m.group_id, m.source, m.event_id,
+                (SELECT tenant_id FROM eventzr_inbox AS own WHERE own.rowid = m.rowid), m.marked_at
+            FROM (SELECT '' AS tenant_id) AS unknown, eventzr_inbox AS m""",
+        "DROP TABLE eventzr_inbox",
+        "ALTER TABLE eventzr_inbox_2 RENAME TO eventzr_inbox",
+    ),
+}

@@ -5,6 +5,7 @@
 2. The handler works in the same session, and the inbox commits it. What the handler raises rolls back both.
 3. A batch is one transaction. Its marks are written in one order for all, so that two batches do not wait for each
    other.
+4. A mark of an earlier release, which kept no tenant, counts for every tenant until it is deleted by its age.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, TypeAlias, TypeVar
 
-from sqlalchemy import ColumnElement, Delete, delete, event, select, tuple_
+from sqlalchemy import ColumnElement, Delete, Select, and_, delete, event, select, tuple_
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -24,7 +25,7 @@ from sqlalchemy.orm import Session
 
 from eventzr_kafka._sql import DATABASE_ERRORS, check_dialect, check_transactions, database_time
 from eventzr_kafka.errors import BatchItemError, ConfigurationError, ConsumerStateError, describe
-from eventzr_kafka.inbox.tables import marks
+from eventzr_kafka.inbox.tables import UNKNOWN_TENANT, marks
 from eventzr_kafka.inbox_port import (
     AsyncHandling,
     Delivery,
@@ -42,13 +43,14 @@ log = logging.getLogger("eventzr_kafka.inbox")
 ResultT = TypeVar("ResultT")
 SessionFactory: TypeAlias = Callable[[], AsyncSession] | Callable[[], Session]
 
-_KEY = (marks.c.group_id, marks.c.source, marks.c.event_id)
+_KEY = (marks.c.group_id, marks.c.tenant_id, marks.c.source, marks.c.event_id)  # as in `EventKey`
 _INSERTS = {
     name: dialect.insert(marks).values(marked_at=database_time()).on_conflict_do_nothing().returning(*_KEY)
     for name, dialect in (("postgresql", postgresql), ("sqlite", sqlite))
 }
 _HANDLING = "eventzr_kafka.inbox"  # in a session's info while a handler has it
 _CLEANED_AT_ONCE = 1_000
+_OLDEST = 1_000  # marks that are looked at for one of an earlier release
 
 
 class SqlInbox:
@@ -80,6 +82,7 @@ class SqlInbox:
         """
         self._sessions = sessions
         self._keep = keep
+        self._has_old_marks = True
 
     def check(self, handler: str, *, is_async: bool) -> None:
         """Refuse a handler that could not use the sessions.
@@ -102,24 +105,24 @@ class SqlInbox:
         """Look for the table, and for transactions.
 
         Raises:
-            ConfigurationError: It is missing, or the sessions are in AUTOCOMMIT isolation.
+            ConfigurationError: It is missing or of an earlier release, or the sessions are in AUTOCOMMIT isolation.
         """
         try:
             await self._run(_try_out)
+            self._has_old_marks = await self._run(_has_old_marks)
         except DATABASE_ERRORS as error:
             if _refused(error):
-                problem = (
-                    "table eventzr_inbox is missing: include eventzr_kafka.inbox.migration in a migration and run it"
-                )
-                raise ConfigurationError(problem) from error
+                raise ConfigurationError(_what_is_missing(error)) from error
             log.warning("the inbox's database does not answer (%s); events will be retried", describe(error))
 
     async def handle(self, deliveries: Sequence[Delivery], handler: AsyncHandling, /) -> Handled:
         """Mark and handle what is new in one transaction, on the event loop."""
         failure: BatchItemError | None = None
         async with self._async_session() as session, session.begin():
-            found = await session.execute(_insert(session.sync_session), _rows(deliveries))
-            fresh, duplicates = sort_out(deliveries, {_key(row) for row in found})
+            new = _keys(await session.execute(_insert(session.sync_session), _rows(deliveries)))
+            if self._has_old_marks and new:
+                new -= _keys(await session.execute(_with_old_mark(new)))
+            fresh, duplicates = sort_out(deliveries, new)
             if fresh:
                 try:
                     with _in_hand(session.sync_session):
@@ -133,8 +136,10 @@ class SqlInbox:
         """Mark and handle what is new in one transaction, in a thread."""
         failure: BatchItemError | None = None
         with self._sync_session() as session, session.begin():
-            found = session.execute(_insert(session), _rows(deliveries))
-            fresh, duplicates = sort_out(deliveries, {_key(row) for row in found})
+            new = _keys(session.execute(_insert(session), _rows(deliveries)))
+            if self._has_old_marks and new:
+                new -= _keys(session.execute(_with_old_mark(new)))
+            fresh, duplicates = sort_out(deliveries, new)
             if fresh:
                 try:
                     with _in_hand(session):
@@ -154,7 +159,10 @@ class SqlInbox:
 
     async def tidy(self) -> bool:
         """Delete some marks that are older than `keep`; returns whether there are more."""
-        return await self._clean(self._keep) == _CLEANED_AT_ONCE
+        more = await self._clean(self._keep) == _CLEANED_AT_ONCE
+        if self._has_old_marks and not more:
+            self._has_old_marks = await self._run(_has_old_marks)
+        return more
 
     async def _clean(self, age: timedelta) -> int:
         return await self._run(lambda session: _delete_some(session, age))
@@ -187,12 +195,20 @@ def _in_transaction(session: Session, work: Callable[[Session], ResultT]) -> Res
 
 def _try_out(session: Session) -> None:
     check_transactions(session.connection(bind_arguments={"clause": marks}))
-    session.execute(select(marks.c.group_id).limit(0))
+    session.execute(select(*_KEY).limit(0))
 
 
 def _refused(error: BaseException) -> bool:
-    """Whether the database answered; SQLite has no error class for a missing table."""
-    return isinstance(error, ProgrammingError) or "no such table" in str(error)
+    """Whether the database answered; SQLite has no error class for a missing table or column."""
+    missing = ("no such table", "no such column")
+    return isinstance(error, ProgrammingError) or any(text in str(error) for text in missing)
+
+
+def _what_is_missing(error: BaseException) -> str:
+    if "tenant_id" in str(getattr(error, "orig", "")):
+        problem = "table eventzr_inbox is of an earlier release, without tenant_id"
+        return f"{problem}: run eventzr_kafka.inbox.migration.upgrade(op, step=2) in a migration"
+    return "table eventzr_inbox is missing: include eventzr_kafka.inbox.migration in a migration and run it"
 
 
 # Statements
@@ -204,12 +220,25 @@ def _insert(session: Session) -> Any:
 
 def _rows(deliveries: Iterable[Delivery]) -> list[dict[str, str]] | dict[str, str]:
     keys = sorted({key_of(delivery) for delivery in deliveries})
-    rows = [{"group_id": group_id, "source": source, "event_id": event_id} for group_id, source, event_id in keys]
+    rows = [{column.name: part for column, part in zip(_KEY, key, strict=True)} for key in keys]
     return rows if len(rows) > 1 else rows[0]  # one row is faster by itself
 
 
-def _key(row: Any) -> EventKey:
-    return row[0], row[1], row[2]
+def _keys(rows: Iterable[Any]) -> set[EventKey]:
+    return {(row[0], row[1], row[2], row[3]) for row in rows}
+
+
+def _with_old_mark(keys: Iterable[EventKey]) -> Select[Any]:
+    """Those of the events whose source and id a mark of an earlier release names."""
+    old = marks.alias()
+    same = [old.c[name] == marks.c[name] for name in ("group_id", "source", "event_id")]
+    return select(*_KEY).join(old, and_(*same, old.c.tenant_id == UNKNOWN_TENANT)).where(_is_one_of(keys))
+
+
+def _has_old_marks(session: Session) -> bool:
+    """Whether one of an earlier release is there; those are the oldest."""
+    oldest = select(marks.c.tenant_id).order_by(marks.c.marked_at).limit(_OLDEST).subquery()
+    return session.scalar(select(oldest.c.tenant_id).where(oldest.c.tenant_id == UNKNOWN_TENANT).limit(1)) is not None
 
 
 def _unmark(error: BatchItemError, fresh: Sequence[Delivery]) -> Delete:

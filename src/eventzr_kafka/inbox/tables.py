@@ -6,7 +6,9 @@ from sqlalchemy import Column, Index, MetaData, Table, Text
 
 from eventzr_kafka._sql import UtcDateTime
 
-__all__ = ["marks", "metadata"]
+__all__ = ["UNKNOWN_TENANT", "marks", "metadata"]
+
+UNKNOWN_TENANT = ""  # of a mark that an earlier release wrote, which kept no tenant; an event's tenant is never empty
 
 metadata = MetaData()
 
@@ -16,6 +18,7 @@ marks = Table(
     Column("group_id", Text, primary_key=True),
     Column("source", Text, primary_key=True),
     Column("event_id", Text, primary_key=True),
+    Column("tenant_id", Text, primary_key=True, server_default=UNKNOWN_TENANT),
     Column("marked_at", UtcDateTime, nullable=False),
 )
 

@@ -29,6 +29,7 @@ from eventzr_kafka.envelope import Enveloper
 from eventzr_kafka.errors import DecodeError, EventStoppedError, ProducerError
 from eventzr_kafka.event import CloudEvent, EventData, topic_of
 from eventzr_kafka.hooks import EventFailed
+from eventzr_kafka.identity import EventIdentity, identity_of
 from eventzr_kafka.producer import EventProducer
 from eventzr_kafka.record import Record
 from eventzr_kafka.settings import KafkaSettings
@@ -71,7 +72,7 @@ class Events:
         self.broker = MemoryBroker(seed=seed, options=MemoryBrokerOptions(commit_interval=AT_ONCE))
         self.timeout = 5.0
         self._service = MemoryService(self.broker)
-        self._emitted: dict[tuple[str, int, int], str | None] = {}
+        self._emitted: dict[tuple[str, int, int], EventIdentity | None] = {}
         self._told: set[tuple[Any, ...]] = set()  # records whose end a test has heard of
         self._producers: list[LazyProducer] = []
         self._producer: EventProducer | None = None
@@ -163,7 +164,7 @@ class Events:
             raise EventNotHandledError("\n  ".join(told)) from bad[0][1].cause
 
     def outcome(self, event: CloudEvent[Any] | Record) -> Outcome:
-        """What became of an event that was emitted or published, by its id; the last one if there are two.
+        """What became of an event that was emitted or published; the last record of its tenant, source and id counts.
 
         Raises:
             LookupError: There is no such event.
@@ -171,7 +172,7 @@ class Events:
         if isinstance(event, Record):
             return self._outcome(event)
         records = self.broker.records(event.type) if event.type in self.broker.topics else []
-        found = [record for record in records if self._id_of(record) == event.id]
+        found = [record for record in records if self._identity_of(record) == identity_of(event)]
         if not found:
             raise LookupError(f"{in_words(event)}: is not on the broker")
         return self._outcome(found[-1])
@@ -286,7 +287,7 @@ class Events:
             raise EventNotHandledError(f"nobody handles {given.topic}; subscribed: {subscribed}")
         ensure_topics(self.broker, given.topic)
         record = self.broker.append(given.topic, given.value, key=given.key, headers=given.headers)
-        self._emitted[record[:3]] = event.id if isinstance(event, CloudEvent) else None
+        self._emitted[record[:3]] = identity_of(event) if isinstance(event, CloudEvent) else None
         return record
 
     async def _wait_until(self, done: Callable[[], bool], otherwise: str) -> Exception | None:
@@ -336,8 +337,8 @@ class Events:
         records = [record for topic in topics for record in self.broker.records(topic)]
         return [event for record in records if record[:3] not in self._emitted and (event := _read(record)) is not None]
 
-    def _id_of(self, record: Record) -> str | None:
-        return self._emitted[record[:3]] if record[:3] in self._emitted else decode(record).id
+    def _identity_of(self, record: Record) -> EventIdentity | None:
+        return self._emitted[record[:3]] if record[:3] in self._emitted else identity_of(decode(record))
 
 
 def _read(record: Record) -> CloudEvent[Any] | None:

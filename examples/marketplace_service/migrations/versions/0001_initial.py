@@ -15,7 +15,7 @@ RISING = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 def upgrade() -> None:
     outbox.upgrade(op)
-    inbox.upgrade(op)
+    inbox.upgrade(op, step=1)
     create_members()
     create_listings()
     create_orders()

@@ -203,7 +203,7 @@ class _Checker:
     # Calls
 
     def _see_begins(self, name: str, group: str, epoch: int, *fact: Any) -> None:
-        topic, partition, offset, number_of_run, lane, source, event_id = fact
+        topic, partition, offset, number_of_run, lane, *event = fact
         run = self._runs.get(number_of_run)
         if run is None:
             run = self._runs[number_of_run] = Run(name, group)
@@ -212,7 +212,7 @@ class _Checker:
         run.places.append(place)
         run.epochs[place] = epoch
         run.lanes[place] = lane
-        run.keys.append((group, source, event_id))
+        run.keys.append((group, *event))
         if self._processes[name].replays:
             self._replays.call(name, group, place)
         elif epoch:
@@ -242,15 +242,15 @@ class _Checker:
     def _words_of(self, number: int) -> str:
         return ", ".join(map(words, self._runs[number].places))
 
-    def _see_effect(self, name: str, group: str, source: str, event_id: str) -> None:
+    def _see_effect(self, name: str, group: str, *event: str) -> None:
         for run in self._processes[name].runs.values():
-            if (group, source, event_id) in run.keys:
+            if (group, *event) in run.keys:
                 run.has_effect = True
         if group in self._evidence.inboxes:
             return  # it counts when it is committed
-        self._effects[name, group, source, event_id] += 1
-        if (name, group, source, event_id) in self._remembered:
-            self._fail("an effect is there twice", f"{name} repeats that of {event_id} in {group}")
+        self._effects[name, group, *event] += 1
+        if (name, group, *event) in self._remembered:
+            self._fail("an effect is there twice", f"{name} repeats that of {event[-1]} in {group}")
 
     def _see_breaks_off(self, name: str, number: int, _error: str) -> None:
         run = self._leave(name, number)
@@ -279,7 +279,7 @@ class _Checker:
             if place not in places:
                 continue
             if not self._effects[who, *key]:
-                self._fail("a duplicate had no effect", f"{run.process} is done with {words(place)}, {key[2]}")
+                self._fail("a duplicate had no effect", f"{run.process} is done with {words(place)}, {key[-1]}")
             if run.group in self._evidence.remembering:
                 self._remembered.add((who, *key))
             if self._processes[run.process].replays:
@@ -342,15 +342,15 @@ class _Checker:
     def _see_database_commit(
         self,
         _name: str,
-        marks: tuple[tuple[str, str, str], ...],
-        handled: tuple[tuple[str, str, str], ...],
+        marks: tuple[tuple[str, ...], ...],
+        handled: tuple[tuple[str, ...], ...],
         rows: tuple[tuple[int, str, str, str], ...],
     ) -> None:
         del marks  # a mark without its effect is seen when the event is skipped
         for key in handled:
             self._effects["", *key] += 1
             if self._effects["", *key] > 1:
-                self._fail("an effect is there twice", f"event {key[2]} in {key[0]}")
+                self._fail("an effect is there twice", f"event {key[-1]} in {key[0]}")
         self._rows.commit(rows)
 
     def _see_reads_rows(self, name: str, rows: tuple[tuple[int, str], ...]) -> None:

@@ -19,6 +19,7 @@ from eventzr_kafka.consumer import GroupConsumer
 from eventzr_kafka.errors import BatchItemError, ConfigurationError, Reject, RetryLater
 from eventzr_kafka.event import CloudEvent
 from eventzr_kafka.handler import MessageContext, Route
+from eventzr_kafka.identity import identity_of
 from eventzr_kafka.options import Ordering
 from eventzr_kafka.record import TopicPartition
 from eventzr_kafka.routing import definition_of
@@ -129,7 +130,7 @@ class HandlerWatch:
 
     def _note_effects(self, group_id: str, events: Sequence[CloudEvent[Any]]) -> None:
         for event in events:
-            self._history.note("effect", self._name, group_id, event.source, event.id)
+            self._history.note("effect", self._name, group_id, event.tenantid, event.source, event.id)
 
     # The whole call
 
@@ -165,7 +166,7 @@ class HandlerWatch:
             "none": record[:3],
         }
         self._history.note(
-            "begins", self._name, group_id, epoch, *record[:3], run, lanes[ordering], event.source, event.id
+            "begins", self._name, group_id, epoch, *record[:3], run, lanes[ordering], *identity_of(event)
         )
 
     def _note_rest(self, run: int, pairs: Sequence[tuple[Any, MessageContext]], error: BaseException) -> None:

@@ -20,7 +20,7 @@ from eventzr_kafka.testing.simulation._tracking import Place, words
 
 __all__ = ["Replays"]
 
-_Event: TypeAlias = tuple[str, str, str]  # group, topic, id
+_Event: TypeAlias = tuple[object, ...]  # group, tenant, source, id
 _LEFT = ("behind", "interrupted", "no_handler")
 
 
@@ -74,9 +74,9 @@ class Replays:
             return
         ordering, name = self._options[group].ordering, headers["eventzr-dlq-lane"]
         lane: object = place if ordering == "none" else name if ordering == "partition" else (record.key, name)
-        event_id = (headers["eventzr-dlq-event-id"] or b"").decode()
+        event: _Event = (group, record.key, headers["eventzr-dlq-event-source"], headers["eventzr-dlq-event-id"])
         where = (record.partition, record.offset)
-        self._letters[group][place] = _Letter(lane, where, (group, place[0], event_id), failed)
+        self._letters[group][place] = _Letter(lane, where, event, failed)
 
     def note(self, group: str, record: Record, place: Place) -> None:
         """It closes a letter, or says that it failed again."""

@@ -21,18 +21,19 @@ class Rows:
     def __init__(self, fail: Callable[[str, str], None]) -> None:
         self.published: set[int] = set()
         self._fail = fail
-        self._ids: dict[str, dict[str, int]] = {}
+        self._ids: dict[str, dict[tuple[str, str], int]] = {}
         self._last: dict[tuple[str, bytes | None], int] = {}
 
     def commit(self, rows: Sequence[tuple[int, str, str, str]]) -> None:
         """They are in the table: the id, tenant, event and topic of each."""
-        for row, _, event_id, topic in rows:
-            self._ids.setdefault(topic, {})[event_id] = row
+        for row, tenant, event_id, topic in rows:  # of one source, that of the simulated outbox
+            self._ids.setdefault(topic, {})[tenant, event_id] = row
 
     def appended(self, record: Record) -> None:
         """A record is in a topic; the first one of a row counts."""
         ids = self._ids.get(record.topic)
-        row = ids.get(json.loads(record.value or b"{}").get("id", "")) if ids else None
+        event_id = json.loads(record.value or b"{}").get("id", "") if ids else ""
+        row = ids.get(((record.key or b"").decode(), event_id)) if ids else None
         if row is None or row in self.published:
             return
         self.published.add(row)

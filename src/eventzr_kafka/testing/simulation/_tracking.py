@@ -63,7 +63,7 @@ class Run:
     lanes: dict[Place, object] = field(default_factory=dict[Place, object])
     epochs: dict[Place, int] = field(default_factory=dict[Place, int])
     places: list[Place] = field(default_factory=list[Place])
-    keys: list[tuple[str, str, str]] = field(default_factory=list[tuple[str, str, str]])
+    keys: list[tuple[str, ...]] = field(default_factory=list[tuple[str, ...]])
     has_effect: bool = False
 
 

@@ -32,8 +32,7 @@ def _place(topic: str, partition: int, offset: int) -> str:
 
 
 def _begins(name: str, _group: str, epoch: int, *rest: Any) -> str:
-    topic, partition, offset, run, lane, _source, event_id = rest
-    tenant = (lane if isinstance(lane, bytes) else str(lane).encode()).decode()
+    topic, partition, offset, run, _lane, tenant, _source, event_id = rest
     return f"{name} runs {_place(topic, partition, offset)} ({event_id} of {tenant}), call {run}, epoch {epoch}"
 
 
@@ -47,7 +46,7 @@ def _hears(name: str, topic: str, letter: Any, *told: Any) -> str:
 
 
 def _database_commit(name: str, marks: Sequence[Any], handled: Sequence[Any], rows: Sequence[Any]) -> str:
-    parts = [f"mark {key[2]}" for key in marks] + [f"effect of {key[2]}" for key in handled]
+    parts = [f"mark {key[-1]}" for key in marks] + [f"effect of {key[-1]}" for key in handled]
     return f"{name} commits in the database: " + ", ".join(parts + [f"row {row[0]}" for row in rows])
 
 
