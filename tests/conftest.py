@@ -6,6 +6,7 @@ where none can be had, with ``real`` they fail. Either way the session says so a
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import re
@@ -22,12 +23,14 @@ from eventzr_kafka.testing.kafka_server import (
     expected_kafka,
     why_not,
 )
+from eventzr_kafka.testing.virtual_time import VirtualTimeLoop
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 VARIABLE: Final = "EVENTZR_KAFKA_TEST_BROKER"
 MARKER: Final = "real_kafka"
+VIRTUAL: Final = "virtual_time"
 LACKING: Final = "no real Kafka: "
 
 # A busy machine is not a fault: no deadline for an example. CI tries the same examples each time; others try new ones.
@@ -47,6 +50,7 @@ class TopicFactory(Protocol):
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", f"{MARKER}: needs a real Kafka; set by itself where `kafka` or `msk` is used")
+    config.addinivalue_line("markers", f"{VIRTUAL}: the event loop's clock jumps in place of waiting")
     if _broker() not in {"auto", "real"}:
         raise pytest.UsageError(f"{VARIABLE}={_broker()}: must be 'auto' or 'real'")
 
@@ -64,6 +68,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if isinstance(item, pytest.Function) and {"kafka", "msk"} & set(item.fixturenames):
             item.add_marker(MARKER)
+
+
+def pytest_asyncio_loop_factories(item: pytest.Item) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Run tests with the marker `virtual_time`, and their fixtures, on a clock that no busy machine can disturb."""
+    if item.get_closest_marker(VIRTUAL) is not None:
+        return {"virtual": VirtualTimeLoop}
+    return {"real": asyncio.new_event_loop}
 
 
 def pytest_runtest_teardown(item: pytest.Item) -> None:

@@ -42,9 +42,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
     def doctor(*arguments: str, **variables: str) -> tuple[int, dict[str, str]]:
         for name, value in variables.items():
             monkeypatch.setenv(name, value)
-        begin = time.monotonic()
         code = call(["doctor", *arguments])
-        assert time.monotonic() - begin < 15
         lines = [line.split(maxsplit=2) for line in capsys.readouterr().out.splitlines()]
         return code, {step: f"{mark} {text}" for mark, step, text in lines}
 

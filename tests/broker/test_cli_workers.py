@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     TopicFactory = Callable[..., str]
 
-SECONDS: Final = 30.0
+SECONDS: Final = 60.0
 PARTITIONS: Final = 6
 HANDLERS: Final = """
 import asyncio, os

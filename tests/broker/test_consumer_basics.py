@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     TopicFactory = Callable[..., str]
     Handle: TypeAlias = Callable[[CloudEvent[Any]], Awaitable[None]]
 
-SECONDS: Final = 30.0
+SECONDS: Final = 60.0
 TENANT: Final = "tenant-1"
 STOP: Final = RetryPolicy(attempts=1, on_exhausted="stop")
 QUICK_GROUP: Final = {"heartbeat.interval.ms": 200, "session.timeout.ms": 2000}

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     TopicFactory = Callable[..., str]
 
-SECONDS: Final = 30.0
+SECONDS: Final = 60.0
 TENANTS: Final = 1_000
 EVENTS: Final = 6  # of each tenant
 HANDLER: Final = 0.004  # seconds; with 8 at once the handlers' waits set the pace, and not this machine's other work

@@ -19,7 +19,7 @@ from eventzr_marketplace_events import ListingCreated, OrderCompleted
 if TYPE_CHECKING:
     from eventzr_kafka.testing.kafka_server import KafkaServer
 
-SECONDS: Final = 30.0
+SECONDS: Final = 60.0
 GROUP: Final = "your-service-marketplace-consumer"
 CREATED: Final = "eventzr.marketplace.listing.created.v1"
 COMPLETED: Final = "eventzr.marketplace.order.completed.v1"

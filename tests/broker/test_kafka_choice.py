@@ -195,7 +195,7 @@ def run_session(setting: str, *args: str) -> subprocess.CompletedProcess[str]:
     bare = {"PATH": "", "JAVA_HOME": "", "DOCKER_HOST": NOBODY, "EVENTZR_KAFKA_TEST_BROKER": setting}
     test = f"{Path(__file__).with_name('test_kafka_server.py')}::test_starting_a_running_broker_does_nothing"
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", test, *args]
-    return subprocess.run(command, env={**os.environ, **bare}, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(command, env={**os.environ, **bare}, capture_output=True, text=True, timeout=240, check=False)
 
 
 def test_auto_skips_where_there_is_none_and_says_so_twice() -> None:

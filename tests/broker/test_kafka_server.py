@@ -156,7 +156,7 @@ def test_a_broker_does_not_outlive_the_process_that_started_it() -> None:
         "print(start_kafka().bootstrap_servers, flush=True); os.kill(os.getpid(), 9)"
     )
 
-    killed = subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=120, check=False)
+    killed = subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=240, check=False)
 
     address = killed.stdout.decode().strip()
     deadline = time.monotonic() + 30

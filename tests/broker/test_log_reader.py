@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     TopicFactory = Callable[..., str]
 
-SECONDS: Final = 30.0
+SECONDS: Final = 60.0
 COMPACTED: Final = {
     "cleanup.policy": "compact",
     "segment.ms": "100",

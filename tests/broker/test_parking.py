@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     TopicFactory = Callable[..., str]
 
-SECONDS: Final = 30.0
+SECONDS: Final = 60.0
 TENANTS: Final = [f"tenant-{number}" for number in range(12)]
 PARKED: Final = TENANTS[::2]
 

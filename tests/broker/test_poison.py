@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     TopicFactory = Callable[..., str]
 
 EVENTS: Final = 1_000
-SECONDS: Final = 30.0
+SECONDS: Final = 60.0
 
 
 def test_each_record_ends_as_an_effect_or_as_a_dead_letter_though_a_member_is_killed(

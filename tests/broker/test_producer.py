@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     TopicFactory = Callable[..., str]
 
-SECONDS: Final = 30.0
+SECONDS: Final = 60.0
 TENANT: Final = "tenant-1"
 SOON: Final = {
     "topic.metadata.propagation.max.ms": 200,

@@ -20,7 +20,7 @@ from eventzr_kafka.testing import MemoryBroker
 from eventzr_kafka.testing.kafka_server import KafkaServer
 from eventzr_kafka.transport import ConsumerTransport, ProducerTransport
 
-SECONDS = 10.0
+SECONDS = 60.0
 Deleting: TypeAlias = Callable[..., Mapping[confluent_kafka.TopicPartition, Future[object]]]
 QUICK_GROUP = {"heartbeat.interval.ms": 200, "session.timeout.ms": 6000}  # with KIP-848 the broker decides
 

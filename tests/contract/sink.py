@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from eventzr_kafka.record import Record, TopicPartition
 from eventzr_kafka.transport import Assignment, Batch, ConsumerTransport
 
-SECONDS = 20.0
+SECONDS = 60.0
 
 
 class Sink:

@@ -47,7 +47,7 @@ def tenant(client: httpx.AsyncClient) -> Tenant:
 
 
 async def one_waits() -> None:
-    async with asyncio.timeout(10), sessions() as session:
+    async with asyncio.timeout(60), sessions() as session:
         while not await session.scalar(BLOCKED):
             await session.rollback()  # the view is as of the transaction's first look
             await asyncio.sleep(0.01)

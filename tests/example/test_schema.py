@@ -60,4 +60,4 @@ def test_pods_that_start_together_migrate_one_after_the_other(postgres: Postgres
 
     pods = [subprocess.Popen(command, cwd=ROOT, env=environment) for _ in range(2)]
 
-    assert [pod.wait(timeout=60) for pod in pods] == [0, 0]
+    assert [pod.wait(timeout=240) for pod in pods] == [0, 0]

@@ -103,7 +103,7 @@ async def test_the_story_publishes_the_guides_twelve_and_handles_the_six_for_two
 
 async def until_published(url: str) -> None:
     engine = create_async_engine(url)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         while (await read_status(engine)).pending:  # noqa: ASYNC110 -- what is waited for is in a database
             await asyncio.sleep(0.05)
     await engine.dispose()

@@ -74,7 +74,7 @@ async def test_a_service_deletes_what_is_old_and_no_open_letter(database_url: st
         session.add_all(rows(timedelta(days=31)) + rows(timedelta(days=1)))
     await engine.dispose()
 
-    async with service(Settings(database_url=database_url), KafkaSettings(enabled=False)), asyncio.timeout(10):
+    async with service(Settings(database_url=database_url), KafkaSettings(enabled=False)), asyncio.timeout(60):
         while len(await names()) > 6:  # noqa: ASYNC110 -- what is waited for is in a database
             await asyncio.sleep(0.02)
         left = await names()

@@ -20,7 +20,7 @@ SCRIPTS: Final = Path(__file__).with_name("node")
 MANIFEST: Final = SCRIPTS / "package.json"
 INSTALL: Final = ("npm", "install", "--no-package-lock", "--no-audit", "--no-fund", "--ignore-scripts")
 INSTALL_SECONDS: Final = 300.0
-SCRIPT_SECONDS: Final = 60.0
+SCRIPT_SECONDS: Final = 240.0
 
 
 class NodeUnavailableError(Exception):

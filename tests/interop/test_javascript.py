@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 Json: TypeAlias = dict[str, Any]
 Mode: TypeAlias = Literal["structured", "binary"]
 
-SECONDS: Final = 30.0
+SECONDS: Final = 60.0
 MODES: Final[tuple[Mode, ...]] = ("structured", "binary")
 TOPICS: Final = (*topics.PRODUCED, *topics.CONSUMED)
 NOON: Final = datetime(2026, 3, 2, 12, tzinfo=UTC)

@@ -25,7 +25,7 @@ def test_without_node_the_session_says_so_and_its_tests_are_skipped_or_fail(
     bare = {**os.environ, "PATH": "", "EVENTZR_KAFKA_TEST_BROKER": setting}
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", test]
 
-    session = subprocess.run(command, env=bare, capture_output=True, text=True, timeout=120, check=False)
+    session = subprocess.run(command, env=bare, capture_output=True, text=True, timeout=240, check=False)
 
     assert session.returncode == code
     assert f"node: none - no node and no npm; tests with it will {announced}" in session.stdout

@@ -61,7 +61,7 @@ def create_tables(url: str) -> None:
     engine.dispose()
 
 
-async def until(true: Callable[[], bool | Awaitable[bool]], seconds: float = 20.0) -> None:
+async def until(true: Callable[[], bool | Awaitable[bool]], seconds: float = 60.0) -> None:
     async with asyncio.timeout(seconds):
         while not (answer if isinstance(answer := true(), bool) else await answer):  # noqa: ASYNC110
             await asyncio.sleep(0.005)  # what is waited for is in a database

@@ -170,7 +170,7 @@ async def test_transactions_that_meet_in_other_orders_do_not_deadlock(postgres_e
             await session.execute(text("UPDATE listing SET tenant_id = 't' WHERE id = 1"))
             OUTBOX.publish(session, LISTING, tenant_id=second)
 
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await asyncio.gather(*(transaction(*("ab" if n % 2 else "ba")) for n in range(40)))
     assert len(await event_ids(postgres_engine)) == 80
 

@@ -143,5 +143,5 @@ async def test_the_command_relays_until_sigterm_and_tells_the_status(
         await until(lambda: is_empty(postgres_engine))
     finally:
         relay.send_signal(signal.SIGTERM)
-        assert await asyncio.wait_for(relay.wait(), 20) == 0
+        assert await asyncio.wait_for(relay.wait(), 60) == 0
     assert len(appended(kafka, name, last=49)) == 50

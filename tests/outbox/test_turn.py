@@ -123,7 +123,7 @@ class Bench:
         self.turns = Turns(rows, self.sender, options, RelayHooks())
 
     async def until(self, true: Callable[[], bool]) -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while not true():
                 await self.turns.take()
                 await asyncio.sleep(0.001)

@@ -22,6 +22,8 @@ from eventzr_kafka.record import TopicPartition
 from eventzr_kafka.transport import Assignment
 from eventzr_marketplace_events import ListingCreated
 
+pytestmark = pytest.mark.virtual_time
+
 MakeGroup = Callable[[object], Group]
 MakeRecord = Callable[..., Record]
 

@@ -15,6 +15,8 @@ from eventzr_kafka import CloudEvent, MessageContext, Record, RetryPolicy, kafka
 from eventzr_kafka.commit_metadata import read_metadata
 from eventzr_kafka.errors import EventStoppedError
 
+pytestmark = pytest.mark.virtual_time
+
 if TYPE_CHECKING:
     from tests.unit.conftest import Group
 

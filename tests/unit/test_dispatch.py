@@ -15,6 +15,8 @@ from eventzr_kafka import CloudEvent, Record, RetryPolicy, kafka_consumer, on_ba
 from eventzr_kafka.record import TopicPartition
 from eventzr_kafka.transport import Assignment
 
+pytestmark = pytest.mark.virtual_time
+
 MakeRecord = Callable[..., Record]
 MakeGroup = Callable[[object], Group]
 

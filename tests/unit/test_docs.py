@@ -96,7 +96,7 @@ def test_the_quick_start_consumer_handles_what_the_quick_start_producer_publishe
 
 
 def test_the_service_with_a_loop_of_its_own_gets_ready_and_ends() -> None:
-    asyncio.run(asyncio.wait_for(with_text("async def serve()")["serve"](), 20))
+    asyncio.run(asyncio.wait_for(with_text("async def serve()")["serve"](), 60))
 
 
 def test_there_is_something_to_check() -> None:
@@ -173,7 +173,7 @@ def test_the_snippets_of_the_testing_page_are_a_test_file_that_passes(tmp_path: 
         check=False,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
         cwd=tmp_path,
     )
 

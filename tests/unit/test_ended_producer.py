@@ -19,7 +19,7 @@ from eventzr_kafka.record import OutgoingRecord
 from eventzr_kafka.transport import Acknowledgement, Failure
 
 RECORD = OutgoingRecord("thing.happened.v1", b"t-1", b"{}", ())
-SECONDS = 20.0
+SECONDS = 60.0
 FENCED = KafkaError(KafkaError.INVALID_PRODUCER_EPOCH, "fenced", fatal=True)
 _PURGED = KafkaError(KafkaError._PURGE_QUEUE)
 

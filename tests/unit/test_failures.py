@@ -15,6 +15,8 @@ from eventzr_kafka.errors import EventStoppedError
 from eventzr_kafka.record import OutgoingRecord
 from eventzr_kafka.transport import Failure
 
+pytestmark = pytest.mark.virtual_time
+
 MakeGroup = Callable[[object], Group]
 MakeRecord = Callable[..., Record]
 AT_ONCE = RetryPolicy(attempts=3, initial=0)

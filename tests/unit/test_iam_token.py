@@ -243,7 +243,7 @@ async def test_a_consumer_without_a_first_token_ends_with_the_reason(
     settings = KafkaSettings(brokers="127.0.0.1:1", auth="iam", aws_region="us-east-1", aws_profile="y")
 
     with pytest.raises(AuthenticationError, match="profile y"):
-        await asyncio.wait_for(ConsumerRunner(Listener(), settings=settings).run(), 5)
+        await asyncio.wait_for(ConsumerRunner(Listener(), settings=settings).run(), 60)
 
 
 @kafka_consumer(group_id="tokens")

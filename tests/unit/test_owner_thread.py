@@ -701,7 +701,7 @@ async def test_a_revocation_waits_until_the_partition_is_handed_over_and_stores_
     owner.assign(0)
     asked: asyncio.Queue[Callable[[], None]] = asyncio.Queue()
     owner.sink.hand_over = asked.put_nowait
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(60):
         revocation = asyncio.create_task(asyncio.to_thread(owner.revoke, 0))
         done = await asked.get()
         await asyncio.sleep(0.005)

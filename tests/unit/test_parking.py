@@ -13,6 +13,8 @@ from eventzr_kafka.errors import RoutingError, TransportError
 from eventzr_kafka.options import Ordering
 from eventzr_kafka.record import OutgoingRecord
 
+pytestmark = pytest.mark.virtual_time
+
 LATER = 4e9  # seconds since the Unix epoch
 MakeGroup = Callable[[object], Group]
 MakeRecord = Callable[..., Record]

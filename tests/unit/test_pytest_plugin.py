@@ -49,7 +49,7 @@ def pytest_says(folder: Path, source: str, *options: str) -> str:
     (folder / "test_service.py").write_text(source)
     (folder / "pytest.ini").write_text("[pytest]\n")
     command = [sys.executable, "-m", "pytest", "-q", "-o", "filterwarnings=error", *options]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60, cwd=folder)
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=240, cwd=folder)
     return done.stdout + done.stderr
 
 

