@@ -15,10 +15,10 @@ from itertools import islice
 from typing import Any, TypeAlias
 
 from eventzr_kafka.binding import BoundRoute
-from eventzr_kafka.errors import BatchItemError
 from eventzr_kafka.event import CloudEvent
 from eventzr_kafka.intake import Work
 from eventzr_kafka.lanes import Lane
+from eventzr_kafka.retry import events_named
 
 __all__ = ["BatchGatherer", "BatchItem", "EventBatch", "Share", "failed_of"]
 
@@ -49,7 +49,7 @@ class BatchItem:
 
 def failed_of(items: list[BatchItem], error: BaseException) -> tuple[list[BatchItem], list[BatchItem]] | None:
     """The items that a batch handler's error names, and the rest; None if it names none."""
-    named = {id(event) for event in error.events} if isinstance(error, BatchItemError) else set[int]()
+    named = {id(event) for event in events_named(error)}
     failed = [item for item in items if id(item.event) in named]
     return (failed, [item for item in items if id(item.event) not in named]) if failed else None
 

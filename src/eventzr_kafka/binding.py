@@ -92,8 +92,10 @@ def _threaded(method: Callable[..., None], pool: Executor) -> _Call:
     def run(*args: Any) -> None:
         try:
             method(*args)
-        except StopIteration as error:  # asyncio would never tell of it: a future cannot hold it
+        except StopIteration as error:  # a future cannot hold it, and the event loop would not hear of it
             raise RuntimeError("the handler raised StopIteration") from error
+        except KeyboardInterrupt as error:  # signals reach the main thread alone: it is the handler's own
+            raise RuntimeError("the handler raised KeyboardInterrupt") from error
 
     async def call(*args: Any) -> None:
         in_context = partial(contextvars.copy_context().run, run, *args)

@@ -3,11 +3,12 @@
 1. Workers are started when something is ready and every other is inside a handler; one ends when nothing is ready.
    Handlers that never suspend need one worker for a whole backlog, and no task of their own.
 2. Handlers share a worker one after another, but no context: one that sets a context variable and leaves it, or a
-   request to cancel its task, is the last of its worker.
+   request to cancel its task, is the last of its worker. A call that ends in its own request to cancel has failed.
 3. A turn begins when the first worker goes on and ends in the next round of the event loop, somewhere between the other
    callbacks: two may lie in one round. A worker that sees one last longer than 4 ms lets the others go on, and ends if
    they use up the next one too. Whoever is inside a handler when a turn ends has been waiting.
-4. What a handler raises is an outcome to be decided about (see failures); it never ends a worker.
+4. An error of a handler is an outcome to be decided about (see failures); it never ends a worker. Not an outcome are
+   the interrupt of the process, and the end of the worker itself.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Any, cast
 
 from eventzr_kafka.batches import BatchGatherer, BatchItem, EventBatch, Share, failed_of
 from eventzr_kafka.binding import BoundRoute
+from eventzr_kafka.errors import DecodeError, InvalidDataError
 from eventzr_kafka.event import CloudEvent
 from eventzr_kafka.failed import Failed
 from eventzr_kafka.failures import Failures
@@ -27,7 +29,8 @@ from eventzr_kafka.handler import MessageContext
 from eventzr_kafka.intake import Work
 from eventzr_kafka.lanes import Lane, Lanes
 from eventzr_kafka.options import ConsumerOptions
-from eventzr_kafka.tenancy import enter, enter_batch, leave
+from eventzr_kafka.tenancy import enter, enter_batch, in_hand, leave
+from eventzr_kafka.wording import describe, is_a
 
 __all__ = ["Dispatcher"]
 
@@ -45,7 +48,7 @@ class Dispatcher:
         self._max_concurrency = options.max_concurrency
         self._lanes = lanes
         self._failures = failures
-        self._workers_alive: set[asyncio.Task[None]] = set()
+        self._workers_alive: set[Worker] = set()
         self._workers = 0
         self._busy = 0
         self._stopping = False
@@ -74,7 +77,7 @@ class Dispatcher:
         if running := self.cancel():
             await asyncio.wait(running, timeout=_CANCELLING)
 
-    def cancel(self) -> set[asyncio.Task[None]]:
+    def cancel(self) -> set[Worker]:
         """Tell what still runs to end; returns the tasks that are about to."""
         self._cancelled = True
         for worker in self._workers_alive:
@@ -88,14 +91,15 @@ class Dispatcher:
         ready = self._lanes.ready + len(self.batches.due)
         for _ in range(min(ready, self._max_concurrency - self._workers, max(self._busy, 1))):
             self._workers += 1
-            task = self._loop.create_task(self._work(), context=self._context.copy())
-            self._workers_alive.add(task)
-            task.add_done_callback(self._ended)
+            worker = Worker(self._work(), loop=self._loop, context=self._context.copy())
+            self._workers_alive.add(worker)
+            worker.add_done_callback(self._ended)
 
     def _ended(self, worker: asyncio.Task[None]) -> None:
+        assert isinstance(worker, Worker)  # noqa: S101 -- see spawn
         self._workers_alive.discard(worker)
         error = asyncio.CancelledError() if worker.cancelled() else worker.exception()
-        if error is not None and not (worker.cancelled() and self._cancelled):
+        if error is not None and not (worker.cancelled() and (self._cancelled or worker.by_handler)):
             self._failures.give_up(error)
 
     def _after(self, seconds: float, do: Callable[[], None]) -> Callable[[], None]:
@@ -127,7 +131,9 @@ class Dispatcher:
                         self._busy -= 1
                         epoch.running -= 1
                         leave(token)
-                except BaseException as error:  # noqa: BLE001 -- whatever a handler raises is an outcome
+                except BaseException as error:
+                    if not self._is_outcome(error, worker):
+                        raise
                     self._fail(lane, work, event, error)
                 else:
                     origin.ledger.finish(record[2])
@@ -142,9 +148,17 @@ class Dispatcher:
             self.spawn()
 
     def _fail(self, lane: Lane[Work], work: Work, event: CloudEvent[Any] | None, error: BaseException) -> None:
-        if not _is_outcome(error):
-            raise error
+        if event is None and not is_a(error, DecodeError):
+            error = InvalidDataError(work[0], f"data: a validator of the payload class raised {describe(error)}")
         self._failures.failed(work[1].route, [Failed(lane, work, event)], error)
+
+    def _is_outcome(self, error: BaseException, worker: Worker) -> bool:
+        """Whether an error is a handler's, and not the end of the worker or of the process."""
+        if is_a(error, KeyboardInterrupt) or not worker.is_running:  # not running: it is being closed
+            return False
+        if is_a(error, asyncio.CancelledError) and worker.cancelling():
+            return worker.by_handler and not self._cancelled
+        return True
 
     def _begin_turn(self) -> None:
         """Begin one, unless one is on; when it ends, another worker begins if all of them wait."""
@@ -223,7 +237,9 @@ class Dispatcher:
                 continue
             try:
                 items.append(BatchItem(share, work, event or origin.decode(record)))
-            except BaseException as error:  # noqa: BLE001 -- as in _work
+            except BaseException as error:
+                if not self._is_outcome(error, _this_worker()):
+                    raise
                 share.is_done = at > 0
                 if share.is_done:
                     share.lane.running = at
@@ -234,14 +250,14 @@ class Dispatcher:
 
     async def _call_batch(self, route: BoundRoute, items: list[BatchItem]) -> None:
         contexts = ([MessageContext(item.work[0], self._group_id) for item in items],) if route.context else ()
-        events = [item.event for item in items]
+        events, worker = [item.event for item in items], _this_worker()
         self._begin_turn()
         token = enter_batch(events)
         self._busy += 1
         try:
             await route.call(events, *contexts)
         except BaseException as error:
-            if not _is_outcome(error):
+            if not self._is_outcome(error, worker):
                 raise
             named = failed_of(items, error)
             failed, rest = named or (items, [])
@@ -278,12 +294,29 @@ class Dispatcher:
         self._failures.failed(route, firsts, error, condemned=condemned)
 
 
-def _this_worker() -> asyncio.Task[Any]:
-    return cast("asyncio.Task[Any]", asyncio.current_task())
+class Worker(asyncio.Task[None]):
+    """A worker's task, which knows who wants it cancelled.
+
+    Attributes:
+        by_handler: Whether the last request came out of a handler, or of a task or a timer that one has begun: an event
+            is in hand there.
+    """
+
+    by_handler = False
+
+    def cancel(self, msg: Any | None = None) -> bool:
+        """Request the end, of the call that runs or of the worker."""
+        self.by_handler = in_hand() is not None
+        return super().cancel(msg)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it is this task that the event loop runs at the moment."""
+        try:
+            return asyncio.current_task() is self
+        except RuntimeError:  # the event loop has ended
+            return False
 
 
-def _is_outcome(error: BaseException) -> bool:
-    """Whether it is the handler's; a cancellation may also mean the worker itself."""
-    if isinstance(error, asyncio.CancelledError):
-        return not _this_worker().cancelling()
-    return not isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit)
+def _this_worker() -> Worker:
+    return cast("Worker", asyncio.current_task())

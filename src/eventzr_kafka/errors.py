@@ -44,7 +44,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from eventzr_kafka.wording import describe, printable
+from eventzr_kafka.wording import cause_of, describe, is_a, printable
 
 if TYPE_CHECKING:
     from eventzr_kafka.event import CloudEvent
@@ -344,7 +344,7 @@ class RetryLater(ConsumerError):  # noqa: N818 -- an instruction, not a fault
     def __init__(self, *, after: float) -> None:
         if not 0 <= after < float("inf"):
             raise ValueError(f"RetryLater(after={after!r}): must be 0 or more seconds")
-        self.after = after
+        self.after = float(after)
         super().__init__(f"again in {after:g} s")
 
 
@@ -381,18 +381,20 @@ class EventStoppedError(ConsumerError):
         self.handler = handler
         self.event_id = event_id
         self.error = error
-        self.what = _in_words(error)
+        self.what = _in_words(error, was_read=event_id is not None)
         event = f", event {printable(event_id)}" if event_id else ""
         self.found = f"{record.position}{event}: {handler}: {self.what}"
+        again = " (if it ends the process again, it fails under its retry policy)" if is_a(error, SystemExit) else ""
         self.mend = (
             "stopped before committing it: mend the handler (or the record) and start again, it will be delivered again"
+            + again
         )
         super().__init__(f"{self.found}; {self.mend}")
 
 
-def _in_words(error: BaseException) -> str:
-    if isinstance(error, DecodeError):
+def _in_words(error: BaseException, *, was_read: bool) -> str:
+    if not was_read and isinstance(error, DecodeError):
         return error.reason
-    if isinstance(error, BatchItemError) and error.__cause__ is not None:
-        error = error.__cause__
-    return str(error) if isinstance(error, HandlerResultError) else f"raised {describe(error)}"
+    cause = cause_of(error) if is_a(error, BatchItemError) else None
+    error = error if cause is None else cause
+    return str(error) if type(error) is HandlerResultError else f"raised {describe(error)}"

@@ -6,12 +6,13 @@ import asyncio
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from eventzr_kafka.errors import DecodeError, Reject, printable
+from eventzr_kafka.errors import Reject
 from eventzr_kafka.event import CloudEvent
 from eventzr_kafka.intake import Work
 from eventzr_kafka.lanes import Lane
 from eventzr_kafka.record import Record
 from eventzr_kafka.retry import reason_of
+from eventzr_kafka.wording import is_a, printable
 
 __all__ = ["Failed", "History", "HistoryKey", "history_key", "tenant_of", "what", "whose"]
 
@@ -24,6 +25,7 @@ class History:
 
     Attributes:
         alone: Whether it is to be tried outside of a batch.
+        exited: Whether it has stopped the runner with `SystemExit`.
         since: The loop's time of the first failure.
         first, last: Seconds since the Unix epoch.
     """
@@ -33,6 +35,7 @@ class History:
     last: float = 0.0
     attempts: int = 0
     alone: bool = False
+    exited: bool = False
     timer: asyncio.TimerHandle | None = None
 
 
@@ -64,9 +67,9 @@ def whose(each: Failed) -> str:
     return f"{f', event {printable(each.event.id)}' if each.event else ''}, tenant {tenant}"
 
 
-def what(error: BaseException) -> str:
+def what(each: Failed, error: BaseException) -> str:
     """What happened, for a log line."""
-    words = reason_of(error)
-    if isinstance(error, Reject):
+    words = reason_of(error, from_handler=each.event is not None)
+    if is_a(error, Reject):
         return f"rejected: {words}"
-    return words if isinstance(error, DecodeError) else f"raised {words}"
+    return words if each.event is None else f"raised {words}"

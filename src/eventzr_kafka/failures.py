@@ -16,7 +16,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 
 from eventzr_kafka.binding import BoundRoute
 from eventzr_kafka.burials import Burials
@@ -25,19 +24,18 @@ from eventzr_kafka.dead_letter_writer import DeadLetterWriter
 from eventzr_kafka.epoch import Epoch
 from eventzr_kafka.errors import (
     ConsumerError,
-    DecodeError,
     EventStoppedError,
     HandlerResultError,
-    describe,
 )
 from eventzr_kafka.failed import Failed, History, HistoryKey, history_key, tenant_of, what, whose
 from eventzr_kafka.hooks import ConsumerHooks, EventFailed, Outcome, tell
-from eventzr_kafka.intake import Work, lane_name
+from eventzr_kafka.intake import Work, lane_name, read
 from eventzr_kafka.lanes import Lane, Lanes
 from eventzr_kafka.options import ConsumerOptions
 from eventzr_kafka.parking import Parking
 from eventzr_kafka.redelivery import Leave, Redelivery, meant
-from eventzr_kafka.retry import DeadLetter, Decision, Retry, Skip, Stop, decide
+from eventzr_kafka.retry import DeadLetter, Decision, Retry, Skip, Stop, decide_raised, decide_unreadable
+from eventzr_kafka.wording import describe, is_a, name_of
 
 __all__ = ["Failures"]
 
@@ -96,15 +94,8 @@ class Failures:
         if not events or self._stopping:
             return
         history = max((self._count(each) for each in events), key=lambda history: history.attempts)
-        decision = decide(
-            error,
-            history.attempts,
-            self._loop.time() - history.since,
-            policy=route.retry,
-            on_tombstone=self._options.on_tombstone,
-            on_unknown_type=self._options.on_unknown_type,
-        )
-        if isinstance(decision, DeadLetter | Stop) and not (condemned or isinstance(error, HandlerResultError)):
+        decision = self._decide(route, events, error, history)
+        if isinstance(decision, DeadLetter | Stop) and not (condemned or is_a(error, HandlerResultError)):
             for each in events:
                 self.histories[history_key(each.work)].alone = True
             decision = Retry(0.0)
@@ -112,6 +103,23 @@ class Failures:
         self._say(route, events, error, history, plan)
         for each in events:
             self._carry_out(plan, route, each, error)
+
+    def _decide(self, route: BoundRoute, events: Sequence[Failed], error: BaseException, history: History) -> Decision:
+        if events[0].event is None:
+            options = self._options
+            return decide_unreadable(error, on_tombstone=options.on_tombstone, on_unknown_type=options.on_unknown_type)
+        elapsed = self._loop.time() - history.since
+        has_exited = any(self._has_exited(each.work) for each in events)
+        return decide_raised(error, history.attempts, elapsed, policy=route.retry, has_exited=has_exited)
+
+    def _has_exited(self, work: Work) -> bool:
+        """Whether the event has stopped a runner with `SystemExit`: this one, or an earlier one of the group."""
+        return self.histories[history_key(work)].exited or work[0].offset in work[1].epoch.exits
+
+    def _note_exit(self, work: Work) -> None:
+        """The redelivered event is not to stop the next runner, which reads it from the commit."""
+        self.histories[history_key(work)].exited = True
+        work[1].epoch.exits.add(work[0].offset)
 
     def _in_time(self, decision: Decision) -> Decision | Leave:
         """The decision, unless the record comes again by itself and there is no time or no use to wait here."""
@@ -137,8 +145,7 @@ class Failures:
         if self._parking is None or not self._parking.holds(record.key, name):
             return False
         if event is None:
-            with suppress(DecodeError):
-                event = origin.decode(record)
+            event = read(origin, record)
         each = Failed(lane, work, event)
         self._count(Failed(lane, work, None))
         log.info("%s%s: parked: its lane has an open dead letter", record.position, whose(each))
@@ -199,8 +206,10 @@ class Failures:
             self.histories[history_key(work)].timer = self._loop.call_later(decision.after, self._resume, lane, work)
         elif isinstance(decision, DeadLetter):
             self._lanes.wait(lane)
-            self._burials.begin(each, self._facts(route, each, type(error).__qualname__, decision.reason))
+            self._burials.begin(each, self._facts(route, each, name_of(error), decision.reason))
         elif isinstance(decision, Leave):
+            if isinstance(decision.instead_of, Stop) and is_a(error, SystemExit):
+                self._note_exit(work)
             self._lanes.wait(lane)
             assert self._redelivery is not None  # noqa: S101 -- else nothing is left
             self._redelivery.leave(work)
@@ -210,8 +219,10 @@ class Failures:
             lane.running = 1
             self._lanes.finish_all(lane)
         else:
+            if is_a(error, SystemExit):
+                self._note_exit(work)
             stopped = EventStoppedError(record, route.label, error, event_id=each.event.id if each.event else None)
-            stopped.__cause__ = None if isinstance(error, DecodeError) else error
+            stopped.__cause__ = None if each.event is None else error
             self._on_stop(stopped)
 
     def _resume(self, lane: Lane[Work], work: Work) -> None:
@@ -257,13 +268,13 @@ class Failures:
                 f" and {len(events) - 1} more" if len(events) > 1 else "",
                 whose(first),
                 route.label,
-                what(error),
+                what(first, error),
                 f"; attempt {history.attempts} of {route.retry.attempts}" if history.attempts else "",
                 _next(decision),
             )
         if self._hooks.failed is not None:
             for each in events:
-                fact = self._fact(route, each, type(error).__qualname__, _OUTCOMES[type(meant(decision))], error)
+                fact = self._fact(route, each, name_of(error), _OUTCOMES[type(meant(decision))], error)
                 tell(self._hooks.failed, fact)
 
     def _fact(

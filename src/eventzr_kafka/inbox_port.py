@@ -14,6 +14,7 @@ from eventzr_kafka.errors import BatchItemError
 from eventzr_kafka.event import CloudEvent
 from eventzr_kafka.handler import MessageContext
 from eventzr_kafka.identity import identity_of
+from eventzr_kafka.retry import events_named
 
 __all__ = [
     "AsyncHandling",
@@ -115,6 +116,6 @@ def sort_out(deliveries: Sequence[Delivery], new: set[EventKey]) -> tuple[list[D
 
 def named_in(error: BatchItemError, deliveries: Sequence[Delivery]) -> set[EventKey]:
     """The events that the error names, if they are some and not all; an empty set means that the whole call failed."""
-    named = {id(event) for event in error.events}
+    named = {id(event) for event in events_named(error)}
     keys = {key_of(delivery) for delivery in deliveries if id(delivery[0]) in named}
     return keys if len(keys) < len(deliveries) else set()

@@ -6,19 +6,17 @@ A batch is of one partition, and so of one topic: what its records have in commo
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from contextlib import suppress
 from typing import Any, TypeAlias
 
 from eventzr_kafka.binding import BoundRoute
 from eventzr_kafka.encoder import STRUCTURED_HEADERS
 from eventzr_kafka.epoch import Epoch
-from eventzr_kafka.errors import DecodeError
 from eventzr_kafka.event import CloudEvent
 from eventzr_kafka.lanes import Lanes, TenantLanes
 from eventzr_kafka.options import ConsumerOptions, Ordering
 from eventzr_kafka.record import Header, Record
 
-__all__ = ["Origin", "Work", "admit", "lane_name", "lanes_for"]
+__all__ = ["Origin", "Work", "admit", "lane_name", "lanes_for", "read"]
 
 _RECORD_OVERHEAD = 580  # bytes that a buffered record costs besides its value: key, tuples, its place in a lane
 _HEADER_OVERHEAD = 160  # bytes that a header costs besides its name and value
@@ -98,17 +96,21 @@ def _by_record(lanes: Lanes[Work], origin: Origin, records: Sequence[Record]) ->
 
 
 def _by_subject(lanes: Lanes[Work], origin: Origin, records: Sequence[Record]) -> None:
-    events = [_read(origin, record) for record in records]
+    events = [read(origin, record) for record in records]
     tenants = [record.key for record in records]
     keys: _Keys = [(tenant, event.subject if event else None) for tenant, event in zip(tenants, events, strict=True)]
     work = zip(_work(origin, records), events, strict=True)
     lanes.add(tenants, keys, [(record, origin, event, size) for (record, _, _, size), event in work])
 
 
-def _read(origin: Origin, record: Record) -> CloudEvent[Any] | None:
-    with suppress(DecodeError):  # decoded again, and refused, in its turn
+def read(origin: Origin, record: Record) -> CloudEvent[Any] | None:
+    """The event of a record ahead of its turn, in which it is decoded again, and refused if it is not one."""
+    try:
         return origin.decode(record)
-    return None
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # noqa: BLE001 -- a validator of the payload class may raise anything
+        return None
 
 
 _SORTS: dict[Ordering, Callable[[Lanes[Work], Origin, Sequence[Record]], None]] = {

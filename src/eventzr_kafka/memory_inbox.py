@@ -7,6 +7,7 @@ from collections import OrderedDict
 from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import Future
 from threading import Lock
+from typing import cast
 
 from eventzr_kafka.errors import BatchItemError
 from eventzr_kafka.inbox_port import (
@@ -19,6 +20,7 @@ from eventzr_kafka.inbox_port import (
     named_in,
     sort_out,
 )
+from eventzr_kafka.wording import is_a
 
 __all__ = ["MemoryInbox"]
 
@@ -97,12 +99,11 @@ class MemoryInbox:
 
     def _failed(self, deliveries: Sequence[Delivery], new: set[EventKey], error: BaseException) -> Handled:
         fresh, duplicates = sort_out(deliveries, new)
-        named = named_in(error, fresh) if isinstance(error, BatchItemError) else set[EventKey]()
-        if not isinstance(error, BatchItemError) or not named:
-            self._release(new, ())
+        named = named_in(cast("BatchItemError", error), fresh) if is_a(error, BatchItemError) else set[EventKey]()
+        self._release(new, new - named if named else ())
+        if not named:
             raise error
-        self._release(new, new - named)
-        return Handled(duplicates, error)
+        return Handled(duplicates, cast("BatchItemError", error))
 
     def _release(self, claimed: Iterable[EventKey], done: Collection[EventKey]) -> None:
         with self._lock:

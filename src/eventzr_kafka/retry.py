@@ -7,6 +7,11 @@
 4. The wait before attempt n + 1 is at most ``initial * multiplier ** (n - 1)``, and never over `maximum`. With jitter
    it is anything from 0 to that, so that events that failed together do not come back together ("full jitter").
 5. A handler that is no handler (`HandlerResultError`) would fail every event: that is a stop.
+6. `SystemExit` asks the process to end: that is a stop, once an event. A redelivered event that raises it again has
+   failed like any other.
+7. An error is judged by its class and by the values that it carries, as far as these can be read and make sense; an
+   error of a strange class is a failure like any other. A `DecodeError` of a handler is one, too: rule 1 is about the
+   record that was delivered.
 """
 
 from __future__ import annotations
@@ -14,7 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, cast
 
 from eventzr_kafka.errors import (
     BatchItemError,
@@ -24,9 +29,8 @@ from eventzr_kafka.errors import (
     RetryLater,
     TombstoneError,
     TypeMismatchError,
-    describe,
-    printable,
 )
+from eventzr_kafka.wording import attribute, cause_of, describe, is_a, printable
 
 __all__ = [
     "DEFAULT_RETRY",
@@ -39,12 +43,16 @@ __all__ = [
     "Skip",
     "Stop",
     "decide",
+    "decide_raised",
+    "decide_unreadable",
+    "events_named",
     "reason_of",
 ]
 
 OnExhausted: TypeAlias = Literal["dead_letter", "stop"]
 OnPoison: TypeAlias = Literal["dead_letter", "skip", "stop"]
 _MAX_REASON = 500  # characters of a reason that is kept
+_LONGEST_WAIT = 10 * 365 * 86_400.0  # seconds; event loops cannot count further than some decades
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,10 +161,10 @@ def decide(
     on_unknown_type: OnPoison = "dead_letter",
     random: Callable[[], float] | None = None,
 ) -> Decision:
-    """Decide what happens next with an event.
+    """Decide what happens next with an event, where only the error's class says whether its handler was called.
 
     Args:
-        error: What the codec or the handler raised.
+        error: The error of the codec or of the handler.
         attempt: Calls of the handler so far, this one included.
         elapsed: Seconds since its first failure.
         policy: The handler's.
@@ -164,15 +172,48 @@ def decide(
         on_unknown_type: For an event of another type than its topic's.
         random: Gives numbers from 0 to 1, for the jitter; None for `random.random`.
     """
-    if isinstance(error, DecodeError):
-        return _poison(error, on_tombstone, on_unknown_type)
+    if is_a(error, DecodeError):
+        return decide_unreadable(error, on_tombstone=on_tombstone, on_unknown_type=on_unknown_type)
+    return decide_raised(error, attempt, elapsed, policy=policy, random=random)
+
+
+def decide_unreadable(
+    error: BaseException, *, on_tombstone: OnPoison = "dead_letter", on_unknown_type: OnPoison = "dead_letter"
+) -> Decision:
+    """Decide what happens next with a record that cannot be read, see rule 1."""
+    chosen: OnPoison = "dead_letter"
+    if is_a(error, TombstoneError):
+        chosen = on_tombstone
+    elif is_a(error, TypeMismatchError):
+        chosen = on_unknown_type
+    decisions: dict[OnPoison, Decision] = {"skip": Skip(), "stop": Stop()}
+    return decisions.get(chosen, DeadLetter(reason_of(error)))
+
+
+def decide_raised(
+    error: BaseException,
+    attempt: int,
+    elapsed: float,
+    *,
+    policy: RetryPolicy = DEFAULT_RETRY,
+    has_exited: bool = False,
+    random: Callable[[], float] | None = None,
+) -> Decision:
+    """Decide what happens next with an event after its handler raised an error, whatever the error's class.
+
+    Args:
+        attempt, elapsed, policy, random: As for `decide`.
+        has_exited: Whether the event has stopped a runner with `SystemExit` before.
+    """
     cause = _cause(error)
-    if isinstance(cause, HandlerResultError):
+    if is_a(cause, HandlerResultError) or (is_a(error, SystemExit) and not has_exited):
         return Stop()
-    after = cause.after if isinstance(cause, RetryLater) else policy.wait(attempt, random or _random)
+    after = _asked_wait(cause)
+    if after is None:
+        after = policy.wait(attempt, random or _random)
     if _may_retry(cause, policy) and attempt < policy.attempts and _in_time(elapsed + after, policy):
         return Retry(after)
-    return Stop() if policy.on_exhausted == "stop" else DeadLetter(reason_of(error))
+    return Stop() if policy.on_exhausted == "stop" else DeadLetter(reason_of(error, from_handler=True))
 
 
 def _random() -> float:
@@ -181,36 +222,55 @@ def _random() -> float:
     return random()  # noqa: S311 -- a jitter
 
 
-def _poison(error: DecodeError, on_tombstone: OnPoison, on_unknown_type: OnPoison) -> Decision:
-    chosen: OnPoison = "dead_letter"
-    if isinstance(error, TombstoneError):
-        chosen = on_tombstone
-    elif isinstance(error, TypeMismatchError):
-        chosen = on_unknown_type
-    decisions: dict[OnPoison, Decision] = {"skip": Skip(), "stop": Stop()}
-    return decisions.get(chosen, DeadLetter(reason_of(error)))
-
-
 def _cause(error: BaseException) -> BaseException:
     """What a batch handler says about the events that it names."""
-    return error.__cause__ if isinstance(error, BatchItemError) and error.__cause__ is not None else error
+    cause = cause_of(error) if is_a(error, BatchItemError) else None
+    return error if cause is None else cause
+
+
+def events_named(error: BaseException) -> tuple[object, ...]:
+    """The events that a `BatchItemError` says have failed; empty for any other error, and where it names none."""
+    events: Any = attribute(error, "events") if is_a(error, BatchItemError) else None
+    return tuple(events) if type(events) in (tuple, list) else ()
+
+
+def _asked_wait(error: BaseException) -> float | None:
+    """The seconds that a `RetryLater` asks for; None if it is another error, or its seconds are not a wait."""
+    after: Any = attribute(error, "after") if is_a(error, RetryLater) else None
+    if type(after) not in (int, float) or not 0 <= after < math.inf:
+        return None
+    return float(min(after, _LONGEST_WAIT))
 
 
 def _may_retry(error: BaseException, policy: RetryPolicy) -> bool:
-    if isinstance(error, RetryLater):
+    if is_a(error, RetryLater):
         return True
-    if isinstance(error, (Reject, *policy.give_up_on)):
+    if is_a(error, Reject, *policy.give_up_on):
         return False
-    return isinstance(error, policy.retry_on) or not isinstance(error, Exception)  # CancelledError: of its own making
+    return is_a(error, *policy.retry_on) or not is_a(error, Exception)  # CancelledError: of its own making
 
 
 def _in_time(seconds: float, policy: RetryPolicy) -> bool:
     return policy.max_elapsed is None or seconds <= policy.max_elapsed
 
 
-def reason_of(error: BaseException) -> str:
-    """An error in words that hold no payload: of a `DecodeError` and a `Reject` their own, else class and place."""
+def reason_of(error: BaseException, *, from_handler: bool = False) -> str:
+    """An error in words that hold no payload: of a `Reject`, and of a record that cannot be read, their own.
+
+    Args:
+        from_handler: Whether a handler raised it: the words of a `DecodeError` are not the SDK's then.
+    """
     cause = _cause(error)
-    if isinstance(cause, DecodeError):
-        return printable(cause.reason, limit=_MAX_REASON)
-    return printable(cause.why if isinstance(cause, Reject) else describe(cause), limit=_MAX_REASON)
+    words = None
+    if is_a(cause, Reject):
+        words = _words(attribute(cause, "why"))
+    elif is_a(cause, DecodeError) and not from_handler:
+        words = _words(attribute(cause, "reason"))
+    return printable(words or describe(cause), limit=_MAX_REASON)
+
+
+def _words(given: object) -> str | None:
+    """A reason as it was given: a text, or an error whose text may quote a payload."""
+    if issubclass(type(given), BaseException):
+        return describe(cast("BaseException", given))
+    return str.__str__(cast("str", given)) if issubclass(type(given), str) else None

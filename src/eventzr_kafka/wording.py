@@ -1,8 +1,22 @@
-"""Foreign texts and errors in words that are safe to log."""
+"""Foreign texts and errors in words that are safe to log.
+
+An error of a handler is judged by what Python knows of it, never by what it says of itself: its class may have a
+metaclass, and `__class__`, `__cause__`, `__traceback__` or `__str__` may be properties that raise or lie.
+"""
 
 from __future__ import annotations
 
-__all__ = ["describe", "printable"]
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any
+
+__all__ = ["attribute", "cause_of", "describe", "is_a", "name_of", "printable"]
+
+_MAX_NAME = 200  # characters of the name of a class
+# The slots of the interpreter's own objects: no class can put another thing in their place.
+_name: Callable[[type], str] = vars(type)["__qualname__"].__get__
+_cause: Callable[[BaseException], BaseException | None] = vars(BaseException)["__cause__"].__get__
+_traceback: Callable[[BaseException], TracebackType | None] = vars(BaseException)["__traceback__"].__get__
 
 
 def printable(text: str, *, limit: int = 80) -> str:
@@ -18,11 +32,33 @@ def printable(text: str, *, limit: int = 80) -> str:
 
 def describe(error: BaseException) -> str:
     """Name an error by class and the line that raised it; never by its text, which may quote a payload."""
-    trace = error.__traceback__
+    trace = _traceback(error)
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
-    kind = type(error).__qualname__
     if trace is None:
-        return kind
+        return name_of(error)
     code = trace.tb_frame.f_code
-    return f"{kind} at {code.co_filename}:{trace.tb_lineno}"
+    return f"{name_of(error)} at {code.co_filename}:{trace.tb_lineno}"
+
+
+def name_of(error: BaseException) -> str:
+    """Qualified name of an error's class."""
+    return printable(str.__str__(_name(type(error))), limit=_MAX_NAME)
+
+
+def is_a(error: BaseException, *kinds: type[BaseException]) -> bool:
+    """Whether an ``except`` clause for these classes catches it; `isinstance` would ask the error itself."""
+    return any(type.__subclasscheck__(kind, type(error)) for kind in kinds)
+
+
+def cause_of(error: BaseException) -> BaseException | None:
+    """The error that this one was raised ``from``."""
+    return _cause(error)
+
+
+def attribute(error: BaseException, name: str) -> Any:
+    """An attribute of an error, or None where it has none, or reading it raises."""
+    try:
+        return getattr(error, name)
+    except BaseException:  # noqa: BLE001 -- a property of a foreign class
+        return None

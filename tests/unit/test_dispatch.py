@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from itertools import pairwise
 from typing import Any
@@ -164,23 +164,114 @@ async def test_a_handler_that_leaves_its_task_cancelled_is_the_last_of_its_worke
     assert group.errors == []
 
 
-async def test_a_handler_that_cancels_its_own_task_stops_the_group_with_an_error(
-    make_group: MakeGroup, make_record: MakeRecord
+async def cancel_this() -> None:
+    task = asyncio.current_task()
+    assert task is not None
+    task.cancel()
+    await asyncio.sleep(0)
+
+
+async def cancel_from_a_child() -> None:
+    task = asyncio.current_task()
+    assert task is not None
+
+    async def child() -> None:
+        task.cancel()
+
+    await asyncio.wait([asyncio.create_task(child())])
+    await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("cancel", [cancel_this, cancel_from_a_child])
+async def test_a_handler_that_cancels_its_own_task_has_failed(
+    cancel: Callable[[], Awaitable[None]], make_group: MakeGroup, make_record: MakeRecord
 ) -> None:
-    @kafka_consumer(group_id="g", drain_timeout=0)
+    handled: list[str] = []
+
+    @kafka_consumer(group_id="g", drain_timeout=0, retry=RetryPolicy(attempts=2, initial=0))
     class Cancels:
         @on_message(TOPIC)
-        async def handle(self, event: CloudEvent[Any]) -> None:  # noqa: ARG002
-            task = asyncio.current_task()
-            assert task is not None
-            task.cancel()
-            await asyncio.sleep(0)
+        async def handle(self, event: CloudEvent[Any]) -> None:
+            handled.append(event.id)
+            if event.id == "e0":
+                await cancel()
 
     group = make_group(Cancels())
     group.assign()
+    group.receive(make_record(0), make_record(1))
+    await until(lambda: handled == ["e0", "e0", "e1"])
+    assert group.errors == []
+    assert len(group.producer.records) == 1
+
+
+async def test_a_request_to_cancel_that_a_handler_leaves_ends_its_worker_alone(
+    make_group: MakeGroup, make_record: MakeRecord
+) -> None:
+    handled: list[str] = []
+
+    @kafka_consumer(group_id="g", drain_timeout=0)
+    class Leaves:
+        @on_message(TOPIC)
+        async def handle(self, event: CloudEvent[Any]) -> None:
+            handled.append(event.id)
+            task = asyncio.current_task()
+            assert task is not None
+            task.cancel()
+
+    group = make_group(Leaves())
+    group.assign()
+    group.receive(make_record(0), make_record(1))
+    await until(lambda: handled == ["e0", "e1"])
+    await group.settle()
+    assert group.errors == []
+
+
+async def test_a_worker_that_is_cancelled_from_elsewhere_stops_the_group(
+    make_group: MakeGroup, make_record: MakeRecord
+) -> None:
+    began = asyncio.Event()
+
+    @kafka_consumer(group_id="g", drain_timeout=0, retry=RetryPolicy(attempts=1))
+    class Waits:
+        @on_message(TOPIC)
+        async def handle(self, event: CloudEvent[Any]) -> None:  # noqa: ARG002
+            began.set()
+            await asyncio.Event().wait()
+
+    group = make_group(Waits())
+    group.assign()
     group.receive(make_record(0))
+    await began.wait()
+    for worker in group.consumer._dispatcher._workers_alive:
+        worker.cancel()
     await group.settle()
     assert [str(error) for error in group.errors] == ["a worker ended: CancelledError"]
+    assert group.producer.records == []
+
+
+async def test_a_worker_that_is_closed_gives_its_event_no_outcome(
+    make_group: MakeGroup, make_record: MakeRecord
+) -> None:
+    began = asyncio.Event()
+
+    @kafka_consumer(group_id="g", drain_timeout=0, retry=RetryPolicy(attempts=1))
+    class Waits:
+        @on_message(TOPIC)
+        async def handle(self, event: CloudEvent[Any]) -> None:  # noqa: ARG002
+            began.set()
+            await asyncio.Event().wait()
+
+    group = make_group(Waits())
+    group.assign()
+    group.receive(make_record(0))
+    await began.wait()
+    (worker,) = group.consumer._dispatcher._workers_alive
+    coroutine: Any = worker.get_coro()
+    with suppress(ValueError):  # of the context variable, which is another context's
+        coroutine.close()
+    await group.settle()
+    assert group.producer.records == []
+    worker.cancel()
 
 
 async def test_more_is_asked_for_before_a_backlog_has_been_worked_off(

@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.odd_errors import ODD
 from tests.unit.conftest import FakeProducer
 from tests.unit.lambda_events import DOCUMENTED, TOPIC, Context, again, lambda_event, record
 
@@ -589,3 +590,42 @@ def test_a_damaged_event_is_refused_as_a_whole_or_each_record_ends_somewhere(pat
 def test_anything_else_is_a_typed_error(event: Any) -> None:
     with pytest.raises(EventSourceError):
         invoke(Awaits(), event)
+
+
+# Errors that are hard to judge
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_an_odd_error_on_lambda_is_one_failed_event(name: str) -> None:
+    class Odd(Awaits):
+        def meet(self, event: CloudEvent[Any]) -> None:
+            if event.data["n"] == 1:
+                ODD[name]()
+            super().meet(event)
+
+    producer = FakeProducer()
+    response = invoke(consumer := Odd(), lambda_event([record(1), record(2)]), producer)
+
+    assert response == {"batchItemFailures": []}
+    assert letters(producer) == [1]
+    assert consumer.numbers == [2]
+
+
+def test_system_exit_on_lambda_leaves_the_event_once_and_then_is_a_failure() -> None:
+    class Exits(Awaits):
+        def meet(self, event: CloudEvent[Any]) -> None:
+            if event.data["n"] == 1:
+                raise SystemExit(3)
+            super().meet(event)
+
+    producer, consumer = FakeProducer(), Exits()
+    handler = lambda_handler(consumer, settings=ON, transport=lambda _: producer)
+    batch = lambda_event([record(1), record(2)])
+
+    first = handler(batch, Context())
+    assert len(first["batchItemFailures"]) == 2
+    assert (consumer.numbers, letters(producer)) == ([], [])
+
+    assert handler(batch, Context()) == {"batchItemFailures": []}
+    assert letters(producer) == [1]
+    assert consumer.numbers == [2]

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Any
 
-from eventzr_kafka.errors import ConfigurationError, RoutingError, printable
+from eventzr_kafka.errors import ConfigurationError, RoutingError, describe, printable
 from eventzr_kafka.routing import definition_of, is_consumer
 
 __all__ = ["UsageError", "find", "import_module", "load", "trace_of"]
@@ -78,10 +78,13 @@ def import_module(name: str) -> ModuleType:
 
 def trace_of(error: BaseException) -> str:
     """A traceback that begins in the user's code: without the frames of the SDK and of the import system."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None and _is_foreign(trace.tb_frame.f_code.co_filename):
-        trace = trace.tb_next
-    return "".join(traceback.format_exception(type(error), error, trace)).rstrip()
+    try:
+        trace = error.__traceback__
+        while trace is not None and trace.tb_next is not None and _is_foreign(trace.tb_frame.f_code.co_filename):
+            trace = trace.tb_next
+        return "".join(traceback.format_exception(type(error), error, trace)).rstrip()
+    except Exception:  # noqa: BLE001 -- an error of a foreign class, whose attributes raise
+        return describe(error)
 
 
 def _here() -> str:

@@ -26,7 +26,7 @@ from eventzr_kafka.codec import decode
 from eventzr_kafka.dead_letter import Letter, dead_letter_topic, read_letter
 from eventzr_kafka.encoder import encode
 from eventzr_kafka.envelope import Enveloper
-from eventzr_kafka.errors import DecodeError, EventStoppedError, ProducerError
+from eventzr_kafka.errors import DecodeError, EventStoppedError, ProducerError, describe
 from eventzr_kafka.event import CloudEvent, EventData, topic_of
 from eventzr_kafka.hooks import EventFailed
 from eventzr_kafka.identity import EventIdentity, identity_of
@@ -360,9 +360,18 @@ def _cause(error: Exception) -> BaseException:
 
 def _failed(failure: EventFailed) -> str:
     """A failure in a test's words: which handler, what it raised, with its text."""
-    return f"{failure.handler}: {failure.error}: {failure.cause}; attempt {failure.attempt}"
+    return f"{failure.handler}: {failure.error}: {_text(failure.cause)}; attempt {failure.attempt}"
 
 
 def _stopped(error: Exception) -> EventNotHandledError:
-    text = f": {error.error}" if isinstance(error, EventStoppedError) and str(error.error) else ""
-    return EventNotHandledError(f"the consumer stopped: {getattr(error, 'found', repr(error))}{text}")
+    text = _text(error.error) if isinstance(error, EventStoppedError) else ""
+    said = f": {text}" if text else ""
+    return EventNotHandledError(f"the consumer stopped: {getattr(error, 'found', repr(error))}{said}")
+
+
+def _text(error: BaseException | None) -> str:
+    """The error's own words, which may quote a payload and may be missing."""
+    try:
+        return str(error)
+    except Exception as fault:  # noqa: BLE001 -- of a foreign class
+        return f"(its __str__ raised {describe(fault)})"
