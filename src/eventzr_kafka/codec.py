@@ -43,7 +43,7 @@ from eventzr_kafka.errors import (
 from eventzr_kafka.event import CloudEvent, topic_of
 from eventzr_kafka.limits import DEFAULT_LIMITS, PARSER_DEPTH, Limits
 from eventzr_kafka.media_type import charset_of, is_charset, is_json, is_text
-from eventzr_kafka.record import Record
+from eventzr_kafka.record import Record, UnreadableHeaders
 from eventzr_kafka.strict_json import find_fault, is_plain, names_one_tenant, nests_too_deep
 from eventzr_kafka.wire_model import wire_model
 
@@ -159,6 +159,8 @@ class Decoder:
 
     def _read_carefully(self, record: Record) -> CloudEvent[Any]:
         """Any record, rule by rule: limits, form, envelope, type, payload. The first that it breaks is the error."""
+        if isinstance(record.headers, UnreadableHeaders):
+            raise InvalidEnvelopeError(record, "headers: a name is not UTF-8, so that none of them can be read")
         value, limits = record.value, self._limits
         structured = _is_structured(record, limits)
         if value is None and (structured or not any(name.startswith("ce_") for name, _ in record.headers)):

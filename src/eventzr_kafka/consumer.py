@@ -6,7 +6,7 @@ The way of a message, all on the event loop::
 
 1. An epoch is known by its `Epoch` object. When the partition goes, the object leaves the table; whatever still runs
    for it can reach that object alone, and nothing of it is stored any more.
-2. What has no outcome is not committed.
+2. What has no outcome is not committed. An epoch whose records were not all taken in ends at once.
 3. More is asked for when little is ready to run; the intake stands still, wholly or in part, when much is in memory.
 """
 
@@ -23,6 +23,7 @@ from eventzr_kafka.dead_letter import dead_letter_topic
 from eventzr_kafka.dead_letter_writer import DeadLetterWriter
 from eventzr_kafka.dispatch import Dispatcher
 from eventzr_kafka.epoch import Epoch
+from eventzr_kafka.errors import ConsumerError, describe
 from eventzr_kafka.failures import Failures
 from eventzr_kafka.hooks import ConsumerHooks, PartitionsAssigned, tell
 from eventzr_kafka.intake import Origin, admit, lanes_for
@@ -174,7 +175,7 @@ class GroupConsumer:
         for number, records in batches:
             epoch = self._epochs.get(number)
             if epoch is not None and not self._stopping:
-                self._admit(epoch, records)
+                self._admit_or_fence(epoch, records)
         self._dispatcher.batches.end_full()
         self._dispatcher.spawn()
         self._regulate()
@@ -196,6 +197,25 @@ class GroupConsumer:
         self._on_failure(error)
 
     # Intake
+
+    def _admit_or_fence(self, epoch: Epoch, records: Sequence[Record]) -> None:
+        """Take records in; an epoch that lost some ends here, so that no later ones move its position past them."""
+        try:
+            self._admit(epoch, records)
+        except BaseException as error:  # also a KeyboardInterrupt: positions are still stored while the loop ends
+            text = (
+                f"{self.group_id}: {records[0].position} and the {len(records) - 1} after it were not taken in: "
+                f"{describe(error)}; nothing of the partition is handled or committed from here on; "
+                "report this, and start again"
+            )
+            failure = ConsumerError(text)
+            failure.__cause__ = error
+            try:
+                self._end([epoch.number])
+            finally:
+                self.failed(failure)
+            if not isinstance(error, Exception):
+                raise
 
     def _admit(self, epoch: Epoch, records: Sequence[Record]) -> None:
         if records[0].offset < epoch.ledger.next_offset:

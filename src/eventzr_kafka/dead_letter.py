@@ -10,7 +10,9 @@
 3. The topic is a journal. A *letter* is closed by a *note* that names it: a record of the same key without a value, of
    kind ``replayed`` or ``discarded``. Kind ``failed`` leaves it open and counts the attempts of a replay.
 4. The letter of a record may be there twice (a crash between writing it and committing): the first one counts.
-5. A letter is named by where its record was, and by the record's timestamp: offsets begin again where a topic is made
+5. Headers that the client cannot read (`UNREADABLE_HEADERS`) are not in the letter; ``eventzr-dlq-unreadable`` says so,
+   and reading gives the mark back, so that a replay refuses the record as its consumer did.
+6. A letter is named by where its record was, and by the record's timestamp: offsets begin again where a topic is made
    anew, and a note about an old record must not close the letter of a new one.
 """
 
@@ -25,7 +27,7 @@ from importlib.metadata import version
 from typing import Literal, TypeAlias
 
 from eventzr_kafka.event import format_time
-from eventzr_kafka.record import Header, OutgoingRecord, Record
+from eventzr_kafka.record import UNREADABLE_HEADERS, Header, OutgoingRecord, Record, UnreadableHeaders
 
 __all__ = [
     "PREFIX",
@@ -129,7 +131,7 @@ class Letter:
 
     @property
     def identity(self) -> Identity:
-        """What two letters of one record have in common, see rule 5."""
+        """What two letters of one record have in common, see rule 6."""
         return *self.origin, self.record.timestamp
 
 
@@ -172,6 +174,7 @@ def write_letter(record: Record, facts: DeadLetterFacts, *, shrink: Shrink = 0) 
         "timestamp": str(record.timestamp),
         "headers": str(len(record.headers)),
         "lane": facts.lane,
+        **({"unreadable": "headers"} if isinstance(record.headers, UnreadableHeaders) else {}),
     }
     more = {
         "group": facts.group_id,
@@ -221,7 +224,7 @@ def read_letter(record: Record) -> Letter | None:
         group_id=found.get("group", record.topic.removesuffix(".dlq")),
         handler=found.get("handler", "?"),
         error=found.get("error", "?"),
-        reason=found.get("reason", "the headers that say it did not fit"),
+        reason=found.get("reason", _why_unknown(record)),
         attempts=_number(found.get("attempts", "")) or 0,
         first_failure=_seconds(found.get("first-failure", ""), record.timestamp),
         last_failure=_seconds(found.get("last-failure", ""), record.timestamp),
@@ -239,13 +242,20 @@ def _cut(found: dict[str, str]) -> Cut | None:
     return Cut(size, found.get("sha256", ""), "headers" in found["cut"])
 
 
+def _why_unknown(record: Record) -> str:
+    if isinstance(record.headers, UnreadableHeaders):
+        return "not known: the letter's own headers cannot be read, because a name among them is not UTF-8"
+    return "the headers that say it did not fit"
+
+
 def _original(record: Record, found: dict[str, str]) -> Record:
     """The record that failed; the letter itself where nothing says what it was."""
     origin, kept = _origin(found), _number(found.get("headers", ""))
     if origin is None or kept is None:
         return record
     topic, partition, offset = origin
-    headers, timestamp = tuple(record.headers[:kept]), _timestamp(found)
+    headers = UNREADABLE_HEADERS if "unreadable" in found else tuple(record.headers[:kept])
+    timestamp = _timestamp(found)
     return record._replace(topic=topic, partition=partition, offset=offset, headers=headers, timestamp=timestamp)
 
 

@@ -5,14 +5,31 @@ Both are named tuples: the consumer makes one per message, and a tuple costs a t
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ["Header", "OutgoingRecord", "Record", "TopicPartition", "describe_partitions"]
+__all__ = [
+    "UNREADABLE_HEADERS",
+    "Header",
+    "OutgoingRecord",
+    "Record",
+    "TopicPartition",
+    "UnreadableHeaders",
+    "describe_partitions",
+]
 
 Header: TypeAlias = tuple[str, bytes | None]
+
+
+class UnreadableHeaders(tuple[Header, ...]):
+    """Stands for headers that the client cannot read, because a name among them is not UTF-8; holds none of them."""
+
+    __slots__ = ()
+
+
+UNREADABLE_HEADERS: Final = UnreadableHeaders()
 
 
 class TopicPartition(NamedTuple):
@@ -45,7 +62,8 @@ class Record(NamedTuple):
 
     Attributes:
         timestamp: Milliseconds since the Unix epoch, -1 where the broker keeps none.
-        headers: In the order of the record; a name may stand there twice.
+        headers: In the order of the record; a name may stand there twice. `UNREADABLE_HEADERS` where the client
+            cannot read them.
     """
 
     topic: str

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from eventzr_kafka import Record
+from eventzr_kafka import Record, decode
 from eventzr_kafka.dead_letter import (
     PREFIX,
     Cut,
@@ -22,7 +22,8 @@ from eventzr_kafka.dead_letter import (
     write_letter,
     write_note,
 )
-from eventzr_kafka.record import OutgoingRecord
+from eventzr_kafka.errors import InvalidEnvelopeError
+from eventzr_kafka.record import UNREADABLE_HEADERS, OutgoingRecord, UnreadableHeaders
 
 SECONDS = st.integers(0, 4_000_000_000_000).map(lambda ms: ms / 1000)
 COUNTS = st.integers(0, 2**62)
@@ -236,3 +237,25 @@ def test_a_time_that_is_none_is_that_of_the_letter(time: bytes) -> None:
 
 def test_the_topic_is_named_after_the_group() -> None:
     assert dead_letter_topic("orders") == "orders.dlq"
+
+
+@pytest.mark.parametrize("shrink", [0, 1])
+def test_headers_that_cannot_be_read_stay_marked(shrink: Shrink) -> None:
+    record = Record("orders.v1", 3, 33, b"t1", b"{}", UNREADABLE_HEADERS, 1_000)
+    written = write_letter(record, SOME_FACTS, shrink=shrink)
+    assert ("eventzr-dlq-unreadable", b"headers") in written.headers
+    found = letter_of(stored(written)).record
+    assert found == record
+    assert isinstance(found.headers, UnreadableHeaders)
+
+
+def test_a_letter_with_unreadable_headers_of_its_own_says_so() -> None:
+    letter = letter_of(Record("g.dlq", 0, 7, b"t1", b"{}", UNREADABLE_HEADERS, 1_000))
+    assert letter.origin == ("g.dlq", 0, 7)
+    assert "headers cannot be read" in letter.facts.reason
+
+
+@pytest.mark.parametrize("value", [None, b"", b"{}", b"\xff"])
+def test_unreadable_headers_are_refused_whatever_the_value(value: bytes | None) -> None:
+    with pytest.raises(InvalidEnvelopeError, match="headers: a name is not UTF-8"):
+        decode(Record("orders.v1", 3, 33, b"t1", value, UNREADABLE_HEADERS))

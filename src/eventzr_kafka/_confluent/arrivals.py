@@ -2,7 +2,11 @@
 
 1. Messages become records on the event loop, where they are used and end: memory that goes from core to core is slow.
    The epochs that the owner had when it fetched them go along, so that they cannot count for a later epoch.
-2. What the sink cannot take in stops it, rather than going missing in the loop's log.
+2. A record whose headers the client cannot read goes on as one with `UNREADABLE_HEADERS`, which decoding refuses.
+3. Whatever else is raised before the sink has taken a hop in, the epochs of the hop are fenced: no later hop brings
+   records of them, none of their positions is stored, and the sink stops. Else a later hop, which may be under way
+   already, would be committed past the records that were lost.
+4. What the sink raises at other times stops it too, rather than going missing in the loop's log.
 """
 
 from __future__ import annotations
@@ -14,11 +18,12 @@ from typing import Any, TypeAlias, cast
 
 from confluent_kafka import KafkaError, KafkaException, Message
 
+from eventzr_kafka._confluent.headers import PROBE
 from eventzr_kafka._confluent.mailbox import Mailbox
-from eventzr_kafka._confluent.outage import Outage, describe_kafka_error, is_fatal
+from eventzr_kafka._confluent.outage import Outage, describe_client_error, is_fatal
 from eventzr_kafka.encoder import STRUCTURED_HEADERS
-from eventzr_kafka.errors import AuthenticationError, TransportError, printable
-from eventzr_kafka.record import Record
+from eventzr_kafka.errors import AuthenticationError, EventzrKafkaError, TransportError, describe, printable
+from eventzr_kafka.record import UNREADABLE_HEADERS, Record
 from eventzr_kafka.transport import Batch, ConsumerSink
 
 __all__ = ["Arrivals", "Owned"]
@@ -28,6 +33,7 @@ _new_record = cast("Callable[[type[Record], Any], Record]", tuple.__new__)  # py
 log = logging.getLogger("eventzr_kafka.consumer")
 
 _STRUCTURED_HEADERS = list(STRUCTURED_HEADERS)  # one object for most records is less for the garbage collector
+_AFTER_A_FAULT = "nothing of its partition is handled or committed from here on; report this, and start again"
 _NO_PROTOCOL = '; use group_protocol="classic", or brokers of Kafka 4.0 or newer'
 _HOPELESS = {
     KafkaError.GROUP_AUTHORIZATION_FAILED,
@@ -62,6 +68,7 @@ class Arrivals:
         self._outage = outage
         self._loop = loop
         self._missing: set[str] = set()
+        self._fenced: set[int] = set()
 
     # In the owner thread
 
@@ -79,15 +86,36 @@ class Arrivals:
         try:
             method(*args)
         except Exception as error:  # noqa: BLE001 -- a fault of the SDK; the runner must hear of it
-            self.sink.failed(error)
+            self.sink.failed(self._typed(error))
 
     def take_in(self, messages: list[Message], owned: Owned) -> None:
         """Pass messages on as records; the credit goes back if none of them is a record of an owned partition."""
-        batches = self.sort(messages, owned)
-        if batches:
-            self.sink.received(batches)
-        else:
-            self._mailbox.more()
+        try:
+            batches = self.sort(messages, owned)
+            if batches:
+                self.sink.received(batches)
+            else:
+                self._mailbox.more()
+        except BaseException as error:  # also a KeyboardInterrupt: the positions are still stored while the loop ends
+            self._fence(_epochs_of(messages, owned), error)
+            if not isinstance(error, Exception):
+                raise
+
+    def _fence(self, epochs: set[int], error: BaseException) -> None:
+        self._fenced |= epochs
+        self._mailbox.fence(epochs)
+        try:
+            self.sink.lost(sorted(epochs))
+        finally:
+            self.sink.failed(self._typed(error))
+
+    def _typed(self, error: BaseException) -> Exception:
+        if isinstance(error, EventzrKafkaError):
+            return error
+        text = f"{self._group_id}: what the client brought was not taken in: {describe(error)}; {_AFTER_A_FAULT}"
+        failure = TransportError(text)
+        failure.__cause__ = error
+        return failure
 
     def sort(self, messages: list[Message], owned: Owned) -> list[Batch]:
         """Return records by epoch, without those of a partition that was revoked while they were fetched."""
@@ -95,21 +123,31 @@ class Arrivals:
         at: tuple[str | None, int | None] = (None, None)
         put: Callable[[Record], None] = _drop
         for message in messages:
-            error = message.error()
-            if error is not None:
-                self.message_failed(error, message.topic())
-                continue
-            topic, partition = message.topic(), message.partition()
-            if (topic, partition) == at:  # records of a partition come in runs
-                topic = at[0]  # one string for all of them
-            else:
-                at = topic, partition
-                epoch = owned.get(cast("tuple[str, int]", at))
-                put = found.setdefault(epoch, []).append if epoch is not None else _drop
-            found_headers, timestamp = message.headers(), message.timestamp()[1]
-            headers = STRUCTURED_HEADERS if found_headers == _STRUCTURED_HEADERS else found_headers or ()
-            fields = (topic, partition, message.offset(), message.key(), message.value(), headers, timestamp)
-            put(_new_record(Record, fields))  # half the price of Record(…), for every record that is read
+            try:
+                error = message.error()
+                if error is not None:
+                    self.message_failed(error, message.topic())
+                    continue
+                topic, partition = message.topic(), message.partition()
+                if (topic, partition) == at:  # records of a partition come in runs
+                    topic = at[0]  # one string for all of them
+                else:
+                    at = topic, partition
+                    epoch = owned.get(cast("tuple[str, int]", at))
+                    put = _drop if epoch is None or epoch in self._fenced else found.setdefault(epoch, []).append
+                try:
+                    given: Any = message.headers()
+                    headers = STRUCTURED_HEADERS if given == _STRUCTURED_HEADERS else given or ()
+                    if headers is given:
+                        given.count(PROBE)
+                except Exception:  # noqa: BLE001 -- see headers
+                    headers = UNREADABLE_HEADERS
+                key, value, timestamp = message.key(), message.value(), message.timestamp()[1]
+                fields = (topic, partition, message.offset(), key, value, headers, timestamp)
+                put(_new_record(Record, fields))  # half the price of Record(…), for every record that is read
+            except Exception as fault:
+                text = f"{self._group_id}: {_place(message)} was not taken in: {describe(fault)}; {_AFTER_A_FAULT}"
+                raise TransportError(text) from fault
         if found:
             self._outage.over()
         return [Batch(epoch, records) for epoch, records in found.items()]
@@ -137,12 +175,28 @@ class Arrivals:
         if isinstance(error, AuthenticationError):
             self.sink.failed(error)
             return
-        reason = describe_kafka_error(error.args[0]) if isinstance(error, KafkaException) else type(error).__name__
+        reason = describe_client_error(error)
         is_unknown = self._group_protocol == "consumer" and "API version not supported" in reason
         hint = _NO_PROTOCOL if is_unknown else ""
         failure = TransportError(f"{self._group_id}: the Kafka client cannot go on: {reason}{hint}")
         failure.__cause__ = error
         self.sink.failed(failure)
+
+
+def _epochs_of(messages: list[Message], owned: Owned) -> set[int]:
+    """The epochs that messages count for; all of them where the messages do not say."""
+    try:
+        places = {(message.topic(), message.partition()) for message in messages}
+    except Exception:  # noqa: BLE001 -- a message that answers nothing
+        return set(owned.values())
+    return {epoch for place, epoch in owned.items() if place in places}
+
+
+def _place(message: Message) -> str:
+    try:
+        return f"{message.topic()}[{message.partition()}]@{message.offset()}"
+    except Exception:  # noqa: BLE001 -- a message that answers nothing
+        return "a record"
 
 
 def _drop(_record: Record) -> None:

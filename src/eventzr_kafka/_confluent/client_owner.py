@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -27,7 +27,7 @@ from eventzr_kafka._confluent.arrivals import Arrivals, Owned, log
 from eventzr_kafka._confluent.commit_results import CommitResults
 from eventzr_kafka._confluent.mailbox import Mailbox
 from eventzr_kafka._confluent.oauth import make_client
-from eventzr_kafka._confluent.outage import Hearing, Outage, describe_kafka_error
+from eventzr_kafka._confluent.outage import Hearing, Outage, describe_client_error, describe_kafka_error
 from eventzr_kafka.commit_metadata import shorten
 from eventzr_kafka.record import TopicPartition
 from eventzr_kafka.transport import Assignment, Paused, Position
@@ -61,12 +61,14 @@ def own_client(member: Member, mailbox: Mailbox, arrivals: Arrivals, outage: Out
     """Join the group, fetch until the mailbox asks for the end, and leave; the body of the owner thread."""
     try:
         owner = ClientOwner(member, mailbox, arrivals, outage, commits)
-        try:
-            owner.run()
-        finally:
-            owner.leave()
     except Exception as error:  # noqa: BLE001 -- whatever it is, the runner must hear of it
         arrivals.notify(arrivals.client_failed, error)
+        return
+    for step in (owner.run, owner.leave):  # leaving also after a fault, so that the group need not wait for a session
+        try:
+            step()
+        except Exception as error:  # noqa: BLE001 -- as above; of two the runner takes the first
+            arrivals.notify(arrivals.client_failed, error)
 
 
 class ClientOwner:
@@ -106,10 +108,12 @@ class ClientOwner:
 
     def leave(self) -> None:
         """Store the last positions, commit what is stored, and leave the group."""
-        self._store_positions()
-        self._prove_metadata()
-        self._commits.closing = True
-        self._client.close()
+        try:
+            self._store_positions()
+            self._prove_metadata()
+        finally:
+            self._commits.closing = True
+            self._client.close()
 
     def _prove_metadata(self) -> None:
         """Commit before closing what the broker may refuse for its length: closing has no second try."""
@@ -133,17 +137,21 @@ class ClientOwner:
     def _join(self) -> Consumer:
         """Make a client and subscribe; the callbacks of one that was there before do nothing from here on."""
         heard = self._hearing.give()
+
+        def callback(method: Callable[..., None]) -> Callable[..., None]:
+            return heard(self._guarded(method))
+
         callbacks = {
-            "error_cb": heard(self._outage.on_error),
-            "stats_cb": heard(self._outage.on_statistics),
-            "on_commit": heard(self._commits.on_commit),
+            "error_cb": callback(self._outage.on_error),
+            "stats_cb": callback(self._outage.on_statistics),
+            "on_commit": callback(self._commits.on_commit),
         }
         client = make_client(Consumer, {**self._member.config, **callbacks})
         client.subscribe(
             list(self._member.topics),
-            on_assign=heard(self._on_assign),
-            on_revoke=heard(self._on_revoke),
-            on_lost=heard(self._on_lost),
+            on_assign=callback(self._on_assign),
+            on_revoke=callback(self._on_revoke),
+            on_lost=callback(self._on_lost),
         )
         return client
 
@@ -216,26 +224,37 @@ class ClientOwner:
         try:
             self._client.store_offsets(offsets=[Offset(topic, partition, position.offset, metadata=metadata)])
             self._stored[position.partition] = position
-        except KafkaException as error:
+        except Exception as error:  # noqa: BLE001 -- what is not stored runs again
             if position.epoch not in self._unstored:
                 self._unstored.add(position.epoch)
                 text = "%s: %s[%d]: position not stored, trying again: %s"
-                log.warning(text, self._member.group_id, topic, partition, describe_kafka_error(error.args[0]))
+                log.warning(text, self._member.group_id, topic, partition, describe_client_error(error))
             self._mailbox.keep(position)
 
     # Callbacks of the client, inside its `poll`, `consume` and `close`; none of them raises
+
+    def _guarded(self, method: Callable[..., None]) -> Callable[..., None]:
+        """Wrap a callback: what it raises stops the sink, and the client itself assigns or gives up the partitions.
+
+        The sink knows no epoch then for a partition that was assigned, and so it drops its records.
+        """
+
+        def call(*args: Any) -> None:
+            try:
+                method(*args)
+            except Exception as error:  # noqa: BLE001 -- see rule 2
+                self._arrivals.notify(self._arrivals.client_failed, error)
+
+        return call
 
     def _on_assign(self, client: Consumer, partitions: list[Offset]) -> None:
         if self._mailbox.closing:  # a client that is closing answers no questions
             return
         committed = self._committed(client, partitions)
         assignments = [self._assign(partition) for partition in committed]
-        try:
-            client.resume([Offset(p.topic, p.partition) for p in committed])  # see rule 5
-            client.incremental_assign([Offset(p.topic, p.partition, p.offset) for p in committed])
-            self._paused = None
-        except KafkaException as error:
-            self._arrivals.notify(self._arrivals.client_failed, error)
+        client.resume([Offset(p.topic, p.partition) for p in committed])  # see rule 5
+        client.incremental_assign([Offset(p.topic, p.partition, p.offset) for p in committed])
+        self._paused = None
         self._arrivals.notify(self._arrivals.sink.assigned, assignments)
 
     def _committed(self, client: Consumer, partitions: list[Offset]) -> list[Offset]:

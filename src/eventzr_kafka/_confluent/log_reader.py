@@ -21,6 +21,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 from confluent_kafka import TopicPartition as Offset
 
 from eventzr_kafka._confluent.config import consumer_config
+from eventzr_kafka._confluent.headers import read_headers
 from eventzr_kafka._confluent.outage import describe_kafka_error, is_fatal
 from eventzr_kafka.errors import TransportError
 from eventzr_kafka.record import Record
@@ -288,13 +289,12 @@ def _raise_if_hopeless(error: KafkaError) -> None:
 
 
 def _record(message: Message) -> Record:
-    headers: Any = message.headers() or ()
     return Record(
         topic=message.topic() or "",
         partition=message.partition() or 0,
         offset=message.offset() or 0,
         key=message.key(),
         value=message.value(),
-        headers=tuple(headers),
+        headers=read_headers(message),
         timestamp=message.timestamp()[1],
     )

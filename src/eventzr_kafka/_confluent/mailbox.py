@@ -6,7 +6,7 @@ The owner thread looks into it at each turn. What the event loop calls returns a
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from eventzr_kafka.transport import CREDITS, Paused, Position
 
@@ -27,6 +27,7 @@ class Mailbox:
         self.paused: Paused = ()
         self._lock = threading.Lock()
         self._positions: dict[int, Position] = {}
+        self._fenced: set[int] = set()
         self._credits = threading.Semaphore(CREDITS)
         self._reading = threading.Event()  # clear while all partitions are to stand still
         self._reading.set()
@@ -37,7 +38,15 @@ class Mailbox:
         """Leave positions; of each epoch the last one counts."""
         with self._lock:
             for position in positions:
-                self._positions[position.epoch] = position
+                if position.epoch not in self._fenced:
+                    self._positions[position.epoch] = position
+
+    def fence(self, epochs: Collection[int]) -> None:
+        """Store nothing more of these epochs, not even what was left already."""
+        with self._lock:
+            self._fenced.update(epochs)
+            for epoch in epochs:
+                self._positions.pop(epoch, None)
 
     def pause(self, epochs: Paused) -> None:
         """Ask for these to stand still, and for the others to be read."""
@@ -68,7 +77,8 @@ class Mailbox:
     def keep(self, position: Position) -> None:
         """Take back a position that could not be stored, unless there is a newer one by now."""
         with self._lock:
-            self._positions.setdefault(position.epoch, position)
+            if position.epoch not in self._fenced:
+                self._positions.setdefault(position.epoch, position)
 
     @property
     def stands_still(self) -> bool:

@@ -7,12 +7,20 @@ import logging
 import time
 from collections.abc import Callable
 
-from confluent_kafka import KafkaError
+from confluent_kafka import KafkaError, KafkaException
 
 from eventzr_kafka._confluent.oauth import TokenCallback
-from eventzr_kafka.errors import AuthenticationError, printable
+from eventzr_kafka.errors import AuthenticationError, describe, printable
 
-__all__ = ["Hearing", "Outage", "describe_kafka_error", "describe_with_mend", "is_fatal", "refused_login"]
+__all__ = [
+    "Hearing",
+    "Outage",
+    "describe_client_error",
+    "describe_kafka_error",
+    "describe_with_mend",
+    "is_fatal",
+    "refused_login",
+]
 
 _DOWN = {
     KafkaError._ALL_BROKERS_DOWN,
@@ -38,6 +46,12 @@ _PATIENCE = 3  # statistics without any broker, one a second; there may be none 
 def describe_kafka_error(error: KafkaError) -> str:
     """Name and text of a client error, safe for one log line."""
     return f"{error.name()}: {printable(error.str(), limit=200)}"
+
+
+def describe_client_error(error: Exception) -> str:
+    """What a call of the client raised: name and text of its own errors, class and place of any other."""
+    cause = error.args[0] if isinstance(error, KafkaException) and error.args else None
+    return describe_kafka_error(cause) if isinstance(cause, KafkaError) else describe(error)
 
 
 def describe_with_mend(error: KafkaError) -> str:

@@ -17,6 +17,7 @@ from eventzr_kafka.dead_letter import Letter, Note, dead_letter_topic
 from eventzr_kafka.dead_letter_journal import DeadLetterJournal, Entry, Summary, summarise
 from eventzr_kafka.errors import printable
 from eventzr_kafka.event import format_time
+from eventzr_kafka.record import UnreadableHeaders
 
 __all__ = ["letter_card", "letter_json", "overview", "overview_json"]
 
@@ -136,9 +137,11 @@ def _state(closed: Note | None) -> str:
 
 
 def _content(letter: Letter) -> dict[str, Any]:
-    headers = [f"{printable(name)}={_text(value)}" for name, value in letter.record.headers]
-    value = letter.record.value
-    return {"headers": ", ".join(headers), "value": "(a tombstone)" if value is None else _text(value)}
+    headers, value = letter.record.headers, letter.record.value
+    shown = ", ".join(f"{printable(name)}={_text(content)}" for name, content in headers)
+    if isinstance(headers, UnreadableHeaders):
+        shown = "(unreadable: a name is not UTF-8)"
+    return {"headers": shown, "value": "(a tombstone)" if value is None else _text(value)}
 
 
 def _text(value: bytes | None) -> str:
