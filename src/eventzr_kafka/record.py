@@ -17,6 +17,7 @@ __all__ = [
     "Record",
     "TopicPartition",
     "UnreadableHeaders",
+    "describe_offsets",
     "describe_partitions",
 ]
 
@@ -45,6 +46,11 @@ def describe_partitions(partitions: Iterable[TopicPartition]) -> str:
     for topic, partition in sorted(partitions):
         numbers.setdefault(topic, []).append(partition)
     return ", ".join(f"{topic}[{_in_runs(found)}]" for topic, found in numbers.items()) or "nothing more"
+
+
+def describe_offsets(partition: TopicPartition, offsets: Iterable[int]) -> str:
+    """``topic[partition]@3-5,9``, for one log line."""
+    return f"{partition.topic}[{partition.partition}]@{_in_runs(sorted(offsets))}"
 
 
 def _in_runs(numbers: list[int]) -> str:

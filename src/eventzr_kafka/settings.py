@@ -19,6 +19,7 @@ __all__ = ["Auth", "KafkaSettings", "Variable", "variables"]
 Auth: TypeAlias = Literal["none", "plain", "scram", "iam"]
 FlagT = TypeVar("FlagT", bool, None)
 _AUTHS = ("none", "plain", "scram", "iam")
+_BATCH_BYTES = 524_288  # half of what a topic takes by default; less costs throughput
 _TRUE, _FALSE = {"1", "true", "yes", "on"}, {"0", "false", "no", "off"}
 _BROKER = re.compile(r"(?:\[[0-9a-fA-F:]+\]|[A-Za-z0-9._\-]+):(\d{1,5})")
 _MSK = re.compile(
@@ -91,6 +92,14 @@ class KafkaSettings:
     aws_role_arn: Annotated[
         str | None, Variable("KAFKA_AWS_ROLE_ARN", "for `iam`: a role to assume with those credentials; default: none")
     ] = None
+    batch_bytes: Annotated[
+        int,
+        Variable(
+            "KAFKA_BATCH_BYTES",
+            "bytes of events that a producer sends to a partition at once; default 524288. A broker refuses a batch "
+            "larger than the topic's `max.message.bytes` (by default 1048588): keep it below that of every topic",
+        ),
+    ] = _BATCH_BYTES
     client: Mapping[str, str | int | float | bool] = field(
         default_factory=dict[str, str | int | float | bool], repr=False
     )
@@ -104,6 +113,9 @@ class KafkaSettings:
                 raise SettingsError(name, f"is needed for KAFKA_AUTH={self.login}")
         if self.ca_file is not None and not Path(self.ca_file).is_file():
             raise SettingsError("KAFKA_CA_FILE", f"no file at {printable(self.ca_file, limit=200)!r}")
+        if type(self.batch_bytes) is not int or not 1 <= self.batch_bytes < 1 << 31:
+            problem = f"must be a number of bytes from 1 to 2147483647, not {printable(str(self.batch_bytes))!r}"
+            raise SettingsError("KAFKA_BATCH_BYTES", problem)
         if self.login == "iam":
             self._check_iam()
 
@@ -178,6 +190,7 @@ class KafkaSettings:
             aws_region=_text(env, "KAFKA_AWS_REGION") or _ambient_region(env, brokers),
             aws_profile=_text(env, "KAFKA_AWS_PROFILE"),
             aws_role_arn=_text(env, "KAFKA_AWS_ROLE_ARN"),
+            batch_bytes=_number(env, "KAFKA_BATCH_BYTES", default=_BATCH_BYTES),
         )
 
 
@@ -200,6 +213,13 @@ def _ambient_region(env: Mapping[str, str], brokers: str) -> str | None:
 
 def _text(env: Mapping[str, str], name: str) -> str | None:
     return env.get(name, "").strip() or None
+
+
+def _number(env: Mapping[str, str], name: str, *, default: int) -> int:
+    text = env.get(name, "").strip() or str(default)
+    if not (text.isascii() and text.isdigit() and len(text) < 20):
+        raise SettingsError(name, f"must be a whole number, not {printable(text)!r}")
+    return int(text)
 
 
 def _flag(env: Mapping[str, str], name: str, *, default: FlagT) -> bool | FlagT:

@@ -128,7 +128,7 @@ def test_what_a_client_forgets_after_a_fatal_error_is_reported_and_another_one_g
 
 def test_what_the_broker_said_comes_before_what_the_client_says(made: Made) -> None:
     """A relay parks a row that is too large, and sends one again that was only in its company."""
-    with started() as (one, outcomes):
+    with started(**{"enable.gapless.guarantee": True}) as (one, outcomes):
         one.produce(RECORD, outcomes.put)
         made[0].raises = FENCED
         time.sleep(0.1)
@@ -181,7 +181,7 @@ def test_what_reaches_a_client_just_after_it_was_given_up_is_reported(made: Made
     with started() as (one, outcomes):
         made.lose_brokers()
         made.wait_for(2)
-        late = producer._Sent(one, outcomes.put)
+        late = producer._Sent(one, outcomes.put, RECORD.topic, ())
         one._under_way.add(late)
         made[0].held.append(late)
         assert isinstance(outcomes.get(timeout=SECONDS), Failure)

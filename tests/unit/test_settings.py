@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from eventzr_kafka import KafkaSettings
+from eventzr_kafka._confluent.config import producer_config
 from eventzr_kafka.errors import SettingsError
 from eventzr_kafka.settings import variables
 
@@ -32,6 +33,23 @@ class Recorder(Mapping[str, str]):
 
     def __len__(self) -> int:
         return 0
+
+
+def test_the_bound_of_a_batch_is_below_what_a_topic_takes_by_default() -> None:
+    assert read().batch_bytes < 1_048_588
+    assert read(KAFKA_BATCH_BYTES="90000").batch_bytes == 90_000
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "1e5", "90 KB", "2147483648", "9" * 30])
+def test_a_bound_of_a_batch_that_is_not_a_size_is_named(text: str) -> None:
+    with pytest.raises(SettingsError, match="KAFKA_BATCH_BYTES"):
+        read(KAFKA_BATCH_BYTES=text)
+
+
+def test_the_bound_of_a_batch_is_set_in_one_place() -> None:
+    with pytest.raises(SettingsError, match="KAFKA_BATCH_BYTES"):
+        producer_config(KafkaSettings(client={"batch.size": 90_000}))
+    assert producer_config(KafkaSettings(batch_bytes=90_000))["batch.size"] == 90_000
 
 
 def read(**environ: str) -> KafkaSettings:

@@ -76,7 +76,10 @@ def producer_config(settings: KafkaSettings) -> dict[str, Any]:
         SettingsError: ``settings.client`` overrides what a guarantee rests on.
         MissingExtraError: The login needs an extra.
     """
-    return _merge(settings, _PRODUCER_DEFAULTS, _PRODUCER)
+    if "batch.size" in settings.client:
+        problem = "'batch.size' has a setting of its own: batch_bytes, or KAFKA_BATCH_BYTES"
+        raise SettingsError("KafkaSettings.client", problem)
+    return _merge(settings, _PRODUCER_DEFAULTS, {**_PRODUCER, "batch.size": settings.batch_bytes})
 
 
 def admin_config(settings: KafkaSettings) -> dict[str, Any]:

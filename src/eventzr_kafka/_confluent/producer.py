@@ -4,7 +4,9 @@
    error, is reported from the set. One small object for each: the garbage collector looks at all that are under way.
 2. Callbacks never raise. The client does: `poll` and `flush` raise its fatal error, once, in place of `error_cb`.
 3. After a time-out the record may have arrived: the failure says so.
-4. A client that can send nothing more, after a fatal error or because it has lost its brokers for good, is given up for
+4. Events whose batch was refused for a neighbour are sent again one by one, see refused. Not with
+   `enable.gapless.guarantee`: there the order counts more, and the caller sends them again.
+5. A client that can send nothing more, after a fatal error or because it has lost its brokers for good, is given up for
    another one; what it still held is reported as failed. Whoever asks for `enable.gapless.guarantee` gets no other one:
    it would write new records before he can write those again that failed.
 """
@@ -14,7 +16,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -24,8 +26,9 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from eventzr_kafka._confluent.config import producer_config
 from eventzr_kafka._confluent.oauth import make_client, token_callback
 from eventzr_kafka._confluent.outage import Hearing, Outage, describe_with_mend, is_fatal
+from eventzr_kafka._confluent.refused import RefusedBatches
 from eventzr_kafka.errors import ProducerStateError, describe, printable
-from eventzr_kafka.record import OutgoingRecord
+from eventzr_kafka.record import Header, OutgoingRecord
 from eventzr_kafka.settings import KafkaSettings
 from eventzr_kafka.transport import Acknowledgement, Failure, Report
 
@@ -37,6 +40,11 @@ _LARGEST = 1_000_000_000  # bytes of a record that the client can send
 _POLL = 0.1  # seconds between two calls of `reported` when nothing happens
 _GRACE = 1.0  # seconds for the reports of a client that has ended; they say more than that it has
 _LEAST = 5.0  # seconds between two clients, so that a lasting fault does not make hundreds of them
+_FOR_ITS_BATCH = {  # refused with its batch, and perhaps not for its own fault
+    KafkaError.MSG_SIZE_TOO_LARGE,
+    KafkaError.RECORD_LIST_TOO_LARGE,
+    KafkaError._INVALID_DIFFERENT_RECORD,
+}
 _MAY_HAVE_ARRIVED = {
     KafkaError._MSG_TIMED_OUT,
     KafkaError._TIMED_OUT,
@@ -48,11 +56,13 @@ _MAY_HAVE_ARRIVED = {
 class _Sent:
     """A record that is under way; the client calls it with its report."""
 
-    __slots__ = ("_producer", "report")
+    __slots__ = ("_producer", "headers", "report", "topic")
 
-    def __init__(self, producer: ConfluentProducer, report: Report) -> None:
+    def __init__(self, producer: ConfluentProducer, report: Report, topic: str, headers: Sequence[Header]) -> None:
         self._producer = producer
         self.report = report
+        self.topic = topic
+        self.headers = headers  # a report has the key and the value, but not these
 
     def __call__(self, error: KafkaError | None, message: Message) -> None:
         self._producer.on_delivery(self, error, message)
@@ -67,9 +77,13 @@ class ConfluentProducer:
         self._login = token_callback(self._config)
         self._outage = Outage(log, "producer", settings.brokers, self._login)
         self._under_way: set[_Sent] = set()
+        self._batch_bytes = settings.batch_bytes
+        self._batches = RefusedBatches(lambda: ConfluentProducer(_one_in_a_batch(settings)), settings.batch_bytes)
+        self._refused = self._batches.episodes  # is looked at for each event, and empty
         self._closing = threading.Event()
         self._room = 1024 * int(self._config["queue.buffering.max.kbytes"])
         self._is_gapless = str(self._config.get("enable.gapless.guarantee")).lower() == "true"
+        self._is_alone = str(self._config.get("batch.num.messages")) == "1"
         self._ended: Failure | None = None  # why the client sends nothing more
         self._hearing = Hearing()
         self._given_up: Producer | None = None
@@ -86,7 +100,9 @@ class ConfluentProducer:
         if self._ended is not None:
             report(replace(self._ended, unknown=False, local=True))
             return True
-        sent = _Sent(self, report)
+        if self._refused and (waits := self._batches.wait(record, report)) is not None:
+            return waits
+        sent = _Sent(self, report, record.topic, record.headers)
         self._under_way.add(sent)
         try:
             self._client.produce(
@@ -114,9 +130,13 @@ class ConfluentProducer:
 
     def flush(self, timeout: float) -> int:
         """Wait for the reports; returns how many are missing."""
+        deadline = time.monotonic() + timeout
         self._drive(self._client.flush, timeout)
+        while self._refused and (left := deadline - time.monotonic()) > 0:
+            self._batches.advance(self._busy_topics)
+            self._batches.flush(min(left, _POLL))
         self._reported()
-        return len(self._under_way)
+        return len(self._under_way) + self._batches.count
 
     def close(self) -> None:
         """Purge what is not acknowledged, report it, and end the thread."""
@@ -124,6 +144,7 @@ class ConfluentProducer:
         self._drive(self._client.flush, 1.0)
         self._closing.set()
         self._thread.join(timeout=5.0)
+        self._batches.close()
         self._report_all(Failure("_DESTROY", "the producer was closed before the broker acknowledged", unknown=True))
         self._client.close()
 
@@ -144,6 +165,7 @@ class ConfluentProducer:
                     self._go_on_without(self._ended)
                 if self._given_up is not None:  # each time: another thread may have queued a record just now
                     self._empty(self._given_up)
+                self._batches.advance(self._busy_topics)
                 self._reported()
             except Exception as error:  # noqa: BLE001 -- without this thread no delivery would ever be reported
                 log.error("producer: serving reports failed, going on: %s", describe(error))  # noqa: TRY400 -- no texts
@@ -187,8 +209,29 @@ class ConfluentProducer:
         if error is None:
             self._report(sent, Acknowledgement(message.partition() or 0, message.offset() or 0))
             self._outage.over()
+            if self._refused:
+                self._batches.stored(sent.topic, message.key(), message.partition() or 0, message.offset() or 0)
+        elif error.code() in _FOR_ITS_BATCH and self._had_company(sent, message):
+            self._take_back(sent, message, self._failure(error))
         else:
             self._report(sent, self._failure(error))
+
+    def _had_company(self, sent: _Sent, message: Message) -> bool:
+        """Whether its batch perhaps held others: they are not reported yet, or were sent back just now."""
+        if self._is_gapless or self._is_alone or len(message.value() or b"") > self._batch_bytes:
+            return False
+        return sent.topic in self._refused or any(
+            other.topic == sent.topic for other in list(self._under_way) if other is not sent
+        )
+
+    def _take_back(self, sent: _Sent, message: Message, failure: Failure) -> None:
+        record = OutgoingRecord(sent.topic, message.key(), message.value(), sent.headers)
+        if sent in self._under_way:
+            self._batches.take(record, sent.report, failure)
+            self._under_way.discard(sent)
+
+    def _busy_topics(self) -> set[str]:
+        return {sent.topic for sent in list(self._under_way)}
 
     def _report(self, sent: _Sent, outcome: Acknowledgement | Failure) -> None:
         try:
@@ -206,6 +249,10 @@ class ConfluentProducer:
         cause = (self._login.error if self._login is not None else None) or self._outage.refusal
         text = printable(error.str(), limit=200) if cause is None else str(cause)
         return Failure(error.name(), text, unknown=error.code() in _MAY_HAVE_ARRIVED, cause=cause)
+
+
+def _one_in_a_batch(settings: KafkaSettings) -> KafkaSettings:
+    return replace(settings, client={**settings.client, "batch.num.messages": 1})
 
 
 def dead_letter_client(settings: KafkaSettings) -> ConfluentProducer:

@@ -1,0 +1,204 @@
+"""Events whose batch the broker refused, sent again one by one: a broker refuses a whole batch for its size.
+
+librdkafka does not divide a batch that is larger than the topic's ``max.message.bytes``, as the Java client does: after
+an outage thousands of small events would fail as too large. `KafkaSettings.batch_bytes` prevents that. If it does not:
+
+1. From the first refused batch on, further events for its topic wait here, until the client has nothing more of the
+   topic: what it holds may be refused too, or be stored ahead of the refused ones, which nothing can undo.
+2. Then the refused events go out through a second client, one in a batch, and the waiting ones behind them. So events
+   of one key keep their order, but for those that the first client has stored meanwhile: the log says where these are.
+3. An event that is refused alone is too large, and fails.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import TypeAlias
+
+from eventzr_kafka.errors import describe, printable
+from eventzr_kafka.record import OutgoingRecord, TopicPartition, describe_offsets
+from eventzr_kafka.transport import Acknowledgement, Failure, ProducerTransport, Report
+
+__all__ = ["RefusedBatches"]
+
+log = logging.getLogger("eventzr_kafka.producer")
+
+_CLOSED = Failure("_DESTROY", "the producer was closed before the event was sent again", unknown=False)
+_MOST_WAITING = 100_000  # events of a topic that wait, as many as the client's own queue takes
+
+Entry: TypeAlias = tuple[OutgoingRecord, Report]
+
+
+class _Episode:
+    """What happens to one topic, from a refused batch until all of its events are sent again.
+
+    Attributes:
+        under_way: Events that the second client has and has not reported.
+        overtaking: Where the first client stored later events of the refused ones' keys.
+    """
+
+    def __init__(self) -> None:
+        self.refused: deque[Entry] = deque()
+        self.later: deque[Entry] = deque()
+        self.under_way = 0
+        self.again = 0
+        self.keys: set[bytes | None] = set()
+        self.overtaking: dict[TopicPartition, list[int]] = {}
+
+    @property
+    def count(self) -> int:
+        return len(self.refused) + len(self.later) + self.under_way
+
+
+class RefusedBatches:
+    """The refused events of one producer. Its methods may be called from any thread.
+
+    Attributes:
+        episodes: By topic; empty as long as nothing is refused.
+    """
+
+    def __init__(self, make_client: Callable[[], ProducerTransport], batch_bytes: int) -> None:
+        """Begin without any.
+
+        Args:
+            make_client: Makes the client that sends every event in a batch of its own.
+            batch_bytes: Bound of a batch, for the log.
+        """
+        self.episodes: dict[str, _Episode] = {}
+        self._make_client = make_client
+        self._batch_bytes = batch_bytes
+        self._client: ProducerTransport | None = None
+        self._outcomes: deque[tuple[_Episode, Report, Acknowledgement | Failure]] = deque()
+        self._lock = threading.RLock()
+
+    @property
+    def count(self) -> int:
+        """Events without an outcome."""
+        with self._lock:
+            return sum(episode.count for episode in self.episodes.values())
+
+    def take(self, record: OutgoingRecord, report: Report, failure: Failure) -> None:
+        """Take an event of a refused batch."""
+        with self._lock:
+            episode = self.episodes.get(record.topic)
+            if episode is None:
+                episode = self.episodes[record.topic] = _Episode()
+                log.warning(
+                    "%s: the broker refused a batch (%s): its events are sent again one by one, and later ones wait; "
+                    "set KAFKA_BATCH_BYTES (now %s) to less than the max.message.bytes of every topic",
+                    printable(record.topic, limit=249),
+                    failure.reason,
+                    f"{self._batch_bytes:,}",
+                )
+            episode.refused.append((record, report))
+            episode.keys.add(record.key)
+
+    def wait(self, record: OutgoingRecord, report: Report) -> bool | None:
+        """Let a new event wait behind the refused ones of its topic; None if there are none, False if too many wait."""
+        with self._lock:
+            episode = self.episodes.get(record.topic)
+            if episode is None:
+                return None
+            if len(episode.later) >= _MOST_WAITING:
+                return False
+            episode.later.append((record, report))
+            return True
+
+    def stored(self, topic: str, key: bytes | None, partition: int, offset: int) -> None:
+        """Note what the first client has stored meanwhile."""
+        with self._lock:
+            episode = self.episodes.get(topic)
+            if episode is not None and key in episode.keys:
+                episode.overtaking.setdefault(TopicPartition(topic, partition), []).append(offset)
+
+    def advance(self, busy: Callable[[], set[str]]) -> None:
+        """Report what is done, and send what may go.
+
+        Args:
+            busy: Gives the topics of which the first client still holds events.
+        """
+        if not self.episodes:
+            return
+        with self._lock:
+            self._report()
+            held = busy()
+            for topic, episode in list(self.episodes.items()):
+                if topic not in held:
+                    self._send(episode)
+                    if not episode.count:
+                        del self.episodes[topic]
+                        _say_how_it_ended(topic, episode)
+
+    def flush(self, seconds: float) -> None:
+        """Wait for the reports of the second client, and pass them on."""
+        if self._client is not None:
+            self._client.flush(seconds)
+        with self._lock:
+            self._report()
+
+    def close(self) -> None:
+        """Give up what has no outcome, and report it as failed."""
+        client, self._client = self._client, None
+        if client is not None:
+            client.close()
+        with self._lock:
+            self._report()
+            for episode in self.episodes.values():
+                _fail((*episode.refused, *episode.later), _CLOSED)
+            self.episodes.clear()
+
+    def _send(self, episode: _Episode) -> None:
+        try:
+            client = self._client = self._client or self._started()
+        except Exception as error:  # noqa: BLE001 -- such as a login that fails; what waits must hear of it
+            _fail(_taken(episode), Failure("_STATE", f"it could not be sent again: {describe(error)}", unknown=False))
+            return
+        for queue in (episode.refused, episode.later):
+            while queue:
+                record, report = queue[0]
+                if not client.produce(record, partial(self._on_outcome, episode, report)):
+                    return
+                episode.under_way += 1
+                episode.again += 1
+                queue.popleft()
+
+    def _started(self) -> ProducerTransport:
+        client = self._make_client()
+        client.start(_nothing)
+        return client
+
+    def _on_outcome(self, episode: _Episode, report: Report, outcome: Acknowledgement | Failure) -> None:
+        """Keep a report of the second client for the thread that serves the first one."""
+        self._outcomes.append((episode, report, outcome))
+
+    def _report(self) -> None:
+        while self._outcomes:
+            episode, report, outcome = self._outcomes.popleft()
+            episode.under_way -= 1
+            report(outcome)
+
+
+def _taken(episode: _Episode) -> list[Entry]:
+    entries = [*episode.refused, *episode.later]
+    episode.refused.clear()
+    episode.later.clear()
+    return entries
+
+
+def _fail(entries: Iterable[Entry], failure: Failure) -> None:
+    for _, report in entries:
+        report(failure)
+
+
+def _say_how_it_ended(topic: str, episode: _Episode) -> None:
+    places = ", ".join(describe_offsets(*found) for found in sorted(episode.overtaking.items()))
+    overtaken = f"later events of the same keys are stored before them: {places}" if places else "none was overtaken"
+    log.warning("%s: %d events were sent again one by one; %s", printable(topic, limit=249), episode.again, overtaken)
+
+
+def _nothing() -> None:
+    """Reports are passed on one by one."""
