@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 
-from eventzr_kafka.errors import ConfigurationError, describe, printable
+from eventzr_kafka.errors import BatchItemError, ConfigurationError, describe, printable
 from eventzr_kafka.handler import MessageContext, Route
 from eventzr_kafka.hooks import ConsumerHooks, DuplicateSkipped, tell
-from eventzr_kafka.inbox_port import Delivery, Handled, Inbox, InboxChoice, is_inbox
+from eventzr_kafka.inbox_port import Delivery, Handled, Inbox, InboxChoice, is_inbox, key_of
+from eventzr_kafka.tenancy import enter_batch, leave
 
 __all__ = ["Guard", "Tidier", "guard_of", "inbox_of"]
 
@@ -71,24 +72,34 @@ class Guard:
 
     def _around_async(self, route: Route, method: Callable[..., Any]) -> Callable[..., Any]:
         async def handle(deliveries: Sequence[Delivery], session: Any) -> None:
-            await method(*_arguments(route, deliveries, session))
+            with _in_hand(route, deliveries):
+                await method(*_arguments(route, deliveries, session))
 
         async def call(*given: Any) -> None:
-            handled = await self.inbox.handle(_deliveries(route, given), handle)
+            deliveries = _deliveries(route, given)
+            try:
+                handled = await self.inbox.handle(deliveries, handle)
+            except BatchItemError as error:
+                raise _with_duplicates(error, deliveries) from error.__cause__
             self._tell(route, handled)
-            _raise_failure(handled)
+            _raise_failure(handled, deliveries)
 
         return call
 
     def _around_def(self, route: Route, method: Callable[..., Any]) -> Callable[..., Any]:
         def handle(deliveries: Sequence[Delivery], session: Any) -> None:
-            method(*_arguments(route, deliveries, session))
+            with _in_hand(route, deliveries):
+                method(*_arguments(route, deliveries, session))
 
         def call(*given: Any) -> None:
-            handled = self.inbox.handle_in_thread(_deliveries(route, given), handle)
+            deliveries = _deliveries(route, given)
+            try:
+                handled = self.inbox.handle_in_thread(deliveries, handle)
+            except BatchItemError as error:
+                raise _with_duplicates(error, deliveries) from error.__cause__
             if handled.duplicates:
                 self._loop.call_soon_threadsafe(self._tell, route, handled)
-            _raise_failure(handled)
+            _raise_failure(handled, deliveries)
 
         return call
 
@@ -117,9 +128,30 @@ def _arguments(route: Route, deliveries: Sequence[Delivery], session: Any) -> tu
     return arguments if route.batch is not None else tuple(each[0] for each in arguments)
 
 
-def _raise_failure(handled: Handled) -> None:
+@contextmanager
+def _in_hand(route: Route, deliveries: Sequence[Delivery]) -> Generator[None]:
+    """A batch without its duplicates: what the handler publishes belongs to the tenant of what is left."""
+    if route.batch is None:
+        yield
+        return
+    token = enter_batch([event for event, _ in deliveries])
+    try:
+        yield
+    finally:
+        leave(token)
+
+
+def _raise_failure(handled: Handled, deliveries: Sequence[Delivery]) -> None:
     if handled.failure is not None:
-        raise handled.failure
+        raise _with_duplicates(handled.failure, deliveries) from handled.failure.__cause__
+
+
+def _with_duplicates(error: BatchItemError, deliveries: Sequence[Delivery]) -> BatchItemError:
+    """The error for all deliveries of the events that it names: a duplicate in one batch has had no effect either."""
+    named = {id(event) for event in error.events}
+    keys = {key_of(delivery) for delivery in deliveries if id(delivery[0]) in named}
+    more = [delivery[0] for delivery in deliveries if key_of(delivery) in keys and id(delivery[0]) not in named]
+    return BatchItemError(*error.events, *more) if more else error
 
 
 class Tidier:

@@ -17,6 +17,7 @@ from eventzr_kafka import (
 from eventzr_kafka.testing.simulation import SimulatedService
 
 RETRY = RetryPolicy(attempts=3, initial=0.05, maximum=0.2)
+EXACT = RetryPolicy(attempts=3, initial=0.05, maximum=0.08, jitter=False)
 
 
 class Ordered(EventData, topic="simulation.item.ordered.v1"):
@@ -40,7 +41,7 @@ class Ledger:
 
     @on_message(Ordered)
     async def book(self, event: CloudEvent[Ordered]) -> None:
-        await self.producer.publish(Booked(n=event.data.n), tenant_id=event.tenantid)
+        await self.producer.publish(Booked(n=event.data.n))  # for the tenant of the event in hand
 
 
 @kafka_consumer(group_id="subjects", ordering="subject", handler_timeout=0.8, drain_timeout=0.2, retry=RETRY)
@@ -118,4 +119,28 @@ class Reminders:
         self.seen += 1
 
 
-SERVICES = (Ledger, BySubject, Parked, InBatches, Accounts, Reminders)
+@kafka_consumer(group_id="turns", drain_timeout=0.3, retry=EXACT, max_concurrency=1)
+class OneByOne:
+    """One event at a time, so that tenants take turns; waits that are known beforehand."""
+
+    def __init__(self, _service: SimulatedService) -> None:
+        self.seen = 0
+
+    @on_message(Ordered)
+    async def see(self, _event: CloudEvent[Ordered]) -> None:
+        self.seen += 1
+
+
+@kafka_consumer(group_id="bulk", drain_timeout=0.3, retry=RETRY, inbox=lambda bulk: bulk.inbox)
+class BulkAccounts:
+    """Books several payments in one transaction, each once."""
+
+    def __init__(self, service: SimulatedService) -> None:
+        self.inbox = service.inbox
+
+    @on_batch(Paid, max_size=4, max_wait=0.05)
+    async def book(self, events: Sequence[CloudEvent[Paid]], contexts: Sequence[MessageContext]) -> None:
+        contexts[0].session.add([event.id for event in events])
+
+
+SERVICES = (Ledger, BySubject, Parked, InBatches, Accounts, Reminders, OneByOne, BulkAccounts)

@@ -10,7 +10,7 @@
 7. What was acknowledged to a publisher is in the topic. A buffer is never further beyond the bounds of the options than
    by the fetches that were under way.
 8. A replay keeps to the rules of `_replays`.
-9. No process fails but with an error of the SDK or the database.
+9. No process fails but with an error of the SDK or the database; promises about single events hold, see `_promises`.
 
 It uses nothing of what it checks: of the SDK it knows the shape of a record and the names of headers.
 """
@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from eventzr_kafka.record import Record
+from eventzr_kafka.testing.simulation._promises import watchers
 from eventzr_kafka.testing.simulation._replays import Replays
 from eventzr_kafka.testing.simulation._rows import Rows
 from eventzr_kafka.testing.simulation._run import Evidence
@@ -82,14 +83,17 @@ class _Checker:
         self._moving: set[tuple[str, Partition]] = set()
         self._rows = Rows(self._fail)
         self._replays = Replays(evidence.options, evidence.consumed, self._fail)
+        self._watchers = watchers(evidence, self._fail)
 
     def go_through(self) -> None:
         """Every fact."""
-        for at, (_, what, *fact) in enumerate(self._evidence.facts):
+        for at, (time, what, *fact) in enumerate(self._evidence.facts):
             self._at = at
             see = _SEES.get(str(what))
             if see is not None:
                 see(self, *fact)
+            for watch in self._watchers.get(str(what), ()):
+                watch(time, *fact)
 
     def _fail(self, rule: str, detail: str) -> None:
         raise Violation(rule, detail, self._at)
@@ -224,7 +228,8 @@ class _Checker:
             self._fail("a former owner runs", f"{run.process} begins {words(place)} of a partition it has given up")
         other = self._busy.setdefault((run.process, run.group, lane), number)
         if other != number:
-            self._fail("order in a lane", f"{run.process} begins {words(place)} while {self._words_of(other)} runs")
+            running = ", ".join(map(words, self._runs[other].places))
+            self._fail("order in a lane", f"{run.process} begins {words(place)} while {running} runs")
         if epoch.outcomes[place[2]]:
             self._fail("more than one outcome", f"{run.process} begins {words(place)} again, which has its outcome")
         self._require_order(run, lane, place)
@@ -238,9 +243,6 @@ class _Checker:
         if last is not None and place[2] > last and not epoch.outcomes[last] and last not in offsets(run):
             self._fail("order in a lane", f"{run.process} begins {words(place)} before offset {last} has its outcome")
         self._last[key] = place[2]
-
-    def _words_of(self, number: int) -> str:
-        return ", ".join(map(words, self._runs[number].places))
 
     def _see_effect(self, name: str, group: str, *event: str) -> None:
         for run in self._processes[name].runs.values():
@@ -313,7 +315,7 @@ class _Checker:
         place = origin(headers)
         if place is None:
             return
-        if "eventzr-dlq-note" in headers:
+        if record.value is None and "eventzr-dlq-note" in headers:
             self._replays.note(group, record, place)
             return
         self._replays.letter(group, record, place)

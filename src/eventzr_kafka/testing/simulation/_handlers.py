@@ -24,6 +24,7 @@ from eventzr_kafka.options import Ordering
 from eventzr_kafka.record import TopicPartition
 from eventzr_kafka.routing import definition_of
 from eventzr_kafka.runner import ConsumerRunner
+from eventzr_kafka.tenancy import current_event, current_tenant
 from eventzr_kafka.testing.simulation._clients import Clients
 from eventzr_kafka.testing.simulation._history import History
 from eventzr_kafka.testing.simulation._plan import Fault
@@ -93,6 +94,7 @@ class HandlerWatch:
 
     def _misbehaving(self, group_id: str, route: Route, method: Callable[..., Any]) -> Callable[..., Any]:
         async def call(*args: Any) -> None:
+            self._note_in_hand(route, _events(route, args))
             for event in _events(route, args):
                 fault = self._mischief.take(event.id)
                 if fault is not None:
@@ -109,6 +111,7 @@ class HandlerWatch:
 
     def _misbehaving_def(self, group_id: str, route: Route, method: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any) -> None:
+            self._note_in_hand(route, _events(route, args))
             for event in _events(route, args):
                 fault = self._mischief.take(event.id)
                 if fault is not None and (error := _error(fault)) is not None:
@@ -127,6 +130,17 @@ class HandlerWatch:
             await asyncio.get_running_loop().create_future()
         elif fault.kind == "handler is slow":
             await asyncio.sleep(fault.amount)
+
+    def _note_in_hand(self, route: Route, events: Sequence[CloudEvent[Any]]) -> None:
+        tenants = {event.tenantid for event in events}
+        wanted = tenants.pop() if len(tenants) == 1 else None
+        held = current_event()
+        self._history.note(
+            "in hand",
+            self._name,
+            (wanted, events[0].id if route.batch is None else None),
+            (current_tenant(), held.id if held is not None else None),
+        )
 
     def _note_effects(self, group_id: str, events: Sequence[CloudEvent[Any]]) -> None:
         for event in events:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
@@ -15,7 +15,8 @@ from eventzr_kafka.event import CloudEvent
 from eventzr_kafka.inbox_port import Inbox
 from eventzr_kafka.memory_inbox import MemoryInbox
 from eventzr_kafka.options import ConsumerOptions
-from eventzr_kafka.record import OutgoingRecord, Record
+from eventzr_kafka.record import Header, OutgoingRecord, Record
+from eventzr_kafka.retry import RetryPolicy
 from eventzr_kafka.routing import ConsumerDefinition
 from eventzr_kafka.testing._memory_cluster import DeliveryFault
 from eventzr_kafka.testing.memory_broker import MemoryBroker
@@ -39,6 +40,12 @@ __all__ = ["Evidence", "Subject", "run_history"]
 
 _PATIENCE = 60.0  # seconds after the calm within which everything must have come to its end
 _LOOK = 0.1
+# Headers that an event may bring along: none, one that is not text, and names that a dead letter adds itself.
+_FOREIGN_HEADERS: Sequence[Sequence[Header]] = (
+    (),
+    (("x-shop", b"\xff\x00"), ("x-shop", None)),
+    (("eventzr-dlq-headers", b"7"), ("eventzr-dlq-topic", b"elsewhere"), ("eventzr-dlq-note", b"replayed")),
+)
 _MOST_SERVICES = 4
 _FAULTS: dict[str, DeliveryFault] = {
     "delivery fails": DeliveryFault(failure=Failure("NOT_ENOUGH_REPLICAS", "simulated", unknown=False)),
@@ -71,6 +78,20 @@ class Subject:
         """By group."""
         return {definition.group_id: definition.options for definition in self.definitions}
 
+    @property
+    def policies(self) -> Mapping[tuple[str, str], RetryPolicy]:
+        """By group and topic."""
+        return {
+            (definition.group_id, route.topic): route.retry or definition.options.retry
+            for definition in self.definitions
+            for route in definition.routes
+        }
+
+    @property
+    def batched(self) -> set[tuple[str, str]]:
+        """Groups and topics of batch handlers."""
+        return {(each.group_id, route.topic) for each in self.definitions for route in each.routes if route.batch}
+
     def groups_with(self, kind: type) -> list[str]:
         """The groups that have an inbox of a kind."""
         return [group for group, inbox in self.inboxes.items() if isinstance(inbox, kind)]
@@ -82,6 +103,8 @@ class Evidence:
 
     Attributes:
         consumed: The topics of each group.
+        policies: How a failed event is tried again, by group and topic.
+        batched: The groups and topics whose handlers take batches.
         inboxes: The groups that have an inbox in the database.
         remembering: Those that have one in memory.
         fetch: Records that a member gets at once, at most.
@@ -93,6 +116,8 @@ class Evidence:
     committed: Mapping[tuple[str, str, int], int]
     consumed: Mapping[str, Sequence[str]]
     options: Mapping[str, ConsumerOptions]
+    policies: Mapping[tuple[str, str], RetryPolicy]
+    batched: Collection[tuple[str, str]]
     inboxes: Sequence[str]
     remembering: Sequence[str]
     fetch: int
@@ -225,9 +250,9 @@ class _Simulation:
         record = self._record(event)
         key = b"somebody else" if event.kind == "foreign" else record.key
         value = b"{" if event.kind == "unreadable" else record.value
-        self._broker.append(record.topic, value, key=key, headers=record.headers)
-        if event.kind == "again":
-            self._broker.append(record.topic, value, key=key, headers=record.headers)
+        headers = [*record.headers, *_FOREIGN_HEADERS[event.number % len(_FOREIGN_HEADERS)]]
+        for _ in range(2 if event.kind == "again" else 1):
+            self._broker.append(record.topic, value, key=key, headers=headers)
 
     def _record(self, event: PlannedEvent) -> OutgoingRecord:
         at = event.route % len(self._routes)
@@ -348,6 +373,8 @@ class _Simulation:
             committed=committed,
             consumed=groups,
             options=self._subject.options,
+            policies=self._subject.policies,
+            batched=self._subject.batched,
             inboxes=self._subject.groups_with(SimulatedInbox),
             remembering=self._subject.groups_with(MemoryInbox),
             fetch=self._plan.setting.broker.batch[1],
