@@ -7,30 +7,35 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from contextvars import Token
 from dataclasses import dataclass
 from typing import Any
 from unittest.mock import patch
 
-from tests.simulation.services import Accounts, Ledger, Parked, Reminders
+from tests.simulation.services import Accounts, BulkAccounts, InBatches, Ledger, OneByOne, Parked, Reminders
 
-from eventzr_kafka import replay
+from eventzr_kafka import RetryPolicy, dead_letter_writer, dispatch, failures, once, replay, tenancy
 from eventzr_kafka.backpressure import Backpressure
 from eventzr_kafka.binding import BoundRoute
 from eventzr_kafka.burials import Burials
 from eventzr_kafka.consumer import GroupConsumer
-from eventzr_kafka.dead_letter import DeadLetterFacts, Identity
+from eventzr_kafka.dead_letter import DeadLetterFacts, Identity, write_letter
 from eventzr_kafka.dead_letter_journal import Entry
 from eventzr_kafka.epoch import Epoch
+from eventzr_kafka.errors import BatchItemError
 from eventzr_kafka.failed import Failed
 from eventzr_kafka.failures import Failures
-from eventzr_kafka.inbox_port import Delivery, EventKey, Handled, key_of
+from eventzr_kafka.inbox_port import Delivery, EventKey, Handled, key_of, named_in
 from eventzr_kafka.lanes import Lane, Lanes
 from eventzr_kafka.memory_inbox import MemoryInbox
 from eventzr_kafka.options import Ordering
 from eventzr_kafka.outbox.turn import Turns
+from eventzr_kafka.parking import Parking
+from eventzr_kafka.record import OutgoingRecord, Record
 from eventzr_kafka.replay import Replay, Replayed
-from eventzr_kafka.retry import Decision, Retry
-from eventzr_kafka.testing.simulation import SimulatedInbox, SimulatedSession
+from eventzr_kafka.retry import Decision, Retry, decide
+from eventzr_kafka.tenancy import InHand
+from eventzr_kafka.testing.simulation import SimulatedInbox, SimulatedSession, _database
 from eventzr_kafka.testing.simulation._database import StoredRow
 from eventzr_kafka.testing.simulation._relay import SimulatedRows
 from eventzr_kafka.transport import Position
@@ -195,6 +200,105 @@ def replays_half() -> AbstractContextManager[Any]:
     return patch.object(Replay, "_run_letter", stop_at_failure)
 
 
+def letters_lose_headers() -> AbstractContextManager[Any]:
+    """A letter has no headers but those that are added."""
+
+    def bare(record: Record, facts: DeadLetterFacts, **options: Any) -> OutgoingRecord:
+        return write_letter(record._replace(headers=()), facts, **options)
+
+    return patch.object(dead_letter_writer, "write_letter", bare)
+
+
+def letters_change_values() -> AbstractContextManager[Any]:
+    """A letter's value is one byte longer than its record's."""
+
+    def longer(record: Record, facts: DeadLetterFacts, **options: Any) -> OutgoingRecord:
+        return write_letter(record._replace(value=(record.value or b"") + b" "), facts, **options)
+
+    return patch.object(dead_letter_writer, "write_letter", longer)
+
+
+def parks_nothing() -> AbstractContextManager[Any]:
+    """No key is ever held to be parked."""
+    return patch.object(Parking, "holds", lambda _self, _key, _lane: False)
+
+
+def parks_everything() -> AbstractContextManager[Any]:
+    """One open letter parks every key."""
+    return patch.object(Parking, "holds", lambda self, _key, _lane: bool(self._open))
+
+
+def forgets_parked_keys() -> AbstractContextManager[Any]:
+    """What the dead-letter topic says is not read at a start."""
+    return patch.object(Parking, "_read", lambda _self, _records: None)
+
+
+def never_waits() -> AbstractContextManager[Any]:
+    """An event is tried again at once."""
+    return patch.object(RetryPolicy, "wait", lambda _self, _attempt, _random: 0.0)
+
+
+def hurries() -> AbstractContextManager[Any]:
+    """An event is tried again after half of the time that it asked for."""
+
+    def soon(*given: Any, **options: Any) -> Decision:
+        decision = decide(*given, **options)
+        return Retry(decision.after / 2) if isinstance(decision, Retry) else decision
+
+    return patch.object(failures, "decide", soon)
+
+
+def counts_attempts_wrongly(by: int) -> Callable[[], AbstractContextManager[Any]]:
+    """The last attempt is one earlier or later than the policy says."""
+
+    def miscount(error: BaseException, attempt: int, *given: Any, **options: Any) -> Decision:
+        return decide(error, attempt + by, *given, **options)
+
+    return lambda: patch.object(failures, "decide", miscount)
+
+
+def hands_out_the_event_before() -> AbstractContextManager[Any]:
+    """A handler has the event in hand that ran before its own."""
+    before: list[InHand] = [None]
+
+    def late(event: InHand) -> Token[InHand]:
+        before.append(event)
+        return tenancy.enter(before.pop(0))
+
+    return patch.object(dispatch, "enter", late)
+
+
+def batches_have_nothing_in_hand() -> AbstractContextManager[Any]:
+    """A batch handler belongs to no tenant."""
+    return patch.object(dispatch, "enter_batch", lambda _events: tenancy.enter_batch(()))
+
+
+def serves_a_backlog_first() -> AbstractContextManager[Any]:
+    """A tenant has the next turn, too, as long as it has something."""
+    finish = Lanes.finish
+
+    def stay(self: Lanes[Any], lane: Lane[Any]) -> None:
+        finish(self, lane)
+        if self._ring and self._ring[-1] is lane:
+            self._ring.rotate(1)
+
+    return patch.object(Lanes, "finish", stay)
+
+
+def unmarks_one() -> AbstractContextManager[Any]:
+    """Of the failed events of a batch only the first loses its mark."""
+
+    def first(error: BatchItemError, deliveries: Sequence[Delivery]) -> set[EventKey]:
+        return set(sorted(named_in(error, deliveries))[:1])
+
+    return patch.object(_database, "named_in", first)
+
+
+def duplicates_of_failures_count() -> AbstractContextManager[Any]:
+    """A duplicate in the batch in which its event failed is done."""
+    return patch.object(once, "_with_duplicates", lambda error, _deliveries: error)
+
+
 MUTANTS: Collection[Mutant] = (
     Mutant("commit of the highest seen offset", highest_seen),
     Mutant("no epoch fence", no_fence),
@@ -210,4 +314,18 @@ MUTANTS: Collection[Mutant] = (
     Mutant("replay without its note", replays_without_note),
     Mutant("replay out of the lane's order", replays_out_of_order, Parked),
     Mutant("replay that stops at a failure", replays_half, Parked),
+    Mutant("letters without the record's headers", letters_lose_headers),
+    Mutant("letters with another value", letters_change_values),
+    Mutant("parking that parks nothing", parks_nothing, Parked),
+    Mutant("parking that parks every key", parks_everything, Parked),
+    Mutant("parking that forgets at a restart", forgets_parked_keys, Parked),
+    Mutant("retry without its wait", never_waits, OneByOne),
+    Mutant("retry sooner than asked for", hurries),
+    Mutant("one attempt too few", counts_attempts_wrongly(1)),
+    Mutant("one attempt too many", counts_attempts_wrongly(-1)),
+    Mutant("the event before in hand", hands_out_the_event_before),
+    Mutant("a batch with nothing in hand", batches_have_nothing_in_hand, InBatches),
+    Mutant("a backlog that is served first", serves_a_backlog_first, OneByOne),
+    Mutant("a failed event of a batch that keeps its mark", unmarks_one, BulkAccounts),
+    Mutant("a failed event whose duplicate is done", duplicates_of_failures_count, BulkAccounts),
 )

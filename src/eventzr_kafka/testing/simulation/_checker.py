@@ -228,8 +228,7 @@ class _Checker:
             self._fail("a former owner runs", f"{run.process} begins {words(place)} of a partition it has given up")
         other = self._busy.setdefault((run.process, run.group, lane), number)
         if other != number:
-            running = ", ".join(map(words, self._runs[other].places))
-            self._fail("order in a lane", f"{run.process} begins {words(place)} while {running} runs")
+            self._fail("order in a lane", f"{run.process} begins {words(place)} while {self._runs[other].words} runs")
         if epoch.outcomes[place[2]]:
             self._fail("more than one outcome", f"{run.process} begins {words(place)} again, which has its outcome")
         self._require_order(run, lane, place)
@@ -344,11 +343,10 @@ class _Checker:
     def _see_database_commit(
         self,
         _name: str,
-        marks: tuple[tuple[str, ...], ...],
+        _marks: tuple[tuple[str, ...], ...],  # one without its effect is seen when the event is skipped
         handled: tuple[tuple[str, ...], ...],
         rows: tuple[tuple[int, str, str, str], ...],
     ) -> None:
-        del marks  # a mark without its effect is seen when the event is skipped
         for key in handled:
             self._effects["", *key] += 1
             if self._effects["", *key] > 1:

@@ -7,7 +7,8 @@
 3. An event is tried as often as its policy says, and not sooner: the wait of a policy without jitter, and that of
    `RetryLater`, are lower bounds.
 4. A handler has its own event's tenant in hand; what it publishes has that tenant as key and extension.
-5. Where one event runs at a time, a tenant that is ready sees at most one event of another tenant before its own.
+5. An effect that the database commits is one that a handler of that process has had.
+6. Where one event runs at a time, a tenant that is ready sees at most one event of another tenant before its own.
 
 A watcher is a class whose methods ``see_<fact>`` take the time of a fact and its fields.
 """
@@ -36,7 +37,7 @@ _HEADERS = "eventzr-dlq-headers"
 def watchers(evidence: Evidence, fail: _Fail) -> Mapping[str, Sequence[Callable[..., None]]]:
     """The methods to call for each kind of fact."""
     found: dict[str, list[Callable[..., None]]] = {}
-    for kind in (_LetterCopies, _ParkedKeys, _Attempts, _TenantsInHand, _FairTurns):
+    for kind in (_LetterCopies, _ParkedKeys, _Attempts, _TenantsInHand, _CommittedEffects, _FairTurns):
         watcher = kind(evidence, fail)
         for name in dir(watcher):
             if name.startswith("see_"):
@@ -237,8 +238,26 @@ class _TenantsInHand:
             self._fail("a published event has its tenant's key", f"{event['id']} has another one")
 
 
-class _FairTurns:
+class _CommittedEffects:
     """Rule 5."""
+
+    def __init__(self, _evidence: Evidence, fail: _Fail) -> None:
+        self._fail = fail
+        self._had: set[tuple[str, ...]] = set()
+
+    def see_effect(self, _at: float, name: str, *key: str) -> None:
+        """A handler has done its work, in its transaction."""
+        self._had.add((name, *key))
+
+    def see_database_commit(self, _at: float, name: str, _marks: object, handled: Any, _rows: object) -> None:
+        """The transaction counts."""
+        for key in handled:
+            if (name, *key) not in self._had:
+                self._fail("a mark has its effect", f"{name} commits {key[-1]} in {key[0]}, which had no effect")
+
+
+class _FairTurns:
+    """Rule 6."""
 
     def __init__(self, evidence: Evidence, fail: _Fail) -> None:
         self._logs = _Logs(evidence)

@@ -66,6 +66,11 @@ class Run:
     keys: list[tuple[str, ...]] = field(default_factory=list[tuple[str, ...]])
     has_effect: bool = False
 
+    @property
+    def words(self) -> str:
+        """Its records, for people."""
+        return ", ".join(map(words, self.places))
+
 
 @dataclass(slots=True, eq=False)
 class Epoch:
