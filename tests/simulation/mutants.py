@@ -5,16 +5,28 @@ A mutant is a context manager that changes the code while it is entered, and the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from contextvars import Token
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from unittest.mock import patch
 
 from tests.simulation.services import Accounts, BulkAccounts, InBatches, Ledger, OneByOne, Parked, Reminders
 
-from eventzr_kafka import RetryPolicy, dead_letter_writer, dispatch, failures, once, replay, tenancy
+from eventzr_kafka import (
+    CloudEvent,
+    RetryPolicy,
+    dead_letter_writer,
+    dispatch,
+    failures,
+    inbox_port,
+    memory_inbox,
+    once,
+    replay,
+    tenancy,
+)
 from eventzr_kafka.backpressure import Backpressure
 from eventzr_kafka.binding import BoundRoute
 from eventzr_kafka.burials import Burials
@@ -220,22 +232,37 @@ def letters_change_values() -> AbstractContextManager[Any]:
 
 def parks_nothing() -> AbstractContextManager[Any]:
     """No key is ever held to be parked."""
-    return patch.object(Parking, "holds", lambda _self, _key, _lane: False)
+
+    def nothing(_self: Parking, _key: bytes | None, _lane: str) -> bool:
+        return False
+
+    return patch.object(Parking, "holds", nothing)
 
 
 def parks_everything() -> AbstractContextManager[Any]:
     """One open letter parks every key."""
-    return patch.object(Parking, "holds", lambda self, _key, _lane: bool(self._open))
+
+    def everything(self: Parking, _key: bytes | None, _lane: str) -> bool:
+        return bool(self._open)
+
+    return patch.object(Parking, "holds", everything)
 
 
 def forgets_parked_keys() -> AbstractContextManager[Any]:
     """What the dead-letter topic says is not read at a start."""
-    return patch.object(Parking, "_read", lambda _self, _records: None)
+
+    def nothing(_self: Parking, _records: Sequence[Record]) -> None: ...
+
+    return patch.object(Parking, "_read", nothing)
 
 
 def never_waits() -> AbstractContextManager[Any]:
     """An event is tried again at once."""
-    return patch.object(RetryPolicy, "wait", lambda _self, _attempt, _random: 0.0)
+
+    def at_once(_self: RetryPolicy, _attempt: int, _random: Callable[[], float]) -> float:
+        return 0.0
+
+    return patch.object(RetryPolicy, "wait", at_once)
 
 
 def hurries() -> AbstractContextManager[Any]:
@@ -270,12 +297,16 @@ def hands_out_the_event_before() -> AbstractContextManager[Any]:
 
 def batches_have_nothing_in_hand() -> AbstractContextManager[Any]:
     """A batch handler belongs to no tenant."""
-    return patch.object(dispatch, "enter_batch", lambda _events: tenancy.enter_batch(()))
+
+    def nothing(_events: Iterable[CloudEvent[Any]]) -> Token[InHand]:
+        return tenancy.enter_batch(())
+
+    return patch.object(dispatch, "enter_batch", nothing)
 
 
 def serves_a_backlog_first() -> AbstractContextManager[Any]:
     """A tenant has the next turn, too, as long as it has something."""
-    finish = Lanes.finish
+    finish: Callable[..., None] = vars(Lanes)["finish"]
 
     def stay(self: Lanes[Any], lane: Lane[Any]) -> None:
         finish(self, lane)
@@ -296,7 +327,25 @@ def unmarks_one() -> AbstractContextManager[Any]:
 
 def duplicates_of_failures_count() -> AbstractContextManager[Any]:
     """A duplicate in the batch in which its event failed is done."""
-    return patch.object(once, "_with_duplicates", lambda error, _deliveries: error)
+
+    def as_it_is(error: BatchItemError, _deliveries: Sequence[Delivery]) -> BatchItemError:
+        return error
+
+    return patch.object(once, "_with_duplicates", as_it_is)
+
+
+@contextmanager
+def known_by(*kept: int) -> Generator[None]:
+    """An inbox knows an event by its group and a part of tenant, source and id."""
+
+    def part(delivery: Delivery) -> EventKey:
+        key: Any = key_of(delivery)
+        return tuple(key[at] if at in (0, *kept) else "" for at in range(4))  # type: ignore[return-value] # the same shape
+
+    with ExitStack() as stack:
+        for module in (inbox_port, memory_inbox, _database):
+            stack.enter_context(patch.object(module, "key_of", part))
+        yield
 
 
 MUTANTS: Collection[Mutant] = (
@@ -328,4 +377,6 @@ MUTANTS: Collection[Mutant] = (
     Mutant("a backlog that is served first", serves_a_backlog_first, OneByOne),
     Mutant("a failed event of a batch that keeps its mark", unmarks_one, BulkAccounts),
     Mutant("a failed event whose duplicate is done", duplicates_of_failures_count, BulkAccounts),
+    Mutant("an inbox that leaves out the source", partial(known_by, 1, 3), Accounts),
+    Mutant("an inbox that leaves out the tenant", partial(known_by, 2, 3), Reminders),
 )

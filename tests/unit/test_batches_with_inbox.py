@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from eventzr_kafka import BatchItemError, CloudEvent, MemoryInbox, MessageContext, Record
-from eventzr_kafka.handler import BatchOptions, Route
+from eventzr_kafka.handler import Route
 from eventzr_kafka.hooks import ConsumerHooks
 from eventzr_kafka.once import Guard
+from eventzr_kafka.options import BatchOptions
 from eventzr_kafka.tenancy import current_tenant, enter_batch, leave
 
 

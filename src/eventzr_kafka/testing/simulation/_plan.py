@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from dataclasses import dataclass, replace
+from typing import Literal, TypeAlias, get_args
 
 from eventzr_kafka.testing._memory_cluster import MemoryBrokerOptions
 
@@ -20,7 +20,8 @@ _EVENTS_UNTIL, _FAULTS_UNTIL = 0.9, 1.6
 _TENANTS = ("amber", "birch", "coral", "dune")
 _SUBJECTS = ("one", "two")
 
-EventKind: TypeAlias = Literal["valid", "unreadable", "foreign", "again"]
+EventKind: TypeAlias = Literal["valid", "unreadable", "foreign", "again", "other source", "other tenant"]
+_KINDS: Sequence[EventKind] = get_args(EventKind)
 FaultKind: TypeAlias = Literal[
     "crash",  # after so many of its steps
     "crash at",  # when it does something for the nth time
@@ -49,7 +50,8 @@ class PlannedEvent:
     Attributes:
         number: Names it, also when others are left out.
         route: Which of the handlers' topics; counted on from 0, round and round.
-        kind: ``again`` publishes the event before it once more, with its id.
+        kind: ``again`` publishes the event once more; ``other source`` and ``other tenant`` have another event with
+            its id follow.
     """
 
     number: int
@@ -58,6 +60,15 @@ class PlannedEvent:
     subject: str
     route: int
     kind: EventKind = "valid"
+    source: str = "simulation"
+
+    def twin(self) -> PlannedEvent | None:
+        """The other event with its id, if there is one."""
+        if self.kind == "other source":
+            return replace(self, kind="valid", source="another")
+        if self.kind == "other tenant":
+            return replace(self, kind="valid", tenant=_TENANTS[(_TENANTS.index(self.tenant) + 1) % len(_TENANTS)])
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +144,7 @@ def _draw_events(chance: random.Random) -> list[PlannedEvent]:
             chance.choice(tenants),
             chance.choice(_SUBJECTS),
             chance.randrange(60),
-            chance.choices(("valid", "unreadable", "foreign", "again"), (90, 4, 2, 4))[0],
+            chance.choices(_KINDS, (84, 4, 2, 4, 3, 3))[0],
         )
         for number, at in enumerate(times)
     ]

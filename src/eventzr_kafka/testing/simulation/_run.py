@@ -253,6 +253,8 @@ class _Simulation:
         headers = [*record.headers, *_FOREIGN_HEADERS[event.number % len(_FOREIGN_HEADERS)]]
         for _ in range(2 if event.kind == "again" else 1):
             self._broker.append(record.topic, value, key=key, headers=headers)
+        if (twin := event.twin()) is not None:
+            self._arrive(twin)
 
     def _record(self, event: PlannedEvent) -> OutgoingRecord:
         at = event.route % len(self._routes)
@@ -260,7 +262,7 @@ class _Simulation:
         return encode(
             CloudEvent(
                 id=f"event-{event.number}",
-                source="simulation",
+                source=event.source,
                 type=self._routes[at].topic,
                 tenantid=event.tenant,
                 subject=event.subject,
