@@ -180,6 +180,15 @@ class GroupConsumer:
         self._dispatcher.spawn()
         self._regulate()
 
+    def passed(self, offsets: Mapping[int, int]) -> None:
+        """Let positions pass what is no record; not while records are dropped, or held back from their ledgers."""
+        if self._stopping or (self._parking is not None and self._parking.loading):
+            return
+        for number, offset in offsets.items():
+            epoch = self._epochs.get(number)
+            if epoch is not None:
+                epoch.ledger.pass_to(offset)
+
     def revoked(self, epochs: Sequence[int], done: Callable[[], None]) -> None:
         """Let what runs finish within the drain time-out, store the positions, then hand over."""
         ended = self._end(epochs)

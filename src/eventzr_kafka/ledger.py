@@ -1,7 +1,9 @@
 """The ledger of one partition in one epoch: which offsets were received, which have an outcome, what may be committed.
 
-1. Offsets are received in rising order; gaps (compaction, transaction markers) are legal.
-2. The position is the lowest received offset without an outcome; if all have one, the offset after the last received.
+1. Offsets are received in rising order; gaps (compaction, transaction markers) are legal. Those behind the last record
+   are passed.
+2. The position is the lowest received offset without an outcome; if all have one, the offset after the last received
+   or passed.
    It never passes an offset without an outcome, and never goes back.
 3. What is finished above the position goes into the commit's metadata (see commit_metadata), so that a restart does not
    run it again.
@@ -53,9 +55,15 @@ class Ledger:
         """Note the outcome of a record; a second time changes nothing."""
         self._open.pop(offset, None)
 
+    def pass_to(self, offset: int) -> None:
+        """Take note that no other record is to come below this offset: the rest are marks of transactions, or gone."""
+        if offset > self._next:
+            self._next = offset
+            self._known = {known for known in self._known if known >= offset}
+
     @property
     def next_offset(self) -> int:
-        """The offset after the last received; -1 before any is known."""
+        """The offset after the last that was received or passed; -1 before any is known."""
         return self._next
 
     @property

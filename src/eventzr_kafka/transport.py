@@ -6,7 +6,7 @@ and return at once; whatever takes time happens behind them and comes back throu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol, TypeAlias
 
@@ -74,6 +74,13 @@ class ConsumerSink(Protocol):
 
     def received(self, batches: Sequence[Batch]) -> None:
         """Records to be run."""
+        ...
+
+    def passed(self, offsets: Mapping[int, int]) -> None:
+        """By epoch: everything below this offset that is a record has been `received`.
+
+        It says more than `received` where the last offsets of a partition are no records, as transactions leave them.
+        """
         ...
 
     def revoked(self, epochs: Sequence[int], done: Callable[[], None]) -> None:

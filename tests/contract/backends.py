@@ -37,7 +37,7 @@ class Backend(Protocol):
         ...
 
     def put_with_gap(self, topic: str, value: bytes) -> None:
-        """Write a record to the only partition, after an offset that nobody reads."""
+        """Write a record to the only partition, between offsets that are no records."""
         ...
 
     def delete_before(self, topic: str, offset: int) -> None:
@@ -75,6 +75,7 @@ class InMemory:
 
     def put_with_gap(self, topic: str, value: bytes) -> None:
         self.broker.append(topic, value, partition=0, gap=1)
+        self.broker.use_up_offsets(topic, 0, 1)
 
     def delete_before(self, topic: str, offset: int) -> None:
         self.broker.delete_records(topic, 0, offset)

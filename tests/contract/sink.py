@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from eventzr_kafka.record import Record, TopicPartition
 from eventzr_kafka.transport import Assignment, Batch, ConsumerTransport
@@ -27,6 +27,7 @@ class Sink:
         self.gone: list[int] = []
         self.errors: list[Exception] = []
         self.held: list[Callable[[], None]] = []
+        self.passed_to: dict[int, int] = {}
         self.rounds = 0
         self.calls = 0
         self._transport = transport
@@ -44,6 +45,10 @@ class Sink:
         self.seen += [(epoch, record) for epoch, records in batches for record in records]
         if self._asks:
             self._transport.more()
+        self._news.set()
+
+    def passed(self, offsets: Mapping[int, int]) -> None:
+        self.passed_to.update(offsets)
         self._news.set()
 
     def revoked(self, epochs: Sequence[int], done: Callable[[], None]) -> None:

@@ -25,6 +25,7 @@ CANNOT: Final[dict[str, dict[str, str]]] = {
         "test_a_record_that_is_too_large_is_refused": "the mock cluster takes records of any size",
         "test_a_group_that_is_behind_the_log_goes_on_at_its_start": "the mock cluster has no DeleteRecords",
         "test_offsets_that_nobody_reads_are_passed_over": "the mock cluster shows aborted records",
+        "test_offsets_behind_the_last_record_are_passed": "the mock cluster writes no marks of transactions",
     },
     "kafka": {},
     "kafka-consumer-protocol": {},
@@ -223,6 +224,18 @@ async def test_offsets_that_nobody_reads_are_passed_over(backend: Backend, join:
     assert [record.value for record in sink.records] == [b"a", b"b"]
     first, second = (record.offset for record in sink.records)
     assert 0 < first < second - 1
+
+
+async def test_offsets_behind_the_last_record_are_passed(backend: Backend, join: Join, group: str) -> None:
+    topic = backend.create_topic(partitions=1)
+    await asyncio.to_thread(backend.put_with_gap, topic, b"a")
+    member, sink = join(group, topic)
+    await sink.until_received(1)
+    (epoch, record), (assignment,) = sink.seen[0], sink.assignments
+    await sink.until(lambda: sink.passed_to.get(epoch, 0) == record.offset + 2)
+
+    member.store([Position(assignment.partition, epoch, record.offset + 2)])
+    await eventually(lambda: backend.committed(group, topic) == {0: (record.offset + 2, "")})
 
 
 # Positions

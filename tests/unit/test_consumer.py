@@ -414,3 +414,32 @@ async def test_a_handler_that_does_not_let_itself_be_cancelled_holds_up_no_stop(
     assert stopping.done()
     assert group.transport.closed
     assert group.transport.offset() is None
+
+
+# Offsets that are no records
+
+
+async def test_offsets_that_are_no_records_are_committed(make_group: MakeGroup, make_record: MakeRecord) -> None:
+    group = make_group(handler := Gated())
+    group.assign()
+    group.receive(make_record(0), make_record(1, "t2"))
+    group.consumer.passed({1: 4, 77: 9})
+    handler.open("e1")
+    await group.settle()
+    group.store()
+    assert group.transport.offset() == 0  # the first one runs yet
+    handler.open("e0")
+    await group.settle()
+    group.store()
+    assert group.transport.offset() == 4
+
+
+async def test_a_group_that_stops_passes_nothing_it_has_dropped(make_group: MakeGroup, make_record: MakeRecord) -> None:
+    group = make_group(Gated())
+    group.assign()
+    stopping = asyncio.create_task(group.consumer.stop())
+    await asyncio.sleep(0)
+    group.receive(make_record(0))
+    group.consumer.passed({1: 1})
+    await stopping
+    assert group.transport.offset() is None

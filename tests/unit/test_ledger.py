@@ -111,6 +111,19 @@ def test_what_is_looked_at_in_passing_is_bounded_and_never_wrong() -> None:
     assert ledger.finished()[-2:] == [(399, 400), (900, 901)]
 
 
+def test_offsets_that_are_no_records_are_passed() -> None:
+    ledger = Ledger(0, {3, 9})
+    ledger.receive([0, 1])
+    ledger.finish(1)
+    ledger.pass_to(5)
+    assert (ledger.position(), ledger.next_offset) == (0, 5)
+    assert ledger.finished() == [(1, 5), (9, 10)]
+    ledger.finish(0)
+    assert ledger.position() == 5
+    ledger.pass_to(4)
+    assert ledger.position() == 5
+
+
 def test_nothing_finished_above_the_position_is_no_range() -> None:
     assert Ledger(4).finished() == []
     assert Ledger().finished() == []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 from unittest.mock import patch
 
@@ -163,6 +163,7 @@ class Sink:
     def __init__(self) -> None:
         self.assignments: list[Assignment] = []
         self.ended: list[int] = []
+        self.reports: list[dict[int, int]] = []
         self.errors: list[Exception] = []
         self.hand_over: Callable[[Callable[[], None]], None] = lambda done: done()
 
@@ -171,6 +172,9 @@ class Sink:
 
     def received(self, batches: Sequence[Batch]) -> None:
         raise AssertionError(batches)
+
+    def passed(self, offsets: Mapping[int, int]) -> None:
+        self.reports.append(dict(offsets))
 
     def revoked(self, epochs: Sequence[int], done: Callable[[], None]) -> None:
         self.ended += epochs
@@ -667,6 +671,32 @@ def test_leaving_does_not_wait_for_ever_for_an_answer(owner: Owner, monkeypatch:
     owner.mailbox.store([position(1, 12, LONG)])
     owner.thread.leave()
     assert owner.client.calls[-2:] == ["commit", "close"]
+
+
+# How far the client is
+
+
+def test_how_far_the_client_is_is_reported_once_a_second(owner: Owner, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr("eventzr_kafka._confluent.client_owner.time.monotonic", lambda: now)
+    owner.assign(0, 1)
+    owner.client.positions[0] = 13  # it has brought nothing of the other one
+    owner.thread._report_progress()
+    owner.thread._report_progress()
+    now += 1.0
+    owner.client.positions[0] = 14
+    owner.thread._report_progress()
+    assert owner.sink.reports == [{1: 13}, {1: 14}]
+
+
+def test_records_that_are_held_are_not_passed(owner: Owner) -> None:
+    owner.assign(0)
+    owner.hold(Fetched(40))
+    owner.thread._report_progress()
+    assert owner.sink.reports == []
+    assert owner.fetch() == {1: [(0, 40)]}
+    owner.thread._report_progress()
+    assert owner.sink.reports == [{1: 41}]
 
 
 # Assignments

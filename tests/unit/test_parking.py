@@ -180,3 +180,13 @@ def test_without_lanes_there_is_nothing_to_park() -> None:
         class _Consumer:
             @on_message(TOPIC)
             async def handle(self, event: CloudEvent[Any]) -> None: ...
+
+
+async def test_records_that_are_held_back_are_not_passed(make_group: MakeGroup, make_record: MakeRecord) -> None:
+    group = make_group(consumer())
+    group.assign()
+    await group.settle()
+    group.receive(make_record(0, "t2"))
+    group.consumer.passed({1: 1})
+    group.store()
+    assert group.transport.offset() is None

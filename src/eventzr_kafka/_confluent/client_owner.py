@@ -38,6 +38,7 @@ _POLL = 0.1  # seconds that an idle owner waits; a record ends the wait
 _HELD = 100  # polls without a request for more, after which the partitions are paused
 _GRACE = 1.0  # seconds beyond the drain time-out that the event loop may be late
 _COMMITTED_TIMEOUT = 10.0
+_REPORT = 1.0  # seconds between two reports of how far the client is
 _PROVING = 3.0  # seconds that a closing member may take to find out which metadata the broker takes
 
 
@@ -88,6 +89,7 @@ class ClientOwner:
         self._owned: Owned = {}  # never changed, only replaced: the event loop gets it with each list of messages
         self._held: list[Message] = []  # of partitions that are owned, since they were fetched
         self._paused: set[tuple[str, int]] | None = None  # not known after a rebalance, see rule 5
+        self._report_at = 0.0
         self._last_epoch = 0
         self._unstored: set[int] = set()
         self._client = self._join()
@@ -98,6 +100,7 @@ class ClientOwner:
             if self._outage.for_good:
                 self._join_anew()
             self._store_positions()
+            self._report_progress()
             if self._mailbox.stands_still:
                 self._keep_membership()
                 self._mailbox.wait_until_reading(_POLL)
@@ -195,6 +198,16 @@ class ClientOwner:
             return messages
         first = self._client.poll(_POLL)
         return [first] if first is not None else []
+
+    def _report_progress(self) -> None:
+        """Report once a second how far the client is: past a transaction's marks too, which come as no message."""
+        now = time.monotonic()
+        if self._held or not self._owned or now < self._report_at:
+            return
+        self._report_at = now + _REPORT
+        positions = self._client.position([Offset(*partition) for partition in self._owned])
+        passed = {self._owned[p.topic, p.partition]: p.offset for p in positions if p.offset >= 0}
+        self._arrivals.notify(self._arrivals.sink.passed, passed)
 
     def _pause(self, epochs: Paused) -> None:
         """Have the client read nothing of these, if they have brought a record yet, and all the rest."""

@@ -31,9 +31,10 @@ _LOOK = 0.01  # seconds between two looks of a member that is closing
 
 @dataclass(slots=True)
 class _Owned:
-    """A partition that is assigned, and the offset that is read next."""
+    """A partition that is assigned, the offset at which reading began, and the one that is read next."""
 
     epoch: int
+    began: int
     next_offset: int
 
 
@@ -240,7 +241,8 @@ class MemoryConsumer:
     def _own(self, partition: TopicPartition) -> Assignment:
         self._last_epoch += 1
         offset, metadata = self._group.committed.get(partition, (None, ""))
-        self._owned[partition] = _Owned(self._last_epoch, self._cluster.log_of(partition).reset(offset))
+        began = self._cluster.log_of(partition).reset(offset)
+        self._owned[partition] = _Owned(self._last_epoch, began, began)
         return Assignment(partition, self._last_epoch, offset, metadata)
 
     def revoke(self, partitions: Sequence[TopicPartition]) -> None:
@@ -309,13 +311,16 @@ class MemoryConsumer:
     def _fetch(self) -> None:
         with self._cluster.lock:
             self._fetch_scheduled = False
-            batches = self._read() if self._may_fetch() else []
-            if not batches:
+            if not self._may_fetch():
                 return  # woken by whatever changes that
-            self._credits -= 1
-            for epoch, records in batches:
-                self._note("received", epoch, records[0].offset, len(records))
-            self._sink.received(batches)
+            batches = self._read()
+            if batches:
+                self._credits -= 1
+                for epoch, records in batches:
+                    self._note("received", epoch, records[0].offset, len(records))
+                self._sink.received(batches)
+            read = [owned for owned in self._owned.values() if owned.next_offset > owned.began]
+            self._sink.passed({owned.epoch: owned.next_offset for owned in read})
             self.wake()
 
     def _read(self) -> list[Batch]:
@@ -331,6 +336,9 @@ class MemoryConsumer:
             if records:
                 room -= len(records)
                 owned.next_offset = records[-1].offset + 1
+            if not log.read(owned.next_offset, 1):
+                owned.next_offset = log.end  # past offsets that are no records
+            if records:
                 batches.append(Batch(owned.epoch, records))
         return batches
 

@@ -117,6 +117,14 @@ class MemoryBroker:
             number = self._cluster.choose_partition(topic, key) if partition is None else partition
             return self._cluster.append(TopicPartition(topic, number), key, value, headers, gap=gap)
 
+    def use_up_offsets(self, topic: str, partition: int, count: int = 1) -> None:
+        """Let the next offsets of a partition pass without a record, as the marks of transactions do."""
+        with self._cluster.lock:
+            self._logs(topic)[partition].end += count
+            self._cluster.note("used up", topic, partition, count)
+            for client in self._cluster.clients:
+                client.wake()
+
     def delete_records(self, topic: str, partition: int, before: int) -> None:
         """Delete the records before an offset, as retention does; a group that is behind goes on at the earliest."""
         with self._cluster.lock:

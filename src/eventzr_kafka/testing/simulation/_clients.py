@@ -125,6 +125,10 @@ class Member:
         """Pass on."""
         self._post(self._received, batches)
 
+    def passed(self, offsets: Mapping[int, int]) -> None:
+        """Pass on."""
+        self._post(self._sink.passed, offsets)
+
     def revoked(self, epochs: Sequence[int], done: Callable[[], None]) -> None:
         """Pass on."""
         self._post(self._revoked, epochs, done)
