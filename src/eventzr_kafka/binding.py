@@ -57,7 +57,11 @@ def bind(
             topic=route.topic,
             label=route.label,
             decoder=decoder_for(
-                route.data_type, event_type=route.event_type, limits=options.limits, sources=options.sources
+                route.data_type,
+                event_type=route.event_type,
+                limits=options.limits,
+                sources=options.sources,
+                lone_surrogates=options.lone_surrogates,
             ),
             call=_call(handler, route, pool, guard, options.handler_timeout),
             context=route.takes_context or guard is not None,

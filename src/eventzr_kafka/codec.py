@@ -2,9 +2,7 @@
 
 Rules of reading:
 
-1. A ``content-type`` beginning with ``application/cloudevents`` (any case, with parameters) means structured mode,
-   whatever ``ce_*`` headers stand beside it. Any other ``content-type``, or a ``ce_*`` header, means binary mode. A
-   record with neither is read as structured if its value is a JSON object: plain producers write no headers.
+1. The headers say in which content mode the record is (see content_mode).
 2. Limits hold before anything is parsed: value bytes, header count and bytes, nesting.
 3. JSON is strict: UTF-8, no NaN, and one ``tenantid`` (see strict_json).
 4. The key never changes the event; it must be the UTF-8 form of ``tenantid``.
@@ -17,16 +15,16 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from functools import cache, lru_cache
-from typing import Any, Literal, TypeAlias, TypeVar, cast, get_args, overload
+from typing import Any, TypeAlias, TypeVar, cast, overload
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json
-from pydantic_core.core_schema import ErrorType
 
 from eventzr_kafka import catalogue
+from eventzr_kafka.content_mode import binary_attributes, is_structured
 from eventzr_kafka.encoder import STRUCTURED_HEADERS, encode
 from eventzr_kafka.errors import (
     DecodeError,
@@ -41,9 +39,11 @@ from eventzr_kafka.errors import (
     printable,
 )
 from eventzr_kafka.event import CloudEvent, topic_of
-from eventzr_kafka.limits import DEFAULT_LIMITS, PARSER_DEPTH, Limits
+from eventzr_kafka.limits import DEFAULT_LIMITS, PARSER_DEPTH, Limits, LoneSurrogates
 from eventzr_kafka.media_type import charset_of, is_charset, is_json, is_text
+from eventzr_kafka.not_json import replace_lone_surrogates
 from eventzr_kafka.record import Record, UnreadableHeaders
+from eventzr_kafka.refusal import refusal
 from eventzr_kafka.strict_json import find_fault, is_plain, names_one_tenant, nests_too_deep
 from eventzr_kafka.wire_model import wire_model
 
@@ -52,34 +52,48 @@ __all__ = ["DEFAULT_LIMITS", "Decoder", "Limits", "Reader", "decode", "decoder_f
 T = TypeVar("T")
 Reader: TypeAlias = Callable[[Record], CloudEvent[Any]]
 
-_CLOUDEVENTS = "application/cloudevents"
 _MAX_JOINED = 1_000_000  # bytes that are joined to be looked through at once
 _MANY = 100  # faults of one record that are counted and not listed
-# Messages of these are pydantic's own and quote no input; a team's validator may say anything.
-_SAFE_ERRORS = {*get_args(ErrorType), "attribute"} - {"value_error", "assertion_error", "union_tag_invalid"}
 
 
 @overload
-def decode(record: Record, data_type: type[T], *, limits: Limits = ...) -> CloudEvent[T]: ...
+def decode(
+    record: Record, data_type: type[T], *, limits: Limits = ..., lone_surrogates: LoneSurrogates = ...
+) -> CloudEvent[T]: ...
 @overload
-def decode(record: Record, data_type: None = None, *, limits: Limits = ...) -> CloudEvent[Any]: ...
-def decode(record: Record, data_type: Any = None, *, limits: Limits = DEFAULT_LIMITS) -> CloudEvent[Any]:
-    """Read a record as an event.
+def decode(
+    record: Record, data_type: None = None, *, limits: Limits = ..., lone_surrogates: LoneSurrogates = ...
+) -> CloudEvent[Any]: ...
+def decode(
+    record: Record,
+    data_type: Any = None,
+    *,
+    limits: Limits = DEFAULT_LIMITS,
+    lone_surrogates: LoneSurrogates = "refuse",
+) -> CloudEvent[Any]:
+    r"""Read a record as an event.
 
     Args:
         record: As the broker delivered it.
         data_type: Class of the payload. None means the class declared for the record's topic, or plain JSON.
         limits: What the record may cost.
+        lone_surrogates: ``replace`` reads an escaped surrogate without its other half, such as ``\ud83c`` alone, as
+            U+FFFD; it is no character, and JSON in UTF-8 cannot carry it.
 
     Raises:
         DecodeError: The record is no valid event; the subclass and ``reason`` say why, without payload.
     """
     wanted = data_type or catalogue.lookup(record.topic) or Any
-    return decoder_for(wanted, event_type=topic_of(wanted), limits=limits)(record)
+    return decoder_for(wanted, event_type=topic_of(wanted), limits=limits, lone_surrogates=lone_surrogates)(record)
 
 
 def decoder_for(
-    data_type: Any, *, event_type: str | None, limits: Limits = DEFAULT_LIMITS, sources: AbstractSet[str] | None = None
+    data_type: Any,
+    *,
+    event_type: str | None,
+    limits: Limits = DEFAULT_LIMITS,
+    sources: AbstractSet[str] | None = None,
+    lone_surrogates: LoneSurrogates = "refuse",
 ) -> Decoder:
     """Build the function that reads records of one payload class: `decode` without its look-ups.
 
@@ -88,26 +102,39 @@ def decoder_for(
         event_type: The only ``type`` that passes; None lets every type pass.
         limits: What a record may cost.
         sources: The only values of ``source`` that pass, each a URI-reference; None lets every one pass.
+        lone_surrogates: As for `decode`.
     """
     allowed = None if sources is None else frozenset(sources)
     try:
-        return _cached_decoder(data_type, event_type, limits, allowed)
+        return _cached_decoder(data_type, event_type, limits, allowed, lone_surrogates)
     except TypeError:  # an annotation that cannot be hashed, such as Annotated[X, [...]]
-        return Decoder(data_type, event_type, limits, allowed)
+        return Decoder(data_type, event_type, limits, allowed, lone_surrogates)
 
 
 @lru_cache(maxsize=1024)
-def _cached_decoder(data_type: Any, event_type: str | None, limits: Limits, sources: frozenset[str] | None) -> Decoder:
-    return Decoder(data_type, event_type, limits, sources)
+def _cached_decoder(
+    data_type: Any,
+    event_type: str | None,
+    limits: Limits,
+    sources: frozenset[str] | None,
+    lone_surrogates: LoneSurrogates,
+) -> Decoder:
+    return Decoder(data_type, event_type, limits, sources, lone_surrogates)
 
 
 class Decoder:
     """Reads records of one payload class; whatever depends on the class alone is worked out when it is made."""
 
     def __init__(
-        self, data_type: Any, event_type: str | None, limits: Limits, sources: frozenset[str] | None = None
+        self,
+        data_type: Any,
+        event_type: str | None,
+        limits: Limits,
+        sources: frozenset[str] | None = None,
+        lone_surrogates: LoneSurrogates = "refuse",
     ) -> None:
         self._limits = limits
+        self._replaces = lone_surrogates == "replace"
         self._max_plain = limits.max_bytes if _allows_plain(limits) else 0
         self._event_type = event_type
         self._sources = sources
@@ -162,7 +189,7 @@ class Decoder:
         if isinstance(record.headers, UnreadableHeaders):
             raise InvalidEnvelopeError(record, "headers: a name is not UTF-8, so that none of them can be read")
         value, limits = record.value, self._limits
-        structured = _is_structured(record, limits)
+        structured = is_structured(record, limits)
         if value is None and (structured or not any(name.startswith("ce_") for name, _ in record.headers)):
             raise TombstoneError(record, "no value and no ce_ headers: a tombstone, not an event")
         if value is not None and len(value) > limits.max_bytes:
@@ -172,7 +199,7 @@ class Decoder:
                 return self._require_allowed(record, self._read_structured(record, value))
             return self._read_binary(record)
         except ValidationError as error:
-            raise self._refusal(record, error) from None
+            raise refusal(record, error, self._class) from None
         except DecodeError:
             raise
         except Exception as error:  # noqa: BLE001 -- a validator of the payload class may raise anything
@@ -180,6 +207,7 @@ class Decoder:
             raise InvalidDataError(record, reason) from None
 
     def _read_structured(self, record: Record, value: bytes) -> CloudEvent[Any]:
+        value = replace_lone_surrogates(value) if self._replaces else value
         self._require_strict_json(record, value)
         try:
             return self._into_event(self._careful, value)
@@ -196,7 +224,7 @@ class Decoder:
         return self._into_event(self._attributes, self._with_data(record, attributes))
 
     def _read_binary(self, record: Record) -> CloudEvent[Any]:
-        attributes = _binary_attributes(record)
+        attributes = binary_attributes(record)
         self._require_envelope(record, attributes)
         if record.value is not None:
             attributes["data"] = self._parse_data(record, record.value, attributes.get("datacontenttype"))
@@ -250,32 +278,13 @@ class Decoder:
         if media_type is None and not self._typed:
             return value
         if is_json(media_type):
+            value = replace_lone_surrogates(value) if self._replaces else value
             self._require_strict_json(record, value)
             try:
                 return self._data(value, by_name=False)
             except ValidationError as error:
-                raise self._refusal(record, error, inside="data") from None
+                raise refusal(record, error, self._class, data=value) from None
         return _decode_text(record, value, media_type) if is_text(media_type) else value
-
-    def _refusal(self, record: Record, error: ValidationError, *, inside: str | None = None) -> DecodeError:
-        """The typed error for what pydantic found: at most three places, never the input."""
-        if error.error_count() > _MANY:  # listing them would take seconds
-            return InvalidDataError(record, f"data: {error.error_count():,} faults")
-        found = error.errors(include_url=False, include_context=False, include_input=False)
-        if found[0]["type"] == "json_invalid" and "recursion limit" in found[0]["msg"]:
-            return RecordTooLargeError(record, f"JSON nests deeper than the limit of {PARSER_DEPTH} levels")
-        places = [(inside, *item["loc"]) if inside else item["loc"] for item in found]
-        reasons = [self._reason(loc, item["type"], item["msg"]) for loc, item in zip(places, found, strict=True)]
-        more = f" (and {len(reasons) - 3} more)" if len(reasons) > 3 else ""
-        kind = InvalidDataError if places[0][:1] == ("data",) else InvalidEnvelopeError
-        return kind(record, "; ".join(reasons[:3]) + more)
-
-    def _reason(self, loc: tuple[Any, ...], kind: str, message: str) -> str:
-        words = message if kind in _SAFE_ERRORS else "refused by a validator of the payload class"
-        known = _field_names(self._class)
-        inner = [str(part) if isinstance(part, int) or part in known else "*" for part in loc[1:]]
-        path = ".".join([printable(str(part)) for part in loc[:1]] + inner)
-        return f"{path}: {words}" if path else words
 
 
 def _allows_plain(limits: Limits) -> bool:
@@ -283,27 +292,6 @@ def _allows_plain(limits: Limits) -> bool:
     header_bytes = sum(len(name) + len(value or b"") for name, value in STRUCTURED_HEADERS)
     fits = limits.max_headers >= len(STRUCTURED_HEADERS) and limits.max_header_bytes >= header_bytes
     return fits and limits.max_depth == PARSER_DEPTH
-
-
-@lru_cache(maxsize=256)
-def _field_names(model: type[BaseModel]) -> frozenset[str]:
-    """Every name that a field of the payload goes by; any other part of a path may be a key, and so payload."""
-    return frozenset(_names_in(model.__pydantic_core_schema__))
-
-
-def _names_in(schema: Any) -> Iterator[str]:
-    if isinstance(schema, dict):
-        node = cast("dict[str, Any]", schema)
-        fields = node.get("fields")
-        if isinstance(fields, dict):
-            yield from cast("dict[str, Any]", fields)
-        if isinstance(name := node.get("validation_alias", node.get("name")), str):
-            yield name
-        for part in node.values():
-            yield from _names_in(part)
-    elif isinstance(schema, list | tuple):
-        for part in cast("list[Any]", schema):
-            yield from _names_in(part)
 
 
 @cache
@@ -316,64 +304,9 @@ def _read_envelope(attributes: dict[str, Any]) -> CloudEvent[Any]:
     return event
 
 
-def _binary_attributes(record: Record) -> dict[str, Any]:
-    attributes: dict[str, Any] = {}
-    content_type: str | None = None
-    for name, raw in record.headers:
-        if name.startswith("ce_"):
-            if name[3:] in attributes:
-                raise InvalidEnvelopeError(record, f"header {printable(name)} stands twice")
-            attributes[name[3:]] = _header_text(record, name, raw)
-        elif name.lower() == "content-type":
-            content_type = _header_text(record, name, raw)
-    if not attributes.keys().isdisjoint({"data", "data_base64"}):
-        raise InvalidEnvelopeError(record, "headers ce_data and ce_data_base64 are reserved")
-    if content_type is not None:
-        attributes["datacontenttype"] = content_type
-    return attributes
-
-
-def _is_structured(record: Record, limits: Limits) -> bool:
-    headers = record.headers
-    if len(headers) > limits.max_headers:
-        raise RecordTooLargeError(record, f"{len(headers)} headers; the limit is {limits.max_headers}")
-    mode, size = None, 0
-    for name, value in headers:
-        size += len(name) + len(value or b"")
-        if name.startswith("ce_"):
-            mode = mode or "binary"
-        elif name == "content-type" or name.lower() == "content-type":
-            mode = _mode_of(value or b"")
-    if size > limits.max_header_bytes:
-        raise RecordTooLargeError(record, f"{size:,} bytes of headers; the limit is {limits.max_header_bytes:,}")
-    if mode is None and record.value is not None and not record.value.lstrip().startswith(b"{"):
-        raise InvalidEnvelopeError(record, "no content-type, no ce_ headers, and the value is no JSON object")
-    if mode == "unknown":
-        raise InvalidEnvelopeError(
-            record, "content-type: write application/cloudevents+json in UTF-8; nothing else is read"
-        )
-    return mode != "binary"
-
-
-@lru_cache(maxsize=256)
-def _mode_of(content_type: bytes) -> Literal["structured", "binary", "unknown"]:
-    media_type = content_type.decode("latin-1").strip().lower()
-    if not media_type.startswith(_CLOUDEVENTS):
-        return "binary"
-    known_format = media_type.partition(";")[0].rstrip() in {_CLOUDEVENTS, f"{_CLOUDEVENTS}+json"}
-    return "structured" if known_format and charset_of(media_type) in {"utf-8", "utf8", "us-ascii"} else "unknown"
-
-
 def _drop_nulls(extensions: dict[str, Any]) -> None:
     for name in [name for name, value in extensions.items() if value is None]:
         del extensions[name]
-
-
-def _header_text(record: Record, name: str, raw: bytes | None) -> str:
-    try:
-        return (raw or b"").decode()
-    except UnicodeDecodeError:
-        raise InvalidEnvelopeError(record, f"header {printable(name)} is not UTF-8") from None
 
 
 def _decode_text(record: Record, value: bytes, media_type: str | None) -> str:

@@ -2,9 +2,10 @@
 
 Rules of the envelope (CloudEvents 1.0.2, sections 2 and 3; the platform's guide for 8):
 
-1. ``id``, ``source``, ``type`` and ``specversion`` "1.0" are required; no attribute is an empty string.
+1. ``id``, ``source``, ``type`` and ``specversion`` "1.0" are required; only an extension may be an empty string.
 2. ``source`` is a URI-reference, ``dataschema`` an absolute URI.
-3. ``time`` is a full RFC 3339 date-time with a zone; it is written in UTC, with milliseconds and ``Z``.
+3. ``time`` is a full RFC 3339 date-time with a zone; it is written in UTC, with milliseconds and ``Z``. A leap second,
+   which no datetime can hold, is read as the last microsecond before it: ``23:59:60Z`` is written ``23:59:59.999Z``.
 4. ``datacontenttype`` is a media type (RFC 2045).
 5. An extension's name is ``[a-z0-9]+``, its value a string, a boolean or a signed 32-bit integer.
 6. JSON ``null`` means that an attribute is absent. For ``data`` it is a value: ``data: null`` is not "no data".
@@ -27,7 +28,6 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 from typing_extensions import TypeVar
 
 from eventzr_kafka.attributes import (
-    RFC3339,
     ExtensionName,
     ExtensionValue,
     MediaType,
@@ -36,6 +36,7 @@ from eventzr_kafka.attributes import (
     Text,
     Uri,
     UriReference,
+    read_moment,
 )
 from eventzr_kafka.errors import EventDeclarationError
 
@@ -148,12 +149,7 @@ class CloudEvent(BaseModel, Generic[DataT]):
     def expirytime(self) -> datetime | None:
         """When the event stops being relevant, or None, also when the text is no RFC 3339 date-time."""
         text = self._text("expirytime")
-        if text is None or not re.match(RFC3339, text, re.ASCII):
-            return None
-        try:
-            return datetime.fromisoformat(text.upper())
-        except ValueError:  # such as 30 February
-            return None
+        return None if text is None else read_moment(text)
 
     def to_cloudevents(self) -> ForeignCloudEvent:
         """The same event as an object of the ``cloudevents`` package; a payload class becomes JSON values."""

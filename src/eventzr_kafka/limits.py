@@ -1,10 +1,13 @@
-"""What a record may cost before it is parsed."""
+"""What a record may cost before it is parsed, and how strictly it is read."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
-__all__ = ["DEFAULT_LIMITS", "PARSER_DEPTH", "Limits"]
+__all__ = ["DEFAULT_LIMITS", "PARSER_DEPTH", "Limits", "LoneSurrogates"]
+
+LoneSurrogates: TypeAlias = Literal["refuse", "replace"]
 
 PARSER_DEPTH = 200  # levels at which pydantic-core's parser gives up, without recursing
 

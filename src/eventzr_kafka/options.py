@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias, TypedDict, Unpack, get_args
 from pydantic import TypeAdapter, ValidationError
 
 from eventzr_kafka.attributes import UriReference
-from eventzr_kafka.limits import DEFAULT_LIMITS, Limits
+from eventzr_kafka.limits import DEFAULT_LIMITS, Limits, LoneSurrogates
 from eventzr_kafka.retry import DEFAULT_RETRY, OnPoison, RetryPolicy
 
 __all__ = [
@@ -30,7 +30,7 @@ Ordering: TypeAlias = Literal["tenant", "subject", "partition", "none"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConsumerOptions:
-    """Options of `@kafka_consumer`; every one has a default that suits most services.
+    r"""Options of `@kafka_consumer`; every one has a default that suits most services.
 
     Attributes:
         ordering: What runs one after another: all events of a ``tenant``, of one tenant's ``subject``, of a
@@ -54,6 +54,8 @@ class ConsumerOptions:
             goes to the dead letters too, in order, until they are replayed or discarded.
         sources: The only values of ``source`` that are handled, such as ``{"marketplace-svc"}``; an event of any other
             is poison. None for every source.
+        lone_surrogates: What becomes of an escaped surrogate without its other half in a JSON text, such as ``\ud83c``
+            alone: ``refuse`` makes the record poison, ``replace`` reads it as U+FFFD.
     """
 
     ordering: Ordering = "tenant"
@@ -70,6 +72,7 @@ class ConsumerOptions:
     on_unknown_type: OnPoison = "dead_letter"
     after_dead_letter: AfterDeadLetter = "continue"
     sources: AbstractSet[str] | None = None
+    lone_surrogates: LoneSurrogates = "refuse"
 
     def __post_init__(self) -> None:
         for name, choices in _CHOICES.items():
@@ -95,6 +98,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "on_tombstone": get_args(OnPoison),
     "on_unknown_type": get_args(OnPoison),
     "after_dead_letter": get_args(AfterDeadLetter),
+    "lone_surrogates": get_args(LoneSurrogates),
 }
 
 
@@ -166,6 +170,7 @@ class ConsumerOptionsDict(TypedDict, total=False):
     on_unknown_type: OnPoison
     after_dead_letter: AfterDeadLetter
     sources: AbstractSet[str] | None
+    lone_surrogates: LoneSurrogates
 
 
 def consumer_options(**given: Unpack[ConsumerOptionsDict]) -> ConsumerOptions:

@@ -104,7 +104,7 @@ def _only(tenants: frozenset[str]) -> str | None:
 def _causality(event: CloudEvent[Any], given: Mapping[str, ExtensionValue]) -> dict[str, ExtensionValue]:
     known = event.extensions
     causes: dict[str, ExtensionValue] = {
-        "correlationid": known.get("correlationid", event.id),
+        "correlationid": known.get("correlationid") or event.id,  # an empty one names no flow
         "causationid": event.id,
     }
     if "traceparent" not in given:

@@ -3,7 +3,8 @@
 1. ``specversion`` must be there: the default is a convenience of Python.
 2. ``type`` is the one that the topic carries, and ``source`` one that the consumer allows.
 3. A string of bytes without a backslash, without DEL and all ASCII can hold no control character once it is parsed, so
-   that for such a record (the `plain` model) the strings of the envelope need not be looked through again.
+   that for such a record (the `plain` model) the strings of the envelope need not be looked through again. Nor does
+   that model know leap seconds: the other one reads what it refuses.
 
 A wire model only validates: what it fills is an object of the event class itself.
 """
@@ -14,6 +15,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import Field, create_model
 
+from eventzr_kafka.attributes import PlainMoment
 from eventzr_kafka.event import CloudEvent
 
 __all__ = ["wire_model"]
@@ -39,4 +41,5 @@ def wire_model(
         fields["source"] = (Literal[tuple(sorted(sources))], ...)
     if plain:
         fields |= {"id": (_PlainText, ...), "tenantid": (_PlainText, ...), "subject": (_OptionalText, None)}
+        fields["time"] = (PlainMoment | None, None)
     return create_model(model.__name__, __base__=model, **fields)

@@ -5,6 +5,7 @@ from typing import Annotated, TypeAlias
 
 from pydantic import AwareDatetime, Field, PlainSerializer, WithJsonSchema
 
+from eventzr_kafka.attributes import OrLeapSecond
 from eventzr_kafka.event import format_time
 
 __all__ = ["Count", "Currency", "Id", "Money", "Timestamp"]
@@ -23,7 +24,8 @@ Count: TypeAlias = Annotated[int, Field(ge=0)]
 
 Timestamp: TypeAlias = Annotated[
     AwareDatetime,
+    OrLeapSecond(),
     PlainSerializer(format_time, return_type=str, when_used="json"),
     WithJsonSchema({"type": "string", "format": "date-time"}),
 ]
-"""A moment with a zone; written as the guide writes ``time``: ``2026-03-02T12:00:00.000Z``."""
+"""A moment with a zone; read and written as ``time`` is: ``2026-03-02T12:00:00.000Z``."""

@@ -215,6 +215,7 @@ OTHERS: Final[Mapping[str, Json]] = {
     "nesting": {"data": {"a": [{"b": [None, True, {}]}, []]}},
     "array": {"datacontenttype": "application/vnd.eventzr+json", "data": [1, "two"]},
     "extensions": {"data": {}, "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "note": "☕"},
+    "an empty extension": {"data": {}, "tracestate": ""},
     "typed extensions": {"data": {}, "sequence": -7, "sampled": True},
 }
 

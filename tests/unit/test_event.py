@@ -136,7 +136,7 @@ def test_a_null_extension_is_absent() -> None:
     assert make(ext1=None, ext2="a").extensions == {"ext2": "a"}
 
 
-@pytest.mark.parametrize("value", ["", 1.0, 2**31, -(2**31) - 1, [], {}, b"a", NOON, "a\n", Decimal(1)])
+@pytest.mark.parametrize("value", [1.0, 2**31, -(2**31) - 1, [], {}, b"a", NOON, "a\n", Decimal(1)])
 def test_an_extension_is_no_other_value(value: Any) -> None:
     with pytest.raises(ValidationError, match="ext1"):
         make(ext1=value)
@@ -182,7 +182,7 @@ def test_with_extensions_adds_and_replaces_in_a_copy() -> None:
     assert type(CloudEvent[int](**BASE, data=1).with_extensions(ext="a")) is CloudEvent[int]
 
 
-@pytest.mark.parametrize("extensions", [{"Ext": "a"}, {"ext": 1.5}, {"ext": ""}, {"data_base64": "QQ=="}])
+@pytest.mark.parametrize("extensions", [{"Ext": "a"}, {"ext": 1.5}, {"ext": "a\n"}, {"data_base64": "QQ=="}])
 def test_with_extensions_holds_to_the_rules(extensions: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         make().with_extensions(**extensions)

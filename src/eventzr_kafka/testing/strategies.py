@@ -112,7 +112,7 @@ def _declared() -> SearchStrategy[type[EventData]]:
 
 def _extensions() -> SearchStrategy[dict[str, Any]]:
     names = st.from_regex("[a-z0-9]{1,20}", fullmatch=True).filter(lambda name: name not in _RESERVED)
-    return st.dictionaries(names, _LINE | st.booleans() | st.integers(-_INT32, _INT32 - 1), max_size=2)
+    return st.dictionaries(names, st.just("") | _LINE | st.booleans() | st.integers(-_INT32, _INT32 - 1), max_size=2)
 
 
 # From annotations to strategies
