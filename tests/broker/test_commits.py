@@ -125,3 +125,22 @@ async def test_a_group_that_may_not_commit_is_a_problem_until_it_may(
         await eventually(lambda: consumer.problem is None)
     assert lines(caplog, "offsets cannot be committed") == 1
     assert lines(caplog, "offsets are committed again") == 1
+
+
+async def test_of_several_topics_the_one_that_is_denied_is_named(other_kafka: KafkaServer, topic: str) -> None:
+    names = [f"{topic}.{number}" for number in range(3)]
+    for name in names:
+        other_kafka.create_topic(name, partitions=1)
+    client = kafka_admin.AdminClient({"bootstrap.servers": other_kafka.bootstrap_servers})
+    kind, literal = kafka_admin.ResourceType.TOPIC, kafka_admin.ResourcePatternType.LITERAL
+    deny, read = kafka_admin.AclPermissionType.DENY, kafka_admin.AclOperation.READ
+    denial = kafka_admin.AclBinding(kind, names[1], literal, "User:*", "*", read, deny)
+    client.create_acls([denial])[denial].result(SECONDS)
+    consumer = ConfluentConsumer(KafkaSettings(brokers=other_kafka.bootstrap_servers), topic, ConsumerOptions())
+    sink = Sink(consumer)
+    consumer.start(names, sink)
+    await sink.until(lambda: bool(sink.errors))
+    assert await consumer.close(SECONDS)
+    assert f"topic {names[1]}: " in str(sink.errors[0])
+    assert "TOPIC_AUTHORIZATION_FAILED" in str(sink.errors[0])
+    assert "allow Describe and Read on the topic" in str(sink.errors[0])

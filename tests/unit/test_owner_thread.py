@@ -494,7 +494,7 @@ def test_an_error_that_comes_while_nobody_asks_for_more_is_told_at_once_and_not_
     owner.assign(0)
     owner.mailbox.pause("all")
     owner.hold(Failed(code), Fetched(40), Fetched(7, partition=1))
-    assert [name in str(error) for error in owner.sink.errors] == [True]
+    assert [name in str(error) and f"topic {TOPIC}" in str(error) for error in owner.sink.errors] == [True]
     assert len(owner.thread._held) == 1  # the other partition is not ours
 
 

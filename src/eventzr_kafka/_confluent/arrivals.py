@@ -35,6 +35,7 @@ log = logging.getLogger("eventzr_kafka.consumer")
 _STRUCTURED_HEADERS = list(STRUCTURED_HEADERS)  # one object for most records is less for the garbage collector
 _AFTER_A_FAULT = "nothing of its partition is handled or committed from here on; report this, and start again"
 _NO_PROTOCOL = '; use group_protocol="classic", or brokers of Kafka 4.0 or newer'
+_DENIED = "; allow Describe and Read on the topic, on MSK kafka-cluster:DescribeTopic and kafka-cluster:ReadData"
 _HOPELESS = {
     KafkaError.GROUP_AUTHORIZATION_FAILED,
     KafkaError.TOPIC_AUTHORIZATION_FAILED,
@@ -155,7 +156,7 @@ class Arrivals:
     def message_failed(self, error: KafkaError, topic: str | None) -> None:
         """Take an error that came in place of a message."""
         if error.code() in _HOPELESS or is_fatal(error):
-            self.client_failed(KafkaException(error))
+            self.client_failed(KafkaException(error), topic)
         elif error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
             self._topic_missing(topic or "?")
         else:
@@ -170,15 +171,16 @@ class Arrivals:
                 printable(topic),
             )
 
-    def client_failed(self, error: Exception) -> None:
-        """Stop the sink: the client cannot go on."""
+    def client_failed(self, error: Exception, topic: str | None = None) -> None:
+        """Stop the sink: the client cannot go on, because of a topic where one is given."""
         if isinstance(error, AuthenticationError):
             self.sink.failed(error)
             return
         reason = describe_client_error(error)
         is_unknown = self._group_protocol == "consumer" and "API version not supported" in reason
-        hint = _NO_PROTOCOL if is_unknown else ""
-        failure = TransportError(f"{self._group_id}: the Kafka client cannot go on: {reason}{hint}")
+        hint = _NO_PROTOCOL if is_unknown else _DENIED if topic and "TOPIC_AUTHORIZATION" in reason else ""
+        place = f"{self._group_id}: topic {printable(topic, limit=249)}" if topic else self._group_id
+        failure = TransportError(f"{place}: the Kafka client cannot go on: {reason}{hint}")
         failure.__cause__ = error
         self.sink.failed(failure)
 

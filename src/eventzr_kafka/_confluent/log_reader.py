@@ -79,14 +79,14 @@ class ConfluentLogReader:
         Raises:
             TransportError: The broker cannot be reached, or refuses; also while iterating.
         """
-        with self._client() as client:
+        with self._client(topic) as client:
             partitions = _partitions_of(client, topic)
             ends = {number: _end(client, topic, number) for number in partitions}
         return self._read(topic, ends) if partitions else None
 
     def _read(self, topic: str, ends: dict[int, int]) -> Iterator[list[Record]]:
         progress = _Progress(ends)
-        with self._client() as client:
+        with self._client(topic) as client:
             client.assign([Offset(topic, number, OFFSET_BEGINNING) for number in progress.missing])
             deadline = time.monotonic() + _PATIENCE
             while progress.missing:
@@ -121,7 +121,7 @@ class ConfluentLogReader:
 
     def _follow(self, topic: str) -> None:
         try:
-            with self._client() as client:
+            with self._client(topic) as client:
                 _Follower(client, topic, self._tell_records, self._tell_caught_up, self._closing).run()
         except Exception as error:  # noqa: BLE001 -- whatever it is, somebody must hear of it
             self._tell(self._on_failure, error)
@@ -156,7 +156,7 @@ class ConfluentLogReader:
             pass
 
     @contextmanager
-    def _client(self) -> Generator[Consumer]:
+    def _client(self, topic: str) -> Generator[Consumer]:
         """A client, closed in the end; what it cannot do is raised as `TransportError`."""
         try:
             client = Consumer(self._config)
@@ -165,7 +165,7 @@ class ConfluentLogReader:
             finally:
                 client.close()
         except KafkaException as error:
-            raise TransportError(f"{self._brokers}: {describe_kafka_error(error.args[0])}") from error
+            raise TransportError(f"{self._brokers}: {topic}: {describe_kafka_error(error.args[0])}") from error
 
 
 class _Progress:
