@@ -20,7 +20,8 @@ from eventzr_kafka.failed import Failed, HistoryKey, history_key
 from eventzr_kafka.intake import Work
 from eventzr_kafka.lanes import Lanes
 from eventzr_kafka.parking import Parking
-from eventzr_kafka.redelivery import Redelivery
+from eventzr_kafka.redelivery import Leave, Redelivery
+from eventzr_kafka.retry import DeadLetter
 
 __all__ = ["Burials"]
 
@@ -96,18 +97,19 @@ class Burials:
             try:
                 await self._bury(each, facts)
             except Exception as error:  # noqa: BLE001 -- such as a client that cannot be made
-                self._cannot_bury(each.work, error)
+                self._cannot_bury(each, facts, error)
             finally:
                 each.work[1].epoch.running -= 1
                 if self._redelivery is None:
                     self._troubles.pop(history_key(each.work), None)
 
-    def _cannot_bury(self, work: Work, error: Exception) -> None:
+    def _cannot_bury(self, each: Failed, facts: DeadLetterFacts, error: Exception) -> None:
         if self._redelivery is None:
             self._on_stop(error)
             return
-        self._trouble(history_key(work), str(error) if isinstance(error, EventzrKafkaError) else describe(error))
-        self._redelivery.leave(work)
+        problem = str(error) if isinstance(error, EventzrKafkaError) else describe(error)
+        self._trouble(history_key(each.work), problem)
+        self._redelivery.leave(each, Leave(DeadLetter(facts.reason), problem, "its event comes again"))
 
     async def _bury(self, each: Failed, facts: DeadLetterFacts) -> None:
         """Write a dead letter, for as long as it takes and the partition is ours."""

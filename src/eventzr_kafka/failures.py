@@ -99,7 +99,7 @@ class Failures:
             for each in events:
                 self.histories[history_key(each.work)].alone = True
             decision = Retry(0.0)
-        plan = self._in_time(decision)
+        plan = decision if self._redelivery is None else self._redelivery.plan(decision, error)
         self._say(route, events, error, history, plan)
         for each in events:
             self._carry_out(plan, route, each, error)
@@ -120,14 +120,6 @@ class Failures:
         """The redelivered event is not to stop the next runner, which reads it from the commit."""
         self.histories[history_key(work)].exited = True
         work[1].epoch.exits.add(work[0].offset)
-
-    def _in_time(self, decision: Decision) -> Decision | Leave:
-        """The decision, unless the record comes again by itself and there is no time or no use to wait here."""
-        if self._redelivery is None or isinstance(decision, DeadLetter | Skip):
-            return decision
-        if isinstance(decision, Retry) and self._redelivery.has_time(decision.after):
-            return decision
-        return Leave(decision)
 
     def _is_too_late(self, each: Failed) -> bool:
         """Whether its partition has gone while it ran: it is another member's, and is dropped here."""
@@ -212,7 +204,7 @@ class Failures:
                 self._note_exit(work)
             self._lanes.wait(lane)
             assert self._redelivery is not None  # noqa: S101 -- else nothing is left
-            self._redelivery.leave(work)
+            self._redelivery.leave(each, decision)
         elif isinstance(decision, Skip):
             self._forget(history_key(work))
             origin.ledger.finish(record.offset)
@@ -297,7 +289,7 @@ class Failures:
 
 def _next(decision: Decision | Leave) -> str:
     if isinstance(decision, Leave):
-        return "it comes again, and all after it in its partition"
+        return decision.then
     if isinstance(decision, Retry):
         return f"again in {decision.after:.3g} s"
     return "skipped" if isinstance(decision, Skip) else "to the dead letters"

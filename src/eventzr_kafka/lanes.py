@@ -118,6 +118,14 @@ class Lanes(Generic[ItemT]):
             self._take_out(lane, 1)
             self._go_on(lane)
 
+    def drop_behind(self, lane: Lane[ItemT]) -> list[ItemT]:
+        """Drop what stands behind the front of a waiting lane; returns it, in order."""
+        front, *dropped = lane.items
+        lane.items = deque([front])
+        self.count -= len(dropped)
+        self.bytes -= sum(item[-1] for item in dropped)
+        return dropped
+
     def release(self, lane: Lane[ItemT]) -> None:
         """A taken lane runs no more: offer it again."""
         self._leave(lane)

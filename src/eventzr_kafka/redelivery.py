@@ -1,33 +1,41 @@
-"""Where records without an outcome are brought again by themselves, as by AWS Lambda, and waiting has an end."""
+"""What fails elsewhere than in a runner: AWS Lambda brings it again, and a replay leaves its letter open."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Protocol
 
-from eventzr_kafka.intake import Work
-from eventzr_kafka.retry import Decision, Retry, Stop
+from eventzr_kafka.failed import Failed
+from eventzr_kafka.retry import Decision
 
 __all__ = ["Leave", "Redelivery", "meant"]
 
 
-class Redelivery(Protocol):
-    """Brings records again that have no outcome."""
-
-    def has_time(self, seconds: float) -> bool:
-        """Whether there is time to wait so long and try again."""
-        ...
-
-    def leave(self, work: Work) -> None:
-        """Leave this record, and what comes after it in its partition, to be brought again; its lane waits."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class Leave:
-    """Not tried again here: it comes again by itself."""
+    """Not decided here: the event is left to a `Redelivery`.
 
-    instead_of: Retry | Stop
+    Attributes:
+        instead_of: What a runner would do.
+        reason: What happened, safe to show.
+        then: What comes next, for a log line.
+    """
+
+    instead_of: Decision
+    reason: str
+    then: str
+
+
+class Redelivery(Protocol):
+    """Takes the events that a runner would keep waiting, write to the dead letters, or stop for."""
+
+    def plan(self, decision: Decision, error: BaseException) -> Decision | Leave:
+        """What to do in place of a decision; the decision itself where it fits."""
+        ...
+
+    def leave(self, each: Failed, left: Leave) -> None:
+        """Take this event, whose lane waits."""
+        ...
 
 
 def meant(decision: Decision | Leave) -> Decision:

@@ -44,8 +44,8 @@ from eventzr_kafka.options import Ordering
 from eventzr_kafka.outbox.turn import Turns
 from eventzr_kafka.parking import Parking
 from eventzr_kafka.record import OutgoingRecord, Record
-from eventzr_kafka.replay import Replay, Replayed
-from eventzr_kafka.retry import Decision, Retry, decide
+from eventzr_kafka.replay import Replay
+from eventzr_kafka.retry import Decision, Retry, decide_raised
 from eventzr_kafka.tenancy import InHand
 from eventzr_kafka.testing.simulation import SimulatedInbox, SimulatedSession, _database
 from eventzr_kafka.testing.simulation._database import StoredRow
@@ -193,23 +193,21 @@ def replays_without_note() -> AbstractContextManager[Any]:
 def replays_out_of_order() -> AbstractContextManager[Any]:
     """Each letter is a lane of its own."""
 
-    def lane_of(entry: Entry, _ordering: Ordering) -> Identity:
+    def key_of_its_own(entry: Entry, _ordering: Ordering) -> Identity:
         return entry.letter.identity
 
-    return patch.object(replay, "_lane_of", lane_of)
+    return patch.object(replay, "ordering_key", key_of_its_own)
 
 
 def replays_half() -> AbstractContextManager[Any]:
     """A replay ends where a letter fails again, and leaves the other lanes as they are."""
-    run_letter = Replay._run_letter
+    keep = Replay._keep
 
-    async def stop_at_failure(self: Replay, *given: Any) -> Replayed:
-        replayed = await run_letter(self, *given)
-        if replayed.outcome == "failed":
-            self.stop()
-        return replayed
+    async def stop_at_failure(self: Replay, each: Failed, why: str) -> None:
+        await keep(self, each, why)
+        self.stop()
 
-    return patch.object(Replay, "_run_letter", stop_at_failure)
+    return patch.object(Replay, "_keep", stop_at_failure)
 
 
 def letters_lose_headers() -> AbstractContextManager[Any]:
@@ -269,19 +267,19 @@ def hurries() -> AbstractContextManager[Any]:
     """An event is tried again after half of the time that it asked for."""
 
     def soon(*given: Any, **options: Any) -> Decision:
-        decision = decide(*given, **options)
+        decision = decide_raised(*given, **options)
         return Retry(decision.after / 2) if isinstance(decision, Retry) else decision
 
-    return patch.object(failures, "decide", soon)
+    return patch.object(failures, "decide_raised", soon)
 
 
 def counts_attempts_wrongly(by: int) -> Callable[[], AbstractContextManager[Any]]:
     """The last attempt is one earlier or later than the policy says."""
 
     def miscount(error: BaseException, attempt: int, *given: Any, **options: Any) -> Decision:
-        return decide(error, attempt + by, *given, **options)
+        return decide_raised(error, attempt + by, *given, **options)
 
-    return lambda: patch.object(failures, "decide", miscount)
+    return lambda: patch.object(failures, "decide_raised", miscount)
 
 
 def hands_out_the_event_before() -> AbstractContextManager[Any]:

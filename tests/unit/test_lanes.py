@@ -198,3 +198,14 @@ def test_idle_lanes_are_forgotten_beyond_a_bound() -> None:
         assert lane is not None
         ring.finish(lane)
     assert len(ring._lanes) <= 10_001
+
+
+def test_what_stands_behind_a_waiting_front_is_dropped_in_order() -> None:
+    lanes: Lanes[tuple[str, int]] = Lanes(max_items=9, max_bytes=99)
+    lanes.add(["t"] * 3, ["l"] * 3, [("a", 1), ("b", 2), ("c", 3)])
+    lane = lanes.take()
+    assert lane is not None
+    lanes.wait(lane)
+
+    assert lanes.drop_behind(lane) == [("b", 2), ("c", 3)]
+    assert (lanes.count, lanes.bytes, lane.front) == (1, 1, ("a", 1))

@@ -65,10 +65,10 @@ class Setting:
         self.outcomes: list[Replayed] = []
         self.pool = ThreadPoolExecutor(2)
         definition = definition_of(self.handler)
-        routes = {route.topic: route for route in bind(self.handler, definition.routes, definition.options, self.pool)}
-        self.replay = Replay(
-            "g", routes, replace(definition.options, ordering=ordering), self.write, self.outcomes.append
-        )
+        self.options = replace(definition.options, ordering=ordering)
+        bound = bind(self.handler, definition.routes, definition.options, self.pool)
+        self.routes = {route.topic: route for route in bound}
+        self.replay = Replay("g", self.routes, self.options, self.write, self.outcomes.append)
 
     async def write(self, record: OutgoingRecord) -> None:
         note = read_note(Record(record.topic, 0, 0, record.key, record.value, record.headers))
@@ -275,6 +275,62 @@ async def test_an_event_with_two_letters_runs_once(setting: Setting) -> None:
     assert setting.of("duplicate") == [1]
     (note,) = [note for note in setting.notes if note.origin == (TOPIC, 0, 1)]
     assert (note.kind, note.why) == ("replayed", f"the event was replayed from {TOPIC}[0]@0")
+
+
+@pytest.mark.parametrize("ordering", ["partition", "none"])
+async def test_an_event_with_letters_in_two_lanes_runs_once(ordering: Ordering) -> None:
+    setting = Setting(ordering)
+    running = asyncio.Event()
+
+    async def meet() -> None:
+        running.set()
+        await asyncio.sleep(0.01)
+
+    setting.handler.act = lambda _n: meet()
+    setting.add(0, event_id="same", lane="x")
+    setting.add(1, event_id="same", lane="y")
+
+    await setting.run()
+
+    setting.pool.shutdown()
+    assert len(setting.handler.calls) == 1
+    assert (len(setting.of("replayed")), len(setting.of("duplicate"))) == (1, 1)
+
+
+async def test_a_policy_that_stops_a_runner_leaves_the_letter_open(setting: Setting) -> None:
+    stops = {
+        topic: replace(route, retry=RetryPolicy(attempts=1, on_exhausted="stop"))
+        for topic, route in setting.routes.items()
+    }
+    setting.replay = Replay("g", stops, setting.options, setting.write, setting.outcomes.append)
+    setting.handler.act = failing(0)
+    setting.add(0)
+    setting.add(1, tenant="other")
+
+    await setting.run()
+
+    assert (setting.of("failed"), setting.of("replayed")) == ([0], [1])
+
+
+async def test_no_handler_runs_again_before_the_note_is_written(setting: Setting) -> None:
+    acknowledged = asyncio.Event()
+    write = setting.write
+
+    async def slowly(record: OutgoingRecord) -> None:
+        await acknowledged.wait()
+        await write(record)
+
+    setting.replay = Replay("g", setting.routes, setting.options, slowly, setting.outcomes.append)
+    setting.add(0)
+    setting.add(1)
+    task = asyncio.create_task(setting.run())
+    await asyncio.sleep(0.01)
+    calls = list(setting.handler.calls)
+    acknowledged.set()
+    await task
+
+    assert calls == [0]
+    assert setting.handler.calls == [0, 1]
 
 
 async def test_one_id_of_two_sources_is_two_events(setting: Setting) -> None:

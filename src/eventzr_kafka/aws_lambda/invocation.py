@@ -25,12 +25,14 @@ from eventzr_kafka.binding import BoundRoute
 from eventzr_kafka.dead_letter_writer import DeadLetterWriter
 from eventzr_kafka.dispatch import Dispatcher
 from eventzr_kafka.epoch import Epoch
-from eventzr_kafka.failed import History, HistoryKey
+from eventzr_kafka.failed import Failed, History, HistoryKey
 from eventzr_kafka.failures import Failures
 from eventzr_kafka.hooks import ConsumerHooks
-from eventzr_kafka.intake import Origin, Work, admit, lanes_for
+from eventzr_kafka.intake import Origin, admit, lanes_for
 from eventzr_kafka.options import ConsumerOptions
 from eventzr_kafka.record import TopicPartition
+from eventzr_kafka.redelivery import Leave
+from eventzr_kafka.retry import DeadLetter, Decision, Retry, Skip, reason_of
 from eventzr_kafka.transport import Assignment
 
 __all__ = ["Container", "Invocation"]
@@ -97,13 +99,17 @@ class Invocation:
 
     # Redelivery
 
-    def has_time(self, seconds: float) -> bool:
-        """Whether an event may be tried again in so many seconds."""
-        return seconds < self._deadline.left()
+    def plan(self, decision: Decision, error: BaseException) -> Decision | Leave:
+        """Try again while there is time; what a runner would wait or stop for comes again by itself."""
+        if isinstance(decision, DeadLetter | Skip):
+            return decision
+        if isinstance(decision, Retry) and decision.after < self._deadline.left():
+            return decision
+        return Leave(decision, reason_of(error), "it comes again, and all after it in its partition")
 
-    def leave(self, work: Work) -> None:
+    def leave(self, each: Failed, _left: Leave) -> None:
         """Run nothing more of this partition, from this record on."""
-        record, origin, _, _ = work
+        record, origin, _, _ = each.work
         self._lanes.discard(lambda other: other[1].epoch is origin.epoch and other[0].offset >= record.offset)
         self._go_on()
 
