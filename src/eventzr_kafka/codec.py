@@ -44,6 +44,7 @@ from eventzr_kafka.media_type import charset_of, is_charset, is_json, is_text
 from eventzr_kafka.not_json import replace_lone_surrogates
 from eventzr_kafka.record import Record, UnreadableHeaders
 from eventzr_kafka.refusal import refusal
+from eventzr_kafka.size_hints import raising
 from eventzr_kafka.strict_json import find_fault, is_plain, names_one_tenant, nests_too_deep
 from eventzr_kafka.wire_model import wire_model
 
@@ -193,7 +194,8 @@ class Decoder:
         if value is None and (structured or not any(name.startswith("ce_") for name, _ in record.headers)):
             raise TombstoneError(record, "no value and no ce_ headers: a tombstone, not an event")
         if value is not None and len(value) > limits.max_bytes:
-            raise RecordTooLargeError(record, f"value of {len(value):,} bytes; the limit is {limits.max_bytes:,}")
+            found = f"value of {len(value):,} bytes; the limit is {limits.max_bytes:,}"
+            raise RecordTooLargeError(record, f"{found}: {raising('max_bytes')}")
         try:
             if structured and value is not None:
                 return self._require_allowed(record, self._read_structured(record, value))
@@ -256,7 +258,9 @@ class Decoder:
     def _require_strict_json(self, record: Record, value: bytes) -> None:
         max_depth = self._limits.max_depth
         if max_depth < PARSER_DEPTH and nests_too_deep(value, max_depth):
-            raise RecordTooLargeError(record, f"JSON nests deeper than the limit of {max_depth} levels")
+            raise RecordTooLargeError(
+                record, f"JSON nests deeper than the limit of {max_depth} levels: {raising('max_depth')}"
+            )
         fault = find_fault(value)
         if fault is not None:
             raise InvalidEnvelopeError(record, fault)

@@ -17,6 +17,7 @@ from eventzr_kafka.limits import Limits
 from eventzr_kafka.media_type import charset_of
 from eventzr_kafka.not_json import name_form
 from eventzr_kafka.record import Record
+from eventzr_kafka.size_hints import raising
 
 __all__ = ["binary_attributes", "is_structured"]
 
@@ -32,7 +33,8 @@ def is_structured(record: Record, limits: Limits) -> bool:
     """
     headers = record.headers
     if len(headers) > limits.max_headers:
-        raise RecordTooLargeError(record, f"{len(headers)} headers; the limit is {limits.max_headers}")
+        found = f"{len(headers)} headers; the limit is {limits.max_headers}"
+        raise RecordTooLargeError(record, f"{found}: {raising('max_headers')}")
     mode, size = None, 0
     for name, value in headers:
         size += len(name) + len(value or b"")
@@ -41,7 +43,8 @@ def is_structured(record: Record, limits: Limits) -> bool:
         elif value is not None and (name == "content-type" or name.lower() == "content-type"):
             mode = _mode_of(value)
     if size > limits.max_header_bytes:
-        raise RecordTooLargeError(record, f"{size:,} bytes of headers; the limit is {limits.max_header_bytes:,}")
+        found = f"{size:,} bytes of headers; the limit is {limits.max_header_bytes:,}"
+        raise RecordTooLargeError(record, f"{found}: {raising('max_header_bytes')}")
     if mode is None and record.value is not None and not record.value.lstrip().startswith(b"{"):
         form = name_form(record.value)
         reason = form or "no content-type, no ce_ headers, and the value is no JSON object"

@@ -20,6 +20,7 @@ from eventzr_kafka.errors import DeliveryError
 from eventzr_kafka.record import OutgoingRecord, Record
 from eventzr_kafka.settings import KafkaSettings
 from eventzr_kafka.shutdown import LoopWatch
+from eventzr_kafka.size_hints import TOO_LARGE
 from eventzr_kafka.transport import Acknowledgement, Failure, ProducerTransport
 
 __all__ = ["DeadLetterWriter", "compressing"]
@@ -29,7 +30,7 @@ log = logging.getLogger("eventzr_kafka.consumer")
 _FULL = 0.25  # seconds until a full queue is tried again
 _FLUSH = 5.0  # seconds that what is under way may take when the writer closes
 _LARGE = 1_048_576  # bytes of a value that takes a while to be hashed
-_UNFIT = {"MSG_SIZE_TOO_LARGE", "_MSG_SIZE_TOO_LARGE", "INVALID_MSG_SIZE", "RECORD_LIST_TOO_LARGE", "_INVALID_ARG"}
+_UNFIT = {*TOO_LARGE, "_INVALID_ARG"}
 _SHRINKS: tuple[Shrink, ...] = (0, 1, 2, 3)
 _HINTS = {
     "INVALID_RECORD": "set its cleanup.policy to delete: compacted, it refuses letters without a key and loses others",

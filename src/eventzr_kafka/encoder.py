@@ -57,7 +57,9 @@ def encode(
     except (PydanticSerializationError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise EncodeError(event.id, topic, _why_not_encodable(event, error)) from None
     if value is not None and len(value) > limits.max_bytes:
-        raise EncodeError(event.id, topic, f"value of {len(value):,} bytes; the limit is {limits.max_bytes:,}")
+        problem = f"value of {len(value):,} bytes; the limit is {limits.max_bytes:,}"
+        hint = "limits=Limits(max_bytes=…) of the producer raises it, if the topic's max.message.bytes allows as much"
+        raise EncodeError(event.id, topic, f"{problem}: {hint}")
     return OutgoingRecord(topic, key, value, headers)
 
 

@@ -35,6 +35,7 @@ from eventzr_kafka.event import CloudEvent, EventData, ExtensionValue
 from eventzr_kafka.limits import DEFAULT_LIMITS, Limits
 from eventzr_kafka.record import OutgoingRecord
 from eventzr_kafka.settings import KafkaSettings
+from eventzr_kafka.size_hints import size_hint
 from eventzr_kafka.transport import Acknowledgement, Failure, ProducerTransport
 
 __all__ = ["EventProducer"]
@@ -45,7 +46,6 @@ _MAX_WAITING = 10_000
 _MENDS = {
     "_UNKNOWN_TOPIC": "create the topic; the SDK never does",
     "UNKNOWN_TOPIC_OR_PART": "create the topic; the SDK never does",
-    "MSG_SIZE_TOO_LARGE": "raise max.message.bytes of the topic, or send a reference in place of the content",
     "TOPIC_AUTHORIZATION_FAILED": "allow this identity to write to the topic",
 }
 
@@ -318,7 +318,8 @@ class EventProducer:
             self._settled.extend(delivery.settle(result))
             return
         again = "publish it again with the same event id: it may have arrived, and the id tells the duplicate"
-        mend = _MENDS.get(outcome.reason, again if outcome.unknown else "publish it again")
+        otherwise = _MENDS.get(outcome.reason, again if outcome.unknown else "publish it again")
+        mend = size_hint(outcome.reason, local=outcome.local) or otherwise
         error = DeliveryError(delivery.event_id, delivery.topic, f"{outcome.reason}: {outcome.text}", mend)
         error.__cause__ = outcome.cause
         self._fail(delivery, error)

@@ -210,13 +210,14 @@ async def test_an_unknown_topic_is_an_error_that_says_to_create_it(kafka: KafkaS
 
 
 async def test_a_record_too_large_for_its_topic_is_an_error_and_the_next_one_passes(
-    kafka: KafkaServer, settings: KafkaSettings, topic: TopicFactory
+    kafka: KafkaServer, settings: KafkaSettings, topic: TopicFactory, caplog: pytest.LogCaptureFixture
 ) -> None:
     name = topic(partitions=1, configs={"max.message.bytes": "2000"})
 
     async with asyncio.timeout(SECONDS), EventProducer(settings=settings) as producer:
         with pytest.raises(DeliveryError, match=r"MSG_SIZE_TOO_LARGE.*raise max.message.bytes of the topic"):
             await producer.publish(event(name, data="hunter2" * 1000))
+        assert "sent again one by one" not in caplog.text
         result = await producer.publish(event(name))
 
     assert result.offset == 0

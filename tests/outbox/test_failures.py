@@ -13,6 +13,10 @@ from eventzr_kafka.transport import Failure
     [
         ("MSG_SIZE_TOO_LARGE", True, "unpublishable"),
         ("MSG_SIZE_TOO_LARGE", False, "again"),
+        ("_QUEUE_FULL", True, "unpublishable"),
+        ("RECORD_LIST_TOO_LARGE", True, "unpublishable"),
+        ("TOPIC_EXCEPTION", True, "unpublishable"),
+        ("INVALID_TIMESTAMP", True, "topic waits"),
         ("_FATAL", True, "again"),
         ("_INVALID_DIFFERENT_RECORD", False, "again"),
         ("UNKNOWN_TOPIC_OR_PART", False, "topic waits"),

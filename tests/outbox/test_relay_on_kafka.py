@@ -20,16 +20,17 @@ from tests.outbox.conftest import until
 from eventzr_kafka import CloudEvent, KafkaSettings
 from eventzr_kafka._confluent import producer
 from eventzr_kafka._confluent.oauth import make_client
+from eventzr_kafka._confluent.producer import ConfluentProducer
 from eventzr_kafka.outbox import Outbox, OutboxRelay, read_status
 from eventzr_kafka.testing.kafka_server import KafkaServer
 
 OUTBOX = Outbox()
 
 
-async def publish(engine: AsyncEngine, topic: str, numbers: range, *, large: int | None = None) -> None:
+async def publish(engine: AsyncEngine, topic: str, numbers: range, *, large: int | None = None, size: int = 1) -> None:
     async with AsyncSession(engine) as session, session.begin():
         for number in numbers:
-            data = "x" * 20_000 if number == large else "x"
+            data = "x" * (20_000 if number == large else size)
             event = CloudEvent(id=str(number), source="s", type=topic, tenantid=f"t{number % 3}", data=data)
             OUTBOX.publish(session, event)
 
@@ -145,3 +146,22 @@ async def test_the_command_relays_until_sigterm_and_tells_the_status(
         relay.send_signal(signal.SIGTERM)
         assert await asyncio.wait_for(relay.wait(), 60) == 0
     assert len(appended(kafka, name, last=49)) == 50
+
+
+async def test_batches_larger_than_their_topic_takes_cost_one_client_and_no_order(
+    postgres_engine: AsyncEngine, kafka: KafkaServer, topic: Callable[..., str]
+) -> None:
+    """None of the rows is too large; 8 batches of them would each be five times what the topic takes."""
+    name = topic(partitions=1, configs={"max.message.bytes": "100000"})
+    made: list[int] = []
+
+    def client(settings: KafkaSettings) -> ConfluentProducer:
+        made.append(settings.batch_bytes)
+        return ConfluentProducer(settings)
+
+    await publish(postgres_engine, name, range(5_000), size=500)
+    settings = KafkaSettings(brokers=kafka.bootstrap_servers)
+    async with OutboxRelay(postgres_engine, settings, transport=client):
+        await until(lambda: is_empty(postgres_engine), 60)
+    assert appended(kafka, name, last=4_999) == list(range(5_000))
+    assert made == [settings.batch_bytes, settings.batch_bytes // 8]

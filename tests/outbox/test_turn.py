@@ -91,8 +91,8 @@ class MemoryRows:
         self.pending: list[OutboxRow] = []
         self.parked: list[str] = []
 
-    def add(self, tenant: str, topic: str, event_id: str) -> None:
-        record = encode(CloudEvent(id=event_id, source="s", type=topic, tenantid=tenant))
+    def add(self, tenant: str, topic: str, event_id: str, data: str = "") -> None:
+        record = encode(CloudEvent(id=event_id, source="s", type=topic, tenantid=tenant, data=data))
         self.pending.append(OutboxRow(len(self.pending), 0, tenant, event_id, topic, "[]", record.value))
 
     async def read(self, waiting: Collection[str], count: int, _size: int) -> Sequence[OutboxRow]:
@@ -171,6 +171,18 @@ async def test_a_refused_row_is_parked_while_a_row_of_its_topic_is_under_way_for
     await bench.until(lambda: len(bench.rows.pending) == 1)
     assert bench.rows.parked == ["7"]
     assert list(dict.fromkeys(bench.kafka.of("t1"))) == [f"{number}" for number in range(20) if number != 7]
+
+
+async def test_a_row_larger_than_a_batch_is_parked_at_once(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    bench.kafka.failures = {"large": TOO_LARGE}
+    bench.rows.add("t1", "a.b", "large", "x" * (KafkaSettings().batch_bytes + 1))
+    for number in range(20):
+        bench.rows.add("t1", "a.b", f"{number}")
+    await bench.until(lambda: len(bench.kafka.of("t1")) == 20)
+    assert bench.rows.parked == ["large"]
+    assert bench.kafka.clients == 2  # the one that is refused a batch has ended
+    assert "raise max.message.bytes of the topic" in caplog.text
+    assert "a broker refused a batch" not in caplog.text
 
 
 async def test_a_row_that_the_client_refuses_costs_no_client(bench: Bench) -> None:

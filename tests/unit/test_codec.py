@@ -448,8 +448,10 @@ def test_a_record_may_be_as_large_as_the_limit_and_no_larger(
 ) -> None:
     limits = Limits(**{limit: size})
     assert decode(build(size), limits=limits).tenantid == "acme"
-    with pytest.raises(RecordTooLargeError, match=str(size)):
+    with pytest.raises(RecordTooLargeError, match=str(size)) as caught:
         decode(build(size + 1), limits=limits)
+    can_be_raised = getattr(Limits(), limit) != size or limit != "max_depth"
+    assert (f"@kafka_consumer(limits=Limits({limit}=…)) raises it" in str(caught.value)) == can_be_raised
 
 
 @pytest.mark.parametrize("depth", [0, -1, 1000])
@@ -617,7 +619,10 @@ def test_a_value_over_the_limit_is_an_encode_error(mode: ContentMode) -> None:
     event = make(data=CANARY * 100)
     size = len(encode(event, mode).value or b"")
     assert encode(event, mode, limits=Limits(max_bytes=size)).value
-    assert f"value of {size:,} bytes" in str(refuse(event, mode, Limits(max_bytes=size - 1)))
+    assert (
+        f"value of {size:,} bytes; the limit is {size - 1:,}: limits=Limits(max_bytes=…) of the producer raises it, "
+        "if the topic's max.message.bytes allows as much"
+    ) in str(refuse(event, mode, Limits(max_bytes=size - 1)))
 
 
 @both_modes

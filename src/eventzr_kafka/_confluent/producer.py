@@ -116,8 +116,8 @@ class ConfluentProducer:
             self._under_way.discard(sent)
             if len(record.value or b"") <= self._room:
                 return False
-            text = "larger than all that the client may hold: raise its queue.buffering.max.kbytes"
-            report(Failure("_MSG_SIZE_TOO_LARGE", text, unknown=False, local=True))
+            text = "the event is larger than all that the client may hold"
+            report(Failure("_QUEUE_FULL", text, unknown=False, local=True))
         except KafkaException as error:
             self._report(sent, replace(self._failure(error.args[0]), local=True))
         except (TypeError, ValueError) as error:  # such as a header name that is not text; UnicodeError is a ValueError

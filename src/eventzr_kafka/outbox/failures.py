@@ -3,13 +3,15 @@
 1. A row is unpublishable only if it failed *alone*: a broker refuses a whole batch for one of its records. What the
    client itself refuses was in no batch.
 2. Where the client gave up because of another row, the row is simply sent again.
-3. Any other failure, such as a missing topic, is one of the topic: all rows for it wait (see `waiting`).
+3. Any other failure, such as a missing topic or a clock that is wrong, is not one of the row: all rows for its topic
+   wait (see `waiting`).
 """
 
 from __future__ import annotations
 
 from typing import Literal, TypeAlias
 
+from eventzr_kafka.size_hints import TOO_LARGE
 from eventzr_kafka.transport import Failure
 
 __all__ = ["Verdict", "is_refusal", "judge"]
@@ -17,13 +19,10 @@ __all__ = ["Verdict", "is_refusal", "judge"]
 Verdict: TypeAlias = Literal["again", "topic waits", "unpublishable"]
 
 _REFUSED = {
+    *TOO_LARGE,
     "INVALID_MSG",
-    "INVALID_MSG_SIZE",
     "INVALID_RECORD",
-    "INVALID_TIMESTAMP",
-    "MSG_SIZE_TOO_LARGE",
     "POLICY_VIOLATION",
-    "RECORD_LIST_TOO_LARGE",
     "TOPIC_EXCEPTION",
     "_BAD_MSG",
     "_INVALID_ARG",

@@ -4,11 +4,15 @@ The client of `EventProducer` keeps order too, until a record fails: a batch tha
 is given up, and the next one is written. A relay would write the failed records again, behind their successors. So its
 client has one request under way at a time, never gives up by time, and stops altogether when a batch fails
 (``enable.gapless.guarantee``); the relay then makes a new one, and begins again at the first row not acknowledged.
+
+A batch that is refused for its size may be larger than its topic takes, though none of its rows is. So the batches of
+the next client are bounded by an eighth of that. A row that is larger than the bound is alone in its batch.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -21,9 +25,12 @@ from eventzr_kafka.outbox.rows import OutboxRow
 from eventzr_kafka.record import OutgoingRecord
 from eventzr_kafka.settings import KafkaSettings
 from eventzr_kafka.shutdown import LoopWatch, complete
+from eventzr_kafka.size_hints import TOO_LARGE
 from eventzr_kafka.transport import Acknowledgement, Failure, ProducerTransport
 
 __all__ = ["Outcome", "Sender", "TransportFactory"]
+
+log = logging.getLogger("eventzr_kafka.outbox")
 
 TransportFactory: TypeAlias = Callable[[KafkaSettings], ProducerTransport]
 
@@ -39,7 +46,8 @@ class Outcome(NamedTuple):
     """What became of a row: acknowledged, if there is no failure.
 
     Attributes:
-        alone: Whether the row failed by itself: the client refused it, or no other one of its topic was under way.
+        alone: Whether the row failed by itself: the client refused it, it is larger than a batch may be, or no other
+            one of its topic was under way.
         late: Whether it was not sent by the last `Sender.send`, but before.
     """
 
@@ -64,6 +72,7 @@ class Sender:
         """Take the configuration; `reported` is set whenever outcomes have come."""
         client = {**settings.client, **_STRICT}
         self._settings = replace(settings, client=client, client_id=f"{settings.client_id}-outbox")
+        self._batches_are_large = False  # for a topic
         self._make_transport = make_transport or _real_transport
         self._transport: ProducerTransport | None = None
         self._reports: deque[tuple[OutboxRow, Failure | None]] = deque()
@@ -79,6 +88,8 @@ class Sender:
         if self._transport is not None:
             return
         self._loop = asyncio.get_running_loop()
+        if self._batches_are_large:
+            self._shrink_batches()
         transport = self._make_transport(self._settings)
         self._watch = LoopWatch(self._loop, "outbox relay", transport.close)
         starting = asyncio.create_task(asyncio.to_thread(transport.start, self._on_reports))
@@ -143,7 +154,20 @@ class Sender:
             return Outcome(row, None)
         if not (failure.local and is_refusal(failure)):
             self.broken = True
-        return Outcome(row, failure, failure.local or row.id in self._alone, row.id in self._late)
+        alone = failure.local or row.id in self._alone or len(row.value or b"") > self._settings.batch_bytes
+        if not alone and failure.reason in TOO_LARGE:
+            self._batches_are_large = True
+        return Outcome(row, failure, alone, row.id in self._late)
+
+    def _shrink_batches(self) -> None:
+        before, self._batches_are_large = self._settings.batch_bytes, False
+        self._settings = replace(self._settings, batch_bytes=max(1, before // 8))
+        log.warning(
+            "outbox: a broker refused a batch as larger than its topic takes; from now on a batch has %s bytes, "
+            "not %s: set KAFKA_BATCH_BYTES to less than the max.message.bytes of every topic",
+            f"{self._settings.batch_bytes:,}",
+            f"{before:,}",
+        )
 
     # In the client's thread
 

@@ -14,6 +14,7 @@ from eventzr_kafka.outbox.options import RelayOptions
 from eventzr_kafka.outbox.rows import OutboxRow, Rows
 from eventzr_kafka.outbox.sending import Outcome, Sender
 from eventzr_kafka.outbox.waiting import Choice, Waiting
+from eventzr_kafka.size_hints import size_hint
 from eventzr_kafka.transport import Failure
 
 __all__ = ["Turns"]
@@ -150,7 +151,8 @@ class Turns:
         elif self._options.on_unpublishable == "stop_lane":
             await self._wait(row, text, self._waiting.lane_stopped)
         else:
-            await self._park(row, text)
+            hint = size_hint(failure.reason, local=failure.local)
+            await self._park(row, text, f"{hint}, and requeue the row" if hint else "")
         return verdict != "again"
 
     async def _wait(self, row: OutboxRow, failure: str, begin: Callable[[OutboxRow, str, float], float]) -> None:
@@ -163,10 +165,10 @@ class Turns:
         await self._rows.note_failure(row, failure)
         tell(self._hooks.lane_waits, LaneWaits(row.tenant_id, row.event_id, row.topic, failure, seconds))
 
-    async def _park(self, row: OutboxRow, failure: str) -> None:
+    async def _park(self, row: OutboxRow, failure: str, hint: str) -> None:
         self._waiting.parked(row)
         if await self._rows.park(row, failure):
-            log.error("parked: %s: %s; the tenant's later events go on", _which(row), failure)
+            log.error("parked: %s: %s; the tenant's later events go on%s", _which(row), failure, hint and f"; {hint}")
             tell(self._hooks.parked, RowParked(row.tenant_id, row.event_id, row.topic, failure))
 
     def _watch(self) -> None:
