@@ -9,7 +9,17 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-__all__ = ["Delivery", "PublishResult", "Waiter", "wake"]
+from eventzr_kafka.errors import DeliveryError
+from eventzr_kafka.size_hints import size_hint
+from eventzr_kafka.transport import Failure
+
+__all__ = ["Delivery", "PublishResult", "Waiter", "delivery_error", "wake"]
+
+_HINTS = {
+    "_UNKNOWN_TOPIC": "create the topic; the SDK never does",
+    "UNKNOWN_TOPIC_OR_PART": "create the topic; the SDK never does",
+    "TOPIC_AUTHORIZATION_FAILED": "allow this identity to write to the topic",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +121,16 @@ class Delivery:
         if self._event is not None:
             self._event.set()
         return self._waiters
+
+
+def delivery_error(delivery: Delivery, failure: Failure) -> DeliveryError:
+    """Make the error of an event that the broker did not acknowledge, with what to do about it."""
+    again = "publish it again with the same event id: it may have arrived, and the id tells the duplicate"
+    otherwise = _HINTS.get(failure.reason, again if failure.unknown else "publish it again")
+    hint = size_hint(failure.reason, local=failure.local) or otherwise
+    error = DeliveryError(delivery.event_id, delivery.topic, f"{failure.reason}: {failure.text}", hint)
+    error.__cause__ = failure.cause
+    return error
 
 
 def wake(waiters: Iterable[Waiter]) -> None:

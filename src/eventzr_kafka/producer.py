@@ -3,17 +3,16 @@
 1. The record's key is the tenant id; there is no way to pass another one. In a handler it is inherited (see tenancy).
 2. `enqueue` returns at once, `publish` awaits the broker's acknowledgement. Both keep the order of the calls.
 3. When the client's queue is full, further events wait here in order, each for `queue_timeout` seconds at most: as many
-   as there are tasks in `publish`, and 10,000 of `enqueue`.
+   as there are tasks in `publish`, and 10,000 of `enqueue`. A `publish` that is cancelled withdraws its event.
 4. A disabled producer checks its arguments, does nothing, and says so in its result and in one line per process.
 5. Every failure is logged once and raised where the event's future is awaited.
+6. A producer that is open when the process ends flushes for some seconds, and logs how many events are not delivered.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -22,32 +21,24 @@ from functools import cache, partial
 from types import TracebackType
 from typing import Any, Self, overload
 
-from eventzr_kafka.delivery import Delivery, PublishResult, Waiter, wake
+from eventzr_kafka.delivery import Delivery, PublishResult, Waiter, delivery_error, wake
 from eventzr_kafka.encoder import ContentMode, encode
 from eventzr_kafka.envelope import Enveloper
-from eventzr_kafka.errors import (
-    DeliveryError,
-    ProducerError,
-    ProducerStateError,
-    QueueFullError,
-)
+from eventzr_kafka.errors import ProducerError, ProducerStateError, QueueFullError
 from eventzr_kafka.event import CloudEvent, EventData, ExtensionValue
 from eventzr_kafka.limits import DEFAULT_LIMITS, Limits
+from eventzr_kafka.process import forget_open, forks, note_open
 from eventzr_kafka.record import OutgoingRecord
 from eventzr_kafka.settings import KafkaSettings
-from eventzr_kafka.size_hints import size_hint
+from eventzr_kafka.shutdown import complete
 from eventzr_kafka.transport import Acknowledgement, Failure, ProducerTransport
+from eventzr_kafka.waiting_room import WaitingRoom
 
 __all__ = ["EventProducer"]
 
 log = logging.getLogger("eventzr_kafka.producer")
 
 _MAX_WAITING = 10_000
-_MENDS = {
-    "_UNKNOWN_TOPIC": "create the topic; the SDK never does",
-    "UNKNOWN_TOPIC_OR_PART": "create the topic; the SDK never does",
-    "TOPIC_AUTHORIZATION_FAILED": "allow this identity to write to the topic",
-}
 
 
 class EventProducer:
@@ -90,12 +81,12 @@ class EventProducer:
         self._queue_timeout = queue_timeout
         self._make_transport = transport or _real_transport
         self._transport: ProducerTransport | None = None
-        self._waiting: deque[tuple[float, OutgoingRecord, Delivery]] = deque()
-        self._lock = threading.Lock()
+        self._waiting = WaitingRoom()
         self._settled: deque[Waiter] = deque()
         self._reported = self._on_report  # one bound method instead of one for each event
         self._forks = 0
         self._failed: deque[Delivery] = deque(maxlen=_MAX_WAITING)
+        self._failures = 0
 
     # Starting and ending
 
@@ -106,7 +97,9 @@ class EventProducer:
         elif self._transport is None:
             transport = self._make_transport(self.settings)
             transport.start(self._on_reports)
-            self._transport, self._forks = transport, _forks.count
+            self._waiting.open()
+            self._transport, self._forks = transport, forks.count
+            note_open(self)
 
     def close(self, timeout: float = 30.0) -> None:
         """Flush, then give up what is not acknowledged; blocks.
@@ -128,11 +121,26 @@ class EventProducer:
 
     def _give_up(self, transport: ProducerTransport) -> None:
         """Report what is not acknowledged as failed; nothing of it is sent any more."""
-        with self._lock:
-            self._transport = None
+        self._waiting.close()
+        self._transport = None
+        forget_open(self)
         transport.close()
         self._expire_waiting(float("inf"))
         wake(_emptied(self._settled))
+
+    def end_at_exit(self, deadline: float) -> None:
+        """Deliver what is under way until `deadline`, of `time.monotonic`, and log how much of it is not delivered."""
+        transport = self._own_transport()
+        if transport is None:
+            return
+        failures, seconds = self._failures, max(deadline - time.monotonic(), 0.0)
+        if waiting := self._flush(transport, 0.0):
+            text = "the process ends with an open producer: delivering %d events, for %.0f s at most; %s"
+            log.warning(text, waiting, seconds, "use `async with` or `with`, or call close()")
+            self._flush(transport, seconds)
+        self._give_up(transport)
+        if lost := self._failures - failures:
+            log.error("%d events were not delivered before the process ended; the log names each one", lost)
 
     def _take_lost(self) -> list[Delivery]:
         """The failures that nobody was told of, once."""
@@ -146,17 +154,21 @@ class EventProducer:
         return sum(not delivery.retrieved for delivery in self._failed)
 
     async def __aenter__(self) -> Self:
-        if self.settings.enabled:
-            await asyncio.to_thread(self.start)
-        else:
+        if not self.settings.enabled:
             _say_disabled()
+            return self
+        try:
+            await complete(asyncio.to_thread(self.start))
+        except asyncio.CancelledError:
+            await self.__aexit__(None, None, None)
+            raise
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._transport is not None:
-            await asyncio.to_thread(self.__exit__, kind, error, trace)
+            await complete(asyncio.to_thread(self.__exit__, kind, error, trace))
 
     def __enter__(self) -> Self:
         self.start()
@@ -190,6 +202,8 @@ class EventProducer:
     async def publish(self, event: CloudEvent[Any], /, *, allow_cross_tenant: bool = False) -> PublishResult: ...
     async def publish(self, event: Any, /, **envelope: Any) -> PublishResult:
         """Publish an event and wait until the broker has acknowledged it.
+
+        Cancelling it withdraws the event, unless the client has it already: then it may arrive all the same.
 
         Args:
             event: A payload, which gets its envelope here; or a whole `CloudEvent`, which is sent as it is.
@@ -257,7 +271,7 @@ class EventProducer:
             return self._skip(event)
         delivery, record = self._encode(event)
         if not self._offer(record, delivery):
-            if len(self._waiting) >= _MAX_WAITING:
+            if len(self._waiting.entries) >= _MAX_WAITING:
                 raise self._no_room(delivery)
             self._wait(record, delivery)
         return delivery
@@ -268,7 +282,11 @@ class EventProducer:
         delivery, record = self._encode(event)
         if not self._offer(record, delivery):
             self._wait(record, delivery)  # as many as there are tasks that publish
-        return await delivery
+        try:
+            return await delivery
+        except asyncio.CancelledError:
+            self._waiting.withdraw(delivery)
+            raise
 
     def _encode(self, event: CloudEvent[Any]) -> tuple[Delivery, OutgoingRecord]:
         if self._own_transport() is None:
@@ -282,7 +300,7 @@ class EventProducer:
         Raises:
             ProducerStateError: It belongs to the process that this one was forked from; its threads did not come along.
         """
-        if self._transport is not None and self._forks != _forks.count:
+        if self._transport is not None and self._forks != forks.count:
             raise ProducerStateError("the producer was carried into a forked process: make one in each process")
         return self._transport
 
@@ -296,13 +314,11 @@ class EventProducer:
         transport = self._transport
         if transport is None:
             raise _not_started()
-        return not self._waiting and transport.produce(record, partial(self._reported, delivery))
+        return not self._waiting.entries and transport.produce(record, partial(self._reported, delivery))
 
     def _wait(self, record: OutgoingRecord, delivery: Delivery) -> None:
-        with self._lock:
-            if self._transport is None:
-                raise _not_started()
-            self._waiting.append((time.monotonic() + self._queue_timeout, record, delivery))
+        if not self._waiting.add(delivery, record, time.monotonic() + self._queue_timeout):
+            raise _not_started()
 
     def _no_room(self, delivery: Delivery) -> QueueFullError:
         problem = f"the queue is full and {_MAX_WAITING:,} events wait already"
@@ -317,49 +333,37 @@ class EventProducer:
             result = PublishResult("acknowledged", delivery.event_id, delivery.topic, outcome.partition, outcome.offset)
             self._settled.extend(delivery.settle(result))
             return
-        again = "publish it again with the same event id: it may have arrived, and the id tells the duplicate"
-        otherwise = _MENDS.get(outcome.reason, again if outcome.unknown else "publish it again")
-        mend = size_hint(outcome.reason, local=outcome.local) or otherwise
-        error = DeliveryError(delivery.event_id, delivery.topic, f"{outcome.reason}: {outcome.text}", mend)
-        error.__cause__ = outcome.cause
-        self._fail(delivery, error)
+        self._fail(delivery, delivery_error(delivery, outcome))
 
     def _fail(self, delivery: Delivery, error: ProducerError) -> None:
         while self._failed and self._failed[0].retrieved:
             self._failed.popleft()
         self._failed.append(delivery)
+        self._failures += 1
         log.error("not published: %s", error)
         self._settled.extend(delivery.settle(error))
 
     def _on_reports(self) -> None:
         self._expire_waiting(time.monotonic())
-        self._retry_waiting()
+        self._waiting.hand_over(self._produce)
         wake(_emptied(self._settled))
 
-    def _retry_waiting(self) -> None:
-        with self._lock:
-            while self._waiting and self._transport is not None:
-                _, record, delivery = self._waiting[0]
-                if not self._transport.produce(record, partial(self._reported, delivery)):
-                    return
-                self._waiting.popleft()
+    def _produce(self, record: OutgoingRecord, delivery: Delivery) -> bool:
+        transport = self._transport
+        return transport is not None and transport.produce(record, partial(self._reported, delivery))
 
     def _expire_waiting(self, now: float) -> None:
-        while (delivery := self._next_expired(now)) is not None:
+        for delivery in self._waiting.expired(now):
             problem = f"no room in the queue within {self._queue_timeout:g} s"
             mend = "the broker takes less than you publish, or is gone: publish it again later"
             self._fail(delivery, QueueFullError(delivery.event_id, delivery.topic, problem, mend))
 
-    def _next_expired(self, now: float) -> Delivery | None:
-        with self._lock:
-            return self._waiting.popleft()[2] if self._waiting and self._waiting[0][0] < now else None
-
     def _flush(self, transport: ProducerTransport, timeout: float) -> int:
         deadline = time.monotonic() + timeout
         left = transport.flush(timeout)
-        while (left or self._waiting) and time.monotonic() < deadline:
+        while (left or self._waiting.entries) and time.monotonic() < deadline:
             left = transport.flush(deadline - time.monotonic())
-        return left + len(self._waiting)
+        return left + len(self._waiting.entries)
 
 
 def _not_started() -> ProducerStateError:
@@ -372,20 +376,6 @@ def _emptied(waiters: deque[Waiter]) -> Iterator[Waiter]:
             yield waiters.popleft()
         except IndexError:
             return
-
-
-class _Forks:
-    """How many forks lie between this process and the one that loaded the module; a system call less per event."""
-
-    count = 0
-
-    def add(self) -> None:
-        self.count += 1
-
-
-_forks = _Forks()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forks.add)
 
 
 @cache

@@ -20,7 +20,7 @@ async def complete(work: Coroutine[Any, Any, ResultT] | asyncio.Task[ResultT]) -
 
     To be used for work that ends by itself within a bounded time.
     """
-    task = work if isinstance(work, asyncio.Task) else asyncio.create_task(work)
+    task = work if isinstance(work, asyncio.Task) else _started(work)
     cancellation: asyncio.CancelledError | None = None
     while not task.done():
         try:
@@ -32,6 +32,14 @@ async def complete(work: Coroutine[Any, Any, ResultT] | asyncio.Task[ResultT]) -
             task.exception()  # looked at: the cancellation is what the caller hears of
         raise cancellation
     return task.result()
+
+
+def _started(work: Coroutine[Any, Any, ResultT]) -> asyncio.Task[ResultT]:
+    try:
+        return asyncio.create_task(work)
+    except RuntimeError:  # no event loop runs any more, as where a task is collected that never ended
+        work.close()
+        raise
 
 
 class LoopWatch:

@@ -7,12 +7,13 @@ import signal
 import subprocess
 import sys
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, Final, cast
 
 import pytest
+from confluent_kafka import Consumer, TopicPartition
 
 from eventzr_kafka import CloudEvent, ConsumerRunner, EventProducer, KafkaSettings, kafka_consumer, on_message
 from eventzr_kafka.testing.kafka_server import KafkaServer
@@ -38,7 +39,7 @@ class Ending:
 
 
 @contextmanager
-def ending(way: str, brokers: str, topic: str, group: str) -> Iterator[Ending]:
+def ending(way: str, brokers: str, topic: str, group: str) -> Generator[Ending]:
     arguments = [sys.executable, str(SCRIPT), way, brokers, topic, group]
     pipe = subprocess.PIPE
     process = subprocess.Popen(arguments, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
@@ -136,3 +137,54 @@ async def test_a_hanging_def_handler_does_not_hold_the_process(
         code, log = await asyncio.to_thread(process.end)
     assert code == 0
     assert "1 handlers still run after 0.5 s" in log
+
+
+async def test_a_member_of_a_closed_event_loop_leaves_its_group(
+    settings: KafkaSettings, topic: Callable[..., str], group: str
+) -> None:
+    name, second = topic(partitions=4), Counted()
+    second.gate.set()
+    with ending("closed-loop", settings.brokers, name, group) as process:
+        assert await asyncio.to_thread(process.said) == "closed"
+        await publish(settings, name, range(22))
+        async with ConsumerRunner(second.handler(name, group), settings=settings):
+            await second.until(22)  # long before the session of the other member ends
+        _, log = await asyncio.to_thread(process.end)
+    assert f"{group}: the event loop was closed without stop(): leaving the group" in log
+
+
+def test_a_consumer_that_is_open_at_exit_leaves_and_says_so(
+    settings: KafkaSettings, topic: Callable[..., str], group: str
+) -> None:
+    with ending("forgotten-consumer", settings.brokers, topic(), group) as process:
+        code, log = process.end()
+    assert code == 0
+    assert f"{group}: the process ends without stop(): leaving the group" in log
+
+
+def test_a_producer_that_is_open_at_exit_delivers_its_events(
+    kafka: KafkaServer, settings: KafkaSettings, topic: Callable[..., str], group: str
+) -> None:
+    name = topic(partitions=1)
+    with ending("forgotten-producer", settings.brokers, name, group) as process:
+        code, log = process.end()
+    assert code == 0
+    assert "the process ends with an open producer: delivering 100 events" in log
+    assert "not delivered" not in log
+    assert end_of(kafka, name) == 100
+
+
+def test_what_a_producer_cannot_deliver_at_exit_is_counted(group: str) -> None:
+    with ending("forgotten-producer", "127.0.0.1:1", "nowhere.thing.happened.v1", group) as process:
+        code, log = process.end()
+    assert code == 0
+    assert "100 events were not delivered before the process ended" in log
+    assert log.count("not published: ") == 100
+
+
+def end_of(kafka: KafkaServer, topic: str) -> int:
+    consumer = Consumer({"bootstrap.servers": kafka.bootstrap_servers, "group.id": "ends"})
+    try:
+        return consumer.get_watermark_offsets(TopicPartition(topic, 0), timeout=10)[1]
+    finally:
+        consumer.close()

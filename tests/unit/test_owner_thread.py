@@ -193,6 +193,9 @@ class AtOnce:
     def call_soon_threadsafe(self, method: Callable[..., None], *args: Any) -> None:
         method(*args)
 
+    def is_closed(self) -> bool:
+        return False
+
 
 class Owner:
     """The owner thread's object, driven by the test in place of the thread."""
@@ -783,3 +786,17 @@ def test_errors_survive_a_closed_event_loop(deserted: Owner) -> None:
     deserted.mailbox.store([position(1, 13)])
     deserted.revoke(0)
     deserted.hold(Failed(KafkaError._FATAL), Failed(KafkaError._ALL_BROKERS_DOWN))
+
+
+def test_a_member_of_a_closed_event_loop_ends_itself(caplog: pytest.LogCaptureFixture) -> None:
+    loop = asyncio.new_event_loop()
+    owner = Owner(loop)
+    loop.close()
+    owner.thread.run()
+    owner.revoke(0)
+    owner.thread.leave()
+    assert owner.mailbox.closing
+    assert owner.client.calls[-1] == "close"
+    assert [record.message for record in caplog.records] == [
+        "g: the event loop was closed without stop(): leaving the group; events in hand are redelivered"
+    ]

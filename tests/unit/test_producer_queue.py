@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 import time
 from collections import deque
 from collections.abc import Callable
@@ -35,6 +36,7 @@ class Transport:
         self.sent: list[str] = []
         self.under_way: deque[Report] = deque()
         self.flushed: Acknowledgement | Failure | None = None
+        self.closed = 0
 
     def start(self, reported: Callable[[], None]) -> None:
         self.reported = reported
@@ -56,6 +58,7 @@ class Transport:
         return len(self.under_way)
 
     def close(self) -> None:
+        self.closed += 1
         while self.under_way:
             self.report(Failure("_DESTROY", "the producer was closed", unknown=True))
         self.reported()
@@ -132,6 +135,118 @@ async def test_a_task_that_publishes_is_woken_when_its_event_has_waited_and_is_a
 
 
 # Bounds
+
+
+async def test_a_cancelled_publish_withdraws_the_event_that_waits(bench: Bench) -> None:
+    tasks = [bench.publish(event_id) for event_id in "abc"]
+    await settle()
+    tasks[1].cancel()
+    await settle()
+    assert len(bench.producer._waiting.entries) == 2
+    bench.transport.room = 9
+    bench.transport.reported()
+    assert bench.transport.sent == ["a", "c"]
+
+
+async def test_thousands_of_cancelled_publishes_leave_nothing_waiting(bench: Bench) -> None:
+    for _ in range(20):
+        tasks = [bench.publish(f"e{number}") for number in range(200)]
+        await settle()
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+    assert len(bench.producer._waiting.entries) == 0
+    assert bench.producer.unheard == 0
+
+
+async def test_a_cancelled_publish_that_the_client_has_may_arrive(bench: Bench) -> None:
+    bench.transport.room = 1
+    task = bench.publish("a")
+    await settle()
+    task.cancel()
+    await settle()
+    assert task.cancelled()
+    assert bench.transport.sent == ["a"]
+    bench.transport.report()
+    bench.transport.reported()
+    assert bench.producer.unheard == 0
+
+
+async def test_a_cancelled_enqueue_result_withdraws_nothing(bench: Bench) -> None:
+    delivery = bench.enqueue("a")
+    with suppress(TimeoutError):
+        await asyncio.wait_for(delivery, 0.01)
+    bench.transport.room = 1
+    bench.transport.reported()
+    assert bench.transport.sent == ["a"]
+
+
+# The end of the process
+
+
+def test_at_exit_waiting_events_are_sent_and_counted(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    for event_id in "abc":
+        bench.enqueue(event_id)
+    bench.transport.room = 2
+
+    def flush(timeout: float) -> int:
+        bench.now += timeout
+        bench.transport.reported()
+        return len(bench.transport.under_way)
+
+    bench.transport.flush = flush  # type: ignore[method-assign]
+    bench.producer.end_at_exit(bench.now + 7)
+    assert bench.transport.sent == ["a", "b"]
+    first, *failures, last = [record.message for record in caplog.records]
+    assert first.startswith("the process ends with an open producer: delivering 3 events, for 7 s at most; use `async")
+    assert [failure.split(":")[0] for failure in failures] == ["not published"] * 3
+    assert last == "3 events were not delivered before the process ended; the log names each one"
+
+
+def test_at_exit_a_producer_with_nothing_to_send_is_silent(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    bench.producer.end_at_exit(bench.now + 7)
+    bench.producer.end_at_exit(bench.now + 7)
+    assert caplog.records == []
+
+
+async def test_a_cancelled_start_leaves_no_client_behind() -> None:
+    entered, gate = threading.Event(), threading.Event()
+    transport = Transport()
+
+    def make(_settings: KafkaSettings) -> Transport:
+        entered.set()
+        gate.wait(5)
+        return transport
+
+    producer = EventProducer(source="s", settings=KafkaSettings(), transport=make)
+    starting = asyncio.create_task(producer.__aenter__())
+    await asyncio.to_thread(entered.wait, 5)
+    starting.cancel()
+    gate.set()
+    await asyncio.wait({starting}, timeout=5)
+    assert starting.cancelled()
+    assert transport.closed == 1
+
+
+async def test_a_cancelled_block_closes_its_producer_first(bench: Bench) -> None:
+    gate = threading.Event()
+
+    def flush(timeout: float) -> int:
+        return 0 if gate.wait(timeout) else 1
+
+    bench.transport.flush = flush  # type: ignore[method-assign]
+    leaving = asyncio.create_task(bench.producer.__aexit__(None, None, None))
+    for _ in range(2):
+        await asyncio.sleep(0.01)
+        leaving.cancel()
+    assert bench.transport.closed == 0
+    gate.set()
+    await asyncio.wait({leaving}, timeout=5)
+    assert leaving.cancelled()
+    assert bench.transport.closed == 1
+
+
+# Bounds, in time
 
 
 def test_an_event_waits_for_room_as_long_as_the_queue_timeout(bench: Bench) -> None:

@@ -73,6 +73,11 @@ class Arrivals:
 
     # In the owner thread
 
+    @property
+    def loop_is_closed(self) -> bool:
+        """Whether nothing can be brought any more."""
+        return self._loop.is_closed()
+
     def notify(self, method: Callable[..., None], *args: Any) -> bool:
         """Have a method called on the event loop; False if the loop is closed."""
         try:

@@ -9,6 +9,7 @@
    of them at once, and says nothing (its issue 5591); and a pause outlives the assignment. So partitions are resumed
    before they are assigned, paused only after they brought a record, and all is asked for again after a rebalance.
 6. A client that has lost its brokers for good is given up for another one, and its callbacks do nothing any more.
+7. A member whose event loop is closed leaves the group by itself: what it would hold, it could not hand on.
 """
 
 from __future__ import annotations
@@ -97,6 +98,9 @@ class ClientOwner:
     def run(self) -> None:
         """Do what the mailbox asks for, until that is to end."""
         while not self._mailbox.closing:
+            if self._arrivals.loop_is_closed:
+                self._abandon()
+                return
             if self._outage.for_good:
                 self._join_anew()
             self._store_positions()
@@ -134,6 +138,11 @@ class ClientOwner:
 
     def _longest_metadata(self) -> int:
         return max((min(len(p.metadata), self._commits.limit) for p in self._stored.values()), default=0)
+
+    def _abandon(self) -> None:
+        self._mailbox.close()  # so that no callback waits for the event loop
+        text = "%s: the event loop was closed without stop(): leaving the group; events in hand are redelivered"
+        log.warning(text, self._member.group_id)
 
     # Joining
 

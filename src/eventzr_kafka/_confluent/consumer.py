@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Sequence
 
 from eventzr_kafka._confluent.arrivals import Arrivals, log
@@ -17,6 +18,7 @@ from eventzr_kafka._confluent.mailbox import Mailbox
 from eventzr_kafka._confluent.oauth import token_callback
 from eventzr_kafka._confluent.outage import Outage
 from eventzr_kafka.options import ConsumerOptions
+from eventzr_kafka.process import forget_open, note_open
 from eventzr_kafka.settings import KafkaSettings
 from eventzr_kafka.transport import ConsumerSink, Paused, Position
 
@@ -52,6 +54,7 @@ class ConfluentConsumer:
             daemon=True,  # a client that hangs while it closes does not hold the process
         )
         self._thread.start()
+        note_open(self)
 
     def store(self, positions: Sequence[Position]) -> None:
         """Leave positions for the owner to store."""
@@ -79,4 +82,15 @@ class ConfluentConsumer:
         deadline = loop.time() + timeout
         while thread.is_alive() and loop.time() < deadline:  # noqa: ASYNC110 -- a thread's end sets no asyncio.Event
             await asyncio.sleep(0.01)
+        forget_open(self)
         return not thread.is_alive()
+
+    def end_at_exit(self, deadline: float) -> None:
+        """Leave the group, if the process ends before the runner was stopped."""
+        if self._thread is None or not self._thread.is_alive():
+            return
+        if not self._mailbox.closing:
+            text = "%s: the process ends without stop(): leaving the group; events in hand are redelivered"
+            log.warning(text, self._group_id)
+            self._mailbox.close()
+        self._thread.join(max(deadline - time.monotonic(), 0.0))

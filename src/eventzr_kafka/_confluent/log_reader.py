@@ -122,11 +122,14 @@ class ConfluentLogReader:
     def _follow(self, topic: str) -> None:
         try:
             with self._client(topic) as client:
-                _Follower(client, topic, self._tell_records, self._tell_caught_up, self._closing).run()
+                _Follower(client, topic, self._tell_records, self._tell_caught_up, self._is_over).run()
         except Exception as error:  # noqa: BLE001 -- whatever it is, somebody must hear of it
             self._tell(self._on_failure, error)
         finally:
             self._closed.set()
+
+    def _is_over(self) -> bool:
+        return self._closing.is_set() or self._loop.is_closed()
 
     def _tell_records(self, records: Sequence[Record]) -> None:
         self._tell(self._on_records, records)
@@ -204,27 +207,27 @@ class _Follower:
         topic: str,
         on_records: Callable[[Sequence[Record]], None],
         on_caught_up: Callable[[], None],
-        closing: threading.Event,
+        is_over: Callable[[], bool],
     ) -> None:
         self._client = client
         self._topic = topic
         self._on_records = on_records
         self._on_caught_up = on_caught_up
-        self._closing = closing
+        self._is_over = is_over
         self._known: set[int] = set()
         self._progress: _Progress | None = None
         self._look_at = 0.0
 
     def run(self) -> None:
         """Follow until it is closed."""
-        while not self._closing.is_set():
+        while not self._is_over():
             if time.monotonic() >= self._look_at:
                 self._look()
             self._tell_if_caught_up()
             if self._known:
                 self._pass_on(self._client.consume(_BATCH, _POLL))
             else:
-                self._closing.wait(_POLL)
+                time.sleep(_POLL)
 
     def _look(self) -> None:
         """Find the partitions that are there and not yet read."""

@@ -1,0 +1,84 @@
+"""The process that a client belongs to: its forks, and its end.
+
+1. A client belongs to the process that opened it: a forked child leaves it alone.
+2. Clients that are open when the process ends are ended in order, within a bound, and not in silence. The threads that
+   the interpreter waits for have ended by then, and logging still works.
+3. A process that a signal or `os._exit` ends does not come here.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+import time
+import weakref
+from typing import Protocol
+
+__all__ = ["forget_open", "forks", "note_open"]
+
+_BOUND = 10.0  # seconds that all of them together may take
+
+
+class _Open(Protocol):
+    def end_at_exit(self, deadline: float) -> None:
+        """End in order; `deadline` is a time of `time.monotonic`."""
+        ...
+
+
+class _Registry:
+    """The open clients of this process."""
+
+    def __init__(self) -> None:
+        self.clients: weakref.WeakSet[_Open] = weakref.WeakSet()
+        self.is_registered = False
+
+    def forget_all(self) -> None:
+        """Begin anew, as in a forked child."""
+        self.clients = weakref.WeakSet()
+        self.is_registered = False
+
+    def end_all(self) -> None:
+        deadline = time.monotonic() + _BOUND
+        for client in list(self.clients):
+            client.end_at_exit(deadline)
+        self.clients = weakref.WeakSet()
+
+
+class _Forks:
+    """How many forks lie between this process and the one that loaded the module; a system call less per event."""
+
+    count = 0
+
+    def add(self) -> None:
+        self.count += 1
+
+
+forks = _Forks()
+_registry = _Registry()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=forks.add)
+    os.register_at_fork(after_in_child=_registry.forget_all)
+
+
+def note_open(client: _Open) -> None:
+    """Have a client ended if the process ends before `forget_open`; it may go away before."""
+    if not _registry.is_registered:
+        _registry.is_registered = True
+        atexit.register(_registry.end_all)
+        _register_in_child_of_multiprocessing()
+    _registry.clients.add(client)
+
+
+def forget_open(client: _Open) -> None:
+    """Leave a client alone: it is closed."""
+    _registry.clients.discard(client)
+
+
+def _register_in_child_of_multiprocessing() -> None:
+    """Such a process ends without the functions of `atexit`, before Python 3.13."""
+    multiprocessing = sys.modules.get("multiprocessing.process")
+    if multiprocessing is not None and multiprocessing.parent_process() is not None:
+        from multiprocessing.util import Finalize  # noqa: PLC0415 -- loaded already, in such a process
+
+        Finalize(None, _registry.end_all, exitpriority=100)
