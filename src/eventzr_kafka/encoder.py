@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Sequence
-from decimal import Decimal
 from functools import lru_cache
 from json.encoder import encode_basestring as _quote
 from typing import Any, Literal, TypeAlias
@@ -18,11 +17,13 @@ from pydantic import BaseModel
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from eventzr_kafka.errors import EncodeError, printable
-from eventzr_kafka.event import CloudEvent, EventData, format_time, json_number, topic_of
+from eventzr_kafka.event import CloudEvent, EventData, format_time, topic_of
+from eventzr_kafka.json_numbers import serializer_of, with_numbers
 from eventzr_kafka.limits import DEFAULT_LIMITS, Limits
 from eventzr_kafka.media_type import charset_of, is_charset, is_json, is_text
 from eventzr_kafka.record import Header, OutgoingRecord
 from eventzr_kafka.strict_json import find_fault
+from eventzr_kafka.unfit import find_unfit
 
 __all__ = ["STRUCTURED_HEADERS", "ContentMode", "encode"]
 
@@ -63,16 +64,22 @@ def encode(
     return OutgoingRecord(topic, key, value, headers)
 
 
+_UNKNOWN = (
+    "{}: NaN, Infinity, a Decimal of more than 15 digits, a time outside of UTC's years 1 to 9999, or no JSON value"
+)
+
+
 def _why_not_encodable(event: CloudEvent[Any], error: Exception) -> str:
     if isinstance(error, _UnfitDataError):
         return str(error)
     kind = type(event.data).__qualname__
     if isinstance(error, UnicodeEncodeError):
         return f"a string holds a character that {error.encoding} cannot carry"
-    return (
-        f"data of type {kind} cannot be written as JSON ({type(error).__name__}): "
-        "NaN, Infinity, a Decimal of more than 15 digits, a time outside of UTC's years 1 to 9999, or no JSON value"
-    )
+    try:
+        found = find_unfit(event.data)
+    except Exception:  # noqa: BLE001 -- whatever the parts of a payload do when they are looked at
+        found = None
+    return f"data of type {kind} cannot be written as JSON: {found or _UNKNOWN.format(type(error).__name__)}"
 
 
 class _UnfitDataError(ValueError):
@@ -153,13 +160,21 @@ def _needs_json(event: CloudEvent[Any]) -> str:
 def _to_json(data: Any) -> bytes:
     if isinstance(data, BaseModel):
         changes_only = isinstance(data, EventData) and data.__partial__
-        text = data.__pydantic_serializer__.to_json(data, by_alias=True, exclude_unset=changes_only)
+        text = serializer_of(type(data)).to_json(data, by_alias=True, exclude_unset=changes_only)
         if find_fault(text) is not None:
             raise ValueError(data.__class__)
         return text
+    try:
+        return _plain_json(data)
+    except TypeError:  # perhaps a Decimal as a name
+        return _plain_json(with_numbers(data))
+
+
+def _plain_json(data: Any) -> bytes:
     plain = json.dumps(data, allow_nan=False, ensure_ascii=False, separators=(",", ":"), default=_jsonable)
     return plain.encode()
 
 
 def _jsonable(value: Any) -> Any:
-    return json_number(value) if isinstance(value, Decimal) else to_jsonable_python(value, by_alias=True)
+    found = with_numbers(value)
+    return to_jsonable_python(value, by_alias=True) if found is value else found

@@ -18,13 +18,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from decimal import Decimal
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Self, cast
 
 from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler
 from pydantic.alias_generators import to_camel
-from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+from pydantic_core import CoreSchema
 from typing_extensions import TypeVar
 
 from eventzr_kafka.attributes import (
@@ -39,6 +38,7 @@ from eventzr_kafka.attributes import (
     read_moment,
 )
 from eventzr_kafka.errors import EventDeclarationError
+from eventzr_kafka.json_numbers import apply_number_rules, serializer_of
 
 if TYPE_CHECKING:
     from cloudevents.core.v1.event import CloudEvent as ForeignCloudEvent
@@ -50,12 +50,9 @@ __all__ = [
     "ExtensionValue",
     "declared_events",
     "format_time",
-    "json_number",
 ]
 
 DataT = TypeVar("DataT", default=Any, covariant=True)  # noqa: PLC0105 -- users read it in signatures
-
-_MAX_DIGITS = 40  # of a Decimal that is written as an integer; above, 1e300 is written as such
 
 
 class CloudEvent(BaseModel, Generic[DataT]):
@@ -170,7 +167,8 @@ class CloudEvent(BaseModel, Generic[DataT]):
         data: Any = self.data
         if isinstance(data, BaseModel):
             changes_only = isinstance(data, EventData) and data.__partial__
-            data = data.model_dump(mode="json", by_alias=True, exclude_unset=changes_only)
+            serializer = serializer_of(type(data))
+            data = serializer.to_python(data, mode="json", by_alias=True, exclude_unset=changes_only)
         event = Foreign({**attributes, **self.extensions}, data)
         if self.time is None:
             event.get_attributes().pop("time", None)  # the package invents one
@@ -199,58 +197,22 @@ def format_time(moment: datetime) -> str:
     return moment.isoformat(timespec="milliseconds")[:-6] + "Z"
 
 
-def json_number(amount: Decimal) -> int | float:
-    """A Decimal as the JSON number that reads back as the same Decimal; 15 significant digits are always exact."""
-    number = float(amount)
-    if Decimal(repr(number)) != amount:
-        raise PydanticCustomError("decimal_digits", "a Decimal is exact on the wire only up to 15 significant digits")
-    return int(amount) if number.is_integer() and amount.adjusted() < _MAX_DIGITS else number
-
-
-def _with_numbers(value: Any) -> Any:
-    """A JSON value of no declared type, with its Decimals as numbers."""
-    if isinstance(value, Decimal):
-        return json_number(value)
-    if isinstance(value, dict):
-        members: dict[Any, Any] = value  # pyright: ignore[reportUnknownVariableType] -- isinstance says no more
-        return {key: _with_numbers(part) for key, part in members.items()}
-    if isinstance(value, list | tuple):
-        return [_with_numbers(part) for part in cast("list[Any]", value)]
-    return value
-
-
-_NUMBER = core_schema.plain_serializer_function_ser_schema(
-    json_number,
-    when_used="json",
-    return_schema=core_schema.union_schema([core_schema.int_schema(), core_schema.float_schema()]),
-)
-
-
-_ANYTHING = core_schema.plain_serializer_function_ser_schema(
-    _with_numbers, when_used="json", return_schema=core_schema.any_schema()
-)
-
-
 def _is_none(value: object) -> bool:
     return value is None
 
 
-def _apply_wire_rules(schema: Any, *, omit_none: bool) -> None:
-    """Write every Decimal as a JSON number and leave out optional fields that are None."""
+def _omit_none(schema: Any) -> None:
+    """Leave out optional fields that are None."""
     if isinstance(schema, list | tuple):
         for inner in cast("list[Any]", schema):
-            _apply_wire_rules(inner, omit_none=omit_none)
+            _omit_none(inner)
     elif isinstance(schema, dict):
         part = cast("dict[str, Any]", schema)
-        if part.get("type") == "decimal":
-            part.setdefault("serialization", _NUMBER)
-        if part.get("type") == "any":
-            part.setdefault("serialization", _ANYTHING)
-        if omit_none and part.get("type") == "model-field" and part["schema"].get("default", ...) is None:
+        if part.get("type") == "model-field" and part["schema"].get("default", ...) is None:
             part.setdefault("serialization_exclude_if", _is_none)
         for key, inner in part.items():
             if key != "serialization":
-                _apply_wire_rules(inner, omit_none=omit_none)
+                _omit_none(inner)
 
 
 class EventData(BaseModel):
@@ -281,9 +243,6 @@ class EventData(BaseModel):
         allow_inf_nan=False,
         ser_json_inf_nan="constants",
     )
-
-    if not TYPE_CHECKING:  # pydantic reads it, so that _apply_wire_rules finds a schema for unknown fields
-        __pydantic_extra__: dict[str, Any]
 
     __topic__: ClassVar[str | None] = None
     __source__: ClassVar[str | None] = None
@@ -324,7 +283,9 @@ class EventData(BaseModel):
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler, /) -> CoreSchema:
         schema = handler(source)
-        _apply_wire_rules(schema, omit_none=not cls.__partial__)
+        apply_number_rules(schema)
+        if not cls.__partial__:
+            _omit_none(schema)
         return schema
 
     def default_subject(self) -> str | None:

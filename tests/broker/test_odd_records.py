@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 import uuid
+from contextlib import closing, suppress
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from confluent_kafka import Producer
+from confluent_kafka import Consumer, Producer, TopicPartition
 
-from eventzr_kafka import CloudEvent, ConsumerRunner, KafkaSettings, kafka_consumer, on_message
+from eventzr_kafka import CloudEvent, ConsumerRunner, EventProducer, KafkaSettings, kafka_consumer, on_message
+from eventzr_kafka.testing.kafka_server import KafkaServerError
+from eventzr_marketplace_events import ListingUpdated
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,3 +66,18 @@ async def test_odd_but_valid_records_reach_their_handler(kafka: KafkaServer, top
     assert received["lone surrogate"].data == {"text": "\ufffd"}
     bare = received["null headers"]
     assert (bare.subject, bare.time, bare.extensions) == (None, None, {"tracestate": ""})
+
+
+async def test_an_undeclared_decimal_is_a_number_in_kafka(kafka: KafkaServer) -> None:
+    with suppress(KafkaServerError):
+        kafka.create_topics([ListingUpdated.__topic__ or ""])
+    update = ListingUpdated.model_validate({"id": "1", "depositAmount": Decimal("12.50"), "more": {"a": [Decimal(5)]}})
+    with EventProducer(settings=KafkaSettings(brokers=kafka.bootstrap_servers)) as producer:
+        result = producer.enqueue(update, tenant_id="acme").result(20)
+
+    config = {"bootstrap.servers": kafka.bootstrap_servers, "group.id": "reader"}
+    with closing(Consumer(config)) as consumer:
+        consumer.assign([TopicPartition(result.topic, result.partition or 0, result.offset or 0)])
+        message = consumer.poll(20)
+    assert message is not None
+    assert b'"data":{"id":"1","depositAmount":12.5,"more":{"a":[5]}}' in (message.value() or b"")

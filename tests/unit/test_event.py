@@ -19,7 +19,8 @@ from pydantic import Field, ValidationError
 from eventzr_kafka import CloudEvent, EventData, Record, catalogue, decode, encode
 from eventzr_kafka.encoder import ContentMode
 from eventzr_kafka.errors import EventDeclarationError
-from eventzr_kafka.event import declared_events, format_time, json_number
+from eventzr_kafka.event import declared_events, format_time
+from eventzr_kafka.json_numbers import json_number
 from eventzr_marketplace_events import ListingCreated, ListingUpdated, SubscriptionChanged, example
 
 THING = "test.event.thing.v1"
