@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from eventzr_kafka.dead_letter import Identity, Letter, Note, NoteKind, read_letter, read_note
@@ -26,11 +26,13 @@ class Entry:
 
     Attributes:
         letter: Without value and headers.
+        size: Bytes of the value.
         closed: The note that closed it.
         failed: The last note of a replay that failed.
     """
 
     letter: Letter
+    size: int = 0
     closed: Note | None = None
     failed: Note | None = None
 
@@ -43,6 +45,11 @@ class Entry:
     def tenant(self) -> str:
         """The record's key as text."""
         return (self.letter.record.key or b"").decode(errors="replace")
+
+    @property
+    def names(self) -> frozenset[str]:
+        """``topic[partition]@offset`` of the record, and the letter's own ``partition@offset``."""
+        return frozenset({self.letter.record.position, f"{self.letter.partition}@{self.letter.offset}"})
 
     @property
     def event(self) -> EventIdentity | None:
@@ -61,6 +68,7 @@ class Selection:
         type: Topic of the record, which is the type of its event.
         error: Name of the error's class.
         since, until: Bounds of the last failure, in seconds since the Unix epoch.
+        letters: Their names, see `DeadLetterJournal.named`.
         limit: How many at most: the oldest.
     """
 
@@ -69,13 +77,15 @@ class Selection:
     error: str | None = None
     since: float | None = None
     until: float | None = None
+    letters: Collection[str] = ()
     limit: int | None = None
 
     def of(self, entries: Iterable[Entry]) -> list[Entry]:
         """Those of the entries that are meant, in their order."""
-        return [entry for entry in entries if self._means(entry)][: self.limit]
+        return [entry for entry in entries if self.means(entry)][: self.limit]
 
-    def _means(self, entry: Entry) -> bool:
+    def means(self, entry: Entry) -> bool:
+        """Whether an entry passes all filters but the limit."""
         facts = entry.letter.facts
         return (
             self.tenant in (None, entry.tenant)
@@ -83,6 +93,7 @@ class Selection:
             and self.error in (None, facts.error)
             and (self.since is None or facts.last_failure >= self.since)
             and (self.until is None or facts.last_failure <= self.until)
+            and (not self.letters or not entry.names.isdisjoint(self.letters))
         )
 
 
@@ -143,7 +154,7 @@ class DeadLetterJournal:
 
         They are several where the record's topic was made anew.
         """
-        return [entry for entry in self.entries if name in (entry.letter.record.position, _place(entry.letter))]
+        return [entry for entry in self.entries if name in entry.names]
 
     def _add_note(self, note: Note) -> None:
         about = self._entries.get(note.identity) or self._early.setdefault(note.identity, _Notes())
@@ -161,16 +172,12 @@ class DeadLetterJournal:
         if _is_after(letter, notes.closed):
             notes = _Notes()
         kept = replace(letter, record=letter.record._replace(value=None, headers=()))
-        self._entries[letter.identity] = Entry(kept, notes.closed, notes.failed)
+        self._entries[letter.identity] = Entry(kept, len(letter.record.value or b""), notes.closed, notes.failed)
 
 
 def _is_after(letter: Letter, note: Note | None) -> bool:
     """Whether the record has failed once more since its letter was closed, as after offsets were reset."""
     return note is not None and letter.facts.last_failure > note.at
-
-
-def _place(letter: Letter) -> str:
-    return f"{letter.partition}@{letter.offset}"
 
 
 def _in_order(entries: Iterable[Entry]) -> list[Entry]:

@@ -272,6 +272,27 @@ def test_ls_counts_by_handler_type_and_error_and_filters(dlq: Dlq) -> None:
     assert dlq.overview("--type", "another.type")["selected"] == 0
 
 
+def test_parked_letters_wait_for_the_failure_before_them(dlq: Dlq) -> None:
+    for n in range(5):
+        tenant = "a" if n < 4 else "b"
+        facts = replace(dlq.facts(n), error="parked" if n else "ValueError")
+        dlq.write(write_letter(dlq.record(n, tenant=tenant), facts))
+    head, selected = f"{dlq.topic}[0]@0", ("--error", "parked")
+
+    dry = dlq.run("replay", "handlers:Handler", *selected, "--dry-run")
+    code, output = dlq.run("replay", "handlers:Handler", *selected)
+    effects = dlq.effects()
+    whole = dlq.run("replay", "handlers:Handler", "--letter", head, "--letter", f"{dlq.topic}[1]@1")
+
+    left_out = f"left out: 3 letters behind {head}\n  these are open and not selected: replay or discard them first\n"
+    assert dry[1].startswith(left_out)
+    assert "dry run: 1 letter would be replayed\n" in dry[1]
+    assert (code, output) == (1, f"{left_out}replayed 1 of 1 letter\n")
+    assert effects == [("b", 4)]
+    assert whole == (0, "replayed 2 of 2 letters\n")
+    assert dlq.effects() == [("b", 4), ("a", 0), ("a", 1)]
+
+
 def test_a_payload_is_shown_on_request_alone(dlq: Dlq) -> None:
     dlq.write_letters(1)
     name = f"{dlq.topic}[0]@0"

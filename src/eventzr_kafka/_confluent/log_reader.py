@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -71,23 +71,27 @@ class ConfluentLogReader:
         self._closed = threading.Event()
         self._closed.set()
 
-    def read(self, topic: str) -> Iterator[list[Record]] | None:
+    def read(self, topic: str, first: Mapping[int, int] | None = None) -> Iterator[list[Record]] | None:
         """The records of a topic up to its ends as of now, batch by batch; None if there is no such topic.
 
         Blocks; the iterator may be advanced from any thread, by one at a time.
+
+        Args:
+            first: The only partitions that are read, each with its first offset; None for all that there is.
 
         Raises:
             TransportError: The broker cannot be reached, or refuses; also while iterating.
         """
         with self._client(topic) as client:
             partitions = _partitions_of(client, topic)
-            ends = {number: _end(client, topic, number) for number in partitions}
-        return self._read(topic, ends) if partitions else None
+            wanted = partitions if first is None else [number for number in partitions if number in first]
+            ends = {number: _end(client, topic, number) for number in wanted}
+        return self._read(topic, ends, first or {}) if partitions else None
 
-    def _read(self, topic: str, ends: dict[int, int]) -> Iterator[list[Record]]:
+    def _read(self, topic: str, ends: dict[int, int], first: Mapping[int, int]) -> Iterator[list[Record]]:
         progress = _Progress(ends)
         with self._client(topic) as client:
-            client.assign([Offset(topic, number, OFFSET_BEGINNING) for number in progress.missing])
+            client.assign([Offset(topic, number, first.get(number, OFFSET_BEGINNING)) for number in progress.missing])
             deadline = time.monotonic() + _PATIENCE
             while progress.missing:
                 records = [_record(message) for message in client.consume(_BATCH, _POLL) if progress.take(message)]

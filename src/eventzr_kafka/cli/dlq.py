@@ -22,10 +22,11 @@ from eventzr_kafka._confluent.producer import ConfluentProducer
 from eventzr_kafka.cli.app import Output, outcome
 from eventzr_kafka.cli.card import Screen, count_of, labelled
 from eventzr_kafka.cli.dlq_replay import ReplayReport, replay_entries
-from eventzr_kafka.cli.dlq_views import letter_card, letter_json, overview, overview_json
+from eventzr_kafka.cli.dlq_views import left_out_text, letter_card, letter_json, overview, overview_json
 from eventzr_kafka.cli.loading import UsageError, load
 from eventzr_kafka.dead_letter import Letter, Note, dead_letter_topic, read_letter, write_note
 from eventzr_kafka.dead_letter_journal import DeadLetterJournal, Entry, Selection
+from eventzr_kafka.dead_letter_order import choose
 from eventzr_kafka.dead_letter_writer import DeadLetterWriter
 from eventzr_kafka.errors import SettingsError, printable
 from eventzr_kafka.event import TOPIC_NAME
@@ -58,6 +59,8 @@ class Filters:
     """Only those that failed at or after this time: ISO 8601, UTC if it names no zone; or 30m, 2h, 7d ago."""
     until: str | None = None
     """Only those that failed at or before this time."""
+    letter: tuple[str, ...] = ()
+    """Only this letter, by topic[partition]@offset of its record; may be given several times."""
     limit: Annotated[int | None, Parameter(validator=validators.Number(gte=1))] = None
     """At most so many: the oldest."""
 
@@ -69,6 +72,7 @@ class Filters:
             error=self.error,
             since=moment("--since", self.since),
             until=moment("--until", self.until),
+            letters=self.letter,
             limit=self.limit,
         )
 
@@ -151,6 +155,7 @@ def show(
 def replay(target: str, /, *, filters: Filters = _ALL, dry_run: _Flag = False, output: Output = _OUTPUT) -> int:
     """Run open letters through the handlers of their own group; exits with 0 if all were replayed.
 
+    A letter is left out, and named, while an earlier one of its ordering key is open and not selected.
     Ctrl-C or SIGTERM finishes what runs; the next replay goes on with what is open.
 
     Args:
@@ -161,9 +166,13 @@ def replay(target: str, /, *, filters: Filters = _ALL, dry_run: _Flag = False, o
 
     def act(screen: Screen) -> None:
         handler, settings, selection = load(target), KafkaSettings.from_env(), filters.selection()
-        group_id = definition_of(handler).group_id
+        definition = definition_of(handler)
+        group_id = definition.group_id
         journal = _journal(settings, group_id)
-        found = selection.of(journal.open)
+        chosen = choose(journal.open, _existing(selection, journal), definition.options.ordering)
+        found = report.take(chosen)
+        if chosen.left_out:
+            screen.say(left_out_text(chosen))
         if dry_run:
             screen.say(overview(group_id, journal, found))
             screen.say(labelled("dry run:", f"{count_of(len(found), 'letter')} would be replayed", "yellow"))
@@ -189,6 +198,8 @@ def discard(
 ) -> int:
     """Close open letters without replaying them; the reason is recorded in the dead-letter topic.
 
+    Any letters may be discarded, also one in the middle of its ordering key: the others keep their order.
+
     Args:
         group: Group id, or module:Class whose group it is.
         reason: Why nobody needs them.
@@ -201,7 +212,7 @@ def discard(
             raise UsageError("--reason says nothing: write why nobody needs these letters")
         settings, group_id, selection = KafkaSettings.from_env(), _group_id(group), filters.selection()
         journal = _journal(settings, group_id)
-        found = selection.of(journal.open)
+        found = _existing(selection, journal).of(journal.open)
         screen.say(overview(group_id, journal, found))
         if dry_run:
             screen.say(labelled("dry run:", f"{count_of(len(found), 'letter')} would be discarded", "yellow"))
@@ -234,6 +245,12 @@ def _journal(settings: KafkaSettings, group_id: str) -> DeadLetterJournal:
     for records in batches:
         journal.add(records)
     return journal
+
+
+def _existing(selection: Selection, journal: DeadLetterJournal) -> Selection:
+    for name in selection.letters:
+        _named(journal, name)
+    return selection
 
 
 def _named(journal: DeadLetterJournal, name: str) -> list[Entry]:

@@ -18,8 +18,9 @@ from eventzr_kafka._confluent.log_reader import ConfluentLogReader
 from eventzr_kafka._confluent.producer import ConfluentProducer
 from eventzr_kafka.binding import bind
 from eventzr_kafka.cli.card import Screen, count_of, labelled
-from eventzr_kafka.dead_letter import dead_letter_topic, read_letter
+from eventzr_kafka.dead_letter import Identity, dead_letter_topic, read_letter
 from eventzr_kafka.dead_letter_journal import DeadLetterJournal, Entry
+from eventzr_kafka.dead_letter_order import Chosen
 from eventzr_kafka.dead_letter_writer import DeadLetterWriter
 from eventzr_kafka.errors import printable
 from eventzr_kafka.handler_threads import HandlerThreads
@@ -50,6 +51,11 @@ class ReplayReport:
     orphans: Counter[str] = field(default_factory=Counter[str])
     is_incomplete: bool = False
 
+    def take(self, chosen: Chosen) -> Sequence[Entry]:
+        """The letters to be replayed; the replay is incomplete if some were left out."""
+        self.is_incomplete = bool(chosen.left_out)
+        return chosen.letters
+
     def add(self, replayed: Replayed) -> None:
         """Count one letter."""
         self.counts[replayed.outcome] += 1
@@ -59,7 +65,7 @@ class ReplayReport:
     def text(self, selected: int) -> Text:
         """The summary, some lines; sets `is_incomplete` if anything is left open."""
         done = self.counts["replayed"] + self.counts["duplicate"]
-        self.is_incomplete = done < selected
+        self.is_incomplete = self.is_incomplete or done < selected
         lines = [
             labelled(
                 "replayed", f"{done} of {count_of(selected, 'letter')}", "yellow" if self.is_incomplete else "green"
@@ -134,19 +140,35 @@ async def _run(replay: Replay, portions: AsyncGenerator[_Portion]) -> None:
 
 async def _portions(settings: KafkaSettings, group_id: str, entries: Sequence[Entry]) -> AsyncGenerator[_Portion]:
     """The entries with their records, read again; only one portion is in memory, in the order of the entries."""
-    rank = {entry.letter.identity: number for number, entry in enumerate(entries)}
+    for part in _split(entries):
+        found = await asyncio.to_thread(_read_again, settings, group_id, part)
+        yield [(entry, found[entry.letter.identity]) for entry in part if entry.letter.identity in found]
+
+
+def _split(entries: Sequence[Entry]) -> Iterator[list[Entry]]:
+    part: list[Entry] = []
+    size = 0
+    for entry in entries:
+        if part and (len(part) >= _PORTION or size + entry.size > _PORTION_BYTES):
+            yield part
+            part, size = [], 0
+        part.append(entry)
+        size += entry.size
+    if part:
+        yield part
+
+
+def _read_again(settings: KafkaSettings, group_id: str, entries: Sequence[Entry]) -> dict[Identity, Record]:
+    """The records of the letters that are still there, by the letters' identities."""
     wanted = {(entry.letter.partition, entry.letter.offset): entry for entry in entries}
-    topic = dead_letter_topic(group_id)
-    batches = await asyncio.to_thread(ConfluentLogReader(settings, group_id).read, topic) or iter(())
-    portion: _Portion = []
-    while wanted and (records := await asyncio.to_thread(next, batches, None)) is not None:
-        portion += _found(records, wanted)
-        size = sum(len(record.value or b"") for _, record in portion)
-        if len(portion) >= _PORTION or size >= _PORTION_BYTES:
-            yield sorted(portion, key=lambda found: rank[found[0].letter.identity])
-            portion = []
-    if portion:
-        yield sorted(portion, key=lambda found: rank[found[0].letter.identity])
+    first: dict[int, int] = {}
+    for partition, offset in wanted:
+        first[partition] = min(offset, first.get(partition, offset))
+    found: dict[Identity, Record] = {}
+    batches = ConfluentLogReader(settings, group_id).read(dead_letter_topic(group_id), first) or iter(())
+    while wanted and (records := next(batches, None)) is not None:
+        found.update({entry.letter.identity: record for entry, record in _found(records, wanted)})
+    return found
 
 
 def _found(records: Sequence[Record], wanted: dict[tuple[int, int], Entry]) -> Iterator[tuple[Entry, Record]]:

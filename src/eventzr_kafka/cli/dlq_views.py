@@ -15,14 +15,16 @@ from rich.text import Text
 from eventzr_kafka.cli.card import count_of, labelled
 from eventzr_kafka.dead_letter import Letter, Note, dead_letter_topic
 from eventzr_kafka.dead_letter_journal import DeadLetterJournal, Entry, Summary, summarise
+from eventzr_kafka.dead_letter_order import Chosen
 from eventzr_kafka.errors import printable
 from eventzr_kafka.event import format_time
 from eventzr_kafka.record import UnreadableHeaders
 
-__all__ = ["letter_card", "letter_json", "overview", "overview_json"]
+__all__ = ["left_out_text", "letter_card", "letter_json", "overview", "overview_json"]
 
 _HEADINGS = ("handler", "type", "error", "letters", "tenants", "oldest", "newest")
 _TENANTS = 3  # that are named in the table
+_HEADS = 20  # letters that others wait for and that are named
 
 
 def overview(group_id: str, journal: DeadLetterJournal, found: Sequence[Entry]) -> Text:
@@ -62,6 +64,20 @@ def _sums(journal: DeadLetterJournal, found: Sequence[Entry]) -> str:
         f"{journal.unreadable} unreadable" if journal.unreadable else "",
     ]
     return ", ".join(filter(None, parts))
+
+
+def left_out_text(chosen: Chosen) -> Text:
+    """Letters that were selected and have to wait, with the one that they wait for."""
+    lines = [
+        Text(f"left out: {count_of(number, 'letter')} behind {printable(head.letter.record.position, limit=300)}")
+        for head, number in chosen.left_out[:_HEADS]
+    ]
+    more = chosen.left_out[_HEADS:]
+    if more:
+        number = sum(behind for _, behind in more)
+        lines.append(Text(f"left out: {count_of(number, 'letter')} behind {len(more)} others"))
+    lines.append(Text("  these are open and not selected: replay or discard them first", style="dim"))
+    return Text("\n").join(lines)
 
 
 def overview_json(group_id: str, journal: DeadLetterJournal, found: Sequence[Entry]) -> str:

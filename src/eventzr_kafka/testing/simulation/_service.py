@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from eventzr_kafka.binding import bind
 from eventzr_kafka.dead_letter import dead_letter_topic, read_letter
 from eventzr_kafka.dead_letter_journal import DeadLetterJournal
+from eventzr_kafka.dead_letter_order import in_order
 from eventzr_kafka.dead_letter_writer import DeadLetterWriter
 from eventzr_kafka.delivery import PublishResult
 from eventzr_kafka.errors import EventzrKafkaError
@@ -253,7 +254,8 @@ class Operator(SimulatedProcess):
         replay.know(journal.replayed_events())
         letters = _letters(records)
         self.world.history.note("replays", self.process.name, group_id, len(journal.open))
-        await replay.run([(entry, letters[entry.letter.partition, entry.letter.offset]) for entry in journal.open])
+        entries = in_order(journal.open, options.ordering)
+        await replay.run([(entry, letters[entry.letter.partition, entry.letter.offset]) for entry in entries])
         self.world.history.note("has replayed", self.process.name, group_id)
         await writer.close()
 
