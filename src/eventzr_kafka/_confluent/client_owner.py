@@ -159,12 +159,16 @@ class ClientOwner:
             "on_commit": callback(self._commits.on_commit),
         }
         client = make_client(Consumer, {**self._member.config, **callbacks})
-        client.subscribe(
-            list(self._member.topics),
-            on_assign=callback(self._on_assign),
-            on_revoke=callback(self._on_revoke),
-            on_lost=callback(self._on_lost),
-        )
+        try:
+            client.subscribe(
+                list(self._member.topics),
+                on_assign=callback(self._on_assign),
+                on_revoke=callback(self._on_revoke),
+                on_lost=callback(self._on_lost),
+            )
+        except Exception:
+            client.close()
+            raise
         return client
 
     def _join_anew(self) -> None:

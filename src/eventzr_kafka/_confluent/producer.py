@@ -25,7 +25,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from eventzr_kafka._confluent.config import producer_config
 from eventzr_kafka._confluent.oauth import make_client, token_callback
-from eventzr_kafka._confluent.outage import Hearing, Outage, describe_with_mend, is_fatal
+from eventzr_kafka._confluent.outage import Hearing, Outage, describe_client_error, describe_with_mend, is_fatal
 from eventzr_kafka._confluent.refused import RefusedBatches
 from eventzr_kafka.errors import ProducerStateError, describe, printable
 from eventzr_kafka.record import Header, OutgoingRecord
@@ -65,7 +65,10 @@ class _Sent:
         self.headers = headers  # a report has the key and the value, but not these
 
     def __call__(self, error: KafkaError | None, message: Message) -> None:
-        self._producer.on_delivery(self, error, message)
+        try:
+            self._producer.on_delivery(self, error, message)
+        except Exception as fault:  # noqa: BLE001 -- see rule 2; without a report its caller would wait for ever
+            self._producer.on_fault(self, fault)
 
 
 class ConfluentProducer:
@@ -131,7 +134,7 @@ class ConfluentProducer:
     def flush(self, timeout: float) -> int:
         """Wait for the reports; returns how many are missing."""
         deadline = time.monotonic() + timeout
-        self._drive(self._client.flush, timeout)
+        self._attempt("flushing", self._drive, self._client.flush, timeout)
         while self._refused and (left := deadline - time.monotonic()) > 0:
             self._batches.advance(self._busy_topics)
             self._batches.flush(min(left, _POLL))
@@ -140,13 +143,20 @@ class ConfluentProducer:
 
     def close(self) -> None:
         """Purge what is not acknowledged, report it, and end the thread."""
-        self._client.purge()
-        self._drive(self._client.flush, 1.0)
+        self._attempt("closing", self._client.purge)
+        self._attempt("closing", self._drive, self._client.flush, 1.0)
         self._closing.set()
         self._thread.join(timeout=5.0)
         self._batches.close()
         self._report_all(Failure("_DESTROY", "the producer was closed before the broker acknowledged", unknown=True))
-        self._client.close()
+        self._attempt("closing", self._client.close)
+
+    def _attempt(self, what: str, call: Callable[..., object], *arguments: object) -> None:
+        """Do what may fail without harm: each record that is not acknowledged is reported all the same."""
+        try:
+            call(*arguments)
+        except Exception as error:  # noqa: BLE001 -- of the client
+            log.warning("producer: %s, going on: %s", what, describe_client_error(error))
 
     def _connect(self) -> Producer:
         self._connected = time.monotonic()
@@ -215,6 +225,11 @@ class ConfluentProducer:
             self._take_back(sent, message, self._failure(error))
         else:
             self._report(sent, self._failure(error))
+
+    def on_fault(self, sent: _Sent, fault: Exception) -> None:
+        """The report could not be taken in: the record may have arrived."""
+        log.error("producer: a report on %s was not taken in: %s", printable(sent.topic, limit=249), describe(fault))
+        self._report(sent, Failure("_FAIL", "the client's report was not taken in", unknown=True))
 
     def _had_company(self, sent: _Sent, message: Message) -> bool:
         """Whether its batch perhaps held others: they are not reported yet, or were sent back just now."""
