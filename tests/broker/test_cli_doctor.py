@@ -96,6 +96,35 @@ def test_all_is_well_on_a_plain_broker(run: Any, kafka: KafkaServer) -> None:
     assert (code, failed(steps)) == (0, [])
     assert steps["topics"] == "✓ 2 topics are there and permitted"
     assert steps["groups"] == "✓ doctor-readers: may join and commit"
+    assert steps["sizes"].startswith("✓ batches of 524,288 bytes fit")
+
+
+class Tight(EventData, topic="doctor.thing.tight.v1", source="doctor"):
+    id: str
+
+
+@kafka_consumer(group_id="doctor-tight")
+class RoomyReader:
+    @on_message("doctor.thing.roomy.v1")
+    async def handle(self, event: CloudEvent[Any]) -> None: ...
+
+
+def test_sizes_that_do_not_go_together_are_named(run: Any, kafka: KafkaServer) -> None:
+    kafka.create_topic("doctor.thing.tight.v1", configs={"max.message.bytes": "100000"})
+    kafka.create_topic("doctor.thing.roomy.v1", configs={"max.message.bytes": "2097152"})
+    kafka.create_topic("doctor-tight.dlq", configs={"max.message.bytes": "2097152"})
+    arguments = (f"{__name__}:RoomyReader", "--publishes", f"{__name__}:Tight")
+
+    code, steps = run(*arguments, KAFKA_BROKERS=kafka.bootstrap_servers)
+
+    assert (code, failed(steps)) == (1, ["sizes"])
+    assert "doctor.thing.tight.v1 takes 100,000 bytes at a time" in steps["sizes"]
+    assert "set KAFKA_BATCH_BYTES to less" in steps["sizes"]
+
+    code, steps = run(*arguments, KAFKA_BROKERS=kafka.bootstrap_servers, KAFKA_BATCH_BYTES="90000")
+
+    assert (code, failed(steps)) == (0, [])
+    assert "the consumer of doctor-tight refuses values above 1,048,576" in steps["sizes"]
 
 
 def test_a_missing_topic_is_named(run: Any, kafka: KafkaServer) -> None:

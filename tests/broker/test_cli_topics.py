@@ -74,6 +74,19 @@ def test_a_difference_is_mended_and_nothing_is_taken_away(
     assert f"! {module}.broken.v1 has 9 partitions, declared 6: none is ever taken away" in shown
 
 
+def test_a_plan_names_topics_that_take_less_than_a_batch(
+    module: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "topics.toml"
+    file.write_text(f"[topics.'{module}.made.v1'.configs]\n'max.message.bytes' = 100000\n")
+    assert call(["topics", "apply", "--yes", module, "--file", str(file)]) == 0
+    assert f"! {module}.made.v1 takes 100,000 bytes at a time (max.message.bytes)" in capsys.readouterr().out
+
+    monkeypatch.setenv("KAFKA_BATCH_BYTES", "90000")
+    assert call(["topics", "plan", module, "--file", str(file)]) == 0
+    assert "at a time" not in capsys.readouterr().out
+
+
 def test_apply_asks_and_where_nobody_answers_it_does_nothing(module: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert call(["topics", "apply", module]) == 2
 

@@ -21,6 +21,7 @@ from eventzr_kafka.cli.app import Output, outcome
 from eventzr_kafka.cli.card import Screen, connection
 from eventzr_kafka.cli.declared import Declared, declared
 from eventzr_kafka.cli.iam import Publishing, published
+from eventzr_kafka.cli.sizes import limits_of, too_large_for_readers, too_small_for_batches
 from eventzr_kafka.errors import AdminError, AuthenticationError, ConfigurationError, EventzrKafkaError, describe
 from eventzr_kafka.event import format_time
 from eventzr_kafka.settings import KafkaSettings
@@ -104,6 +105,7 @@ def _steps(settings: KafkaSettings, found: Declared, publishes: Sequence[str]) -
         "metadata": lambda: _metadata(admin()),
         "topics": lambda: _topics(admin(), found, publishes),
         "groups": lambda: _groups(admin(), found.groups),
+        "sizes": lambda: _sizes(admin(), settings, found, publishes),
     }
     failed = False
     for name, step in steps.items():
@@ -204,6 +206,20 @@ def _groups(admin: TopicAdmin, groups: Sequence[str]) -> Finding:
     return Finding(
         "groups", not faults, faults or f"{', '.join(groups)}: {good}", "eventzr-kafka iam-policy shows what to allow"
     )
+
+
+def _sizes(admin: TopicAdmin, settings: KafkaSettings, found: Declared, publishes: Sequence[str]) -> Finding:
+    """Only a batch that does not fit is a fault: a consumer may well refuse what its topic lets in."""
+    written = {*publishes, *found.dead_letters}
+    states = admin.topics(written | {*found.consumed})
+    limits = limits_of(states)
+    if faults := list(too_small_for_batches(settings, written, limits)):
+        return Finding("sizes", False, "; ".join(faults))
+    hidden = sorted(states.keys() - limits.keys())
+    if hidden or not states:
+        return Finding("sizes", None, f"not known of {', '.join(hidden)}" if hidden else "no topics to compare")
+    fits = f"batches of {settings.batch_bytes:,} bytes fit"
+    return Finding("sizes", True, "; ".join([fits, *too_large_for_readers(found, limits)]))
 
 
 def _told(access: Mapping[str, Access]) -> bool:

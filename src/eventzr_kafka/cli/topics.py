@@ -20,6 +20,7 @@ from eventzr_kafka.cli.app import Output, outcome
 from eventzr_kafka.cli.card import Screen, labelled
 from eventzr_kafka.cli.declared import declared
 from eventzr_kafka.cli.loading import UsageError
+from eventzr_kafka.cli.sizes import limits_of, too_large_for_readers, too_small_for_batches
 from eventzr_kafka.cli.topic_file import TopicFile, TopicOptions, topic_specs
 from eventzr_kafka.errors import AdminError, EventzrKafkaError
 from eventzr_kafka.msk.serverless import broken_quotas
@@ -101,7 +102,8 @@ def ls(*, output: Output = _OUTPUT) -> int:
 
 def _plan(targets: Sequence[str], wanted: Wanted, screen: Screen) -> tuple[TopicAdmin, Plan]:
     settings, file = KafkaSettings.from_env(), TopicFile.read(wanted.file)
-    specs = topic_specs(declared(targets), file, _options(wanted))
+    found = declared(targets)
+    specs = topic_specs(found, file, _options(wanted))
     admin = ConfluentAdmin(settings)
     there, names = admin.partitions(), {spec.name for spec in specs}
     states = admin.topics(names | there.keys() if settings.serverless else names)  # a quota is about all of them
@@ -109,6 +111,9 @@ def _plan(targets: Sequence[str], wanted: Wanted, screen: Screen) -> tuple[Topic
     planned = plan_topics(specs, states)
     quota = f" of {file.quotas.leader_partitions:,} of MSK Serverless" if settings.serverless else ""
     _show(planned, sum(there.values()), quota, screen)
+    small = too_small_for_batches(settings, names, limits_of(states, specs))
+    for misfit in (*small, *too_large_for_readers(found, limits_of({}, specs))):  # only what is declared to be large
+        screen.say(labelled("!", misfit, "yellow"))
     broken = list(broken_quotas(specs, states, planned, file.quotas)) if settings.serverless else []
     if broken:
         raise UsageError(f"{'; '.join(broken)}; if AWS has raised it, say so under [quotas] in --file")
