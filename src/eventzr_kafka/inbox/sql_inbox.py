@@ -2,7 +2,8 @@
 
 1. The mark is written first. Its key is unique: of two transactions with one event, the second waits until the first
    has ended, and then finds the mark, or takes the event itself.
-2. The handler works in the same session, and the inbox commits it. What the handler raises rolls back both.
+2. The handler works in the same session, and the inbox commits it, if it is still the same transaction (see
+   own_transaction). What the handler raises rolls back both.
 3. A batch is one transaction. Its marks are written in one order for all, so that two batches do not wait for each
    other.
 4. A mark of an earlier release, which kept no tenant, counts for every tenant until it is deleted by its age.
@@ -12,19 +13,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Generator, Iterable, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from typing import Any, TypeAlias, TypeVar
 
-from sqlalchemy import ColumnElement, Delete, Select, and_, delete, event, select, tuple_
+from sqlalchemy import ColumnElement, Select, and_, delete, select, tuple_
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
 from eventzr_kafka._sql import DATABASE_ERRORS, check_dialect, check_transactions, database_time
-from eventzr_kafka.errors import BatchItemError, ConfigurationError, ConsumerStateError, describe
+from eventzr_kafka.errors import BatchItemError, ConfigurationError, describe
+from eventzr_kafka.inbox.own_transaction import WRITTEN, OwnTransaction, committed_below
 from eventzr_kafka.inbox.tables import UNKNOWN_TENANT, marks
 from eventzr_kafka.inbox_port import (
     AsyncHandling,
@@ -45,10 +46,9 @@ SessionFactory: TypeAlias = Callable[[], AsyncSession] | Callable[[], Session]
 
 _KEY = (marks.c.group_id, marks.c.tenant_id, marks.c.source, marks.c.event_id)  # as in `EventKey`
 _INSERTS = {
-    name: dialect.insert(marks).values(marked_at=database_time()).on_conflict_do_nothing().returning(*_KEY)
+    name: dialect.insert(marks).values(marked_at=database_time()).on_conflict_do_nothing().returning(*WRITTEN[name])
     for name, dialect in (("postgresql", postgresql), ("sqlite", sqlite))
 }
-_HANDLING = "eventzr_kafka.inbox"  # in a session's info while a handler has it
 _CLEANED_AT_ONCE = 1_000
 _OLDEST = 1_000  # marks that are looked at for one of an earlier release
 
@@ -64,7 +64,8 @@ class SqlInbox:
             async def book(self, event: CloudEvent[OrderCompleted], context: MessageContext) -> None:
                 context.session.add(Entry(...))  # committed with the mark when the handler returns
 
-    The handler neither commits nor closes the session; a savepoint (``begin_nested``) is its own. With a ``def``
+    The handler neither commits nor closes the session; a savepoint (``begin_nested``) is its own. An event whose
+    handler commits below the session, on its connection or by the driver, is rejected, and not marked. With a ``def``
     handler the session is a ``Session``. A `BatchItemError` commits what the session holds: a handler that raises it
     has rolled back what it did for the events that it names, to a savepoint for each.
 
@@ -117,37 +118,72 @@ class SqlInbox:
 
     async def handle(self, deliveries: Sequence[Delivery], handler: AsyncHandling, /) -> Handled:
         """Mark and handle what is new in one transaction, on the event loop."""
+        own: OwnTransaction | None = None
         failure: BatchItemError | None = None
-        async with self._async_session() as session, session.begin():
-            new = _keys(await session.execute(_insert(session.sync_session), _rows(deliveries)))
-            if self._has_old_marks and new:
-                new -= _keys(await session.execute(_with_old_mark(new)))
-            fresh, duplicates = sort_out(deliveries, new)
-            if fresh:
-                try:
-                    with _in_hand(session.sync_session):
-                        await handler(fresh, session)
-                except BatchItemError as error:
-                    failure = error
-                    await session.execute(_unmark(error, fresh))
+        try:
+            async with self._async_session() as session, session.begin():
+                own, fresh, duplicates = await session.run_sync(self._mark, deliveries)
+                if own is not None:
+                    try:
+                        with own.in_hand(session.sync_session):
+                            await handler(fresh, session)
+                    except BatchItemError as error:
+                        failure = error
+                    finally:
+                        await session.run_sync(own.look)
+                    await session.run_sync(_finish, own, failure, fresh)
+        except BaseException as error:
+            if own is not None and own.is_in_doubt and await self._take_back(own):
+                raise committed_below() from error
+            raise
         return Handled(duplicates, failure)
 
     def handle_in_thread(self, deliveries: Sequence[Delivery], handler: ThreadHandling, /) -> Handled:
         """Mark and handle what is new in one transaction, in a thread."""
+        own: OwnTransaction | None = None
         failure: BatchItemError | None = None
-        with self._sync_session() as session, session.begin():
-            new = _keys(session.execute(_insert(session), _rows(deliveries)))
-            if self._has_old_marks and new:
-                new -= _keys(session.execute(_with_old_mark(new)))
-            fresh, duplicates = sort_out(deliveries, new)
-            if fresh:
-                try:
-                    with _in_hand(session):
-                        handler(fresh, session)
-                except BatchItemError as error:
-                    failure = error
-                    session.execute(_unmark(error, fresh))
+        try:
+            with self._sync_session() as session, session.begin():
+                own, fresh, duplicates = self._mark(session, deliveries)
+                if own is not None:
+                    try:
+                        with own.in_hand(session):
+                            handler(fresh, session)
+                    except BatchItemError as error:
+                        failure = error
+                    finally:
+                        own.look(session)
+                    _finish(session, own, failure, fresh)
+        except BaseException as error:
+            if own is not None and own.is_in_doubt and self._take_back_in_thread(own):
+                raise committed_below() from error
+            raise
         return Handled(duplicates, failure)
+
+    def _mark(
+        self, session: Session, deliveries: Sequence[Delivery]
+    ) -> tuple[OwnTransaction | None, list[Delivery], list[Delivery]]:
+        """Write the marks; returns the transaction if there is something new, what that is, and the duplicates."""
+        written = session.execute(_insert(session), _rows(deliveries)).all()
+        new = _keys(written)
+        if self._has_old_marks and new:
+            new -= _keys(session.execute(_with_old_mark(new)))
+        fresh, duplicates = sort_out(deliveries, new)
+        return OwnTransaction(session, written) if fresh else None, fresh, duplicates
+
+    async def _take_back(self, own: OwnTransaction) -> int:
+        try:
+            return await self._run(own.take_back)
+        except DATABASE_ERRORS as error:
+            _say_in_doubt(error)
+            return 0
+
+    def _take_back_in_thread(self, own: OwnTransaction) -> int:
+        try:
+            return _in_transaction(self._sync_session(), own.take_back)
+        except DATABASE_ERRORS as error:
+            _say_in_doubt(error)
+            return 0
 
     async def clean(self, *, older_than: timedelta) -> int:
         """Delete all marks of that age, in small steps; returns how many. A runner does it by itself, see `keep`."""
@@ -193,6 +229,10 @@ def _in_transaction(session: Session, work: Callable[[Session], ResultT]) -> Res
         return work(session)
 
 
+def _say_in_doubt(error: BaseException) -> None:
+    log.error("a handler failed, and the database does not say whether its mark was kept (%s)", describe(error))
+
+
 def _try_out(session: Session) -> None:
     check_transactions(session.connection(bind_arguments={"clause": marks}))
     session.execute(select(*_KEY).limit(0))
@@ -228,7 +268,7 @@ def _keys(rows: Iterable[Any]) -> set[EventKey]:
     return {(row[0], row[1], row[2], row[3]) for row in rows}
 
 
-def _with_old_mark(keys: Iterable[EventKey]) -> Select[Any]:
+def _with_old_mark(keys: Iterable[EventKey]) -> Select[*tuple[Any, ...]]:
     """Those of the events whose source and id a mark of an earlier release names."""
     old = marks.alias()
     same = [old.c[name] == marks.c[name] for name in ("group_id", "source", "event_id")]
@@ -241,12 +281,15 @@ def _has_old_marks(session: Session) -> bool:
     return session.scalar(select(oldest.c.tenant_id).where(oldest.c.tenant_id == UNKNOWN_TENANT).limit(1)) is not None
 
 
-def _unmark(error: BatchItemError, fresh: Sequence[Delivery]) -> Delete:
+def _finish(session: Session, own: OwnTransaction, failure: BatchItemError | None, fresh: Sequence[Delivery]) -> None:
     """Take the marks of a batch's failed events back; raises the error if nothing of the batch is done."""
-    named = named_in(error, fresh)
+    own.require_open()
+    if failure is None:
+        return
+    named = named_in(failure, fresh)
     if not named:
-        raise error
-    return delete(marks).where(_is_one_of(named))
+        raise failure
+    session.execute(delete(marks).where(_is_one_of(named)))
 
 
 def _is_one_of(keys: Iterable[EventKey]) -> ColumnElement[bool]:
@@ -265,32 +308,3 @@ def _delete_some(session: Session, age: timedelta) -> int:
     )
     deleted: Any = session.execute(delete(marks).where(tuple_(*_KEY).in_(old)))
     return int(deleted.rowcount)
-
-
-# The session while the handler has it
-
-
-@contextmanager
-def _in_hand(session: Session) -> Generator[None]:
-    """Have the handler leave the transaction as it found it.
-
-    Raises:
-        ConsumerStateError: It has committed, rolled back or closed it; neither effect nor mark would be kept. Or it has
-            left a savepoint open: what an outbox was given in there would not be kept.
-    """
-    begun = session.get_transaction()
-    session.info[_HANDLING] = True
-    try:
-        yield
-    finally:
-        session.info.pop(_HANDLING, None)
-    if begun is None or not begun.is_active or session.get_transaction() is not begun:
-        raise ConsumerStateError("the handler ended its session's transaction: leave that to the inbox")
-    if session.in_nested_transaction():
-        raise ConsumerStateError("the handler left a savepoint of its session open: release it, or roll it back")
-
-
-@event.listens_for(Session, "before_commit")
-def _before_commit(session: Session) -> None:
-    if session.info.get(_HANDLING) and not session.in_nested_transaction():
-        raise ConsumerStateError("the handler commits its session: leave that to the inbox, or the mark is alone")
