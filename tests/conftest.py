@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import hypothesis
 import pytest
 from tests.postgres import Postgres
+from tests.shared_kafka import KafkaKeeper, connect
 
 from eventzr_kafka.settings import variables
 from eventzr_kafka.testing.kafka_server import (
     KafkaServer,
+    KafkaUnavailableError,
     expected_kafka,
     why_not,
 )
@@ -40,6 +42,7 @@ hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or "defaul
 
 _server = pytest.StashKey[KafkaServer]()
 _got = pytest.StashKey[str]()
+_keeper = pytest.StashKey[KafkaKeeper]()
 
 
 class TopicFactory(Protocol):
@@ -66,7 +69,7 @@ def pytest_report_header() -> str:
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if isinstance(item, pytest.Function) and {"kafka", "msk"} & set(item.fixturenames):
+        if isinstance(item, pytest.Function) and {"kafka", "own_kafka", "msk"} & set(item.fixturenames):
             item.add_marker(MARKER)
 
 
@@ -82,6 +85,19 @@ def pytest_runtest_teardown(item: pytest.Item) -> None:
     server = item.config.stash.get(_server, None)
     if server is not None and not server.running:
         server.start()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """With several processes, tell each where it finds the broker that they share."""
+    keeper = node.config.stash.get(_keeper, None) or KafkaKeeper()
+    node.config.stash[_keeper] = keeper
+    node.workerinput["kafka"] = keeper.address
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if (keeper := config.stash.get(_keeper, None)) is not None:
+        keeper.close()
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
@@ -110,8 +126,28 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 
 @pytest.fixture(scope="session")
-def kafka(kafka_broker: KafkaServer, pytestconfig: pytest.Config) -> Iterator[KafkaServer]:
-    """The session's real Kafka, started when the first test asks for it."""
+def kafka(request: pytest.FixtureRequest, pytestconfig: pytest.Config) -> KafkaServer:
+    """The session's real Kafka, started when the first test asks for it, and shared by the session's processes."""
+    keeper: str | None = getattr(pytestconfig, "workerinput", {}).get("kafka")
+    if keeper is None:
+        own: KafkaServer = request.getfixturevalue("own_kafka")
+        return own
+    try:
+        server = connect(keeper)
+    except KafkaUnavailableError as error:
+        if _broker() == "real":
+            pytest.fail(f"{VARIABLE}=real, but {error}", pytrace=False)
+        pytest.skip(str(error))
+    pytestconfig.stash[_got] = server.description
+    return server
+
+
+@pytest.fixture(scope="session")
+def own_kafka(kafka_broker: KafkaServer, pytestconfig: pytest.Config) -> Iterator[KafkaServer]:
+    """A broker that no other process uses, for tests that end it.
+
+    A module with such tests defines its fixture `kafka` as this one, so that `topic` makes its topics there, too.
+    """
     pytestconfig.stash[_server] = kafka_broker
     pytestconfig.stash[_got] = kafka_broker.description
     yield kafka_broker

@@ -30,6 +30,12 @@ OFFSETS: Final = "org.apache.kafka.tools.GetOffsetShell"
 TOPICS: Final = "org.apache.kafka.tools.TopicCommand"
 
 
+@pytest.fixture(scope="session")
+def kafka(own_kafka: KafkaServer) -> KafkaServer:
+    """One that may be ended."""
+    return own_kafka
+
+
 def produce(kafka: KafkaServer, topic: str, record: bytes) -> None:
     keyed = ("--reader-property", "parse.key=true", "--reader-property", "key.separator=|")
     big = ("--command-property", "max.request.size=16000000")

@@ -33,6 +33,12 @@ SOON: Final = {
 }
 
 
+@pytest.fixture(scope="session")
+def kafka(own_kafka: KafkaServer) -> KafkaServer:
+    """One that may be ended."""
+    return own_kafka
+
+
 def event(topic: str, number: int = 0, *, data: Any = None, event_id: str | None = None) -> CloudEvent[Any]:
     attributes = {"id": event_id or f"event-{number}", "source": "test", "type": topic, "tenantid": TENANT}
     return CloudEvent[Any].model_validate({**attributes, "data": number if data is None else data})

@@ -27,6 +27,12 @@ from eventzr_kafka.testing.kafka_server import KafkaServer
 OUTBOX = Outbox()
 
 
+@pytest.fixture(scope="session")
+def kafka(own_kafka: KafkaServer) -> KafkaServer:
+    """One that may be ended."""
+    return own_kafka
+
+
 async def publish(engine: AsyncEngine, topic: str, numbers: range, *, large: int | None = None, size: int = 1) -> None:
     async with AsyncSession(engine) as session, session.begin():
         for number in numbers:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import uuid
 from pathlib import Path
 
 import pytest
+
+from eventzr_kafka.testing._kafka_wire import metadata
 
 PLUGIN = "eventzr_kafka_pytest"
 GUIDE = """
@@ -115,5 +118,9 @@ def test_a_run_that_uses_no_fixture_loads_neither_the_sdk_nor_pydantic(tmp_path:
 
 
 @pytest.mark.real_kafka
-def test_kafka_broker_is_the_one_that_all_tests_share(request: pytest.FixtureRequest) -> None:
-    assert request.getfixturevalue("kafka_broker") is request.getfixturevalue("kafka")
+def test_kafka_broker_serves_clients(request: pytest.FixtureRequest) -> None:
+    server = request.getfixturevalue("kafka_broker")
+
+    server.create_topic(name := f"plugin.{uuid.uuid4().hex[:8]}", partitions=1)
+
+    assert name in metadata(server.bootstrap_servers, [name]).leaders
