@@ -7,7 +7,6 @@ where none can be had, with ``real`` they fail. Either way the session says so a
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import re
 import uuid
@@ -175,15 +174,10 @@ def topic(kafka: KafkaServer, request: pytest.FixtureRequest) -> TopicFactory:
 
 
 @pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """For tests that run the command in this process: no settings, and log handlers as before afterwards."""
+def command(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests that run the command in this process: no settings."""
     for variable in variables():
         monkeypatch.delenv(variable.name, raising=False)
-    root = logging.getLogger()
-    level, handlers = root.level, list(root.handlers)
-    yield
-    root.setLevel(level)
-    root.handlers[:] = handlers
 
 
 def _broker() -> str:

@@ -24,6 +24,9 @@ _QUICK = {
     "track_commit_timestamp": "on",  # evidence of the commit order
 }
 
+# Reads until the test process is gone, in whatever way, and then clears away what it has left behind.
+_GUARD = 'read -r _; kill -QUIT "$1" 2>/dev/null; sleep 1; rm -rf "$2"'
+
 
 class Postgres:
     """One server. `stop`, `kill` and `start` keep its address and its data; `close` removes everything."""
@@ -42,6 +45,7 @@ class Postgres:
         self.port = _free_port()
         self._settings = {**_QUICK, "fsync": "on", "full_page_writes": "on"} if durable else _QUICK
         self._server: subprocess.Popen[bytes] | None = None
+        self._guard: subprocess.Popen[bytes] | None = None
         self._run("initdb", "-D", self._data, "-U", "postgres", "-A", "trust", "--no-sync", "-E", "UTF8")
 
     @property
@@ -64,6 +68,8 @@ class Postgres:
         command = [str(self._binaries / "postgres"), "-D", self._data, "-p", str(self.port), *folder, *options]
         with (self._folder / "log").open("ab") as log:
             self._server = subprocess.Popen(command, stdout=log, stderr=log, user=self._user, cwd="/")
+        guard = ["/bin/sh", "-c", _GUARD, "eventzr-postgres-guard", str(self._server.pid), str(self._folder)]
+        self._guard = subprocess.Popen(guard, stdin=subprocess.PIPE, start_new_session=True)
         deadline = time.monotonic() + _SECONDS
         while not self._answers():
             assert self._server.poll() is None, self._log()
@@ -98,6 +104,10 @@ class Postgres:
 
     def _end(self, how: signal.Signals) -> None:
         assert self._server is not None, "not running"
+        if self._guard is not None:  # first: once the server has been waited for, its pid may be another process's
+            self._guard.kill()
+            self._guard.communicate()
+            self._guard = None
         self._server.send_signal(how)
         self._server.wait(timeout=_SECONDS)
         self._server = None

@@ -253,6 +253,22 @@ def assigned(group_id: str, *partitions: tuple[str, int]) -> PartitionsAssigned:
     return PartitionsAssigned(group_id, tuple(TopicPartition(*partition) for partition in partitions))
 
 
+@pytest.mark.parametrize("error", [None, UsageError("no"), KeyboardInterrupt()])
+def test_a_command_leaves_the_logging_of_its_process_as_it_was(error: BaseException | None) -> None:
+    def act(_: Screen) -> None:
+        assert len(root.handlers) == len(handlers) + 1
+        assert root.level == logging.DEBUG
+        if error is not None:
+            raise error
+
+    root = logging.getLogger()
+    level, handlers = root.level, list(root.handlers)
+
+    app.outcome(Output(log_level="debug"), act)
+
+    assert (root.level, root.handlers) == (level, handlers)
+
+
 def test_ready_is_said_once_and_only_when_every_group_has_partitions(capsys: pytest.CaptureFixture[str]) -> None:
     ready: list[bool] = []
     progress = Progress({"a", "b"}, Screen(), lambda: ready.append(True))

@@ -371,11 +371,8 @@ async def test_workers_that_idle_cost_the_supervisor_nothing(capfd: pytest.Captu
 def test_a_wrong_call_is_told_once_before_any_worker_is_started(
     capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
 ) -> None:
-    handlers = list(logging.getLogger().handlers)
-
     code = call(["run", *arguments])
 
-    logging.getLogger().handlers[:] = handlers
     error = " ".join(capsys.readouterr().err.replace("│", " ").split())
     assert code == 2
     assert error.count(message) == 1

@@ -13,7 +13,7 @@ from rich.text import Text
 from eventzr_kafka.cli.card import Screen, labelled
 from eventzr_kafka.cli.dev import develop
 from eventzr_kafka.cli.loading import import_module, load, trace_of
-from eventzr_kafka.cli.logs import LogFormat, LogLevel, name_process, set_up_logging
+from eventzr_kafka.cli.logs import LogFormat, LogLevel, log_to_stderr, name_process
 from eventzr_kafka.cli.outbox import DatabaseUrl, requeue_parked, show_status
 from eventzr_kafka.cli.outbox import relay as relay_rows
 from eventzr_kafka.cli.publish import Publication
@@ -204,16 +204,16 @@ def outcome(output: Output, act: Callable[[Screen], int | None], *, wrong: int =
     Args:
         wrong: The exit code for a wrong call or set-up.
     """
-    set_up_logging(output.log_level, output.log_format)
     screen = Screen(output.log_format)
-    try:
-        return act(screen) or 0
-    except KeyboardInterrupt:
-        return _INTERRUPTED
-    except EventzrKafkaError as error:
-        trace = trace_of(error.__cause__) if output.traceback and error.__cause__ else ""
-        screen.fail(_explained(error, hint=not output.traceback), trace=trace)
-        return wrong if isinstance(error, ConfigurationError | EncodeError) else _STOPPED
+    with log_to_stderr(output.log_level, output.log_format):
+        try:
+            return act(screen) or 0
+        except KeyboardInterrupt:
+            return _INTERRUPTED
+        except EventzrKafkaError as error:
+            trace = trace_of(error.__cause__) if output.traceback and error.__cause__ else ""
+            screen.fail(_explained(error, hint=not output.traceback), trace=trace)
+            return wrong if isinstance(error, ConfigurationError | EncodeError) else _STOPPED
 
 
 def _explained(error: EventzrKafkaError, *, hint: bool) -> Text:

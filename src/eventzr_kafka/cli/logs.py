@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from multiprocessing import current_process
 from typing import Literal, TypeAlias
@@ -15,7 +17,7 @@ from typing import Literal, TypeAlias
 from eventzr_kafka.errors import EventzrKafkaError
 from eventzr_kafka.event import format_time
 
-__all__ = ["LogFormat", "LogLevel", "name_process", "process_name", "set_up_logging"]
+__all__ = ["LogFormat", "LogLevel", "log_to_stderr", "name_process", "process_name", "set_up_logging"]
 
 LogFormat: TypeAlias = Literal["text", "json"]
 LogLevel: TypeAlias = Literal["debug", "info", "warning", "error"]
@@ -27,7 +29,7 @@ def set_up_logging(level: LogLevel, form: LogFormat) -> logging.Handler:
     What an error of the SDK says is left out where the command ends with it: its last lines say the same.
 
     Returns:
-        The handler, so that a test can take it off again.
+        The handler.
     """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Json() if form == "json" else _Text())
@@ -36,6 +38,20 @@ def set_up_logging(level: LogLevel, form: LogFormat) -> logging.Handler:
     logging.getLogger().setLevel(level.upper())
     logging.getLogger("botocore").setLevel("DEBUG" if level == "debug" else "WARNING")  # a line for each token
     return handler
+
+
+@contextmanager
+def log_to_stderr(level: LogLevel, form: LogFormat) -> Iterator[None]:
+    """`set_up_logging` for as long as a command runs: a caller in the same process has its logging back afterwards."""
+    root, botocore = logging.getLogger(), logging.getLogger("botocore")
+    before = root.level, botocore.level
+    handler = set_up_logging(level, form)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+        root.setLevel(before[0])
+        botocore.setLevel(before[1])
 
 
 def name_process(name: str) -> None:
