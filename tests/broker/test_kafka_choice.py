@@ -204,6 +204,7 @@ def test_auto_skips_where_there_is_none_and_says_so_twice() -> None:
     assert session.returncode == 0
     assert "kafka: none - no Docker engine, no JDK 17 or newer; tests marked 'real_kafka'" in session.stdout
     assert "kafka: tests skipped: 1, no real Kafka: no Docker engine, no JDK 17 or newer" in session.stdout
+    assert session.stdout.splitlines()[-1].startswith("not run: 1 test, for want of programs; SETUP=1 make test")
 
 
 def test_real_fails_where_there_is_none() -> None:

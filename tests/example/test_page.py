@@ -16,12 +16,13 @@ from examples.marketplace_service.events.dead_letters import DEAD_LETTERS, DEAD_
 from examples.marketplace_service.settings import Settings
 from playwright.async_api import Browser, Page, async_playwright, expect
 from tests.example.conftest import Tenant
+from tests.machine import chromium, lack
 
 from eventzr_kafka import KafkaSettings, embedded_broker
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+CHROMIUM = chromium()
 ARTEFACTS = Path("build/screenshots")
 
 # Contrast as WCAG 2 defines it, of every element with text of its own against the nearest ground that is painted.
@@ -72,7 +73,8 @@ async def url(migrated: Path, tmp_path_factory: pytest.TempPathFactory) -> Async
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def browser() -> AsyncGenerator[Browser]:
-    assert CHROMIUM, "no Chromium: apt-get install chromium"
+    if CHROMIUM is None:
+        lack("Chromium")
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield browser

@@ -160,6 +160,7 @@ def test_every_linked_file_exists(page: str) -> None:
     assert [link for link in links if not (ROOT / page).parent.joinpath(link).exists()] == []
 
 
+@pytest.mark.slow
 def test_the_snippets_of_the_testing_page_are_a_test_file_that_passes(tmp_path: Path) -> None:
     snippets = blocks("python", PAGES["docs/testing.md"])
     file = tmp_path / "test_page.py"

@@ -496,6 +496,7 @@ def backlogs(draw: st.DrawFn) -> list[tuple[str | None, Record]]:
     return found
 
 
+@pytest.mark.slow
 @settings(max_examples=150)
 @given(backlogs(), st.sampled_from(["tenant", "subject", "partition", "none"]), FAILURES)
 def test_no_record_is_lost_and_no_lane_overtakes(
@@ -569,6 +570,7 @@ PATHS: list[list[Any]] = [
 ]
 
 
+@pytest.mark.slow
 @settings(max_examples=300)
 @given(st.sampled_from(PATHS), JSON | st.binary(max_size=30).map(lambda raw: raw.decode("latin-1")))
 def test_a_damaged_event_is_refused_as_a_whole_or_each_record_ends_somewhere(path: list[Any], put: Any) -> None:

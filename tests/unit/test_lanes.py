@@ -106,7 +106,7 @@ class LanesMachine(RuleBasedStateMachine):
         assert bool(self.lanes.ready) == may_run
 
 
-TestLanes = LanesMachine.TestCase
+TestLanes = pytest.mark.slow(LanesMachine.TestCase)
 TestLanes.settings = settings(max_examples=150, stateful_step_count=40)
 
 
@@ -119,7 +119,7 @@ class SingleLanesMachine(LanesMachine):
         self.lanes = Lanes(max_items=10, max_bytes=100)
 
 
-TestSingleLanes = SingleLanesMachine.TestCase
+TestSingleLanes = pytest.mark.slow(SingleLanesMachine.TestCase)
 TestSingleLanes.settings = TestLanes.settings
 
 

@@ -23,6 +23,8 @@ from eventzr_kafka.testing.strategies import events, malformed_records, payloads
 from eventzr_marketplace_events import EventCreated, ListingCreated, ReviewCreated
 from eventzr_marketplace_events.examples import EXAMPLES
 
+pytestmark = pytest.mark.slow
+
 KINDS = list(EXAMPLES)
 each_kind = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 

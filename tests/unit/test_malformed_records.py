@@ -243,6 +243,7 @@ def test_what_decode_accepts_obeys_the_rules_and_can_be_written_again(
     assert decode(Record(topic, 0, 0, out.key, out.value, out.headers)) == event
 
 
+@pytest.mark.slow
 @settings(max_examples=150)
 @given(st.dictionaries(st.sampled_from([*DATA, "sellerName", "other"]), PAYLOADS, max_size=4))
 def test_whatever_the_payload_holds_it_is_read_or_refused(changes: dict[str, Any]) -> None:

@@ -12,6 +12,8 @@ import pytest
 
 from eventzr_kafka.testing._kafka_wire import metadata
 
+pytestmark = pytest.mark.slow
+
 PLUGIN = "eventzr_kafka_pytest"
 GUIDE = """
 import asyncio

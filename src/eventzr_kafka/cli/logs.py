@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from multiprocessing import current_process
@@ -41,7 +41,7 @@ def set_up_logging(level: LogLevel, form: LogFormat) -> logging.Handler:
 
 
 @contextmanager
-def log_to_stderr(level: LogLevel, form: LogFormat) -> Iterator[None]:
+def log_to_stderr(level: LogLevel, form: LogFormat) -> Generator[None]:
     """`set_up_logging` for as long as a command runs: a caller in the same process has its logging back afterwards."""
     root, botocore = logging.getLogger(), logging.getLogger("botocore")
     before = root.level, botocore.level
