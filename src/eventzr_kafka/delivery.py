@@ -9,7 +9,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-from eventzr_kafka.errors import DeliveryError
+from eventzr_kafka.asyncio_only import no_loop
+from eventzr_kafka.errors import DeliveryError, printable
 from eventzr_kafka.size_hints import size_hint
 from eventzr_kafka.transport import Failure
 
@@ -92,7 +93,10 @@ class Delivery:
 
     def __await__(self) -> Generator[Any, None, PublishResult]:
         if not self._done:
-            loop = asyncio.get_running_loop()
+            try:
+                loop = asyncio.get_running_loop()
+            except RuntimeError:
+                raise no_loop(f"awaiting event {printable(self.event_id)}, which is on its way,") from None
             future: asyncio.Future[None] = loop.create_future()
             self._waiters.append((loop, future))
             if not self._done:

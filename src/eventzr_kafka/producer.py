@@ -21,6 +21,7 @@ from functools import cache, partial
 from types import TracebackType
 from typing import Any, Self, overload
 
+from eventzr_kafka.asyncio_only import running_loop
 from eventzr_kafka.delivery import Delivery, PublishResult, Waiter, delivery_error, wake
 from eventzr_kafka.encoder import ContentMode, encode
 from eventzr_kafka.envelope import Enveloper
@@ -157,6 +158,7 @@ class EventProducer:
         if not self.settings.enabled:
             _say_disabled()
             return self
+        running_loop("`async with EventProducer`")
         try:
             await complete(asyncio.to_thread(self.start))
         except asyncio.CancelledError:
@@ -257,6 +259,7 @@ class EventProducer:
         Returns:
             How many events are still not acknowledged after `timeout` seconds.
         """
+        running_loop("EventProducer.flush")
         return 0 if self._transport is None else await asyncio.to_thread(self.flush_sync, timeout)
 
     def flush_sync(self, timeout: float = 30.0) -> int:

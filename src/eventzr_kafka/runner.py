@@ -11,6 +11,7 @@ from contextlib import nullcontext
 from types import TracebackType
 from typing import Any, Self, TypeAlias
 
+from eventzr_kafka.asyncio_only import running_loop
 from eventzr_kafka.binding import bind
 from eventzr_kafka.consumer import GroupClients, GroupConsumer
 from eventzr_kafka.dead_letter_writer import DeadLetterWriter, compressing
@@ -96,6 +97,7 @@ class ConsumerRunner:
             EventStoppedError: An event could not be given an outcome; it is not committed.
             TransportError: The client cannot go on.
         """
+        running_loop("ConsumerRunner")
         gc.collect()
         gc.freeze()  # what is loaded by now stays: looking through it again and again costs a busy consumer a tenth
         with stopped_by_signals(self.stop) if handle_signals else nullcontext():
@@ -182,6 +184,7 @@ class ConsumerRunner:
     async def __aenter__(self) -> Self:
         if self._stopped is not None:
             raise ConsumerStateError("this ConsumerRunner has run already: make a new one")
+        running_loop("ConsumerRunner")
         try:
             await self._start()
         except BaseException:

@@ -26,6 +26,7 @@ from eventzr_kafka._confluent.oauth import TokenCallback, token_callback
 from eventzr_kafka._confluent.outage import Outage
 from eventzr_kafka._confluent.producer import ConfluentProducer
 from eventzr_kafka.errors import AuthenticationError, MissingExtraError
+from eventzr_kafka.msk import token as token_module
 from eventzr_kafka.msk.token import AwsCredentials, IamTokenProvider, iam_token_provider
 
 NOW = 1_800_000_000.0
@@ -190,30 +191,42 @@ def test_a_refused_login_is_told_with_its_identity(caplog: pytest.LogCaptureFixt
     assert "permissions and the clock of profile dev, access key AKID…LE7Q" in caplog.text
 
 
-STS = """<AssumeRoleResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><AssumeRoleResult><Credentials>
+STS = """<{action}Response xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><{action}Result><Credentials>
 <AccessKeyId>ASIAROLE00000042</AccessKeyId><SecretAccessKey>hush</SecretAccessKey><SessionToken>hush</SessionToken>
-<Expiration>{end}</Expiration></Credentials></AssumeRoleResult></AssumeRoleResponse>"""
+<Expiration>{end}</Expiration></Credentials></{action}Result></{action}Response>"""
 
 
 class Sts(BaseHTTPRequestHandler):
     """Gives a role's credentials for 14 minutes, so that they end before a token would; notes who asks."""
 
     asked: ClassVar[list[str]] = []
+    signatures: ClassVar[list[str]] = []
     end = (datetime.now(UTC) + timedelta(minutes=14)).strftime("%Y-%m-%dT%H:%M:%SZ")
 
     def do_POST(self) -> None:
-        self.asked.append(self.rfile.read(int(self.headers["Content-Length"])).decode())
-        body = STS.format(end=self.end).encode()
+        asked = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        self.asked.append(asked)
+        self.signatures.append(self.headers.get("Authorization", ""))
+        body = STS.format(action=parse_qs(asked)["Action"][0], end=self.end).encode()
         self.send_response_only(200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
+
+    def do_CONNECT(self) -> None:
+        """Note the address that a client of this proxy asks for, and refuse it."""
+        self.asked.append(self.path)
+        self.send_error(403)
+
+    def log_message(self, format: str, *args: object) -> None: ...  # noqa: A002 -- the name that it overrides
 
 
 @pytest.fixture
 def sts(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """A stand-in for AWS STS; gives the requests that it got."""
     monkeypatch.setattr(Sts, "asked", [])
+    monkeypatch.setattr(Sts, "signatures", [])
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     with HTTPServer(("127.0.0.1", 0), Sts) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         monkeypatch.setenv("AWS_ENDPOINT_URL_STS", f"http://127.0.0.1:{server.server_port}")
@@ -234,6 +247,57 @@ def test_a_role_is_assumed_under_one_name_and_its_end_is_the_token_s(
     assert all("RoleSessionName=eventzr-kafka" in request for request in sts)
     assert datetime.fromtimestamp(token.expires_at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ") == Sts.end
     assert token.identity == f"role {role} by AWS's default credentials, access key ASIA…0042 (assume-role)"
+
+
+@pytest.fixture
+def no_region(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A process that AWS's own settings give neither a region nor credentials; gives its configuration file."""
+    for variable in ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(variable, raising=False)
+    config = tmp_path / "config"
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    return config
+
+
+def test_a_web_identity_is_exchanged_in_the_region_that_the_sdk_knows(
+    sts: list[str], no_region: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    identity = no_region.with_name("identity")
+    identity.write_text("a-web-identity")
+    monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(identity))
+    monkeypatch.setenv("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/pod")
+    settings = KafkaSettings(auth="iam", aws_region="eu-south-2")
+
+    token = iam_token_provider(settings).token()
+
+    assert ["Action=AssumeRoleWithWebIdentity" in request for request in sts] == [True]
+    assert token.identity.endswith("access key ASIA…0042 (assume-role-with-web-identity)")
+
+    monkeypatch.setenv("HTTPS_PROXY", os.environ["AWS_ENDPOINT_URL_STS"])
+    monkeypatch.delenv("AWS_ENDPOINT_URL_STS")
+    token_module._provider.cache_clear()
+    with pytest.raises(AuthenticationError, match="ProxyConnectionError"):
+        iam_token_provider(settings).token()
+    assert set(sts[1:]) == {"sts.eu-south-2.amazonaws.com:443"}
+
+
+@pytest.mark.parametrize(("own", "used"), [("", "eu-south-1"), ("region = af-south-1", "af-south-1")])
+def test_a_profile_s_role_is_assumed_in_its_region_or_the_sdk_s(
+    sts: list[str], no_region: Path, own: str, used: str
+) -> None:
+    no_region.write_text(
+        "[profile base]\naws_access_key_id = AKIDEXAMPLE7Q\naws_secret_access_key = hush\n"
+        f"[profile pod]\nrole_arn = arn:aws:iam::123456789012:role/pod\nsource_profile = base\n{own}\n"
+    )
+    settings = KafkaSettings(auth="iam", aws_region="eu-south-1", aws_profile="pod")
+    token_module._provider.cache_clear()
+
+    iam_token_provider(settings).token()
+
+    assert len(sts) == 1
+    assert f"/{used}/sts/" in Sts.signatures[0]
 
 
 async def test_a_consumer_without_a_first_token_ends_with_the_reason(

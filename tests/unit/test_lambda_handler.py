@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
+from functools import wraps
 from typing import Any, TypeAlias
 
 import pytest
@@ -133,6 +135,37 @@ def test_events_of_both_modes_reach_the_handler(source: str, mode: str) -> None:
 
     assert response == {"batchItemFailures": []}
     assert sorted(consumer.done) == [("t1", 2), ("ténant", 1)]
+
+
+class Mapped(Mapping[str, Any]):
+    """An event as the decorators of Powertools hand it on."""
+
+    def __init__(self, raw: dict[str, Any]) -> None:
+        self._raw = raw
+
+    def __getitem__(self, name: str) -> Any:
+        return self._raw[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._raw)
+
+    def __len__(self) -> int:
+        return len(self._raw)
+
+
+def test_the_handler_is_a_function_that_decorators_take() -> None:
+    recorder = Awaits()
+    function = lambda_handler(recorder, settings=ON)
+
+    @wraps(function)
+    def decorated(event: dict[str, Any], context: object) -> object:
+        assert inspect.isfunction(function)
+        return function(Mapped(event), context)
+
+    assert decorated(lambda_event([record(1)]), Context()) == {"batchItemFailures": []}
+    assert recorder.done == [("t1", 1)]
+    assert (decorated.__name__, decorated.__module__) == ("Awaits", __name__)
+    assert function.settings is ON
 
 
 def test_headers_are_signed_bytes() -> None:

@@ -9,6 +9,7 @@ import logging
 from typing import Any
 
 from eventzr_kafka._confluent.oauth import TokenCallback
+from eventzr_kafka._confluent.real_threads import require_real_threads
 from eventzr_kafka.errors import SettingsError
 from eventzr_kafka.options import GroupProtocol
 from eventzr_kafka.settings import KafkaSettings
@@ -88,6 +89,7 @@ def admin_config(settings: KafkaSettings) -> dict[str, Any]:
 
 
 def _merge(settings: KafkaSettings, defaults: dict[str, Any], fixed: dict[str, Any]) -> dict[str, Any]:
+    require_real_threads()  # here every client begins
     connection = _connection(settings)
     refused = sorted(settings.client.keys() & (fixed.keys() | connection.keys()))
     if refused:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from eventzr_kafka.aws_lambda.errors import BatchIncompleteError, EventSourceError, UnacknowledgedError
-from eventzr_kafka.aws_lambda.handler import LambdaHandler, lambda_handler
+from eventzr_kafka.aws_lambda.handler import LambdaFunction, LambdaHandler, lambda_handler
 
 if TYPE_CHECKING:
     from eventzr_kafka.aws_lambda.producer import LambdaProducer, lambda_producer
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BatchIncompleteError",
     "EventSourceError",
+    "LambdaFunction",
     "LambdaHandler",
     "LambdaProducer",
     "UnacknowledgedError",

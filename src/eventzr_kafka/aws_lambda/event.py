@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, cast
 
@@ -61,7 +62,8 @@ def read_event(event: object) -> list[PartitionBatch]:
     Raises:
         EventSourceError: It is not one of Kafka, or a record of it cannot be placed.
     """
-    fields = cast("dict[str, Any]", event) if isinstance(event, dict) else {}
+    nothing: Mapping[str, Any] = {}
+    fields = cast("Mapping[str, Any]", event) if isinstance(event, Mapping) else nothing  # as Powertools wraps it
     source = fields.get("eventSource")
     if not isinstance(source, str) or source not in _SOURCES:
         raise EventSourceError(f"eventSource is {repr(printable(source)) if isinstance(source, str) else 'missing'}")

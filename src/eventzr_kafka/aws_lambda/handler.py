@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, Protocol, TypedDict, cast
 
 from eventzr_kafka import catalogue
 from eventzr_kafka.aws_lambda.container import Deadline, event_loop
@@ -24,7 +24,7 @@ from eventzr_kafka.transport import ProducerTransport
 if TYPE_CHECKING:
     from eventzr_kafka.aws_lambda.producer import LambdaProducer
 
-__all__ = ["LambdaHandler", "Response", "lambda_handler"]
+__all__ = ["LambdaFunction", "LambdaHandler", "Response", "lambda_handler"]
 
 log = logging.getLogger("eventzr_kafka.consumer")
 
@@ -49,7 +49,12 @@ class Response(TypedDict):
 
 
 class LambdaHandler:
-    """A consumer as the handler of a Kafka event source."""
+    """A consumer as the handler of a Kafka event source, in the form of an object; see `lambda_handler`.
+
+    Attributes:
+        settings: How dead letters reach Kafka.
+        consumer: Class of the consumer.
+    """
 
     def __init__(
         self,
@@ -62,29 +67,10 @@ class LambdaHandler:
         hooks: ConsumerHooks | None = None,
         transport: Callable[[KafkaSettings], ProducerTransport] | None = None,
     ) -> None:
-        """Make a consumer the handler of a Kafka event source.
-
-        Codec, routing, lanes, inbox, retries and dead letters are those of `ConsumerRunner`. A record that cannot be
-        given an outcome within the invocation is reported, with all that has none behind it, and comes again. Nothing
-        connects here, and no thread begins.
-
-        Args:
-            handler: A `@kafka_consumer` class, an object of one, or a function that makes such an object.
-            producer: Is ready before a handler runs, and flushed before the invocation ends.
-            settings: How dead letters reach Kafka; from the environment if left out.
-            report_item_failures: Whether the event source mapping has ``ReportBatchItemFailures``. Without it AWS
-                ignores the report and records would be lost: set this to False then, and an error makes the whole batch
-                come again.
-            margin: Seconds before the function's time-out at which work stops; half the time at most.
-            hooks: Functions that are told what fails.
-            transport: Makes the client that writes dead letters; for tests.
-
-        Raises:
-            RoutingError: It is no consumer, or asks for what a Lambda function cannot do.
-            SettingsError: An environment variable is malformed.
-        """
+        """Prepare; the arguments are those of `lambda_handler`."""
         self.settings = settings or KafkaSettings.from_env()
         self._handler = _made(handler)
+        self.consumer = type(self._handler)
         self._definition = definition_of(self._handler)
         self._producer = producer
         self._reports = report_item_failures
@@ -175,7 +161,74 @@ class LambdaHandler:
             raise RoutingError(self._definition.location, type(self._handler).__qualname__, problem)
 
 
-lambda_handler = LambdaHandler  # named like a function, for that is how it reads at the end of a module
+class LambdaFunction(Protocol):
+    """The handler of a Kafka event source, which is a function.
+
+    Attributes:
+        settings: How dead letters reach Kafka.
+    """
+
+    settings: KafkaSettings
+
+    def __call__(self, event: object, context: Any = None) -> Response:
+        """Run the records of one invocation; see `LambdaHandler`."""
+        ...
+
+
+def lambda_handler(
+    handler: object,
+    *,
+    producer: LambdaProducer | None = None,
+    settings: KafkaSettings | None = None,
+    report_item_failures: bool = True,
+    margin: float = 2.0,
+    hooks: ConsumerHooks | None = None,
+    transport: Callable[[KafkaSettings], ProducerTransport] | None = None,
+) -> LambdaFunction:
+    """Make a consumer the handler of a Kafka event source.
+
+    Codec, routing, lanes, inbox, retries and dead letters are those of `ConsumerRunner`. A record that cannot be
+    given an outcome within the invocation is reported, with all that has none behind it, and comes again. Nothing
+    connects here, and no thread begins.
+
+    It is a function, as decorators of Powertools and others want it::
+
+        handler = tracer.capture_lambda_handler(lambda_handler(MarketplaceEventHandler))
+
+    Args:
+        handler: A `@kafka_consumer` class, an object of one, or a function that makes such an object.
+        producer: Is ready before a handler runs, and flushed before the invocation ends.
+        settings: How dead letters reach Kafka; from the environment if left out.
+        report_item_failures: Whether the event source mapping has ``ReportBatchItemFailures``. Without it AWS
+            ignores the report and records would be lost: set this to False then, and an error makes the whole batch
+            come again.
+        margin: Seconds before the function's time-out at which work stops; half the time at most.
+        hooks: Functions that are told what fails.
+        transport: Makes the client that writes dead letters; for tests.
+
+    Raises:
+        RoutingError: It is no consumer, or asks for what a Lambda function cannot do.
+        SettingsError: An environment variable is malformed.
+    """
+    made = LambdaHandler(
+        handler,
+        producer=producer,
+        settings=settings,
+        report_item_failures=report_item_failures,
+        margin=margin,
+        hooks=hooks,
+        transport=transport,
+    )
+
+    def handle(event: object, context: Any = None) -> Response:
+        return made(event, context)
+
+    kind = made.consumer
+    handle.__name__, handle.__qualname__, handle.__module__ = kind.__name__, kind.__qualname__, kind.__module__
+    handle.__doc__ = kind.__doc__
+    function = cast("LambdaFunction", handle)
+    function.settings = made.settings
+    return function
 
 
 def _made(handler: object) -> object:

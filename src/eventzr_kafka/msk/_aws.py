@@ -51,10 +51,17 @@ class BotocoreCredentials:
 def load_credentials(region: str, profile: str | None, role_arn: str | None) -> BotocoreCredentials:
     """Find credentials in AWS's chain, and a role's with their help.
 
+    Args:
+        region: Of the cluster; STS is asked there, unless AWS's own settings name a region.
+
     Raises:
         BotoCoreError: There are none, or no such profile.
     """
     session = Session(profile=profile)
+    if (
+        session.get_config_variable("region") is None
+    ):  # a chain that ends in STS needs one: web identity, a profile's role
+        session.set_config_variable("region", region)
     credentials = session.get_credentials()
     if credentials is None:
         raise NoCredentialsError

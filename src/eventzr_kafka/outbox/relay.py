@@ -23,6 +23,7 @@ from sqlalchemy import Connection, inspect
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from eventzr_kafka._sql import DATABASE_ERRORS, DatabaseOutage, check_dialect, check_transactions, is_outage
+from eventzr_kafka.asyncio_only import running_loop
 from eventzr_kafka.errors import AuthenticationError, ConfigurationError, EventzrKafkaError, describe
 from eventzr_kafka.hooks import tell
 from eventzr_kafka.outbox.hooks import BucketsHeld, RelayHooks
@@ -109,6 +110,7 @@ class OutboxRelay:
             ConfigurationError: The tables are missing, the engine is in AUTOCOMMIT, or another relay works on the same
                 SQLite database.
         """
+        running_loop("OutboxRelay")
         try:
             with stopped_by_signals(self.stop, catch=False):
                 await self._run()
@@ -149,6 +151,7 @@ class OutboxRelay:
         return [problem for problem in found if problem is not None]
 
     async def __aenter__(self) -> Self:
+        running_loop("OutboxRelay")
         self._task = asyncio.create_task(self._run_aloud(), name="eventzr-kafka outbox relay")
         return self
 
