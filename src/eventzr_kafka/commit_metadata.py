@@ -46,10 +46,13 @@ def write_metadata(position: int, finished: Ranges, topic_id: str = "", *, limit
 
 
 def shorten(position: int, metadata: str, limit: int) -> str:
-    """The same metadata in at most `limit` bytes, without what does not fit."""
+    """The same metadata in at most `limit` bytes, without what does not fit; what follows a blank goes last."""
     if len(metadata) <= limit:
         return metadata
-    return _write(position, ranges_of(sorted(read_metadata(position, metadata))), _topic_of(metadata), limit)
+    own, blank, rest = metadata.partition(" ")
+    rest = blank + rest if len(blank + rest) <= limit else ""
+    finished = ranges_of(sorted(read_metadata(position, own)))
+    return _write(position, finished, _topic_of(own), limit - len(rest)) + rest
 
 
 def is_of_topic(metadata: str | None, topic_id: str) -> bool:

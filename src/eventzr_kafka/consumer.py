@@ -25,12 +25,13 @@ from eventzr_kafka.dispatch import Dispatcher
 from eventzr_kafka.epoch import Epoch
 from eventzr_kafka.errors import ConsumerError, describe
 from eventzr_kafka.failures import Failures
-from eventzr_kafka.hooks import ConsumerHooks, PartitionsAssigned, tell
+from eventzr_kafka.hooks import ConsumerHooks, OffsetsSkipped, PartitionsAssigned, tell
 from eventzr_kafka.intake import Origin, admit, lanes_for
 from eventzr_kafka.ledger import Ledger
+from eventzr_kafka.losses import Loss, OffsetsLostError
 from eventzr_kafka.options import ConsumerOptions
 from eventzr_kafka.parking import Parking
-from eventzr_kafka.record import Record, describe_partitions
+from eventzr_kafka.record import Record, TopicPartition, describe_partitions
 from eventzr_kafka.transport import Assignment, Batch, ConsumerTransport, LogReader
 
 __all__ = ["GroupClients", "GroupConsumer"]
@@ -157,7 +158,8 @@ class GroupConsumer:
     def assigned(self, assignments: Sequence[Assignment]) -> None:
         """Open a ledger for each partition."""
         for assignment in assignments:
-            self._epochs[assignment.epoch] = Epoch(assignment)
+            if assignment.loss is None or self._goes_on(assignment.partition, assignment.loss):
+                self._epochs[assignment.epoch] = Epoch(assignment)
         log.info("%s: assigned %s", self.group_id, describe_partitions(a.partition for a in assignments))
         if assignments and self._parking is not None and not self._stopping:
             self._loading_since = self._loop.time()
@@ -188,6 +190,29 @@ class GroupConsumer:
             epoch = self._epochs.get(number)
             if epoch is not None:
                 epoch.ledger.pass_to(offset)
+
+    def offsets_lost(self, epoch: int, loss: Loss) -> None:
+        """Go on behind the records that are gone, or stop before them."""
+        found = self._epochs.get(epoch)
+        if found is not None and self._goes_on(found.partition, loss) and loss.after is not None:
+            self.passed({epoch: loss.after})
+
+    def _goes_on(self, partition: TopicPartition, loss: Loss) -> bool:
+        topic, number = partition
+        fact = OffsetsSkipped(
+            group_id=self.group_id,
+            topic=topic,
+            partition=number,
+            first=loss.first,
+            after=loss.after,
+            reason=loss.reason,
+        )
+        tell(self._hooks.offsets_skipped, fact)
+        if self._options.on_offset_lost == "stop":
+            self._on_failure(OffsetsLostError(self.group_id, partition, loss))
+            return False
+        log.warning("%s: %s[%d]: %s; going on", self.group_id, topic, number, loss)
+        return True
 
     def revoked(self, epochs: Sequence[int], done: Callable[[], None]) -> None:
         """Let what runs finish within the drain time-out, store the positions, then hand over."""

@@ -31,6 +31,7 @@ class Epoch:
         "_bytes",
         "_seen",
         "_stored",
+        "_topic_id",
         "ended",
         "exits",
         "ledger",
@@ -48,6 +49,7 @@ class Epoch:
         self.ledger = Ledger(position, finished)
         self.running = 0
         self.ended = False
+        self._topic_id = assignment.topic_id
         self._stored = (position, assignment.metadata)
         self._seen: tuple[int, ...] | None = None
         self._admitted = self._bytes = 0
@@ -74,7 +76,8 @@ class Epoch:
             return None
         self._seen = seen  # it changes with each record and each outcome, and costs less than the metadata
         exits = _write_exits(each for each in self.exits if each >= offset) if self.exits else ""
-        metadata = write_metadata(offset, self.ledger.finished(most), limit=MAX_METADATA_BYTES - len(exits)) + exits
+        room = MAX_METADATA_BYTES - len(exits)
+        metadata = write_metadata(offset, self.ledger.finished(most), self._topic_id, limit=room) + exits
         if (offset, metadata) == self._stored:
             return None
         self._stored = (offset, metadata)

@@ -10,12 +10,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias, TypeVar
 
+from eventzr_kafka.losses import LossReason
 from eventzr_kafka.record import TopicPartition
 
 __all__ = [
     "ConsumerHooks",
     "DuplicateSkipped",
     "EventFailed",
+    "OffsetsSkipped",
     "Outcome",
     "PartitionsAssigned",
     "RunnerStopping",
@@ -80,6 +82,29 @@ class DuplicateSkipped:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OffsetsSkipped:
+    """Records were gone before the group read them.
+
+    Attributes:
+        first: The offset at which the group stood.
+        after: The offset after the last that is gone; None where nothing says how many there were.
+        reason: ``retention`` deleted them, the topic was ``recreated``, or its log ``truncated``.
+    """
+
+    group_id: str
+    topic: str
+    partition: int
+    first: int
+    after: int | None
+    reason: LossReason
+
+    @property
+    def count(self) -> int | None:
+        """How many records are gone at most; None where nothing says it."""
+        return None if self.after is None else self.after - self.first
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ConsumerHooks:
     """Functions to be called; those left out are not missed."""
 
@@ -87,6 +112,7 @@ class ConsumerHooks:
     stopping: Callable[[RunnerStopping], None] | None = None
     failed: Callable[[EventFailed], None] | None = None
     duplicate: Callable[[DuplicateSkipped], None] | None = None
+    offsets_skipped: Callable[[OffsetsSkipped], None] | None = None
 
 
 def tell(hook: Callable[[FactT], None] | None, fact: FactT) -> None:

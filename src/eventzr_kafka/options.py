@@ -11,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from eventzr_kafka.attributes import UriReference
 from eventzr_kafka.limits import DEFAULT_LIMITS, Limits, LoneSurrogates
+from eventzr_kafka.losses import OnOffsetLost
 from eventzr_kafka.retry import DEFAULT_RETRY, OnPoison, RetryPolicy
 
 __all__ = [
@@ -52,6 +53,8 @@ class ConsumerOptions:
         on_unknown_type: The same for an event of another type than its topic's.
         after_dead_letter: ``continue``: the lane goes on after a dead letter; ``park_lane``: what follows in the lane
             goes to the dead letters too, in order, until they are replayed or discarded.
+        on_offset_lost: What follows when records were deleted before the group read them: ``continue`` behind them,
+            with a warning; or ``stop`` with an `OffsetsLostError`, and commit nothing past them.
         sources: The only values of ``source`` that are handled, such as ``{"marketplace-svc"}``; an event of any other
             is poison. None for every source.
         lone_surrogates: What becomes of an escaped surrogate without its other half in a JSON text, such as ``\ud83c``
@@ -71,6 +74,7 @@ class ConsumerOptions:
     on_tombstone: OnPoison = "dead_letter"
     on_unknown_type: OnPoison = "dead_letter"
     after_dead_letter: AfterDeadLetter = "continue"
+    on_offset_lost: OnOffsetLost = "continue"
     sources: AbstractSet[str] | None = None
     lone_surrogates: LoneSurrogates = "refuse"
 
@@ -99,6 +103,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "on_unknown_type": get_args(OnPoison),
     "after_dead_letter": get_args(AfterDeadLetter),
     "lone_surrogates": get_args(LoneSurrogates),
+    "on_offset_lost": get_args(OnOffsetLost),
 }
 
 
@@ -169,6 +174,7 @@ class ConsumerOptionsDict(TypedDict, total=False):
     on_tombstone: OnPoison
     on_unknown_type: OnPoison
     after_dead_letter: AfterDeadLetter
+    on_offset_lost: OnOffsetLost
     sources: AbstractSet[str] | None
     lone_surrogates: LoneSurrogates
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol, TypeAlias
 
+from eventzr_kafka.losses import Loss
 from eventzr_kafka.record import OutgoingRecord, Record, TopicPartition
 
 __all__ = [
@@ -40,12 +41,16 @@ class Assignment:
         epoch: Grows with every assignment in this process; names this period of ownership.
         position: The group's committed offset, or None where it has none.
         metadata: What was committed beside it.
+        topic_id: Of the topic, to be committed too; empty where it is not known.
+        loss: What was lost between the committed offset and the first one that will be read, if that is known already.
     """
 
     partition: TopicPartition
     epoch: int
     position: int | None = None
     metadata: str = ""
+    topic_id: str = ""
+    loss: Loss | None = None
 
 
 class Batch(NamedTuple):
@@ -81,6 +86,10 @@ class ConsumerSink(Protocol):
 
         It says more than `received` where the last offsets of a partition are no records, as transactions leave them.
         """
+        ...
+
+    def offsets_lost(self, epoch: int, loss: Loss) -> None:
+        """Records that were to come in this epoch are gone. With ``on_offset_lost="stop"`` no more come."""
         ...
 
     def revoked(self, epochs: Sequence[int], done: Callable[[], None]) -> None:

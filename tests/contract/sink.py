@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 
+from eventzr_kafka.losses import Loss
 from eventzr_kafka.record import Record, TopicPartition
 from eventzr_kafka.transport import Assignment, Batch, ConsumerTransport
 
@@ -28,6 +29,7 @@ class Sink:
         self.errors: list[Exception] = []
         self.held: list[Callable[[], None]] = []
         self.passed_to: dict[int, int] = {}
+        self.losses: list[tuple[int, Loss]] = []
         self.rounds = 0
         self.calls = 0
         self._transport = transport
@@ -49,6 +51,10 @@ class Sink:
 
     def passed(self, offsets: Mapping[int, int]) -> None:
         self.passed_to.update(offsets)
+        self._news.set()
+
+    def offsets_lost(self, epoch: int, loss: Loss) -> None:
+        self.losses.append((epoch, loss))
         self._news.set()
 
     def revoked(self, epochs: Sequence[int], done: Callable[[], None]) -> None:

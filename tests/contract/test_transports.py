@@ -15,6 +15,7 @@ from tests.contract.sink import SECONDS, Sink
 
 from eventzr_kafka import EmbeddedBroker
 from eventzr_kafka.errors import ProducerStateError
+from eventzr_kafka.losses import Loss
 from eventzr_kafka.record import Header, OutgoingRecord, TopicPartition
 from eventzr_kafka.testing._partitioner import partition_of
 from eventzr_kafka.transport import CREDITS, Acknowledgement, ConsumerTransport, Failure, Position, ProducerTransport
@@ -304,6 +305,7 @@ async def test_a_group_that_is_behind_the_log_goes_on_at_its_start(
     await after.until_received(2)
 
     assert after.assignments[0].position == 1
+    assert after.losses == [(after.assignments[0].epoch, Loss(1, 4, "retention"))]
     assert [record.offset for record in after.records] == [4, 5]
 
 

@@ -48,6 +48,7 @@ class Service:
         self.handled: Counter[tuple[int, int]] = Counter()
         monkeypatch.setattr("eventzr_kafka._confluent.client_owner.make_client", self._make_client)
         monkeypatch.setattr("eventzr_kafka._confluent.producer.make_client", self._make_client)
+        monkeypatch.setattr("eventzr_kafka._confluent.topic_ids.make_client", _no_client)
         monkeypatch.setattr("eventzr_kafka.consumer._STORE_INTERVAL", 0.02)
         for partition in range(2):
             for offset in range(EVENTS):
@@ -108,6 +109,11 @@ class Service:
     def passed(self) -> set[tuple[int, int]]:
         """Records below the committed offsets."""
         return {(partition, offset) for partition, end in self.committed.items() for offset in range(end)}
+
+
+def _no_client(_kind: type[Any], _config: dict[str, Any]) -> Any:
+    """Topic ids are not known here."""
+    raise client_error()
 
 
 @pytest.fixture

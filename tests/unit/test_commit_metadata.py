@@ -59,6 +59,13 @@ def test_shortened_metadata_is_what_a_limit_would_have_written(finished: set[int
     assert is_of_topic(short, topic)
 
 
+def test_what_follows_a_blank_is_cut_last() -> None:
+    whole = write_metadata(7, ranges_of(range(9, 4000, 3)), TOPIC) + " x:12,15"
+    assert shorten(7, whole, len(whole) - 1).endswith(" x:12,15")
+    assert shorten(7, whole, 21).endswith(": x:12,15")
+    assert shorten(7, whole, 12) == " x:12,15"
+
+
 @pytest.mark.parametrize("share", [0.01, 0.1, 0.5, 0.9, 0.99])
 def test_24000_events_fit_whichever_share_of_them_is_stuck(share: float) -> None:
     chance = random.Random(1)  # noqa: S311 -- to be repeated

@@ -14,6 +14,9 @@ import pytest
 from eventzr_kafka import CloudEvent, MessageContext, Record, RetryPolicy, kafka_consumer, on_message
 from eventzr_kafka.commit_metadata import read_metadata
 from eventzr_kafka.errors import EventStoppedError
+from eventzr_kafka.losses import Loss, OffsetsLostError
+from eventzr_kafka.record import TopicPartition
+from eventzr_kafka.transport import Assignment
 
 pytestmark = pytest.mark.virtual_time
 
@@ -443,3 +446,52 @@ async def test_a_group_that_stops_passes_nothing_it_has_dropped(make_group: Make
     group.consumer.passed({1: 1})
     await stopping
     assert group.transport.offset() is None
+
+
+# Offsets that are gone
+
+
+@kafka_consumer(group_id="g", on_offset_lost="stop")
+class Careful:
+    @on_message(TOPIC)
+    async def handle(self, _event: CloudEvent[Any]) -> None:
+        """Bear everything but a loss."""
+
+
+async def test_offsets_that_are_gone_are_passed_and_named(
+    make_group: MakeGroup, make_record: MakeRecord, caplog: pytest.LogCaptureFixture
+) -> None:
+    group = make_group(handler := Gated())
+    group.assign()
+    group.receive(make_record(0))
+    group.consumer.offsets_lost(1, Loss(1, 8, "retention"))
+    group.consumer.offsets_lost(77, Loss(1, 8, "retention"))
+    handler.open("e0")
+    await group.settle()
+    group.store()
+    assert group.transport.offset() == 8
+    assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [
+        f"group: {TOPIC}[0]: offsets 1 to 7 (7 at most) were deleted before the group read them; going on"
+    ]
+    assert group.errors == []
+
+
+async def test_a_loss_stops_a_group_that_is_to_stop_and_is_not_passed(make_group: MakeGroup) -> None:
+    group = make_group(Careful())
+    group.assign(position=3)
+    group.consumer.offsets_lost(1, Loss(3, 8, "retention"))
+    group.store()
+    assert isinstance(group.errors[0], OffsetsLostError)
+    assert "offsets 3 to 7" in str(group.errors[0])
+    assert group.transport.offset() in {None, 3}
+
+
+@pytest.mark.parametrize(("handler", "opened"), [(Gated, True), (Careful, False)])
+async def test_a_topic_that_was_made_anew_is_opened_or_stops_the_group(
+    make_group: MakeGroup, handler: type, *, opened: bool
+) -> None:
+    group = make_group(handler())
+    lost = Loss(3, None, "recreated")
+    group.consumer.assigned([Assignment(TopicPartition(TOPIC, 0), 1, None, "", "new", lost)])
+    assert bool(group.consumer._epochs) == opened
+    assert [error.loss for error in group.errors if isinstance(error, OffsetsLostError)] == [lost] * (not opened)

@@ -1,6 +1,6 @@
 """What one epoch has to commit, and when that is news."""
 
-from eventzr_kafka.commit_metadata import read_metadata
+from eventzr_kafka.commit_metadata import is_of_topic, read_metadata
 from eventzr_kafka.epoch import Epoch
 from eventzr_kafka.record import TopicPartition
 from eventzr_kafka.transport import Assignment
@@ -39,3 +39,11 @@ def test_what_has_not_changed_is_no_news() -> None:
 def test_a_position_that_the_group_has_already_is_no_news() -> None:
     assert Epoch(Assignment(PARTITION, 1, 7)).news() is None
     assert Epoch(Assignment(PARTITION, 1)).news() is None
+
+
+def test_a_commit_names_its_topic() -> None:
+    epoch = Epoch(Assignment(PARTITION, 1, 7, topic_id="new"))
+    news = epoch.news()
+    assert news is not None
+    assert is_of_topic(news.metadata, "new")
+    assert not is_of_topic(news.metadata, "former")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import subprocess
 import sys
 from collections import Counter
@@ -13,7 +14,9 @@ import pytest
 from tests.contract.sink import Sink
 
 from eventzr_kafka import CloudEvent, ConsumerRunner, EventData, EventProducer, kafka_consumer, on_message
+from eventzr_kafka.commit_metadata import ranges_of, write_metadata
 from eventzr_kafka.errors import ConfigurationError, DeliveryError, TransportError
+from eventzr_kafka.losses import Loss
 from eventzr_kafka.options import ConsumerOptions
 from eventzr_kafka.record import OutgoingRecord, TopicPartition
 from eventzr_kafka.testing import DeliveryFault, MemoryBroker, MemoryBrokerOptions, run_virtual
@@ -310,6 +313,7 @@ def test_a_member_that_retention_overtakes_goes_on_at_the_earliest_record(broker
         transport.pause(())
         await sink.until_received(3)
         assert [record.offset for record in sink.records] == [7, 8, 9]
+        assert sink.losses == [(sink.seen[0][0], Loss(0, 7, "retention"))]
 
     run_virtual(main())
 
@@ -326,7 +330,41 @@ def test_the_offsets_of_a_topic_that_was_made_anew_go_back(broker: MemoryBroker)
         fill(broker, 2, partition=0)
         await sink.until_received(7)
         assert [record.offset for record in sink.records] == [0, 1, 2, 3, 4, 0, 1]
+        assert sink.seen[0][0] in sink.gone
+        assert Loss(5, None, "recreated") in [a.loss for a in sink.assignments]
         assert broker.committed(GROUP, TOPIC) == {}
+
+    run_virtual(main())
+
+
+def test_a_member_that_stops_at_a_loss_is_given_nothing_behind_it(broker: MemoryBroker) -> None:
+    async def main() -> None:
+        transport = broker.consumer(GROUP, ConsumerOptions(on_offset_lost="stop"))
+        transport.start([TOPIC], sink := Sink(transport))
+        await sink.until_owning(4)
+        transport.pause("all")
+        fill(broker, 10, partition=0)
+        broker.delete_records(TOPIC, 0, 7)
+        transport.pause(())
+        await asyncio.sleep(2)
+        assert sink.records == []
+        assert [loss for _, loss in sink.losses] == [Loss(0, 7, "retention")]
+
+    run_virtual(main())
+
+
+def test_commit_metadata_is_shortened_to_what_the_broker_takes() -> None:
+    broker = MemoryBroker(options=MemoryBrokerOptions(max_metadata_bytes=40))
+    broker.create_topics(TOPIC)
+    metadata = write_metadata(1, ranges_of(sorted(random.Random(1).sample(range(2, 900), 400))))  # noqa: S311
+
+    async def main() -> None:
+        transport, sink = member(broker)
+        await sink.until_owning(4)
+        first = sink.assignments[0]
+        transport.store([Position(first.partition, first.epoch, 1, metadata)])
+        await transport.close(5)
+        assert 0 < len(broker.metadata(GROUP, TOPIC, first.partition.partition)) <= 40
 
     run_virtual(main())
 

@@ -10,17 +10,19 @@ from typing import Any, cast
 from unittest.mock import patch
 
 import pytest
-from confluent_kafka import OFFSET_INVALID, KafkaError, KafkaException
+from confluent_kafka import OFFSET_BEGINNING, OFFSET_INVALID, KafkaError, KafkaException
 from confluent_kafka import TopicPartition as Offset
 
 from eventzr_kafka._confluent import client_owner as module
 from eventzr_kafka._confluent.arrivals import Arrivals, log
-from eventzr_kafka._confluent.client_owner import ClientOwner, Member
+from eventzr_kafka._confluent.client_owner import ClientOwner
 from eventzr_kafka._confluent.commit_results import CommitResults
 from eventzr_kafka._confluent.consumer import ConfluentConsumer
 from eventzr_kafka._confluent.mailbox import Mailbox
+from eventzr_kafka._confluent.member import Member
 from eventzr_kafka._confluent.outage import Outage
 from eventzr_kafka.commit_metadata import ranges_of, write_metadata
+from eventzr_kafka.losses import Loss
 from eventzr_kafka.options import ConsumerOptions, Ordering
 from eventzr_kafka.record import TopicPartition
 from eventzr_kafka.settings import KafkaSettings
@@ -87,6 +89,7 @@ class Client:
         self.resumed: list[int] = []
         self.positions: dict[int, int] = {}
         self.calls: list[str] = []
+        self.watermarks: dict[int, tuple[int, int]] = {}
         self.answer: Callable[[tuple[int, int, str | None]], None] | None = None
 
     def consume(self, count: int, _timeout: float) -> list[Fetched]:
@@ -114,6 +117,15 @@ class Client:
         self.assigned += [(p.partition, p.offset) for p in partitions]
         for partition in partitions:
             self.positions.pop(partition.partition, None)
+
+    def incremental_unassign(self, partitions: list[Offset]) -> None:
+        self.calls.append("unassign")
+        for partition in partitions:
+            self.positions.pop(partition.partition, None)
+
+    def get_watermark_offsets(self, partition: Offset, timeout: float) -> tuple[int, int] | None:
+        assert timeout > 0
+        return self.watermarks.get(partition.partition)
 
     def subscribe(self, _topics: list[str], **_callbacks: Any) -> None:
         return None
@@ -164,6 +176,7 @@ class Sink:
         self.assignments: list[Assignment] = []
         self.ended: list[int] = []
         self.reports: list[dict[int, int]] = []
+        self.losses: list[tuple[int, Loss]] = []
         self.errors: list[Exception] = []
         self.hand_over: Callable[[Callable[[], None]], None] = lambda done: done()
 
@@ -172,6 +185,9 @@ class Sink:
 
     def received(self, batches: Sequence[Batch]) -> None:
         raise AssertionError(batches)
+
+    def offsets_lost(self, epoch: int, loss: Loss) -> None:
+        self.losses.append((epoch, loss))
 
     def passed(self, offsets: Mapping[int, int]) -> None:
         self.reports.append(dict(offsets))
@@ -187,6 +203,22 @@ class Sink:
         self.errors.append(error)
 
 
+class Ids:
+    """Topic ids, as the test says."""
+
+    def __init__(self) -> None:
+        self.latest: dict[str, str] = {}
+
+    def fresh(self) -> dict[str, str]:
+        return self.latest
+
+    def start(self) -> None:
+        """Look nowhere."""
+
+    def end(self) -> None:
+        """Look no more."""
+
+
 class AtOnce:
     """An event loop that runs each call where it is asked to."""
 
@@ -200,14 +232,15 @@ class AtOnce:
 class Owner:
     """The owner thread's object, driven by the test in place of the thread."""
 
-    def __init__(self, loop: object | None = None) -> None:
+    def __init__(self, loop: object | None = None, *, stops: bool = False) -> None:
         self.client = Client()
         self.sink = Sink()
         self.outage = Outage(log, "g", "localhost:9092")
         self.commits = CommitResults("g")
         self.mailbox = Mailbox()
         self.arrivals = Arrivals("g", "classic", self.sink, self.mailbox, self.outage, cast("Any", loop or AtOnce()))
-        member = Member("g", (TOPIC,), {"group.protocol": "classic"}, batch=2000, drain_timeout=5)
+        self.ids = Ids()
+        member = Member("g", (TOPIC,), {"group.protocol": "classic"}, 2000, 5, cast("Any", self.ids), stops=stops)
         with patch.object(module, "make_client", self._make_client):
             self.thread = ClientOwner(member, self.mailbox, self.arrivals, self.outage, self.commits)
 
@@ -676,6 +709,122 @@ def test_leaving_does_not_wait_for_ever_for_an_answer(owner: Owner, monkeypatch:
     assert owner.client.calls[-2:] == ["commit", "close"]
 
 
+# Offsets that are gone
+
+
+class Stalled(Failed):
+    """The client has found no record at its offset, and reads the partition no more."""
+
+    def __init__(self, offset: int, partition: int = 0) -> None:
+        super().__init__(KafkaError._AUTO_OFFSET_RESET)
+        self._offset = offset
+        self._partition = partition
+
+
+def stall(owner: Owner, offset: int, watermarks: tuple[int, int] | None) -> None:
+    """Have partition 0 stop at an offset of a log with these ends."""
+    owner.client.assigned.clear()
+    owner.client.watermarks = {} if watermarks is None else {0: watermarks}
+    owner.hold(Stalled(offset))
+    owner.thread._restart_stalled()
+
+
+def test_what_retention_deleted_is_skipped_and_reported(owner: Owner) -> None:
+    owner.assign(0)
+    stall(owner, 3, (10, 20))
+    assert owner.client.calls[-3:] == ["unassign", "resume", "assign"]
+    assert owner.client.assigned == [(0, 10)]
+    assert owner.sink.losses == [(1, Loss(3, 10, "retention"))]
+    assert owner.sink.ended == []
+
+
+def test_a_log_that_ends_below_the_offset_is_read_anew_in_a_new_epoch(owner: Owner) -> None:
+    owner.assign(0)
+    stall(owner, 30, (10, 20))
+    assert owner.client.assigned == [(0, 10)]
+    assert owner.sink.ended == [1]
+    renewed = Assignment(TopicPartition(TOPIC, 0), 2, None, "", "", Loss(30, None, "truncated"))
+    assert owner.sink.assignments[-1] == renewed
+    assert owner.thread._owned == {(TOPIC, 0): 2}
+
+
+def test_a_partition_that_stopped_for_nothing_goes_on_where_it_was(owner: Owner) -> None:
+    owner.assign(0)
+    stall(owner, 15, (10, 20))
+    assert owner.client.assigned == [(0, 15)]
+    assert (owner.sink.losses, owner.sink.ended) == ([], [])
+
+
+@pytest.mark.parametrize(("committed", "begins"), [(None, 10), (12, 12)])
+def test_where_the_client_knew_no_offset_the_group_is_asked_again(
+    owner: Owner, committed: int | None, begins: int
+) -> None:
+    owner.client.unreadable = failure(KafkaError._TIMED_OUT)
+    owner.assign(0)
+    owner.client.unreadable = None
+    if committed is not None:
+        owner.client.group[0] = Offset(TOPIC, 0, committed)
+    stall(owner, OFFSET_INVALID, (10, 20))
+    assert owner.client.assigned == [(0, begins)]
+    assert owner.sink.losses == []
+
+
+def test_a_log_that_cannot_be_looked_at_is_tried_again_later(owner: Owner, monkeypatch: pytest.MonkeyPatch) -> None:
+    owner.assign(0)
+    stall(owner, 3, None)
+    owner.client.watermarks = {0: (10, 20)}
+    owner.thread._restart_stalled()  # too early
+    assert owner.client.assigned == []
+    monkeypatch.setattr(owner.thread, "_restart_at", 0.0)
+    owner.thread._restart_stalled()
+    assert owner.client.assigned == [(0, 10)]
+
+
+def test_a_partition_that_went_is_not_restarted(owner: Owner) -> None:
+    owner.assign(0)
+    owner.hold(Stalled(3))
+    owner.lose(0)
+    owner.assign(0)
+    owner.client.assigned.clear()
+    owner.thread._restart_stalled()
+    assert owner.client.assigned == []
+
+
+def test_a_member_that_stops_at_a_loss_reads_nothing_behind_it() -> None:
+    owner = Owner(stops=True)
+    owner.assign(0)
+    stall(owner, 3, (10, 20))
+    assert owner.client.assigned == []
+    assert owner.sink.losses == [(1, Loss(3, 10, "retention"))]
+
+
+def test_an_offset_of_a_former_topic_is_not_gone_on_from(owner: Owner) -> None:
+    owner.client.group[0] = Offset(TOPIC, 0, 7, metadata=write_metadata(7, [(9, 12)], "former"))
+    owner.client.group[1] = Offset(TOPIC, 1, 7, metadata=write_metadata(7, [(9, 12)], "new"))
+    owner.ids.latest = {TOPIC: "new"}
+    owner.assign(0, 1)
+    assert owner.client.assigned == [(0, OFFSET_BEGINNING), (1, 7)]
+    first, second = owner.sink.assignments
+    assert (first.position, first.metadata, first.loss) == (None, "", Loss(7, None, "recreated"))
+    assert (second.position, second.loss, second.topic_id) == (7, None, "new")
+
+
+def test_a_topic_that_is_made_anew_meanwhile_is_read_from_its_beginning(owner: Owner) -> None:
+    owner.ids.latest = {TOPIC: "former"}
+    owner.begin(0)
+    owner.ids.latest = {TOPIC: "former"}
+    owner.thread._notice_new_topics()
+    assert owner.sink.ended == []
+    owner.client.assigned.clear()
+    owner.ids.latest = {TOPIC: "new"}
+    for _ in range(2):
+        owner.thread._notice_new_topics()
+    assert owner.client.assigned == [(0, OFFSET_BEGINNING)]
+    assert owner.sink.ended == [1]
+    assert owner.sink.assignments[-1].topic_id == "new"
+    assert owner.sink.assignments[-1].loss == Loss(1, None, "recreated")
+
+
 # How far the client is
 
 
@@ -712,7 +861,7 @@ def test_the_committed_offset_and_its_metadata_reach_the_assignment(owner: Owner
         Assignment(TopicPartition(TOPIC, 0), 1, 10, "done: 12"),
         Assignment(TopicPartition(TOPIC, 1), 2, None, ""),
     ]
-    assert owner.client.assigned == [(0, 10), (1, offsets(1)[0].offset)]
+    assert owner.client.assigned == [(0, 10), (1, OFFSET_BEGINNING)]
 
 
 def test_where_committed_offsets_cannot_be_read_the_client_finds_its_own_and_one_line_says_so(

@@ -16,7 +16,7 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias, cast
 
-from confluent_kafka import KafkaError, KafkaException, Message
+from confluent_kafka import OFFSET_INVALID, KafkaError, KafkaException, Message
 
 from eventzr_kafka._confluent.headers import PROBE
 from eventzr_kafka._confluent.mailbox import Mailbox
@@ -132,7 +132,7 @@ class Arrivals:
             try:
                 error = message.error()
                 if error is not None:
-                    self.message_failed(error, message.topic())
+                    self.message_failed(error, message, owned)
                     continue
                 topic, partition = message.topic(), message.partition()
                 if (topic, partition) == at:  # records of a partition come in runs
@@ -158,12 +158,18 @@ class Arrivals:
             self._outage.over()
         return [Batch(epoch, records) for epoch, records in found.items()]
 
-    def message_failed(self, error: KafkaError, topic: str | None) -> None:
+    def message_failed(self, error: KafkaError, message: Message, owned: Owned) -> None:
         """Take an error that came in place of a message."""
+        topic = message.topic()
         if error.code() in _HOPELESS or is_fatal(error):
             self.client_failed(KafkaException(error), topic)
         elif error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
             self._topic_missing(topic or "?")
+        elif error.code() == KafkaError._AUTO_OFFSET_RESET:
+            epoch = owned.get(cast("tuple[str, int]", (topic, message.partition())))
+            offset = message.offset()
+            if epoch is not None:
+                self._mailbox.stall(epoch, OFFSET_INVALID if offset is None else offset)
         else:
             self._outage.on_error(error)
 

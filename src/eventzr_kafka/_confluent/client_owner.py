@@ -18,45 +18,32 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaException, Message
+from confluent_kafka import OFFSET_BEGINNING, OFFSET_INVALID, Consumer, KafkaException, Message
 from confluent_kafka import TopicPartition as Offset
 
 from eventzr_kafka._confluent.arrivals import Arrivals, Owned, log
 from eventzr_kafka._confluent.commit_results import CommitResults
 from eventzr_kafka._confluent.mailbox import Mailbox
+from eventzr_kafka._confluent.member import Member
 from eventzr_kafka._confluent.oauth import make_client
 from eventzr_kafka._confluent.outage import Hearing, Outage, describe_client_error, describe_kafka_error
-from eventzr_kafka.commit_metadata import shorten
+from eventzr_kafka.commit_metadata import is_of_topic, shorten
+from eventzr_kafka.losses import Loss, find_loss
 from eventzr_kafka.record import TopicPartition
 from eventzr_kafka.transport import Assignment, Paused, Position
 
-__all__ = ["ClientOwner", "Member", "own_client"]
+__all__ = ["ClientOwner", "own_client"]
 
 _POLL = 0.1  # seconds that an idle owner waits; a record ends the wait
 _HELD = 100  # polls without a request for more, after which the partitions are paused
 _GRACE = 1.0  # seconds beyond the drain time-out that the event loop may be late
 _COMMITTED_TIMEOUT = 10.0
 _REPORT = 1.0  # seconds between two reports of how far the client is
+_RESTART = 1.0  # seconds until a partition that stands still is tried again
+_WATERMARKS = 3.0  # seconds that a question for the ends of a log may take
 _PROVING = 3.0  # seconds that a closing member may take to find out which metadata the broker takes
-
-
-@dataclass(frozen=True, slots=True)
-class Member:
-    """The facts of one member of a group.
-
-    Attributes:
-        config: The client's configuration, without callbacks.
-        batch: Messages of one hop, at most.
-    """
-
-    group_id: str
-    topics: tuple[str, ...]
-    config: Mapping[str, Any]
-    batch: int
-    drain_timeout: float
 
 
 def own_client(member: Member, mailbox: Mailbox, arrivals: Arrivals, outage: Outage, commits: CommitResults) -> None:
@@ -64,6 +51,7 @@ def own_client(member: Member, mailbox: Mailbox, arrivals: Arrivals, outage: Out
     try:
         owner = ClientOwner(member, mailbox, arrivals, outage, commits)
     except Exception as error:  # noqa: BLE001 -- whatever it is, the runner must hear of it
+        member.topic_ids.end()
         arrivals.notify(arrivals.client_failed, error)
         return
     for step in (owner.run, owner.leave):  # leaving also after a fault, so that the group need not wait for a session
@@ -91,8 +79,11 @@ class ClientOwner:
         self._held: list[Message] = []  # of partitions that are owned, since they were fetched
         self._paused: set[tuple[str, int]] | None = None  # not known after a rebalance, see rule 5
         self._report_at = 0.0
+        self._restart_at = 0.0
+        self._ids: Mapping[str, str] = {}  # of the topics, as they were looked at last
         self._last_epoch = 0
         self._unstored: set[int] = set()
+        member.topic_ids.start()
         self._client = self._join()
 
     def run(self) -> None:
@@ -105,6 +96,8 @@ class ClientOwner:
                 self._join_anew()
             self._store_positions()
             self._report_progress()
+            self._restart_stalled()
+            self._notice_new_topics()
             if self._mailbox.stands_still:
                 self._keep_membership()
                 self._mailbox.wait_until_reading(_POLL)
@@ -120,6 +113,7 @@ class ClientOwner:
             self._prove_metadata()
         finally:
             self._commits.closing = True
+            self._member.topic_ids.end()
             self._client.close()
 
     def _prove_metadata(self) -> None:
@@ -197,7 +191,7 @@ class ClientOwner:
         for message in self._client.consume(1, 0):
             error = message.error()
             if error is not None:
-                self._arrivals.notify(self._arrivals.message_failed, error, message.topic())
+                self._arrivals.notify(self._arrivals.message_failed, error, message, self._owned)
             elif (message.topic(), message.partition()) in self._owned:
                 self._held.append(message)
         if self._mailbox.paused == "all" or len(self._held) >= _HELD:
@@ -257,6 +251,60 @@ class ClientOwner:
                 log.warning(text, self._member.group_id, topic, partition, describe_client_error(error))
             self._mailbox.keep(position)
 
+    # Offsets that are gone
+
+    def _restart_stalled(self) -> None:
+        """Go on with partitions that the client has stopped, because their offset is not there."""
+        if time.monotonic() < self._restart_at:
+            return
+        stalled = self._mailbox.take_stalled()
+        for partition, epoch in self._owned.items() if stalled else ():
+            if epoch in stalled and not self._restart(TopicPartition(*partition), epoch, stalled[epoch]):
+                self._mailbox.stall(epoch, stalled[epoch])
+                self._restart_at = time.monotonic() + _RESTART
+
+    def _restart(self, partition: TopicPartition, epoch: int, offset: int) -> bool:
+        """Read a partition from where its log goes on; False if that cannot be found out or done now."""
+        try:
+            if offset < 0:  # the client could not read the group's either
+                (found,) = self._client.committed([Offset(*partition)], timeout=_COMMITTED_TIMEOUT)
+                offset = found.offset
+            low, high = self._client.get_watermark_offsets(Offset(*partition), timeout=_WATERMARKS) or (-1, -1)
+            loss = find_loss(offset, low, high) if offset >= 0 else None
+            if low < 0:
+                return False
+            return self._go_on(partition, epoch, low if loss or offset < 0 else offset, loss)
+        except KafkaException:
+            return False
+
+    def _notice_new_topics(self) -> None:
+        """Read topics from their beginning that were deleted and made anew, without the client noticing it."""
+        ids = self._member.topic_ids.latest
+        if ids is self._ids:
+            return
+        known, self._ids = self._ids, ids
+        for partition, epoch in self._owned.items():
+            topic = partition[0]
+            if known.get(topic, ids.get(topic)) != ids.get(topic):
+                (at,) = self._client.position([Offset(*partition)])
+                with suppress(KafkaException):
+                    loss = Loss(max(at.offset, 0), None, "recreated")
+                    self._go_on(TopicPartition(*partition), epoch, OFFSET_BEGINNING, loss)
+
+    def _go_on(self, partition: TopicPartition, epoch: int, offset: int, loss: Loss | None) -> bool:
+        if loss is None or not self._member.stops:
+            with suppress(KafkaException):  # it may have been given up, or a try before has got so far
+                self._client.incremental_unassign([Offset(*partition)])
+            self._client.resume([Offset(*partition)])  # see rule 5
+            self._client.incremental_assign([Offset(*partition, offset)])
+            self._paused = None
+        if loss is not None and (loss.after is not None or self._member.stops):
+            self._arrivals.notify(self._arrivals.sink.offsets_lost, epoch, loss)
+        elif loss is not None:  # offsets begin again: what is known of the former ones does not hold for them
+            self._arrivals.notify(self._arrivals.sink.lost, self._disown([Offset(*partition)]))
+            self._arrivals.notify(self._arrivals.sink.assigned, [self._own(partition, loss=loss)])
+        return True
+
     # Callbacks of the client, inside its `poll`, `consume` and `close`; none of them raises
 
     def _guarded(self, method: Callable[..., None]) -> Callable[..., None]:
@@ -276,17 +324,20 @@ class ClientOwner:
     def _on_assign(self, client: Consumer, partitions: list[Offset]) -> None:
         if self._mailbox.closing:  # a client that is closing answers no questions
             return
-        committed = self._committed(client, partitions)
+        committed, readable = self._committed(client, partitions)
+        self._ids = self._member.topic_ids.fresh() if partitions else self._ids
         assignments = [self._assign(partition) for partition in committed]
         client.resume([Offset(p.topic, p.partition) for p in committed])  # see rule 5
-        client.incremental_assign([Offset(p.topic, p.partition, p.offset) for p in committed])
+        starts = [OFFSET_BEGINNING if a.position is None else a.position for a in assignments]
+        starts = starts if readable else [OFFSET_INVALID] * len(starts)
+        client.incremental_assign([Offset(*a.partition, at) for a, at in zip(assignments, starts, strict=True)])
         self._paused = None
         self._arrivals.notify(self._arrivals.sink.assigned, assignments)
 
-    def _committed(self, client: Consumer, partitions: list[Offset]) -> list[Offset]:
-        """Return the group's offsets with their metadata; where that fails, the client reads the offsets itself."""
+    def _committed(self, client: Consumer, partitions: list[Offset]) -> tuple[list[Offset], bool]:
+        """Return the group's offsets with their metadata, and whether they could be read; else the client reads it."""
         if not partitions:
-            return []
+            return [], True
         found, fault = partitions, None
         try:
             found = client.committed(partitions, timeout=_COMMITTED_TIMEOUT)
@@ -296,14 +347,22 @@ class ClientOwner:
         if fault is not None:
             text = "%s: commit metadata not readable (%s): events that were finished may run again"
             log.warning(text, self._member.group_id, describe_kafka_error(fault))
-        return found
+        return found, fault is None
 
     def _assign(self, committed: Offset) -> Assignment:
-        self._last_epoch += 1
-        self._owned = {**self._owned, (committed.topic, committed.partition): self._last_epoch}
-        position = committed.offset if committed.offset >= 0 else None
         partition = TopicPartition(committed.topic, committed.partition)
-        return Assignment(partition, self._last_epoch, position, committed.metadata or "")
+        position = committed.offset if committed.offset >= 0 else None
+        if position is not None and not is_of_topic(committed.metadata, self._ids.get(partition.topic, "")):
+            return self._own(partition, loss=Loss(position, None, "recreated"))
+        return self._own(partition, position, committed.metadata or "")
+
+    def _own(
+        self, partition: TopicPartition, position: int | None = None, metadata: str = "", *, loss: Loss | None = None
+    ) -> Assignment:
+        self._last_epoch += 1
+        self._owned = {**self._owned, partition: self._last_epoch}
+        topic_id = self._ids.get(partition.topic, "")
+        return Assignment(partition, self._last_epoch, position, metadata, topic_id, loss)
 
     def _on_revoke(self, _client: Consumer, partitions: list[Offset]) -> None:
         epochs = [self._owned[p.topic, p.partition] for p in partitions if (p.topic, p.partition) in self._owned]

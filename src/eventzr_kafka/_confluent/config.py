@@ -22,7 +22,7 @@ _CONSUMER = {
     "enable.auto.commit": True,  # commits what is stored, on its interval, on revoke and on close
     "enable.auto.offset.store": False,  # stored by the ledger, never by being read
     "auto.commit.interval.ms": COMMIT_INTERVAL_MS,
-    "auto.offset.reset": "earliest",  # a new group misses nothing
+    "auto.offset.reset": "error",  # the owner starts new groups at the beginning, and reports offsets that are gone
     "allow.auto.create.topics": False,
     "enable.partition.eof": False,
 }
@@ -33,6 +33,7 @@ _GROUP_PROTOCOLS: dict[GroupProtocol, dict[str, Any]] = {
 _CONSUMER_DEFAULTS = {
     "queued.max.messages.kbytes": 16_384,
     "fetch.queue.backoff.ms": 10,  # the default of 1,000 stalls a fast consumer each time the queue was full
+    "topic.metadata.refresh.interval.ms": 10_000,  # of its own topics: until a new topic or partition is found
     "statistics.interval.ms": 1000,  # tells when a lost broker is back
 }
 _PRODUCER = {

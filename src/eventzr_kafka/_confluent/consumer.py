@@ -11,12 +11,14 @@ import time
 from collections.abc import Sequence
 
 from eventzr_kafka._confluent.arrivals import Arrivals, log
-from eventzr_kafka._confluent.client_owner import Member, own_client
+from eventzr_kafka._confluent.client_owner import own_client
 from eventzr_kafka._confluent.commit_results import CommitResults
-from eventzr_kafka._confluent.config import consumer_config
+from eventzr_kafka._confluent.config import admin_config, consumer_config
 from eventzr_kafka._confluent.mailbox import Mailbox
+from eventzr_kafka._confluent.member import Member
 from eventzr_kafka._confluent.oauth import token_callback
 from eventzr_kafka._confluent.outage import Outage
+from eventzr_kafka._confluent.topic_ids import TopicIds
 from eventzr_kafka.options import ConsumerOptions
 from eventzr_kafka.process import forget_open, note_open
 from eventzr_kafka.settings import KafkaSettings
@@ -34,6 +36,7 @@ class ConfluentConsumer:
     def __init__(self, settings: KafkaSettings, group_id: str, options: ConsumerOptions) -> None:
         """Take the configuration; nothing connects before `start`."""
         self._config = consumer_config(settings, group_id, options.group_protocol)
+        self._admin_config = admin_config(settings)
         self._group_id = group_id
         self._options = options
         self._outage = Outage(log, group_id, settings.brokers, token_callback(self._config))
@@ -44,7 +47,9 @@ class ConfluentConsumer:
     def start(self, topics: Sequence[str], sink: ConsumerSink) -> None:
         """Join the group from a thread of its own."""
         batch = _READ_BATCH if self._options.ordering == "subject" else _BATCH
-        member = Member(self._group_id, tuple(topics), self._config, batch, self._options.drain_timeout)
+        ids = TopicIds(self._admin_config, topics)
+        stops = self._options.on_offset_lost == "stop"
+        member = Member(self._group_id, tuple(topics), self._config, batch, self._options.drain_timeout, ids, stops)
         loop, protocol = asyncio.get_running_loop(), self._options.group_protocol
         arrivals = Arrivals(self._group_id, protocol, sink, self._mailbox, self._outage, loop)
         self._thread = threading.Thread(

@@ -28,6 +28,7 @@ class Mailbox:
         self._lock = threading.Lock()
         self._positions: dict[int, Position] = {}
         self._fenced: set[int] = set()
+        self._stalled: dict[int, int] = {}
         self._credits = threading.Semaphore(CREDITS)
         self._reading = threading.Event()  # clear while all partitions are to stand still
         self._reading.set()
@@ -66,7 +67,20 @@ class Mailbox:
         """Add a credit: the owner may bring one more list of messages."""
         self._credits.release()
 
+    # On either side
+
+    def stall(self, epoch: int, offset: int) -> None:
+        """Report that the client has stopped reading an epoch at this offset, which is not there."""
+        with self._lock:
+            self._stalled[epoch] = offset
+
     # In the owner thread
+
+    def take_stalled(self) -> dict[int, int]:
+        """Return the epochs that stand still, and at which offsets."""
+        with self._lock:
+            stalled, self._stalled = self._stalled, {}
+        return stalled
 
     def take_positions(self) -> list[Position]:
         """Return the positions that were left since the last time."""

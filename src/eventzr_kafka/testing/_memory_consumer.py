@@ -17,10 +17,12 @@ from dataclasses import dataclass, replace
 
 from eventzr_kafka.commit_metadata import shorten
 from eventzr_kafka.errors import TransportError
+from eventzr_kafka.losses import Loss, find_loss
 from eventzr_kafka.options import ConsumerOptions
 from eventzr_kafka.record import TopicPartition
 from eventzr_kafka.testing._memory_cluster import AT_ONCE, Cluster, on_loop
 from eventzr_kafka.testing._memory_group import Group
+from eventzr_kafka.testing._memory_log import PartitionLog
 from eventzr_kafka.transport import CREDITS, Assignment, Batch, ConsumerSink, Paused, Position
 
 __all__ = ["MemoryConsumer"]
@@ -34,8 +36,10 @@ class _Owned:
     """A partition that is assigned, the offset at which reading began, and the one that is read next."""
 
     epoch: int
+    log: PartitionLog
     began: int
     next_offset: int
+    stalled: bool = False
 
 
 @dataclass(slots=True)
@@ -61,6 +65,7 @@ class MemoryConsumer:
         self._cluster = cluster
         self._group = group
         self._drain_timeout = options.drain_timeout
+        self._stops_at_loss = options.on_offset_lost == "stop"
         self._isolated = False
         self._closing = False
         self._ended = False
@@ -241,8 +246,9 @@ class MemoryConsumer:
     def _own(self, partition: TopicPartition) -> Assignment:
         self._last_epoch += 1
         offset, metadata = self._group.committed.get(partition, (None, ""))
-        began = self._cluster.log_of(partition).reset(offset)
-        self._owned[partition] = _Owned(self._last_epoch, began, began)
+        log = self._cluster.log_of(partition)
+        began = log.start if offset is None else offset
+        self._owned[partition] = _Owned(self._last_epoch, log, began, began)
         return Assignment(partition, self._last_epoch, offset, metadata)
 
     def revoke(self, partitions: Sequence[TopicPartition]) -> None:
@@ -298,11 +304,12 @@ class MemoryConsumer:
         return bool(self._credits) and self.reachable and not waits and self._has_news()
 
     def _has_news(self) -> bool:
-        for partition in self._unpaused():
-            owned, log = self._owned[partition], self._cluster.log_of(partition)
-            if log.reset(owned.next_offset) < log.end:
-                return True
-        return False
+        return any(
+            not owned.stalled
+            and (owned.next_offset != owned.log.end or owned.log is not self._cluster.log_of(partition))
+            for partition, owned in self._owned.items()
+            if self._paused != "all" and owned.epoch not in self._paused
+        )
 
     def _unpaused(self) -> list[TopicPartition]:
         paused = self._paused
@@ -313,6 +320,7 @@ class MemoryConsumer:
             self._fetch_scheduled = False
             if not self._may_fetch():
                 return  # woken by whatever changes that
+            self._go_on_behind_losses()
             batches = self._read()
             if batches:
                 self._credits -= 1
@@ -323,6 +331,23 @@ class MemoryConsumer:
             self._sink.passed({owned.epoch: owned.next_offset for owned in read})
             self.wake()
 
+    def _go_on_behind_losses(self) -> None:
+        """Report what retention has deleted, and begin again where the offsets do."""
+        for partition, owned in sorted(self._owned.items()):
+            log = self._cluster.log_of(partition)
+            loss = find_loss(owned.next_offset, log.start, log.end)
+            if log is not owned.log:
+                loss = Loss(owned.next_offset, None, "recreated")
+            if loss is None or owned.stalled:
+                continue
+            owned.stalled = self._stops_at_loss
+            if loss.after is not None or owned.stalled:
+                owned.next_offset = log.start
+                self._sink.offsets_lost(owned.epoch, loss)
+            else:
+                self._sink.lost([owned.epoch])
+                self._sink.assigned([replace(self._own(partition), position=None, metadata="", loss=loss)])
+
     def _read(self) -> list[Batch]:
         """Records of some partitions, in an order chosen by chance, so that none is always the first."""
         room = self._cluster.chance.randint(*self._cluster.options.batch)
@@ -330,8 +355,9 @@ class MemoryConsumer:
         self._cluster.chance.shuffle(partitions)
         batches: list[Batch] = []
         for partition in partitions:
-            owned, log = self._owned[partition], self._cluster.log_of(partition)
-            owned.next_offset = log.reset(owned.next_offset)
+            owned, log = self._owned[partition], self._owned[partition].log
+            if owned.stalled:
+                continue
             records = log.read(owned.next_offset, room)
             if records:
                 room -= len(records)

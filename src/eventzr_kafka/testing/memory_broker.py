@@ -147,6 +147,8 @@ class MemoryBroker:
                 for log in old:
                     group.committed.pop(log.partition, None)
             self._cluster.note("recreated", topic)
+            for client in self._cluster.clients:
+                client.wake()
 
     # What there is
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeAlias
 
+from eventzr_kafka.losses import Loss
 from eventzr_kafka.options import ConsumerOptions
 from eventzr_kafka.record import OutgoingRecord, Record, TopicPartition
 from eventzr_kafka.settings import KafkaSettings
@@ -128,6 +129,10 @@ class Member:
     def passed(self, offsets: Mapping[int, int]) -> None:
         """Pass on."""
         self._post(self._sink.passed, offsets)
+
+    def offsets_lost(self, epoch: int, loss: Loss) -> None:
+        """Pass on."""
+        self._post(self._sink.offsets_lost, epoch, loss)
 
     def revoked(self, epochs: Sequence[int], done: Callable[[], None]) -> None:
         """Pass on."""
