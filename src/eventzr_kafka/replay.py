@@ -14,6 +14,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterable, Mapping
@@ -44,7 +45,11 @@ from eventzr_kafka.transport import Assignment, ProducerTransport
 
 __all__ = ["Replay", "ReplayOutcome", "Replayed"]
 
-ReplayOutcome: TypeAlias = Literal["replayed", "duplicate", "failed", "no_handler", "behind", "interrupted"]
+log = logging.getLogger("eventzr_kafka.replay")
+
+ReplayOutcome: TypeAlias = Literal[
+    "replayed", "duplicate", "failed", "no_handler", "behind", "value_gone", "interrupted"
+]
 Write: TypeAlias = Callable[[OutgoingRecord], Awaitable[None]]
 
 _STAYS_OPEN, _PASSED_OVER = "its letter stays open", "passed over, as its policy says"
@@ -56,8 +61,9 @@ class Replayed:
 
     Attributes:
         outcome: ``replayed``; ``duplicate``, of an event that was replayed already, which closes the letter too;
-            ``failed``; or left as it was: ``no_handler`` takes its topic, it stands ``behind`` one that failed, or the
-            replay was ``interrupted`` before its turn.
+            ``failed``; or left as it was: ``no_handler`` takes its topic, it stands ``behind`` one that failed, its
+            letter has no value and its topic neither (``value_gone``), or the replay was ``interrupted`` before its
+            turn.
         why: For ``failed``.
     """
 
@@ -162,6 +168,10 @@ class Replay:
             self._on_outcome(Replayed(entry, "no_handler"))
         elif key in self._failed_lanes:
             self._on_outcome(Replayed(entry, "behind"))
+        elif entry.letter.cut is not None and len(record.value or b"") != entry.letter.cut.size:
+            self._failed_lanes.add(key)
+            log.error("%s: not replayed: neither its letter nor its topic has the value", record.position)
+            self._on_outcome(Replayed(entry, "value_gone"))
         else:
             number = next(self._numbers)
             self._entries[number] = self._by_record[entry.letter.identity] = entry

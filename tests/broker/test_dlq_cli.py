@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, Message, Producer, TopicPartition
 
 from eventzr_kafka import CloudEvent, KafkaSettings, OutgoingRecord, Record, encode
 from eventzr_kafka._confluent.log_reader import ConfluentLogReader
-from eventzr_kafka.dead_letter import DeadLetterFacts, Note, dead_letter_topic, read_note, write_letter
+from eventzr_kafka.dead_letter import Cut, DeadLetterFacts, Note, dead_letter_topic, read_note, write_letter
 
 if TYPE_CHECKING:
     from eventzr_kafka.testing.kafka_server import KafkaServer
@@ -79,6 +79,21 @@ class Dlq:
         for record in records:
             producer.produce(record.topic, record.value, record.key, headers=list(record.headers))
         assert producer.flush(SECONDS) == 0
+
+    def put(self, record: Record) -> Record:
+        """Write a record into its own topic; gives it as it is there."""
+        producer, written = Producer({"bootstrap.servers": self._brokers}), list[Message]()
+        headers: list[tuple[str, str | bytes | None]] = [*record.headers]
+        producer.produce(
+            record.topic,
+            record.value,
+            record.key,
+            headers=headers,
+            timestamp=record.timestamp,
+            on_delivery=lambda _, message: written.append(message),
+        )
+        assert producer.flush(SECONDS) == 0
+        return record._replace(partition=written[0].partition() or 0, offset=written[0].offset() or 0)
 
     def record(self, n: int, *, event_id: str = "", source: str = "s", tenant: str = "") -> Record:
         data, tenant = {"n": n, "card": CARD}, tenant or f"t{n % TENANTS}"
@@ -194,6 +209,24 @@ def test_one_id_of_two_sources_or_tenants_is_replayed_for_each(dlq: Dlq) -> None
     done = "replayed 4 of 4 letters\n  1 without a call: their events had been replayed already\n"
     assert (code, output) == (0, done)
     assert sorted(dlq.effects()) == [("t1", 0), ("t1", 1), ("t2", 2)]
+
+
+def test_letters_without_their_value_are_replayed_from_their_own_topic(dlq: Dlq) -> None:
+    kept, gone, changed = (dlq.record(n, tenant=f"t{n}") for n in range(3))
+    kept, changed = dlq.put(kept), dlq.put(changed)
+    dlq.write(write_letter(kept, dlq.facts(0), shrink=2))
+    dlq.write(write_letter(gone._replace(offset=10_000), dlq.facts(1), shrink=2))
+    dlq.write(write_letter(changed._replace(value=b"x" * len(changed.value or b"")), dlq.facts(2), shrink=3))
+
+    code, output = dlq.run("replay", "handlers:Handler")
+
+    assert dlq.effects() == [("t0", 0)]
+    assert (code, "replayed 1 of 3 letters" in output) == (1, True)
+    assert "left open: 2 without their value, which did not fit and is gone from their topic" in output
+    assert f"{gone._replace(offset=10_000).position}: not replayed" in output
+    _, output = dlq.run("show", dlq.group, kept.position)
+    size = f"{len(kept.value or b''):,} bytes"
+    assert f"its value is not here: {size}, SHA-256 {Cut.of(kept.value).sha256}; read it at {kept.position}" in output
 
 
 def test_a_replay_that_was_killed_is_resumed_and_loses_nothing(dlq: Dlq) -> None:

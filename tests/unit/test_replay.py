@@ -12,7 +12,7 @@ import pytest
 
 from eventzr_kafka import CloudEvent, MessageContext, Record, encode, kafka_consumer, on_batch, on_message
 from eventzr_kafka.binding import bind
-from eventzr_kafka.dead_letter import DeadLetterFacts, Note, read_note, write_letter
+from eventzr_kafka.dead_letter import Cut, DeadLetterFacts, Note, read_note, write_letter
 from eventzr_kafka.dead_letter_journal import DeadLetterJournal, Entry
 from eventzr_kafka.errors import DeliveryError, Reject, RetryLater
 from eventzr_kafka.options import Ordering
@@ -122,6 +122,32 @@ def setting() -> Iterator[Setting]:
     found = Setting()
     yield found
     found.pool.shutdown()
+
+
+def cut_first(setting: Setting, *, value: bytes | None = None) -> None:
+    """Cut the value out of the first letter; `value` is what its topic has in its place."""
+    entry, record = setting.letters[0]
+    entry.letter = replace(entry.letter, cut=Cut.of(record.value))
+    setting.letters[0] = entry, record if value is None else record._replace(value=value)
+
+
+async def test_a_letter_without_its_value_is_replayed_with_that_of_its_topic(setting: Setting) -> None:
+    setting.add(1)
+    cut_first(setting)
+    await setting.run()
+    assert (setting.of("replayed"), setting.handler.calls) == ([1], [1])
+
+
+async def test_a_letter_with_its_value_gone_stays_open_and_its_lane_too(
+    setting: Setting, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number, tenant in ((1, "t"), (2, "t"), (3, "another")):
+        setting.add(number, tenant)
+    cut_first(setting, value=b"")
+    await setting.run()
+    assert (setting.of("value_gone"), setting.of("behind"), setting.of("replayed")) == ([1], [2], [3])
+    assert "not replayed: neither its letter nor its topic has the value" in caplog.text
+    assert [note.origin[2] for note in setting.notes] == [3]
 
 
 def failing(*numbers: int, error: BaseException | None = None) -> Callable[[int], None]:

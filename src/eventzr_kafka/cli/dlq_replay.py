@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TypeAlias
 
 from rich.console import Console
@@ -18,7 +19,8 @@ from eventzr_kafka._confluent.log_reader import ConfluentLogReader
 from eventzr_kafka._confluent.producer import ConfluentProducer
 from eventzr_kafka.binding import bind
 from eventzr_kafka.cli.card import Screen, count_of, labelled
-from eventzr_kafka.dead_letter import Identity, dead_letter_topic, read_letter
+from eventzr_kafka.cli.cut_letters import read_whole, with_values
+from eventzr_kafka.dead_letter import Identity, Letter, dead_letter_topic, read_letter
 from eventzr_kafka.dead_letter_journal import DeadLetterJournal, Entry
 from eventzr_kafka.dead_letter_order import Chosen
 from eventzr_kafka.dead_letter_writer import DeadLetterWriter
@@ -86,6 +88,7 @@ class ReplayReport:
             "failed again": counts["failed"],
             "behind one that failed, in the same lane": counts["behind"],
             "without a handler": counts["no_handler"],
+            "without their value, which did not fit and is gone from their topic": counts["value_gone"],
             "not begun": selected - counts.total() + counts["interrupted"],
         }
 
@@ -124,18 +127,24 @@ async def replay_entries(
         replay.know(journal.replayed_events())
         try:
             with stopped_by_signals(stop):
-                await _run(replay, _portions(settings, definition.group_id, entries))
+                await _run(
+                    replay,
+                    _portions(settings, definition.group_id, entries),
+                    partial(read_whole, settings, definition.group_id),
+                )
         finally:
             await writer.close()
             pool.shutdown()
 
 
-async def _run(replay: Replay, portions: AsyncGenerator[_Portion]) -> None:
+async def _run(replay: Replay, portions: AsyncGenerator[_Portion], read: Callable[[Letter], Record | None]) -> None:
     async with aclosing(portions):
         async for portion in portions:
-            await replay.run(portion)
-            if replay.is_stopping:
-                return
+            parts = with_values(portion, read, _PORTION_BYTES)
+            while (part := await asyncio.to_thread(next, parts, None)) is not None:
+                await replay.run(part)
+                if replay.is_stopping:
+                    return
 
 
 async def _portions(settings: KafkaSettings, group_id: str, entries: Sequence[Entry]) -> AsyncGenerator[_Portion]:

@@ -13,7 +13,7 @@ from typing import Any
 from rich.text import Text
 
 from eventzr_kafka.cli.card import count_of, labelled
-from eventzr_kafka.dead_letter import Letter, Note, dead_letter_topic
+from eventzr_kafka.dead_letter import Cut, Letter, Note, dead_letter_topic
 from eventzr_kafka.dead_letter_journal import DeadLetterJournal, Entry, Summary, summarise
 from eventzr_kafka.dead_letter_order import Chosen
 from eventzr_kafka.errors import printable
@@ -137,12 +137,19 @@ def _fields(entry: Entry, full: Letter | None) -> dict[str, Any]:
         "handler": printable(facts.handler),
         "error": printable(facts.error),
         "reason": printable(facts.reason, limit=500),
+        "cut": None if letter.cut is None else _cut(letter, letter.cut),
         "attempts": entry.attempts,
         "first_failure": _time(facts.first_failure),
         "last_failure": _time(facts.last_failure if entry.failed is None else entry.failed.at),
         "last_replay": None if entry.failed is None else f"failed: {printable(entry.failed.why, limit=500)}",
         **({} if full is None else _content(full)),
     }
+
+
+def _cut(letter: Letter, cut: Cut) -> str:
+    also = " and headers are" if cut.headers_too else " is"
+    place = printable(letter.record.position, limit=300)
+    return f"its value{also} not here: {cut.size:,} bytes, SHA-256 {printable(cut.sha256)}; read it at {place}"
 
 
 def _state(closed: Note | None) -> str:
