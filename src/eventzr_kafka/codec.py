@@ -17,7 +17,7 @@ import base64
 import binascii
 from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
-from functools import cache, lru_cache
+from functools import cache, cached_property, lru_cache
 from typing import Any, TypeAlias, TypeVar, cast, overload
 
 from pydantic import TypeAdapter, ValidationError
@@ -45,7 +45,8 @@ from eventzr_kafka.not_json import replace_lone_surrogates
 from eventzr_kafka.record import Record, UnreadableHeaders
 from eventzr_kafka.refusal import refusal
 from eventzr_kafka.size_hints import raising
-from eventzr_kafka.strict_json import find_fault, is_plain, names_one_tenant, nests_too_deep
+from eventzr_kafka.skim import Skimmer, is_dear
+from eventzr_kafka.strict_json import find_fault, has_more_containers, is_plain, names_one_tenant, nests_too_deep
 from eventzr_kafka.wire_model import wire_model
 
 __all__ = ["DEFAULT_LIMITS", "Decoder", "Limits", "Reader", "decode", "decoder_for", "encode"]
@@ -54,6 +55,7 @@ T = TypeVar("T")
 Reader: TypeAlias = Callable[[Record], CloudEvent[Any]]
 
 _MAX_JOINED = 1_000_000  # bytes that are joined to be looked through at once
+_MAX_QUICK = 16_384  # bytes of a value above which it is first asked how dear refusing it would be
 _MANY = 100  # faults of one record that are counted and not listed
 
 
@@ -137,6 +139,7 @@ class Decoder:
         self._limits = limits
         self._replaces = lone_surrogates == "replace"
         self._max_plain = limits.max_bytes if _allows_plain(limits) else 0
+        self._max_quick = min(self._max_plain, _MAX_QUICK)
         self._event_type = event_type
         self._sources = sources
         self._typed = data_type not in (Any, bytes)
@@ -144,7 +147,8 @@ class Decoder:
         self._new = self._class.__new__
         plain = wire_model(self._class, event_type, plain=True, sources=sources)
         self._plain = plain.__pydantic_validator__.validate_json
-        careful = wire_model(self._class, None, plain=False).__pydantic_validator__
+        self._wire = wire_model(self._class, None, plain=False)
+        careful = self._wire.__pydantic_validator__
         self._careful, self._attributes = careful.validate_json, careful.validate_python
         self._data = TypeAdapter[Any](data_type).validator.validate_json
 
@@ -164,7 +168,12 @@ class Decoder:
     def _read_quickly(self, record: Record) -> CloudEvent[Any]:
         """A plain record: mostly one look at its bytes and one pass of the parser."""
         _, _, _, key, value, headers, _ = record
-        if not value or len(value) > self._max_plain or headers != STRUCTURED_HEADERS or not names_one_tenant(value):
+        if (
+            not value
+            or (len(value) > self._max_quick and self._is_slow(value))
+            or headers != STRUCTURED_HEADERS
+            or not names_one_tenant(value)
+        ):
             return self._read(record)
         event: CloudEvent[Any]
         try:
@@ -177,10 +186,12 @@ class Decoder:
             _drop_nulls(event.__pydantic_extra__)
         return event
 
+    def _is_slow(self, value: bytes) -> bool:
+        return len(value) > self._max_plain or is_dear(value)
+
     def _read(self, record: Record) -> CloudEvent[Any]:
         event = self._read_carefully(record)
-        if record.key != event.tenantid.encode():
-            raise TenantMismatchError(record, f"the key is not the event's tenantid {printable(event.tenantid)!r}")
+        self._require_own_key(record, event.tenantid)
         if event.__pydantic_extra__:
             _drop_nulls(event.__pydantic_extra__)
         return event
@@ -198,7 +209,9 @@ class Decoder:
             raise RecordTooLargeError(record, f"{found}: {raising('max_bytes')}")
         try:
             if structured and value is not None:
-                return self._require_allowed(record, self._read_structured(record, value))
+                event = self._read_structured(record, value)
+                self._require_allowed(record, event.type, event.source)
+                return event
             return self._read_binary(record)
         except ValidationError as error:
             raise refusal(record, error, self._class) from None
@@ -211,6 +224,8 @@ class Decoder:
     def _read_structured(self, record: Record, value: bytes) -> CloudEvent[Any]:
         value = replace_lone_surrogates(value) if self._replaces else value
         self._require_strict_json(record, value)
+        if is_dear(value):
+            self._look_first(record, value)
         try:
             return self._into_event(self._careful, value)
         except ValidationError as error:
@@ -225,11 +240,36 @@ class Decoder:
                 raise
         return self._into_event(self._attributes, self._with_data(record, attributes))
 
+    def _look_first(self, record: Record, value: bytes) -> None:
+        """Refuse a dear record while that is still cheap, with the error that it would have anyway."""
+        if self._skimmer is None:
+            return
+        seen = self._skimmer.look(value)
+        if seen.envelope is not None:
+            raise InvalidEnvelopeError(record, seen.envelope)
+        self._require_allowed(record, seen.attributes["type"], seen.attributes["source"])
+        if seen.data is not None:
+            raise InvalidDataError(record, seen.data)
+        self._require_own_key(record, seen.attributes["tenantid"])
+
+    def _look_first_at_data(self, record: Record, value: bytes, tenant_id: str) -> None:
+        fault = self._skimmer.look_at_data(value) if self._typed and self._skimmer is not None else None
+        if fault is not None:
+            raise InvalidDataError(record, fault)
+        self._require_own_key(record, tenant_id)
+
+    @cached_property
+    def _skimmer(self) -> Skimmer | None:
+        try:
+            return Skimmer(self._wire, max_extensions=self._limits.max_headers)
+        except Exception:  # noqa: BLE001 -- of a schema that is like no other: its records are read at once
+            return None
+
     def _read_binary(self, record: Record) -> CloudEvent[Any]:
         attributes = binary_attributes(record)
         self._require_envelope(record, attributes)
         if record.value is not None:
-            attributes["data"] = self._parse_data(record, record.value, attributes.get("datacontenttype"))
+            attributes["data"] = self._parse_data(record, record.value, attributes)
         return self._into_event(self._attributes, attributes)
 
     def _into_event(self, validate: Callable[..., Any], source: Any) -> CloudEvent[Any]:
@@ -240,22 +280,29 @@ class Decoder:
         """Hold envelope and type against their rules before anybody looks at the payload."""
         bare = {name: part for name, part in attributes.items() if name not in ("data", "data_base64")}
         try:
-            self._require_allowed(record, _read_envelope(bare))
+            event = _read_envelope(bare)
+            self._require_allowed(record, event.type, event.source)
         except ValidationError as error:
             if error.error_count() > _MANY:
                 raise InvalidEnvelopeError(record, f"{error.error_count():,} faults") from None
             raise
 
-    def _require_allowed(self, record: Record, event: CloudEvent[Any]) -> CloudEvent[Any]:
-        if self._event_type is not None and event.type != self._event_type:
-            reason = f"type is {printable(event.type)!r}; this topic carries {self._event_type!r}"
+    def _require_own_key(self, record: Record, tenant_id: str) -> None:
+        if record.key != tenant_id.encode():
+            raise TenantMismatchError(record, f"the key is not the event's tenantid {printable(tenant_id)!r}")
+
+    def _require_allowed(self, record: Record, kind: str, source: str) -> None:
+        if self._event_type is not None and kind != self._event_type:
+            reason = f"type is {printable(kind)!r}; this topic carries {self._event_type!r}"
             raise TypeMismatchError(record, reason)
-        if self._sources is not None and event.source not in self._sources:
-            reason = f"source {printable(event.source)!r} is none that this consumer allows"
+        if self._sources is not None and source not in self._sources:
+            reason = f"source {printable(source)!r} is none that this consumer allows"
             raise SourceNotAllowedError(record, reason)
-        return event
 
     def _require_strict_json(self, record: Record, value: bytes) -> None:
+        most = self._limits.max_containers
+        if has_more_containers(value, most):
+            raise RecordTooLargeError(record, f"more than {most:,} arrays and objects (Limits.max_containers)")
         max_depth = self._limits.max_depth
         if max_depth < PARSER_DEPTH and nests_too_deep(value, max_depth):
             raise RecordTooLargeError(
@@ -276,15 +323,18 @@ class Decoder:
             raise InvalidEnvelopeError(record, "data and data_base64 exclude each other")
         data, media_type = _from_base64(record, text), attributes.get("datacontenttype")
         as_json = self._typed and is_json(media_type)
-        return {**attributes, "data": self._parse_data(record, data, media_type) if as_json else data}
+        return {**attributes, "data": self._parse_data(record, data, attributes) if as_json else data}
 
-    def _parse_data(self, record: Record, value: bytes, media_type: str | None) -> Any:
+    def _parse_data(self, record: Record, value: bytes, attributes: dict[str, Any]) -> Any:
+        media_type: str | None = attributes.get("datacontenttype")
         if media_type is None and not self._typed:
             return value
         if is_json(media_type):
             value = replace_lone_surrogates(value) if self._replaces else value
             self._require_strict_json(record, value)
             try:
+                if is_dear(value):
+                    self._look_first_at_data(record, value, attributes["tenantid"])
                 return self._data(value, by_name=False)
             except ValidationError as error:
                 raise refusal(record, error, self._class, data=value) from None

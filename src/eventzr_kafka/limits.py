@@ -20,6 +20,7 @@ class Limits:
         max_bytes: Bytes of the value; 1 MiB is what a Kafka broker takes by default.
         max_headers: Headers of one record.
         max_header_bytes: Bytes of all header names and values together.
+        max_containers: Arrays and objects in the value; each costs several times its bytes to read.
         max_depth: Levels of nested arrays and objects; at most, and by default, the parser's own bound of 200.
     """
 
@@ -27,6 +28,7 @@ class Limits:
     max_headers: int = 128
     max_header_bytes: int = 65_536
     max_depth: int = PARSER_DEPTH
+    max_containers: int = 131_072
 
     def __post_init__(self) -> None:
         if not 1 <= self.max_depth <= PARSER_DEPTH:

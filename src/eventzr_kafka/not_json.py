@@ -40,6 +40,8 @@ def name_form(value: bytes) -> str | None:
 
 
 def _has_lone_surrogate(value: bytes) -> bool:
+    if b"\\ud" not in value and b"\\uD" not in value:
+        return False
     found = _UP_TO_LONE.match(value)
     end = found.end() if found is not None else 0
     return value[end : end + 2] == b"\\u"
