@@ -28,6 +28,7 @@ __all__ = [
     "check_transactions",
     "database_time",
     "is_outage",
+    "require_async_engine",
 ]
 
 DATABASE_ERRORS = (DBAPIError, PoolTimeoutError, OSError)
@@ -77,6 +78,23 @@ def check_dialect(dialect: Dialect) -> None:
     """
     if dialect.name not in {"postgresql", "sqlite"}:
         raise ConfigurationError(f"outbox and inbox work on PostgreSQL and SQLite; this session is on {dialect.name}")
+
+
+def require_async_engine(given: object, purpose: str) -> None:
+    """Refuse what is not an ``AsyncEngine``, before a call on it fails in SQLAlchemy's words.
+
+    Args:
+        purpose: The function or class that was given it.
+
+    Raises:
+        ConfigurationError: It is another thing.
+    """
+    if isinstance(given, AsyncEngine):
+        return
+    hint = "pass create_async_engine(url)"
+    if isinstance(given, Engine):
+        hint = "pass create_async_engine(url) with the same address; the service itself may go on with its sync engine"
+    raise ConfigurationError(f"{purpose} takes an AsyncEngine, not a {type(given).__name__}: {hint}")
 
 
 def check_transactions(bind: Engine | Connection | AsyncEngine) -> None:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import sys
 import uuid
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from tests.broker.msk_broker import MskBroker
+from tests.pty_call import COMMAND, CTRL_D, python_on_a_terminal
 
+from eventzr_kafka._confluent.admin import ConfluentAdmin
 from eventzr_kafka.cli.app import call
 from eventzr_kafka.testing.kafka_server import KafkaServer
+from eventzr_kafka.topics import Change, CreateTopic
 
 pytestmark = pytest.mark.usefixtures("command")
 EVENTS = """
@@ -90,22 +94,43 @@ def test_a_plan_names_topics_that_take_less_than_a_batch(
 def test_apply_asks_and_where_nobody_answers_it_does_nothing(module: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert call(["topics", "apply", module]) == 2
 
-    assert "give --yes" in capsys.readouterr().err
+    assert "add --yes" in capsys.readouterr().err
     assert call(["topics", "plan", module]) == 2
 
 
-def test_a_plan_that_is_declined_changes_nothing_and_ends_with_1(
+@pytest.mark.parametrize("keys", [b"n\n", CTRL_D])
+def test_a_plan_that_is_declined_changes_nothing_and_ends_with_1(module: str, keys: bytes) -> None:
+    ended = python_on_a_terminal([*COMMAND, "topics", "apply", module], keys, question="[y/N] ")
+
+    assert ended.code == 1
+    assert "declined: nothing was changed" in ended.text
+    assert "Traceback" not in ended.text
+    assert call(["topics", "plan", module]) == 2
+
+
+def test_a_plan_that_is_agreed_to_is_applied(module: str) -> None:
+    ended = python_on_a_terminal([*COMMAND, "topics", "apply", module], b"y\n", question="[y/N] ")
+
+    assert ended.code == 0
+    assert call(["topics", "plan", module]) == 0
+
+
+def test_a_change_that_fails_half_way_is_named_and_the_others_are_made(
     module: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def decline(_question: str) -> str:
-        return "n"
+    real = ConfluentAdmin.apply
 
-    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
-    monkeypatch.setattr("builtins.input", decline)
+    def apply(self: ConfluentAdmin, change: Change) -> None:
+        if isinstance(change, CreateTopic) and change.topic.startswith(f"{module}.broken"):
+            change = replace(change, spec=replace(change.spec, configs={"retention.ms": "never"}))
+        real(self, change)
 
-    assert call(["topics", "apply", module]) == 1
-    assert "declined: nothing was changed" in capsys.readouterr().err
-    assert call(["topics", "plan", module]) == 2
+    monkeypatch.setattr(ConfluentAdmin, "apply", apply)
+    assert call(["topics", "apply", "--yes", module]) == 1
+    shown = capsys.readouterr()
+    assert f"✓ {module}.made.v1" in shown.out
+    assert f"✗ {module}.broken.v1: " in shown.err
+    monkeypatch.undo()
 
 
 @pytest.mark.parametrize(

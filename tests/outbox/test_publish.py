@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 from sqlalchemy import create_engine, insert, select, text
 from sqlalchemy.dialects import mysql
 from sqlalchemy.event import listens_for
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
-from sqlalchemy.orm import Session
+from sqlalchemy.ext.asyncio import (
+    AsyncEngine,
+    AsyncSession,
+    async_scoped_session,
+    async_sessionmaker,
+    create_async_engine,
+)
+from sqlalchemy.orm import Session, scoped_session, sessionmaker
 from tests.outbox.conftest import create_tables, listings
 
 from eventzr_kafka import CloudEvent, Record, decode
-from eventzr_kafka.errors import ConfigurationError, EncodeError, ProducerError
+from eventzr_kafka.errors import ConfigurationError, EncodeError, MissingTenantError, ProducerError
 from eventzr_kafka.limits import Limits
-from eventzr_kafka.outbox import Outbox
+from eventzr_kafka.outbox import Outbox, OutboxRelay, read_status, requeue
 from eventzr_kafka.outbox.rows import OutboxRow
 from eventzr_kafka.outbox.tables import events
+from eventzr_kafka.tenancy import enter, leave
 from eventzr_marketplace_events import ListingCreated, example
 
 LISTING = example(ListingCreated)
@@ -196,3 +204,90 @@ async def test_a_commit_over_an_open_savepoint_does_not_lose_its_events_in_silen
 
     with pytest.raises(ProducerError, match=r"1 events were not written .* a savepoint was open"):
         await careless()
+
+
+# Sessions of other kinds
+
+
+async def test_a_scoped_session_publishes_with_its_own_transaction(url: str) -> None:
+    create_tables(url)
+    engine = create_engine(url.replace("+aiosqlite", ""))
+    registry = scoped_session(sessionmaker(engine))
+    with registry.begin():
+        OUTBOX.publish(registry, LISTING, tenant_id="t1", event_id="kept")
+    OUTBOX.publish(registry, LISTING, tenant_id="t1", event_id="undone")
+    registry.rollback()
+    registry.remove()
+    with engine.connect() as connection:
+        assert list(connection.scalars(select(events.c.event_id))) == ["kept"]
+    engine.dispose()
+
+
+async def test_an_async_scoped_session_publishes_with_its_own_transaction(engine: AsyncEngine) -> None:
+    registry = async_scoped_session(async_sessionmaker(engine), scopefunc=asyncio.current_task)
+    async with registry.begin():
+        OUTBOX.publish(registry, LISTING, tenant_id="t1", event_id="kept")
+    OUTBOX.publish(registry, LISTING, tenant_id="t1", event_id="undone")
+    await registry.rollback()
+    await registry.remove()
+    assert await event_ids(engine) == ["kept"]
+
+
+async def test_a_connection_is_refused_with_what_to_do_and_that_works(engine: AsyncEngine) -> None:
+    async with engine.begin() as connection:
+        hint = r"takes an SQLAlchemy session, not a AsyncConnection: publish with a AsyncSession\(bind=connection\)"
+        with pytest.raises(ConfigurationError, match=hint):
+            OUTBOX.publish(connection, LISTING, tenant_id="t1")  # type: ignore[call-overload]
+        async with AsyncSession(bind=connection) as session:
+            OUTBOX.publish(session, LISTING, tenant_id="t1", event_id="kept")
+            await session.commit()
+    async with engine.connect() as connection, connection.begin() as outer:
+        async with AsyncSession(bind=connection) as session:
+            OUTBOX.publish(session, LISTING, tenant_id="t1", event_id="undone")
+            await session.commit()
+        await outer.rollback()
+    assert await event_ids(engine) == ["kept"]
+
+
+def test_a_sync_connection_is_refused_with_what_to_do_and_that_works(url: str) -> None:
+    create_tables(url)
+    engine = create_engine(url.replace("+aiosqlite", ""))
+    with engine.begin() as connection:
+        with pytest.raises(ConfigurationError, match=r"publish with a Session\(bind=connection\), and commit that"):
+            OUTBOX.publish(connection, LISTING, tenant_id="t1")  # type: ignore[call-overload]
+        with Session(bind=connection) as session:
+            OUTBOX.publish(session, LISTING, tenant_id="t1", event_id="kept")
+            session.commit()
+    with engine.connect() as connection:
+        assert list(connection.scalars(select(events.c.event_id))) == ["kept"]
+    engine.dispose()
+
+
+@pytest.mark.parametrize("given", [None, object(), sessionmaker()])
+def test_what_is_not_a_session_is_refused_in_words(given: Any) -> None:
+    with pytest.raises(ConfigurationError, match="takes an SQLAlchemy session, not a"):
+        OUTBOX.publish(given, LISTING, tenant_id="t1")
+
+
+async def test_a_sync_engine_is_refused_in_words(url: str) -> None:
+    engine: Any = create_engine(url.replace("+aiosqlite", ""))
+    hint = r"takes an AsyncEngine, not a Engine: pass create_async_engine\(url\) with the same address"
+    with pytest.raises(ConfigurationError, match=r"OutboxRelay\(\) " + hint):
+        OutboxRelay(engine)
+    with pytest.raises(ConfigurationError, match=r"read_status\(\) " + hint):
+        await read_status(engine)
+    with pytest.raises(ConfigurationError, match=r"requeue\(\) " + hint):
+        await requeue(engine)
+    engine.dispose()
+
+
+@pytest.mark.parametrize("in_handler", [False, True])
+async def test_none_is_not_a_tenant_for_an_outbox_either(engine: AsyncEngine, *, in_handler: bool) -> None:
+    token = enter(CloudEvent(id="1", source="s", type="t", tenantid="t1", data=None)) if in_handler else None
+    try:
+        async with AsyncSession(engine) as session:
+            with pytest.raises(MissingTenantError):
+                OUTBOX.publish(session, LISTING, tenant_id=None)  # type: ignore[call-overload]
+    finally:
+        if token is not None:
+            leave(token)

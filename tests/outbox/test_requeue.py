@@ -7,6 +7,7 @@ import re
 import pytest
 from sqlalchemy import create_engine, insert, select
 from tests.outbox.conftest import create_tables
+from tests.pty_call import COMMAND, CTRL_D, python_on_a_terminal
 
 from eventzr_kafka._sql import database_time
 from eventzr_kafka.cli.app import call
@@ -64,3 +65,12 @@ def test_nothing_happens_unless_it_is_said_which_and_confirmed(
 ) -> None:
     assert call(["outbox", "requeue", *wrong, "--url", three_parked_and_one_published]) == 2
     assert pending(three_parked_and_one_published) == []
+
+
+@pytest.mark.parametrize(("keys", "requeued"), [(b"y\n", [1, 2, 3]), (b"n\n", []), (CTRL_D, [])])
+def test_requeue_asks_on_a_terminal(three_parked_and_one_published: str, keys: bytes, requeued: list[int]) -> None:
+    arguments = [*COMMAND, "outbox", "requeue", "--all", "--url", three_parked_and_one_published]
+    ended = python_on_a_terminal(arguments, keys, question="[y/N] ")
+    assert ended.code == 0
+    assert ("nothing was requeued" in ended.text) == (requeued == [])
+    assert pending(three_parked_and_one_published) == requeued

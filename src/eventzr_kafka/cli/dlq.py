@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from eventzr_kafka.cli.card import Screen, count_of, labelled
 from eventzr_kafka.cli.dlq_replay import ReplayReport, replay_entries
 from eventzr_kafka.cli.dlq_views import left_out_text, letter_card, letter_json, overview, overview_json
 from eventzr_kafka.cli.loading import UsageError, load
+from eventzr_kafka.cli.question import is_agreed
 from eventzr_kafka.dead_letter import Letter, Note, dead_letter_topic, read_letter, write_note
 from eventzr_kafka.dead_letter_journal import DeadLetterJournal, Entry, Selection
 from eventzr_kafka.dead_letter_order import choose
@@ -218,7 +218,7 @@ def discard(
             screen.say(labelled("dry run:", f"{count_of(len(found), 'letter')} would be discarded", "yellow"))
         elif not found:
             screen.say(Text("nothing to discard", style="dim"))
-        elif yes or _confirmed(f"Discard {count_of(len(found), 'letter')}?"):
+        elif yes or is_agreed(f"Discard {count_of(len(found), 'letter')}?"):
             asyncio.run(_discard(settings, group_id, found, reason))
             screen.say(labelled("discarded", count_of(len(found), "letter"), "green"))
         else:
@@ -268,15 +268,6 @@ def _read_again(settings: KafkaSettings, group_id: str, entry: Entry) -> Letter 
             if (record.partition, record.offset) == place:
                 return read_letter(record)
     return None
-
-
-def _confirmed(question: str) -> bool:
-    if not sys.stdin.isatty():
-        raise UsageError("nobody is there to confirm: add --yes")
-    try:
-        return input(f"{question} [y/N] ").strip().lower() in {"y", "yes"}
-    except EOFError:
-        return False
 
 
 async def _discard(settings: KafkaSettings, group_id: str, entries: Sequence[Entry], reason: str) -> None:

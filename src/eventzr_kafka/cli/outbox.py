@@ -13,6 +13,7 @@ from cyclopts import Parameter
 from rich.text import Text
 
 from eventzr_kafka.cli.card import Screen, labelled
+from eventzr_kafka.cli.question import is_agreed
 from eventzr_kafka.errors import ConfigurationError, EventzrKafkaError, MissingExtraError
 from eventzr_kafka.settings import KafkaSettings
 from eventzr_kafka.signals import stopped_by_signals
@@ -83,8 +84,9 @@ def requeue_parked(url: str, ids: Sequence[int], screen: Screen, *, every: bool,
 
     if bool(ids) is every:
         raise ConfigurationError("say which rows: ids, as `eventzr-kafka outbox status` shows them, or --all")
-    if not yes:
-        raise ConfigurationError("a row comes behind what its tenant has published since: add --yes if that will do")
+    if not (yes or is_agreed("a row comes behind what its tenant has published since; requeue?")):
+        screen.say(Text("nothing was requeued", style="dim"))
+        return
     count = _with_engine(url, lambda engine: requeue(engine, None if every else ids))
     screen.say(labelled("requeued:", f"{count:,} rows", "green" if count else "yellow"))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from eventzr_kafka.cli.app import Output, outcome
 from eventzr_kafka.cli.card import Screen, labelled
 from eventzr_kafka.cli.declared import declared
 from eventzr_kafka.cli.loading import UsageError
+from eventzr_kafka.cli.question import is_agreed
 from eventzr_kafka.cli.sizes import limits_of, too_large_for_readers, too_small_for_batches
 from eventzr_kafka.cli.topic_file import TopicFile, TopicOptions, topic_specs
 from eventzr_kafka.errors import AdminError, EventzrKafkaError
@@ -86,7 +86,7 @@ def apply_plan(
         admin, planned = _plan(targets, wanted, screen)
         if not planned.changes:
             return 0
-        if not (yes or _agreed()):
+        if not (yes or is_agreed("apply?")):
             screen.fail(labelled("✗", "declined: nothing was changed", "red"))
             return _FAILED
         return _apply(admin, planned.changes, screen)
@@ -157,12 +157,6 @@ def _line(change: Change) -> Text:
         warning = "tenants move to other partitions, so the order of their events may break while it is read"
         return labelled("~", f"{change.topic}: {change.now} → {change.wanted} partitions; {warning}", "yellow")
     return labelled("~", f"{change.topic}: {change.name} {change.now} → {change.wanted}", "yellow")
-
-
-def _agreed() -> bool:
-    if not sys.stdin.isatty():
-        raise UsageError("nobody is here to ask: give --yes")
-    return input("apply? [y/N] ").strip().lower() in {"y", "yes"}
 
 
 def _apply(admin: TopicAdmin, changes: Sequence[Change], screen: Screen) -> int:

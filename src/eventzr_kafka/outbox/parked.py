@@ -7,6 +7,7 @@ from collections.abc import Collection
 from sqlalchemy import update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from eventzr_kafka._sql import require_async_engine
 from eventzr_kafka.outbox.tables import events
 
 __all__ = ["requeue"]
@@ -21,6 +22,7 @@ async def requeue(engine: AsyncEngine, ids: Collection[int] | None = None) -> in
     Returns:
         How many rows that were; ids of rows that are not parked are passed over.
     """
+    require_async_engine(engine, "requeue()")
     chosen = [events.c.parked_at.is_not(None)]
     if ids is not None:
         chosen.append(events.c.id.in_(ids))

@@ -22,7 +22,14 @@ from typing import Self
 from sqlalchemy import Connection, inspect
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from eventzr_kafka._sql import DATABASE_ERRORS, DatabaseOutage, check_dialect, check_transactions, is_outage
+from eventzr_kafka._sql import (
+    DATABASE_ERRORS,
+    DatabaseOutage,
+    check_dialect,
+    check_transactions,
+    is_outage,
+    require_async_engine,
+)
 from eventzr_kafka.asyncio_only import running_loop
 from eventzr_kafka.errors import AuthenticationError, ConfigurationError, EventzrKafkaError, describe
 from eventzr_kafka.hooks import tell
@@ -81,7 +88,11 @@ class OutboxRelay:
             settings: How to reach Kafka; from the environment if left out. The relay has a client of its own: what it
                 needs to keep the order (one request at a time, no time-out) is not what other publishing wants.
             transport: Makes the Kafka client; for tests.
+
+        Raises:
+            ConfigurationError: The engine is a sync one, or of a database that the outbox does not support.
         """
+        require_async_engine(engine, "OutboxRelay()")
         check_dialect(engine.dialect)
         self.name = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         self._engine = engine

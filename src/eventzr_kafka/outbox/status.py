@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from eventzr_kafka._sql import database_time
+from eventzr_kafka._sql import database_time, require_async_engine
 from eventzr_kafka.outbox.tables import events, is_pending, leases, relays
 
 __all__ = ["FailedRow", "OutboxStatus", "RelayShare", "TenantBacklog", "read_status"]
@@ -66,6 +66,7 @@ class OutboxStatus:
 
 async def read_status(engine: AsyncEngine) -> OutboxStatus:
     """Read the state of the outbox; counts every pending row, so not many times a second."""
+    require_async_engine(engine, "read_status()")
     async with engine.connect() as connection:
         pending, oldest = await _pending(connection)
         return OutboxStatus(

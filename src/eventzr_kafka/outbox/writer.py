@@ -20,19 +20,19 @@ from typing import Any, TypeAlias, overload
 
 from sqlalchemy import Connection, event, insert, text
 from sqlalchemy.exc import StatementError
-from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import Session, SessionTransaction
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, async_scoped_session
+from sqlalchemy.orm import Session, SessionTransaction, scoped_session
 
 from eventzr_kafka._sql import check_dialect, check_transactions, database_time
 from eventzr_kafka.encoder import ContentMode, encode
 from eventzr_kafka.envelope import Enveloper
-from eventzr_kafka.errors import ProducerError
+from eventzr_kafka.errors import ConfigurationError, ProducerError
 from eventzr_kafka.event import CloudEvent, EventData, ExtensionValue
 from eventzr_kafka.limits import DEFAULT_LIMITS, Limits
 from eventzr_kafka.outbox.tables import bucket_of, events
 from eventzr_kafka.record import Header, OutgoingRecord
 
-__all__ = ["CHANNEL", "Outbox"]
+__all__ = ["CHANNEL", "AnySession", "Outbox"]
 
 CHANNEL = "eventzr_outbox"  # of PostgreSQL's NOTIFY, which wakes the relays
 
@@ -58,6 +58,7 @@ _LOCK_AND_INSERT = insert(events).from_select(_NAMES, _LOCK_AND_SELECT, include_
 _NOTIFY = text(f"NOTIFY {CHANNEL}")
 
 Row: TypeAlias = dict[str, Any]
+AnySession: TypeAlias = Session | AsyncSession | scoped_session[Any] | async_scoped_session[Any]
 
 
 @dataclass(slots=True)
@@ -106,11 +107,11 @@ class Outbox:
     @overload
     def publish(
         self,
-        session: Session | AsyncSession,
+        session: AnySession,
         event: EventData,
         /,
         *,
-        tenant_id: str | None = None,
+        tenant_id: str = ...,
         subject: str | None = None,
         event_id: str | None = None,
         time: datetime | None = None,
@@ -118,14 +119,13 @@ class Outbox:
         allow_cross_tenant: bool = False,
     ) -> str: ...
     @overload
-    def publish(
-        self, session: Session | AsyncSession, event: CloudEvent[Any], /, *, allow_cross_tenant: bool = False
-    ) -> str: ...
-    def publish(self, session: Session | AsyncSession, event: Any, /, **envelope: Any) -> str:
+    def publish(self, session: AnySession, event: CloudEvent[Any], /, *, allow_cross_tenant: bool = False) -> str: ...
+    def publish(self, session: AnySession, event: Any, /, **envelope: Any) -> str:
         """Publish an event when the session commits; there is nothing to await.
 
         Args:
-            session: Its `commit` writes the row; committing its connection behind its back does not.
+            session: Its `commit` writes the row; committing its connection behind its back does not. Of a
+                ``scoped_session`` or an ``async_scoped_session``, the session of this thread or task is taken.
             event: A payload, which gets its envelope here; or a whole `CloudEvent`.
             envelope: As for `EventProducer.publish`; in a handler, the same is inherited.
 
@@ -134,16 +134,30 @@ class Outbox:
 
         Raises:
             EncodeError: The event cannot be written, or is too large.
-            ConfigurationError: The session is on a database that the outbox does not support, or in AUTOCOMMIT.
+            ConfigurationError: The session is on a database that the outbox does not support, or in AUTOCOMMIT; or it
+                is a connection.
         """
         whole = self._envelop.wrap(event, **envelope)
         record = encode(whole, self._mode, limits=self._limits)
-        sync_session = session.sync_session if isinstance(session, AsyncSession) else session
+        sync_session = _sync(session)
         bind = sync_session.get_bind(clause=events)
         check_dialect(bind.dialect)
         check_transactions(bind)
         _add(sync_session, _row(whole, record))
         return whole.id
+
+
+def _sync(given: AnySession) -> Session:
+    session: object = given() if isinstance(given, scoped_session | async_scoped_session) else given
+    if isinstance(session, AsyncSession):
+        return session.sync_session
+    if isinstance(session, Session):
+        return session
+    hint = "pass the session whose commit publishes the event"
+    if isinstance(session, Connection | AsyncConnection):
+        kind = "AsyncSession" if isinstance(session, AsyncConnection) else "Session"
+        hint = f"publish with a {kind}(bind=connection), and commit that session before the connection"
+    raise ConfigurationError(f"Outbox.publish() takes an SQLAlchemy session, not a {type(session).__name__}: {hint}")
 
 
 def _row(event: CloudEvent[Any], record: OutgoingRecord) -> Row:

@@ -5,7 +5,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from sqlalchemy import Connection
+from sqlalchemy.orm import Session
+
 from eventzr_kafka import CloudEvent, EventData, EventProducer, Record, decode, encode
+from eventzr_kafka.outbox import Outbox
 from eventzr_marketplace_events import ListingCreated, OrderCompleted
 
 
@@ -64,6 +68,11 @@ async def publish(producer: EventProducer, payload: dict[str, Any], event: Cloud
     producer.enqueue(payload, tenant_id="t")  # refused
     producer.enqueue(event, tenant_id="t")  # refused
     await producer.enqueue(thing, tenant_id="t").result()  # refused
+
+
+def publish_later(outbox: Outbox, session: Session, connection: Connection) -> None:
+    outbox.publish(session, thing, tenant_id=None)  # refused
+    outbox.publish(connection, thing, tenant_id="t")  # refused
 
 
 EventProducer("marketplace-svc")  # refused
