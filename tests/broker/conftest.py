@@ -1,14 +1,17 @@
-"""A broker that logs in as MSK does, for the tests that ask for `msk`."""
+"""A broker that logs in as MSK does, for the tests that ask for `msk`; a recorder at the edge of every consumer."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 
 import pytest
+from confluent_kafka import Consumer, TopicPartition
 from tests.broker.msk_broker import ACCESS_KEY, SECRET_KEY, MskBroker, msk_broker
+from tests.recorder import Gap, Recorder
 
-from eventzr_kafka.testing.kafka_server import KafkaUnavailableError
+from eventzr_kafka.testing.kafka_server import KafkaServer, KafkaUnavailableError
 
 
 @pytest.fixture(scope="session")
@@ -29,3 +32,27 @@ def msk(msk_server: MskBroker, monkeypatch: pytest.MonkeyPatch) -> MskBroker:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
     return msk_server
+
+
+@pytest.fixture(autouse=True)
+def recorder(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Recorder]:
+    """Watches the consumers of this process: what they commit was handed over and has its outcome."""
+    kafka: KafkaServer | None = request.getfixturevalue("kafka") if "kafka" in request.fixturenames else None
+    found = Recorder()
+    found.watch_runners(monkeypatch.setattr)
+    yield found
+    assert found.faults == []
+    if kafka is not None:
+        assert [gap for gap in found.gaps if _holds_records(kafka.bootstrap_servers, gap)] == []
+
+
+def _holds_records(brokers: str, gap: Gap) -> bool:
+    """Whether there are records in a gap: not so where it is of a transaction, or retention has deleted them."""
+    (topic, partition), first, after = gap
+    client = Consumer(
+        {"bootstrap.servers": brokers, "group.id": "gaps", "enable.partition.eof": True, "auto.offset.reset": "latest"}
+    )
+    with contextlib.closing(client):
+        client.assign([TopicPartition(topic, partition, first)])
+        message = client.poll(10)
+    return message is not None and message.error() is None and first <= (message.offset() or 0) < after

@@ -14,6 +14,7 @@ import pytest
 from confluent_kafka import Consumer, KafkaException
 from confluent_kafka import TopicPartition as Offset
 from tests.raw_producer import RawProducer
+from tests.recorder import Recorder
 
 from eventzr_kafka import CloudEvent, ConsumerRunner, KafkaSettings, encode, kafka_consumer, on_message
 from eventzr_kafka._confluent.log_reader import ConfluentLogReader
@@ -102,7 +103,9 @@ def publish(brokers: str, topic: str, numbers: Sequence[int], hostile: Sequence[
             producer.produce(topic, value, key=key, headers=HOSTILE if number in hostile else plain)
 
 
-async def test_one_unreadable_record_costs_no_other_event(kafka: KafkaServer, topic: TopicFactory) -> None:
+async def test_one_unreadable_record_costs_no_other_event(
+    kafka: KafkaServer, topic: TopicFactory, recorder: Recorder
+) -> None:
     group = Group(kafka, topic(partitions=3))
     publish(group.settings.brokers, group.topic, range(EVENTS + 1), hostile=[2_500])
     await group.run_until_committed(EVENTS + 1)
@@ -111,6 +114,7 @@ async def test_one_unreadable_record_costs_no_other_event(kafka: KafkaServer, to
     assert (letter.record.key, letter.record.value) == event(group.topic, 2_500)
     assert isinstance(letter.record.headers, UnreadableHeaders)
     assert letter.facts.error == "InvalidEnvelopeError"
+    assert recorder.stored > 0
     assert letter.facts.reason == "headers: a name is not UTF-8, so that none of them can be read"
 
 

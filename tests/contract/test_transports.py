@@ -12,6 +12,7 @@ from confluent_kafka import KafkaException
 from tests.broker.test_partitioner import tenants
 from tests.contract.backends import Backend, Embedded, InMemory, Real, new_name
 from tests.contract.sink import SECONDS, Sink
+from tests.recorder import Recorder
 
 from eventzr_kafka import EmbeddedBroker
 from eventzr_kafka.errors import ProducerStateError
@@ -73,11 +74,12 @@ def backend(request: pytest.FixtureRequest) -> Backend:
 async def join(backend: Backend) -> AsyncGenerator[Join]:
     """Start members; those that are left at the end leave."""
     members: list[ConsumerTransport] = []
+    recorder = Recorder()
 
     def start(
         group: str, topic: str, *, asks: bool = True, hold: bool = False, paused: bool = False
     ) -> tuple[ConsumerTransport, Sink]:
-        member = backend.consumer(group)
+        member = recorder.wrap(backend.consumer(group))
         sink = Sink(member, asks=asks, hold=hold)
         member.pause("all" if paused else ())
         member.start([topic], sink)
@@ -87,6 +89,7 @@ async def join(backend: Backend) -> AsyncGenerator[Join]:
     yield start
     for member in members:
         await member.close(SECONDS)
+    assert recorder.faults == []
 
 
 class Reports:

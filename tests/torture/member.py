@@ -1,13 +1,14 @@
 """One member of the group under torture: writes down what it is assigned and what it has handled.
 
 ``python member.py BROKERS TOPIC GROUP JOURNAL``. Journal lines: ``A partition…`` (an epoch of these partitions begins)
-and ``H tenant number partition offset`` (a handler has ended).
+``H tenant number partition offset`` (a handler has ended) and ``F text`` (a position that was wrong).
 """
 
 import asyncio
 import os
 import random
 import sys
+from pathlib import Path
 from typing import Any
 
 from eventzr_kafka import CloudEvent, ConsumerRunner, KafkaSettings, MessageContext, kafka_consumer, on_message
@@ -33,5 +34,9 @@ def assigned(fact: PartitionsAssigned) -> None:
     note("A", *(partition.partition for partition in fact.partitions))
 
 
+sys.path.append(str(Path(__file__).parents[2]))
+from tests.recorder import Recorder  # noqa: E402 -- of the tests, found by its place
+
+Recorder(lambda fault: note("F", fault), gapless=True).watch_runners()
 settings = KafkaSettings(brokers=BROKERS, client={"session.timeout.ms": 2000, "heartbeat.interval.ms": 300})
 asyncio.run(ConsumerRunner(Journalist(), settings=settings, hooks=ConsumerHooks(assigned=assigned)).run())

@@ -1,7 +1,7 @@
 """A member of a group that meets poison, and whose handler fails twice at 3 % of the events.
 
 ``python poison_member.py BROKERS TOPIC GROUP JOURNAL``. Journal lines: ``A partition…`` (an epoch of these partitions
-begins) and ``H tenant number partition offset`` (a handler has ended well).
+begins), ``H tenant number partition offset`` (a handler has ended well) and ``F text`` (a position that was wrong).
 """
 
 import asyncio
@@ -9,6 +9,7 @@ import os
 import random
 import sys
 from collections import Counter
+from pathlib import Path
 
 from eventzr_kafka import (
     CloudEvent,
@@ -53,5 +54,9 @@ def assigned(fact: PartitionsAssigned) -> None:
     note("A", *(partition.partition for partition in fact.partitions))
 
 
+sys.path.append(str(Path(__file__).parents[2]))
+from tests.recorder import Recorder  # noqa: E402 -- of the tests, found by its place
+
+Recorder(lambda fault: note("F", fault), gapless=True).watch_runners()
 settings = KafkaSettings(brokers=BROKERS, client={"session.timeout.ms": 2000, "heartbeat.interval.ms": 300})
 asyncio.run(ConsumerRunner(Journalist(), settings=settings, hooks=ConsumerHooks(assigned=assigned)).run())

@@ -67,7 +67,7 @@ def handled(journals: list[list[list[str]]]) -> Counter[int]:
 
 
 def out_of_order(journals: list[list[list[str]]]) -> list[list[str]]:
-    """Lines whose offset is not above the tenant's last one in the same epoch of their partition."""
+    """Lines with an offset not above the tenant's last in an epoch of the partition, and the recorder's faults."""
     wrong: list[list[str]] = []
     for journal in journals:
         last: dict[str, dict[str, int]] = defaultdict(dict)  # partition → tenant → offset
@@ -75,7 +75,7 @@ def out_of_order(journals: list[list[list[str]]]) -> list[list[str]]:
             if line[0] == "A":
                 for partition in line[1:]:
                     last[partition].clear()
-            elif int(line[4]) <= last[line[3]].get(line[1], -1):
+            elif line[0] == "F" or int(line[4]) <= last[line[3]].get(line[1], -1):
                 wrong.append(line)
             else:
                 last[line[3]][line[1]] = int(line[4])

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException
+from tests.recorder import Recorder
 from tests.unit.faulty_client import Faults, Server
 
 from eventzr_kafka import CloudEvent, ConsumerRunner, KafkaSettings, encode, kafka_consumer, on_message
@@ -46,6 +47,8 @@ class Service:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.server = Server()
         self.handled: Counter[tuple[int, int]] = Counter()
+        self.recorder = Recorder()
+        self.recorder.watch_runners(monkeypatch.setattr)
         monkeypatch.setattr("eventzr_kafka._confluent.client_owner.make_client", self._make_client)
         monkeypatch.setattr("eventzr_kafka._confluent.producer.make_client", self._make_client)
         monkeypatch.setattr("eventzr_kafka._confluent.topic_ids.make_client", _no_client)
@@ -145,4 +148,7 @@ async def test_a_call_that_raises_loses_nothing(
     assert service.server.open_clients == 0
     assert await service.run(Faults()) is None
     assert service.complete
+    assert service.recorder.faults == []
+    assert service.recorder.gaps == []
+    assert service.recorder.stored > 0
     assert service.outcomes() == {(partition, offset) for partition in range(2) for offset in range(EVENTS)}

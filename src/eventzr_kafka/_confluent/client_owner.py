@@ -310,7 +310,7 @@ class ClientOwner:
     def _guarded(self, method: Callable[..., None]) -> Callable[..., None]:
         """Wrap a callback: what it raises stops the sink, and the client itself assigns or gives up the partitions.
 
-        The sink knows no epoch then for a partition that was assigned, and so it drops its records.
+        What the client itself assigned then belongs to no epoch, and its records are dropped.
         """
 
         def call(*args: Any) -> None:
@@ -327,10 +327,14 @@ class ClientOwner:
         committed, readable = self._committed(client, partitions)
         self._ids = self._member.topic_ids.fresh() if partitions else self._ids
         assignments = [self._assign(partition) for partition in committed]
-        client.resume([Offset(p.topic, p.partition) for p in committed])  # see rule 5
         starts = [OFFSET_BEGINNING if a.position is None else a.position for a in assignments]
         starts = starts if readable else [OFFSET_INVALID] * len(starts)
-        client.incremental_assign([Offset(*a.partition, at) for a, at in zip(assignments, starts, strict=True)])
+        try:
+            client.resume([Offset(p.topic, p.partition) for p in committed])  # see rule 5
+            client.incremental_assign([Offset(*a.partition, at) for a, at in zip(assignments, starts, strict=True)])
+        except Exception:
+            self._disown(committed)  # what they bring is dropped: the sink does not know them
+            raise
         self._paused = None
         self._arrivals.notify(self._arrivals.sink.assigned, assignments)
 
