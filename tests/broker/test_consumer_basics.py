@@ -16,7 +16,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import pytest
-from confluent_kafka import Consumer, ConsumerGroupState, Producer, TopicPartition
+from confluent_kafka import OFFSET_INVALID, Consumer, ConsumerGroupState, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from eventzr_kafka import (
@@ -106,7 +106,10 @@ def put(settings: KafkaSettings, topic: str, key: bytes | None, value: bytes | N
 def committed(settings: KafkaSettings, group: str, topic: str) -> int:
     """The offset that the group has committed for the topic's only partition."""
     with contextlib.closing(Consumer({"bootstrap.servers": settings.brokers, "group.id": group})) as consumer:
-        (partition,) = consumer.committed([TopicPartition(topic, 0)], timeout=SECONDS)
+        try:
+            (partition,) = consumer.committed([TopicPartition(topic, 0)], timeout=SECONDS)
+        except KafkaException:  # of a coordinator that has just been chosen
+            return OFFSET_INVALID
     return partition.offset
 
 
