@@ -13,6 +13,7 @@ from typing import Any
 from eventzr_kafka import runner
 from eventzr_kafka.commit_metadata import read_metadata
 from eventzr_kafka.ledger import Ledger
+from eventzr_kafka.losses import Loss
 from eventzr_kafka.record import TopicPartition
 from eventzr_kafka.transport import Assignment, Batch, ConsumerSink, ConsumerTransport, Paused, Position
 
@@ -117,6 +118,12 @@ class Recorder:
                     self._gap(handed, offset)
                 handed.end = offset
 
+    def skipped(self, member: int, number: int, after: int) -> None:
+        """Take note of records that are gone: a loss that is reported is not a gap."""
+        handed = self._handed.get((member, number))
+        if handed is not None:
+            handed.end = max(after, handed.end or 0)
+
     def store(self, member: int, positions: Sequence[Position]) -> None:
         for position in positions:
             self.stored += 1
@@ -196,6 +203,11 @@ class _RecordedSink:
     def passed(self, offsets: Mapping[int, int]) -> None:
         self._recorder.passed(self._member, offsets)
         self._sink.passed(offsets)
+
+    def offsets_lost(self, epoch: int, loss: Loss) -> None:
+        if loss.after is not None:
+            self._recorder.skipped(self._member, epoch, loss.after)
+        self._sink.offsets_lost(epoch, loss)
 
     def revoked(self, epochs: Sequence[int], done: Callable[[], None]) -> None:
         self._sink.revoked(epochs, done)
