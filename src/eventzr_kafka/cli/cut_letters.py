@@ -26,7 +26,7 @@ def read_whole(settings: KafkaSettings, group_id: str, letter: Letter) -> Record
     batches = ConfluentLogReader(settings, group_id).read(topic, {partition: offset})
     if batches is None or letter.cut is None:
         return None
-    first = next(batches, [])
+    first: list[Record] = next(batches, list[Record]())
     del batches  # closes its client
     if not first or first[0].offset != offset or first[0].timestamp != letter.record.timestamp:
         return None
