@@ -32,7 +32,7 @@ from eventzr_kafka.options import ConsumerOptions
 from eventzr_kafka.tenancy import enter, enter_batch, in_hand, leave
 from eventzr_kafka.wording import describe, is_a
 
-__all__ = ["Dispatcher"]
+__all__ = ["Dispatcher", "Worker"]
 
 _TURN = 0.004  # seconds that workers may keep the event loop
 _CANCELLING = 2.0  # seconds that cancelled handlers may take to end

@@ -23,6 +23,7 @@ from heapq import heappop, heappush
 from itertools import count
 from typing import Any, Self, TypeVar, TypeVarTuple
 
+from eventzr_kafka.dispatch import Worker
 from eventzr_kafka.testing.virtual_time import VirtualTimeLoop
 
 __all__ = ["Process", "SimulationLoop", "StuckError", "current_process"]
@@ -116,7 +117,10 @@ class _Step:
 
 
 class _Task(asyncio.Task[Any]):
-    """A task whose place in a set does not depend on its address."""
+    """A task whose place in a set does not depend on its address.
+
+    It is kept until the history ends: a crashed one must not run when it is collected.
+    """
 
     created = 0
 
@@ -127,6 +131,10 @@ class _Task(asyncio.Task[Any]):
         return task
 
     number: int
+
+    def __init__(self, *args: Any, loop: SimulationLoop, **options: Any) -> None:
+        super().__init__(*args, loop=loop, **options)
+        loop.tasks.append(self)
 
     def put_away(self) -> None:
         """Close its coroutine, whatever that says to it."""
@@ -142,11 +150,16 @@ class _Task(asyncio.Task[Any]):
         return self is other
 
 
+class SimulatedWorker(_Task, Worker):
+    """A task of the engine's own class."""
+
+
 class SimulationLoop(VirtualTimeLoop):
     """See the module's rules.
 
     Attributes:
         steps: Made in this history.
+        tasks: Of this history.
     """
 
     def __init__(self) -> None:
@@ -165,7 +178,7 @@ class SimulationLoop(VirtualTimeLoop):
         self._now = 0.0
         self._chance = chance.random
         self._driver = Process(self, "driver")
-        self._tasks: list[_Task] = []
+        self.tasks: list[_Task] = []
         self._runnable: list[Process] = []
         self._timers: list[tuple[float, int, _Step]] = []
         self._numbers = count()
@@ -211,10 +224,8 @@ class SimulationLoop(VirtualTimeLoop):
         name: object = None,
         context: Context | None = None,
     ) -> asyncio.Task[T]:
-        """Make a task that is kept until the history ends: a crashed one must not run when it is collected."""
-        task = _Task(coro, loop=self, name=str(name or ""), context=context)
-        self._tasks.append(task)
-        return task
+        """Make a task, see `_Task`."""
+        return _Task(coro, loop=self, name=str(name or ""), context=context)
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         """Say nothing: crashed processes leave tasks behind."""
@@ -228,8 +239,8 @@ class SimulationLoop(VirtualTimeLoop):
             process.end()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what a crashed process would still have done
-            while self._tasks:
-                task = self._tasks.pop(0)
+            while self.tasks:
+                task = self.tasks.pop(0)
                 asyncio._unregister_task(task)  # noqa: SLF001 -- the next history's tasks have the same hashes
                 if not task.done():
                     task.put_away()
