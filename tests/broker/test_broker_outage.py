@@ -42,7 +42,7 @@ class Traffic:
 
 
 @pytest.fixture
-def own_kafka(kafka: KafkaServer) -> Iterator[KafkaServer]:
+def lone_kafka(kafka: KafkaServer) -> Iterator[KafkaServer]:
     """A broker that no other test uses."""
     assert kafka.running
     with start_kafka() as server:
@@ -51,7 +51,7 @@ def own_kafka(kafka: KafkaServer) -> Iterator[KafkaServer]:
 
 
 @pytest.fixture
-def runner(own_kafka: KafkaServer, traffic: Traffic) -> ConsumerRunner:
+def runner(lone_kafka: KafkaServer, traffic: Traffic) -> ConsumerRunner:
     @kafka_consumer(group_id=GROUP)
     class Handler:
         @on_message(TOPIC)
@@ -59,7 +59,7 @@ def runner(own_kafka: KafkaServer, traffic: Traffic) -> ConsumerRunner:
             await asyncio.sleep(0)
             traffic.handled[event.tenantid].append(event.data)
 
-    return ConsumerRunner(Handler(), settings=KafkaSettings(brokers=own_kafka.bootstrap_servers))
+    return ConsumerRunner(Handler(), settings=KafkaSettings(brokers=lone_kafka.bootstrap_servers))
 
 
 @pytest.fixture
@@ -117,13 +117,13 @@ def two_lines(who: str, brokers: str) -> list[str]:
 
 
 async def test_an_outage_loses_nothing_and_costs_each_client_two_log_lines(
-    own_kafka: KafkaServer, runner: ConsumerRunner, traffic: Traffic, caplog: pytest.LogCaptureFixture
+    lone_kafka: KafkaServer, runner: ConsumerRunner, traffic: Traffic, caplog: pytest.LogCaptureFixture
 ) -> None:
-    brokers = own_kafka.bootstrap_servers
+    brokers = lone_kafka.bootstrap_servers
     async with runner:
         async with publishing(KafkaSettings(brokers=brokers), traffic):
             await until(lambda: traffic.count > 1000)
-            await stay_away(own_kafka)
+            await stay_away(lone_kafka)
             before = traffic.count
             await until(lambda: traffic.count > before + 1000)
         await until(lambda: traffic.complete)

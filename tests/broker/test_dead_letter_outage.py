@@ -38,7 +38,7 @@ ACCESS: Final = {  # everybody may do everything, but for what an ACL says
 
 
 @pytest.fixture(scope="module")
-def own_kafka(kafka: KafkaServer) -> Iterator[KafkaServer]:
+def lone_kafka(kafka: KafkaServer) -> Iterator[KafkaServer]:
     """A broker with access control that no other test uses."""
     assert kafka.running
     with start_kafka(properties=ACCESS) as server:
@@ -189,32 +189,32 @@ async def survive(kafka: KafkaServer, break_it: Act, mend_it: Act, reason: str) 
 
 
 async def test_a_topic_that_is_missing_or_refused_for_20_s_loses_nothing(
-    own_kafka: KafkaServer, caplog: pytest.LogCaptureFixture
+    lone_kafka: KafkaServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
-    survived = await asyncio.gather(*(survive(own_kafka, *trouble) for trouble in TROUBLES))
+    survived = await asyncio.gather(*(survive(lone_kafka, *trouble) for trouble in TROUBLES))
     for group in survived:
         assert group.lines(caplog) == group.two_lines()
         assert len(group.letters()) == len(REJECTED)
 
 
 async def test_a_broker_that_is_gone_for_20_s_loses_nothing(
-    own_kafka: KafkaServer, caplog: pytest.LogCaptureFixture
+    lone_kafka: KafkaServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
-    group = Group(own_kafka)
-    create(own_kafka, dead_letter_topic(group.id))
+    group = Group(lone_kafka)
+    create(lone_kafka, dead_letter_topic(group.id))
     await group.publish()
     async with group.runner(impatient) as runner:
         await until(lambda: group.waits)
         await until(group.is_at_the_first_rejected)
-        await asyncio.to_thread(own_kafka.kill)  # see test_forgotten_brokers
+        await asyncio.to_thread(lone_kafka.kill)  # see test_forgotten_brokers
         group.go.set()
         await until(lambda: bool(runner.problems))
         await asyncio.sleep(AWAY)
         assert group.waits
         assert len(runner.problems) == 1
-        await asyncio.to_thread(own_kafka.start)
+        await asyncio.to_thread(lone_kafka.start)
         assert group.has_not_passed_the_first_rejected()
         await until(lambda: not runner.problems and group.has_all_outcomes() and group.is_at_the_end(), RECOVERY)
     assert group.lines(caplog) == group.two_lines()

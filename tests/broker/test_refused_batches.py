@@ -28,7 +28,7 @@ GATHERING: Final = {"linger.ms": 300}  # batches as large as after an outage
 
 
 @pytest.fixture
-def own_kafka(kafka: KafkaServer) -> Iterator[KafkaServer]:
+def lone_kafka(kafka: KafkaServer) -> Iterator[KafkaServer]:
     """A broker that no other test uses."""
     assert kafka.running
     with start_kafka() as server:
@@ -61,12 +61,12 @@ def in_order() -> dict[str, list[int]]:
     return {f"t{tenant}": list(range(tenant, EVENTS, TENANTS)) for tenant in range(TENANTS)}
 
 
-async def test_an_outage_fails_no_small_event(own_kafka: KafkaServer, caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_outage_fails_no_small_event(lone_kafka: KafkaServer, caplog: pytest.LogCaptureFixture) -> None:
     bounded, refused = "bounded", "refused"
     for topic in (bounded, refused):
-        own_kafka.create_topic(topic, partitions=1, configs=SMALL)
-    settings = KafkaSettings(brokers=own_kafka.bootstrap_servers)
-    careful = KafkaSettings(brokers=own_kafka.bootstrap_servers, batch_bytes=90_000)
+        lone_kafka.create_topic(topic, partitions=1, configs=SMALL)
+    settings = KafkaSettings(brokers=lone_kafka.bootstrap_servers)
+    careful = KafkaSettings(brokers=lone_kafka.bootstrap_servers, batch_bytes=90_000)
     async with (
         asyncio.timeout(SECONDS),
         EventProducer(settings=careful) as one,
@@ -74,11 +74,11 @@ async def test_an_outage_fails_no_small_event(own_kafka: KafkaServer, caplog: py
     ):
         for producer, topic in ((one, bounded), (two, refused)):
             await producer.publish(event(topic, 0))
-        await asyncio.to_thread(own_kafka.kill)
+        await asyncio.to_thread(lone_kafka.kill)
         deliveries = [two.enqueue(event(refused, number)) for number in range(1, EVENTS)]
         deliveries += [one.enqueue(event(bounded, number)) for number in range(1, EVENTS)]
         await asyncio.sleep(AWAY)
-        await asyncio.to_thread(own_kafka.start)
+        await asyncio.to_thread(lone_kafka.start)
         for delivery in deliveries:
             await delivery
 

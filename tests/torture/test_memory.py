@@ -110,7 +110,7 @@ def member(kafka: KafkaServer, seconds: float) -> Generator[Member]:
 
 
 @pytest.fixture
-def own_kafka(kafka: KafkaServer) -> Iterator[KafkaServer]:
+def lone_kafka(kafka: KafkaServer) -> Iterator[KafkaServer]:
     """A broker whose topics nobody else has filled."""
     assert kafka.running
     with start_kafka() as server:
@@ -142,12 +142,12 @@ def idle_memory(kafka: KafkaServer) -> float:
 
 
 @pytest.mark.parametrize("backlog", BACKLOGS, ids=lambda backlog: backlog.name)
-def test_a_backlog_takes_150_mib_at_most(own_kafka: KafkaServer, backlog: Backlog, finding: Finding) -> None:
+def test_a_backlog_takes_150_mib_at_most(lone_kafka: KafkaServer, backlog: Backlog, finding: Finding) -> None:
     records = backlog.records()
-    publish(own_kafka, [next(records)])
-    idle = idle_memory(own_kafka)
-    publish(own_kafka, records)
-    with member(own_kafka, backlog.handler) as process:
+    publish(lone_kafka, [next(records)])
+    idle = idle_memory(lone_kafka)
+    publish(lone_kafka, records)
+    with member(lone_kafka, backlog.handler) as process:
         process.ready()
         time.sleep(backlog.run)
         highest = process.memory("VmHWM")
