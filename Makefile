@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test quick test-lowest mutate torture simulate bench lint types mypy pyright reference setup pins clean
+.PHONY: demo test quick test-lowest torture simulate bench lint types mypy pyright reference setup pins clean
 
 demo: first-time $(READY)  ## the marketplace service and a subscriber, a day of two tenants; KEEP=1 stays up, with a page
 	$(BIN)/python -m examples.demo $(if $(KEEP),keep)
@@ -27,12 +27,6 @@ test-lowest: .venv/lowest/.ready
 	.venv/lowest/bin/python -m pip install --quiet --requirement requirements/lowest.txt
 	PATH="$(CURDIR)/.venv/lowest/bin:$$PATH" .venv/lowest/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
-
-MUTANTS ?= *
-mutate: $(READY)  ## faults put into the rooms where nothing may be lost; survivors are in docs/mutation.md; an hour
-	$(BIN)/python -m pip install --quiet --requirement requirements/mutate.txt
-	$(BIN)/mutmut run '$(MUTANTS)'
-	$(BIN)/mutmut results
 
 torture: $(READY)  ## members killed under load, on a real Kafka; minutes
 	EVENTZR_KAFKA_TEST_BROKER=real $(BIN)/pytest tests/torture -m torture -s -o timeout=1800 -o faulthandler_timeout=3600

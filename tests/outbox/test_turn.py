@@ -90,6 +90,7 @@ class MemoryRows:
     def __init__(self) -> None:
         self.pending: list[OutboxRow] = []
         self.parked: list[str] = []
+        self.marked: list[str] = []
 
     def add(self, tenant: str, topic: str, event_id: str, data: str = "") -> None:
         record = encode(CloudEvent(id=event_id, source="s", type=topic, tenantid=tenant, data=data))
@@ -99,6 +100,7 @@ class MemoryRows:
         return [row for row in self.pending if row.tenant_id not in waiting][:count]
 
     async def mark_published(self, rows: Iterable[OutboxRow]) -> int:
+        self.marked += [row.event_id for row in rows]
         self.pending = [row for row in self.pending if row not in rows]
         return 1
 
@@ -226,3 +228,36 @@ async def test_what_gets_no_answer_for_long_is_a_problem(bench: Bench, monkeypat
     assert bench.turns.problems == []
     monkeypatch.setattr(turn, "_LONG", 0.0)
     assert "the broker has not answered for 0 s" in bench.turns.problems[0]
+
+
+async def test_rows_that_are_only_sent_again_are_a_problem_until_one_is_out(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turn, "_LONG", 0.0)
+    bench.kafka.failures = {"x": Failure("_GAPLESS_GUARANTEE", "a hole", unknown=True)}
+    bench.rows.add("t1", "a.b", "x")
+    await bench.until(lambda: any("nothing was published for 0 s: _" in each for each in bench.turns.problems))
+    bench.kafka.failures.clear()
+    await bench.until(lambda: "x" in bench.rows.marked)
+    assert not any("nothing was published" in problem for problem in bench.turns.problems)
+
+
+async def test_the_batches_grow_again_after_a_refused_one(bench: Bench) -> None:
+    bench.kafka.failures = {"7": TOO_LARGE}
+    for number in range(20):
+        bench.rows.add("t1", "a.b", f"{number}")
+    most = bench.turns._size
+    await bench.until(lambda: bench.turns._size < most)
+    await bench.until(lambda: bench.rows.parked == ["7"])
+    for number in range(20, 60):
+        bench.rows.add("t1", "a.b", f"{number}")
+        await bench.until(lambda: len(bench.rows.pending) == 1)
+    assert bench.turns._size == most
+
+
+async def test_each_published_row_is_marked_once(bench: Bench) -> None:
+    for number in range(10):
+        bench.rows.add("t1", "a.b", f"{number}")
+        await bench.until(lambda: len(bench.rows.pending) == 1)
+    await bench.turns.take()
+    assert bench.rows.marked == [f"{number}" for number in range(10)]
