@@ -417,3 +417,19 @@ async def test_a_batch_of_reports_wakes_an_event_loop_once(bench: Bench, monkeyp
     async with asyncio.timeout(60):
         await asyncio.gather(*tasks)
     assert len(calls) == 1
+
+
+async def test_cancelled_publishes_do_not_pile_up_before_a_real_client() -> None:
+    settings = KafkaSettings(brokers="127.0.0.1:1", client={"queue.buffering.max.messages": 50})
+    producer = EventProducer(source="s", settings=settings)
+    async with producer:
+        for _ in range(5):
+            tasks = [asyncio.create_task(producer.publish(Thing(n=n), tenant_id="t1")) for n in range(100)]
+            await settle()
+            assert 0 < len(producer._waiting.entries) <= 100
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+        assert len(producer._waiting.entries) == 0
+        with suppress(ProducerError):
+            await asyncio.to_thread(producer.close, 0.0)
