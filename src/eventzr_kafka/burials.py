@@ -122,7 +122,7 @@ class Burials:
         while is_wanted():
             late = self._loop.call_later(_PATIENCE, self._trouble, history_key(work), f"no answer for {_PATIENCE:g} s")
             try:
-                await self._writer.write_letter(record, facts, is_wanted)
+                written = await self._writer.write_letter(record, facts, is_wanted)
             except DeliveryError as error:
                 if self._redelivery is not None:
                     raise
@@ -138,7 +138,7 @@ class Burials:
                 late.cancel()
             origin.ledger.finish(record.offset)
             if self._parking is not None:
-                self._parking.park(record, facts)
+                self._parking.park(record, facts, (written.partition, written.offset))
             self._relieve(history_key(work))
             self._lanes.settle(lane, work)
             self._on_buried(work)

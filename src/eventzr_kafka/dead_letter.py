@@ -19,7 +19,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -38,7 +38,9 @@ __all__ = [
     "Note",
     "NoteKind",
     "Shrink",
+    "added_headers",
     "dead_letter_topic",
+    "read_added",
     "read_letter",
     "read_note",
     "write_letter",
@@ -70,6 +72,7 @@ class DeadLetterFacts:
         first_failure, last_failure: Seconds since the Unix epoch.
         event_id, event_source: None if the record could not be read; the source also in letters of earlier releases.
         lane: What names the lane beside its tenant: the subject, or ``topic[partition]``; empty if nothing does.
+        position: The lowest offset of the record's partition without an outcome when the event failed.
     """
 
     group_id: str
@@ -82,6 +85,7 @@ class DeadLetterFacts:
     event_id: str | None = None
     event_source: str | None = None
     lane: str = ""
+    position: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +149,8 @@ class Note:
         timestamp: Of the record that failed, in milliseconds.
         attempts: For ``failed``: calls of the handler in all, the replay's included.
         at: Seconds since the Unix epoch.
+        letters: Places of the letters of this record that were there, as partition and offset.
+        committed: The group's committed offset of the record's partition before the letters were read.
     """
 
     kind: NoteKind
@@ -153,6 +159,8 @@ class Note:
     timestamp: int = -1
     why: str = ""
     attempts: int = 0
+    letters: Collection[tuple[int, int]] = ()
+    committed: int | None = None
 
     @property
     def identity(self) -> Identity:
@@ -174,6 +182,7 @@ def write_letter(record: Record, facts: DeadLetterFacts, *, shrink: Shrink = 0) 
         "timestamp": str(record.timestamp),
         "headers": str(len(record.headers)),
         "lane": facts.lane,
+        "position": _text(facts.position),
         **({"unreadable": "headers"} if isinstance(record.headers, UnreadableHeaders) else {}),
     }
     more = {
@@ -190,16 +199,16 @@ def write_letter(record: Record, facts: DeadLetterFacts, *, shrink: Shrink = 0) 
     }
     topic = dead_letter_topic(facts.group_id)
     if shrink < 2:
-        added = _headers(needed if shrink else {**needed, **more})
+        added = added_headers(needed if shrink else {**needed, **more})
         return OutgoingRecord(topic, record.key, record.value, [*_writable(record.headers), *added])
     cut = Cut.of(record.value, headers_too=shrink == 3)
     named = {"cut": "value,headers" if cut.headers_too else "value", "size": str(cut.size), "sha256": cut.sha256}
     value = None if record.value is None else b""
     if not cut.headers_too:
-        added = _headers({**needed, **more, **named})
+        added = added_headers({**needed, **more, **named})
         return OutgoingRecord(topic, record.key, value, [*_writable(record.headers), *added])
     fields = {name: text[:_LONG] for name, text in {**needed, **more, **named, "headers": "0"}.items()}
-    return OutgoingRecord(topic, _short(record.key), value, list(_headers(fields)))
+    return OutgoingRecord(topic, _short(record.key), value, list(added_headers(fields)))
 
 
 def _writable(headers: Sequence[Header]) -> Iterable[Header]:
@@ -217,7 +226,7 @@ def read_letter(record: Record) -> Letter | None:
 
     What has no such headers is read as a record of the dead-letter topic itself.
     """
-    found = _added(record)
+    found = read_added(record)
     if _is_note(record, found):
         return None
     facts = DeadLetterFacts(
@@ -231,6 +240,7 @@ def read_letter(record: Record) -> Letter | None:
         event_id=found.get("event-id") or None,
         event_source=found.get("event-source") or None,
         lane=found.get("lane", ""),
+        position=_number(found.get("position", "")),
     )
     return Letter(record.partition, record.offset, _original(record, found), facts, _cut(found))
 
@@ -271,14 +281,16 @@ def write_note(group_id: str, key: bytes | None, note: Note) -> OutgoingRecord:
         "at": _time(note.at),
         "why": note.why,
         "attempts": str(note.attempts),
+        "letters": " ".join(f"{partition}@{offset}" for partition, offset in sorted(note.letters)),
+        "committed": _text(note.committed),
         "sdk": _sdk(),
     }
-    return OutgoingRecord(dead_letter_topic(group_id), key, None, list(_headers(fields)))
+    return OutgoingRecord(dead_letter_topic(group_id), key, None, list(added_headers(fields)))
 
 
 def read_note(record: Record) -> Note | None:
     """Read a note; None for anything else."""
-    found = _added(record)
+    found = read_added(record)
     kind, origin = _NOTES.get(found.get("note", "")), _origin(found)
     if kind is None or origin is None or not _is_note(record, found):
         return None
@@ -289,7 +301,14 @@ def read_note(record: Record) -> Note | None:
         at=_seconds(found.get("at", ""), record.timestamp),
         why=found.get("why", ""),
         attempts=_number(found.get("attempts", "")) or 0,
+        letters=_places(found.get("letters", "")),
+        committed=_number(found.get("committed", "")),
     )
+
+
+def _places(text: str) -> tuple[tuple[int, int], ...]:
+    pairs = [(_number(before), _number(after)) for before, _, after in (word.partition("@") for word in text.split())]
+    return tuple((before, after) for before, after in pairs if before is not None and after is not None)
 
 
 def _is_note(record: Record, found: dict[str, str]) -> bool:
@@ -308,11 +327,12 @@ def _timestamp(found: dict[str, str]) -> int:
     return -1 if number is None else number
 
 
-def _headers(fields: dict[str, str]) -> Iterable[Header]:
+def added_headers(fields: dict[str, str]) -> Iterable[Header]:
+    """The headers that are added, from their short names."""
     return [(f"{PREFIX}{name}", text.encode(errors="replace")) for name, text in fields.items()]
 
 
-def _added(record: Record) -> dict[str, str]:
+def read_added(record: Record) -> dict[str, str]:
     """The headers that were added, by their short names."""
     found = _by_name(record.headers)
     return _by_name(record.headers[_number(found.get("headers", "")) or 0 :])
@@ -330,6 +350,10 @@ def _by_name(headers: Sequence[Header]) -> dict[str, str]:
 def _number(text: str) -> int | None:
     """A whole number of 0 or more that fits into 64 bits; None for anything else."""
     return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else None
+
+
+def _text(number: int | None) -> str:
+    return "" if number is None else str(number)
 
 
 def _time(seconds: float) -> str:

@@ -1,9 +1,8 @@
 """What stands in a dead-letter topic: its letters, which of them are open, and what became of the others.
 
-1. A letter is open until a note says ``replayed`` or ``discarded``. Where the note stands does not matter: a topic that
-   was given more partitions keeps it on another one.
-2. The letters of one record count once; the first one is kept. One that failed after the other was closed is open
-   again, see parking.
+1. A letter is open until a note says ``replayed`` or ``discarded``, see dead_letter_state. Where the note stands does
+   not matter: a topic that was given more partitions keeps it on another one. Nothing depends on what is read first.
+2. The letters of one record count once: the first that is open, or else the first.
 3. Letters are kept without value and headers, so that a topic of large ones fits into memory.
 4. Letters are in the order in which they failed; those of one partition never change places.
 """
@@ -14,8 +13,10 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from eventzr_kafka.dead_letter import Identity, Letter, Note, NoteKind, read_letter, read_note
+from eventzr_kafka.dead_letter_state import Place, is_about, is_closed, mark_of
 from eventzr_kafka.identity import EventIdentity
 from eventzr_kafka.record import Record
+from eventzr_kafka.replay_claim import Claim, read_claim
 
 __all__ = ["ANY_LETTER", "DeadLetterJournal", "Entry", "Selection", "Summary", "summarise"]
 
@@ -27,14 +28,16 @@ class Entry:
     Attributes:
         letter: Without value and headers.
         size: Bytes of the value.
-        closed: The note that closed it.
+        closed: The note that closed it; the first one, if there are several.
         failed: The last note of a replay that failed.
+        places: Of all letters of this record, as partition and offset in the topic.
     """
 
     letter: Letter
     size: int = 0
     closed: Note | None = None
     failed: Note | None = None
+    places: Collection[Place] = ()
 
     @property
     def attempts(self) -> int:
@@ -101,39 +104,63 @@ ANY_LETTER = Selection()
 
 
 @dataclass(slots=True)
-class _Notes:
-    """Notes about a letter that has not been read yet."""
+class _Known:
+    """The letters and notes of one record, with their places in the topic; letters with the size of their value."""
 
-    closed: Note | None = None
-    failed: Note | None = None
+    letters: dict[Place, tuple[Letter, int]] = field(default_factory=dict[Place, tuple[Letter, int]])
+    notes: list[tuple[Place, Note]] = field(default_factory=list[tuple[Place, Note]])
+
+    def entry(self) -> Entry:
+        """The first letter that is open, or the first of all, with what its notes say."""
+        places, notes = sorted(self.letters), [note for _, note in self.notes]
+        open_ones = [place for place in places if not is_closed(mark_of(self.letters[place][0]), notes)]
+        letter, size = self.letters[(open_ones or places)[0]]
+        about = [(place, note) for place, note in self.notes if is_about(note, mark_of(letter))]
+        closing = [(note.at, place, note) for place, note in about if note.kind != "failed"]
+        failures = [(note.attempts, note.at, place, note) for place, note in about if note.kind == "failed"]
+        return Entry(
+            letter,
+            size,
+            min(closing, key=lambda found: found[:2])[-1] if closing else None,
+            max(failures, key=lambda found: found[:3])[-1] if failures else None,
+            frozenset(places),
+        )
 
 
 class DeadLetterJournal:
-    """The letters of one topic, from its records in any order that keeps the partitions'."""
+    """The letters of one topic, from its records in any order."""
 
     def __init__(self) -> None:
-        """Begin with an empty topic."""
+        """Begin with an empty topic.
+
+        `duplicates` counts letters of records that have one already, `unreadable` what is neither letter nor note.
+        """
         self.duplicates = 0
         self.unreadable = 0
-        self._entries: dict[Identity, Entry] = {}
-        self._early: dict[Identity, _Notes] = {}
+        self.claims: list[Claim] = []
+        self._records: dict[Identity, _Known] = {}
+        self._entries: list[Entry] | None = None
 
     def add(self, records: Iterable[Record]) -> None:
-        """Take in records of the topic."""
+        """Take in records of the topic, in any order."""
+        self._entries = None
         for record in records:
-            note = read_note(record)
-            letter = read_letter(record) if note is None else None
-            if note is not None:
-                self._add_note(note)
-            elif letter is not None:
-                self._add_letter(letter)
+            place = (record.partition, record.offset)
+            if (note := read_note(record)) is not None:
+                self._records.setdefault(note.identity, _Known()).notes.append((place, note))
+            elif (letter := read_letter(record)) is not None:
+                self._add_letter(place, letter)
+            elif (claim := read_claim(record)) is not None:
+                self.claims.append(claim)
             else:
                 self.unreadable += 1
 
     @property
     def entries(self) -> list[Entry]:
-        """Every letter, in order."""
-        return _in_order(self._entries.values())
+        """Every record's letter, in order."""
+        if self._entries is None:
+            self._entries = _in_order(known.entry() for known in self._records.values() if known.letters)
+        return self._entries
 
     @property
     def open(self) -> list[Entry]:
@@ -156,28 +183,11 @@ class DeadLetterJournal:
         """
         return [entry for entry in self.entries if name in entry.names]
 
-    def _add_note(self, note: Note) -> None:
-        about = self._entries.get(note.identity) or self._early.setdefault(note.identity, _Notes())
-        if note.kind == "failed":
-            about.failed = note
-        else:
-            about.closed = about.closed or note
-
-    def _add_letter(self, letter: Letter) -> None:
-        known = self._entries.get(letter.identity)
-        if known is not None and not _is_after(letter, known.closed):
-            self.duplicates += 1
-            return
-        notes = self._early.pop(letter.identity, _Notes())
-        if _is_after(letter, notes.closed):
-            notes = _Notes()
+    def _add_letter(self, place: Place, letter: Letter) -> None:
+        known = self._records.setdefault(letter.identity, _Known())
+        self.duplicates += bool(known.letters)
         kept = replace(letter, record=letter.record._replace(value=None, headers=()))
-        self._entries[letter.identity] = Entry(kept, len(letter.record.value or b""), notes.closed, notes.failed)
-
-
-def _is_after(letter: Letter, note: Note | None) -> bool:
-    """Whether the record has failed once more since its letter was closed, as after offsets were reset."""
-    return note is not None and letter.facts.last_failure > note.at
+        known.letters[place] = (kept, len(letter.record.value or b""))
 
 
 def _in_order(entries: Iterable[Entry]) -> list[Entry]:

@@ -66,8 +66,8 @@ class DeadLetterWriter:
 
     async def write_letter(
         self, record: Record, facts: DeadLetterFacts, is_wanted: Callable[[], bool] = lambda: True
-    ) -> None:
-        """Write the dead letter of a record, compressed or shrunk if it does not fit otherwise.
+    ) -> Acknowledgement:
+        """Write the dead letter of a record, compressed or shrunk if it does not fit otherwise; says where it is.
 
         Args:
             is_wanted: Asked when it is about to be sent, which may be a while after the call.
@@ -84,9 +84,10 @@ class DeadLetterWriter:
             if isinstance(outcome, Acknowledgement):
                 if shrink >= 2:
                     _say_cut(record, outgoing)
-                return
+                return outcome
             if outcome.reason not in _UNFIT or shrink == _SHRINKS[-1]:
                 raise _not_written(outgoing, outcome, facts.event_id)
+        raise AssertionError("the last way is given up with an error")
 
     def _ways(self) -> Iterator[tuple[_Client, Shrink]]:
         """The ways to write a letter, each for a larger one than that before."""
@@ -95,8 +96,8 @@ class DeadLetterWriter:
             if shrink or self._compressing is not self._plain:
                 yield self._compressing, shrink
 
-    async def write(self, record: OutgoingRecord) -> None:
-        """Write a record.
+    async def write(self, record: OutgoingRecord) -> Acknowledgement:
+        """Write a record; says where it is.
 
         Raises:
             DeliveryError: The broker did not acknowledge.
@@ -104,6 +105,7 @@ class DeadLetterWriter:
         outcome = await self._send(self._plain, record)
         if isinstance(outcome, Failure):
             raise _not_written(record, outcome, None)
+        return outcome
 
     async def close(self) -> None:
         """Wait a little for what is under way, and give the clients up."""

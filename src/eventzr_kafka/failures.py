@@ -239,6 +239,7 @@ class Failures:
             event_id=each.event.id if each.event else None,
             event_source=each.event.source if each.event else None,
             lane=lane_name(self._options.ordering, each.work[0], each.event),
+            position=each.work[1].ledger.position(),
         )
 
     # What is told

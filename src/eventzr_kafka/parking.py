@@ -1,6 +1,6 @@
 """Which lanes have an open dead letter, so that what follows in them goes the same way (``park_lane``).
 
-1. A lane is parked while one of its letters is open: no later note says that it was replayed or discarded.
+1. A lane is parked while one of its letters is open, see dead_letter_state.
 2. The dead-letter topic itself says so. It is read from its beginning after each assignment, before any record of the
    new partitions is admitted, and followed from then on: restarts and rebalances change nothing.
 3. A letter counts from its acknowledgement, not only when it comes back from the topic.
@@ -9,8 +9,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field
 
-from eventzr_kafka.dead_letter import DeadLetterFacts, Identity, dead_letter_topic, read_letter, read_note
+from eventzr_kafka.dead_letter import DeadLetterFacts, Identity, Note, dead_letter_topic, read_letter, read_note
+from eventzr_kafka.dead_letter_state import Mark, Place, is_closed, mark_of
 from eventzr_kafka.options import Ordering
 from eventzr_kafka.record import Record
 from eventzr_kafka.transport import LogReader
@@ -31,12 +33,11 @@ class Parking:
         """
         self.loading = False
         self._topic = dead_letter_topic(group_id)
-        self._by_partition = ordering == "partition"
+        self._ordering: Ordering = ordering
         self._make_reader = make_reader
         self._reader: LogReader | None = None
         self._open: dict[Hashable, set[Identity]] = {}
-        self._lane_of: dict[Identity, Hashable] = {}
-        self._closed: dict[Identity, float] = {}
+        self._records: dict[Identity, _Known] = {}
         self._stale: list[LogReader] = []
 
     def reload(self) -> None:
@@ -75,33 +76,49 @@ class Parking:
         """Whether the lane of a tenant is parked."""
         return bool(self._open) and self._name(key, lane) in self._open
 
-    def park(self, record: Record, facts: DeadLetterFacts) -> None:
-        """A dead letter of this record has been acknowledged."""
+    def park(self, record: Record, facts: DeadLetterFacts, place: Place) -> None:
+        """A dead letter of this record has been acknowledged, at a place in the topic."""
         identity = (record.topic, record.partition, record.offset, record.timestamp)
-        self._add(identity, self._name(record.key, facts.lane), facts.last_failure)
+        self._add(identity, self._name(record.key, facts.lane), Mark(place, facts.position, facts.last_failure))
 
     def _read(self, records: Sequence[Record]) -> None:
         for record in records:
             note = read_note(record)
             if note is not None:
-                if note.kind != "failed":
-                    self._close_letter(note.identity, note.at)
+                known = self._records.setdefault(note.identity, _Known())
+                known.notes.append(note)
+                self._judge(note.identity, known)
             elif (letter := read_letter(record)) is not None:
-                self._add(letter.identity, self._name(letter.record.key, letter.facts.lane), letter.facts.last_failure)
+                self._add(letter.identity, self._name(letter.record.key, letter.facts.lane), mark_of(letter))
 
-    def _add(self, identity: Identity, name: Hashable, failed: float) -> None:
-        if failed > self._closed.get(identity, -1.0):
-            name = self._lane_of.setdefault(identity, name)
-            self._open.setdefault(name, set()).add(identity)
+    def _add(self, identity: Identity, name: Hashable, mark: Mark) -> None:
+        known = self._records.setdefault(identity, _Known())
+        if not known.marks:
+            known.name = name
+        known.marks[mark.place] = mark
+        self._judge(identity, known)
 
-    def _close_letter(self, identity: Identity, at: float) -> None:
-        self._closed[identity] = max(at, self._closed.get(identity, at))
-        name = self._lane_of.pop(identity, None)
-        letters = self._open.get(name)
+    def _judge(self, identity: Identity, known: _Known) -> None:
+        """Take note of whether a record has an open letter."""
+        if not all(is_closed(mark, known.notes) for mark in known.marks.values()):
+            self._open.setdefault(known.name, set()).add(identity)
+            return
+        letters = self._open.get(known.name)
         if letters is not None:
             letters.discard(identity)
             if not letters:
-                del self._open[name]
+                del self._open[known.name]
 
     def _name(self, key: bytes | None, lane: str) -> Hashable:
-        return lane if self._by_partition else (key, lane)
+        if self._ordering == "tenant":
+            return key
+        return lane if self._ordering == "partition" else (key, lane)
+
+
+@dataclass(slots=True)
+class _Known:
+    """The letters and notes of one record, and the lane of the first letter."""
+
+    name: Hashable = None
+    marks: dict[Place, Mark] = field(default_factory=dict[Place, Mark])
+    notes: list[Note] = field(default_factory=list[Note])

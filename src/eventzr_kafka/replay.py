@@ -20,10 +20,11 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import count
+from types import MappingProxyType
 from typing import Any, Literal, TypeAlias
 
 from eventzr_kafka.binding import BoundRoute
-from eventzr_kafka.dead_letter import Identity, Letter, Note, NoteKind, write_note
+from eventzr_kafka.dead_letter import Identity, Note, NoteKind, write_note
 from eventzr_kafka.dead_letter_journal import Entry
 from eventzr_kafka.dead_letter_order import ordering_key
 from eventzr_kafka.dead_letter_writer import DeadLetterWriter
@@ -43,15 +44,16 @@ from eventzr_kafka.retry import Decision, Retry, Skip, reason_of
 from eventzr_kafka.tenancy import enter_batch, leave
 from eventzr_kafka.transport import Assignment, ProducerTransport
 
-__all__ = ["Replay", "ReplayOutcome", "Replayed"]
+__all__ = ["Replay", "ReplayOutcome", "Replayed", "note_of"]
 
 log = logging.getLogger("eventzr_kafka.replay")
 
 ReplayOutcome: TypeAlias = Literal[
     "replayed", "duplicate", "failed", "no_handler", "behind", "value_gone", "interrupted"
 ]
-Write: TypeAlias = Callable[[OutgoingRecord], Awaitable[None]]
+Write: TypeAlias = Callable[[OutgoingRecord], Awaitable[object]]
 
+NOTHING: Mapping[TopicPartition, int] = MappingProxyType({})
 _STAYS_OPEN, _PASSED_OVER = "its letter stays open", "passed over, as its policy says"
 
 
@@ -109,11 +111,17 @@ class Replay:
         self._in_note: set[int] = set()  # epochs of letters whose note is being written, while their lane waits
         self._ended = asyncio.Event()
         self._error: Exception | None = None
+        self._committed: Mapping[TopicPartition, int] = NOTHING
         self._began = self._stopping = False
 
-    def know(self, replayed: Mapping[EventIdentity, Entry]) -> None:
-        """Take the events that earlier replays have run."""
+    def know(self, replayed: Mapping[EventIdentity, Entry], committed: Mapping[TopicPartition, int] = NOTHING) -> None:
+        """Take the events that earlier replays have run, and what the group had committed before the letters were read.
+
+        Args:
+            committed: 0 for a partition without a commit.
+        """
         self._seen.update({event: entry.letter.record.position for event, entry in replayed.items()})
+        self._committed = committed
 
     def stop(self) -> None:
         """Begin nothing new. To be called on the event loop."""
@@ -215,7 +223,7 @@ class Replay:
         return replace(route, call=call, context=True, batch=None)
 
     async def _close(self, entry: Entry, outcome: ReplayOutcome, why: str) -> None:
-        await self._note(entry.letter, "replayed", why, 0)
+        await self._note(entry, "replayed", why, 0)
         self._on_outcome(Replayed(entry, outcome, why))
 
     # Redelivery
@@ -287,26 +295,36 @@ class Replay:
 
     async def _note_failure(self, entry: Entry, work: Work, why: str) -> None:
         history = self._failures.histories[history_key(work)]
-        await self._note(entry.letter, "failed", why, entry.attempts + history.attempts)
+        await self._note(entry, "failed", why, entry.attempts + history.attempts)
         self._on_outcome(Replayed(entry, "failed", why))
 
-    async def _note(self, letter: Letter, kind: NoteKind, why: str, attempts: int) -> None:
-        note = Note(
-            kind=kind,
-            origin=letter.origin,
-            timestamp=letter.record.timestamp,
-            at=time.time(),
-            why=why,
-            attempts=attempts,
-        )
+    async def _note(self, entry: Entry, kind: NoteKind, why: str, attempts: int) -> None:
+        note = note_of(entry, kind, self._committed, why=why, attempts=attempts)
         try:
-            await self._write(write_note(self._group_id, letter.record.key, note))
+            await self._write(write_note(self._group_id, entry.letter.record.key, note))
         except Exception as error:
             self._fail(error)
             raise
 
     def _entry(self, work: Work) -> Entry:
         return self._entries[work[1].epoch.number]
+
+
+def note_of(
+    entry: Entry, kind: NoteKind, committed: Mapping[TopicPartition, int], *, why: str = "", attempts: int = 0
+) -> Note:
+    """A note about a letter, and about the others of its record."""
+    topic, partition, _ = origin = entry.letter.origin
+    return Note(
+        kind=kind,
+        origin=origin,
+        timestamp=entry.letter.record.timestamp,
+        at=time.time(),
+        why=why,
+        attempts=attempts,
+        letters=entry.places,
+        committed=committed.get(TopicPartition(topic, partition)),
+    )
 
 
 async def _call(route: BoundRoute, event: CloudEvent[Any], context: MessageContext) -> None:

@@ -22,6 +22,7 @@ from confluent_kafka import Consumer, Message, Producer, TopicPartition
 from eventzr_kafka import CloudEvent, KafkaSettings, OutgoingRecord, Record, encode
 from eventzr_kafka._confluent.log_reader import ConfluentLogReader
 from eventzr_kafka.dead_letter import Cut, DeadLetterFacts, Note, dead_letter_topic, read_note, write_letter
+from eventzr_kafka.replay_claim import write_claim
 
 if TYPE_CHECKING:
     from eventzr_kafka.testing.kafka_server import KafkaServer
@@ -33,14 +34,22 @@ CARD: Final = "4111-1111"
 TENANTS: Final = 10
 HANDLERS: Final = """
 import asyncio
+from pathlib import Path
 from typing import Any
 from eventzr_kafka import CloudEvent, kafka_consumer, on_message
+from eventzr_kafka.cli import dlq_claim
 from eventzr_kafka.retry import RetryPolicy
+
+dlq_claim.TIMES = dlq_claim.ClaimTimes(lifetime={lifetime}, renewal=0.5, check=2.0)
 
 @kafka_consumer(group_id="{group}", retry=RetryPolicy(attempts=2, initial=0.01), max_concurrency=4)
 class Handler:
     @on_message("{topic}")
     async def handle(self, event: CloudEvent[Any]) -> None:
+        with open("calls", "a") as calls:
+            calls.write(f"{{event.tenantid}} {{event.data['n']}}\\n")
+        while Path("hold").exists():
+            await asyncio.sleep(0.02)
         await asyncio.sleep({takes})
         if event.data["n"] in {broken}:
             raise ValueError(event.data["card"])
@@ -60,8 +69,8 @@ class Dlq:
         self._running: list[subprocess.Popen[str]] = []
         self.write_handlers()
 
-    def write_handlers(self, *, takes: float = 0.0, broken: tuple[int, ...] = ()) -> None:
-        source = HANDLERS.format(group=self.group, topic=self.topic, takes=takes, broken=broken)
+    def write_handlers(self, *, takes: float = 0.0, broken: tuple[int, ...] = (), lifetime: float = 60.0) -> None:
+        source = HANDLERS.format(group=self.group, topic=self.topic, takes=takes, broken=broken, lifetime=lifetime)
         (self.directory / "handlers.py").write_text(source)
 
     def write_letters(self, count: int) -> None:
@@ -139,8 +148,8 @@ class Dlq:
         found: dict[str, Any] = json.loads(output)
         return found
 
-    def effects(self) -> list[tuple[str, int]]:
-        path = self.directory / "effects"
+    def effects(self, name: str = "effects") -> list[tuple[str, int]]:
+        path = self.directory / name
         lines = path.read_text().splitlines() if path.exists() else []
         return [(tenant, int(n)) for tenant, n in map(str.split, lines)]
 
@@ -149,6 +158,12 @@ class Dlq:
         batches = reader.read(dead_letter_topic(self.group))
         assert batches is not None
         return [note for records in batches for record in records if (note := read_note(record)) is not None]
+
+    def commit(self, offsets: dict[int, int]) -> None:
+        """Commit for the group, as its consumer does."""
+        consumer = Consumer({"bootstrap.servers": self._brokers, "group.id": self.group})
+        consumer.commit(offsets=[TopicPartition(self.topic, *each) for each in offsets.items()], asynchronous=False)
+        consumer.close()
 
     def records_in_origin(self) -> int:
         consumer = Consumer({"bootstrap.servers": self._brokers, "group.id": "another-group"})
@@ -250,6 +265,71 @@ def test_a_replay_that_was_killed_is_resumed_and_loses_nothing(dlq: Dlq) -> None
     assert in_order(dlq.effects())
     assert len(dlq.effects()) <= 500 + 4  # what ran when it was killed, and nothing else, ran again
     assert Counter(note.kind for note in dlq.notes()) == {"replayed": 500}
+    assert dlq.overview()["open"] == 0
+
+
+def test_of_two_replays_at_once_one_is_refused(dlq: Dlq) -> None:
+    dlq.write_letters(40)
+    (dlq.directory / "hold").touch()
+    first = dlq.begin("replay", "handlers:Handler")
+    deadline = time.monotonic() + SECONDS
+    while not dlq.effects("calls"):
+        assert first.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+    code, refused = dlq.run("replay", "handlers:Handler")
+    second = dlq.begin("replay", "handlers:Handler", "--wait")
+    time.sleep(1.0)  # whether it claims before or after the first has ended: both must do
+    (dlq.directory / "hold").unlink()
+    output, _ = first.communicate(timeout=SECONDS)
+    waited, _ = second.communicate(timeout=SECONDS)
+
+    assert (first.returncode, output) == (0, "replayed 40 of 40 letters\n")
+    assert code == 2, refused
+    assert re.match(
+        rf"error: {dlq.group}: process \S+:{first.pid}:\w+ is replaying, last heard of \d+ s ago: ", refused
+    )
+    assert second.returncode == 0
+    assert waited.endswith("replayed 0 of 0 letters\n")
+    assert sorted(dlq.effects("calls")) == expected(range(40))
+
+
+def test_the_claim_of_a_replay_that_is_gone_ends_by_itself(dlq: Dlq) -> None:
+    dlq.write_letters(10)
+    dlq.write_handlers(lifetime=3.0)
+    dlq.write(write_claim(dlq.group, "another-host/1:1:abc"))
+
+    code, refused = dlq.run("replay", "handlers:Handler")
+    waited = dlq.run("replay", "handlers:Handler", "--wait")
+
+    assert code == 2 or "waiting for the replay of process another-host/1:1:abc" in refused  # a slow machine
+    assert waited[0] == 0, waited[1]
+    assert sorted(dlq.effects()) == expected(range(10))
+
+
+def test_a_redelivered_letter_of_a_replayed_record_stays_closed(dlq: Dlq) -> None:
+    """The consumer had died before its commit: the group has none."""
+    dlq.write_letters(3)
+    assert dlq.run("replay", "handlers:Handler")[0] == 0
+
+    again = replace(dlq.facts(1), last_failure=time.time() + 60, position=0)
+    dlq.write(write_letter(dlq.record(1), again))
+
+    assert dlq.overview()["open"] == 0
+    assert len(dlq.effects()) == 3
+
+
+def test_a_letter_after_offsets_were_reset_is_open_again(dlq: Dlq) -> None:
+    dlq.write_letters(3)
+    dlq.commit({0: 1, 1: 2, 2: 3})
+    assert dlq.run("replay", "handlers:Handler")[0] == 0
+
+    again = replace(dlq.facts(1), last_failure=1_700_000_000, position=1)
+    dlq.write(write_letter(dlq.record(1), again))
+
+    assert dlq.overview()["open"] == 1
+    assert dlq.run("discard", dlq.group, "--reason", "test", "--yes")[0] == 0
     assert dlq.overview()["open"] == 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -11,7 +12,13 @@ from hypothesis import strategies as st
 from eventzr_kafka import Record
 from eventzr_kafka.dead_letter import DeadLetterFacts, Note, NoteKind, write_letter, write_note
 from eventzr_kafka.dead_letter_journal import DeadLetterJournal, Entry, Selection, summarise
+from eventzr_kafka.dead_letter_state import Place
 from eventzr_kafka.record import OutgoingRecord
+from eventzr_kafka.replay_claim import write_claim
+
+FACTS = DeadLetterFacts(
+    group_id="g", handler="H.h", error="E", reason="r", attempts=5, first_failure=1.0, last_failure=1.0, event_id="e"
+)
 
 
 def stored(written: OutgoingRecord, offset: int, partition: int = 0) -> Record:
@@ -49,6 +56,21 @@ def letter(  # noqa: PLR0913 -- each test names the one that it is about
 def note(number: int, at: int, kind: NoteKind, *, attempts: int = 0, timestamp: int = 7, why: str = "w") -> Record:
     said = Note(kind=kind, origin=("orders", 0, number), timestamp=timestamp, at=1_000.0, why=why, attempts=attempts)
     return stored(write_note("g", b"t", said), at)
+
+
+def placed(position: int, place: Place) -> Record:
+    """A letter of record 5 of this release, at a place in the topic; its clock is ahead of every note's."""
+    facts = replace(FACTS, position=position, last_failure=1e6)
+    record = Record("orders", 0, 5, b"t", b"v", (), 7)
+    return stored(write_letter(record, facts), place[1], place[0])
+
+
+def closing(place: Place, committed: int, *letters: Place, kind: NoteKind = "replayed") -> Record:
+    """A note of this release about record 5."""
+    about = Note(
+        kind=kind, origin=("orders", 0, 5), timestamp=7, at=100.0 + place[1], letters=letters, committed=committed
+    )
+    return stored(write_note("g", b"t", about), place[1], place[0])
 
 
 def journal_of(*records: Record) -> DeadLetterJournal:
@@ -91,6 +113,61 @@ def test_what_is_open_does_not_depend_on_where_the_notes_stand(
     shuffled = data.draw(st.permutations(notes))
 
     assert numbers(journal_of(*letters, *notes).open) == numbers(journal_of(*shuffled, *letters).open)
+
+
+def test_a_redelivered_letter_stays_closed_whatever_its_clock_says() -> None:
+    first, again = placed(3, (0, 0)), placed(4, (0, 9))
+    note = closing((0, 1), 4, (0, 0))  # the replay began when the group had committed 4, and not yet 5
+
+    assert journal_of(first, note, again).open == []
+    assert [entry.letter.offset for entry in journal_of(first, note, placed(3, (0, 9))).open] == [9]  # a reset to 3
+
+
+def test_a_letter_after_a_reset_is_open_whatever_its_clock_says() -> None:
+    first, again = placed(3, (0, 0)), placed(5, (0, 9))
+    note = closing((0, 1), 6, (0, 0))
+
+    (entry,) = journal_of(first, note, again).open
+
+    assert entry.letter.offset == 9
+    assert set(entry.places) == {(0, 0), (0, 9)}
+    assert journal_of(first, note, again, closing((0, 10), 6, (0, 0), (0, 9))).open == []
+
+
+def closing_at(place: Place, committed: int, letters: list[Place], kind: NoteKind) -> Record:
+    return closing(place, committed, *letters, kind=kind)
+
+
+PLACES = st.tuples(st.integers(0, 2), st.integers(0, 5))
+WRITTEN = st.lists(
+    st.one_of(
+        st.builds(placed, st.integers(0, 5), PLACES),
+        st.builds(closing_at, PLACES, st.integers(0, 8), st.lists(PLACES, max_size=2), st.sampled_from(KINDS)),
+        st.builds(letter, st.just(5), st.integers(0, 5), failed_at=st.floats(1, 2000), partition=st.integers(0, 2)),
+        st.builds(note, st.just(5), st.integers(0, 5), st.sampled_from(KINDS)),
+    ),
+    unique_by=lambda record: record[1:3],
+    max_size=12,
+)
+
+
+@given(WRITTEN, st.data())
+def test_the_journal_is_the_same_however_partitions_are_read(written: list[Record], data: st.DataObject) -> None:
+    def state(records: Sequence[Record]) -> list[object]:
+        return [(e.letter, e.closed, e.failed, e.attempts, e.places) for e in journal_of(*records).entries]
+
+    queues = [[record for record in written if record.partition == number] for number in range(3)]
+    interleaved: list[Record] = []
+    while any(queues):
+        interleaved.append(data.draw(st.sampled_from([queue for queue in queues if queue])).pop(0))
+
+    assert state(interleaved) == state(written)
+
+
+def test_claims_are_no_unreadable_records() -> None:
+    journal = journal_of(stored(write_claim("g", "owner"), 0))
+
+    assert ([claim.owner for claim in journal.claims], journal.unreadable) == (["owner"], 0)
 
 
 def test_the_first_of_two_letters_of_one_record_counts() -> None:

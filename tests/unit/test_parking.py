@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -163,6 +164,24 @@ async def test_a_note_that_was_read_before_its_letter_closes_it_all_the_same(
     group.reader.catch_up()
     group.receive(make_record(1, "a"))
     await until(lambda: handler.done)
+
+
+async def test_a_redelivered_failure_of_a_replayed_event_parks_nothing(
+    make_group: MakeGroup, make_record: MakeRecord
+) -> None:
+    """The consumer died before its commit; its letter was replayed before it came back."""
+    group = make_group(handler := consumer())
+    record = make_record(0, "a")
+    letter = read_back(write_letter(record, replace(facts(), position=0)))
+    about = Note(kind="replayed", origin=record[:3], timestamp=record.timestamp, at=1.0, letters=[(0, 0)], committed=0)
+    group.assign()
+    await group.settle()
+    group.reader.bring([letter, read_back(write_note("group", record.key, about), 1)])
+    group.reader.catch_up()
+    group.receive(record, make_record(1, "a"))
+    await until(lambda: handler.done)
+    assert handler.done == ["e1"]
+    assert len(group.producer.records) == 1
 
 
 async def test_a_reader_that_fails_stops_the_group(make_group: MakeGroup) -> None:

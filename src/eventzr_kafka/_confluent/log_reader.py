@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -24,7 +24,7 @@ from eventzr_kafka._confluent.config import consumer_config
 from eventzr_kafka._confluent.headers import read_headers
 from eventzr_kafka._confluent.outage import describe_kafka_error, is_fatal
 from eventzr_kafka.errors import TransportError
-from eventzr_kafka.record import Record
+from eventzr_kafka.record import Record, TopicPartition
 from eventzr_kafka.settings import KafkaSettings
 
 __all__ = ["ConfluentLogReader"]
@@ -100,6 +100,17 @@ class ConfluentLogReader:
                     deadline = time.monotonic() + _PATIENCE
                 elif time.monotonic() > deadline:
                     raise TransportError(f"{topic}: nothing came for {_PATIENCE:g} s; is the broker running?")
+
+    def committed(self, topics: Iterable[str]) -> dict[TopicPartition, int]:
+        """The group's committed offset of each partition of these topics, 0 where it has none; blocks.
+
+        Raises:
+            TransportError: The broker cannot be reached, or refuses.
+        """
+        with self._client(", ".join(topics)) as client:
+            asked = [Offset(topic, number) for topic in topics for number in _partitions_of(client, topic)]
+            found = client.committed(asked, timeout=_METADATA_TIMEOUT) if asked else []
+        return {TopicPartition(each.topic, each.partition): max(each.offset, 0) for each in found}
 
     def start(
         self,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated
@@ -20,17 +20,18 @@ from eventzr_kafka._confluent.log_reader import ConfluentLogReader
 from eventzr_kafka._confluent.producer import ConfluentProducer
 from eventzr_kafka.cli.app import Output, outcome
 from eventzr_kafka.cli.card import Screen, count_of, labelled
-from eventzr_kafka.cli.dlq_replay import ReplayReport, replay_entries
+from eventzr_kafka.cli.dlq_replay import ReplayReport, read_journal, replay_group, require_topic
 from eventzr_kafka.cli.dlq_views import left_out_text, letter_card, letter_json, overview, overview_json
 from eventzr_kafka.cli.loading import UsageError, load
 from eventzr_kafka.cli.question import is_agreed
-from eventzr_kafka.dead_letter import Letter, Note, dead_letter_topic, read_letter, write_note
+from eventzr_kafka.dead_letter import Letter, dead_letter_topic, read_letter, write_note
 from eventzr_kafka.dead_letter_journal import DeadLetterJournal, Entry, Selection
 from eventzr_kafka.dead_letter_order import choose
 from eventzr_kafka.dead_letter_writer import DeadLetterWriter
 from eventzr_kafka.errors import SettingsError, printable
 from eventzr_kafka.event import TOPIC_NAME
-from eventzr_kafka.record import OutgoingRecord
+from eventzr_kafka.record import TopicPartition
+from eventzr_kafka.replay import note_of
 from eventzr_kafka.routing import definition_of
 from eventzr_kafka.settings import KafkaSettings
 
@@ -152,15 +153,18 @@ def show(
 
 
 @app.command
-def replay(target: str, /, *, filters: Filters = _ALL, dry_run: _Flag = False, output: Output = _OUTPUT) -> int:
+def replay(
+    target: str, /, *, filters: Filters = _ALL, dry_run: _Flag = False, wait: _Flag = False, output: Output = _OUTPUT
+) -> int:
     """Run open letters through the handlers of their own group; exits with 0 if all were replayed.
 
     A letter is left out, and named, while an earlier one of its ordering key is open and not selected.
-    Ctrl-C or SIGTERM finishes what runs; the next replay goes on with what is open.
+    Ctrl-C or SIGTERM finishes what runs; the next replay goes on with what is open. One process replays at a time.
 
     Args:
         target: module:Class of the consumer, as for run.
         dry_run: Only count what would be replayed.
+        wait: Wait until another process has ended its replay.
     """
     report = ReplayReport()
 
@@ -168,19 +172,25 @@ def replay(target: str, /, *, filters: Filters = _ALL, dry_run: _Flag = False, o
         handler, settings, selection = load(target), KafkaSettings.from_env(), filters.selection()
         definition = definition_of(handler)
         group_id = definition.group_id
-        journal = _journal(settings, group_id)
-        chosen = choose(journal.open, _existing(selection, journal), definition.options.ordering)
-        found = report.take(chosen)
-        if chosen.left_out:
-            screen.say(left_out_text(chosen))
+
+        def take(journal: DeadLetterJournal) -> Sequence[Entry]:
+            chosen = choose(journal.open, _existing(selection, journal), definition.options.ordering)
+            if chosen.left_out:
+                screen.say(left_out_text(chosen))
+            return report.take(chosen)
+
         if dry_run:
+            journal = _journal(settings, group_id)
+            found = take(journal)
             screen.say(overview(group_id, journal, found))
             screen.say(labelled("dry run:", f"{count_of(len(found), 'letter')} would be replayed", "yellow"))
             return
+        _require_topic(settings, group_id)
         try:
-            asyncio.run(replay_entries(handler, found, journal, settings, screen, report))
+            asyncio.run(replay_group(handler, take, settings, screen, report, waits=wait))
         finally:
-            screen.say(report.text(len(found)))
+            if report.began:
+                screen.say(report.text(len(report.selected)))
 
     return outcome(output, act) or int(report.is_incomplete)
 
@@ -211,7 +221,9 @@ def discard(
         if not reason.strip():
             raise UsageError("--reason says nothing: write why nobody needs these letters")
         settings, group_id, selection = KafkaSettings.from_env(), _group_id(group), filters.selection()
-        journal = _journal(settings, group_id)
+        topics = {entry.letter.record.topic for entry in _journal(settings, group_id).open}
+        committed = ConfluentLogReader(settings, group_id).committed(topics)
+        journal = _journal(settings, group_id)  # after the commits, see dead_letter_state
         found = _existing(selection, journal).of(journal.open)
         screen.say(overview(group_id, journal, found))
         if dry_run:
@@ -219,7 +231,7 @@ def discard(
         elif not found:
             screen.say(Text("nothing to discard", style="dim"))
         elif yes or is_agreed(f"Discard {count_of(len(found), 'letter')}?"):
-            asyncio.run(_discard(settings, group_id, found, reason))
+            asyncio.run(_discard(settings, group_id, found, committed, reason))
             screen.say(labelled("discarded", count_of(len(found), "letter"), "green"))
         else:
             screen.say(Text("nothing was discarded", style="dim"))
@@ -237,14 +249,14 @@ def _group_id(group: str) -> str:
 def _journal(settings: KafkaSettings, group_id: str) -> DeadLetterJournal:
     if not settings.enabled:
         raise SettingsError("KAFKA_ENABLED", "is false: there is nothing to read")
-    topic = dead_letter_topic(group_id)
-    batches = ConfluentLogReader(settings, group_id).read(topic)
-    if batches is None:
-        raise UsageError(f"there is no topic {topic}: the group has no dead letters, or its id is another one")
-    journal = DeadLetterJournal()
-    for records in batches:
-        journal.add(records)
-    return journal
+    return read_journal(settings, group_id)
+
+
+def _require_topic(settings: KafkaSettings, group_id: str) -> None:
+    """A claim is written before anything is read, and must not create the topic."""
+    if not settings.enabled:
+        raise SettingsError("KAFKA_ENABLED", "is false: there is nothing to read")
+    require_topic(settings, group_id)
 
 
 def _existing(selection: Selection, journal: DeadLetterJournal) -> Selection:
@@ -270,23 +282,18 @@ def _read_again(settings: KafkaSettings, group_id: str, entry: Entry) -> Letter 
     return None
 
 
-async def _discard(settings: KafkaSettings, group_id: str, entries: Sequence[Entry], reason: str) -> None:
-    writer = DeadLetterWriter(lambda: ConfluentProducer(settings))
+async def _discard(
+    settings: KafkaSettings,
+    group_id: str,
+    entries: Sequence[Entry],
+    committed: Mapping[TopicPartition, int],
+    reason: str,
+) -> None:
+    writer, why = DeadLetterWriter(lambda: ConfluentProducer(settings)), printable(reason, limit=500)
     try:
         for start in range(0, len(entries), 500):
-            notes = (_note_of(group_id, entry, reason) for entry in entries[start : start + 500])
-            await asyncio.gather(*(writer.write(note) for note in notes))
+            part = entries[start : start + 500]
+            notes = [(each.letter.record.key, note_of(each, "discarded", committed, why=why)) for each in part]
+            await asyncio.gather(*(writer.write(write_note(group_id, key, note)) for key, note in notes))
     finally:
         await writer.close()
-
-
-def _note_of(group_id: str, entry: Entry, reason: str) -> OutgoingRecord:
-    letter = entry.letter
-    note = Note(
-        kind="discarded",
-        origin=letter.origin,
-        timestamp=letter.record.timestamp,
-        at=time.time(),
-        why=printable(reason, limit=500),
-    )
-    return write_note(group_id, letter.record.key, note)

@@ -20,6 +20,8 @@ from eventzr_kafka._confluent.producer import ConfluentProducer
 from eventzr_kafka.binding import bind
 from eventzr_kafka.cli.card import Screen, count_of, labelled
 from eventzr_kafka.cli.cut_letters import read_whole, with_values
+from eventzr_kafka.cli.dlq_claim import ReplayClaim
+from eventzr_kafka.cli.loading import UsageError
 from eventzr_kafka.dead_letter import Identity, Letter, dead_letter_topic, read_letter
 from eventzr_kafka.dead_letter_journal import DeadLetterJournal, Entry
 from eventzr_kafka.dead_letter_order import Chosen
@@ -28,13 +30,13 @@ from eventzr_kafka.errors import printable
 from eventzr_kafka.handler_threads import HandlerThreads
 from eventzr_kafka.hooks import ConsumerHooks
 from eventzr_kafka.once import guard_of
-from eventzr_kafka.record import Record
+from eventzr_kafka.record import Record, TopicPartition
 from eventzr_kafka.replay import Replay, Replayed, ReplayOutcome
 from eventzr_kafka.routing import definition_of
 from eventzr_kafka.settings import KafkaSettings
 from eventzr_kafka.signals import stopped_by_signals
 
-__all__ = ["ReplayReport", "replay_entries"]
+__all__ = ["ReplayReport", "read_journal", "replay_group", "require_topic"]
 
 _PORTION, _PORTION_BYTES = 2000, 32 * 1024 * 1024  # letters and bytes in memory, about
 
@@ -47,15 +49,19 @@ class ReplayReport:
 
     Attributes:
         orphans: Letters by topic, where no handler takes it.
+        selected: The letters to be replayed.
+        began: Whether they are known.
     """
 
     counts: Counter[ReplayOutcome] = field(default_factory=Counter["ReplayOutcome"])
     orphans: Counter[str] = field(default_factory=Counter[str])
+    selected: Sequence[Entry] = ()
+    began: bool = False
     is_incomplete: bool = False
 
     def take(self, chosen: Chosen) -> Sequence[Entry]:
         """The letters to be replayed; the replay is incomplete if some were left out."""
-        self.is_incomplete = bool(chosen.left_out)
+        self.began, self.is_incomplete = True, bool(chosen.left_out)
         return chosen.letters
 
     def add(self, replayed: Replayed) -> None:
@@ -93,26 +99,97 @@ class ReplayReport:
         }
 
 
-async def replay_entries(
+@dataclass(frozen=True, slots=True)
+class _State:
+    """The letters, and what the group had committed before they were read."""
+
+    journal: DeadLetterJournal
+    committed: Mapping[TopicPartition, int]
+
+
+async def replay_group(
     handler: object,
-    entries: Sequence[Entry],
-    journal: DeadLetterJournal,
+    choose: Callable[[DeadLetterJournal], Sequence[Entry]],
     settings: KafkaSettings,
     screen: Screen,
     report: ReplayReport,
+    *,
+    waits: bool,
 ) -> None:
-    """Run letters of the handler's group through it.
+    """Run letters of the handler's group through it, while no other process does.
+
+    Args:
+        choose: Takes the letters out of the journal.
+        waits: Whether to wait for another replay to end.
 
     Raises:
+        UsageError: Another process is replaying.
         DeliveryError: A note could not be written.
         TransportError: The letters could not be read.
     """
     definition = definition_of(handler)
+    committed: dict[TopicPartition, int] = {}
+    topics = [route.topic for route in definition.routes]
+
+    def read() -> DeadLetterJournal:
+        committed.update(ConfluentLogReader(settings, definition.group_id).committed(topics))
+        return read_journal(settings, definition.group_id)
+
+    def say(line: str) -> None:
+        screen.say(Text(line, style="dim"))
+
+    writer = DeadLetterWriter(lambda: ConfluentProducer(settings))
+    claim = ReplayClaim(settings, definition.group_id, writer, say)
+    try:
+        journal = await claim.take(read, waits=waits)
+        try:
+            report.selected = choose(journal)
+            await _replay(handler, _State(journal, committed), claim, writer, settings, screen, report)
+        finally:
+            await claim.release()
+    finally:
+        await writer.close()
+
+
+def read_journal(settings: KafkaSettings, group_id: str) -> DeadLetterJournal:
+    """The dead letters of a group, as of now; blocks.
+
+    Raises:
+        UsageError: There is no topic.
+    """
+    journal = DeadLetterJournal()
+    for records in require_topic(settings, group_id):
+        journal.add(records)
+    return journal
+
+
+def require_topic(settings: KafkaSettings, group_id: str) -> Iterator[list[Record]]:
+    """What reads the dead-letter topic of a group; blocks.
+
+    Raises:
+        UsageError: There is no topic.
+    """
+    topic = dead_letter_topic(group_id)
+    batches = ConfluentLogReader(settings, group_id).read(topic)
+    if batches is None:
+        raise UsageError(f"there is no topic {topic}: the group has no dead letters, or its id is another one")
+    return batches
+
+
+async def _replay(
+    handler: object,
+    state: _State,
+    claim: ReplayClaim,
+    writer: DeadLetterWriter,
+    settings: KafkaSettings,
+    screen: Screen,
+    report: ReplayReport,
+) -> None:
+    entries, definition = report.selected, definition_of(handler)
     options = definition.options
     pool = HandlerThreads(options.max_concurrency)
     guard = await guard_of(handler, definition.inbox, ConsumerHooks())
     routes = {route.topic: route for route in bind(handler, definition.routes, options, pool, guard)}
-    writer = DeadLetterWriter(lambda: ConfluentProducer(settings))
     with _progress(len(entries)) as advance:
 
         def on_outcome(replayed: Replayed) -> None:
@@ -123,8 +200,13 @@ async def replay_entries(
             screen.say(Text("stopping: finishing what runs (a second signal quits at once)", style="dim"))
             replay.stop()
 
+        def lose(why: str) -> None:
+            screen.say(labelled("stopping:", f"{why}; finishing what runs", "red"))
+            replay.stop()
+
         replay = Replay(definition.group_id, routes, options, writer.write, on_outcome)
-        replay.know(journal.replayed_events())
+        replay.know(state.journal.replayed_events(), state.committed)
+        keeping = asyncio.create_task(claim.keep(lose))
         try:
             with stopped_by_signals(stop):
                 await _run(
@@ -133,7 +215,7 @@ async def replay_entries(
                     partial(read_whole, settings, definition.group_id),
                 )
         finally:
-            await writer.close()
+            keeping.cancel()
             pool.shutdown()
 
 

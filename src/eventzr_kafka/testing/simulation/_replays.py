@@ -5,12 +5,13 @@
    again nothing of its lane runs.
 3. Each letter that is taken has one outcome, unless the process ends before. What is replayed or a duplicate is closed
    by a note, which is in the topic before anybody is told; what fails again has a note, too.
-4. A letter is closed by a replay only after a handler is done with its event.
+4. A letter is closed by a replay only after a handler is done with its event. A note closes the letters that it names,
+   and later ones of the record whose position is not below the commit that it was written after.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -21,6 +22,8 @@ from eventzr_kafka.testing.simulation._tracking import Place, words
 __all__ = ["Replays"]
 
 _Event: TypeAlias = tuple[object, ...]  # group, tenant, source, id
+_Copy: TypeAlias = tuple[str, int]  # place in the topic, and position of the record's partition
+_Closing: TypeAlias = tuple[tuple[str, ...], int]  # the places that a note names, and the commit
 _LEFT = ("behind", "interrupted", "no_handler")
 
 
@@ -31,8 +34,9 @@ class _Letter:
     lane: object
     where: tuple[int, int]  # partition and offset in the dead-letter topic
     event: _Event
-    last_failure: bytes
-    closed: bytes | None = None
+    copies: list[_Copy]
+    closings: list[_Closing] = field(default_factory=list["_Closing"])
+    closed: bool = False
     failures: int = 0
 
 
@@ -66,17 +70,19 @@ class Replays:
     # What appears in a dead-letter topic
 
     def letter(self, group: str, record: Record, place: Place) -> None:
-        """The first one of a record counts, unless the record failed again after that one was closed."""
+        """The first one of a record counts, unless that one is closed and its note is not about this one."""
         headers = dict(record.headers)
-        failed = headers["eventzr-dlq-last-failure"] or b""
+        copy = (f"{record.partition}@{record.offset}", int(headers["eventzr-dlq-position"] or b""))
         known = self._letters[group].get(place)
-        if known is not None and (known.closed is None or failed <= known.closed):
-            return
+        if known is not None:
+            known.copies.append(copy)
+            if not known.closed or _is_closed(copy, known.closings):
+                return
         ordering, name = self._options[group].ordering, headers["eventzr-dlq-lane"]
         lane: object = place if ordering == "none" else name if ordering == "partition" else (record.key, name)
         event: _Event = (group, record.key, headers["eventzr-dlq-event-source"], headers["eventzr-dlq-event-id"])
         where = (record.partition, record.offset)
-        self._letters[group][place] = _Letter(lane, where, event, failed)
+        self._letters[group][place] = _Letter(lane, where, event, [copy])
 
     def note(self, group: str, record: Record, place: Place) -> None:
         """It closes a letter, or says that it failed again."""
@@ -84,7 +90,14 @@ class Replays:
         if headers["eventzr-dlq-note"] == b"failed":
             letter.failures += 1
             return
-        letter.closed = letter.closed or headers["eventzr-dlq-at"]
+        named = (headers["eventzr-dlq-letters"] or b"").decode().split()
+        letter.closings.append((tuple(named), int(headers["eventzr-dlq-committed"] or b"")))
+        letter.closed = True
+        for copy in letter.copies:
+            if not _is_closed(copy, letter.closings):
+                partition, offset = map(int, copy[0].split("@"))
+                self._letters[group][place] = _Letter(letter.lane, (partition, offset), letter.event, [copy])
+                break
         if letter.event not in self._done:
             self._fail("a letter is closed without a replay", f"the one of {words(place)}")
 
@@ -92,7 +105,7 @@ class Replays:
 
     def begin(self, name: str, group: str, count: int) -> None:
         """It takes so many letters."""
-        taken = {place: letter for place, letter in self._letters[group].items() if letter.closed is None}
+        taken = {place: letter for place, letter in self._letters[group].items() if not letter.closed}
         if len(taken) != count:
             self._fail("a replay takes what is open", f"{name} takes {count} letters of {group}, {len(taken)} are open")
         self._rounds[name] = _Round(group, taken, {place: letter.failures for place, letter in taken.items()})
@@ -122,7 +135,7 @@ class Replays:
         if place not in this.taken or place in this.told:
             self._fail("more than one outcome", f"{name} tells of the letter of {words(place)}, {outcome}")
         letter, this.told[place] = this.taken[place], outcome
-        if outcome in ("replayed", "duplicate") and letter.closed is None:
+        if outcome in ("replayed", "duplicate") and not letter.closed:
             self._fail("a letter without its note", f"the one of {words(place)} is {outcome}")
         if outcome == "failed" and letter.failures == this.failures[place]:
             self._fail("a letter without its note", f"the one of {words(place)} has failed again")
@@ -139,6 +152,10 @@ class Replays:
         for place in this.taken:
             if this.told.get(place, "interrupted") == "interrupted":
                 self._fail("a letter has no outcome", f"{name} took the one of {words(place)} and left it")
+
+
+def _is_closed(copy: _Copy, closings: Iterable[_Closing]) -> bool:
+    return any(copy[0] in named or copy[1] >= committed for named, committed in closings)
 
 
 def _is_before(other: _Letter, letter: _Letter) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
@@ -21,7 +21,7 @@ from eventzr_kafka.event import CloudEvent
 from eventzr_kafka.hooks import ConsumerHooks
 from eventzr_kafka.once import guard_of
 from eventzr_kafka.producer import EventProducer
-from eventzr_kafka.record import Record
+from eventzr_kafka.record import Record, TopicPartition
 from eventzr_kafka.replay import Replay, Replayed
 from eventzr_kafka.routing import definition_of
 from eventzr_kafka.settings import KafkaSettings
@@ -249,15 +249,25 @@ class Operator(SimulatedProcess):
         routes = {route.topic: watch.around(group_id, options.ordering, route) for route in bound}
         writer = DeadLetterWriter(self.clients.producer)
         replay = Replay(group_id, routes, options, writer.write, self._tell)
+        committed = self._committed(group_id, routes)
         journal, records = DeadLetterJournal(), self.world.broker.records(dead_letter_topic(group_id))
         journal.add(records)
-        replay.know(journal.replayed_events())
+        replay.know(journal.replayed_events(), committed)
         letters = _letters(records)
         self.world.history.note("replays", self.process.name, group_id, len(journal.open))
         entries = in_order(journal.open, options.ordering)
         await replay.run([(entry, letters[entry.letter.partition, entry.letter.offset]) for entry in entries])
         self.world.history.note("has replayed", self.process.name, group_id)
         await writer.close()
+
+    def _committed(self, group_id: str, topics: Iterable[str]) -> dict[TopicPartition, int]:
+        """What the command asks the broker for before it reads the letters."""
+        broker = self.world.broker
+        return {
+            TopicPartition(topic, partition): broker.committed(group_id, topic).get(partition, 0)
+            for topic in topics
+            for partition in {record.partition for record in broker.records(topic)}
+        }
 
     def _tell(self, replayed: Replayed) -> None:
         origin = replayed.entry.letter.origin
