@@ -9,6 +9,8 @@ from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
 
+from sqlalchemy.ext.asyncio import AsyncEngine
+
 from eventzr_kafka.outbox import OutboxRelay, RelayOptions
 from eventzr_kafka.outbox.rows import OutboxRow
 from eventzr_kafka.outbox.tables import BUCKETS, bucket_of
@@ -20,7 +22,15 @@ from eventzr_kafka.transport import ProducerTransport
 __all__ = ["LeaseTable", "SimulatedLeases", "SimulatedRelay", "SimulatedRows"]
 
 _OPTIONS = RelayOptions(batch_rows=8, lease=timedelta(seconds=1.2), poll_every=timedelta(seconds=0.3))
-_ENGINE: Any = SimpleNamespace(dialect=SimpleNamespace(name="postgresql", driver="simulated"))
+
+
+class _NoEngine(AsyncEngine):
+    """Nothing connects: the simulated database is asked in its place."""
+
+    dialect: Any = SimpleNamespace(name="postgresql", driver="simulated")
+
+    def __init__(self) -> None:
+        pass
 
 
 class LeaseTable:
@@ -149,7 +159,7 @@ class SimulatedRelay(OutboxRelay):
     def __init__(
         self, name: str, database: Database, table: LeaseTable, transport: Callable[[KafkaSettings], ProducerTransport]
     ) -> None:
-        super().__init__(_ENGINE, KafkaSettings(), options=_OPTIONS, transport=transport)
+        super().__init__(_NoEngine(), KafkaSettings(), options=_OPTIONS, transport=transport)
         self.name = name
         leases: Any = SimulatedLeases(database, table, name)
         rows: Any = SimulatedRows(database, leases)
