@@ -84,6 +84,16 @@ def test_what_a_rebalance_refuses_is_reported_only_when_it_lasts(commits: Commit
     assert commits.problem is not None
 
 
+def test_refusals_of_two_rebalances_are_not_one_that_lasts(
+    commits: CommitResults, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    for now in (0.0, 3600.0):  # nothing was to be committed between them
+        clock.now = now
+        commits.on_commit(REBALANCING, [offset()])
+    assert commits.problem is None
+    assert lines(caplog) == []
+
+
 def test_the_last_commit_is_reported_whatever_refuses_it(
     commits: CommitResults, caplog: pytest.LogCaptureFixture
 ) -> None:

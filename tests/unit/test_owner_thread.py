@@ -298,6 +298,10 @@ def failure(code: int = KafkaError._STATE) -> KafkaException:
     return KafkaException(KafkaError(code))
 
 
+def raise_failure(_partitions: list[Offset]) -> None:
+    raise failure()
+
+
 def warnings(caplog: pytest.LogCaptureFixture, text: str) -> int:
     return sum(text in record.getMessage() for record in caplog.records if record.levelname == "WARNING")
 
@@ -701,6 +705,15 @@ def test_leaving_asks_nothing_where_the_broker_took_as_much_before(owner: Owner)
     assert "commit" not in owner.client.calls
 
 
+def test_leaving_proves_nothing_where_no_offset_has_grown(owner: Owner) -> None:
+    owner.assign(0)
+    owner.client.answer = lambda _: owner.commits.on_commit(KafkaError(KafkaError._NO_OFFSET), [])
+    owner.mailbox.store([position(1, 12, LONG)])
+    owner.thread.leave()
+    assert owner.client.calls.count("commit") == 1
+    assert owner.client.calls[-1] == "close"
+
+
 def test_leaving_does_not_wait_for_ever_for_an_answer(owner: Owner, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_PROVING", 0.05)
     owner.assign(0)
@@ -719,6 +732,14 @@ class Stalled(Failed):
         super().__init__(KafkaError._AUTO_OFFSET_RESET)
         self._offset = offset
         self._partition = partition
+
+
+class Unreadable(Offset):
+    """A partition of an answer whose offset could not be read; the client's own class takes no error."""
+
+    @property
+    def error(self) -> KafkaError:  # type: ignore[override]
+        return KafkaError(KafkaError.UNSTABLE_OFFSET_COMMIT)
 
 
 def stall(owner: Owner, offset: int, watermarks: tuple[int, int] | None) -> None:
@@ -767,6 +788,35 @@ def test_where_the_client_knew_no_offset_the_group_is_asked_again(
     stall(owner, OFFSET_INVALID, (10, 20))
     assert owner.client.assigned == [(0, begins)]
     assert owner.sink.losses == []
+
+
+def test_where_the_groups_offset_cannot_be_read_nothing_begins_anew(owner: Owner) -> None:
+    owner.assign(0)
+    owner.client.group[0] = Unreadable(TOPIC, 0, OFFSET_INVALID)
+    stall(owner, OFFSET_INVALID, (10, 20))
+    assert owner.client.assigned == []
+    assert owner.mailbox.take_stalled() == {1: OFFSET_INVALID}
+
+
+def test_an_offset_that_is_read_late_may_be_of_a_former_topic(owner: Owner) -> None:
+    owner.client.unreadable = failure(KafkaError._TIMED_OUT)
+    owner.ids.latest = {TOPIC: "new"}
+    owner.assign(0)
+    owner.client.unreadable = None
+    owner.client.group[0] = Offset(TOPIC, 0, 12, metadata=write_metadata(12, [], "former"))
+    stall(owner, OFFSET_INVALID, (10, 20))
+    assert owner.client.assigned == [(0, OFFSET_BEGINNING)]
+    assert owner.sink.assignments[-1].loss == Loss(12, None, "recreated")
+
+
+def test_records_that_are_held_come_before_what_is_gone(owner: Owner) -> None:
+    owner.assign(0)
+    owner.hold(Fetched(2))
+    stall(owner, 3, (10, 20))
+    assert owner.client.assigned == []
+    assert owner.fetch() == {1: [(0, 2)]}
+    owner.thread._restart_stalled()
+    assert owner.client.assigned == [(0, 10)]
 
 
 def test_a_log_that_cannot_be_looked_at_is_tried_again_later(owner: Owner, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -823,6 +873,44 @@ def test_a_topic_that_is_made_anew_meanwhile_is_read_from_its_beginning(owner: O
     assert owner.sink.ended == [1]
     assert owner.sink.assignments[-1].topic_id == "new"
     assert owner.sink.assignments[-1].loss == Loss(1, None, "recreated")
+
+
+def test_a_rebalance_does_not_hide_that_a_topic_was_made_anew(owner: Owner) -> None:
+    owner.ids.latest = {TOPIC: "former"}
+    owner.begin(0)
+    owner.ids.latest = {TOPIC: "new"}
+    owner.assign(1)  # it looks the ids up, too
+    owner.client.assigned.clear()
+    for _ in range(2):
+        owner.thread._notice_new_topics()
+    assert owner.client.assigned == [(0, OFFSET_BEGINNING), (1, OFFSET_BEGINNING)]
+    assert owner.sink.ended == [1, 2]
+
+
+def test_a_topic_made_anew_that_cannot_be_assigned_is_tried_again(
+    owner: Owner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner.ids.latest = {TOPIC: "former"}
+    owner.begin(0)
+    owner.store(position(1, 1))
+    owner.ids.latest = {TOPIC: "new"}
+    with monkeypatch.context() as patched:
+        patched.setattr(owner.client, "incremental_assign", raise_failure)
+        owner.thread._notice_new_topics()
+    owner.client.assigned.clear()
+    owner.thread._restart_stalled()
+    assert owner.client.assigned == [(0, OFFSET_BEGINNING)]
+    assert owner.sink.assignments[-1].loss == Loss(1, None, "recreated")
+
+
+def test_what_has_no_outcome_is_lost_with_its_former_topic(owner: Owner) -> None:
+    owner.ids.latest = {TOPIC: "former"}
+    owner.begin(0)
+    owner.client.positions[0] = 40
+    owner.store(position(1, 12))
+    owner.ids.latest = {TOPIC: "new"}
+    owner.thread._notice_new_topics()
+    assert owner.sink.assignments[-1].loss == Loss(12, None, "recreated")
 
 
 # How far the client is

@@ -25,6 +25,7 @@ class Admin:
         self.controller = 1
         self.fault: KafkaException | None = None
         self.looks = 0
+        self.late = False
 
     def list_topics(self, _topic: str, *, timeout: float) -> Any:
         assert timeout > 0
@@ -38,6 +39,8 @@ class Admin:
         self.looks += 1
         found: dict[str, Future[Any]] = {"missing": Future()}
         found["missing"].set_exception(KafkaException(KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART)))
+        if self.late:
+            found["orders"] = Future()
         for name, topic_id in self.ids.items():
             found[name] = Future()
             found[name].set_result(SimpleNamespace(topic_id=topic_id))
@@ -80,6 +83,15 @@ def test_a_look_that_fails_leaves_what_was_known(admin: Admin, ids: TopicIds) ->
     ids.fresh()
     admin.fault = KafkaException(KafkaError(KafkaError._TRANSPORT))
     assert ids.fresh() == {"orders": "a"}
+
+
+def test_a_look_without_an_answer_is_not_the_last(admin: Admin, ids: TopicIds, monkeypatch: pytest.MonkeyPatch) -> None:
+    admin.ids, admin.late = {}, True
+    monkeypatch.setattr(module, "_LATE", -4.99)
+    ids.start()
+    assert ids.fresh() == {}
+    admin.ids, admin.late = {"orders": "b"}, False
+    assert ids.fresh() == {"orders": "b"}
 
 
 def test_brokers_that_never_answer_are_asked_no_more(admin: Admin, ids: TopicIds) -> None:

@@ -120,15 +120,14 @@ class ClientOwner:
         """Commit before closing what the broker may refuse for its length: closing has no second try."""
         deadline = time.monotonic() + _PROVING
         with suppress(KafkaException):  # closing commits all the same
-            self._prove_until(deadline)
-
-    def _prove_until(self, deadline: float) -> None:
-        while self._longest_metadata() > self._commits.proven and time.monotonic() < deadline:
-            answers = self._commits.answers
-            self._client.commit(asynchronous=True)  # what is stored, and of what is assigned alone
-            while self._commits.answers == answers and time.monotonic() < deadline:
-                self._client.consume(1, _POLL)  # its messages are dropped: their offsets are not stored
-            self._store_positions()
+            while self._longest_metadata() > self._commits.proven and time.monotonic() < deadline:
+                answers = self._commits.answers
+                self._client.commit(asynchronous=True)  # what is stored, and of what is assigned alone
+                while self._commits.answers == answers and time.monotonic() < deadline:
+                    self._client.consume(1, _POLL)  # its messages are dropped: their offsets are not stored
+                if self._commits.nothing_left:  # offsets that stand still are committed by closing alone
+                    return
+                self._store_positions()
 
     def _longest_metadata(self) -> int:
         return max((min(len(p.metadata), self._commits.limit) for p in self._stored.values()), default=0)
@@ -255,7 +254,7 @@ class ClientOwner:
 
     def _restart_stalled(self) -> None:
         """Go on with partitions that the client has stopped, because their offset is not there."""
-        if time.monotonic() < self._restart_at:
+        if self._held or time.monotonic() < self._restart_at:  # what is held comes before what is gone
             return
         stalled = self._mailbox.take_stalled()
         for partition, epoch in self._owned.items() if stalled else ():
@@ -266,14 +265,18 @@ class ClientOwner:
     def _restart(self, partition: TopicPartition, epoch: int, offset: int) -> bool:
         """Read a partition from where its log goes on; False if that cannot be found out or done now."""
         try:
+            if offset == OFFSET_BEGINNING:
+                return self._start_anew(partition, epoch)
             if offset < 0:  # the client could not read the group's either
                 (found,) = self._client.committed([Offset(*partition)], timeout=_COMMITTED_TIMEOUT)
+                if found.error is not None:
+                    return False
                 offset = found.offset
+                if offset >= 0 and not is_of_topic(found.metadata, self._ids.get(partition.topic, "")):
+                    return self._go_on(partition, epoch, OFFSET_BEGINNING, Loss(offset, None, "recreated"))
             low, high = self._client.get_watermark_offsets(Offset(*partition), timeout=_WATERMARKS) or (-1, -1)
             loss = find_loss(offset, low, high) if offset >= 0 else None
-            if low < 0:
-                return False
-            return self._go_on(partition, epoch, low if loss or offset < 0 else offset, loss)
+            return low >= 0 and self._go_on(partition, epoch, low if loss or offset < 0 else offset, loss)
         except KafkaException:
             return False
 
@@ -283,13 +286,18 @@ class ClientOwner:
         if ids is self._ids:
             return
         known, self._ids = self._ids, ids
-        for partition, epoch in self._owned.items():
-            topic = partition[0]
+        for (topic, number), epoch in self._owned.items():
             if known.get(topic, ids.get(topic)) != ids.get(topic):
-                (at,) = self._client.position([Offset(*partition)])
-                with suppress(KafkaException):
-                    loss = Loss(max(at.offset, 0), None, "recreated")
-                    self._go_on(TopicPartition(*partition), epoch, OFFSET_BEGINNING, loss)
+                try:
+                    self._start_anew(TopicPartition(topic, number), epoch)
+                except KafkaException:
+                    self._mailbox.stall(epoch, OFFSET_BEGINNING)  # tried again like any other
+
+    def _start_anew(self, partition: TopicPartition, epoch: int) -> bool:
+        (at,) = self._client.position([Offset(*partition)])
+        stored = self._stored.get(partition)  # what was read and has no outcome is gone with the rest
+        loss = Loss(max(at.offset, 0) if stored is None else stored.offset, None, "recreated")
+        return self._go_on(partition, epoch, OFFSET_BEGINNING, loss)
 
     def _go_on(self, partition: TopicPartition, epoch: int, offset: int, loss: Loss | None) -> bool:
         if loss is None or not self._member.stops:
@@ -325,7 +333,9 @@ class ClientOwner:
         if self._mailbox.closing:  # a client that is closing answers no questions
             return
         committed, readable = self._committed(client, partitions)
-        self._ids = self._member.topic_ids.fresh() if partitions else self._ids
+        if partitions:
+            noticed = {topic: self._ids[topic] for topic, _ in self._owned if topic in self._ids}
+            self._ids = {**self._member.topic_ids.fresh(), **noticed}  # changes are for _notice_new_topics
         assignments = [self._assign(partition) for partition in committed]
         starts = [OFFSET_BEGINNING if a.position is None else a.position for a in assignments]
         starts = starts if readable else [OFFSET_INVALID] * len(starts)

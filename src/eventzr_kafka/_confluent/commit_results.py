@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 
@@ -23,6 +24,7 @@ __all__ = ["CommitResults"]
 
 _STEPS = (1024, 256, 64, 16, 0)  # bytes of metadata, one after another until the broker takes it
 _LASTING = 10.0  # seconds after which a refusal is more than a rebalance
+_APART = 60.0  # seconds between two refusals that have nothing to do with each other: else one comes each second
 _PASSING = {
     KafkaError.REBALANCE_IN_PROGRESS,
     KafkaError.ILLEGAL_GENERATION,
@@ -49,6 +51,7 @@ class CommitResults:
         limit: Bytes of metadata to store beside an offset, at most.
         proven: The most bytes of metadata that the broker has taken.
         answers: Commits that were answered.
+        nothing_left: Whether the last answer was that no offset has grown since it was committed.
         closing: Set before the last commit.
     """
 
@@ -58,10 +61,11 @@ class CommitResults:
         self.limit = MAX_METADATA_BYTES
         self.proven = 0
         self.answers = 0
+        self.nothing_left = False
         self.closing = False
         self._group_id = group_id
         self._clock = clock
-        self._failing_since: float | None = None
+        self._failing_since = self._refused_at = -math.inf
         self._too_long = False
 
     def on_commit(self, error: KafkaError | None, partitions: Sequence[Offset]) -> None:
@@ -69,6 +73,7 @@ class CommitResults:
         self.answers += 1
         faults = [p.error for p in partitions if p.error is not None]
         fault = error or next(iter(faults), None)
+        self.nothing_left = fault is not None and fault.code() == KafkaError._NO_OFFSET
         if fault is None:
             self._accepted(partitions)
         elif fault.code() not in _NOTHING:
@@ -83,7 +88,7 @@ class CommitResults:
         if not any(p.offset >= 0 for p in partitions):
             return
         self.proven = max([self.proven, *(len(p.metadata or "") for p in partitions)])
-        self._failing_since = None
+        self._refused_at = -math.inf
         if self.problem is not None:
             self.problem = None
             log.warning("%s: offsets are committed again", self._group_id)
@@ -93,8 +98,9 @@ class CommitResults:
             self._shorten(partitions)
             return
         now = self._clock()
-        if self._failing_since is None:
+        if now - self._refused_at >= _APART:
             self._failing_since = now
+        self._refused_at = now
         lasts = now - self._failing_since >= _LASTING
         if self.problem is None and (lasts or self.closing or fault.code() not in _PASSING):
             hint = "; ".join(filter(None, (describe_kafka_error(fault), _HINTS.get(fault.code()))))

@@ -67,8 +67,6 @@ class Mailbox:
         """Add a credit: the owner may bring one more list of messages."""
         self._credits.release()
 
-    # On either side
-
     def stall(self, epoch: int, offset: int) -> None:
         """Report that the client has stopped reading an epoch at this offset, which is not there."""
         with self._lock:

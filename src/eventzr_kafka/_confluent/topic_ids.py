@@ -11,10 +11,9 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from confluent_kafka import KafkaException, TopicCollection, admin
+from confluent_kafka import TopicCollection, admin
 
 from eventzr_kafka._confluent.oauth import make_client
-from eventzr_kafka.errors import AuthenticationError
 
 __all__ = ["TopicIds"]
 
@@ -64,7 +63,7 @@ class TopicIds:
         client: Any = None
         while not self._hopeless and not self._ended:
             asked, found = self._asked, dict[str, str]()
-            with suppress(KafkaException, AuthenticationError):  # the consumer's own client has the same, and says it
+            with suppress(Exception):  # the consumer's own client has the same, and reports it; the next look comes
                 client = client or make_client(_kafka.AdminClient, self._config)
                 self._hopeless = self._has_no_controller(client)
                 found = {} if self._hopeless else self._look(client)
