@@ -261,6 +261,28 @@ async def test_a_mark_of_an_earlier_release_counts_for_every_tenant(
     assert [fact.offset for fact in member.duplicates] == [0]
 
 
+@pytest.mark.parametrize("written", ["before its start", "while it runs"])
+async def test_marks_that_an_earlier_release_still_writes_count(written: str, engine: AsyncEngine) -> None:
+    box = SqlInbox(async_sessionmaker(engine))
+    if written == "while it runs":
+        await box.prepare()
+    now = datetime.now(UTC)
+    old = {"group_id": "ledger", "source": "s", "event_id": "old", "marked_at": now + timedelta(seconds=1)}
+    new = [{**old, "event_id": str(number), "tenant_id": "a", "marked_at": now} for number in range(1_001)]
+    async with engine.begin() as connection:
+        await connection.execute(insert(marks), new)
+        await connection.execute(insert(marks), [old])
+    await (box.tidy() if written == "while it runs" else box.prepare())
+    event: CloudEvent[Any] = CloudEvent(id="old", source="s", type=TOPIC, tenantid="a", data={})
+    delivery = event, MessageContext(record(0, "old", tenant="a"), "ledger", None)
+    handled = await box.handle([delivery], refuse)
+    assert handled.duplicates == [delivery]
+
+
+async def refuse(_deliveries: object, _session: object) -> None:
+    raise AssertionError("it was handled before")
+
+
 async def test_a_table_of_an_earlier_release_is_named(engine: AsyncEngine) -> None:
     async with engine.begin() as connection:
         await connection.run_sync(marks.drop)

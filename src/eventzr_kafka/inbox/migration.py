@@ -16,9 +16,9 @@ The steps are numbered, and a service that has run some of them already adds a r
     def upgrade() -> None:
         migration.upgrade(op, step=2)
 
-1. The table and its index.
+1. The table.
 2. ``tenant_id`` in the key: two tenants may use one id. Marks that are there already stay, and keep an event of their
-   source and id from the handlers whatever its tenant, as they did before.
+   source and id from the handlers whatever its tenant, as they did before. All indexes, one of them of such marks.
 
 Every step can be run again and changes nothing then, so that an early revision may run them all. They also run offline
 (``alembic upgrade --sql``). For autogenerate, add `metadata` to ``target_metadata``. A single step has no downgrade: an
@@ -27,9 +27,9 @@ earlier release works on what it adds.
 
 from __future__ import annotations
 
-from sqlalchemy.schema import CreateIndex
+from sqlalchemy.schema import CreateIndex, CreateTable
 
-from eventzr_kafka._migration import Operations, create_tables, drop_tables
+from eventzr_kafka._migration import Operations, drop_tables
 from eventzr_kafka.inbox.tables import marks, metadata
 
 __all__ = ["Operations", "downgrade", "upgrade"]
@@ -57,7 +57,7 @@ def downgrade(op: Operations) -> None:
 
 
 def _create(op: Operations) -> None:
-    create_tables(op, metadata)
+    op.execute(CreateTable(marks, if_not_exists=True))  # the indexes come last: a former table lacks their columns
 
 
 def _add_tenant(op: Operations) -> None:

@@ -26,7 +26,7 @@ from sqlalchemy.orm import Session
 from eventzr_kafka._sql import DATABASE_ERRORS, check_dialect, check_transactions, database_time
 from eventzr_kafka.errors import BatchItemError, ConfigurationError, describe
 from eventzr_kafka.inbox.own_transaction import WRITTEN, OwnTransaction, committed_below
-from eventzr_kafka.inbox.tables import UNKNOWN_TENANT, marks
+from eventzr_kafka.inbox.tables import UNKNOWN_TENANT, is_old, marks
 from eventzr_kafka.inbox_port import (
     AsyncHandling,
     Delivery,
@@ -50,7 +50,6 @@ _INSERTS = {
     for name, dialect in (("postgresql", postgresql), ("sqlite", sqlite))
 }
 _CLEANED_AT_ONCE = 1_000
-_OLDEST = 1_000  # marks that are looked at for one of an earlier release
 
 
 class SqlInbox:
@@ -196,7 +195,7 @@ class SqlInbox:
     async def tidy(self) -> bool:
         """Delete some marks that are older than `keep`; returns whether there are more."""
         more = await self._clean(self._keep) == _CLEANED_AT_ONCE
-        if self._has_old_marks and not more:
+        if not more:  # a process of an earlier release may have written some since
             self._has_old_marks = await self._run(_has_old_marks)
         return more
 
@@ -276,9 +275,8 @@ def _with_old_mark(keys: Iterable[EventKey]) -> Select[*tuple[Any, ...]]:
 
 
 def _has_old_marks(session: Session) -> bool:
-    """Whether one of an earlier release is there; those are the oldest."""
-    oldest = select(marks.c.tenant_id).order_by(marks.c.marked_at).limit(_OLDEST).subquery()
-    return session.scalar(select(oldest.c.tenant_id).where(oldest.c.tenant_id == UNKNOWN_TENANT).limit(1)) is not None
+    """Whether one of an earlier release is there; its index has no others."""
+    return session.scalar(select(marks.c.marked_at).where(is_old).limit(1)) is not None
 
 
 def _finish(session: Session, own: OwnTransaction, failure: BatchItemError | None, fresh: Sequence[Delivery]) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Column, Index, MetaData, Table, Text
+from sqlalchemy import Column, Index, MetaData, Table, Text, literal_column
 
 from eventzr_kafka._sql import UtcDateTime
 
-__all__ = ["UNKNOWN_TENANT", "marks", "metadata"]
+__all__ = ["UNKNOWN_TENANT", "is_old", "marks", "metadata"]
 
 UNKNOWN_TENANT = ""  # of a mark that an earlier release wrote, which kept no tenant; an event's tenant is never empty
 
@@ -22,4 +22,9 @@ marks = Table(
     Column("marked_at", UtcDateTime, nullable=False),
 )
 
+# A mark of an earlier release. The text of queries and index is the same: neither database uses a partial index for a
+# parameter.
+is_old = marks.c.tenant_id == literal_column(f"'{UNKNOWN_TENANT}'")
+
 Index("eventzr_inbox_marked", marks.c.marked_at)
+Index("eventzr_inbox_old", marks.c.marked_at, postgresql_where=is_old, sqlite_where=is_old)  # empty, but for such marks
