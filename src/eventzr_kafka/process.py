@@ -9,13 +9,18 @@
 from __future__ import annotations
 
 import atexit
+import logging
 import os
 import sys
 import time
 import weakref
 from typing import Protocol
 
+from eventzr_kafka.errors import describe
+
 __all__ = ["forget_open", "forks", "note_open"]
+
+log = logging.getLogger("eventzr_kafka")
 
 _BOUND = 10.0  # seconds that all of them together may take
 
@@ -41,7 +46,10 @@ class _Registry:
     def end_all(self) -> None:
         deadline = time.monotonic() + _BOUND
         for client in list(self.clients):
-            client.end_at_exit(deadline)
+            try:
+                client.end_at_exit(deadline)
+            except Exception as error:  # noqa: BLE001 -- the others are still to be ended
+                log.error("a client was not ended before the process: %s", describe(error))  # noqa: TRY400 -- no texts
         self.clients = weakref.WeakSet()
 
 

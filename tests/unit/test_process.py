@@ -37,6 +37,17 @@ threading.Timer(0.1, print, ["a thread"], {"flush": True}).start()
     assert run(script) == ["a thread", "open ended"]
 
 
+def test_a_client_that_cannot_be_ended_leaves_the_others_to_be() -> None:
+    script = """
+class Broken(Client):
+    def end_at_exit(self, deadline):
+        super().end_at_exit(deadline)
+        raise OSError
+clients = [kind(str(number)) for number in range(3) for kind in (Client, Broken)]
+"""
+    assert run(script) == ["0 ended", "0 ended", "1 ended", "1 ended", "2 ended", "2 ended"]
+
+
 def test_a_forked_child_leaves_clients_of_its_parent_alone() -> None:
     script = """
 client = Client("parent")

@@ -135,8 +135,9 @@ class RefusedBatches:
 
     def flush(self, seconds: float) -> None:
         """Wait for the reports of the second client, and pass them on."""
-        if self._client is not None:
-            self._client.flush(seconds)
+        client = self._client  # another thread may close it
+        if client is not None:
+            client.flush(seconds)
         with self._lock:
             self._report()
 
