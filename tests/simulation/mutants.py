@@ -5,6 +5,7 @@ A mutant is a context manager that changes the code while it is entered, and the
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from contextvars import Token
@@ -17,6 +18,7 @@ from tests.simulation.services import Accounts, BulkAccounts, InBatches, Ledger,
 
 from eventzr_kafka import (
     CloudEvent,
+    MessageContext,
     RetryPolicy,
     dead_letter_writer,
     dispatch,
@@ -199,6 +201,19 @@ def replays_out_of_order() -> AbstractContextManager[Any]:
     return patch.object(replay, "ordering_key", key_of_its_own)
 
 
+def replays_count_at_once() -> AbstractContextManager[Any]:
+    """A letter is closed as replayed before its handler is called."""
+
+    def early(self: Replay, route: BoundRoute) -> BoundRoute:
+        async def call(event: CloudEvent[Any], context: MessageContext) -> None:
+            await self._close(self._by_record[replay._identity(context.record)], "replayed", "")
+            await replay._call(route, event, context)
+
+        return dataclasses.replace(route, call=call, context=True, batch=None)
+
+    return patch.object(Replay, "_noted", early)
+
+
 def replays_half() -> AbstractContextManager[Any]:
     """A replay ends where a letter fails again, and leaves the other lanes as they are."""
     keep = Replay._keep
@@ -361,6 +376,7 @@ MUTANTS: Collection[Mutant] = (
     Mutant("replay without its note", replays_without_note),
     Mutant("replay out of the lane's order", replays_out_of_order, Parked),
     Mutant("replay that stops at a failure", replays_half, Parked),
+    Mutant("replay that counts before its handler", replays_count_at_once),
     Mutant("letters without the record's headers", letters_lose_headers),
     Mutant("letters with another value", letters_change_values),
     Mutant("parking that parks nothing", parks_nothing, Parked),
