@@ -43,6 +43,7 @@ __all__ = [
     "read_added",
     "read_letter",
     "read_note",
+    "whole_number",
     "write_letter",
     "write_note",
 ]
@@ -234,19 +235,19 @@ def read_letter(record: Record) -> Letter | None:
         handler=found.get("handler", "?"),
         error=found.get("error", "?"),
         reason=found.get("reason", _why_unknown(record)),
-        attempts=_number(found.get("attempts", "")) or 0,
+        attempts=whole_number(found.get("attempts", "")) or 0,
         first_failure=_seconds(found.get("first-failure", ""), record.timestamp),
         last_failure=_seconds(found.get("last-failure", ""), record.timestamp),
         event_id=found.get("event-id") or None,
         event_source=found.get("event-source") or None,
         lane=found.get("lane", ""),
-        position=_number(found.get("position", "")),
+        position=whole_number(found.get("position", "")),
     )
     return Letter(record.partition, record.offset, _original(record, found), facts, _cut(found))
 
 
 def _cut(found: dict[str, str]) -> Cut | None:
-    size = _number(found.get("size", ""))
+    size = whole_number(found.get("size", ""))
     if "cut" not in found or size is None:
         return None
     return Cut(size, found.get("sha256", ""), "headers" in found["cut"])
@@ -260,7 +261,7 @@ def _why_unknown(record: Record) -> str:
 
 def _original(record: Record, found: dict[str, str]) -> Record:
     """The record that failed; the letter itself where nothing says what it was."""
-    origin, kept = _origin(found), _number(found.get("headers", ""))
+    origin, kept = _origin(found), whole_number(found.get("headers", ""))
     if origin is None or kept is None:
         return record
     topic, partition, offset = origin
@@ -300,14 +301,17 @@ def read_note(record: Record) -> Note | None:
         timestamp=_timestamp(found),
         at=_seconds(found.get("at", ""), record.timestamp),
         why=found.get("why", ""),
-        attempts=_number(found.get("attempts", "")) or 0,
+        attempts=whole_number(found.get("attempts", "")) or 0,
         letters=_places(found.get("letters", "")),
-        committed=_number(found.get("committed", "")),
+        committed=whole_number(found.get("committed", "")),
     )
 
 
 def _places(text: str) -> tuple[tuple[int, int], ...]:
-    pairs = [(_number(before), _number(after)) for before, _, after in (word.partition("@") for word in text.split())]
+    pairs = [
+        (whole_number(before), whole_number(after))
+        for before, _, after in (word.partition("@") for word in text.split())
+    ]
     return tuple((before, after) for before, after in pairs if before is not None and after is not None)
 
 
@@ -316,14 +320,14 @@ def _is_note(record: Record, found: dict[str, str]) -> bool:
 
 
 def _origin(found: dict[str, str]) -> tuple[str, int, int] | None:
-    partition, offset = _number(found.get("partition", "")), _number(found.get("offset", ""))
+    partition, offset = whole_number(found.get("partition", "")), whole_number(found.get("offset", ""))
     if "topic" not in found or partition is None or offset is None:
         return None
     return found["topic"], partition, offset
 
 
 def _timestamp(found: dict[str, str]) -> int:
-    number = _number(found.get("timestamp", ""))
+    number = whole_number(found.get("timestamp", ""))
     return -1 if number is None else number
 
 
@@ -335,7 +339,7 @@ def added_headers(fields: dict[str, str]) -> Iterable[Header]:
 def read_added(record: Record) -> dict[str, str]:
     """The headers that were added, by their short names."""
     found = _by_name(record.headers)
-    return _by_name(record.headers[_number(found.get("headers", "")) or 0 :])
+    return _by_name(record.headers[whole_number(found.get("headers", "")) or 0 :])
 
 
 def _by_name(headers: Sequence[Header]) -> dict[str, str]:
@@ -347,7 +351,7 @@ def _by_name(headers: Sequence[Header]) -> dict[str, str]:
     }
 
 
-def _number(text: str) -> int | None:
+def whole_number(text: str) -> int | None:
     """A whole number of 0 or more that fits into 64 bits; None for anything else."""
     return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else None
 

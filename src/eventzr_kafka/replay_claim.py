@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from eventzr_kafka.dead_letter import added_headers, dead_letter_topic, read_added
+from eventzr_kafka.dead_letter import added_headers, dead_letter_topic, read_added, whole_number
 from eventzr_kafka.dead_letter_state import Place
 from eventzr_kafka.record import OutgoingRecord, Record
 
@@ -63,12 +63,11 @@ def read_claim(record: Record) -> Claim | None:
     released = _KINDS.get(found.get("note", ""))
     if released is None or "owner" not in found:
         return None
-    partition, _, offset = found.get("over", "").partition("@")
-    over = (int(partition), int(offset)) if partition.isdecimal() and offset.isdecimal() else None
+    partition, offset = map(whole_number, found.get("over", "").partition("@")[::2])
     return Claim(
         owner=found["owner"],
         place=(record.partition, record.offset),
-        over=over,
+        over=None if partition is None or offset is None else (partition, offset),
         timestamp=record.timestamp,
         released=released,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -30,6 +31,15 @@ def test_a_claim_gives_back_what_it_says() -> None:
     assert (read_note(record), read_letter(record)) == (None, None)
     assert read_claim(record._replace(key=b"tenant")) is None
     assert read_claim(record._replace(value=b"")) is None
+
+
+@pytest.mark.parametrize("over", ["9" * 5_000 + "@1", "1@" + "9" * 5_000, "1@", "@", "-1@2", "\u0661@2"])
+def test_a_claim_over_no_place_is_a_plain_claim(over: str) -> None:
+    written = write_claim("g", "host/1:2:ab")
+    headers = [(name, over.encode() if name.endswith("over") else value) for name, value in written.headers]
+    record = Record(written.topic, 5, 9, written.key, written.value, tuple(headers), 42)
+
+    assert read_claim(record) == Claim(owner="host/1:2:ab", place=(5, 9), timestamp=42)
 
 
 def test_the_first_claim_holds_until_it_is_released() -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from eventzr_kafka._confluent.log_reader import ConfluentLogReader
 from eventzr_kafka.cli.loading import UsageError
-from eventzr_kafka.dead_letter import dead_letter_topic
+from eventzr_kafka.dead_letter import dead_letter_topic, whole_number
 from eventzr_kafka.dead_letter_journal import DeadLetterJournal
 from eventzr_kafka.dead_letter_writer import DeadLetterWriter
 from eventzr_kafka.errors import DeliveryError, TransportError, printable
@@ -152,11 +152,11 @@ def _machine() -> str:
 def _is_gone(holder: Claim) -> bool:
     """Whether the holder was a process of this machine, and is not there any more."""
     machine, _, rest = holder.owner.partition(":")
-    number = rest.partition(":")[0]
-    if machine != _machine() or not number.isdecimal():
+    number = whole_number(rest.partition(":")[0])
+    if machine != _machine() or number is None:
         return False
     try:
-        os.kill(int(number), 0)
+        os.kill(number, 0)
     except ProcessLookupError:
         return True
     except (OSError, OverflowError):
