@@ -348,6 +348,7 @@ def test_a_member_that_stops_at_a_loss_is_given_nothing_behind_it(broker: Memory
         transport.pause(())
         await asyncio.sleep(2)
         assert sink.records == []
+        assert sink.passed_to == {}
         assert [loss for _, loss in sink.losses] == [Loss(0, 7, "retention")]
 
     run_virtual(main())

@@ -327,7 +327,7 @@ class MemoryConsumer:
                 for epoch, records in batches:
                     self._note("received", epoch, records[0].offset, len(records))
                 self._sink.received(batches)
-            read = [owned for owned in self._owned.values() if owned.next_offset > owned.began]
+            read = [owned for owned in self._owned.values() if owned.next_offset > owned.began and not owned.stalled]
             self._sink.passed({owned.epoch: owned.next_offset for owned in read})
             self.wake()
 
