@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
+from tests.pty_call import COMMAND, CTRL_C, CTRL_D, python_on_a_terminal
 
 from eventzr_kafka import CloudEvent, KafkaSettings, OutgoingRecord, Record, encode
 from eventzr_kafka._confluent.log_reader import ConfluentLogReader
@@ -65,7 +66,7 @@ class Dlq:
         self.topic = topic
         self.group = f"orders-{uuid.uuid4().hex[:8]}"
         self.directory = directory
-        self._brokers = brokers
+        self.brokers = brokers
         self._running: list[subprocess.Popen[str]] = []
         self.write_handlers()
 
@@ -80,7 +81,7 @@ class Dlq:
     def write(self, *records: OutgoingRecord) -> None:
         producer = Producer(
             {
-                "bootstrap.servers": self._brokers,
+                "bootstrap.servers": self.brokers,
                 "partitioner": "murmur2_random",
                 "enable.idempotence": True,  # in order, though a partition that is new may refuse the first request
             }
@@ -91,7 +92,7 @@ class Dlq:
 
     def put(self, record: Record) -> Record:
         """Write a record into its own topic; gives it as it is there."""
-        producer, written = Producer({"bootstrap.servers": self._brokers}), list[Message]()
+        producer, written = Producer({"bootstrap.servers": self.brokers}), list[Message]()
         headers: list[tuple[str, str | bytes | None]] = [*record.headers]
         producer.produce(
             record.topic,
@@ -126,7 +127,7 @@ class Dlq:
         process = subprocess.Popen(
             [Path(sys.executable).with_name("eventzr-kafka"), "dlq", *arguments],
             cwd=self.directory,
-            env={**os.environ, "KAFKA_BROKERS": self._brokers},
+            env={**os.environ, "KAFKA_BROKERS": self.brokers},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -154,7 +155,7 @@ class Dlq:
         return [(tenant, int(n)) for tenant, n in map(str.split, lines)]
 
     def notes(self) -> list[Note]:
-        reader = ConfluentLogReader(KafkaSettings(brokers=self._brokers), self.group)
+        reader = ConfluentLogReader(KafkaSettings(brokers=self.brokers), self.group)
         batches = reader.read(dead_letter_topic(self.group))
         assert batches is not None
         return [note for records in batches for record in records if (note := read_note(record)) is not None]
@@ -166,7 +167,7 @@ class Dlq:
         consumer.close()
 
     def records_in_origin(self) -> int:
-        consumer = Consumer({"bootstrap.servers": self._brokers, "group.id": "another-group"})
+        consumer = Consumer({"bootstrap.servers": self.brokers, "group.id": "another-group"})
         try:
             ends = [consumer.get_watermark_offsets(TopicPartition(self.topic, n), timeout=10) for n in range(3)]
         finally:
@@ -433,6 +434,39 @@ def test_discarding_needs_a_reason_and_records_it(dlq: Dlq) -> None:
     assert {(note.kind, note.why) for note in dlq.notes()} == {("discarded", "test data")}
     assert [dlq.overview()[name] for name in ("open", "discarded")] == [15, 5]
     assert "discarded at 20" in dlq.run("show", dlq.group, f"{dlq.topic}[0]@0")[1]
+
+
+@pytest.mark.parametrize(
+    ("keys", "notes", "last"),
+    [
+        (b"y\n", 3, "discarded 3 letters"),
+        (b"n\n", 0, "nothing was discarded"),
+        (b"\n", 0, "nothing was discarded"),
+        (CTRL_D, 0, "nothing was discarded"),
+    ],
+    ids=["yes", "no", "nothing", "ctrl-d"],
+)
+def test_discard_asks_on_a_terminal(dlq: Dlq, keys: bytes, notes: int, last: str) -> None:
+    dlq.write_letters(3)
+
+    arguments = [*COMMAND, "dlq", "discard", dlq.group, "--reason", "test data"]
+    ended = python_on_a_terminal(arguments, keys, question="[y/N] ", env={"KAFKA_BROKERS": dlq.brokers})
+
+    assert ended.code == 0
+    assert ended.text.endswith(f"{last}\n")
+    assert "Discard 3 letters? [y/N] " in ended.text
+    assert [note.kind for note in dlq.notes()] == ["discarded"] * notes
+
+
+def test_discard_is_left_by_ctrl_c(dlq: Dlq) -> None:
+    dlq.write_letters(1)
+
+    arguments = [*COMMAND, "dlq", "discard", dlq.group, "--reason", "test data"]
+    ended = python_on_a_terminal(arguments, CTRL_C, question="[y/N] ", env={"KAFKA_BROKERS": dlq.brokers})
+
+    assert ended.code == 130
+    assert "Traceback" not in ended.text
+    assert dlq.notes() == []
 
 
 def test_a_dry_run_changes_nothing(dlq: Dlq) -> None:

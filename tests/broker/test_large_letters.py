@@ -13,8 +13,17 @@ from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
 from eventzr_kafka import CloudEvent, ConsumerRunner, EventProducer, KafkaSettings, kafka_consumer, on_message
 from eventzr_kafka._confluent.log_reader import ConfluentLogReader
-from eventzr_kafka.dead_letter import Cut, Letter, dead_letter_topic, read_letter
+from eventzr_kafka.dead_letter import (
+    Cut,
+    DeadLetterFacts,
+    Letter,
+    Shrink,
+    dead_letter_topic,
+    read_letter,
+    write_letter,
+)
 from eventzr_kafka.encoder import STRUCTURED_HEADERS
+from eventzr_kafka.record import Header, Record
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,6 +37,8 @@ TENANT: Final = "t1"
 EVENTS: Final = 5  # behind the record
 ZEROS: Final = bytes(20_000_000)  # 20 KB once they are compressed
 NOISE: Final = os.urandom(500_000)  # no smaller once it is compressed
+LIMIT: Final = 100_000  # bytes of a batch
+NOTE: Final[Header] = ("x-note", b"kept")
 
 
 class Bench:
@@ -47,6 +58,35 @@ class Bench:
         headers: list[tuple[str, str | bytes | None]] = [*STRUCTURED_HEADERS]
         client.produce(self.topic, value, TENANT, headers=headers, on_delivery=lambda error, _: errors.append(error))
         assert (client.flush(SECONDS), errors) == (0, [None])
+
+    def put_the_largest(self, make_value: Callable[[int], bytes]) -> bytes:
+        """Write, without compression, the largest record that the topic takes; gives its value."""
+        client = Producer({"bootstrap.servers": self.settings.brokers})
+        errors: list[object] = []
+        headers: list[tuple[str, str | bytes | None]] = [NOTE]
+        for size in range(LIMIT, 0, -1):
+            value = make_value(size)
+            client.produce(
+                self.topic, value, TENANT, headers=headers, on_delivery=lambda error, _: errors.append(error)
+            )
+            assert client.flush(SECONDS) == 0
+            if errors[-1] is None:
+                return value
+        raise AssertionError(errors[-1])
+
+    def added(self, shrink: Shrink) -> int:
+        """About how many bytes a letter adds to its record, for a record that is no event."""
+        facts = DeadLetterFacts(
+            group_id=self.group,
+            handler="Handler.handle",
+            error="InvalidEnvelopeError",
+            reason="no content-type, no ce_ headers",
+            attempts=0,
+            first_failure=0.0,
+            last_failure=0.0,
+        )
+        letter = write_letter(Record(self.topic, 0, 0, None, b"", ()), facts, shrink=shrink)
+        return sum(len(name) + len(value or b"") for name, value in letter.headers)
 
     async def publish(self) -> None:
         async with EventProducer(settings=KafkaSettings(brokers=self.settings.brokers)) as producer:
@@ -114,3 +154,35 @@ async def test_a_letter_that_fits_nowhere_names_its_value(
     (letter,) = await asyncio.to_thread(bench.letters)
     assert (letter.origin, letter.record.key, letter.record.value) == ((bench.topic, 0, 0), TENANT.encode(), b"")
     assert letter.cut == Cut.of(value)
+
+
+@pytest.mark.parametrize(
+    ("make_value", "room", "error", "whole"),
+    [
+        (os.urandom, (0.0, 0.0), "InvalidEnvelopeError", False),
+        (os.urandom, (0.5, 0.5), "?", True),
+        (os.urandom, (2.0, 0.0), "InvalidEnvelopeError", True),
+        (bytes, (0.0, 0.0), "InvalidEnvelopeError", True),
+    ],
+    ids=["no-room", "room-for-what-a-replay-needs", "room-for-all", "room-once-compressed"],
+)
+async def test_a_letter_keeps_its_value_as_long_as_that_fits(
+    make_value: Callable[[int], bytes],
+    room: tuple[float, float],  # in what a letter adds, all of it and what a replay needs
+    error: str,
+    whole: bool,  # noqa: FBT001 -- a parameter of the test
+    kafka: KafkaServer,
+    topic: TopicFactory,
+) -> None:
+    bench = Bench(kafka, topic(partitions=1, configs={"max.message.bytes": str(LIMIT)}))
+    limit = LIMIT + round(room[0] * bench.added(0) + room[1] * bench.added(1))
+    kafka.create_topic(dead_letter_topic(bench.group), configs={"max.message.bytes": str(limit)})
+    value = await asyncio.to_thread(bench.put_the_largest, make_value)
+    await bench.publish()
+    await bench.run()
+
+    assert bench.handled == list(range(EVENTS))
+    (letter,) = await asyncio.to_thread(bench.letters)
+    assert (letter.origin, letter.record.key, letter.record.headers) == ((bench.topic, 0, 0), TENANT.encode(), (NOTE,))
+    assert (letter.record.value, letter.cut) == ((value, None) if whole else (b"", Cut.of(value)))
+    assert letter.facts.error == error

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import Consumer, Message, Producer
 from confluent_kafka.admin import AdminClient, NewPartitions  # type: ignore[attr-defined]
 
 from eventzr_kafka import KafkaSettings, Record
+from eventzr_kafka._confluent import log_reader
 from eventzr_kafka._confluent.log_reader import ConfluentLogReader
 from eventzr_kafka.errors import TransportError
 
@@ -113,6 +115,54 @@ def test_a_broker_that_is_not_there_is_an_error() -> None:
 
     with pytest.raises(TransportError, match="localhost:1: _"):
         absent.read("topic")
+
+
+@pytest.fixture
+def silent(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A port that takes connections and never answers; readers wait a second for an answer."""
+    monkeypatch.setattr(log_reader, "_METADATA_TIMEOUT", 1.0)
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen(50)
+        yield f"127.0.0.1:{server.getsockname()[1]}"
+
+
+def test_a_silent_broker_ends_a_reading_with_an_error(silent: str) -> None:
+    with pytest.raises(TransportError) as caught:
+        ConfluentLogReader(KafkaSettings(brokers=silent), "some-group").read("topic")
+
+    assert str(caught.value).startswith(f"{silent}: topic: _TRANSPORT: ")
+
+
+async def test_a_follower_of_a_silent_broker_waits_and_can_be_closed(silent: str) -> None:
+    told: list[object] = []
+    following = ConfluentLogReader(KafkaSettings(brokers=silent), "some-group")
+    following.start("topic", told.append, lambda: told.append("caught up"), told.append)
+
+    assert not await following.close(0.0)  # it is not waited for longer than that
+    assert await following.close(SECONDS)
+    assert told == []
+
+
+class Mute(Consumer):
+    """A client that gets nothing more once it knows the topic's ends."""
+
+    def consume(self, *_args: Any, **_options: Any) -> list[Message]:
+        return []
+
+
+def test_a_broker_that_falls_silent_ends_a_reading_with_an_error(
+    kafka: KafkaServer, topic: TopicFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = topic(partitions=1)
+    write(kafka, name, 1)
+    monkeypatch.setattr(log_reader, "_PATIENCE", 0.5)
+    monkeypatch.setattr(log_reader, "Consumer", Mute)
+    batches = reader(kafka).read(name)
+    assert batches is not None
+
+    with pytest.raises(TransportError, match=f"{name}: nothing came for 0.5 s; is the broker running?"):
+        next(batches)
 
 
 async def until(holds: Callable[[], object]) -> None:

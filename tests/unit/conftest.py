@@ -112,6 +112,8 @@ class Group:
         self.transport = FakeTransport()
         self.producer = FakeProducer()
         self.writer = DeadLetterWriter(lambda: self.producer)
+        self.writer._plain._made = client = asyncio.get_running_loop().create_future()
+        client.set_result(self.producer)  # a client that a thread makes comes later on a busy machine
         self.errors: list[Exception] = []
         self.pool = ThreadPoolExecutor(4)
         routes = {b.topic: b for b in bind(handler, definition.routes, definition.options, self.pool)}

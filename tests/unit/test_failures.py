@@ -112,7 +112,7 @@ async def test_a_record_that_cannot_be_read_becomes_a_dead_letter_at_once(
     group = make_group(consumer())
     group.assign()
     group.receive(make_record(0)._replace(value=b"{"), make_record(1)._replace(key=b"other"), make_record(2))
-    await asyncio.sleep(0.05)
+    await group.settle()
     group.store()
     assert [letter.facts.error for letter in letters(group)] == ["InvalidEnvelopeError", "TenantMismatchError"]
     assert [letter.facts.attempts for letter in letters(group)] == [0, 0]

@@ -18,7 +18,7 @@ from eventzr_kafka._confluent.admin import ConfluentAdmin
 from eventzr_kafka.admin import Access, TopicAdmin
 from eventzr_kafka.cli import probes
 from eventzr_kafka.cli.app import Output, outcome
-from eventzr_kafka.cli.card import Screen, connection
+from eventzr_kafka.cli.card import Screen, connection, count_of
 from eventzr_kafka.cli.declared import Declared, declared
 from eventzr_kafka.cli.iam import Publishing, published
 from eventzr_kafka.cli.sizes import limits_of, too_large_for_readers, too_small_for_batches
@@ -178,9 +178,12 @@ def _metadata(admin: TopicAdmin) -> Finding:
     except AdminError as error:
         return Finding("metadata", False, str(error), "does the broker want a login, or another one? check KAFKA_AUTH")
     good, bad = probes.each(probes.connect, brokers)
-    named = f"{len(brokers)} brokers"
+    named = count_of(len(brokers), "broker")
     if not good:
-        mend = "the brokers name themselves so (advertised.listeners), and this machine cannot reach that"
+        mend = (
+            "the brokers name themselves so: let this machine through to these addresses, or set the brokers' "
+            "advertised.listeners to addresses that it reaches"
+        )
         return Finding("metadata", False, f"{named}: {_listed({}, bad)}", mend)
     return Finding("metadata", True, f"{named}; {_listed({}, bad)}" if bad else named)
 
