@@ -162,7 +162,7 @@ class Dlq:
 
     def commit(self, offsets: dict[int, int]) -> None:
         """Commit for the group, as its consumer does."""
-        consumer = Consumer({"bootstrap.servers": self._brokers, "group.id": self.group})
+        consumer = Consumer({"bootstrap.servers": self.brokers, "group.id": self.group})
         consumer.commit(offsets=[TopicPartition(self.topic, *each) for each in offsets.items()], asynchronous=False)
         consumer.close()
 
