@@ -130,8 +130,10 @@ class Burials:
                     return
                 self._trouble(history_key(work), str(error))
                 origin.epoch.running -= 1  # a hand-over need not wait for a pause
-                await asyncio.sleep(pause)
-                origin.epoch.running += 1
+                try:
+                    await asyncio.sleep(pause)
+                finally:  # it is counted down once more at the end, also of a task that is cancelled here
+                    origin.epoch.running += 1
                 pause = min(2 * pause, _LONGEST_PAUSE)
                 continue
             finally:

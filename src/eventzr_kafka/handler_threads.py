@@ -36,7 +36,11 @@ class HandlerThreads(Executor):
         future: Future[T] = Future()
         self._calls.put((future, lambda: fn(*args, **kwargs)))
         if not self._idle.acquire(blocking=False):
-            self._add_thread()
+            try:
+                self._add_thread()
+            except RuntimeError:  # the system has no thread to give: the call fails, and is not to begin later
+                future.cancel()
+                raise
         return future
 
     def shutdown(self, wait: bool = False, *, cancel_futures: bool = True) -> None:  # noqa: ARG002, FBT001, FBT002 -- the signature of Executor
@@ -53,9 +57,9 @@ class HandlerThreads(Executor):
         with self._lock:
             if self._threads >= self._limit:
                 return
+            name = f"eventzr-kafka-handler_{self._threads + 1}"
+            threading.Thread(target=self._serve, name=name, daemon=True).start()
             self._threads += 1
-        name = f"eventzr-kafka-handler_{self._threads}"
-        threading.Thread(target=self._serve, name=name, daemon=True).start()
 
     def _serve(self) -> None:
         while (given := self._next()) is not None:

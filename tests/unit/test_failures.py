@@ -146,6 +146,22 @@ async def test_a_dead_letter_counts_only_when_the_broker_has_it(
     assert back == "group: dead letters can be written again"
 
 
+async def test_a_letter_given_up_between_two_tries_counts_down_once(
+    make_group: MakeGroup, make_record: MakeRecord
+) -> None:
+    handler = consumer(retry=RetryPolicy(attempts=1))
+    handler.errors["e0"] = [ValueError()]
+    group = make_group(handler)
+    group.producer.failure = Failure("TOPIC_AUTHORIZATION_FAILED", "not authorised", unknown=False)
+    group.assign()
+    group.receive(make_record(0))
+    await asyncio.sleep(0.1)
+    epoch = group.consumer._epochs[1]
+    assert epoch.running == 0  # a hand-over need not wait for the next try
+    await group.consumer.stop()
+    assert epoch.running == 0
+
+
 async def test_a_dead_letter_that_could_not_be_sent_yet_is_not_sent_when_its_partition_has_gone(
     make_group: MakeGroup, make_record: MakeRecord, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -163,6 +163,21 @@ def test_handler_threads_are_used_again_and_bounded() -> None:
     assert len(names) == 2
 
 
+def test_a_call_without_a_thread_fails_and_never_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads, called = HandlerThreads(1), list[str]()
+
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as exhausted:
+        exhausted.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(RuntimeError, match="new thread"):
+            threads.submit(called.append, "first")
+    threads.submit(called.append, "second").result(5)
+    threads.shutdown()
+    assert called == ["second"]
+
+
 async def test_work_is_completed_through_cancellations() -> None:
     gate, ended = asyncio.Event(), list[str]()
 
