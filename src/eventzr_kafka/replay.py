@@ -24,7 +24,7 @@ from types import MappingProxyType
 from typing import Any, Literal, TypeAlias
 
 from eventzr_kafka.binding import BoundRoute
-from eventzr_kafka.dead_letter import Identity, Note, NoteKind, write_note
+from eventzr_kafka.dead_letter import Cut, Identity, Note, NoteKind, write_note
 from eventzr_kafka.dead_letter_journal import Entry
 from eventzr_kafka.dead_letter_order import ordering_key
 from eventzr_kafka.dead_letter_writer import DeadLetterWriter
@@ -176,7 +176,7 @@ class Replay:
             self._on_outcome(Replayed(entry, "no_handler"))
         elif key in self._failed_lanes:
             self._on_outcome(Replayed(entry, "behind"))
-        elif entry.letter.cut is not None and len(record.value or b"") != entry.letter.cut.size:
+        elif entry.letter.cut is not None and _lacks_its_content(entry.letter.cut, record):
             self._failed_lanes.add(key)
             log.error("%s: not replayed: neither its letter nor its topic has the value", record.position)
             self._on_outcome(Replayed(entry, "value_gone"))
@@ -325,6 +325,11 @@ def note_of(
         letters=entry.places,
         committed=committed.get(TopicPartition(topic, partition)),
     )
+
+
+def _lacks_its_content(cut: Cut, record: Record) -> bool:
+    """Whether the record of a cut letter was not found; an event may be in its headers alone, without a value."""
+    return len(record.value or b"") != cut.size or (cut.headers_too and not cut.size and not record.headers)
 
 
 async def _call(route: BoundRoute, event: CloudEvent[Any], context: MessageContext) -> None:

@@ -138,6 +138,15 @@ async def test_a_letter_without_its_value_is_replayed_with_that_of_its_topic(set
     assert (setting.of("replayed"), setting.handler.calls) == ([1], [1])
 
 
+async def test_a_letter_with_its_headers_gone_stays_open(setting: Setting) -> None:
+    setting.add(1)
+    entry, record = setting.letters[0]
+    entry.letter = replace(entry.letter, cut=Cut.of(None, headers_too=True))
+    setting.letters[0] = entry, record._replace(value=None, headers=())
+    await setting.run()
+    assert setting.of("value_gone") == [1]
+
+
 async def test_a_letter_with_its_value_gone_stays_open_and_its_lane_too(
     setting: Setting, caplog: pytest.LogCaptureFixture
 ) -> None:
