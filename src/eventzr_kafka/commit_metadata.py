@@ -56,7 +56,7 @@ def shorten(position: int, metadata: str, limit: int) -> str:
 
 
 def is_of_topic(metadata: str | None, topic_id: str) -> bool:
-    """Whether a commit belongs to the topic with this id, as far as both are known."""
+    """Compare a commit's topic with the one of this id; True also where one of them is not known."""
     topic = _topic_of(metadata or "")
     return not topic or not topic_id or topic == f"{zlib.crc32(topic_id.encode()):08x}"
 

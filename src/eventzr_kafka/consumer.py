@@ -183,7 +183,7 @@ class GroupConsumer:
         self._regulate()
 
     def passed(self, offsets: Mapping[int, int]) -> None:
-        """Let positions pass what is no record; not while records are dropped, or held back from their ledgers."""
+        """Let positions pass what is not a record; not while records are dropped, or held back from their ledgers."""
         if self._stopping or (self._parking is not None and self._parking.loading):
             return
         for number, offset in offsets.items():

@@ -153,7 +153,7 @@ class Dispatcher:
         self._failures.failed(work[1].route, [Failed(lane, work, event)], error)
 
     def _is_outcome(self, error: BaseException, worker: Worker) -> bool:
-        """Whether an error is a handler's, and not the end of the worker or of the process."""
+        """True if an error is a handler's, and not the end of the worker or of the process."""
         if is_a(error, KeyboardInterrupt) or not worker.is_running:  # not running: it is being closed
             return False
         if is_a(error, asyncio.CancelledError) and worker.cancelling():
@@ -311,7 +311,7 @@ class Worker(asyncio.Task[None]):
 
     @property
     def is_running(self) -> bool:
-        """Whether it is this task that the event loop runs at the moment."""
+        """True while it is this task that the event loop runs at the moment."""
         try:
             return asyncio.current_task() is self
         except RuntimeError:  # the event loop has ended

@@ -113,7 +113,7 @@ class Failures:
         return decide_raised(error, history.attempts, elapsed, policy=route.retry, has_exited=has_exited)
 
     def _has_exited(self, work: Work) -> bool:
-        """Whether the event has stopped a runner with `SystemExit`: this one, or an earlier one of the group."""
+        """True if the event has stopped a runner with `SystemExit`: this one, or an earlier one of the group."""
         return self.histories[history_key(work)].exited or work[0].offset in work[1].epoch.exits
 
     def _note_exit(self, work: Work) -> None:

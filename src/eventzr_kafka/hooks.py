@@ -87,7 +87,7 @@ class OffsetsSkipped:
 
     Attributes:
         first: The offset at which the group stood.
-        after: The offset after the last that is gone; None where nothing says how many there were.
+        after: The offset after the last that is gone; None where the number is not known.
         reason: ``retention`` deleted them, the topic was ``recreated``, or its log ``truncated``.
     """
 
@@ -100,7 +100,7 @@ class OffsetsSkipped:
 
     @property
     def count(self) -> int | None:
-        """How many records are gone at most; None where nothing says it."""
+        """The number of records that are gone, at most; None where it is not known."""
         return None if self.after is None else self.after - self.first
 
 

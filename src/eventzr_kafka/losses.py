@@ -26,7 +26,7 @@ class Loss:
 
     Attributes:
         first: The offset at which the group stood.
-        after: The offset after the last that is gone; None where nothing says how many there were.
+        after: The offset after the last that is gone; None where the number is not known.
     """
 
     first: int

@@ -84,7 +84,7 @@ class ConsumerSink(Protocol):
     def passed(self, offsets: Mapping[int, int]) -> None:
         """By epoch: everything below this offset that is a record has been `received`.
 
-        It says more than `received` where the last offsets of a partition are no records, as transactions leave them.
+        It says more than `received` where the last offsets of a partition are not records, as transactions leave them.
         """
         ...
 

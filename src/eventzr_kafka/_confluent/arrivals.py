@@ -1,4 +1,4 @@
-"""What the owner thread of a consumer brings to the event loop: messages, rebalances and errors, in their order.
+"""Everything that the owner thread brings to the event loop: messages, rebalances and errors, in their order.
 
 1. Messages become records on the event loop, where they are used and end: memory that goes from core to core is slow.
    The epochs that the owner had when it fetched them go along, so that they cannot count for a later epoch.
@@ -75,7 +75,7 @@ class Arrivals:
 
     @property
     def loop_is_closed(self) -> bool:
-        """Whether nothing can be brought any more."""
+        """True once nothing can be brought any more."""
         return self._loop.is_closed()
 
     def notify(self, method: Callable[..., None], *args: Any) -> bool:

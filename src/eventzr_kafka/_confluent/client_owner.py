@@ -6,7 +6,7 @@
    delivered; a position is never committed directly, because a former owner's commit would rewind the group.
 4. The owner keeps polling while the intake is paused, so that the membership is kept.
 5. librdkafka passes over a pause, a resume or the start of a partition when its own thread and the owner ask for two
-   of them at once, and says nothing (its issue 5591); and a pause outlives the assignment. So partitions are resumed
+   of them at once, without an error (its issue 5591); and a pause outlives the assignment. So partitions are resumed
    before they are assigned, paused only after they brought a record, and all is asked for again after a rebalance.
 6. A client that has lost its brokers for good is given up for another one, and its callbacks do nothing any more.
 7. A member whose event loop is closed leaves the group by itself: what it would hold, it could not hand on.

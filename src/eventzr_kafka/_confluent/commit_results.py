@@ -1,4 +1,4 @@
-"""What became of commits: the client commits by itself, and its callback alone hears the answers.
+"""Answers to commits: the client commits by itself, and its callback alone hears the answers.
 
 1. Refused metadata is made shorter, and left out at last; what the broker takes is remembered as long as the client.
 2. Any other refusal is a problem and one log line, until commits work again, which is another line. The client tries
@@ -80,7 +80,7 @@ class CommitResults:
             self._refused(fault, partitions)
 
     def take_too_long(self) -> bool:
-        """Whether metadata was refused since the last time, so that positions must be stored anew."""
+        """Take note, once, that metadata was refused and positions must be stored anew."""
         too_long, self._too_long = self._too_long, False
         return too_long
 

@@ -1,4 +1,4 @@
-"""What the event loop asks of the thread that owns a consumer's client.
+"""Requests of the event loop to the thread that owns a consumer's client.
 
 The owner thread looks into it at each turn. What the event loop calls returns at once.
 """
@@ -94,7 +94,7 @@ class Mailbox:
 
     @property
     def stands_still(self) -> bool:
-        """Whether all partitions are to stand still."""
+        """True while all partitions are to stand still."""
         return not self._reading.is_set()
 
     def wait_until_reading(self, timeout: float) -> None:

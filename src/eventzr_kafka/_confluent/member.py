@@ -1,4 +1,4 @@
-"""What one member of a group is made from."""
+"""The facts that one member of a group is made from."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def describe_kafka_error(error: KafkaError) -> str:
 
 
 def describe_client_error(error: Exception) -> str:
-    """What a call of the client raised: name and text of its own errors, class and place of any other."""
+    """Describe what a call of the client raised: name and text of its own errors, class and place of any other."""
     cause = error.args[0] if isinstance(error, KafkaException) and error.args else None
     return describe_kafka_error(cause) if isinstance(cause, KafkaError) else describe(error)
 

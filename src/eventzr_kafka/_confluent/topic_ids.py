@@ -75,7 +75,7 @@ class TopicIds:
                 self._news.wait_for(lambda: self._asked > self._answered or self._ended, _INTERVAL)
 
     def _has_no_controller(self, client: Any) -> bool:
-        """Whether these questions are never answered: the embedded cluster names a controller that is not there."""
+        """Find out if these questions are never answered: the embedded cluster names a controller that is not there."""
         metadata = client.list_topics(self._topics[0], timeout=_TIMEOUT)
         return bool(metadata.brokers) and metadata.controller_id not in metadata.brokers
 

@@ -363,7 +363,7 @@ class MemoryConsumer:
                 room -= len(records)
                 owned.next_offset = records[-1].offset + 1
             if not log.read(owned.next_offset, 1):
-                owned.next_offset = log.end  # past offsets that are no records
+                owned.next_offset = log.end  # past offsets that are not records
             if records:
                 batches.append(Batch(owned.epoch, records))
         return batches
