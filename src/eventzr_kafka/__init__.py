@@ -23,6 +23,7 @@ from eventzr_kafka.tenancy import current_event, current_tenant
 if TYPE_CHECKING:
     from eventzr_kafka._confluent.embedded import EmbeddedBroker, embedded_broker
     from eventzr_kafka.delivery import Delivery, PublishResult
+    from eventzr_kafka.losses import OffsetsLostError
     from eventzr_kafka.memory_inbox import MemoryInbox
     from eventzr_kafka.producer import EventProducer
     from eventzr_kafka.runner import ConsumerRunner
@@ -39,6 +40,7 @@ __all__ = [
     "Limits",
     "MemoryInbox",
     "MessageContext",
+    "OffsetsLostError",
     "OutgoingRecord",
     "PublishResult",
     "Record",
@@ -62,6 +64,7 @@ _ON_FIRST_USE = {
     "EmbeddedBroker": "eventzr_kafka._confluent.embedded",
     "EventProducer": "eventzr_kafka.producer",
     "MemoryInbox": "eventzr_kafka.memory_inbox",
+    "OffsetsLostError": "eventzr_kafka.losses",
     "PublishResult": "eventzr_kafka.delivery",
     "embedded_broker": "eventzr_kafka._confluent.embedded",
 }

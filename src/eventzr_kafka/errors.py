@@ -31,6 +31,7 @@
         ├── BatchIncompleteError       on AWS Lambda: records have to come again, and may not be reported one by one
         ├── ConsumerStateError         the runner is used in a way its state does not allow
         ├── TransportError             the client gave up: not authorised, or a fatal broker error
+        ├── OffsetsLostError           (see losses) records are gone, and on_offset_lost="stop"
         ├── HandlerResultError         a def handler returned a value, such as a coroutine that nobody awaited
         ├── BatchItemError             raised by a batch handler, to name the events that failed
         ├── RetryLater                 raised by a handler: try this event again in so many seconds
@@ -235,17 +236,14 @@ class CrossTenantError(EncodeError):
     def __init__(self, event_id: str, topic: str, tenant_id: str, in_hand: frozenset[str]) -> None:
         self.tenant_id = tenant_id
         self.in_hand = in_hand
+        names = ", ".join([repr(printable(tenant)) for tenant in sorted(in_hand)[:3]])
+        more = f" and {len(in_hand) - 3} more" if len(in_hand) > 3 else ""
         super().__init__(
             event_id,
             topic,
-            f"it is tenant {printable(tenant_id)!r}'s, and the handler runs for {_some(in_hand)}; "
+            f"it is tenant {printable(tenant_id)!r}'s, and the handler runs for {names}{more}; "
             "pass allow_cross_tenant=True where that is meant",
         )
-
-
-def _some(tenants: frozenset[str]) -> str:
-    names = [repr(printable(tenant)) for tenant in sorted(tenants)[:3]]
-    return ", ".join(names) + (f" and {len(tenants) - 3} more" if len(tenants) > 3 else "")
 
 
 class ProducerError(EventzrKafkaError):

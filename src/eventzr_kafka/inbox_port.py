@@ -99,7 +99,8 @@ def inbox_fault(given: object) -> str | None:
 def key_of(delivery: Delivery) -> EventKey:
     """Group and event: a name that no other event has, in no group."""
     event, context = delivery
-    return context.group_id, *identity_of(event)
+    tenant_id, source, event_id = identity_of(event)
+    return context.group_id, tenant_id, source, event_id
 
 
 def sort_out(deliveries: Sequence[Delivery], new: set[EventKey]) -> tuple[list[Delivery], list[Delivery]]:

@@ -22,6 +22,7 @@ __all__ = ["wire_model"]
 
 _PlainText: TypeAlias = Annotated[str, Field(strict=True, min_length=1)]
 _OptionalText: TypeAlias = Annotated[str | None, Field(strict=True, min_length=1)]
+_OptionalMoment: TypeAlias = PlainMoment | None
 
 
 def wire_model(
@@ -41,5 +42,5 @@ def wire_model(
         fields["source"] = (Literal[tuple(sorted(sources))], ...)
     if plain:
         fields |= {"id": (_PlainText, ...), "tenantid": (_PlainText, ...), "subject": (_OptionalText, None)}
-        fields["time"] = (PlainMoment | None, None)
+        fields["time"] = (_OptionalMoment, None)
     return create_model(model.__name__, __base__=model, **fields)

@@ -107,7 +107,7 @@ class Invocation:
             return decision
         return Leave(decision, reason_of(error), "it comes again, and all after it in its partition")
 
-    def leave(self, each: Failed, _left: Leave) -> None:
+    def leave(self, each: Failed, left: Leave) -> None:  # noqa: ARG002 -- whatever was decided, it is delivered again
         """Run nothing more of this partition, from this record on."""
         record, origin, _, _ = each.work
         self._lanes.discard(lambda other: other[1].epoch is origin.epoch and other[0].offset >= record.offset)
