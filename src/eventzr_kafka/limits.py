@@ -28,7 +28,7 @@ class Limits:
     max_headers: int = 128
     max_header_bytes: int = 65_536
     max_depth: int = PARSER_DEPTH
-    max_containers: int = 131_072
+    max_containers: int = 65_536
 
     def __post_init__(self) -> None:
         if not 1 <= self.max_depth <= PARSER_DEPTH:

@@ -18,11 +18,13 @@ __all__ = ["find_fault", "has_more_containers", "is_plain", "names_one_tenant", 
 _STRING_OR_BRACKET = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"?|([\[{])|[\]}]', re.DOTALL)
 
 _MARK = b"\x00"  # of a name that is ``tenantid``; it stands in no JSON text
-_TWO_TEXTS = re.compile(rb"\}\s*\{")
-# The name in any spelling. No quote inside of a string stands without a backslash.
-_TENANTID = re.compile(
-    rb'"(?<!\\")%b"(?=[ \t\r\n]*:)' % b"".join(rb"(?:%c|\\u00(?i:%x))" % (letter, letter) for letter in b"tenantid"),
+_TWO_TEXTS = re.compile(rb"\}\{")
+# No quote inside of a string stands without a backslash. The words come first: a search for them is quick.
+_TENANTID = re.compile(rb'"tenantid"(?<!\\"tenantid")(?=[ \t\r\n]*:)')
+_SPELLINGS = sorted(
+    {(b"\\u00" + form, b"%c" % letter) for letter in b"tenantid" for form in (b"%x" % letter, b"%X" % letter)}
 )
+_IDLE = bytes(set(range(256)) - set(b'\x00"[]{},NI'))  # nothing that is looked for outside of strings
 
 
 def nests_too_deep(value: bytes, max_depth: int) -> bool:
@@ -70,9 +72,11 @@ def _look_closely(value: bytes) -> str | None:
     """Look at what is left of a text without its strings; no value of it is built, however many there are."""
     if _MARK in value:
         return None  # no JSON: the validating parser says where
-    twice = value.count(b'"tenantid"') > 1 or b"\\u00" in value
-    bare = _without_strings(_TENANTID.sub(_MARK, value) if twice else value)
-    if b"NaN" in bare or b"Infinity" in bare:
+    if b"\\u00" in value:
+        for spelling, letter in _SPELLINGS:
+            value = value.replace(spelling, letter)
+    bare = _without_strings(_TENANTID.sub(_MARK, value) if value.count(b'"tenantid"') > 1 else value)
+    if b"N" in bare or b"I" in bare:  # in no other word outside of strings
         return "NaN and Infinity are not JSON"
     depth, found = 0, 0
     for part in bare.split(_MARK)[:-1]:
@@ -90,7 +94,11 @@ def has_more_containers(value: bytes, most: int) -> bool:
 
 
 def _without_strings(text: bytes) -> bytes:
-    """What stands outside of strings. A backslash that is left once pairs of them are gone escapes a quote."""
+    """What stands outside of strings, of that what is looked for there.
+
+    A backslash that is left once pairs of them are gone escapes a quote. Two quotes side by side, be they of one string
+    or of two, change nothing for the rest; without them few pieces are left.
+    """
     if b"\\" in text:
         text = text.replace(rb"\\", b"").replace(rb"\"", b"")
-    return b"".join(text.split(b'"')[::2])
+    return b"".join(text.translate(None, _IDLE).replace(b'""', b"").split(b'"')[::2])

@@ -17,7 +17,8 @@ from eventzr_kafka.codec import decoder_for
 from eventzr_kafka.encoder import STRUCTURED_HEADERS
 from eventzr_kafka.errors import DecodeError, InvalidDataError, InvalidEnvelopeError, RecordTooLargeError
 from eventzr_kafka.event import declared_events
-from eventzr_marketplace_events import RfpBroadcast, example
+from eventzr_kafka.skim import is_dear
+from eventzr_marketplace_events import ListingClosed, RfpBroadcast, example
 from eventzr_marketplace_events.examples import EXAMPLES
 
 TENANT = b"t1"
@@ -27,10 +28,18 @@ CPU_SECONDS = 0.25  # ten times what it takes on an idle machine, where errors o
 every_event = pytest.mark.parametrize("event", EXAMPLES.values(), ids=lambda event: type(event).__name__)
 
 
+def _yes(_value: bytes) -> bool:
+    return True
+
+
+def _no(_value: bytes) -> bool:
+    return False
+
+
 @pytest.fixture
 def all_dear(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every record gets a first look."""
-    monkeypatch.setattr(codec, "is_dear", lambda _value: True)
+    monkeypatch.setattr(codec, "is_dear", _yes)
     monkeypatch.setattr(codec, "_MAX_QUICK", 0)
     codec._cached_decoder.cache_clear()
 
@@ -110,6 +119,29 @@ def cpu_seconds(decoder: codec.Decoder, record: Record) -> float:
     return min(spent)
 
 
+@pytest.mark.parametrize("period", range(2, 75))
+def test_a_list_of_any_period_is_seen_to_be_dear(period: int) -> None:
+    many = f"[{filled('1' * (period - 1), 25_000 * period)}]".encode()
+    assert all(is_dear(many) for _ in range(20))
+
+
+def test_a_large_record_of_few_values_is_not_dear() -> None:
+    few = f"[{filled('1' * 199, 1_000_000)}]".encode()
+    assert not any(is_dear(few) for _ in range(100))
+
+
+def test_a_scalar_that_is_an_array_or_object_is_refused() -> None:
+    data = json.loads(example(ListingClosed).model_dump_json(by_alias=True))
+    skimmer = decoder_for(ListingClosed, event_type=None)._skimmer
+    assert skimmer is not None
+    values: list[Any] = [[], {}, [[]], [1], {"a": 1}, [{"a": []}], {"a": {"a": "x"}}]
+    for value in values:
+        fault = skimmer.look_at_data(json.dumps({**data, "id": value}).encode())
+        assert fault is not None
+        assert fault.startswith("data.id: ")
+        assert skimmer.look(structured({"data": data, "ext": value})().value or b"").envelope is not None
+
+
 @every_event
 def test_refusing_any_record_up_to_1_mib_is_cheap(event: EventData) -> None:
     decoder = decoder_for(type(event), event_type=type(event).__topic__)
@@ -131,7 +163,7 @@ def test_a_first_look_gives_the_same_error(case: Malformed) -> None:
 
 def reason_without(record: Record) -> str:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(codec, "is_dear", lambda _value: False)
+        patch.setattr(codec, "is_dear", _no)
         with pytest.raises(DecodeError) as caught:
             fresh(declared_events()[record.topic])(record)
     return caught.value.reason
@@ -209,7 +241,7 @@ def test_a_first_look_changes_no_outcome_of_other_types(data_type: Any) -> None:
         for build in (structured({"data": data}), binary({}, json.dumps(data).encode())):
             with_look = outcome(data_type, build())
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(codec, "is_dear", lambda _value: False)
+                patch.setattr(codec, "is_dear", _no)
                 assert outcome(data_type, build()) == with_look
 
 
