@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -28,6 +29,7 @@ from eventzr_kafka._confluent.producer import ConfluentProducer
 from eventzr_kafka.errors import AuthenticationError, MissingExtraError
 from eventzr_kafka.msk import token as token_module
 from eventzr_kafka.msk.token import AwsCredentials, IamTokenProvider, iam_token_provider
+from eventzr_kafka.tokens import Token
 
 NOW = 1_800_000_000.0
 TOKEN_ENDS = NOW + 900
@@ -119,6 +121,88 @@ def test_a_failing_provider_is_logged_once_with_its_cause_and_so_is_its_recovery
     failed, recovered = [record.getMessage() for record in caplog.records]
     assert "OSError: disk (as profile dev)" in failed
     assert recovered.startswith("tokens can be had again as profile dev, access key")
+
+
+@dataclass
+class Provided:
+    """A team's own provider: gives what it is told to, or raises it."""
+
+    result: Token | Exception
+    identity: str = "vault"
+
+    def token(self) -> Token:
+        if isinstance(self.result, Exception):
+            raise self.result
+        return self.result
+
+
+GOOD = Token("t", time.time() + 900, "vault")
+EXPIRED = Token("hush-token", time.time() - 1, "vault")
+RAISED = ValueError("hush-7391")
+
+
+@pytest.mark.parametrize(
+    ("result", "begin", "end"),
+    [
+        (RAISED, "no token: ValueError", " (as vault); "),
+        (EXPIRED, "the token has expired already (as vault); check the clock", ""),
+    ],
+    ids=["raises", "expired"],
+)
+def test_a_provider_without_a_good_token_is_named_without_its_secret(
+    result: Token | Exception, begin: str, end: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, "eventzr_kafka")
+    own = Provided(result)
+    callback = TokenCallback(own)
+    first, again = refused(callback), refused(callback)
+    assert str(first) == str(again) == str(callback.error)
+    assert str(first).startswith(begin)
+    assert end in str(first)
+    assert first.__cause__ is (result if isinstance(result, Exception) else None)
+
+    own.result = GOOD
+    assert callback("") == ("t", GOOD.expires_at)
+    assert callback.error is None
+    assert caplog.messages == [f"{first}; trying again every 10 s", "tokens can be had again as vault"]
+    assert "hush" not in caplog.text
+
+
+def refused(callback: TokenCallback) -> AuthenticationError:
+    with pytest.raises(AuthenticationError) as caught:
+        callback("")
+    return caught.value
+
+
+def test_another_reason_is_logged_again(caplog: pytest.LogCaptureFixture) -> None:
+    own = Provided(RAISED)
+    callback = TokenCallback(own)
+    for result in (RAISED, RAISED, EXPIRED, EXPIRED, RAISED):
+        own.result = result
+        refused(callback)
+    assert [message.split(" ", maxsplit=3)[:2] for message in caplog.messages] == [
+        ["no", "token:"],
+        ["the", "token"],
+        ["no", "token:"],
+    ]
+
+
+@pytest.mark.parametrize("result", [RAISED, EXPIRED], ids=["raises", "expired"])
+def test_a_client_whose_first_token_is_no_good_ends_at_once_and_recovers(
+    result: Token | Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = Provided(result)
+
+    def provide(_region: str, _profile: str | None, _role_arn: str | None) -> Provided:
+        return own
+
+    monkeypatch.setattr(token_module, "_provider", provide)
+    producer = ConfluentProducer(KafkaSettings(brokers="127.0.0.1:1", auth="iam", aws_region="us-east-1"))
+    with pytest.raises(AuthenticationError, match=r"\(as vault\)"):
+        producer.start(lambda: None)
+    own.result = GOOD
+    producer.start(lambda: None)
+    producer.close()
 
 
 def test_no_secret_is_in_any_repr() -> None:
