@@ -10,9 +10,9 @@ import pytest
 from tests.outbox.fake_kafka import TOO_LARGE, TOO_LARGE_FOR_CLIENT, FakeKafka
 
 from eventzr_kafka import CloudEvent, KafkaSettings, OutgoingRecord, encode
-from eventzr_kafka.outbox import RelayHooks, RelayOptions, turn, waiting
+from eventzr_kafka.outbox import LaneWaits, RelayHooks, RelayOptions, RowParked, RowsPublished, turn, waiting
 from eventzr_kafka.outbox.rows import OutboxRow
-from eventzr_kafka.outbox.sending import Sender
+from eventzr_kafka.outbox.sending import Outcome, Sender
 from eventzr_kafka.outbox.turn import Turns
 from eventzr_kafka.transport import Acknowledgement, Failure, Report
 
@@ -91,25 +91,31 @@ class MemoryRows:
         self.pending: list[OutboxRow] = []
         self.parked: list[str] = []
         self.marked: list[str] = []
+        self.fenced: set[str] = set()  # event ids of rows that another relay has taken
+        self.notes: list[tuple[str, str]] = []
+        self.read_with: tuple[int, int] = (0, 0)
 
     def add(self, tenant: str, topic: str, event_id: str, data: str = "") -> None:
         record = encode(CloudEvent(id=event_id, source="s", type=topic, tenantid=tenant, data=data))
         self.pending.append(OutboxRow(len(self.pending), 0, tenant, event_id, topic, "[]", record.value))
 
-    async def read(self, waiting: Collection[str], count: int, _size: int) -> Sequence[OutboxRow]:
+    async def read(self, waiting: Collection[str], count: int, size: int) -> Sequence[OutboxRow]:
+        self.read_with = (count, size)
         return [row for row in self.pending if row.tenant_id not in waiting][:count]
 
     async def mark_published(self, rows: Iterable[OutboxRow]) -> int:
         self.marked += [row.event_id for row in rows]
         self.pending = [row for row in self.pending if row not in rows]
-        return 1
+        return sum(row.event_id not in self.fenced for row in rows)
 
-    async def park(self, row: OutboxRow, _failure: str) -> bool:
+    async def park(self, row: OutboxRow, failure: str) -> bool:
         self.pending.remove(row)
         self.parked.append(row.event_id)
-        return True
+        self.notes.append((row.event_id, failure))
+        return row.event_id not in self.fenced
 
-    async def note_failure(self, row: OutboxRow, failure: str) -> None: ...
+    async def note_failure(self, row: OutboxRow, failure: str) -> None:
+        self.notes.append((row.event_id, failure))
 
 
 class Bench:
@@ -122,7 +128,9 @@ class Bench:
         self.rows.add("stuck", "a.b", "stuck")
         self.sender = Sender(KafkaSettings(), self.kafka.client, asyncio.Event())
         rows: Any = self.rows
-        self.turns = Turns(rows, self.sender, options, RelayHooks())
+        self.facts: list[object] = []
+        note = self.facts.append
+        self.turns = Turns(rows, self.sender, options, RelayHooks(published=note, parked=note, lane_waits=note))
 
     async def until(self, true: Callable[[], bool]) -> None:
         async with asyncio.timeout(60):
@@ -261,3 +269,230 @@ async def test_each_published_row_is_marked_once(bench: Bench) -> None:
         await bench.until(lambda: len(bench.rows.pending) == 1)
     await bench.turns.take()
     assert bench.rows.marked == [f"{number}" for number in range(10)]
+
+
+class Clock:
+    """Stands in for the module `time` where turns look at it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 100.0
+        monkeypatch.setattr(turn, "time", self)
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+def row_of(number: int, *, bucket: int = 0, topic: str = "a.b", value: bytes | None = b"") -> OutboxRow:
+    return OutboxRow(number, bucket, f"t{number}", f"e{number}", topic, "[]", value)
+
+
+def lines(caplog: pytest.LogCaptureFixture, start: str) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.getMessage().startswith(start)]
+
+
+async def test_published_and_fenced_rows_are_counted(bench: Bench) -> None:
+    bench.rows.fenced = {"y"}
+    bench.rows.add("t1", "a.b", "x")
+    bench.rows.add("t2", "a.b", "y")
+    await bench.until(lambda: len(bench.rows.pending) == 1)
+    assert bench.facts == [RowsPublished(marked=1, fenced=1)]
+
+
+async def test_a_parked_row_is_logged_with_its_hint(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    bench.kafka.failures = {"large": TOO_LARGE_FOR_CLIENT}
+    bench.rows.add("t1", "a.b", "large")
+    bench.rows.pending.append(OutboxRow(9, 0, "t2", "odd", "a.b", "no JSON", b""))
+    await bench.until(lambda: len(bench.rows.parked) == 2)
+    failure = "MSG_SIZE_TOO_LARGE: too large"
+    hint = (
+        "that is the client's own limit: raise KafkaSettings(client={'message.max.bytes': …}), "
+        "or send a reference in place of the content, and requeue the row"
+    )
+    unreadable = "_BAD_MSG: the row cannot be read: JSONDecodeError"
+    assert lines(caplog, "parked: ") == [
+        f"parked: outbox row 1, event large for a.b: {failure}; the tenant's later events go on; {hint}",
+        f"parked: outbox row 9, event odd for a.b: {unreadable}; the tenant's later events go on",
+    ]
+    assert bench.facts == [RowParked("t1", "large", "a.b", failure), RowParked("t2", "odd", "a.b", unreadable)]
+    assert bench.rows.notes == [("large", failure), ("odd", unreadable)]
+
+
+async def test_a_row_that_is_not_ours_any_more_is_not_reported(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    bench.kafka.failures = {"large": TOO_LARGE_FOR_CLIENT}
+    bench.rows.fenced = {"large"}
+    bench.rows.add("t1", "a.b", "large")
+    await bench.until(lambda: bench.rows.parked == ["large"])
+    assert (bench.facts, lines(caplog, "parked")) == ([], [])
+
+
+async def test_a_waiting_topic_is_logged_once_and_once_again(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "eventzr_kafka.outbox")
+    bench.kafka.missing = {"c.d"}
+    bench.rows.add("t1", "c.d", "x")
+    bench.rows.add("t2", "c.d", "y")
+    await bench.until(lambda: bench.kafka.asked > 3)
+    failure = "_UNKNOWN_TOPIC: no such topic"
+    assert bench.facts[:2] == [LaneWaits("t1", "x", "c.d", failure, seconds) for seconds in (0.02, 0.04)]
+    assert bench.rows.notes[0] == ("x", failure)
+    bench.kafka.missing.clear()
+    await bench.until(lambda: len(bench.rows.pending) == 1)
+    assert lines(caplog, "not published") == [
+        f"not published: outbox row 1, event x for c.d: {failure}; what comes behind it waits"
+    ]
+    assert lines(caplog, "events for") == ["events for c.d are published again"]
+
+
+@pytest.mark.parametrize("options", [RelayOptions(on_unpublishable="stop_lane")])
+async def test_a_stopped_lane_is_reported_with_its_wait(bench: Bench) -> None:
+    bench.kafka.failures = {"large": TOO_LARGE_FOR_CLIENT}
+    bench.rows.add("t1", "a.b", "large")
+    await bench.until(lambda: bool(bench.facts))
+    assert bench.facts == [LaneWaits("t1", "large", "a.b", "MSG_SIZE_TOO_LARGE: too large", 0.1)]
+    assert bench.rows.parked == []
+
+
+async def test_a_long_failure_is_cut_and_cleaned(bench: Bench) -> None:
+    bench.kafka.failures = {"x": Failure("_INVALID_ARG", "\x1b" + 300 * "y", unknown=False, local=True)}
+    bench.rows.add("t1", "a.b", "x")
+    await bench.until(lambda: bench.rows.parked == ["x"])
+    assert bench.rows.notes == [("x", f"_INVALID_ARG: ?{198 * 'y'}…")]
+
+
+@pytest.mark.parametrize(
+    ("number", "size", "room"),
+    [
+        (0, 0, (10, 100)),
+        (30, 0, (10, 100)),
+        (35, 0, (5, 100)),
+        (40, 0, (0, 100)),
+        (3, 100, (10, 100)),
+        (3, 120, (10, 40)),
+        (3, 133, (10, 1)),
+        (4, 100, (0, 0)),
+    ],
+)
+async def test_four_batches_may_be_under_way(number: int, size: int, room: tuple[int, int]) -> None:
+    bench = Bench(RelayOptions(batch_rows=10, batch_bytes=100))
+    bench.sender.under_way = {at: row_of(at, value=bytes(size) or None) for at in range(number)}
+    await bench.turns._read()
+    assert bench.rows.read_with == room
+
+
+async def test_buckets_are_busy_until_their_rows_are_marked() -> None:
+    bench = Bench(RelayOptions())
+    bench.sender.under_way = {1: row_of(1, bucket=3)}
+    bench.turns._on_acknowledged(row_of(2, bucket=5))
+    assert bench.turns.busy_buckets() == {3, 5}
+    await bench.turns._mark()
+    assert bench.turns.busy_buckets() == {3}
+
+
+async def test_30_s_without_an_answer_are_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turn, "_PATIENCE", 0.01)
+    clock = Clock(monkeypatch)
+    bench = Bench(RelayOptions())
+    await bench.sender.start()
+    await bench.turns.take()
+    clock.now = 130.0
+    await bench.turns.take()
+    assert bench.turns.problems == []
+    clock.now = 131.0
+    assert bench.turns.problems == ["the broker has not answered for 31 s about the oldest row under way"]
+    await bench.sender.close()
+
+
+async def test_30_s_of_nothing_but_failures_are_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turn, "_PATIENCE", 0.01)
+    clock = Clock(monkeypatch)
+    bench = Bench(RelayOptions())
+    bench.rows.pending.clear()
+    bench.rows.add("t1", "a.b", "x")
+    bench.kafka.failures = {"x": Failure("_GAPLESS_GUARANTEE", "a hole", unknown=True)}
+    await bench.sender.start()
+    for clock.now in (100.0, 120.0, 130.0):
+        await bench.turns.take()
+    assert bench.turns.problems == []
+    clock.now = 131.0
+    assert bench.turns.problems == ["nothing was published for 31 s: _GAPLESS_GUARANTEE: a hole"]
+    await bench.sender.close()
+
+
+async def test_a_topic_that_waits_is_not_a_row_sent_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch)
+    bench = Bench(RelayOptions())
+    again, missing = Failure("_STATE", "no", unknown=True), Failure("_UNKNOWN_TOPIC", "no", unknown=False)
+    await bench.turns._settle([Outcome(row_of(1), again), Outcome(row_of(2), missing)])
+    clock.now = 200.0
+    assert not any("nothing was published" in problem for problem in bench.turns.problems)
+
+
+async def test_a_turn_counts_what_it_sent_and_settled() -> None:
+    bench = Bench(RelayOptions())
+    bench.rows.pending.clear()
+    await bench.sender.start()
+    assert await bench.turns.take() == (0, 0)
+    bench.rows.add("t1", "a.b", "x")
+    bench.rows.add("t2", "c.d", "y")
+    bench.kafka.missing = {"c.d"}
+    assert await bench.turns.take() == (2, 2)
+    bench.rows.add("t3", "c.d", "z")
+    assert await bench.turns.take() == (2, 2)  # both are set aside
+    bench.kafka.failures = {"w": FATAL}
+    bench.rows.add("t4", "a.b", "w")
+    assert await bench.turns.take() == (1, 0)
+    await bench.sender.close()
+
+
+async def test_finish_waits_for_all_that_is_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench(RelayOptions())
+    waits: list[tuple[int, float]] = []
+
+    async def outcomes(left: int, seconds: float) -> list[Outcome]:
+        waits.append((left, seconds))
+        return [Outcome(row_of(1), None)]
+
+    monkeypatch.setattr(bench.sender, "outcomes", outcomes)
+    await bench.turns.finish(7.0)
+    assert (waits, bench.rows.marked) == ([(0, 7.0)], ["e1"])
+
+
+@pytest.mark.parametrize(("before", "after"), [(2_000, 250), (17, 2), (7, 1), (1, 1)])
+async def test_a_refused_batch_makes_the_next_ones_small(before: int, after: int) -> None:
+    bench = Bench(RelayOptions(batch_rows=before))
+    await bench.turns._settle([Outcome(row_of(1), TOO_LARGE), Outcome(row_of(2), None)])
+    assert bench.turns._size == after
+    await bench.turns._settle([])
+    assert bench.turns._size == after
+    await bench.turns._settle([Outcome(row_of(2), None)])
+    assert bench.turns._size == min(2 * after, before)
+
+
+async def test_a_row_refused_alone_does_not_shrink_the_batches() -> None:
+    bench = Bench(RelayOptions(batch_rows=80))
+    bench.rows.pending.append(row_of(1))
+    await bench.turns._settle([Outcome(row_of(1), TOO_LARGE, alone=True), Outcome(row_of(2), FATAL)])
+    assert bench.turns._size == 80
+    bench.turns._size = 3
+    assert [row.id for row in bench.turns._choose([row_of(at) for at in range(9)]).rows] == [0, 1, 2]
+
+
+async def test_a_lane_without_an_answer_waits_only_if_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    Clock(monkeypatch)
+    bench = Bench(RelayOptions())
+    await bench.turns._settle([Outcome(row_of(1), FATAL), Outcome(row_of(2), FATAL, late=True)])
+    assert bench.turns._waiting.leave_out((), 100.0) == {"t2"}
+    bench.turns.buckets_changed()
+    assert bench.turns._waiting.leave_out((), 100.0) == set()
+
+
+async def test_a_broken_client_is_closed_before_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turn, "_PATIENCE", 0.01)
+    bench = Bench(RelayOptions())
+    bench.kafka.silent.clear()
+    bench.kafka.failures = {"stuck": FATAL}
+    await bench.sender.start()
+    assert await bench.turns.take() == (1, 0)
+    bench.kafka.failures.clear()
+    assert await bench.turns.take() == (1, 1)
+    assert (bench.kafka.clients, bench.kafka.closed) == (2, 1)
+    await bench.sender.close()

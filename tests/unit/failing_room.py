@@ -1,0 +1,137 @@
+"""Failures on their own: lanes by hand, a writer that waits for a word, and what would bring an event again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from tests.unit.conftest import TOPIC, record
+
+from eventzr_kafka import CloudEvent, Record, RetryPolicy, kafka_consumer, on_message
+from eventzr_kafka.binding import bind
+from eventzr_kafka.dead_letter import DeadLetterFacts
+from eventzr_kafka.epoch import Epoch
+from eventzr_kafka.failed import Failed
+from eventzr_kafka.failures import Failures
+from eventzr_kafka.hooks import ConsumerHooks
+from eventzr_kafka.intake import Origin, Work, admit, lanes_for
+from eventzr_kafka.lanes import Lane
+from eventzr_kafka.record import TopicPartition
+from eventzr_kafka.redelivery import Leave
+from eventzr_kafka.retry import Decision, Retry, Skip
+from eventzr_kafka.routing import definition_of
+from eventzr_kafka.transport import Assignment
+
+__all__ = ["Again", "Park", "Pen", "Room"]
+
+
+class Pen:
+    """A writer of dead letters: the next word is an error to raise, or an event to wait for."""
+
+    def __init__(self) -> None:
+        self.words: list[Exception | asyncio.Event] = []
+        self.written: list[tuple[Record, DeadLetterFacts]] = []
+        self.calls = 0
+
+    async def write_letter(self, record: Record, facts: DeadLetterFacts, is_wanted: Callable[[], bool]) -> None:
+        self.calls += 1
+        word = self.words.pop(0) if self.words else None
+        if isinstance(word, asyncio.Event):
+            await word.wait()
+        elif word is not None:
+            raise word
+        if is_wanted():
+            self.written.append((record, facts))
+
+
+class Again:
+    """A redelivery that leaves all but retries, skips, and one more kind."""
+
+    def __init__(self, but: type[Decision] = Skip) -> None:
+        self.left: list[tuple[int, Leave]] = []
+        self._but = (Retry, Skip, but)
+
+    def plan(self, decision: Decision, error: BaseException) -> Decision | Leave:
+        assert isinstance(error, BaseException)
+        return decision if isinstance(decision, self._but) else Leave(decision, "why", "its event comes later")
+
+    def leave(self, each: Failed, left: Leave) -> None:
+        self.left.append((each.work[0].offset, left))
+
+
+class Park:
+    """A parking that holds every lane, or none."""
+
+    def __init__(self, *, holds: bool = True) -> None:
+        self.asked: list[tuple[bytes | None, str]] = []
+        self.parked: list[tuple[int, DeadLetterFacts]] = []
+        self._holds = holds
+
+    def holds(self, key: bytes | None, lane: str) -> bool:
+        self.asked.append((key, lane))
+        return self._holds
+
+    def park(self, record: Record, facts: DeadLetterFacts) -> None:
+        self.parked.append((record.offset, facts))
+
+
+class Room:
+    """Failures with what they need, started."""
+
+    def __init__(
+        self,
+        *,
+        again: Again | None = None,
+        park: Park | None = None,
+        hooks: ConsumerHooks | None = None,
+        policy: RetryPolicy | None = None,
+        **options: Any,
+    ) -> None:
+        @kafka_consumer(group_id="group", retry=policy or RetryPolicy(attempts=1), **options)
+        class Consumer:
+            @on_message(TOPIC)
+            async def handle(self, event: CloudEvent[Any]) -> None: ...
+
+        definition = definition_of(Consumer())
+        with ThreadPoolExecutor(1) as pool:
+            (self.route,) = bind(Consumer(), definition.routes, definition.options, pool)
+        self.options = definition.options
+        self.pen = Pen()
+        writer: Any = self.pen
+        parking: Any = park
+        self.lanes = lanes_for(self.options)
+        self.failures = Failures("group", self.options, self.lanes, writer, hooks or ConsumerHooks(), parking)
+        self.ready = 0
+        self.stops: list[Exception] = []
+        self.epoch = Epoch(Assignment(TopicPartition(TOPIC, 0), 1, 0))
+        self.failures.start(self._on_ready, self.stops.append, again)
+
+    def _on_ready(self) -> None:
+        self.ready += 1
+
+    def take(self, *records: Record) -> list[Failed]:
+        """Let records in, and take the lanes of all of them."""
+        self.epoch.ledger.receive([each.offset for each in records])
+        origin = Origin(self.epoch, self.route, records)
+        admit(self.lanes, self.options.ordering, origin, records)
+        return [self.failed(lane) for lane in iter(self.lanes.take, None)]
+
+    def take_unread(self, *records: Record) -> list[Failed]:
+        """The same for records that cannot be read."""
+        self.epoch.ledger.receive([each.offset for each in records])
+        admit(self.lanes, self.options.ordering, Origin(self.epoch, self.route, records), records)
+        return [Failed(lane, lane.front, None) for lane in iter(self.lanes.take, None)]
+
+    def one(self, **about: Any) -> Failed:
+        (failed,) = self.take(record(0, **about))
+        return failed
+
+    def failed(self, lane: Lane[Work]) -> Failed:
+        work = lane.front
+        return Failed(lane, work, work[2] or work[1].decode(work[0]))
+
+    async def settle(self) -> None:
+        for _ in range(20):
+            await asyncio.sleep(0)
