@@ -299,3 +299,73 @@ def test_a_record_that_failed_once_more_after_its_letter_was_closed_is_open_agai
     journal = DeadLetterJournal()
     journal.add([letter(0, 0), note(0, 1, "replayed"), letter(0, 2, failed_at=2_000.0)])
     assert [entry.letter.facts.last_failure for entry in journal.open] == [2_000.0]
+
+
+def test_each_record_that_is_neither_letter_nor_note_counts() -> None:
+    strange = Record("g.dlq", 0, 0, b"t", None, (("eventzr-dlq-note", b"later-version"),))
+
+    journal = journal_of(strange, strange)
+
+    assert (journal.unreadable, journal.duplicates, journal.entries) == (2, 0, [])
+
+
+def test_each_letter_but_the_first_is_a_duplicate() -> None:
+    assert journal_of(letter(1, 0), letter(1, 1), letter(1, 2)).duplicates == 2
+
+
+def test_a_letter_knows_the_size_of_its_value() -> None:
+    empty = stored(OutgoingRecord("g.dlq", b"t", None, []), 9)
+
+    assert [entry.size for entry in journal_of(letter(1, 0), empty).entries] == [5, 0]
+
+
+@pytest.mark.parametrize(
+    ("selection", "meant"),
+    [
+        (Selection(letters={"orders[0]@2"}), [2]),
+        (Selection(letters=("0@1", "orders[0]@3", "orders[0]@9")), [1, 3]),
+        (Selection(letters=("0@1",), error="Even"), []),
+        (Selection(since=100.5, until=101.5), [1]),
+        (Selection(since=104.0), []),
+        (Selection(until=99.0), []),
+        (Selection(limit=0), []),
+    ],
+)
+def test_letters_are_selected_by_name_and_by_time(selection: Selection, meant: list[int]) -> None:
+    letters = [letter(n, n, error="Odd" if n % 2 else "Even", failed_at=100.0 + n) for n in range(4)]
+
+    assert numbers(selection.of(journal_of(*letters).open)) == meant
+
+
+def test_a_letter_of_the_very_time_of_its_note_is_closed() -> None:
+    assert journal_of(note(0, 0, "replayed"), letter(0, 1, failed_at=1_000.0)).open == []
+    assert numbers(journal_of(note(0, 0, "replayed"), letter(0, 1, failed_at=1_000.5)).open) == [0]
+
+
+def test_notes_before_their_letter_say_how_often_it_failed() -> None:
+    (entry,) = journal_of(note(0, 0, "failed", attempts=8), note(0, 1, "discarded", why="old"), letter(0, 2)).entries
+
+    assert (entry.attempts, entry.closed and entry.closed.why, entry.failed and entry.failed.why) == (8, "old", "w")
+
+
+def test_a_letter_that_is_open_again_has_no_old_notes() -> None:
+    for records in (
+        [letter(0, 0), note(0, 1, "failed", attempts=9), note(0, 2, "replayed"), letter(0, 3, failed_at=2_000.0)],
+        [note(0, 1, "failed", attempts=9), note(0, 2, "replayed"), letter(0, 3, failed_at=2_000.0)],
+    ):
+        (entry,) = journal_of(*records).open
+        assert (entry.attempts, entry.failed, entry.letter.offset) == (5, None, 3)
+
+
+def test_letters_of_one_time_stand_by_partition_and_offset() -> None:
+    records = [letter(1, 7, partition=1), letter(2, 6, partition=1), letter(3, 8), letter(4, 9)]
+
+    assert numbers(journal_of(*records).entries) == [3, 4, 2, 1]
+    assert numbers(journal_of(letter(1, 0, failed_at=0.8), letter(2, 0, failed_at=0.2, partition=1)).open) == [2, 1]
+
+
+def test_summaries_stand_by_count_and_then_by_name() -> None:
+    errors = ["B", "C", "A", "C"]
+    summaries = summarise(journal_of(*[letter(n, n, error=error) for n, error in enumerate(errors)]).open)
+
+    assert [(summary.error, summary.count) for summary in summaries] == [("C", 2), ("A", 1), ("B", 1)]

@@ -127,3 +127,46 @@ def test_offsets_that_are_no_records_are_passed() -> None:
 def test_nothing_finished_above_the_position_is_no_range() -> None:
     assert Ledger(4).finished() == []
     assert Ledger().finished() == []
+
+
+def test_the_first_offset_of_a_partition_may_be_committed() -> None:
+    assert Ledger(0).position() == 0
+    ledger = Ledger()
+    assert (ledger.next_offset, ledger.position(), ledger.finished()) == (-1, None, [])
+    ledger.pass_to(0)
+    assert ledger.position() == 0
+
+
+def test_what_an_earlier_epoch_finished_is_known_from_the_position_on() -> None:
+    ledger = Ledger(5, [3, 4, 5, 7])
+    assert ledger.finished() == [(5, 6), (7, 8)]
+    assert ledger.receive([5, 6, 7]) == {5, 7}
+    assert (ledger.open_offsets(), ledger.unfinished, ledger.next_offset) == ([6], 1, 8)
+    assert ledger.finished() == [(7, 8)]
+
+
+def test_what_is_known_is_kept_until_it_is_received_or_passed() -> None:
+    ledger = Ledger(0, [2, 4, 6])
+    assert ledger.receive([0, 1]) == set()
+    assert ledger.finished() == [(2, 3), (4, 5), (6, 7)]
+    ledger.pass_to(4)
+    assert ledger.finished() == [(2, 4), (4, 5), (6, 7)]
+    ledger.pass_to(3)
+    assert ledger.next_offset == 4
+    assert ledger.receive([4, 5]) == {4}
+    assert ledger.finished() == [(2, 5), (6, 7)]
+
+
+def test_as_many_open_offsets_as_are_looked_at_hide_the_rest() -> None:
+    ledger = Ledger(0)
+    ledger.receive(range(10))
+    for offset in (1, 3, 4, 8):
+        ledger.finish(offset)
+    assert ledger.finished() == [(1, 2), (3, 5), (8, 9)]
+    assert ledger.finished(6) == [(1, 2), (3, 5), (8, 9)]
+    assert ledger.finished(7) == [(1, 2), (3, 5), (8, 9)]
+    assert ledger.finished(3) == [(1, 2), (3, 5)]
+    assert ledger.finished(2) == [(1, 2)]
+    ledger.finish(9)
+    assert ledger.finished(5) == [(1, 2), (3, 5)]
+    assert ledger.finished(6) == [(1, 2), (3, 5), (8, 10)]
