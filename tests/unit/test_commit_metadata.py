@@ -174,3 +174,102 @@ def test_ranges_are_rising_disjoint_and_apart(offsets: set[int]) -> None:
     assert {offset for first, after in ranges for offset in range(first, after)} == offsets
     assert all(after < first for (_, after), (first, _) in pairwise(ranges))
     assert all(first < after for first, after in ranges)
+
+
+def unpacked(metadata: str) -> tuple[str, bytes]:
+    """The letter and the bytes; not compared as text, since each version of zlib packs in its own way."""
+    body = metadata.split(":")[2]
+    return body[0], zlib.decompress(base64.b85decode(body[1:]), -15)
+
+
+@pytest.mark.parametrize(
+    ("ranges", "steps"),
+    [
+        ([(6, 9), (12, 17)], [1, 3, 3, 5]),
+        ([(5, 6)], [0, 1]),
+        ([(5 + 127, 5 + 127 + 128)], [127, 0x80, 1]),
+        ([(6, 6 + 300)], [1, 300 & 0x7F | 0x80, 300 >> 7]),
+        ([(5 + 16_384, 5 + 16_385)], [0x80, 0x80, 1, 1]),
+        ([(5 + 16_383, 5 + 16_384)], [0xFF, 0x7F, 1]),
+    ],
+)
+def test_runs_are_written_seven_bits_a_byte(ranges: list[tuple[int, int]], steps: list[int]) -> None:
+    metadata = write_metadata(5, ranges)
+    assert unpacked(metadata) == ("r", bytes(steps))
+    assert read_metadata(5, metadata) == {offset for first, after in ranges for offset in range(first, after)}
+    assert read_metadata(5, packed("r", bytes(steps))) == read_metadata(5, metadata)
+
+
+@pytest.mark.parametrize("limit", [30, 45, 60, 90])
+def test_a_bitmap_is_written_one_bit_an_offset(limit: int) -> None:
+    chance = random.Random(1)  # noqa: S311 -- to be repeated
+    finished = {offset for offset in range(1, 400) if chance.random() < 0.5}
+    metadata = write_metadata(0, ranges_of(sorted(finished)), limit=limit)
+    kind, raw = unpacked(metadata)
+    bits = "".join(f"{byte:08b}" for byte in raw)
+    reached = max(offset for offset, bit in enumerate(bits) if bit == "1")
+    assert kind == "b"
+    assert bits[: reached + 1] == "".join("01"[offset in finished] for offset in range(reached + 1))
+    assert set(bits[reached + 1 :]) <= {"0"}
+    assert read_metadata(0, metadata) == {offset for offset in finished if offset <= reached}
+    assert limit - 8 <= len(metadata) <= limit or reached == max(finished)
+
+
+def test_a_bitmap_ends_where_the_finished_offsets_end() -> None:
+    assert read_metadata(9, packed("b", b"\x40\x01")) == {10, 24}
+    assert read_metadata(9, packed("b", b"\x00\x80")) == {17}
+    last = 65_535
+    assert read_metadata(0, packed("b", bytes(8191) + b"\x01")) == {last}
+    assert read_metadata(0, packed("b", bytes(8192) + b"\x80")) == set()
+
+
+def test_as_many_runs_as_fit_are_written() -> None:
+    chance = random.Random(2)  # noqa: S311 -- to be repeated
+    ranges, at = list[tuple[int, int]](), 0
+    for _ in range(200):
+        first = at + chance.randrange(200, 4_000)
+        at = first + chance.randrange(1, 100)
+        ranges.append((first, at))
+    for limit in (60, 200, 500):
+        metadata = write_metadata(0, ranges, limit=limit)
+        known = ranges_of(sorted(read_metadata(0, metadata)))
+        assert unpacked(metadata)[0] == "r"
+        assert known == ranges[: len(known)]
+        assert limit * 0.88 <= len(metadata) <= limit
+
+
+def test_no_more_runs_are_tried_than_a_bitmap_would_beat() -> None:
+    ranges = [(number * 100, number * 100 + 1) for number in range(1, 2_100)]
+    assert len(ranges_of(sorted(read_metadata(0, write_metadata(0, ranges))))) == 2_048
+
+
+def test_metadata_of_the_largest_size_is_read_and_no_larger() -> None:
+    metadata = write_metadata(0, [(1, 3)], TOPIC)
+    blank = "e2:" + "0" * (MAX_METADATA_BYTES - len(metadata) + len(metadata.split(":")[1])) + metadata[11:]
+    assert len(blank) == MAX_METADATA_BYTES
+    assert read_metadata(0, blank) == {1, 2}
+    assert read_metadata(0, blank.replace("e2:", "e2:0")) == set()
+
+
+@pytest.mark.parametrize(("limit", "metadata"), [(11, ""), (12, "e2:2e1e374c:"), (4, ""), (0, "")])
+def test_the_topic_goes_last(limit: int, metadata: str) -> None:
+    assert write_metadata(0, [(2, 900)], TOPIC, limit=limit) == metadata
+    assert shorten(0, write_metadata(0, [(2, 900)], TOPIC), limit) == metadata
+
+
+def test_a_position_inside_a_range_cuts_it() -> None:
+    assert read_metadata(5, write_metadata(5, [(6, 1_000_005 + 7)])) == set(range(6, 1_000_005))
+    assert write_metadata(5, [(1_000_005, 1_000_009)]) == ""
+
+
+@pytest.mark.parametrize(
+    ("offsets", "ranges"), [([], []), ([3], [(3, 4)]), ([3, 4], [(3, 5)]), ([3, 5, 6, 9], [(3, 4), (5, 7), (9, 10)])]
+)
+def test_offsets_are_summed_up_as_ranges(offsets: list[int], ranges: list[tuple[int, int]]) -> None:
+    assert ranges_of(offsets) == ranges
+
+
+def test_steps_of_no_length_and_of_the_largest_are_read() -> None:
+    assert read_metadata(0, first_version("0 1")) == {0}
+    assert read_metadata(0, first_version("0 1000000")) == set(range(1_000_000))
+    assert read_metadata(0, first_version("1 1000000")) == set()
