@@ -205,10 +205,14 @@ async def test_stop_waits_for_letters_under_way_and_no_longer() -> None:
     assert await room.failures.stop(5.0) is False
 
 
-async def test_a_letter_that_takes_too_long_is_given_up() -> None:
+@pytest.mark.parametrize("stopped", ["failures", "burials"])
+async def test_a_letter_that_takes_too_long_is_given_up(stopped: str) -> None:
     room = Room()
     room.pen.words = [asyncio.Event()]
     begin(room, room.one())
     await room.settle()
-    assert await room.failures.stop() is True
+    before = asyncio.get_running_loop().time()
+    stop = room.failures.stop if stopped == "failures" else room.failures._burials.stop
+    assert await stop() is True
+    assert asyncio.get_running_loop().time() - before < 0.5
     assert (room.epoch.running, room.epoch.ledger.position(), room.pen.written) == (0, 0, [])

@@ -309,3 +309,15 @@ async def test_an_event_of_an_open_lane_is_not_parked() -> None:
         failed = room.one()
         assert room.failures.park(failed.lane, failed.work) is False
         assert (failed.lane.waiting, room.failures.histories) == (False, {})
+
+
+@pytest.mark.parametrize(("ordering", "lane"), [("tenant", ""), ("partition", f"{TOPIC}[0]")])
+async def test_a_parked_event_is_read_for_its_letter(ordering: str, lane: str) -> None:
+    park = Park()
+    room = Room(park=park, ordering=ordering)
+    failed = room.one()
+    assert room.failures.park(failed.lane, failed.work)
+    await room.settle()
+    ((_, letter),) = room.pen.written
+    assert (letter.event_id, letter.event_source, letter.lane) == ("e0", "s", lane)
+    assert park.asked == [(b"t1", lane)]
