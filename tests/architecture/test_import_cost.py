@@ -4,11 +4,13 @@ import os
 import resource
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
 
 import pytest
 
-BUDGET = 0.040  # seconds above pydantic, from DESIGN's budgets
-ROUNDS = 9
+BUDGET = 0.040  # seconds above pydantic, on a machine that is idle
+SHARE_OF_PYDANTIC = 0.4  # of pydantic's own cost, where a busy or slow machine takes longer for both
+ROUNDS = 5
 PYDANTIC = "from pydantic import BaseModel, TypeAdapter\nclass Model(BaseModel): id: str"
 # Installed packages are byte-compiled; so is the work tree once it was imported without this variable.
 INSTALLED = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
@@ -26,20 +28,33 @@ def seconds(code: str) -> float:
     return used() - before
 
 
+def least(codes: Sequence[str], fits: Callable[..., bool]) -> list[float]:
+    """Least processor time of each code, measured in turns: a busy machine counts more of it for the same work.
+
+    One busy moment may flatter a first pair: several rounds come before the first look at `fits`, and more follow
+    until a calm moment.
+    """
+    best = [float("inf")] * len(codes)
+    for number in range(1, 3 * ROUNDS + 1):
+        best = [min(seconds(code), known) for code, known in zip(codes, best, strict=True)]
+        if number >= ROUNDS and fits(*best):
+            break
+    return best
+
+
+def fits(bare: float, pydantic: float, ours: float) -> bool:
+    return ours - pydantic <= max(BUDGET, SHARE_OF_PYDANTIC * (pydantic - bare))
+
+
 def test_importing_costs_at_most_40_ms_more_than_pydantic() -> None:
     seconds("import eventzr_kafka")  # compiles what was not compiled yet
-    base = ours = float("inf")
-    for _ in range(3 * ROUNDS):  # until a calm moment: a busy machine counts more processor time for the same work
-        base, ours = min(base, seconds(PYDANTIC)), min(ours, seconds("import eventzr_kafka"))
-        if ours - base <= BUDGET:
-            return
-    pytest.fail(f"{(ours - base) * 1000:.0f} ms above pydantic")
+    costs = least(["pass", PYDANTIC, "import eventzr_kafka"], fits)
+    assert fits(*costs), f"bare, pydantic, ours: {costs}"
 
 
 LAMBDA_BUDGET = 0.250  # seconds; the signer is loaded when a token is needed
-SHARE = (
-    0.6  # of the budget, for pydantic and asyncio alone; a machine on which they take longer may take longer for all
-)
+# Of the budget, for pydantic and asyncio alone; a machine on which they take longer may take longer for all.
+SHARE = 0.6
 FUNCTION = """
 from eventzr_kafka import CloudEvent, KafkaSettings, kafka_consumer, on_message
 from eventzr_kafka.aws_lambda import lambda_handler, lambda_producer
@@ -53,19 +68,18 @@ handler = lambda_handler(Handler, producer=producer)
 """
 
 
+def fits_a_lambda(bare: float, others: float, ours: float) -> bool:
+    return ours - bare <= max(LAMBDA_BUDGET, (others - bare) / SHARE)
+
+
 @pytest.mark.parametrize("client", ["", "import eventzr_kafka._confluent.producer"], ids=["disabled", "with-client"])
 def test_a_lambda_function_is_loaded_within_250_ms(client: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(INSTALLED, "AWS_LAMBDA_FUNCTION_NAME", "f")
     monkeypatch.delitem(INSTALLED, "KAFKA_ENABLED", raising=False)
     code = FUNCTION + client
     seconds(code)
-    base = others = ours = float("inf")
-    for _ in range(3 * ROUNDS):  # until a calm moment: a busy machine counts more processor time for the same work
-        base, others = min(base, seconds("pass")), min(others, seconds(f"import asyncio\n{PYDANTIC}"))
-        ours = min(ours, seconds(code))
-        if ours - base <= max(LAMBDA_BUDGET, (others - base) / SHARE):
-            return
-    pytest.fail(f"{(ours - base) * 1000:.0f} ms, of which pydantic and asyncio {(others - base) * 1000:.0f} ms")
+    costs = least(["pass", f"import asyncio\n{PYDANTIC}", code], fits_a_lambda)
+    assert fits_a_lambda(*costs), f"bare, pydantic and asyncio, ours: {costs}"
 
 
 DISABLED = f"""{FUNCTION}

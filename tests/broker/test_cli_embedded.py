@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from confluent_kafka.admin import AdminClient
 
 from eventzr_kafka import EmbeddedBroker, KafkaSettings, embedded_broker
 from eventzr_kafka._confluent.log_reader import ConfluentLogReader
@@ -267,15 +268,17 @@ def test_dev_has_the_topic_of_the_dead_letters(start: Start) -> None:
     dev = start("dev", "handlers:Rejecting")
     dev.wait_for("--tenant t1\n")
     (address,) = re.findall(r"^connecting to (.*)$", dev.output, re.MULTILINE)
+    before_any_letter = AdminClient({"bootstrap.servers": address}).list_topics(timeout=30).topics
     reader = ConfluentLogReader(KafkaSettings(brokers=address), "rejecting")
 
     assert start("publish", TOPIC, "--tenant", "t1", KAFKA_BROKERS=address).exit_code() == 0
     dev.wait_for("to the dead letters")
 
-    deadline = time.monotonic() + 3  # without the topic it would not be there before the client gives up, in 5 s
+    deadline = time.monotonic() + 60  # ends what hangs
     while not list(reader.read("rejecting.dlq") or ()) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert time.monotonic() < deadline
+    assert "rejecting.dlq" in before_any_letter
     dev.signal(signal.SIGTERM)
     assert dev.exit_code() == 0
 

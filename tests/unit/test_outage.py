@@ -50,7 +50,7 @@ def test_a_real_client_says_whether_it_knows_a_broker_though_none_answers(
         logger=logging.getLogger("test.client"),
     )
     client.subscribe(["nothing"])
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60  # ends what hangs
     while len(told) < 5 and time.monotonic() < deadline:
         client.poll(0.1)
     client.close()

@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Final
 
 import pytest
 from tests.unit.test_runner import SETTINGS, Handler, Patient, Wire, Wires
@@ -19,6 +19,8 @@ from eventzr_kafka.record import OutgoingRecord
 from eventzr_kafka.shutdown import LoopWatch, complete
 from eventzr_kafka.signals import stopped_by_signals
 from eventzr_kafka.transport import Acknowledgement, ConsumerSink, Report
+
+SECONDS: Final = 60.0  # ends what hangs
 
 
 @kafka_consumer(group_id="other")
@@ -44,7 +46,7 @@ async def test_a_cancelled_runner_drains_stores_and_leaves(cancellations: int) -
         await asyncio.sleep(0.01)
     assert not service.done()
     handler.gate.set()
-    await asyncio.wait({service}, timeout=2)
+    await asyncio.wait({service}, timeout=SECONDS)
     assert service.cancelled()
     assert wires.made[0].closed
     assert [position.offset for position in wires.made[0].positions] == [1]
@@ -56,7 +58,7 @@ async def test_a_group_is_left_although_its_drain_fails(monkeypatch: pytest.Monk
 
     wires = Wires()
     runner = ConsumerRunner(Handler(), Other(), settings=SETTINGS, transport=wires)
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(SECONDS):
         with pytest.raises(ZeroDivisionError):
             async with runner:
                 monkeypatch.setattr(runner._groups[0], "_drain", fail)
@@ -78,15 +80,15 @@ async def test_a_start_that_fails_leaves_the_groups_joined_so_far() -> None:
     with pytest.raises(OSError, match="GroupConsumer"):
         await runner.run()
     assert [wire.closed for wire in made] == [True, False]
-    await asyncio.wait_for(runner.ready(), 2)
+    await asyncio.wait_for(runner.ready(), SECONDS)
 
 
 async def test_a_runner_stopped_before_its_start_does_not_start() -> None:
     wires = Wires()
     runner = ConsumerRunner(Handler(), settings=SETTINGS, transport=wires)
     runner.stop()
-    await asyncio.wait_for(runner.run(), 2)
-    await asyncio.wait_for(runner.ready(), 2)
+    await asyncio.wait_for(runner.run(), SECONDS)
+    await asyncio.wait_for(runner.ready(), SECONDS)
     assert wires.made == []
 
 
@@ -105,7 +107,7 @@ async def test_one_signal_stops_every_runner_of_an_event_loop() -> None:
     running = asyncio.gather(*(runner.run() for runner in runners))
     await asyncio.sleep(0.01)
     os.kill(os.getpid(), signal.SIGTERM)
-    await asyncio.wait_for(running, 2)
+    await asyncio.wait_for(running, SECONDS)
     assert asyncio.get_running_loop().remove_signal_handler(signal.SIGTERM) is False
 
 
@@ -117,10 +119,10 @@ async def test_a_runner_that_starts_after_the_signal_stops_too() -> None:
     await asyncio.sleep(0.01)
     os.kill(os.getpid(), signal.SIGINT)
     await asyncio.sleep(0.01)
-    await asyncio.wait_for(ConsumerRunner(Handler(), settings=SETTINGS, transport=late).run(), 2)
+    await asyncio.wait_for(ConsumerRunner(Handler(), settings=SETTINGS, transport=late).run(), SECONDS)
     assert late.made == []
     patient.gate.set()
-    await asyncio.wait_for(first, 2)
+    await asyncio.wait_for(first, SECONDS)
 
 
 async def test_the_one_that_ends_leaves_the_signals_to_the_others() -> None:
@@ -143,11 +145,11 @@ def test_threads_of_hanging_handlers_do_not_hold_the_process() -> None:
 
     future = threads.submit(hang)
     waiting = [threads.submit(hang) for _ in range(3)]
-    assert entered.wait(5)
+    assert entered.wait(SECONDS)
     threads.shutdown()
     assert waiting[-1].cancelled()
     gate.set()
-    assert future.result(5) is True
+    assert future.result(SECONDS) is True
 
 
 def test_handler_threads_are_used_again_and_bounded() -> None:
@@ -155,10 +157,12 @@ def test_handler_threads_are_used_again_and_bounded() -> None:
     barrier = threading.Barrier(2)
 
     def name(_number: int) -> str:
-        barrier.wait(5)
+        barrier.wait(SECONDS)
         return threading.current_thread().name
 
-    names = {future.result(5) for _ in range(5) for future in [threads.submit(name, number) for number in range(2)]}
+    names = {
+        future.result(SECONDS) for _ in range(5) for future in [threads.submit(name, number) for number in range(2)]
+    }
     threads.shutdown()
     assert len(names) == 2
 
@@ -211,7 +215,7 @@ def test_a_client_of_a_closed_loop_is_given_up_once(caplog: pytest.LogCaptureFix
     loop.close()
     watch()
     watch()
-    assert closed.acquire(timeout=5)
+    assert closed.acquire(timeout=SECONDS)
     assert [record.message for record in caplog.records] == [
         "outbox relay: its event loop was closed without stop(): the Kafka client is closed"
     ]
@@ -242,4 +246,4 @@ def test_the_client_of_dead_letters_ends_with_its_loop() -> None:
     assert not client.closed.is_set()
     loop.close()
     client.reported()
-    assert client.closed.wait(5)
+    assert client.closed.wait(SECONDS)

@@ -67,7 +67,7 @@ def ids(admin: Admin) -> Iterator[TopicIds]:
     ids.end()
     for thread in threading.enumerate():
         if thread.name == "eventzr-kafka topic ids":
-            thread.join(5)
+            thread.join(60)
 
 
 def test_each_fresh_look_brings_the_ids_of_now(admin: Admin, ids: TopicIds) -> None:

@@ -49,7 +49,7 @@ def test_it_ends_with_a_loop_that_nobody_stops_it_on() -> None:
     asyncio.run(leave())
     for thread in threading.enumerate():
         if thread.name == "eventzr-kafka watchdog":
-            thread.join(timeout=5)
+            thread.join(timeout=60)
             assert not thread.is_alive()
 
 
