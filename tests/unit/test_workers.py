@@ -375,4 +375,4 @@ def test_a_wrong_call_is_told_once_before_any_worker_is_started(
 
     error = " ".join(capsys.readouterr().err.replace("│", " ").split())
     assert code == 2
-    assert error.count(message) == 1
+    assert error.replace('"--workers"', "--workers").count(message) == 1  # older versions of cyclopts quote the name
