@@ -22,7 +22,7 @@ from eventzr_kafka.record import TopicPartition
 from eventzr_kafka.redelivery import Leave
 from eventzr_kafka.retry import Decision, Retry, Skip
 from eventzr_kafka.routing import definition_of
-from eventzr_kafka.transport import Assignment
+from eventzr_kafka.transport import Acknowledgement, Assignment
 
 __all__ = ["Again", "Park", "Pen", "Room"]
 
@@ -35,7 +35,9 @@ class Pen:
         self.written: list[tuple[Record, DeadLetterFacts]] = []
         self.calls = 0
 
-    async def write_letter(self, record: Record, facts: DeadLetterFacts, is_wanted: Callable[[], bool]) -> None:
+    async def write_letter(
+        self, record: Record, facts: DeadLetterFacts, is_wanted: Callable[[], bool]
+    ) -> Acknowledgement:
         self.calls += 1
         word = self.words.pop(0) if self.words else None
         if isinstance(word, asyncio.Event):
@@ -44,6 +46,7 @@ class Pen:
             raise word
         if is_wanted():
             self.written.append((record, facts))
+        return Acknowledgement(3, 100 + len(self.written))
 
 
 class Again:
@@ -66,15 +69,15 @@ class Park:
 
     def __init__(self, *, holds: bool = True) -> None:
         self.asked: list[tuple[bytes | None, str]] = []
-        self.parked: list[tuple[int, DeadLetterFacts]] = []
+        self.parked: list[tuple[int, DeadLetterFacts, tuple[int, int]]] = []
         self._holds = holds
 
     def holds(self, key: bytes | None, lane: str) -> bool:
         self.asked.append((key, lane))
         return self._holds
 
-    def park(self, record: Record, facts: DeadLetterFacts) -> None:
-        self.parked.append((record.offset, facts))
+    def park(self, record: Record, facts: DeadLetterFacts, place: tuple[int, int]) -> None:
+        self.parked.append((record.offset, facts, place))
 
 
 class Room:

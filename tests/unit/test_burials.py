@@ -39,7 +39,7 @@ async def test_a_written_letter_is_the_outcome_of_its_event() -> None:
     await room.settle()
     ((written, facts),) = room.pen.written
     assert (written.offset, facts.error) == (0, "ValueError")
-    assert park.parked == [(0, facts)]
+    assert park.parked == [(0, facts, (3, 101))]
     assert (room.epoch.running, room.epoch.ledger.position()) == (0, 1)
     assert (room.ready, room.lanes.count, room.failures.histories) == (1, 0, {})
     assert room.failures._burials._buriers == set()
@@ -97,6 +97,31 @@ async def test_8_s_without_an_answer_are_a_problem(caplog: pytest.LogCaptureFixt
         f"{CANNOT}, their lanes wait: no answer for 8 s",
         "group: dead letters can be written again",
     ]
+
+
+async def test_each_letter_of_an_epoch_counts_as_running() -> None:
+    room = Room()
+    room.pen.words = [REFUSED, asyncio.Event()]
+    begin(room, *room.take(record(0, "a"), record(1, "b")))
+    assert room.epoch.running == 2
+    await room.settle()
+    assert room.epoch.running == 1
+    room.pen.words = [asyncio.Event()]
+    await asyncio.sleep(0.6)
+    assert room.epoch.running == 2
+
+
+async def test_a_lane_that_waits_for_another_event_wants_no_letter() -> None:
+    room = Room()
+    room.pen.words = [REFUSED]
+    (failed,) = room.take(record(0), record(1))
+    begin(room, failed)
+    await room.settle()
+    room.lanes.discard(lambda work: work[0].offset == 0)
+    assert room.lanes.take() is failed.lane
+    room.lanes.wait(failed.lane)
+    await asyncio.sleep(60)
+    assert (room.pen.calls, room.epoch.running) == (1, 0)
 
 
 async def test_two_letters_in_trouble_are_one_line_and_one_end(caplog: pytest.LogCaptureFixture) -> None:

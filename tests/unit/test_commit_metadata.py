@@ -64,6 +64,11 @@ def test_what_follows_a_blank_is_cut_last() -> None:
     assert shorten(7, whole, len(whole) - 1).endswith(" x:12,15")
     assert shorten(7, whole, 21).endswith(": x:12,15")
     assert shorten(7, whole, 12) == " x:12,15"
+    assert shorten(7, whole, 8) == " x:12,15"
+    assert shorten(7, whole, 7) == ""
+    two = shorten(7, whole + " y:4", 60)
+    assert two.endswith(" x:12,15 y:4")
+    assert read_metadata(7, two.partition(" ")[0]) >= {9, 12, 15, 18}
 
 
 @pytest.mark.parametrize("share", [0.01, 0.1, 0.5, 0.9, 0.99])
@@ -221,6 +226,7 @@ def test_a_bitmap_ends_where_the_finished_offsets_end() -> None:
     last = 65_535
     assert read_metadata(0, packed("b", bytes(8191) + b"\x01")) == {last}
     assert read_metadata(0, packed("b", bytes(8192) + b"\x80")) == set()
+    assert read_metadata(0, packed("b", b"\x40" + bytes(8192))) == {1}
 
 
 def test_as_many_runs_as_fit_are_written() -> None:
