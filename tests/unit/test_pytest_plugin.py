@@ -83,7 +83,7 @@ def cpu_seconds(tests: int, folder: Path) -> float:
 
 
 def test_ninety_nine_more_tests_cost_less_than_5_seconds(tmp_path: Path) -> None:
-    assert cpu_seconds(100, tmp_path) - cpu_seconds(1, tmp_path) < 5  # BOUND
+    assert cpu_seconds(100, tmp_path) - cpu_seconds(1, tmp_path) < 5
 
 
 def test_a_failure_names_handler_and_error_and_shows_the_event(tmp_path: Path) -> None:
