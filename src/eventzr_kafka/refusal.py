@@ -212,7 +212,8 @@ def _choices(node: _Schema) -> Iterator[str]:
 def _fields(node: _Schema) -> Iterator[tuple[set[str], _Schema]]:
     """The names that each field of a node goes by, and its schema."""
     fields: Any = node.get("fields", ())
-    named: Any = fields.items() if isinstance(fields, dict) else [(each["name"], each) for each in fields]
+    by_name = isinstance(fields, dict)
+    named: Any = cast("_Schema", fields).items() if by_name else [(each["name"], each) for each in fields]
     for name, field in named:
         alias = field.get("validation_alias", name)
         yield {alias} if isinstance(alias, str) else {name, *_texts_in(alias)}, field["schema"]
@@ -238,13 +239,13 @@ def _below(step: _Step, part: Any) -> Iterator[_Step]:
     kind = node["type"]
     if kind in _LISTS:
         found: Any = node.get("items_schema") or []
-        items: list[_Schema] = found if isinstance(found, list) else [found]
+        items = cast("list[_Schema]", found if isinstance(found, list) else [found])
         yield from [_Step(item, behind) for item in items]
     elif isinstance(values := node.get("values_schema"), dict):
         yield _Step(cast("_Schema", values), behind)
     elif kind in ("union", "tagged-union"):  # the part names the choice
         named: Any = node["choices"]
-        choices: list[Any] = list(named.values() if isinstance(named, dict) else named)
+        choices: list[Any] = list(cast("_Schema", named).values() if isinstance(named, dict) else named)
         for choice in choices:
             yield _Step(choice[0] if isinstance(choice, tuple) else choice, behind)
     else:
