@@ -66,9 +66,18 @@ def test_what_follows_a_blank_is_cut_last() -> None:
     assert shorten(7, whole, 12) == " x:12,15"
     assert shorten(7, whole, 8) == " x:12,15"
     assert shorten(7, whole, 7) == ""
-    two = shorten(7, whole + " y:4", 60)
-    assert two.endswith(" x:12,15 y:4")
-    assert read_metadata(7, two.partition(" ")[0]) >= {9, 12, 15, 18}
+    assert shorten(7, "e2:abc:xyz", 10) == "e2:abc:xyz"
+
+
+def test_what_stands_before_a_blank_is_cut_at_its_far_end() -> None:
+    chance = random.Random(1)  # noqa: S311 -- to be repeated
+    finished = [offset for offset in range(8, 400) if chance.random() < 0.5]
+    whole = write_metadata(7, ranges_of(finished), TOPIC) + " x:12,15 y:4"
+    short = shorten(7, whole, 60)
+    known = read_metadata(7, short.partition(" ")[0])
+    assert short.endswith(" x:12,15 y:4")
+    assert len(known) > 30
+    assert known == {offset for offset in finished if offset <= max(known)}
 
 
 @pytest.mark.parametrize("share", [0.01, 0.1, 0.5, 0.9, 0.99])

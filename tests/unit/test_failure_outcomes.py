@@ -12,7 +12,13 @@ from tests.unit.conftest import TOPIC, record
 from tests.unit.failing_room import Again, Park, Room
 
 from eventzr_kafka import Reject, RetryLater, RetryPolicy, failures
-from eventzr_kafka.errors import ConsumerError, EventStoppedError, HandlerResultError, InvalidEnvelopeError
+from eventzr_kafka.errors import (
+    ConsumerError,
+    EventStoppedError,
+    HandlerResultError,
+    InvalidEnvelopeError,
+    TypeMismatchError,
+)
 from eventzr_kafka.failed import Failed, history_key
 from eventzr_kafka.hooks import ConsumerHooks, EventFailed
 from eventzr_kafka.retry import DeadLetter, Stop
@@ -68,6 +74,21 @@ async def test_a_skipped_tombstone_is_done(caplog: pytest.LogCaptureFixture) -> 
     assert line.levelno == logging.WARNING
     assert line.getMessage().endswith("; skipped")
     assert "attempt" not in line.getMessage()
+
+
+async def test_an_event_of_an_unknown_type_goes_where_its_policy_says() -> None:
+    room = Room(on_unknown_type="skip")
+    (failed,) = room.take_unread(record(0))
+    room.failures.failed(room.route, [failed], TypeMismatchError(record(0), "bench.other.v1"))
+    assert (room.epoch.ledger.position(), room.failures.histories) == (1, {})
+
+
+async def test_a_dead_letter_is_logged_as_an_error(caplog: pytest.LogCaptureFixture) -> None:
+    room = Room()
+    room.failures.failed(room.route, [room.one()], ValueError())
+    (line,) = caplog.records
+    assert line.levelno == logging.ERROR
+    assert line.getMessage().endswith(": raised ValueError; attempt 1 of 1; to the dead letters")
 
 
 def failed_to_read(failed: Failed) -> Exception:
@@ -172,6 +193,7 @@ async def test_a_handlers_own_wait_is_kept(after: float, caplog: pytest.LogCaptu
 
 
 async def test_the_time_since_the_first_failure_bounds_retries() -> None:
+    await asyncio.sleep(100)
     room = Room(policy=RetryPolicy(attempts=9, initial=1, jitter=False, max_elapsed=10))
     failed = room.one()
     room.failures.failed(room.route, [failed], RetryLater(after=6))
@@ -321,3 +343,11 @@ async def test_a_parked_event_is_read_for_its_letter(ordering: str, lane: str) -
     ((_, letter),) = room.pen.written
     assert (letter.event_id, letter.event_source, letter.lane) == ("e0", "s", lane)
     assert park.asked == [(b"t1", lane)]
+
+
+async def test_a_letter_names_its_partitions_position() -> None:
+    room = Room()
+    _first, second = room.take(record(4, "a"), record(7, "b"))
+    room.failures.failed(room.route, [second], ValueError())
+    await room.settle()
+    assert [facts.position for _, facts in room.pen.written] == [4]
