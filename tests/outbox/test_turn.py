@@ -496,3 +496,8 @@ async def test_a_broken_client_is_closed_before_the_next(monkeypatch: pytest.Mon
     assert await bench.turns.take() == (1, 1)
     assert (bench.kafka.clients, bench.kafka.closed) == (2, 1)
     await bench.sender.close()
+
+
+def test_a_row_is_named_with_its_whole_topic() -> None:
+    row = row_of(3, topic="t" * 249)
+    assert turn._which(row) == f"outbox row 3, event e3 for {'t' * 249}"

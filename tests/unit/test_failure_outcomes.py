@@ -351,3 +351,14 @@ async def test_a_letter_names_its_partitions_position() -> None:
     room.failures.failed(room.route, [second], ValueError())
     await room.settle()
     assert [facts.position for _, facts in room.pen.written] == [4]
+
+
+async def test_the_history_of_an_event_ends_with_its_epoch() -> None:
+    room = Room(policy=TWICE)
+    failed = room.one()
+    room.failures.failed(room.route, [failed], ValueError())
+    await asyncio.sleep(1)
+    assert room.lanes.take() is failed.lane
+    room.epoch.ended = True
+    room.failures.failed(room.route, [failed], ValueError())
+    assert (room.failures.histories, room.lanes.count) == ({}, 0)
