@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test quick test-lowest torture simulate bench lint types mypy pyright reference setup pins clean
+.PHONY: demo test quick test-lowest torture simulate mutate bench lint types mypy pyright reference setup pins clean
 
 demo: first-time $(READY)  ## the marketplace service and a subscriber, a day of two tenants; KEEP=1 stays up, with a page
 	$(BIN)/python -m examples.demo $(if $(KEEP),keep)
@@ -34,6 +34,10 @@ torture: $(READY)  ## members killed under load, on a real Kafka; minutes
 SEEDS ?= 20000
 simulate: $(READY)  ## seeded crash histories of the SDK's own services; SEEDS=20000 takes a minute or two
 	$(BIN)/python -m tests.simulation.soak --seeds $(SEEDS) $(SIMULATE)
+
+mutate: $(READY)  ## change the engine's pure parts bit by bit: do their tests see it? docs/mutation.md
+	PATH="$(CURDIR)/$(BIN):$$PATH" HYPOTHESIS_PROFILE=mutate $(BIN)/mutmut run --max-children 2 $(MUTANTS)
+	$(BIN)/python -m tests.mutation_report
 
 # Tests want a broker that is up soon; figures want the one that is fast in the long run.
 JVM := KAFKA_JVM_PERFORMANCE_OPTS=-XX:+UseG1GC
@@ -87,4 +91,4 @@ pins: $(READY)  ## renew requirements/dev.txt from dev.in and pyproject.toml
 	  --extra outbox-sqlite requirements/lowest.in pyproject.toml --output-file requirements/lowest.txt
 
 clean:
-	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv build dist mutants .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

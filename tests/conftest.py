@@ -39,6 +39,7 @@ _WANTS: Final = (LACKING, NOT_RUN, "no Node.js for tests: ")
 # A busy machine is not a fault: no deadline for an example. CI tries the same examples each time; others try new ones.
 hypothesis.settings.register_profile("default", deadline=None)
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
+hypothesis.settings.register_profile("mutate", deadline=None, derandomize=True, max_examples=20, database=None)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or "default")
 
 _server = pytest.StashKey[KafkaServer]()
