@@ -123,6 +123,7 @@ def test_a_topic_that_was_made_anew_is_another_one() -> None:
     metadata = write_metadata(4, [(6, 9)], TOPIC)
     assert is_of_topic(metadata, TOPIC)
     assert not is_of_topic(metadata, OTHER)
+    assert is_of_topic(metadata + " x:12,15", TOPIC)
 
 
 @pytest.mark.parametrize("unknown", ["", None, "e1:eJwzVDACAAGIAJU=", "e2::", "somebody else's"])
