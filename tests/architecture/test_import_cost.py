@@ -89,12 +89,12 @@ from eventzr_marketplace_events import example
 event, producer = example(ListingCreated), lambda_producer(source="marketplace-svc")
 for _ in range(100): producer.enqueue(event, tenant_id="t1")
 best = float("inf")
-for _ in range(5):
+for _ in range(40):  # short rounds: one of them is not disturbed, on a busy machine too
     begun = time.process_time()
-    for _ in range(1000): producer.enqueue(event, tenant_id="t1")
+    for _ in range(200): producer.enqueue(event, tenant_id="t1")
     best = min(best, time.process_time() - begun)
 links = [os.path.realpath(f"/proc/self/fd/{{fd}}") for fd in os.listdir("/proc/self/fd")]
-print(best * 1000)
+print(best * 5000)
 print(threading.active_count(), len(os.listdir("/proc/self/task")), sum("socket" in link for link in links))
 clients = {{"boto3", "botocore", "confluent_kafka", "aws_msk_iam_sasl_signer"}}
 print([name for name in sys.modules if name.split(".")[0] in clients])

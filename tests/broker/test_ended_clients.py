@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import pytest
 
 from eventzr_kafka import CloudEvent, ConsumerRunner, EventProducer, KafkaSettings, kafka_consumer, on_message
-from eventzr_kafka._confluent import consumer, producer
+from eventzr_kafka._confluent import client_owner, producer
 from eventzr_kafka._confluent.oauth import make_client
 from eventzr_kafka.errors import DeliveryError, TransportError
 from eventzr_kafka.testing.kafka_server import start_kafka
@@ -41,7 +41,7 @@ def first_clients(monkeypatch: pytest.MonkeyPatch) -> FirstClients:
             kinds.append(kind.__name__)
             return make_client(kind, {**config, **difference} if kinds.count(kind.__name__) == 1 else config)
 
-        monkeypatch.setattr(consumer, "make_client", make)
+        monkeypatch.setattr(client_owner, "make_client", make)
         monkeypatch.setattr(producer, "make_client", make)
         return kinds
 

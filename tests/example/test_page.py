@@ -23,6 +23,7 @@ from eventzr_kafka import KafkaSettings, embedded_broker
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 CHROMIUM = chromium()
+expect.set_options(timeout=60_000)  # it ends what hangs
 ARTEFACTS = Path("build/screenshots")
 
 # Contrast as WCAG 2 defines it, of every element with text of its own against the nearest ground that is painted.
