@@ -35,7 +35,7 @@ def least(codes: Sequence[str], fits: Callable[..., bool]) -> list[float]:
     until a calm moment.
     """
     best = [float("inf")] * len(codes)
-    for number in range(1, 3 * ROUNDS + 1):
+    for number in range(1, 10 * ROUNDS + 1):
         best = [min(seconds(code), known) for code, known in zip(codes, best, strict=True)]
         if number >= ROUNDS and fits(*best):
             break
@@ -53,8 +53,8 @@ def test_importing_costs_at_most_40_ms_more_than_pydantic() -> None:
 
 
 LAMBDA_BUDGET = 0.250  # seconds; the signer is loaded when a token is needed
-# Of the budget, for pydantic and asyncio alone; a machine on which they take longer may take longer for all.
-SHARE = 0.6
+# Of the budget, for pydantic and asyncio alone (two thirds of it on an idle machine); where they take longer, all may.
+SHARE = 0.5
 FUNCTION = """
 from eventzr_kafka import CloudEvent, KafkaSettings, kafka_consumer, on_message
 from eventzr_kafka.aws_lambda import lambda_handler, lambda_producer
