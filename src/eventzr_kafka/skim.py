@@ -3,7 +3,7 @@
 Refusing with pydantic's errors makes Python objects of whatever is wrong, again for each fault, and of every unknown
 field: up to 3 s for 1 MiB. The first look makes none of them:
 
-1. Fields that nobody declared are passed over; lists end with their first wrong item.
+1. Undeclared fields are passed over; lists end with their first wrong item.
 2. A field that does not fit is replaced by a mark, which costs nothing, in place of an error.
 3. The envelope goes before the type, the type before the payload. Only the words are fewer: the field is named, and
    not the item of its list.

@@ -203,7 +203,7 @@ def lambda_handler(
             ignores the report and records would be lost: set this to False then, and an error makes the whole batch
             come again.
         margin: Seconds before the function's time-out at which work stops; half the time at most.
-        hooks: Functions that are told what fails.
+        hooks: Optional callbacks, called when something fails.
         transport: Makes the client that writes dead letters; for tests.
 
     Raises:

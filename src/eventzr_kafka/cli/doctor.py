@@ -180,11 +180,11 @@ def _metadata(admin: TopicAdmin) -> Finding:
     good, bad = probes.each(probes.connect, brokers)
     named = count_of(len(brokers), "broker")
     if not good:
-        mend = (
+        hint = (
             "the brokers name themselves so: let this machine through to these addresses, or set the brokers' "
             "advertised.listeners to addresses that it reaches"
         )
-        return Finding("metadata", False, f"{named}: {_listed({}, bad)}", mend)
+        return Finding("metadata", False, f"{named}: {_listed({}, bad)}", hint)
     return Finding("metadata", True, f"{named}; {_listed({}, bad)}" if bad else named)
 
 
