@@ -42,7 +42,6 @@ __all__ = [
     "RetryPolicy",
     "Skip",
     "Stop",
-    "decide",
     "decide_raised",
     "decide_unreadable",
     "events_named",
@@ -149,32 +148,6 @@ class Stop:
 
 
 Decision: TypeAlias = Retry | DeadLetter | Skip | Stop
-
-
-def decide(
-    error: BaseException,
-    attempt: int,
-    elapsed: float,
-    *,
-    policy: RetryPolicy = DEFAULT_RETRY,
-    on_tombstone: OnPoison = "dead_letter",
-    on_unknown_type: OnPoison = "dead_letter",
-    random: Callable[[], float] | None = None,
-) -> Decision:
-    """Decide what happens next with an event, where only the error's class says whether its handler was called.
-
-    Args:
-        error: The error of the codec or of the handler.
-        attempt: Calls of the handler so far, this one included.
-        elapsed: Seconds since its first failure.
-        policy: The handler's.
-        on_tombstone: For a record without a value that is no event.
-        on_unknown_type: For an event of another type than its topic's.
-        random: Gives numbers from 0 to 1, for the jitter; None for `random.random`.
-    """
-    if is_a(error, DecodeError):
-        return decide_unreadable(error, on_tombstone=on_tombstone, on_unknown_type=on_unknown_type)
-    return decide_raised(error, attempt, elapsed, policy=policy, random=random)
 
 
 def decide_unreadable(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -25,7 +26,19 @@ from eventzr_kafka.errors import (
     TombstoneError,
     TypeMismatchError,
 )
-from eventzr_kafka.retry import DeadLetter, Decision, OnPoison, Retry, RetryPolicy, Skip, Stop, decide, reason_of
+from eventzr_kafka.retry import (
+    DEFAULT_RETRY,
+    DeadLetter,
+    Decision,
+    OnPoison,
+    Retry,
+    RetryPolicy,
+    Skip,
+    Stop,
+    decide_raised,
+    decide_unreadable,
+    reason_of,
+)
 
 RECORD = Record("topic", 0, 7, b"t", b"{}")
 SECONDS = st.floats(0, 1e6)
@@ -48,6 +61,22 @@ POISON: list[type[DecodeError]] = [
     TombstoneError,
     TypeMismatchError,
 ]
+
+
+def decide(
+    error: BaseException,
+    attempt: int,
+    elapsed: float,
+    *,
+    policy: RetryPolicy = DEFAULT_RETRY,
+    on_tombstone: OnPoison = "dead_letter",
+    on_unknown_type: OnPoison = "dead_letter",
+    random: Callable[[], float] | None = None,
+) -> Decision:
+    """A `DecodeError` is of the codec here, every other error of the handler."""
+    if isinstance(error, DecodeError):
+        return decide_unreadable(error, on_tombstone=on_tombstone, on_unknown_type=on_unknown_type)
+    return decide_raised(error, attempt, elapsed, policy=policy, random=random)
 
 
 def decided(error: BaseException, attempt: int = 1, elapsed: float = 0.0, **policy: Any) -> Decision:
