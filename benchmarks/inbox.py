@@ -20,8 +20,8 @@ from tests.outbox.member import TOPIC, record, running
 from tests.postgres import Postgres
 
 from eventzr_kafka import CloudEvent, MessageContext, kafka_consumer, on_message
+from eventzr_kafka.handlers.inbox import AsyncHandling, Delivery, Handled
 from eventzr_kafka.inbox import SqlInbox, metadata
-from eventzr_kafka.inbox_port import AsyncHandling, Delivery, Handled
 
 BUSINESS = text("INSERT INTO business (event_id) VALUES (:event_id)")
 ROUNDS, EVENTS, CONCURRENCY = 7, 1_500, 16

@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from eventzr_kafka import runner
-from eventzr_kafka.commit_metadata import read_metadata
-from eventzr_kafka.ledger import Ledger
-from eventzr_kafka.losses import Loss
-from eventzr_kafka.record import TopicPartition
-from eventzr_kafka.transport import Assignment, Batch, ConsumerSink, ConsumerTransport, Paused, Position
+from eventzr_kafka.engine import runner
+from eventzr_kafka.engine.commit_metadata import read_metadata
+from eventzr_kafka.engine.ledger import Ledger
+from eventzr_kafka.kafka.losses import Loss
+from eventzr_kafka.kafka.record import TopicPartition
+from eventzr_kafka.kafka.transport import Assignment, Batch, ConsumerSink, ConsumerTransport, Paused, Position
 
 __all__ = ["Gap", "Recorder"]
 

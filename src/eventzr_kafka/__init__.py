@@ -9,24 +9,24 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from eventzr_kafka import errors
-from eventzr_kafka.codec import decode
-from eventzr_kafka.encoder import encode
+from eventzr_kafka.codec.decoder import decode
+from eventzr_kafka.codec.encoder import encode
+from eventzr_kafka.codec.limits import Limits
 from eventzr_kafka.errors import BatchItemError, Reject, RetryLater
-from eventzr_kafka.event import CloudEvent, EventData
-from eventzr_kafka.limits import Limits
-from eventzr_kafka.record import OutgoingRecord, Record
-from eventzr_kafka.retry import RetryPolicy
-from eventzr_kafka.routing import MessageContext, kafka_consumer, on_batch, on_message
+from eventzr_kafka.events.context import current_event, current_tenant
+from eventzr_kafka.events.event import CloudEvent, EventData
+from eventzr_kafka.handlers.decorators import MessageContext, kafka_consumer, on_batch, on_message
+from eventzr_kafka.handlers.retry import RetryPolicy
+from eventzr_kafka.kafka.record import OutgoingRecord, Record
 from eventzr_kafka.settings import KafkaSettings
-from eventzr_kafka.tenancy import current_event, current_tenant
 
 if TYPE_CHECKING:
     from eventzr_kafka._confluent.embedded import EmbeddedBroker, embedded_broker
-    from eventzr_kafka.delivery import Delivery, PublishResult
-    from eventzr_kafka.losses import OffsetsLostError
-    from eventzr_kafka.memory_inbox import MemoryInbox
-    from eventzr_kafka.producer import EventProducer
-    from eventzr_kafka.runner import ConsumerRunner
+    from eventzr_kafka.engine.runner import ConsumerRunner
+    from eventzr_kafka.handlers.memory_inbox import MemoryInbox
+    from eventzr_kafka.kafka.losses import OffsetsLostError
+    from eventzr_kafka.producing.delivery import Delivery, PublishResult
+    from eventzr_kafka.producing.producer import EventProducer
 
 __all__ = [
     "BatchItemError",
@@ -59,13 +59,13 @@ __all__ = [
 ]
 
 _ON_FIRST_USE = {
-    "ConsumerRunner": "eventzr_kafka.runner",
-    "Delivery": "eventzr_kafka.delivery",
+    "ConsumerRunner": "eventzr_kafka.engine.runner",
+    "Delivery": "eventzr_kafka.producing.delivery",
     "EmbeddedBroker": "eventzr_kafka._confluent.embedded",
-    "EventProducer": "eventzr_kafka.producer",
-    "MemoryInbox": "eventzr_kafka.memory_inbox",
-    "OffsetsLostError": "eventzr_kafka.losses",
-    "PublishResult": "eventzr_kafka.delivery",
+    "EventProducer": "eventzr_kafka.producing.producer",
+    "MemoryInbox": "eventzr_kafka.handlers.memory_inbox",
+    "OffsetsLostError": "eventzr_kafka.kafka.losses",
+    "PublishResult": "eventzr_kafka.producing.delivery",
     "embedded_broker": "eventzr_kafka._confluent.embedded",
 }
 

@@ -45,11 +45,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from eventzr_kafka.wording import cause_of, describe, is_a, printable
+from eventzr_kafka.safe_text import cause_of, describe, is_a, printable
 
 if TYPE_CHECKING:
-    from eventzr_kafka.event import CloudEvent
-    from eventzr_kafka.record import Record
+    from eventzr_kafka.events.event import CloudEvent
+    from eventzr_kafka.kafka.record import Record
 
 __all__ = [
     "AdminError",

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias, TypeVar
 
-from eventzr_kafka.losses import LossReason
-from eventzr_kafka.record import TopicPartition
+from eventzr_kafka.kafka.losses import LossReason
+from eventzr_kafka.kafka.record import TopicPartition
 
 __all__ = [
     "ConsumerHooks",

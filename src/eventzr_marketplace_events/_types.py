@@ -5,8 +5,8 @@ from typing import Annotated, TypeAlias
 
 from pydantic import AwareDatetime, Field, PlainSerializer, WithJsonSchema
 
-from eventzr_kafka.attributes import OrLeapSecond
-from eventzr_kafka.event import format_time
+from eventzr_kafka.events.attributes import OrLeapSecond
+from eventzr_kafka.events.event import format_time
 
 __all__ = ["Count", "Currency", "Id", "Money", "Timestamp"]
 

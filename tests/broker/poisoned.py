@@ -19,9 +19,9 @@ from tests.unit.malformed import DATA, MALFORMED, TENANT, TOPIC, Malformed, stru
 
 from eventzr_kafka import KafkaSettings, Record
 from eventzr_kafka._confluent.log_reader import ConfluentLogReader
-from eventzr_kafka.dead_letter import Letter, dead_letter_topic, read_letter
+from eventzr_kafka.dead_letters.letter import Letter, dead_letter_topic, read_letter
 from eventzr_kafka.errors import TenantMismatchError
-from eventzr_kafka.record import Header
+from eventzr_kafka.kafka.record import Header
 from eventzr_kafka.testing.kafka_server import KafkaServer
 
 __all__ = ["LARGE", "PARTITIONS", "Members", "Outcomes", "Traffic", "members_of"]

@@ -13,8 +13,8 @@ from tests.pty_call import COMMAND, CTRL_D, python_on_a_terminal
 
 from eventzr_kafka._confluent.admin import ConfluentAdmin
 from eventzr_kafka.cli.app import call
+from eventzr_kafka.kafka.topics import Change, CreateTopic
 from eventzr_kafka.testing.kafka_server import KafkaServer
-from eventzr_kafka.topics import Change, CreateTopic
 
 pytestmark = pytest.mark.usefixtures("command")
 EVENTS = """

@@ -15,10 +15,10 @@ from tests.contract.sink import SECONDS, Sink
 
 from eventzr_kafka import KafkaSettings
 from eventzr_kafka._confluent.consumer import ConfluentConsumer
-from eventzr_kafka.commit_metadata import ranges_of, read_metadata, write_metadata
-from eventzr_kafka.options import ConsumerOptions
+from eventzr_kafka.engine.commit_metadata import ranges_of, read_metadata, write_metadata
+from eventzr_kafka.handlers.options import ConsumerOptions
+from eventzr_kafka.kafka.transport import Position
 from eventzr_kafka.testing.kafka_server import KafkaServer, start_kafka
-from eventzr_kafka.transport import Position
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterator

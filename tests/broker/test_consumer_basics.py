@@ -29,7 +29,7 @@ from eventzr_kafka import (
     on_message,
 )
 from eventzr_kafka._confluent.log_reader import ConfluentLogReader
-from eventzr_kafka.dead_letter import Letter, dead_letter_topic, read_letter
+from eventzr_kafka.dead_letters.letter import Letter, dead_letter_topic, read_letter
 from eventzr_kafka.errors import DeliveryError, EventStoppedError
 from eventzr_kafka.testing import _kafka_wire as wire
 from eventzr_kafka.testing.kafka_server import KafkaServer, start_kafka

@@ -13,14 +13,14 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from eventzr_kafka import CloudEvent, ConsumerRunner, EventProducer, KafkaSettings, kafka_consumer, on_message
 from eventzr_kafka._confluent.log_reader import ConfluentLogReader
 from eventzr_kafka._confluent.producer import ConfluentProducer
-from eventzr_kafka.dead_letter import Letter, dead_letter_topic, read_letter
+from eventzr_kafka.dead_letters.letter import Letter, dead_letter_topic, read_letter
 from eventzr_kafka.errors import Reject
 from eventzr_kafka.testing.kafka_server import KafkaServer, start_kafka
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from eventzr_kafka.runner import ProducerFactory
+    from eventzr_kafka.engine.runner import ProducerFactory
 
     Act: TypeAlias = Callable[[KafkaServer, str], None]
 

@@ -22,8 +22,8 @@ from tests.pty_call import COMMAND, CTRL_C, CTRL_D, python_on_a_terminal
 
 from eventzr_kafka import CloudEvent, KafkaSettings, OutgoingRecord, Record, encode
 from eventzr_kafka._confluent.log_reader import ConfluentLogReader
-from eventzr_kafka.dead_letter import Cut, DeadLetterFacts, Note, dead_letter_topic, read_note, write_letter
-from eventzr_kafka.replay_claim import write_claim
+from eventzr_kafka.dead_letters.claim import write_claim
+from eventzr_kafka.dead_letters.letter import Cut, DeadLetterFacts, Note, dead_letter_topic, read_note, write_letter
 
 if TYPE_CHECKING:
     from eventzr_kafka.testing.kafka_server import KafkaServer
@@ -39,7 +39,7 @@ from pathlib import Path
 from typing import Any
 from eventzr_kafka import CloudEvent, kafka_consumer, on_message
 from eventzr_kafka.cli import dlq_claim
-from eventzr_kafka.retry import RetryPolicy
+from eventzr_kafka.handlers.retry import RetryPolicy
 
 dlq_claim.TIMES = dlq_claim.ClaimTimes(lifetime={lifetime}, renewal=0.5, check=2.0)
 

@@ -12,15 +12,15 @@ import pytest
 from confluent_kafka import Producer
 
 from eventzr_kafka import CloudEvent, ConsumerRunner, KafkaSettings, kafka_consumer, on_message
-from eventzr_kafka.consumer import GroupConsumer
-from eventzr_kafka.encoder import STRUCTURED_HEADERS
+from eventzr_kafka.codec.encoder import STRUCTURED_HEADERS
+from eventzr_kafka.engine.group_consumer import GroupConsumer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Sequence
 
-    from eventzr_kafka.options import Ordering
+    from eventzr_kafka.handlers.options import Ordering
+    from eventzr_kafka.kafka.transport import Batch
     from eventzr_kafka.testing.kafka_server import KafkaServer
-    from eventzr_kafka.transport import Batch
 
 SECONDS: Final = 60.0
 BACKLOG: Final = 100_000

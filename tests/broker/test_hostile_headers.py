@@ -19,8 +19,8 @@ from tests.recorder import Recorder
 from eventzr_kafka import CloudEvent, ConsumerRunner, KafkaSettings, encode, kafka_consumer, on_message
 from eventzr_kafka._confluent.log_reader import ConfluentLogReader
 from eventzr_kafka.cli.app import call
-from eventzr_kafka.dead_letter import DeadLetterFacts, Letter, dead_letter_topic, read_letter, write_letter
-from eventzr_kafka.record import Record, UnreadableHeaders
+from eventzr_kafka.dead_letters.letter import DeadLetterFacts, Letter, dead_letter_topic, read_letter, write_letter
+from eventzr_kafka.kafka.record import Record, UnreadableHeaders
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -13,7 +13,8 @@ from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
 from eventzr_kafka import CloudEvent, ConsumerRunner, EventProducer, KafkaSettings, kafka_consumer, on_message
 from eventzr_kafka._confluent.log_reader import ConfluentLogReader
-from eventzr_kafka.dead_letter import (
+from eventzr_kafka.codec.encoder import STRUCTURED_HEADERS
+from eventzr_kafka.dead_letters.letter import (
     Cut,
     DeadLetterFacts,
     Letter,
@@ -22,8 +23,7 @@ from eventzr_kafka.dead_letter import (
     read_letter,
     write_letter,
 )
-from eventzr_kafka.encoder import STRUCTURED_HEADERS
-from eventzr_kafka.record import Header, Record
+from eventzr_kafka.kafka.record import Header, Record
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,12 +13,12 @@ from tests.broker.test_consumer_basics import Seen, committed, eventually, publi
 
 from eventzr_kafka import CloudEvent, ConsumerRunner, EventProducer, KafkaSettings, kafka_consumer, on_message
 from eventzr_kafka.hooks import ConsumerHooks, OffsetsSkipped
-from eventzr_kafka.losses import Loss, OffsetsLostError
+from eventzr_kafka.kafka.losses import Loss, OffsetsLostError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from eventzr_kafka.losses import OnOffsetLost
+    from eventzr_kafka.kafka.losses import OnOffsetLost
     from eventzr_kafka.testing.kafka_server import KafkaServer
 
     TopicFactory = Callable[..., str]

@@ -19,7 +19,7 @@ from eventzr_kafka import (
     on_message,
 )
 from eventzr_kafka._confluent.log_reader import ConfluentLogReader
-from eventzr_kafka.dead_letter import dead_letter_topic, read_letter
+from eventzr_kafka.dead_letters.letter import dead_letter_topic, read_letter
 from eventzr_kafka.errors import EventStoppedError
 
 if TYPE_CHECKING:

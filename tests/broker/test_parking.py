@@ -14,7 +14,7 @@ from confluent_kafka import Producer
 
 from eventzr_kafka import CloudEvent, ConsumerRunner, EventProducer, KafkaSettings, kafka_consumer, on_message
 from eventzr_kafka._confluent.log_reader import ConfluentLogReader
-from eventzr_kafka.dead_letter import Letter, Note, dead_letter_topic, read_letter, write_note
+from eventzr_kafka.dead_letters.letter import Letter, Note, dead_letter_topic, read_letter, write_note
 from eventzr_kafka.errors import Reject
 
 if TYPE_CHECKING:

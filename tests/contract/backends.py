@@ -14,11 +14,11 @@ from confluent_kafka.admin import AdminClient
 from eventzr_kafka import EmbeddedBroker, KafkaSettings
 from eventzr_kafka._confluent.consumer import ConfluentConsumer
 from eventzr_kafka._confluent.producer import ConfluentProducer
-from eventzr_kafka.options import ConsumerOptions, GroupProtocol
-from eventzr_kafka.record import Header
+from eventzr_kafka.handlers.options import ConsumerOptions, GroupProtocol
+from eventzr_kafka.kafka.record import Header
+from eventzr_kafka.kafka.transport import ConsumerTransport, ProducerTransport
 from eventzr_kafka.testing import MemoryBroker
 from eventzr_kafka.testing.kafka_server import KafkaServer
-from eventzr_kafka.transport import ConsumerTransport, ProducerTransport
 
 SECONDS = 60.0
 Deleting: TypeAlias = Callable[..., Mapping[confluent_kafka.TopicPartition, Future[object]]]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 
-from eventzr_kafka.losses import Loss
-from eventzr_kafka.record import Record, TopicPartition
-from eventzr_kafka.transport import Assignment, Batch, ConsumerTransport
+from eventzr_kafka.kafka.losses import Loss
+from eventzr_kafka.kafka.record import Record, TopicPartition
+from eventzr_kafka.kafka.transport import Assignment, Batch, ConsumerTransport
 
 SECONDS = 60.0
 

@@ -16,10 +16,17 @@ from tests.recorder import Recorder
 
 from eventzr_kafka import EmbeddedBroker
 from eventzr_kafka.errors import ProducerStateError
-from eventzr_kafka.losses import Loss
-from eventzr_kafka.record import Header, OutgoingRecord, TopicPartition
+from eventzr_kafka.kafka.losses import Loss
+from eventzr_kafka.kafka.record import Header, OutgoingRecord, TopicPartition
+from eventzr_kafka.kafka.transport import (
+    CREDITS,
+    Acknowledgement,
+    ConsumerTransport,
+    Failure,
+    Position,
+    ProducerTransport,
+)
 from eventzr_kafka.testing._partitioner import partition_of
-from eventzr_kafka.transport import CREDITS, Acknowledgement, ConsumerTransport, Failure, Position, ProducerTransport
 
 # What a broker cannot do: the test and why. Each of these tests must fail there; once one passes, its line goes.
 CANNOT: Final[dict[str, dict[str, tuple[str, type[Exception]]]]] = {  # why, and how that shows

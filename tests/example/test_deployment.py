@@ -13,7 +13,7 @@ from examples.marketplace_service.events.dead_letters import DEAD_LETTERS, DEAD_
 from examples.marketplace_service.server import GRACE
 from examples.marketplace_service.wiring import CONSUMERS
 
-from eventzr_kafka.routing import definition_of
+from eventzr_kafka.handlers.decorators import definition_of
 from eventzr_marketplace_events import topics
 
 README = Path(__file__).parents[2] / "README.md"

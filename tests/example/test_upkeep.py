@@ -22,8 +22,8 @@ from sqlalchemy.exc import IntegrityError
 from tests.example.conftest import TENANT, Tenant, service
 
 from eventzr_kafka import KafkaSettings
+from eventzr_kafka.handlers.decorators import definition_of
 from eventzr_kafka.outbox import OutboxRelay
-from eventzr_kafka.routing import definition_of
 
 
 @pytest.fixture

@@ -22,15 +22,15 @@ from eventzr_kafka import (
     kafka_consumer,
     on_message,
 )
-from eventzr_kafka.event import format_time
+from eventzr_kafka.events.event import format_time
 from eventzr_marketplace_events import topics
 from eventzr_marketplace_events.examples import EXAMPLES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from eventzr_kafka.event import EventData
-    from eventzr_kafka.record import Record
+    from eventzr_kafka.events.event import EventData
+    from eventzr_kafka.kafka.record import Record
     from eventzr_kafka.testing.kafka_server import KafkaServer
 
     TopicFactory = Callable[..., str]

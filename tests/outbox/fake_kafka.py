@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from eventzr_kafka import CloudEvent, KafkaSettings, OutgoingRecord, Record, decode
-from eventzr_kafka.transport import Acknowledgement, Failure, Report
+from eventzr_kafka.kafka.transport import Acknowledgement, Failure, Report
 
 FATAL = Failure("_FATAL", "another batch failed", unknown=True)
 TOO_LARGE = Failure("MSG_SIZE_TOO_LARGE", "too large", unknown=False)

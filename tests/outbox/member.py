@@ -8,10 +8,10 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from eventzr_kafka import CloudEvent, ConsumerRunner, KafkaSettings, OutgoingRecord, Record, encode
+from eventzr_kafka.handlers.options import ConsumerOptions
 from eventzr_kafka.hooks import ConsumerHooks, DuplicateSkipped
-from eventzr_kafka.options import ConsumerOptions
-from eventzr_kafka.record import TopicPartition
-from eventzr_kafka.transport import Acknowledgement, Assignment, Batch, ConsumerSink, Paused, Position, Report
+from eventzr_kafka.kafka.record import TopicPartition
+from eventzr_kafka.kafka.transport import Acknowledgement, Assignment, Batch, ConsumerSink, Paused, Position, Report
 
 TOPIC = "ledger.amount.booked.v1"
 

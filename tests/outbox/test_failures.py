@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from eventzr_kafka.kafka.transport import Failure
 from eventzr_kafka.outbox.failures import Verdict, judge
-from eventzr_kafka.transport import Failure
 
 
 @pytest.mark.parametrize(

@@ -26,15 +26,15 @@ from eventzr_kafka import (
     on_batch,
     on_message,
 )
-from eventzr_kafka.binding import bind
-from eventzr_kafka.dead_letter_journal import DeadLetterJournal
+from eventzr_kafka.dead_letters.journal import DeadLetterJournal
+from eventzr_kafka.engine.replay import Replay, Replayed
 from eventzr_kafka.errors import ConfigurationError, RoutingError
+from eventzr_kafka.handlers.binding import bind
+from eventzr_kafka.handlers.decorators import definition_of
+from eventzr_kafka.handlers.deduplication import guard_of
 from eventzr_kafka.hooks import ConsumerHooks, DuplicateSkipped
 from eventzr_kafka.inbox import SqlInbox
 from eventzr_kafka.inbox.tables import marks
-from eventzr_kafka.once import guard_of
-from eventzr_kafka.replay import Replay, Replayed
-from eventzr_kafka.routing import definition_of
 
 SOON = RetryPolicy(attempts=2, initial=0.0)
 Sessions = Callable[[], AsyncSession]

@@ -21,12 +21,12 @@ from sqlalchemy.orm import Session, scoped_session, sessionmaker
 from tests.outbox.conftest import create_tables, listings
 
 from eventzr_kafka import CloudEvent, Record, decode
+from eventzr_kafka.codec.limits import Limits
 from eventzr_kafka.errors import ConfigurationError, EncodeError, MissingTenantError, ProducerError
-from eventzr_kafka.limits import Limits
+from eventzr_kafka.events.context import enter, leave
 from eventzr_kafka.outbox import Outbox, OutboxRelay, read_status, requeue
 from eventzr_kafka.outbox.rows import OutboxRow
 from eventzr_kafka.outbox.tables import events
-from eventzr_kafka.tenancy import enter, leave
 from eventzr_marketplace_events import ListingCreated, example
 
 LISTING = example(ListingCreated)

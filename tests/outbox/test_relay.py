@@ -22,8 +22,9 @@ from tests.outbox.fake_kafka import NO_TOPIC, TOO_LARGE, FakeKafka
 from tests.postgres import Postgres
 
 from eventzr_kafka import CloudEvent, KafkaSettings
-from eventzr_kafka._sql import database_time
+from eventzr_kafka._sql.database import database_time
 from eventzr_kafka.errors import AuthenticationError, ConfigurationError
+from eventzr_kafka.lifecycle.signals import stopped_by_signals
 from eventzr_kafka.outbox import (
     BucketsHeld,
     LaneWaits,
@@ -39,7 +40,6 @@ from eventzr_kafka.outbox import (
     waiting,
 )
 from eventzr_kafka.outbox.tables import BUCKETS, events
-from eventzr_kafka.signals import stopped_by_signals
 
 SETTINGS = KafkaSettings()
 QUICK = RelayOptions(lease=timedelta(seconds=0.6), poll_every=timedelta(seconds=0.1))

@@ -9,7 +9,7 @@ from sqlalchemy import create_engine, insert, select
 from tests.outbox.conftest import create_tables
 from tests.pty_call import COMMAND, CTRL_D, python_on_a_terminal
 
-from eventzr_kafka._sql import database_time
+from eventzr_kafka._sql.database import database_time
 from eventzr_kafka.cli.app import call
 from eventzr_kafka.outbox.tables import events, is_pending
 

@@ -10,11 +10,11 @@ import pytest
 from tests.outbox.fake_kafka import TOO_LARGE, TOO_LARGE_FOR_CLIENT, FakeKafka
 
 from eventzr_kafka import CloudEvent, KafkaSettings, OutgoingRecord, encode
+from eventzr_kafka.kafka.transport import Acknowledgement, Failure, Report
 from eventzr_kafka.outbox import LaneWaits, RelayHooks, RelayOptions, RowParked, RowsPublished, turn, waiting
 from eventzr_kafka.outbox.rows import OutboxRow
 from eventzr_kafka.outbox.sending import Outcome, Sender
 from eventzr_kafka.outbox.turn import Turns
-from eventzr_kafka.transport import Acknowledgement, Failure, Report
 
 FATAL = Failure("_FATAL", "another batch failed", unknown=True)
 CLOSED = Failure("_DESTROY", "closed", unknown=True)

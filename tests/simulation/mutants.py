@@ -16,43 +16,35 @@ from unittest.mock import patch
 
 from tests.simulation.services import Accounts, BulkAccounts, InBatches, Ledger, OneByOne, Parked, Reminders
 
-from eventzr_kafka import (
-    CloudEvent,
-    MessageContext,
-    RetryPolicy,
-    dead_letter_writer,
-    dispatch,
-    failures,
-    inbox_port,
-    memory_inbox,
-    once,
-    replay,
-    tenancy,
-)
-from eventzr_kafka.backpressure import Backpressure
-from eventzr_kafka.binding import BoundRoute
-from eventzr_kafka.burials import Burials
-from eventzr_kafka.consumer import GroupConsumer
-from eventzr_kafka.dead_letter import DeadLetterFacts, Identity, write_letter
-from eventzr_kafka.dead_letter_journal import Entry
-from eventzr_kafka.epoch import Epoch
+from eventzr_kafka import CloudEvent, MessageContext, RetryPolicy
+from eventzr_kafka.dead_letters import writer
+from eventzr_kafka.dead_letters.journal import Entry
+from eventzr_kafka.dead_letters.letter import DeadLetterFacts, Identity, write_letter
+from eventzr_kafka.dead_letters.parked_lanes import Parking
+from eventzr_kafka.engine import dispatcher, failures, replay
+from eventzr_kafka.engine.backpressure import Backpressure
+from eventzr_kafka.engine.burials import Burials
+from eventzr_kafka.engine.epoch import Epoch
+from eventzr_kafka.engine.failed_event import Failed
+from eventzr_kafka.engine.failures import Failures
+from eventzr_kafka.engine.group_consumer import GroupConsumer
+from eventzr_kafka.engine.lanes import Lane, Lanes
+from eventzr_kafka.engine.replay import Replay
 from eventzr_kafka.errors import BatchItemError
-from eventzr_kafka.failed import Failed
-from eventzr_kafka.failures import Failures
-from eventzr_kafka.inbox_port import Delivery, EventKey, Handled, key_of, named_in
-from eventzr_kafka.lanes import Lane, Lanes
-from eventzr_kafka.memory_inbox import MemoryInbox
-from eventzr_kafka.options import Ordering
+from eventzr_kafka.events import context
+from eventzr_kafka.events.context import InHand
+from eventzr_kafka.handlers import deduplication, inbox, memory_inbox
+from eventzr_kafka.handlers.binding import BoundRoute
+from eventzr_kafka.handlers.inbox import Delivery, EventKey, Handled, key_of, named_in
+from eventzr_kafka.handlers.memory_inbox import MemoryInbox
+from eventzr_kafka.handlers.options import Ordering
+from eventzr_kafka.handlers.retry import Decision, Retry, decide_raised
+from eventzr_kafka.kafka.record import OutgoingRecord, Record
+from eventzr_kafka.kafka.transport import Position
 from eventzr_kafka.outbox.turn import Turns
-from eventzr_kafka.parking import Parking
-from eventzr_kafka.record import OutgoingRecord, Record
-from eventzr_kafka.replay import Replay
-from eventzr_kafka.retry import Decision, Retry, decide_raised
-from eventzr_kafka.tenancy import InHand
 from eventzr_kafka.testing.simulation import SimulatedInbox, SimulatedSession, _database
 from eventzr_kafka.testing.simulation._database import StoredRow
 from eventzr_kafka.testing.simulation._relay import SimulatedRows
-from eventzr_kafka.transport import Position
 
 
 @dataclass(frozen=True)
@@ -231,7 +223,7 @@ def letters_lose_headers() -> AbstractContextManager[Any]:
     def bare(record: Record, facts: DeadLetterFacts, **options: Any) -> OutgoingRecord:
         return write_letter(record._replace(headers=()), facts, **options)
 
-    return patch.object(dead_letter_writer, "write_letter", bare)
+    return patch.object(writer, "write_letter", bare)
 
 
 def letters_change_values() -> AbstractContextManager[Any]:
@@ -240,7 +232,7 @@ def letters_change_values() -> AbstractContextManager[Any]:
     def longer(record: Record, facts: DeadLetterFacts, **options: Any) -> OutgoingRecord:
         return write_letter(record._replace(value=(record.value or b"") + b" "), facts, **options)
 
-    return patch.object(dead_letter_writer, "write_letter", longer)
+    return patch.object(writer, "write_letter", longer)
 
 
 def parks_nothing() -> AbstractContextManager[Any]:
@@ -270,7 +262,7 @@ def forgets_parked_keys() -> AbstractContextManager[Any]:
 
 
 def never_waits() -> AbstractContextManager[Any]:
-    """An event is tried again at once."""
+    """An event is tried again at deduplication."""
 
     def at_once(_self: RetryPolicy, _attempt: int, _random: Callable[[], float]) -> float:
         return 0.0
@@ -303,18 +295,18 @@ def hands_out_the_event_before() -> AbstractContextManager[Any]:
 
     def late(event: InHand) -> Token[InHand]:
         before.append(event)
-        return tenancy.enter(before.pop(0))
+        return context.enter(before.pop(0))
 
-    return patch.object(dispatch, "enter", late)
+    return patch.object(dispatcher, "enter", late)
 
 
 def batches_have_nothing_in_hand() -> AbstractContextManager[Any]:
     """A batch handler belongs to no tenant."""
 
     def nothing(_events: Iterable[CloudEvent[Any]]) -> Token[InHand]:
-        return tenancy.enter_batch(())
+        return context.enter_batch(())
 
-    return patch.object(dispatch, "enter_batch", nothing)
+    return patch.object(dispatcher, "enter_batch", nothing)
 
 
 def serves_a_backlog_first() -> AbstractContextManager[Any]:
@@ -344,7 +336,7 @@ def duplicates_of_failures_count() -> AbstractContextManager[Any]:
     def as_it_is(error: BatchItemError, _deliveries: Sequence[Delivery]) -> BatchItemError:
         return error
 
-    return patch.object(once, "_with_duplicates", as_it_is)
+    return patch.object(deduplication, "_with_duplicates", as_it_is)
 
 
 @contextmanager
@@ -356,7 +348,7 @@ def known_by(*kept: int) -> Generator[None]:
         return tuple(key[at] if at in (0, *kept) else "" for at in range(4))  # type: ignore[return-value] # the same shape
 
     with ExitStack() as stack:
-        for module in (inbox_port, memory_inbox, _database):
+        for module in (inbox, memory_inbox, _database):
             stack.enter_context(patch.object(module, "key_of", part))
         yield
 

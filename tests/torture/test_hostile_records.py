@@ -20,8 +20,8 @@ from tests.torture.conftest import Finding
 from tests.torture.test_members_die import out_of_order
 from tests.unit.malformed import DATA, ENVELOPE
 
-from eventzr_kafka.dead_letter import Letter
-from eventzr_kafka.record import UnreadableHeaders
+from eventzr_kafka.dead_letters.letter import Letter
+from eventzr_kafka.kafka.record import UnreadableHeaders
 from eventzr_kafka.testing.kafka_server import KafkaServer
 
 pytestmark = pytest.mark.torture

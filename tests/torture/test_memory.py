@@ -18,7 +18,7 @@ from confluent_kafka import Producer
 from tests.torture.conftest import Finding
 
 from eventzr_kafka import CloudEvent
-from eventzr_kafka.encoder import STRUCTURED_HEADERS
+from eventzr_kafka.codec.encoder import STRUCTURED_HEADERS
 from eventzr_kafka.testing.kafka_server import KafkaServer, start_kafka
 from eventzr_marketplace_events import ListingCreated, example
 

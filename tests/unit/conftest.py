@@ -8,13 +8,22 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 import pytest
 
 from eventzr_kafka import CloudEvent, Record, encode
-from eventzr_kafka.binding import bind
-from eventzr_kafka.consumer import GroupClients, GroupConsumer
-from eventzr_kafka.dead_letter_writer import DeadLetterWriter
+from eventzr_kafka.dead_letters.writer import DeadLetterWriter
+from eventzr_kafka.engine.group_consumer import GroupClients, GroupConsumer
+from eventzr_kafka.handlers.binding import bind
+from eventzr_kafka.handlers.decorators import definition_of
 from eventzr_kafka.hooks import ConsumerHooks
-from eventzr_kafka.record import OutgoingRecord, TopicPartition
-from eventzr_kafka.routing import definition_of
-from eventzr_kafka.transport import Acknowledgement, Assignment, Batch, ConsumerSink, Failure, Paused, Position, Report
+from eventzr_kafka.kafka.record import OutgoingRecord, TopicPartition
+from eventzr_kafka.kafka.transport import (
+    Acknowledgement,
+    Assignment,
+    Batch,
+    ConsumerSink,
+    Failure,
+    Paused,
+    Position,
+    Report,
+)
 
 TOPIC = "bench.thing.happened.v1"
 

@@ -10,19 +10,19 @@ from typing import Any
 from tests.unit.conftest import TOPIC, record
 
 from eventzr_kafka import CloudEvent, Record, RetryPolicy, kafka_consumer, on_message
-from eventzr_kafka.binding import bind
-from eventzr_kafka.dead_letter import DeadLetterFacts
-from eventzr_kafka.epoch import Epoch
-from eventzr_kafka.failed import Failed
-from eventzr_kafka.failures import Failures
+from eventzr_kafka.dead_letters.letter import DeadLetterFacts
+from eventzr_kafka.engine.epoch import Epoch
+from eventzr_kafka.engine.failed_event import Failed
+from eventzr_kafka.engine.failures import Failures
+from eventzr_kafka.engine.intake import Origin, Work, admit, lanes_for
+from eventzr_kafka.engine.lanes import Lane
+from eventzr_kafka.engine.redelivery import Leave
+from eventzr_kafka.handlers.binding import bind
+from eventzr_kafka.handlers.decorators import definition_of
+from eventzr_kafka.handlers.retry import Decision, Retry, Skip
 from eventzr_kafka.hooks import ConsumerHooks
-from eventzr_kafka.intake import Origin, Work, admit, lanes_for
-from eventzr_kafka.lanes import Lane
-from eventzr_kafka.record import TopicPartition
-from eventzr_kafka.redelivery import Leave
-from eventzr_kafka.retry import Decision, Retry, Skip
-from eventzr_kafka.routing import definition_of
-from eventzr_kafka.transport import Acknowledgement, Assignment
+from eventzr_kafka.kafka.record import TopicPartition
+from eventzr_kafka.kafka.transport import Acknowledgement, Assignment
 
 __all__ = ["Again", "Park", "Pen", "Room"]
 

@@ -20,7 +20,7 @@ from eventzr_kafka.errors import (
     TombstoneError,
     TypeMismatchError,
 )
-from eventzr_kafka.record import Header, Record
+from eventzr_kafka.kafka.record import Header, Record
 
 __all__ = [
     "CANARY",

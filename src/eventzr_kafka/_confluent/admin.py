@@ -12,10 +12,10 @@ from confluent_kafka import KafkaError, KafkaException, TopicCollection, admin
 from eventzr_kafka._confluent.config import admin_config
 from eventzr_kafka._confluent.oauth import make_client, token_callback
 from eventzr_kafka._confluent.outage import describe_kafka_error, refused_login
-from eventzr_kafka.admin import Access
 from eventzr_kafka.errors import AdminError
+from eventzr_kafka.kafka.admin import Access
+from eventzr_kafka.kafka.topics import CONFIGS, Change, ConfigureTopic, CreateTopic, GrowTopic, TopicState
 from eventzr_kafka.settings import KafkaSettings
-from eventzr_kafka.topics import CONFIGS, Change, ConfigureTopic, CreateTopic, GrowTopic, TopicState
 
 __all__ = ["ConfluentAdmin"]
 

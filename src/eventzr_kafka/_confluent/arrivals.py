@@ -21,10 +21,10 @@ from confluent_kafka import OFFSET_INVALID, KafkaError, KafkaException, Message
 from eventzr_kafka._confluent.headers import PROBE
 from eventzr_kafka._confluent.mailbox import Mailbox
 from eventzr_kafka._confluent.outage import Outage, describe_client_error, is_fatal
-from eventzr_kafka.encoder import STRUCTURED_HEADERS
+from eventzr_kafka.codec.encoder import STRUCTURED_HEADERS
 from eventzr_kafka.errors import AuthenticationError, EventzrKafkaError, TransportError, describe, printable
-from eventzr_kafka.record import UNREADABLE_HEADERS, Record
-from eventzr_kafka.transport import Batch, ConsumerSink
+from eventzr_kafka.kafka.record import UNREADABLE_HEADERS, Record
+from eventzr_kafka.kafka.transport import Batch, ConsumerSink
 
 __all__ = ["Arrivals", "Owned"]
 

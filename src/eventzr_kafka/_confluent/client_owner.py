@@ -29,10 +29,10 @@ from eventzr_kafka._confluent.mailbox import Mailbox
 from eventzr_kafka._confluent.member import Member
 from eventzr_kafka._confluent.oauth import make_client
 from eventzr_kafka._confluent.outage import Hearing, Outage, describe_client_error, describe_kafka_error
-from eventzr_kafka.commit_metadata import is_of_topic, shorten
-from eventzr_kafka.losses import Loss, find_loss
-from eventzr_kafka.record import TopicPartition
-from eventzr_kafka.transport import Assignment, Paused, Position
+from eventzr_kafka.engine.commit_metadata import is_of_topic, shorten
+from eventzr_kafka.kafka.losses import Loss, find_loss
+from eventzr_kafka.kafka.record import TopicPartition
+from eventzr_kafka.kafka.transport import Assignment, Paused, Position
 
 __all__ = ["ClientOwner", "own_client"]
 

@@ -18,7 +18,7 @@ from confluent_kafka import TopicPartition as Offset
 
 from eventzr_kafka._confluent.arrivals import log
 from eventzr_kafka._confluent.outage import describe_kafka_error
-from eventzr_kafka.commit_metadata import MAX_METADATA_BYTES
+from eventzr_kafka.engine.commit_metadata import MAX_METADATA_BYTES
 
 __all__ = ["CommitResults"]
 

@@ -11,7 +11,7 @@ from typing import Any
 from eventzr_kafka._confluent.oauth import TokenCallback
 from eventzr_kafka._confluent.real_threads import require_real_threads
 from eventzr_kafka.errors import SettingsError
-from eventzr_kafka.options import GroupProtocol
+from eventzr_kafka.handlers.options import GroupProtocol
 from eventzr_kafka.settings import KafkaSettings
 
 __all__ = ["COMMIT_INTERVAL_MS", "admin_config", "consumer_config", "producer_config"]

@@ -19,10 +19,10 @@ from eventzr_kafka._confluent.member import Member
 from eventzr_kafka._confluent.oauth import token_callback
 from eventzr_kafka._confluent.outage import Outage
 from eventzr_kafka._confluent.topic_ids import TopicIds
-from eventzr_kafka.options import ConsumerOptions
-from eventzr_kafka.process import forget_open, note_open
+from eventzr_kafka.handlers.options import ConsumerOptions
+from eventzr_kafka.kafka.transport import ConsumerSink, Paused, Position
+from eventzr_kafka.lifecycle.process import forget_open, note_open
 from eventzr_kafka.settings import KafkaSettings
-from eventzr_kafka.transport import ConsumerSink, Paused, Position
 
 __all__ = ["ConfluentConsumer"]
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from confluent_kafka import Message
 
-from eventzr_kafka.record import UNREADABLE_HEADERS, Header
+from eventzr_kafka.kafka.record import UNREADABLE_HEADERS, Header
 
 __all__ = ["PROBE", "read_headers"]
 

@@ -24,7 +24,7 @@ from eventzr_kafka._confluent.config import consumer_config
 from eventzr_kafka._confluent.headers import read_headers
 from eventzr_kafka._confluent.outage import describe_kafka_error, is_fatal
 from eventzr_kafka.errors import TransportError
-from eventzr_kafka.record import Record, TopicPartition
+from eventzr_kafka.kafka.record import Record, TopicPartition
 from eventzr_kafka.settings import KafkaSettings
 
 __all__ = ["ConfluentLogReader"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Collection, Sequence
 
-from eventzr_kafka.transport import CREDITS, Paused, Position
+from eventzr_kafka.kafka.transport import CREDITS, Paused, Position
 
 __all__ = ["Mailbox"]
 

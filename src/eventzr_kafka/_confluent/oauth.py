@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from confluent_kafka import KafkaException
 
 from eventzr_kafka.errors import AuthenticationError, describe
-from eventzr_kafka.tokens import Token, TokenProvider
+from eventzr_kafka.kafka.tokens import Token, TokenProvider
 
 __all__ = ["TokenCallback", "make_client", "token_callback"]
 

@@ -28,9 +28,9 @@ from eventzr_kafka._confluent.oauth import make_client, token_callback
 from eventzr_kafka._confluent.outage import Hearing, Outage, describe_client_error, describe_with_mend, is_fatal
 from eventzr_kafka._confluent.refused import RefusedBatches
 from eventzr_kafka.errors import ProducerStateError, describe, printable
-from eventzr_kafka.record import Header, OutgoingRecord
+from eventzr_kafka.kafka.record import Header, OutgoingRecord
+from eventzr_kafka.kafka.transport import Acknowledgement, Failure, Report
 from eventzr_kafka.settings import KafkaSettings
-from eventzr_kafka.transport import Acknowledgement, Failure, Report
 
 __all__ = ["ConfluentProducer", "dead_letter_client"]
 

@@ -20,8 +20,8 @@ from functools import partial
 from typing import TypeAlias
 
 from eventzr_kafka.errors import describe, printable
-from eventzr_kafka.record import OutgoingRecord, TopicPartition, describe_offsets
-from eventzr_kafka.transport import Acknowledgement, Failure, ProducerTransport, Report
+from eventzr_kafka.kafka.record import OutgoingRecord, TopicPartition, describe_offsets
+from eventzr_kafka.kafka.transport import Acknowledgement, Failure, ProducerTransport, Report
 
 __all__ = ["RefusedBatches"]
 

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from eventzr_kafka.aws_lambda.errors import EventSourceError
 from eventzr_kafka.errors import printable
-from eventzr_kafka.record import Header, Record, TopicPartition
+from eventzr_kafka.kafka.record import Header, Record, TopicPartition
 
 __all__ = ["PartitionBatch", "read_event"]
 

@@ -6,20 +6,20 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypedDict, cast
 
-from eventzr_kafka import catalogue
 from eventzr_kafka.aws_lambda.container import Deadline, event_loop
 from eventzr_kafka.aws_lambda.errors import BatchIncompleteError
 from eventzr_kafka.aws_lambda.event import PartitionBatch, read_event
 from eventzr_kafka.aws_lambda.invocation import Container, Invocation
-from eventzr_kafka.binding import bind
-from eventzr_kafka.dead_letter_writer import DeadLetterWriter, compressing
+from eventzr_kafka.dead_letters.writer import DeadLetterWriter, compressing
+from eventzr_kafka.engine.handler_threads import HandlerThreads
 from eventzr_kafka.errors import ProducerStateError, RoutingError, printable
-from eventzr_kafka.handler_threads import HandlerThreads
+from eventzr_kafka.events import catalogue
+from eventzr_kafka.handlers.binding import bind
+from eventzr_kafka.handlers.decorators import definition_of, is_consumer
+from eventzr_kafka.handlers.deduplication import guard_of
 from eventzr_kafka.hooks import ConsumerHooks
-from eventzr_kafka.once import guard_of
-from eventzr_kafka.routing import definition_of, is_consumer
+from eventzr_kafka.kafka.transport import ProducerTransport
 from eventzr_kafka.settings import KafkaSettings
-from eventzr_kafka.transport import ProducerTransport
 
 if TYPE_CHECKING:
     from eventzr_kafka.aws_lambda.producer import LambdaProducer

@@ -21,19 +21,19 @@ from itertools import islice
 
 from eventzr_kafka.aws_lambda.container import Deadline
 from eventzr_kafka.aws_lambda.event import PartitionBatch
-from eventzr_kafka.binding import BoundRoute
-from eventzr_kafka.dead_letter_writer import DeadLetterWriter
-from eventzr_kafka.dispatch import Dispatcher
-from eventzr_kafka.epoch import Epoch
-from eventzr_kafka.failed import Failed, History, HistoryKey
-from eventzr_kafka.failures import Failures
+from eventzr_kafka.dead_letters.writer import DeadLetterWriter
+from eventzr_kafka.engine.dispatcher import Dispatcher
+from eventzr_kafka.engine.epoch import Epoch
+from eventzr_kafka.engine.failed_event import Failed, History, HistoryKey
+from eventzr_kafka.engine.failures import Failures
+from eventzr_kafka.engine.intake import Origin, admit, lanes_for
+from eventzr_kafka.engine.redelivery import Leave
+from eventzr_kafka.handlers.binding import BoundRoute
+from eventzr_kafka.handlers.options import ConsumerOptions
+from eventzr_kafka.handlers.retry import DeadLetter, Decision, Retry, Skip, reason_of
 from eventzr_kafka.hooks import ConsumerHooks
-from eventzr_kafka.intake import Origin, admit, lanes_for
-from eventzr_kafka.options import ConsumerOptions
-from eventzr_kafka.record import TopicPartition
-from eventzr_kafka.redelivery import Leave
-from eventzr_kafka.retry import DeadLetter, Decision, Retry, Skip, reason_of
-from eventzr_kafka.transport import Assignment
+from eventzr_kafka.kafka.record import TopicPartition
+from eventzr_kafka.kafka.transport import Assignment
 
 __all__ = ["Container", "Invocation"]
 

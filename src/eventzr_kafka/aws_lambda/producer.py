@@ -24,16 +24,16 @@ from typing import Any
 
 from eventzr_kafka.aws_lambda.container import Deadline, event_loop
 from eventzr_kafka.aws_lambda.errors import UnacknowledgedError
-from eventzr_kafka.delivery import Delivery
-from eventzr_kafka.encoder import ContentMode
-from eventzr_kafka.envelope import renew_ids
+from eventzr_kafka.codec.encoder import ContentMode
+from eventzr_kafka.codec.limits import DEFAULT_LIMITS, Limits
 from eventzr_kafka.errors import ProducerStateError, printable
-from eventzr_kafka.event import CloudEvent
-from eventzr_kafka.limits import DEFAULT_LIMITS, Limits
-from eventzr_kafka.producer import EventProducer
-from eventzr_kafka.record import OutgoingRecord
+from eventzr_kafka.events.event import CloudEvent
+from eventzr_kafka.kafka.record import OutgoingRecord
+from eventzr_kafka.kafka.transport import ProducerTransport
+from eventzr_kafka.producing.delivery import Delivery
+from eventzr_kafka.producing.envelope import renew_ids
+from eventzr_kafka.producing.producer import EventProducer
 from eventzr_kafka.settings import KafkaSettings
-from eventzr_kafka.transport import ProducerTransport
 
 __all__ = ["LambdaProducer", "lambda_producer"]
 

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TypeAlias
 
 from eventzr_kafka._confluent.log_reader import ConfluentLogReader
-from eventzr_kafka.dead_letter import Letter
-from eventzr_kafka.dead_letter_journal import Entry
-from eventzr_kafka.record import Record
+from eventzr_kafka.dead_letters.journal import Entry
+from eventzr_kafka.dead_letters.letter import Letter
+from eventzr_kafka.kafka.record import Record
 from eventzr_kafka.settings import KafkaSettings
 
 __all__ = ["read_whole", "with_values"]

@@ -15,8 +15,8 @@ from eventzr_kafka._confluent.embedded import embedded_broker
 from eventzr_kafka.cli.card import Screen
 from eventzr_kafka.cli.publish import has_example
 from eventzr_kafka.cli.run import serve
-from eventzr_kafka.dead_letter import dead_letter_topic
-from eventzr_kafka.routing import definition_of
+from eventzr_kafka.dead_letters.letter import dead_letter_topic
+from eventzr_kafka.handlers.decorators import definition_of
 from eventzr_kafka.settings import KafkaSettings
 
 __all__ = ["develop", "how_to_publish"]

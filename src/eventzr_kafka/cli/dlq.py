@@ -24,15 +24,15 @@ from eventzr_kafka.cli.dlq_replay import ReplayReport, read_journal, replay_grou
 from eventzr_kafka.cli.dlq_views import left_out_text, letter_card, letter_json, overview, overview_json
 from eventzr_kafka.cli.loading import UsageError, load
 from eventzr_kafka.cli.question import is_agreed
-from eventzr_kafka.dead_letter import Letter, dead_letter_topic, read_letter, write_note
-from eventzr_kafka.dead_letter_journal import DeadLetterJournal, Entry, Selection
-from eventzr_kafka.dead_letter_order import choose
-from eventzr_kafka.dead_letter_writer import DeadLetterWriter
+from eventzr_kafka.dead_letters.journal import DeadLetterJournal, Entry, Selection
+from eventzr_kafka.dead_letters.letter import Letter, dead_letter_topic, read_letter, write_note
+from eventzr_kafka.dead_letters.order import choose
+from eventzr_kafka.dead_letters.writer import DeadLetterWriter
+from eventzr_kafka.engine.replay import note_of
 from eventzr_kafka.errors import SettingsError, printable
-from eventzr_kafka.event import TOPIC_NAME
-from eventzr_kafka.record import TopicPartition
-from eventzr_kafka.replay import note_of
-from eventzr_kafka.routing import definition_of
+from eventzr_kafka.events.event import TOPIC_NAME
+from eventzr_kafka.handlers.decorators import definition_of
+from eventzr_kafka.kafka.record import TopicPartition
 from eventzr_kafka.settings import KafkaSettings
 
 __all__ = ["app", "moment"]

@@ -13,11 +13,11 @@ from pathlib import Path
 
 from eventzr_kafka._confluent.log_reader import ConfluentLogReader
 from eventzr_kafka.cli.loading import UsageError
-from eventzr_kafka.dead_letter import dead_letter_topic, whole_number
-from eventzr_kafka.dead_letter_journal import DeadLetterJournal
-from eventzr_kafka.dead_letter_writer import DeadLetterWriter
+from eventzr_kafka.dead_letters.claim import Claim, holder_of, read_claim, write_claim
+from eventzr_kafka.dead_letters.journal import DeadLetterJournal
+from eventzr_kafka.dead_letters.letter import dead_letter_topic, whole_number
+from eventzr_kafka.dead_letters.writer import DeadLetterWriter
 from eventzr_kafka.errors import DeliveryError, TransportError, printable
-from eventzr_kafka.replay_claim import Claim, holder_of, read_claim, write_claim
 from eventzr_kafka.settings import KafkaSettings
 
 __all__ = ["ClaimTimes", "ReplayClaim"]

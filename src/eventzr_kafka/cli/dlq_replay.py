@@ -17,24 +17,24 @@ from rich.text import Text
 
 from eventzr_kafka._confluent.log_reader import ConfluentLogReader
 from eventzr_kafka._confluent.producer import ConfluentProducer
-from eventzr_kafka.binding import bind
 from eventzr_kafka.cli.card import Screen, count_of, labelled
 from eventzr_kafka.cli.cut_letters import read_whole, with_values
 from eventzr_kafka.cli.dlq_claim import ReplayClaim
 from eventzr_kafka.cli.loading import UsageError
-from eventzr_kafka.dead_letter import Identity, Letter, dead_letter_topic, read_letter
-from eventzr_kafka.dead_letter_journal import DeadLetterJournal, Entry
-from eventzr_kafka.dead_letter_order import Chosen
-from eventzr_kafka.dead_letter_writer import DeadLetterWriter
+from eventzr_kafka.dead_letters.journal import DeadLetterJournal, Entry
+from eventzr_kafka.dead_letters.letter import Identity, Letter, dead_letter_topic, read_letter
+from eventzr_kafka.dead_letters.order import Chosen
+from eventzr_kafka.dead_letters.writer import DeadLetterWriter
+from eventzr_kafka.engine.handler_threads import HandlerThreads
+from eventzr_kafka.engine.replay import Replay, Replayed, ReplayOutcome
 from eventzr_kafka.errors import printable
-from eventzr_kafka.handler_threads import HandlerThreads
+from eventzr_kafka.handlers.binding import bind
+from eventzr_kafka.handlers.decorators import definition_of
+from eventzr_kafka.handlers.deduplication import guard_of
 from eventzr_kafka.hooks import ConsumerHooks
-from eventzr_kafka.once import guard_of
-from eventzr_kafka.record import Record, TopicPartition
-from eventzr_kafka.replay import Replay, Replayed, ReplayOutcome
-from eventzr_kafka.routing import definition_of
+from eventzr_kafka.kafka.record import Record, TopicPartition
+from eventzr_kafka.lifecycle.signals import stopped_by_signals
 from eventzr_kafka.settings import KafkaSettings
-from eventzr_kafka.signals import stopped_by_signals
 
 __all__ = ["ReplayReport", "read_journal", "replay_group", "require_topic"]
 

@@ -13,12 +13,12 @@ from typing import Any
 from rich.text import Text
 
 from eventzr_kafka.cli.card import count_of, labelled
-from eventzr_kafka.dead_letter import Cut, Letter, Note, dead_letter_topic
-from eventzr_kafka.dead_letter_journal import DeadLetterJournal, Entry, Summary, summarise
-from eventzr_kafka.dead_letter_order import Chosen
+from eventzr_kafka.dead_letters.journal import DeadLetterJournal, Entry, Summary, summarise
+from eventzr_kafka.dead_letters.letter import Cut, Letter, Note, dead_letter_topic
+from eventzr_kafka.dead_letters.order import Chosen
 from eventzr_kafka.errors import printable
-from eventzr_kafka.event import format_time
-from eventzr_kafka.record import UnreadableHeaders
+from eventzr_kafka.events.event import format_time
+from eventzr_kafka.kafka.record import UnreadableHeaders
 
 __all__ = ["left_out_text", "letter_card", "letter_json", "overview", "overview_json"]
 

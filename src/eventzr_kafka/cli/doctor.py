@@ -15,7 +15,6 @@ from functools import partial
 from rich.text import Text
 
 from eventzr_kafka._confluent.admin import ConfluentAdmin
-from eventzr_kafka.admin import Access, TopicAdmin
 from eventzr_kafka.cli import probes
 from eventzr_kafka.cli.app import Output, outcome
 from eventzr_kafka.cli.card import Screen, connection, count_of
@@ -23,7 +22,8 @@ from eventzr_kafka.cli.declared import Declared, declared
 from eventzr_kafka.cli.iam import Publishing, published
 from eventzr_kafka.cli.sizes import limits_of, too_large_for_readers, too_small_for_batches
 from eventzr_kafka.errors import AdminError, AuthenticationError, ConfigurationError, EventzrKafkaError, describe
-from eventzr_kafka.event import format_time
+from eventzr_kafka.events.event import format_time
+from eventzr_kafka.kafka.admin import Access, TopicAdmin
 from eventzr_kafka.settings import KafkaSettings
 
 __all__ = ["Finding", "doctor", "examine"]

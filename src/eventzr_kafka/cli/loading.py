@@ -15,7 +15,7 @@ from types import ModuleType, TracebackType
 from typing import Any
 
 from eventzr_kafka.errors import ConfigurationError, RoutingError, describe, printable
-from eventzr_kafka.routing import definition_of, is_consumer
+from eventzr_kafka.handlers.decorators import definition_of, is_consumer
 
 __all__ = ["UsageError", "find", "import_module", "load", "trace_of"]
 

@@ -15,7 +15,7 @@ from multiprocessing import current_process
 from typing import Literal, TypeAlias
 
 from eventzr_kafka.errors import EventzrKafkaError
-from eventzr_kafka.event import format_time
+from eventzr_kafka.events.event import format_time
 
 __all__ = ["LogFormat", "LogLevel", "log_to_stderr", "name_process", "process_name", "set_up_logging"]
 

@@ -15,8 +15,8 @@ from rich.text import Text
 from eventzr_kafka.cli.card import Screen, labelled
 from eventzr_kafka.cli.question import is_agreed
 from eventzr_kafka.errors import ConfigurationError, EventzrKafkaError, MissingExtraError
+from eventzr_kafka.lifecycle.signals import stopped_by_signals
 from eventzr_kafka.settings import KafkaSettings
-from eventzr_kafka.signals import stopped_by_signals
 
 if TYPE_CHECKING:  # the extra is loaded when a command needs it
     from sqlalchemy.engine import URL

@@ -9,13 +9,13 @@ from cyclopts import Parameter
 from pydantic import ValidationError
 from rich.text import Text
 
-from eventzr_kafka import catalogue
 from eventzr_kafka.cli.card import Screen, labelled
 from eventzr_kafka.cli.loading import UsageError
-from eventzr_kafka.delivery import PublishResult
 from eventzr_kafka.errors import ProducerError, printable
-from eventzr_kafka.event import EventData
-from eventzr_kafka.producer import EventProducer
+from eventzr_kafka.events import catalogue
+from eventzr_kafka.events.event import EventData
+from eventzr_kafka.producing.delivery import PublishResult
+from eventzr_kafka.producing.producer import EventProducer
 from eventzr_kafka.settings import KafkaSettings
 
 __all__ = ["Publication", "has_example", "publish"]

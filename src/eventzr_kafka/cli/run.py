@@ -17,10 +17,10 @@ from rich.text import Text
 from eventzr_kafka.cli.card import Screen, card, count_of, labelled
 from eventzr_kafka.cli.logs import name_process
 from eventzr_kafka.cli.worker_process import STOP, Report
+from eventzr_kafka.engine.runner import ConsumerRunner
+from eventzr_kafka.handlers.decorators import definition_of
 from eventzr_kafka.hooks import ConsumerHooks, PartitionsAssigned, RunnerStopping
-from eventzr_kafka.record import TopicPartition
-from eventzr_kafka.routing import definition_of
-from eventzr_kafka.runner import ConsumerRunner
+from eventzr_kafka.kafka.record import TopicPartition
 from eventzr_kafka.settings import KafkaSettings
 
 __all__ = ["Membership", "Progress", "Worker", "prepare", "serve", "work"]

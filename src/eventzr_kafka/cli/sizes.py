@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 
 from eventzr_kafka.cli.declared import Declared
+from eventzr_kafka.kafka.topics import TopicSpec, TopicState
 from eventzr_kafka.settings import KafkaSettings
-from eventzr_kafka.topics import TopicSpec, TopicState
 
 __all__ = ["limits_of", "too_large_for_readers", "too_small_for_batches"]
 

@@ -32,9 +32,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveInt, 
 
 from eventzr_kafka.cli.declared import Declared
 from eventzr_kafka.cli.loading import UsageError
-from eventzr_kafka.dead_letter import dead_letter_topic
+from eventzr_kafka.dead_letters.letter import dead_letter_topic
+from eventzr_kafka.kafka.topics import CONFIGS, TopicSpec
 from eventzr_kafka.msk.serverless import Quotas
-from eventzr_kafka.topics import CONFIGS, TopicSpec
 
 __all__ = ["TopicFile", "TopicOptions", "milliseconds", "topic_specs"]
 

@@ -12,9 +12,7 @@ from cyclopts import App, Parameter
 from pydantic import ValidationError
 from rich.text import Text
 
-from eventzr_kafka import catalogue
 from eventzr_kafka._confluent.admin import ConfluentAdmin
-from eventzr_kafka.admin import TopicAdmin
 from eventzr_kafka.cli.app import Output, outcome
 from eventzr_kafka.cli.card import Screen, labelled
 from eventzr_kafka.cli.declared import declared
@@ -23,9 +21,11 @@ from eventzr_kafka.cli.question import is_agreed
 from eventzr_kafka.cli.sizes import limits_of, too_large_for_readers, too_small_for_batches
 from eventzr_kafka.cli.topic_file import TopicFile, TopicOptions, topic_specs
 from eventzr_kafka.errors import AdminError, EventzrKafkaError
+from eventzr_kafka.events import catalogue
+from eventzr_kafka.kafka.admin import TopicAdmin
+from eventzr_kafka.kafka.topics import Change, CreateTopic, GrowTopic, Plan, TopicSpec, TopicState, is_done, plan_topics
 from eventzr_kafka.msk.serverless import broken_quotas
 from eventzr_kafka.settings import KafkaSettings
-from eventzr_kafka.topics import Change, CreateTopic, GrowTopic, Plan, TopicSpec, TopicState, is_done, plan_topics
 
 __all__ = ["app"]
 

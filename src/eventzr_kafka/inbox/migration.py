@@ -29,7 +29,7 @@ from __future__ import annotations
 
 from sqlalchemy.schema import CreateIndex, CreateTable
 
-from eventzr_kafka._migration import Operations, drop_tables
+from eventzr_kafka._sql.migration import Operations, drop_tables
 from eventzr_kafka.inbox.tables import marks, metadata
 
 __all__ = ["Operations", "downgrade", "upgrade"]

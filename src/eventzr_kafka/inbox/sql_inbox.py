@@ -23,11 +23,9 @@ from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
-from eventzr_kafka._sql import DATABASE_ERRORS, check_dialect, check_transactions, database_time
+from eventzr_kafka._sql.database import DATABASE_ERRORS, check_dialect, check_transactions, database_time
 from eventzr_kafka.errors import BatchItemError, ConfigurationError, describe
-from eventzr_kafka.inbox.own_transaction import WRITTEN, OwnTransaction, committed_below
-from eventzr_kafka.inbox.tables import UNKNOWN_TENANT, is_old, marks
-from eventzr_kafka.inbox_port import (
+from eventzr_kafka.handlers.inbox import (
     AsyncHandling,
     Delivery,
     EventKey,
@@ -37,6 +35,8 @@ from eventzr_kafka.inbox_port import (
     named_in,
     sort_out,
 )
+from eventzr_kafka.inbox.own_transaction import WRITTEN, OwnTransaction, committed_below
+from eventzr_kafka.inbox.tables import UNKNOWN_TENANT, is_old, marks
 
 __all__ = ["SqlInbox"]
 

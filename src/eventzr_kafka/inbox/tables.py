@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import Column, Index, MetaData, Table, Text, literal_column
 
-from eventzr_kafka._sql import UtcDateTime
+from eventzr_kafka._sql.database import UtcDateTime
 
 __all__ = ["UNKNOWN_TENANT", "is_old", "marks", "metadata"]
 

@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from eventzr_kafka.dead_letter import dead_letter_topic
+from eventzr_kafka.dead_letters.letter import dead_letter_topic
 from eventzr_kafka.errors import SettingsError, printable
 
 __all__ = ["ClusterArn", "Policy", "Statement", "service_policy"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
-from eventzr_kafka.topics import Plan, TopicSpec, TopicState
+from eventzr_kafka.kafka.topics import Plan, TopicSpec, TopicState
 
 __all__ = ["Quotas", "broken_quotas"]
 

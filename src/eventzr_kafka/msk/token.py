@@ -18,8 +18,8 @@ from threading import Lock
 from typing import Protocol
 
 from eventzr_kafka.errors import AuthenticationError, MissingExtraError, printable
+from eventzr_kafka.kafka.tokens import Token
 from eventzr_kafka.settings import KafkaSettings
-from eventzr_kafka.tokens import Token
 
 __all__ = ["AwsCredentials", "CredentialSource", "IamTokenProvider", "iam_token_provider"]
 

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from typing import Literal, TypeAlias
 
-from eventzr_kafka.size_hints import TOO_LARGE
-from eventzr_kafka.transport import Failure
+from eventzr_kafka.codec.size_hints import TOO_LARGE
+from eventzr_kafka.kafka.transport import Failure
 
 __all__ = ["Verdict", "is_refusal", "judge"]
 

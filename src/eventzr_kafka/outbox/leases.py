@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, delete, func, insert, select, tuple_, upda
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from eventzr_kafka._sql import database_time
+from eventzr_kafka._sql.database import database_time
 from eventzr_kafka.outbox.tables import BUCKETS, leases, relays
 
 __all__ = ["Leases"]

@@ -17,7 +17,7 @@ What is there already stays: where a release adds an index, a new revision calls
 
 from __future__ import annotations
 
-from eventzr_kafka._migration import Operations, create_tables, drop_tables
+from eventzr_kafka._sql.migration import Operations, create_tables, drop_tables
 from eventzr_kafka.outbox.tables import metadata
 
 __all__ = ["Operations", "downgrade", "upgrade"]

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from sqlalchemy import update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from eventzr_kafka._sql import require_async_engine
+from eventzr_kafka._sql.database import require_async_engine
 from eventzr_kafka.outbox.tables import events
 
 __all__ = ["requeue"]

@@ -22,7 +22,7 @@ from typing import Self
 from sqlalchemy import Connection, inspect
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from eventzr_kafka._sql import (
+from eventzr_kafka._sql.database import (
     DATABASE_ERRORS,
     DatabaseOutage,
     check_dialect,
@@ -30,9 +30,11 @@ from eventzr_kafka._sql import (
     is_outage,
     require_async_engine,
 )
-from eventzr_kafka.asyncio_only import running_loop
 from eventzr_kafka.errors import AuthenticationError, ConfigurationError, EventzrKafkaError, describe
 from eventzr_kafka.hooks import tell
+from eventzr_kafka.lifecycle.asyncio_only import running_loop
+from eventzr_kafka.lifecycle.shutdown import complete
+from eventzr_kafka.lifecycle.signals import stopped_by_signals
 from eventzr_kafka.outbox.hooks import BucketsHeld, RelayHooks
 from eventzr_kafka.outbox.leases import Leases
 from eventzr_kafka.outbox.options import RelayOptions
@@ -43,8 +45,6 @@ from eventzr_kafka.outbox.tables import metadata
 from eventzr_kafka.outbox.turn import Turns
 from eventzr_kafka.outbox.wakeup import Wakeup
 from eventzr_kafka.settings import KafkaSettings
-from eventzr_kafka.shutdown import complete
-from eventzr_kafka.signals import stopped_by_signals
 
 __all__ = ["OutboxRelay"]
 

@@ -15,10 +15,10 @@ from typing import Any, NamedTuple
 from sqlalchemy import ARRAY, ColumnElement, Select, Text, Update, delete, exists, func, literal, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from eventzr_kafka._sql import database_time
+from eventzr_kafka._sql.database import database_time
+from eventzr_kafka.kafka.record import Header, OutgoingRecord
 from eventzr_kafka.outbox.leases import Leases
 from eventzr_kafka.outbox.tables import BUCKETS, events, is_pending, leases
-from eventzr_kafka.record import Header, OutgoingRecord
 
 __all__ = ["OutboxRow", "Rows"]
 

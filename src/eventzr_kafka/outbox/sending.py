@@ -20,13 +20,13 @@ from dataclasses import replace
 from functools import partial
 from typing import NamedTuple, TypeAlias
 
+from eventzr_kafka.codec.size_hints import TOO_LARGE
+from eventzr_kafka.kafka.record import OutgoingRecord
+from eventzr_kafka.kafka.transport import Acknowledgement, Failure, ProducerTransport
+from eventzr_kafka.lifecycle.shutdown import LoopWatch, complete
 from eventzr_kafka.outbox.failures import is_refusal
 from eventzr_kafka.outbox.rows import OutboxRow
-from eventzr_kafka.record import OutgoingRecord
 from eventzr_kafka.settings import KafkaSettings
-from eventzr_kafka.shutdown import LoopWatch, complete
-from eventzr_kafka.size_hints import TOO_LARGE
-from eventzr_kafka.transport import Acknowledgement, Failure, ProducerTransport
 
 __all__ = ["Outcome", "Sender", "TransportFactory"]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from eventzr_kafka._sql import database_time, require_async_engine
+from eventzr_kafka._sql.database import database_time, require_async_engine
 from eventzr_kafka.outbox.tables import events, is_pending, leases, relays
 
 __all__ = ["FailedRow", "OutboxStatus", "RelayShare", "TenantBacklog", "read_status"]

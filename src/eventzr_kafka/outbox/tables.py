@@ -22,7 +22,7 @@ from sqlalchemy import (
     and_,
 )
 
-from eventzr_kafka._sql import UtcDateTime
+from eventzr_kafka._sql.database import UtcDateTime
 
 __all__ = ["BUCKETS", "bucket_of", "events", "is_pending", "leases", "metadata", "relays"]
 

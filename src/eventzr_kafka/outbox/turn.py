@@ -6,16 +6,16 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
 
+from eventzr_kafka.codec.size_hints import size_hint
 from eventzr_kafka.errors import printable
 from eventzr_kafka.hooks import tell
+from eventzr_kafka.kafka.transport import Failure
 from eventzr_kafka.outbox.failures import is_refusal, judge
 from eventzr_kafka.outbox.hooks import LaneWaits, RelayHooks, RowParked, RowsPublished
 from eventzr_kafka.outbox.options import RelayOptions
 from eventzr_kafka.outbox.rows import OutboxRow, Rows
 from eventzr_kafka.outbox.sending import Outcome, Sender
 from eventzr_kafka.outbox.waiting import Choice, Waiting
-from eventzr_kafka.size_hints import size_hint
-from eventzr_kafka.transport import Failure
 
 __all__ = ["Turns"]
 

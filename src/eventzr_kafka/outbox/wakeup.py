@@ -10,7 +10,7 @@ from typing import Any, Self
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from eventzr_kafka._sql import DATABASE_ERRORS
+from eventzr_kafka._sql.database import DATABASE_ERRORS
 from eventzr_kafka.outbox.writer import CHANNEL
 
 __all__ = ["Wakeup"]

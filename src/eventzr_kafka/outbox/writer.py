@@ -23,14 +23,14 @@ from sqlalchemy.exc import StatementError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, async_scoped_session
 from sqlalchemy.orm import Session, SessionTransaction, scoped_session
 
-from eventzr_kafka._sql import check_dialect, check_transactions, database_time
-from eventzr_kafka.encoder import ContentMode, encode
-from eventzr_kafka.envelope import Enveloper
+from eventzr_kafka._sql.database import check_dialect, check_transactions, database_time
+from eventzr_kafka.codec.encoder import ContentMode, encode
+from eventzr_kafka.codec.limits import DEFAULT_LIMITS, Limits
 from eventzr_kafka.errors import ConfigurationError, ProducerError
-from eventzr_kafka.event import CloudEvent, EventData, ExtensionValue
-from eventzr_kafka.limits import DEFAULT_LIMITS, Limits
+from eventzr_kafka.events.event import CloudEvent, EventData, ExtensionValue
+from eventzr_kafka.kafka.record import Header, OutgoingRecord
 from eventzr_kafka.outbox.tables import bucket_of, events
-from eventzr_kafka.record import Header, OutgoingRecord
+from eventzr_kafka.producing.envelope import Enveloper
 
 __all__ = ["CHANNEL", "AnySession", "Outbox"]
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from eventzr_kafka.event import declared_events
-from eventzr_kafka.record import OutgoingRecord
+from eventzr_kafka.events.event import declared_events
+from eventzr_kafka.kafka.record import OutgoingRecord
+from eventzr_kafka.kafka.transport import Report
 from eventzr_kafka.testing._memory_producer import MemoryProducer
 from eventzr_kafka.testing._memory_service import ensure_topics
 from eventzr_kafka.testing.memory_broker import MemoryBroker
-from eventzr_kafka.transport import Report
 
 __all__ = ["LazyProducer"]
 

@@ -6,10 +6,10 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
-from eventzr_kafka.encoder import encode
-from eventzr_kafka.event import CloudEvent, EventData
-from eventzr_kafka.limits import DEFAULT_LIMITS
-from eventzr_kafka.record import Header, Record
+from eventzr_kafka.codec.encoder import encode
+from eventzr_kafka.codec.limits import DEFAULT_LIMITS
+from eventzr_kafka.events.event import CloudEvent, EventData
+from eventzr_kafka.kafka.record import Header, Record
 
 __all__ = ["MALFORMATIONS", "Malformation"]
 

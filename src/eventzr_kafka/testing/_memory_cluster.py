@@ -14,11 +14,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
-from eventzr_kafka.record import Header, OutgoingRecord, Record, TopicPartition
+from eventzr_kafka.kafka.record import Header, OutgoingRecord, Record, TopicPartition
+from eventzr_kafka.kafka.transport import Failure
 from eventzr_kafka.testing._memory_log import PartitionLog
 from eventzr_kafka.testing._partitioner import partition_of
 from eventzr_kafka.testing.virtual_time import virtual_loop
-from eventzr_kafka.transport import Failure
 
 __all__ = [
     "AT_ONCE",

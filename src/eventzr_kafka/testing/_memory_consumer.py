@@ -15,15 +15,15 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from eventzr_kafka.commit_metadata import shorten
+from eventzr_kafka.engine.commit_metadata import shorten
 from eventzr_kafka.errors import TransportError
-from eventzr_kafka.losses import Loss, find_loss
-from eventzr_kafka.options import ConsumerOptions
-from eventzr_kafka.record import TopicPartition
+from eventzr_kafka.handlers.options import ConsumerOptions
+from eventzr_kafka.kafka.losses import Loss, find_loss
+from eventzr_kafka.kafka.record import TopicPartition
+from eventzr_kafka.kafka.transport import CREDITS, Assignment, Batch, ConsumerSink, Paused, Position
 from eventzr_kafka.testing._memory_cluster import AT_ONCE, Cluster, on_loop
 from eventzr_kafka.testing._memory_group import Group
 from eventzr_kafka.testing._memory_log import PartitionLog
-from eventzr_kafka.transport import CREDITS, Assignment, Batch, ConsumerSink, Paused, Position
 
 __all__ = ["MemoryConsumer"]
 

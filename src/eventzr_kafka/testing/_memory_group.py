@@ -14,9 +14,9 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Protocol
 
-from eventzr_kafka.record import TopicPartition, describe_partitions
+from eventzr_kafka.kafka.record import TopicPartition, describe_partitions
+from eventzr_kafka.kafka.transport import Position
 from eventzr_kafka.testing._memory_cluster import Cluster, on_loop
-from eventzr_kafka.transport import Position
 
 __all__ = ["Group", "Member", "balance"]
 

@@ -6,7 +6,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from operator import attrgetter
 
-from eventzr_kafka.record import Header, Record, TopicPartition
+from eventzr_kafka.kafka.record import Header, Record, TopicPartition
 
 __all__ = ["PartitionLog"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
-from eventzr_kafka.record import Record, TopicPartition
+from eventzr_kafka.kafka.record import Record, TopicPartition
 from eventzr_kafka.testing._memory_cluster import Cluster, on_loop
 
 __all__ = ["MemoryLogReader"]

@@ -15,10 +15,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from eventzr_kafka.errors import ProducerStateError
-from eventzr_kafka.record import OutgoingRecord, TopicPartition
+from eventzr_kafka.kafka.record import OutgoingRecord, TopicPartition
+from eventzr_kafka.kafka.transport import Acknowledgement, Failure, Report
 from eventzr_kafka.testing._memory_cluster import Cluster, DeliveryFault, now, on_loop
 from eventzr_kafka.testing.virtual_time import VirtualTimeLoop, virtual_loop
-from eventzr_kafka.transport import Acknowledgement, Failure, Report
 
 __all__ = ["MemoryProducer", "Sending"]
 

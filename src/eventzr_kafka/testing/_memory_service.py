@@ -13,13 +13,13 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from itertools import count
 
-from eventzr_kafka.dead_letter import dead_letter_topic
+from eventzr_kafka.dead_letters.letter import dead_letter_topic
+from eventzr_kafka.engine.runner import ConsumerRunner
 from eventzr_kafka.errors import ConsumerStateError
-from eventzr_kafka.event import declared_events
+from eventzr_kafka.events.event import declared_events
+from eventzr_kafka.handlers.decorators import ConsumerDefinition, definition_of
 from eventzr_kafka.hooks import ConsumerHooks, EventFailed
-from eventzr_kafka.record import Record
-from eventzr_kafka.routing import ConsumerDefinition, definition_of
-from eventzr_kafka.runner import ConsumerRunner
+from eventzr_kafka.kafka.record import Record
 from eventzr_kafka.settings import KafkaSettings
 from eventzr_kafka.testing.memory_broker import MemoryBroker
 from eventzr_kafka.testing.virtual_time import VirtualTimeLoop

@@ -22,16 +22,17 @@ from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any, Literal, Self, TypeAlias, TypeVar, overload
 
-from eventzr_kafka.codec import decode
-from eventzr_kafka.dead_letter import Letter, dead_letter_topic, read_letter
-from eventzr_kafka.encoder import encode
-from eventzr_kafka.envelope import Enveloper
+from eventzr_kafka.codec.decoder import decode
+from eventzr_kafka.codec.encoder import encode
+from eventzr_kafka.dead_letters.letter import Letter, dead_letter_topic, read_letter
 from eventzr_kafka.errors import DecodeError, EventStoppedError, ProducerError, describe
-from eventzr_kafka.event import CloudEvent, EventData, topic_of
+from eventzr_kafka.events.event import CloudEvent, EventData, topic_of
+from eventzr_kafka.events.identity import EventIdentity, identity_of
 from eventzr_kafka.hooks import EventFailed
-from eventzr_kafka.identity import EventIdentity, identity_of
-from eventzr_kafka.producer import EventProducer
-from eventzr_kafka.record import Record
+from eventzr_kafka.kafka.record import Record
+from eventzr_kafka.kafka.transport import ProducerTransport
+from eventzr_kafka.producing.envelope import Enveloper
+from eventzr_kafka.producing.producer import EventProducer
 from eventzr_kafka.settings import KafkaSettings
 from eventzr_kafka.testing._lazy_producer import LazyProducer
 from eventzr_kafka.testing._memory_cluster import AT_ONCE, MemoryBrokerOptions
@@ -39,7 +40,6 @@ from eventzr_kafka.testing._memory_service import MemoryService, ensure_topics
 from eventzr_kafka.testing.memory_broker import MemoryBroker
 from eventzr_kafka.testing.published import PublishedEvents, in_words, listed
 from eventzr_kafka.testing.virtual_time import virtual_loop
-from eventzr_kafka.transport import ProducerTransport
 
 __all__ = ["EventNotHandledError", "Events", "Outcome"]
 

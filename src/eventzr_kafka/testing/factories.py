@@ -22,12 +22,12 @@ from typing import Any, Generic, TypeGuard, TypeVar
 
 from pydantic import ValidationError
 
-from eventzr_kafka.codec import decode
-from eventzr_kafka.encoder import encode
-from eventzr_kafka.envelope import Enveloper
+from eventzr_kafka.codec.decoder import decode
+from eventzr_kafka.codec.encoder import encode
 from eventzr_kafka.errors import MissingExtraError
-from eventzr_kafka.event import CloudEvent, EventData
-from eventzr_kafka.record import Record
+from eventzr_kafka.events.event import CloudEvent, EventData
+from eventzr_kafka.kafka.record import Record
+from eventzr_kafka.producing.envelope import Enveloper
 
 try:
     from faker import Faker

@@ -18,8 +18,8 @@ from collections.abc import Callable, Sequence
 from itertools import count
 
 from eventzr_kafka.errors import ConfigurationError
-from eventzr_kafka.options import ConsumerOptions
-from eventzr_kafka.record import Header, OutgoingRecord, Record, TopicPartition
+from eventzr_kafka.handlers.options import ConsumerOptions
+from eventzr_kafka.kafka.record import Header, OutgoingRecord, Record, TopicPartition
 from eventzr_kafka.settings import KafkaSettings
 from eventzr_kafka.testing._memory_cluster import (
     Cluster,

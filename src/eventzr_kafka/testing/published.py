@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
 from eventzr_kafka.errors import printable
-from eventzr_kafka.event import CloudEvent, EventData
+from eventzr_kafka.events.event import CloudEvent, EventData
 
 __all__ = ["PublishedEvents", "in_words"]
 

@@ -20,7 +20,7 @@ from pydantic import AwareDatetime, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from eventzr_kafka.errors import ConfigurationError, MissingExtraError
-from eventzr_kafka.event import CloudEvent, EventData, topic_of
+from eventzr_kafka.events.event import CloudEvent, EventData, topic_of
 
 try:
     from hypothesis import strategies as st
@@ -28,7 +28,7 @@ try:
 except ImportError:
     raise MissingExtraError("testing", "eventzr_kafka.testing.strategies") from None
 
-from eventzr_kafka.record import Record
+from eventzr_kafka.kafka.record import Record
 from eventzr_kafka.testing._malformations import MALFORMATIONS
 
 __all__ = ["events", "json_values", "malformed_records", "payloads"]
@@ -105,7 +105,7 @@ def _spoiled(event: CloudEvent[Any], name: str) -> Record:
 
 
 def _declared() -> SearchStrategy[type[EventData]]:
-    from eventzr_kafka.catalogue import known_events  # noqa: PLC0415 -- imports the installed packages
+    from eventzr_kafka.events.catalogue import known_events  # noqa: PLC0415 -- imports the installed packages
 
     return st.sampled_from(list(known_events().values()))
 

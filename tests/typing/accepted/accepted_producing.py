@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any, assert_type
 
 from eventzr_kafka import CloudEvent, Delivery, EventProducer, KafkaSettings, PublishResult
-from eventzr_kafka.tenancy import current_event, current_tenant
+from eventzr_kafka.events.context import current_event, current_tenant
 from eventzr_marketplace_events import ListingCreated
 
 

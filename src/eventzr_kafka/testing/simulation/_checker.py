@@ -21,7 +21,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from eventzr_kafka.record import Record
+from eventzr_kafka.kafka.record import Record
+from eventzr_kafka.kafka.transport import CREDITS
 from eventzr_kafka.testing.simulation._promises import watchers
 from eventzr_kafka.testing.simulation._replays import Replays
 from eventzr_kafka.testing.simulation._rows import Rows
@@ -40,7 +41,6 @@ from eventzr_kafka.testing.simulation._tracking import (
     origin,
     words,
 )
-from eventzr_kafka.transport import CREDITS
 
 __all__ = ["check"]
 

@@ -11,9 +11,19 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeAlias
 
-from eventzr_kafka.losses import Loss
-from eventzr_kafka.options import ConsumerOptions
-from eventzr_kafka.record import OutgoingRecord, Record, TopicPartition
+from eventzr_kafka.handlers.options import ConsumerOptions
+from eventzr_kafka.kafka.losses import Loss
+from eventzr_kafka.kafka.record import OutgoingRecord, Record, TopicPartition
+from eventzr_kafka.kafka.transport import (
+    Acknowledgement,
+    Assignment,
+    Batch,
+    ConsumerSink,
+    Failure,
+    Paused,
+    Position,
+    Report,
+)
 from eventzr_kafka.settings import KafkaSettings
 from eventzr_kafka.testing._memory_cluster import Cluster
 from eventzr_kafka.testing._memory_consumer import MemoryConsumer
@@ -22,7 +32,6 @@ from eventzr_kafka.testing._memory_producer import MemoryProducer, Sending
 from eventzr_kafka.testing.memory_broker import MemoryBroker
 from eventzr_kafka.testing.simulation._history import History
 from eventzr_kafka.testing.simulation._loop import Process
-from eventzr_kafka.transport import Acknowledgement, Assignment, Batch, ConsumerSink, Failure, Paused, Position, Report
 
 __all__ = ["Clients", "Member"]
 

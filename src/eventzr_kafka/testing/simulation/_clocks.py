@@ -17,7 +17,7 @@ from eventzr_kafka.testing.simulation._loop import SimulatedWorker
 __all__ = ["simulated_clocks"]
 
 _EPOCH = 1_767_225_600.0  # 2026-01-01T00:00:00Z, as of the broker in memory
-_WITH_TIME = ("producer", "failures", "replay", "outbox.relay", "outbox.turn")
+_WITH_TIME = ("producing.producer", "engine.failures", "engine.replay", "outbox.relay", "outbox.turn")
 
 
 class _NoWatchdog:
@@ -36,9 +36,9 @@ def simulated_clocks(loop: asyncio.AbstractEventLoop, *, outbox: bool) -> Genera
     clock = SimpleNamespace(monotonic=loop.time, time=lambda: _EPOCH + loop.time())
     ids = _Ids()
     new: dict[str, dict[str, Any]] = {name: {"time": clock} for name in _WITH_TIME if outbox or "outbox" not in name}
-    new["dispatch"] = {"monotonic": loop.time, "Worker": SimulatedWorker}
-    new["runner"] = {"Watchdog": _NoWatchdog}
-    new["envelope"] = {"_new_id": ids.next, "_now": lambda: datetime.fromtimestamp(clock.time(), UTC)}
+    new["engine.dispatcher"] = {"monotonic": loop.time, "Worker": SimulatedWorker}
+    new["engine.runner"] = {"Watchdog": _NoWatchdog}
+    new["producing.envelope"] = {"_new_id": ids.next, "_now": lambda: datetime.fromtimestamp(clock.time(), UTC)}
     state = random.getstate()
     old = [_replace(module, name, value) for module, names in new.items() for name, value in names.items()]
 

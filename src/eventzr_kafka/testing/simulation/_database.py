@@ -13,11 +13,10 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from eventzr_kafka.encoder import encode
-from eventzr_kafka.envelope import Enveloper
+from eventzr_kafka.codec.encoder import encode
 from eventzr_kafka.errors import BatchItemError
-from eventzr_kafka.event import CloudEvent, EventData
-from eventzr_kafka.inbox_port import (
+from eventzr_kafka.events.event import CloudEvent, EventData
+from eventzr_kafka.handlers.inbox import (
     AsyncHandling,
     Delivery,
     EventKey,
@@ -27,7 +26,8 @@ from eventzr_kafka.inbox_port import (
     named_in,
     sort_out,
 )
-from eventzr_kafka.record import OutgoingRecord
+from eventzr_kafka.kafka.record import OutgoingRecord
+from eventzr_kafka.producing.envelope import Enveloper
 from eventzr_kafka.testing.simulation._history import History
 from eventzr_kafka.testing.simulation._loop import Process, current_process
 

@@ -14,17 +14,17 @@ from dataclasses import replace
 from itertools import count
 from typing import Any
 
-from eventzr_kafka.binding import BoundRoute
-from eventzr_kafka.consumer import GroupConsumer
+from eventzr_kafka.engine.group_consumer import GroupConsumer
+from eventzr_kafka.engine.runner import ConsumerRunner
 from eventzr_kafka.errors import BatchItemError, ConfigurationError, Reject, RetryLater
-from eventzr_kafka.event import CloudEvent
-from eventzr_kafka.handler import MessageContext, Route
-from eventzr_kafka.identity import identity_of
-from eventzr_kafka.options import Ordering
-from eventzr_kafka.record import TopicPartition
-from eventzr_kafka.routing import definition_of
-from eventzr_kafka.runner import ConsumerRunner
-from eventzr_kafka.tenancy import current_event, current_tenant
+from eventzr_kafka.events.context import current_event, current_tenant
+from eventzr_kafka.events.event import CloudEvent
+from eventzr_kafka.events.identity import identity_of
+from eventzr_kafka.handlers.binding import BoundRoute
+from eventzr_kafka.handlers.decorators import definition_of
+from eventzr_kafka.handlers.options import Ordering
+from eventzr_kafka.handlers.signature import MessageContext, Route
+from eventzr_kafka.kafka.record import TopicPartition
 from eventzr_kafka.testing.simulation._clients import Clients
 from eventzr_kafka.testing.simulation._history import History
 from eventzr_kafka.testing.simulation._plan import Fault

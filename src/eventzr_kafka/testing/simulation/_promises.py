@@ -20,9 +20,9 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
-from eventzr_kafka.options import Ordering
-from eventzr_kafka.record import Record
-from eventzr_kafka.retry import RetryPolicy
+from eventzr_kafka.handlers.options import Ordering
+from eventzr_kafka.handlers.retry import RetryPolicy
+from eventzr_kafka.kafka.record import Record
 from eventzr_kafka.testing.simulation._run import Evidence
 from eventzr_kafka.testing.simulation._tracking import Place, by_place, origin, words
 

@@ -11,13 +11,13 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from eventzr_kafka.kafka.transport import ProducerTransport
 from eventzr_kafka.outbox import OutboxRelay, RelayOptions
 from eventzr_kafka.outbox.rows import OutboxRow
 from eventzr_kafka.outbox.tables import BUCKETS, bucket_of
 from eventzr_kafka.outbox.turn import Turns
 from eventzr_kafka.settings import KafkaSettings
 from eventzr_kafka.testing.simulation._database import Database, StoredRow
-from eventzr_kafka.transport import ProducerTransport
 
 __all__ = ["LeaseTable", "SimulatedLeases", "SimulatedRelay", "SimulatedRows"]
 

@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from eventzr_kafka.options import ConsumerOptions
-from eventzr_kafka.record import Record
+from eventzr_kafka.handlers.options import ConsumerOptions
+from eventzr_kafka.kafka.record import Record
 from eventzr_kafka.testing.simulation._tracking import Place, words
 
 __all__ = ["Replays"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 
-from eventzr_kafka.record import Record
+from eventzr_kafka.kafka.record import Record
 from eventzr_kafka.testing.simulation._tracking import ProcessState
 
 __all__ = ["Rows"]

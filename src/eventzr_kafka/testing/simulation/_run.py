@@ -10,14 +10,15 @@ from functools import partial
 from itertools import count
 from typing import Any
 
-from eventzr_kafka.encoder import encode
-from eventzr_kafka.event import CloudEvent
-from eventzr_kafka.inbox_port import Inbox
-from eventzr_kafka.memory_inbox import MemoryInbox
-from eventzr_kafka.options import ConsumerOptions
-from eventzr_kafka.record import Header, OutgoingRecord, Record
-from eventzr_kafka.retry import RetryPolicy
-from eventzr_kafka.routing import ConsumerDefinition
+from eventzr_kafka.codec.encoder import encode
+from eventzr_kafka.events.event import CloudEvent
+from eventzr_kafka.handlers.decorators import ConsumerDefinition
+from eventzr_kafka.handlers.inbox import Inbox
+from eventzr_kafka.handlers.memory_inbox import MemoryInbox
+from eventzr_kafka.handlers.options import ConsumerOptions
+from eventzr_kafka.handlers.retry import RetryPolicy
+from eventzr_kafka.kafka.record import Header, OutgoingRecord, Record
+from eventzr_kafka.kafka.transport import Failure
 from eventzr_kafka.testing._memory_cluster import DeliveryFault
 from eventzr_kafka.testing.memory_broker import MemoryBroker
 from eventzr_kafka.testing.simulation._clients import Member
@@ -34,7 +35,6 @@ from eventzr_kafka.testing.simulation._service import (
     SimulatedProcess,
     World,
 )
-from eventzr_kafka.transport import Failure
 
 __all__ = ["Evidence", "Subject", "run_history"]
 

@@ -10,20 +10,20 @@ from itertools import count
 from random import Random
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from eventzr_kafka.binding import bind
-from eventzr_kafka.dead_letter import dead_letter_topic, read_letter
-from eventzr_kafka.dead_letter_journal import DeadLetterJournal
-from eventzr_kafka.dead_letter_order import in_order
-from eventzr_kafka.dead_letter_writer import DeadLetterWriter
-from eventzr_kafka.delivery import PublishResult
+from eventzr_kafka.dead_letters.journal import DeadLetterJournal
+from eventzr_kafka.dead_letters.letter import dead_letter_topic, read_letter
+from eventzr_kafka.dead_letters.order import in_order
+from eventzr_kafka.dead_letters.writer import DeadLetterWriter
+from eventzr_kafka.engine.replay import Replay, Replayed
 from eventzr_kafka.errors import EventzrKafkaError
-from eventzr_kafka.event import CloudEvent
+from eventzr_kafka.events.event import CloudEvent
+from eventzr_kafka.handlers.binding import bind
+from eventzr_kafka.handlers.decorators import definition_of
+from eventzr_kafka.handlers.deduplication import guard_of
 from eventzr_kafka.hooks import ConsumerHooks
-from eventzr_kafka.once import guard_of
-from eventzr_kafka.producer import EventProducer
-from eventzr_kafka.record import Record, TopicPartition
-from eventzr_kafka.replay import Replay, Replayed
-from eventzr_kafka.routing import definition_of
+from eventzr_kafka.kafka.record import Record, TopicPartition
+from eventzr_kafka.producing.delivery import PublishResult
+from eventzr_kafka.producing.producer import EventProducer
 from eventzr_kafka.settings import KafkaSettings
 from eventzr_kafka.testing.memory_broker import MemoryBroker
 from eventzr_kafka.testing.simulation._clients import Clients

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from eventzr_kafka.record import Record
+from eventzr_kafka.kafka.record import Record
 
 __all__ = [
     "Coverage",

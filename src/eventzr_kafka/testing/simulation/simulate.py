@@ -23,12 +23,12 @@ from functools import partial
 from multiprocessing import get_context
 from typing import Any
 
-from eventzr_kafka.dead_letter import dead_letter_topic
+from eventzr_kafka.dead_letters.letter import dead_letter_topic
 from eventzr_kafka.errors import ConfigurationError
-from eventzr_kafka.event import EventData, declared_events
-from eventzr_kafka.handler import Route
-from eventzr_kafka.once import inbox_of
-from eventzr_kafka.routing import ConsumerDefinition, definition_of
+from eventzr_kafka.events.event import EventData, declared_events
+from eventzr_kafka.handlers.decorators import ConsumerDefinition, definition_of
+from eventzr_kafka.handlers.deduplication import inbox_of
+from eventzr_kafka.handlers.signature import Route
 from eventzr_kafka.testing.factories import event_factory
 from eventzr_kafka.testing.simulation._checker import check
 from eventzr_kafka.testing.simulation._clocks import simulated_clocks

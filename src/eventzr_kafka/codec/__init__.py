@@ -1,0 +1,1 @@
+"""Records to events and back, in both content modes. Pure: no I/O, no clock."""

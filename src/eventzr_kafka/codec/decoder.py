@@ -1,0 +1,378 @@
+"""Record ↔ CloudEvent, in both content modes of the CloudEvents Kafka binding 1.0.2. Writing is in encoder.
+
+Rules of reading:
+
+1. The headers say in which content mode the record is (see content_mode).
+2. Limits hold before anything is parsed: value bytes, header count and bytes, nesting.
+3. JSON is strict: UTF-8, no NaN, and one ``tenantid`` (see strict_json).
+4. The key never changes the event; it must be the UTF-8 form of ``tenantid``.
+5. Data of an ``application/json`` or ``*/*+json`` type is parsed, of a ``text/*`` type a str, of any other type bytes.
+
+Structured mode is one pydantic-core pass over the bytes; the rest decides whether that pass may be trusted.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
+from functools import cache, cached_property, lru_cache
+from typing import Any, TypeAlias, TypeVar, cast, overload
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import from_json
+
+from eventzr_kafka.codec.content_mode import binary_attributes, is_structured
+from eventzr_kafka.codec.encoder import STRUCTURED_HEADERS, encode
+from eventzr_kafka.codec.limits import DEFAULT_LIMITS, PARSER_DEPTH, Limits, LoneSurrogates
+from eventzr_kafka.codec.media_type import charset_of, is_charset, is_json, is_text
+from eventzr_kafka.codec.not_json import replace_lone_surrogates
+from eventzr_kafka.codec.refusal import refusal
+from eventzr_kafka.codec.size_hints import raising
+from eventzr_kafka.codec.skim import Skimmer, is_dear
+from eventzr_kafka.codec.strict_json import find_fault, has_more_containers, is_plain, names_one_tenant, nests_too_deep
+from eventzr_kafka.codec.wire_model import wire_model
+from eventzr_kafka.errors import (
+    DecodeError,
+    InvalidDataError,
+    InvalidEnvelopeError,
+    RecordTooLargeError,
+    SourceNotAllowedError,
+    TenantMismatchError,
+    TombstoneError,
+    TypeMismatchError,
+    describe,
+    printable,
+)
+from eventzr_kafka.events import catalogue
+from eventzr_kafka.events.event import CloudEvent, topic_of
+from eventzr_kafka.kafka.record import Record, UnreadableHeaders
+
+__all__ = ["DEFAULT_LIMITS", "Decoder", "Limits", "Reader", "decode", "decoder_for", "encode"]
+
+T = TypeVar("T")
+Reader: TypeAlias = Callable[[Record], CloudEvent[Any]]
+
+_MAX_JOINED = 1_000_000  # bytes that are joined to be looked through at once
+_MAX_QUICK = 16_384  # bytes of a value above which it is first asked how dear refusing it would be
+_MANY = 100  # faults of one record that are counted and not listed
+
+
+@overload
+def decode(
+    record: Record, data_type: type[T], *, limits: Limits = ..., lone_surrogates: LoneSurrogates = ...
+) -> CloudEvent[T]: ...
+@overload
+def decode(
+    record: Record, data_type: None = None, *, limits: Limits = ..., lone_surrogates: LoneSurrogates = ...
+) -> CloudEvent[Any]: ...
+def decode(
+    record: Record,
+    data_type: Any = None,
+    *,
+    limits: Limits = DEFAULT_LIMITS,
+    lone_surrogates: LoneSurrogates = "refuse",
+) -> CloudEvent[Any]:
+    r"""Read a record as an event.
+
+    Args:
+        record: As the broker delivered it.
+        data_type: Class of the payload. None means the class declared for the record's topic, or plain JSON.
+        limits: What the record may cost.
+        lone_surrogates: ``replace`` reads an escaped surrogate without its other half, such as ``\ud83c`` alone, as
+            U+FFFD; it is no character, and JSON in UTF-8 cannot carry it.
+
+    Raises:
+        DecodeError: The record is no valid event; the subclass and ``reason`` say why, without payload.
+    """
+    wanted = data_type or catalogue.lookup(record.topic) or Any
+    return decoder_for(wanted, event_type=topic_of(wanted), limits=limits, lone_surrogates=lone_surrogates)(record)
+
+
+def decoder_for(
+    data_type: Any,
+    *,
+    event_type: str | None,
+    limits: Limits = DEFAULT_LIMITS,
+    sources: AbstractSet[str] | None = None,
+    lone_surrogates: LoneSurrogates = "refuse",
+) -> Decoder:
+    """Build the function that reads records of one payload class: `decode` without its look-ups.
+
+    Args:
+        data_type: Class of the payload; `Any` for plain JSON, text or bytes.
+        event_type: The only ``type`` that passes; None lets every type pass.
+        limits: What a record may cost.
+        sources: The only values of ``source`` that pass, each a URI-reference; None lets every one pass.
+        lone_surrogates: As for `decode`.
+    """
+    allowed = None if sources is None else frozenset(sources)
+    try:
+        return _cached_decoder(data_type, event_type, limits, allowed, lone_surrogates)
+    except TypeError:  # an annotation that cannot be hashed, such as Annotated[X, [...]]
+        return Decoder(data_type, event_type, limits, allowed, lone_surrogates)
+
+
+@lru_cache(maxsize=1024)
+def _cached_decoder(
+    data_type: Any,
+    event_type: str | None,
+    limits: Limits,
+    sources: frozenset[str] | None,
+    lone_surrogates: LoneSurrogates,
+) -> Decoder:
+    return Decoder(data_type, event_type, limits, sources, lone_surrogates)
+
+
+class Decoder:
+    """Reads records of one payload class; whatever depends on the class alone is worked out when it is made."""
+
+    def __init__(
+        self,
+        data_type: Any,
+        event_type: str | None,
+        limits: Limits,
+        sources: frozenset[str] | None = None,
+        lone_surrogates: LoneSurrogates = "refuse",
+    ) -> None:
+        self._limits = limits
+        self._replaces = lone_surrogates == "replace"
+        self._max_plain = limits.max_bytes if _allows_plain(limits) else 0
+        self._max_quick = min(self._max_plain, _MAX_QUICK)
+        self._event_type = event_type
+        self._sources = sources
+        self._typed = data_type not in (Any, bytes)
+        self._class = CloudEvent[data_type]
+        self._new = self._class.__new__
+        plain = wire_model(self._class, event_type, plain=True, sources=sources)
+        self._plain = plain.__pydantic_validator__.validate_json
+        self._wire = wire_model(self._class, None, plain=False)
+        careful = self._wire.__pydantic_validator__
+        self._careful, self._attributes = careful.validate_json, careful.validate_python
+        self._data = TypeAdapter[Any](data_type).validator.validate_json
+
+    def __call__(self, record: Record) -> CloudEvent[Any]:
+        """Read one record; see `decode`."""
+        if record.value and is_plain(record.value):
+            return self._read_quickly(record)
+        return self._read(record)
+
+    def reader(self, records: Sequence[Record]) -> Reader:
+        """The quickest way to read these records: what is seen of all of them at once is not asked again for each."""
+        values = [value for record in records if (value := record[4])]
+        if sum(map(len, values)) <= _MAX_JOINED and is_plain(b"\n".join(values)):
+            return self._read_quickly
+        return self
+
+    def _read_quickly(self, record: Record) -> CloudEvent[Any]:
+        """A plain record: mostly one look at its bytes and one pass of the parser."""
+        _, _, _, key, value, headers, _ = record
+        if (
+            not value
+            or (len(value) > self._max_quick and self._is_slow(value))
+            or headers != STRUCTURED_HEADERS
+            or not names_one_tenant(value)
+        ):
+            return self._read(record)
+        event: CloudEvent[Any]
+        try:
+            event = self._plain(value, by_name=False, self_instance=self._new(self._class))
+        except Exception:  # noqa: BLE001 -- the careful reading finds the reason, also in a team's validator
+            return self._read(record)
+        if key != event.tenantid.encode():
+            return self._read(record)
+        if event.__pydantic_extra__:
+            _drop_nulls(event.__pydantic_extra__)
+        return event
+
+    def _is_slow(self, value: bytes) -> bool:
+        return len(value) > self._max_plain or is_dear(value)
+
+    def _read(self, record: Record) -> CloudEvent[Any]:
+        event = self._read_carefully(record)
+        self._require_own_key(record, event.tenantid)
+        if event.__pydantic_extra__:
+            _drop_nulls(event.__pydantic_extra__)
+        return event
+
+    def _read_carefully(self, record: Record) -> CloudEvent[Any]:
+        """Any record, rule by rule: limits, form, envelope, type, payload. The first that it breaks is the error."""
+        if isinstance(record.headers, UnreadableHeaders):
+            raise InvalidEnvelopeError(record, "headers: a name is not UTF-8, so that none of them can be read")
+        value, limits = record.value, self._limits
+        structured = is_structured(record, limits)
+        if value is None and (structured or not any(name.startswith("ce_") for name, _ in record.headers)):
+            raise TombstoneError(record, "no value and no ce_ headers: a tombstone, not an event")
+        if value is not None and len(value) > limits.max_bytes:
+            found = f"value of {len(value):,} bytes; the limit is {limits.max_bytes:,}"
+            raise RecordTooLargeError(record, f"{found}: {raising('max_bytes')}")
+        try:
+            if structured and value is not None:
+                event = self._read_structured(record, value)
+                self._require_allowed(record, event.type, event.source)
+                return event
+            return self._read_binary(record)
+        except ValidationError as error:
+            raise refusal(record, error, self._class) from None
+        except DecodeError:
+            raise
+        except Exception as error:  # noqa: BLE001 -- a validator of the payload class may raise anything
+            reason = f"data: a validator of the payload class raised {describe(error)}"
+            raise InvalidDataError(record, reason) from None
+
+    def _read_structured(self, record: Record, value: bytes) -> CloudEvent[Any]:
+        value = replace_lone_surrogates(value) if self._replaces else value
+        self._require_strict_json(record, value)
+        if is_dear(value):
+            self._look_first(record, value)
+        try:
+            return self._into_event(self._careful, value)
+        except ValidationError as error:
+            if error.error_count() == 1 and error.errors(include_input=False)[0]["type"] == "json_invalid":
+                raise
+            given: Any = from_json(value)
+            if not isinstance(given, dict):
+                raise
+            attributes = cast("dict[str, Any]", given)
+            if "data_base64" not in attributes:
+                self._require_envelope(record, attributes)
+                raise
+        return self._into_event(self._attributes, self._with_data(record, attributes))
+
+    def _look_first(self, record: Record, value: bytes) -> None:
+        """Refuse a dear record while that is still cheap, with the error that it would have anyway."""
+        if self._skimmer is None:
+            return
+        seen = self._skimmer.look(value)
+        if seen.envelope is not None:
+            raise InvalidEnvelopeError(record, seen.envelope)
+        self._require_allowed(record, seen.attributes["type"], seen.attributes["source"])
+        if seen.data is not None:
+            raise InvalidDataError(record, seen.data)
+        self._require_own_key(record, seen.attributes["tenantid"])
+
+    def _look_first_at_data(self, record: Record, value: bytes, tenant_id: str) -> None:
+        fault = self._skimmer.look_at_data(value) if self._typed and self._skimmer is not None else None
+        if fault is not None:
+            raise InvalidDataError(record, fault)
+        self._require_own_key(record, tenant_id)
+
+    @cached_property
+    def _skimmer(self) -> Skimmer | None:
+        try:
+            return Skimmer(self._wire, max_extensions=self._limits.max_headers)
+        except Exception:  # noqa: BLE001 -- of a schema that is like no other: its records are read at once
+            return None
+
+    def _read_binary(self, record: Record) -> CloudEvent[Any]:
+        attributes = binary_attributes(record)
+        self._require_envelope(record, attributes)
+        if record.value is not None:
+            attributes["data"] = self._parse_data(record, record.value, attributes)
+        return self._into_event(self._attributes, attributes)
+
+    def _into_event(self, validate: Callable[..., Any], source: Any) -> CloudEvent[Any]:
+        event: CloudEvent[Any] = validate(source, by_name=False, self_instance=self._new(self._class))
+        return event
+
+    def _require_envelope(self, record: Record, attributes: dict[str, Any]) -> None:
+        """Hold envelope and type against their rules before anybody looks at the payload."""
+        bare = {name: part for name, part in attributes.items() if name not in ("data", "data_base64")}
+        try:
+            event = _read_envelope(bare)
+            self._require_allowed(record, event.type, event.source)
+        except ValidationError as error:
+            if error.error_count() > _MANY:
+                raise InvalidEnvelopeError(record, f"{error.error_count():,} faults") from None
+            raise
+
+    def _require_own_key(self, record: Record, tenant_id: str) -> None:
+        if record.key != tenant_id.encode():
+            raise TenantMismatchError(record, f"the key is not the event's tenantid {printable(tenant_id)!r}")
+
+    def _require_allowed(self, record: Record, kind: str, source: str) -> None:
+        if self._event_type is not None and kind != self._event_type:
+            reason = f"type is {printable(kind)!r}; this topic carries {self._event_type!r}"
+            raise TypeMismatchError(record, reason)
+        if self._sources is not None and source not in self._sources:
+            reason = f"source {printable(source)!r} is none that this consumer allows"
+            raise SourceNotAllowedError(record, reason)
+
+    def _require_strict_json(self, record: Record, value: bytes) -> None:
+        most = self._limits.max_containers
+        if has_more_containers(value, most):
+            raise RecordTooLargeError(record, f"more than {most:,} arrays and objects (Limits.max_containers)")
+        max_depth = self._limits.max_depth
+        if max_depth < PARSER_DEPTH and nests_too_deep(value, max_depth):
+            raise RecordTooLargeError(
+                record, f"JSON nests deeper than the limit of {max_depth} levels: {raising('max_depth')}"
+            )
+        fault = find_fault(value)
+        if fault is not None:
+            raise InvalidEnvelopeError(record, fault)
+
+    def _with_data(self, record: Record, given: dict[str, Any]) -> dict[str, Any]:
+        """Attributes with what ``data_base64`` holds; null there means absent, as for every attribute."""
+        attributes = {name: part for name, part in given.items() if part is not None or name == "data"}
+        text = attributes.pop("data_base64", None)
+        self._require_envelope(record, attributes)
+        if text is None:
+            return attributes
+        if "data" in given:
+            raise InvalidEnvelopeError(record, "data and data_base64 exclude each other")
+        data, media_type = _from_base64(record, text), attributes.get("datacontenttype")
+        as_json = self._typed and is_json(media_type)
+        return {**attributes, "data": self._parse_data(record, data, attributes) if as_json else data}
+
+    def _parse_data(self, record: Record, value: bytes, attributes: dict[str, Any]) -> Any:
+        media_type: str | None = attributes.get("datacontenttype")
+        if media_type is None and not self._typed:
+            return value
+        if is_json(media_type):
+            value = replace_lone_surrogates(value) if self._replaces else value
+            self._require_strict_json(record, value)
+            try:
+                if is_dear(value):
+                    self._look_first_at_data(record, value, attributes["tenantid"])
+                return self._data(value, by_name=False)
+            except ValidationError as error:
+                raise refusal(record, error, self._class, data=value) from None
+        return _decode_text(record, value, media_type) if is_text(media_type) else value
+
+
+def _allows_plain(limits: Limits) -> bool:
+    """Whether a plain record in structured mode is within all limits but that of its value."""
+    header_bytes = sum(len(name) + len(value or b"") for name, value in STRUCTURED_HEADERS)
+    fits = limits.max_headers >= len(STRUCTURED_HEADERS) and limits.max_header_bytes >= header_bytes
+    return fits and limits.max_depth == PARSER_DEPTH
+
+
+@cache
+def _envelope() -> type[CloudEvent[Any]]:
+    return wire_model(CloudEvent[Any], None, plain=False)
+
+
+def _read_envelope(attributes: dict[str, Any]) -> CloudEvent[Any]:
+    event: CloudEvent[Any] = _envelope().__pydantic_validator__.validate_python(attributes, by_name=False)
+    return event
+
+
+def _drop_nulls(extensions: dict[str, Any]) -> None:
+    for name in [name for name, value in extensions.items() if value is None]:
+        del extensions[name]
+
+
+def _decode_text(record: Record, value: bytes, media_type: str | None) -> str:
+    charset = charset_of(media_type)
+    try:
+        return value.decode(charset if is_charset(charset) else "undefined")
+    except UnicodeError:
+        raise InvalidDataError(record, f"data: is no text in charset {printable(charset)!r}") from None
+
+
+def _from_base64(record: Record, text: Any) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError, TypeError):
+        raise InvalidEnvelopeError(record, "data_base64: must be a base64 string") from None

@@ -1,0 +1,1 @@
+"""From a partition's records to outcomes: lanes, ledger, dispatcher, failures; and what runs them."""

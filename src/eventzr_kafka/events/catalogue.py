@@ -1,0 +1,61 @@
+"""Topic → payload class, for topics that are named by a string.
+
+A class is known once its module is imported. A package that declares events can name its module in the entry point
+group ``eventzr_kafka.events``; it is imported the first time that a topic is looked up in vain.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from functools import cache
+
+from eventzr_kafka.events.event import EventData, declared_events
+
+__all__ = ["known_events", "lookup", "suggest"]
+
+_NEARLY = 0.8
+_GROUP = "eventzr_kafka.events"
+
+
+@cache
+def _load_installed_packages() -> None:
+    from importlib.metadata import entry_points  # noqa: PLC0415 -- 20 ms, and seldom needed
+
+    for entry_point in entry_points(group=_GROUP):
+        entry_point.load()
+
+
+def lookup(topic: str) -> type[EventData] | None:
+    """The payload class declared for a topic, or None."""
+    if topic not in declared_events():
+        _load_installed_packages()
+    return declared_events().get(topic)
+
+
+def known_events() -> Mapping[str, type[EventData]]:
+    """Every declared payload class by topic, those of the installed packages too."""
+    _load_installed_packages()
+    return declared_events()
+
+
+def suggest(topic: str) -> str | None:
+    """The declared topic that this one looks like a misspelling of, or None.
+
+    One word of it is nearly the declared one, or a word is missing; another version or another verb is another topic.
+    """
+    return next((known for known in declared_events() if _is_misspelling(topic, known)), None)
+
+
+def _is_misspelling(topic: str, known: str) -> bool:
+    words, right = topic.strip().split("."), known.split(".")
+    if words == right:
+        return True
+    if len(words) != len(right):
+        missing = [right[:at] + right[at + 1 :] for at in range(len(right))]
+        return words in missing
+    different = [(word, wanted) for word, wanted in zip(words, right, strict=True) if word != wanted]
+    return len(different) == 1 and all(
+        not wanted[1:].isdigit() and difflib.SequenceMatcher(None, word, wanted).ratio() >= _NEARLY
+        for word, wanted in different
+    )

@@ -1,0 +1,1 @@
+"""What decorators work out once: routes, options, retry policies, deduplication."""

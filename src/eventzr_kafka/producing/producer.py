@@ -1,0 +1,392 @@
+"""`EventProducer`: publishes events; none can leave without its tenant.
+
+1. The record's key is the tenant id; there is no way to pass another one. In a handler it is inherited (see tenancy).
+2. `enqueue` returns at once, `publish` awaits the broker's acknowledgement. Both keep the order of the calls.
+3. When the client's queue is full, further events wait here in order, each for `queue_timeout` seconds at most: as many
+   as there are tasks in `publish`, and 10,000 of `enqueue`. A `publish` that is cancelled withdraws its event.
+4. A disabled producer checks its arguments, does nothing, and says so in its result and in one line per process.
+5. Every failure is logged once and raised where the event's future is awaited.
+6. A producer that is open when the process ends flushes for some seconds, and logs how many events are not delivered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
+from functools import cache, partial
+from types import TracebackType
+from typing import Any, Self, overload
+
+from eventzr_kafka.codec.encoder import ContentMode, encode
+from eventzr_kafka.codec.limits import DEFAULT_LIMITS, Limits
+from eventzr_kafka.errors import ProducerError, ProducerStateError, QueueFullError
+from eventzr_kafka.events.event import CloudEvent, EventData, ExtensionValue
+from eventzr_kafka.kafka.record import OutgoingRecord
+from eventzr_kafka.kafka.transport import Acknowledgement, Failure, ProducerTransport
+from eventzr_kafka.lifecycle.asyncio_only import running_loop
+from eventzr_kafka.lifecycle.process import forget_open, forks, note_open
+from eventzr_kafka.lifecycle.shutdown import complete
+from eventzr_kafka.producing.delivery import Delivery, PublishResult, Waiter, delivery_error, wake
+from eventzr_kafka.producing.envelope import Enveloper
+from eventzr_kafka.producing.waiting_room import WaitingRoom
+from eventzr_kafka.settings import KafkaSettings
+
+__all__ = ["EventProducer"]
+
+log = logging.getLogger("eventzr_kafka.producer")
+
+_MAX_WAITING = 10_000
+
+
+class EventProducer:
+    """Publishes events to Kafka.
+
+    ::
+
+        async with EventProducer(source="marketplace-svc") as producer:
+            await producer.publish(ListingCreated(…), tenant_id=tenant)
+
+    Without an event loop: ``with EventProducer(…) as producer: producer.enqueue(…).result()``. All methods may be
+    called from any thread.
+    """
+
+    def __init__(
+        self,
+        *,
+        source: str | None = None,
+        settings: KafkaSettings | None = None,
+        mode: ContentMode = "structured",
+        limits: Limits = DEFAULT_LIMITS,
+        queue_timeout: float = 10.0,
+        transport: Callable[[KafkaSettings], ProducerTransport] | None = None,
+    ) -> None:
+        """Take the configuration; nothing connects before ``async with``, ``with`` or `start`.
+
+        Args:
+            source: The CloudEvents ``source`` of every event, a URI-reference such as ``marketplace-svc``; left out,
+                each payload class must declare its own.
+            settings: How to reach Kafka; from the environment if left out.
+            mode: ``structured`` (attributes and data in the value) or ``binary`` (attributes in headers).
+            limits: `max_bytes` bounds the value.
+            queue_timeout: Seconds that an event may wait for room in the queue.
+            transport: Makes the Kafka client; for tests.
+        """
+        self.settings = settings or KafkaSettings.from_env()
+        self._wrap = Enveloper(source).wrap
+        self._mode: ContentMode = mode
+        self._limits = limits
+        self._queue_timeout = queue_timeout
+        self._make_transport = transport or _real_transport
+        self._transport: ProducerTransport | None = None
+        self._waiting = WaitingRoom()
+        self._settled: deque[Waiter] = deque()
+        self._reported = self._on_report  # one bound method instead of one for each event
+        self._forks = 0
+        self._failed: deque[Delivery] = deque(maxlen=_MAX_WAITING)
+        self._failures = 0
+
+    # Starting and ending
+
+    def start(self) -> None:
+        """Make the client; blocks, for a second with OAuth. On an event loop use ``async with``."""
+        if not self.settings.enabled:
+            _say_disabled()
+        elif self._transport is None:
+            transport = self._make_transport(self.settings)
+            transport.start(self._on_reports)
+            self._waiting.open()
+            self._transport, self._forks = transport, forks.count
+            note_open(self)
+
+    def close(self, timeout: float = 30.0) -> None:
+        """Flush, then give up what is not acknowledged; blocks.
+
+        Args:
+            timeout: Seconds for the flush.
+
+        Raises:
+            ProducerError: Events were not acknowledged, now or earlier, and nobody has awaited their futures; each is
+                named in the log.
+        """
+        transport = self._own_transport()
+        if transport is None:
+            return
+        self._flush(transport, timeout)
+        self._give_up(transport)
+        if lost := self._take_lost():
+            raise ProducerError(f"{len(lost)} events were not acknowledged; the log names each one")
+
+    def _give_up(self, transport: ProducerTransport) -> None:
+        """Report what is not acknowledged as failed; nothing of it is sent any more."""
+        self._waiting.close()
+        self._transport = None
+        forget_open(self)
+        transport.close()
+        self._expire_waiting(float("inf"))
+        wake(_emptied(self._settled))
+
+    def end_at_exit(self, deadline: float) -> None:
+        """Deliver what is under way until `deadline`, of `time.monotonic`, and log how much of it is not delivered."""
+        transport = self._own_transport()
+        if transport is None:
+            return
+        failures, seconds = self._failures, max(deadline - time.monotonic(), 0.0)
+        if waiting := self._flush(transport, 0.0):
+            text = "the process ends with an open producer: delivering %d events, for %.0f s at most; %s"
+            log.warning(text, waiting, seconds, "use `async with` or `with`, or call close()")
+            self._flush(transport, seconds)
+        self._give_up(transport)
+        if lost := self._failures - failures:
+            log.error("%d events were not delivered before the process ended; the log names each one", lost)
+
+    def _take_lost(self) -> list[Delivery]:
+        """The failures that nobody was told of, once."""
+        lost = [delivery for delivery in self._failed if not delivery.retrieved]
+        self._failed.clear()
+        return lost
+
+    @property
+    def unheard(self) -> int:
+        """How many events were not acknowledged without anybody having awaited their futures."""
+        return sum(not delivery.retrieved for delivery in self._failed)
+
+    async def __aenter__(self) -> Self:
+        if not self.settings.enabled:
+            _say_disabled()
+            return self
+        running_loop("`async with EventProducer`")
+        try:
+            await complete(asyncio.to_thread(self.start))
+        except asyncio.CancelledError:
+            await self.__aexit__(None, None, None)
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._transport is not None:
+            await complete(asyncio.to_thread(self.__exit__, kind, error, trace))
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self.close()
+        except ProducerError:
+            if error is None:
+                raise
+
+    # Publishing
+
+    @overload
+    async def publish(
+        self,
+        event: EventData,
+        /,
+        *,
+        tenant_id: str = ...,
+        subject: str | None = None,
+        event_id: str | None = None,
+        time: datetime | None = None,
+        extensions: Mapping[str, ExtensionValue] | None = None,
+        allow_cross_tenant: bool = False,
+    ) -> PublishResult: ...
+    @overload
+    async def publish(self, event: CloudEvent[Any], /, *, allow_cross_tenant: bool = False) -> PublishResult: ...
+    async def publish(self, event: Any, /, **envelope: Any) -> PublishResult:
+        """Publish an event and wait until the broker has acknowledged it.
+
+        Cancelling it withdraws the event, unless the client has it already: then it may arrive all the same.
+
+        Args:
+            event: A payload, which gets its envelope here; or a whole `CloudEvent`, which is sent as it is.
+            tenant_id: Owner of the event, which becomes its ``tenantid`` and the record's key. It may be left out in a
+                handler: the event is then the tenant's whose event is handled.
+            subject: What the event is about; left out, the template of the payload class gives it.
+            event_id: To be kept when an event is published again; left out, a new UUIDv7.
+            time: When it happened, with a zone; left out, now.
+            extensions: Further CloudEvents extension attributes. In a handler, ``correlationid``, ``causationid``,
+                ``traceparent`` and ``tracestate`` come from the event that is handled, unless they are given here.
+            allow_cross_tenant: Whether a handler may publish this event for another tenant.
+
+        Raises:
+            MissingTenantError: `tenant_id` was left out where there is none to inherit; nothing was sent.
+            CrossTenantError: In a handler, the event is another tenant's; nothing was sent.
+            EncodeError: The event cannot be written; nothing was sent.
+            QueueFullError: There was no room within `queue_timeout`; nothing was sent.
+            DeliveryError: The broker did not acknowledge; the message says what to do.
+            ProducerStateError: The producer is not started, or was carried into a forked process.
+        """
+        return await self._publish(self._wrap(event, **envelope))
+
+    @overload
+    def enqueue(
+        self,
+        event: EventData,
+        /,
+        *,
+        tenant_id: str = ...,
+        subject: str | None = None,
+        event_id: str | None = None,
+        time: datetime | None = None,
+        extensions: Mapping[str, ExtensionValue] | None = None,
+        allow_cross_tenant: bool = False,
+    ) -> Delivery: ...
+    @overload
+    def enqueue(self, event: CloudEvent[Any], /, *, allow_cross_tenant: bool = False) -> Delivery: ...
+    def enqueue(self, event: Any, /, **envelope: Any) -> Delivery:
+        """Queue an event and return its future at once; arguments and errors are those of `publish`.
+
+        A failure that nobody awaits is in the log, and makes `close` raise.
+
+        Raises:
+            QueueFullError: 10,000 events wait for room already; nothing was sent.
+        """
+        return self._enqueue(self._wrap(event, **envelope))
+
+    async def flush(self, timeout: float = 30.0) -> int:
+        """Wait until everything queued is reported.
+
+        Returns:
+            How many events are still not acknowledged after `timeout` seconds.
+        """
+        running_loop("EventProducer.flush")
+        return 0 if self._transport is None else await asyncio.to_thread(self.flush_sync, timeout)
+
+    def flush_sync(self, timeout: float = 30.0) -> int:
+        """`flush` for code without an event loop."""
+        transport = self._own_transport()
+        return 0 if transport is None else self._flush(transport, timeout)
+
+    # The way of an event
+
+    def _enqueue(self, event: CloudEvent[Any]) -> Delivery:
+        if not self.settings.enabled:
+            return self._skip(event)
+        delivery, record = self._encode(event)
+        if not self._offer(record, delivery):
+            if len(self._waiting.entries) >= _MAX_WAITING:
+                raise self._no_room(delivery)
+            self._wait(record, delivery)
+        return delivery
+
+    async def _publish(self, event: CloudEvent[Any]) -> PublishResult:
+        if not self.settings.enabled:
+            return self._skip(event).result()
+        delivery, record = self._encode(event)
+        if not self._offer(record, delivery):
+            self._wait(record, delivery)  # as many as there are tasks that publish
+        try:
+            return await delivery
+        except asyncio.CancelledError:
+            self._waiting.withdraw(delivery)
+            raise
+
+    def _encode(self, event: CloudEvent[Any]) -> tuple[Delivery, OutgoingRecord]:
+        if self._own_transport() is None:
+            raise _not_started()
+        record = encode(event, self._mode, limits=self._limits)
+        return Delivery(event.id, record.topic), record
+
+    def _own_transport(self) -> ProducerTransport | None:
+        """The client, or None before start and after close.
+
+        Raises:
+            ProducerStateError: It belongs to the process that this one was forked from; its threads did not come along.
+        """
+        if self._transport is not None and self._forks != forks.count:
+            raise ProducerStateError("the producer was carried into a forked process: make one in each process")
+        return self._transport
+
+    def _skip(self, event: CloudEvent[Any]) -> Delivery:
+        _say_disabled()
+        delivery = Delivery(event.id, event.type)
+        delivery.settle(PublishResult("skipped", event.id, event.type))
+        return delivery
+
+    def _offer(self, record: OutgoingRecord, delivery: Delivery) -> bool:
+        transport = self._transport
+        if transport is None:
+            raise _not_started()
+        return not self._waiting.entries and transport.produce(record, partial(self._reported, delivery))
+
+    def _wait(self, record: OutgoingRecord, delivery: Delivery) -> None:
+        if not self._waiting.add(delivery, record, time.monotonic() + self._queue_timeout):
+            raise _not_started()
+
+    def _no_room(self, delivery: Delivery) -> QueueFullError:
+        problem = f"the queue is full and {_MAX_WAITING:,} events wait already"
+        return QueueFullError(
+            delivery.event_id, delivery.topic, problem, "await deliveries as you go, or publish less at once"
+        )
+
+    # In the client's thread
+
+    def _on_report(self, delivery: Delivery, outcome: Acknowledgement | Failure) -> None:
+        if isinstance(outcome, Acknowledgement):
+            result = PublishResult("acknowledged", delivery.event_id, delivery.topic, outcome.partition, outcome.offset)
+            self._settled.extend(delivery.settle(result))
+            return
+        self._fail(delivery, delivery_error(delivery, outcome))
+
+    def _fail(self, delivery: Delivery, error: ProducerError) -> None:
+        while self._failed and self._failed[0].retrieved:
+            self._failed.popleft()
+        self._failed.append(delivery)
+        self._failures += 1
+        log.error("not published: %s", error)
+        self._settled.extend(delivery.settle(error))
+
+    def _on_reports(self) -> None:
+        self._expire_waiting(time.monotonic())
+        self._waiting.hand_over(self._produce)
+        wake(_emptied(self._settled))
+
+    def _produce(self, record: OutgoingRecord, delivery: Delivery) -> bool:
+        transport = self._transport
+        return transport is not None and transport.produce(record, partial(self._reported, delivery))
+
+    def _expire_waiting(self, now: float) -> None:
+        for delivery in self._waiting.expired(now):
+            problem = f"no room in the queue within {self._queue_timeout:g} s"
+            mend = "the broker takes less than you publish, or is gone: publish it again later"
+            self._fail(delivery, QueueFullError(delivery.event_id, delivery.topic, problem, mend))
+
+    def _flush(self, transport: ProducerTransport, timeout: float) -> int:
+        deadline = time.monotonic() + timeout
+        left = transport.flush(timeout)
+        while (left or self._waiting.entries) and time.monotonic() < deadline:
+            left = transport.flush(deadline - time.monotonic())
+        return left + len(self._waiting.entries)
+
+
+def _not_started() -> ProducerStateError:
+    return ProducerStateError("the producer is not started: use it inside `async with` or `with`, or call start()")
+
+
+def _emptied(waiters: deque[Waiter]) -> Iterator[Waiter]:
+    while True:
+        try:
+            yield waiters.popleft()
+        except IndexError:
+            return
+
+
+@cache
+def _say_disabled() -> None:
+    log.info("Kafka is disabled (KAFKA_ENABLED): events are skipped")
+
+
+def _real_transport(settings: KafkaSettings) -> ProducerTransport:
+    from eventzr_kafka._confluent.producer import ConfluentProducer  # noqa: PLC0415 -- loads the client library
+
+    return ConfluentProducer(settings)

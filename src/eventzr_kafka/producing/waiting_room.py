@@ -1,0 +1,68 @@
+"""Events that wait until the client of a producer has room for them, in the order of the calls."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+
+from eventzr_kafka.kafka.record import OutgoingRecord
+from eventzr_kafka.producing.delivery import Delivery
+
+__all__ = ["WaitingRoom"]
+
+
+class WaitingRoom:
+    """Its methods may be called from any thread.
+
+    Attributes:
+        entries: Each event with the time until which it may wait. To be looked at; only the methods change it.
+    """
+
+    def __init__(self) -> None:
+        """Begin closed."""
+        self.entries: OrderedDict[Delivery, tuple[float, OutgoingRecord]] = OrderedDict()
+        self._lock = threading.Lock()
+        self._open = False
+
+    def open(self) -> None:
+        """Let events in."""
+        self._open = True
+
+    def close(self) -> None:
+        """Let no more events in; those that wait stay."""
+        with self._lock:
+            self._open = False
+
+    def add(self, delivery: Delivery, record: OutgoingRecord, until: float) -> bool:
+        """Have an event wait behind the others; False if the room is closed."""
+        with self._lock:
+            if self._open:
+                self.entries[delivery] = (until, record)
+            return self._open
+
+    def withdraw(self, delivery: Delivery) -> bool:
+        """Take an event back; False if it does not wait here any more."""
+        with self._lock:
+            return self.entries.pop(delivery, None) is not None
+
+    def hand_over(self, produce: Callable[[OutgoingRecord, Delivery], bool]) -> None:
+        """Hand events to the client in order, until it has no more room or the room is closed."""
+        with self._lock:
+            while self.entries and self._open:
+                delivery, (_, record) = next(iter(self.entries.items()))
+                if not produce(record, delivery):
+                    return
+                del self.entries[delivery]
+
+    def expired(self, now: float) -> Iterator[Delivery]:
+        """Take out the events that have waited for too long."""
+        while (delivery := self._next_expired(now)) is not None:
+            yield delivery
+
+    def _next_expired(self, now: float) -> Delivery | None:
+        with self._lock:
+            first = next(iter(self.entries.items()), None)
+            if first is None or first[1][0] >= now:
+                return None
+            return self.entries.popitem(last=False)[0]

@@ -1,0 +1,378 @@
+"""Several workers, as processes without Kafka: when one comes back, what is said of them, and how they are stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import re
+import signal
+import sys
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from multiprocessing import current_process
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from eventzr_kafka.cli.app import call
+from eventzr_kafka.cli.card import Screen
+from eventzr_kafka.cli.logs import name_process, set_up_logging
+from eventzr_kafka.cli.run import Membership
+from eventzr_kafka.cli.worker_process import Report, WholeLines
+from eventzr_kafka.cli.workers import Readiness, Restarts, Supervisor
+from eventzr_kafka.hooks import PartitionsAssigned
+from eventzr_kafka.kafka.record import TopicPartition
+
+SECONDS = 60.0
+JOINED = """
+import json, os, signal, socket, subprocess, sys, time
+name, link = sys.argv[-3], socket.socket(fileno=int(sys.argv[-1]))
+link.sendall(json.dumps([True, [["orders.v1", int(name[-1])]]]).encode() + b"\\n")
+"""
+OBEDIENT = JOINED + "print(name, 'heard', link.recv(9).decode(), flush=True)\n"
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+# When a worker comes back
+
+
+def test_a_worker_comes_back_later_each_time_and_the_fifth_time_not_at_all() -> None:
+    restarts = Restarts(clock=Clock(), chance=lambda: 0.0)
+
+    assert [restarts.ended("worker-1") for _ in range(5)] == [1.0, 2.0, 4.0, 8.0, None]
+
+
+def test_chance_makes_a_pause_longer_by_up_to_a_half() -> None:
+    restarts = Restarts(clock=Clock(), chance=lambda: 1.0)
+
+    assert [restarts.ended("worker-1"), restarts.ended("worker-1")] == [1.5, 3.0]
+
+
+def test_sixty_seconds_in_which_no_worker_ends_make_all_as_new() -> None:
+    clock = Clock()
+    restarts = Restarts(clock=clock, chance=lambda: 0.0)
+    restarts.ended("worker-1")
+
+    clock.now += 59.0
+    assert restarts.ended("worker-1") == 2.0
+    clock.now += 60.0
+    assert restarts.ended("worker-1") == 1.0
+
+
+def test_an_event_that_ends_one_worker_after_the_other_ends_all_in_the_end() -> None:
+    clock = Clock()
+    restarts = Restarts(clock=clock, chance=lambda: 0.0)
+    ends = 0
+
+    while restarts.ended(f"worker-{ends % 32}") is not None:
+        ends += 1
+        clock.now += 3.0
+
+    assert ends == 4 * 32
+
+
+# What passes through
+
+
+@given(st.lists(st.binary(max_size=20)))
+def test_chunks_leave_as_whole_lines_and_nothing_is_lost(chunks: list[bytes]) -> None:
+    lines = WholeLines()
+
+    passed = [lines.feed(chunk) for chunk in chunks]
+    end = lines.last()
+
+    assert all(part.endswith(b"\n") for part in passed if part)
+    assert (b"".join(passed) + end).rstrip(b"\n") == b"".join(chunks).rstrip(b"\n")
+
+
+def test_a_line_without_end_is_broken_so_that_memory_is_bounded() -> None:
+    lines = WholeLines()
+
+    passed = [lines.feed(b"x" * 65536) for _ in range(17)]
+
+    assert [len(part) for part in passed] == [0] * 16 + [17 * 65536 + 1]
+
+
+def test_a_named_process_gives_its_name_in_every_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with named("worker-1"), logging_to_stderr("text"), logging_to_stderr("json"):
+        logging.getLogger("service").warning("full")
+
+    text, fields = capsys.readouterr().err.splitlines()
+    assert text.endswith("Z WARNING worker-1 service: full")
+    assert json.loads(fields)["process"] == "worker-1"
+
+
+@contextmanager
+def named(name: str) -> Generator[None]:
+    before = current_process().name
+    name_process(name)
+    yield
+    name_process(before)
+
+
+@contextmanager
+def logging_to_stderr(form: str) -> Generator[None]:
+    level = logging.getLogger().level
+    handler = set_up_logging("warning", "json" if form == "json" else "text")
+    yield
+    logging.getLogger().removeHandler(handler)
+    logging.getLogger().setLevel(level)
+
+
+# What is said
+
+
+def test_a_worker_has_joined_when_each_of_its_groups_has_answered() -> None:
+    sent: list[bytes] = []
+    membership = Membership({"a", "b"}, sent.append)
+
+    membership.assigned(PartitionsAssigned("a", (TopicPartition("x", 1),)))
+    membership.assigned(PartitionsAssigned("b", ()))
+
+    assert [Report.of(line) for line in sent] == [
+        Report(joined=False, partitions=frozenset({("x", 1)})),
+        Report(joined=True, partitions=frozenset({("x", 1)})),
+    ]
+
+
+def report(*partitions: int, joined: bool = True) -> Report:
+    return Report(joined, frozenset(("orders.v1", number) for number in partitions))
+
+
+async def settled(readiness: Readiness) -> None:
+    while readiness._timer is not None:  # noqa: ASYNC110 -- the loop's own timer, at 0 s
+        await asyncio.sleep(0)
+
+
+async def test_ready_is_said_once_when_every_worker_has_partitions(capsys: pytest.CaptureFixture[str]) -> None:
+    readiness = Readiness(["worker-1", "worker-2"], Screen())
+
+    readiness.reported("worker-1", report(0, 1))
+    readiness.reported("worker-2", report(joined=False))
+    assert capsys.readouterr().out == ""
+    readiness.reported("worker-2", report(1))
+    readiness.reported("worker-2", report(0, 1))
+
+    assert capsys.readouterr().out == "ready: 2 workers, 2 partitions of 1 topic\n"
+
+
+async def test_ready_names_the_workers_that_have_no_partitions(capsys: pytest.CaptureFixture[str]) -> None:
+    readiness = Readiness(["worker-1", "worker-2"], Screen(), settle=0.0)
+
+    readiness.reported("worker-1", report(0))
+    readiness.reported("worker-2", report())
+    await settled(readiness)
+
+    assert capsys.readouterr().out == (
+        "ready: 2 workers, 1 partition of 1 topic; without partitions: worker-2 "
+        "(too many workers, or other members have them)\n"
+    )
+
+
+async def test_workers_without_any_partitions_are_not_ready_until_one_gets_some(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    readiness = Readiness(["worker-1"], Screen(), settle=0.0)
+
+    for _ in range(2):
+        readiness.reported("worker-1", report())
+        await settled(readiness)
+    assert capsys.readouterr().out == (
+        "not ready: no worker has partitions so far: other members have them, or the topics do not exist\n"
+    )
+    readiness.reported("worker-1", report(3))
+
+    assert capsys.readouterr().out == "ready: 1 worker, 1 partition of 1 topic\n"
+
+
+async def test_a_worker_that_has_ended_is_waited_for_again(capsys: pytest.CaptureFixture[str]) -> None:
+    readiness = Readiness(["worker-1", "worker-2"], Screen())
+
+    readiness.reported("worker-1", report(0))
+    readiness.gone("worker-1")
+    readiness.reported("worker-2", report(1))
+    assert capsys.readouterr().out == ""
+    readiness.reported("worker-1", report(0))
+
+    assert capsys.readouterr().out.startswith("ready: 2 workers")
+
+
+# Processes
+
+
+class AtOnce(Restarts):
+    """Lets a worker come back without a pause."""
+
+    def ended(self, name: str) -> float | None:
+        return None if super().ended(name) is None else 0.0
+
+
+class Running:
+    """A supervisor of workers that run a script, and what it has said and passed on."""
+
+    def __init__(self, script: str, workers: int, capfd: pytest.CaptureFixture[str]) -> None:
+        self.supervisor = Supervisor([sys.executable, "-c", script], workers, Screen(), AtOnce())
+        self._task = asyncio.create_task(self.supervisor.run())
+        self._capfd = capfd
+        self._said = ""
+
+    @property
+    def said(self) -> str:
+        captured = self._capfd.readouterr()
+        self._said += captured.out + captured.err
+        return self._said
+
+    async def until(self, holds: Callable[[], object]) -> None:
+        async with asyncio.timeout(SECONDS):
+            while not holds():
+                assert not self._task.done(), self.said
+                await asyncio.sleep(0.01)
+
+    async def code(self) -> int:
+        async with asyncio.timeout(SECONDS):
+            return await self._task
+
+
+async def test_a_signal_stops_each_worker_once_and_all_is_well(capfd: pytest.CaptureFixture[str]) -> None:
+    running = Running(OBEDIENT, 2, capfd)
+    await running.until(lambda: "ready: 2 workers, 2 partitions of 1 topic\n" in running.said)
+
+    os.kill(os.getpid(), signal.SIGTERM)
+
+    assert await running.code() == 0
+    lines = running.said.splitlines()
+    assert lines[-3] == "stopping: finishing what runs (a second signal quits at once)"
+    assert sorted(lines[-2:]) == ["worker-1 heard stop", "worker-2 heard stop"]
+
+
+async def test_a_worker_that_does_not_listen_yet_is_signalled(capfd: pytest.CaptureFixture[str]) -> None:
+    running = Running("import time; print('boots', flush=True); time.sleep(60)", 1, capfd)
+    await running.until(lambda: "boots" in running.said)
+
+    os.kill(os.getpid(), signal.SIGINT)
+
+    assert await running.code() == 0
+
+
+async def test_a_worker_that_dies_is_started_again_and_one_line_says_so(
+    capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    once = f"if name == 'worker-2' and not os.path.exists({str(tmp_path / 'x')!r}):\n"
+    die = f"    open({str(tmp_path / 'x')!r}, 'w'); os.kill(os.getpid(), 9)\n"
+    running = Running(JOINED + once + die + "print(name, 'is up', flush=True); link.recv(9)", 2, capfd)
+    await running.until(lambda: "ready" in running.said and "worker-2 is up" in running.said)
+
+    os.kill(os.getpid(), signal.SIGTERM)
+
+    assert await running.code() == 0
+    assert caplog.messages == ["worker-2 was killed by SIGKILL; it comes back in 0.0 s"]
+
+
+async def test_the_fifth_quick_end_of_a_worker_stops_all_with_1(
+    capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    running = Running(JOINED + "sys.exit(1) if name == 'worker-1' else print(link.recv(9).decode())", 2, capfd)
+
+    assert await running.code() == 1
+
+    again = "worker-1 exited with code 1 (an event or the broker stopped it); it comes back in 0.0 s"
+    last = "worker-1 exited with code 1 (an event or the broker stopped it), for the 5th time in short order: "
+    assert caplog.messages == [again] * 4 + [last + "stopping all workers"]
+    assert "stop\n" in running.said
+
+
+async def test_a_worker_that_fails_while_it_stops_is_not_hidden(
+    capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    running = Running(OBEDIENT + "sys.exit(1)", 1, capfd)
+    await running.until(lambda: "ready" in running.said)
+
+    os.kill(os.getpid(), signal.SIGTERM)
+
+    assert await running.code() == 1
+    assert caplog.messages == ["worker-1 exited with code 1 (an event or the broker stopped it) while it stopped"]
+
+
+async def test_a_second_signal_kills_the_workers(capfd: pytest.CaptureFixture[str]) -> None:
+    running = Running(OBEDIENT + "time.sleep(60)", 2, capfd)
+    await running.until(lambda: "ready" in running.said)
+
+    os.kill(os.getpid(), signal.SIGTERM)
+    await running.until(lambda: running.said.count("heard stop") == 2)
+    os.kill(os.getpid(), signal.SIGINT)
+
+    await running.code()
+    assert running.supervisor.quit_by is signal.SIGINT
+
+
+async def test_long_lines_of_several_workers_do_not_mix(capfd: pytest.CaptureFixture[str]) -> None:
+    write = (
+        "for _ in range(100):\n    [os.write(1, name[-1:].encode() * 9000) for _ in range(3)]; os.write(1, b'\\n')\n"
+    )
+    running = Running(JOINED + write + "link.recv(9)", 3, capfd)
+    await running.until(lambda: running.said.count("\n") >= 301)
+
+    os.kill(os.getpid(), signal.SIGTERM)
+    await running.code()
+
+    lines = [line for line in running.said.splitlines() if re.match(r"\d", line)]
+    assert sorted(lines) == ["1" * 27000] * 100 + ["2" * 27000] * 100 + ["3" * 27000] * 100
+
+
+async def test_a_process_that_a_worker_leaves_behind_does_not_hold_the_end(capfd: pytest.CaptureFixture[str]) -> None:
+    program = JOINED + "print('left', subprocess.Popen(['sleep', '900']).pid, 'behind', flush=True); link.recv(9)"
+    running = Running(program, 1, capfd)
+    await running.until(lambda: "ready" in running.said and "behind" in running.said)
+
+    os.kill(os.getpid(), signal.SIGTERM)
+    await running.code()
+
+    found = re.search(r"left (\d+) behind", running.said)
+    assert found is not None
+    os.kill(int(found[1]), signal.SIGKILL)  # it is still there
+
+
+async def test_workers_that_idle_cost_the_supervisor_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    running = Running(OBEDIENT, 2, capfd)
+    await running.until(lambda: "ready" in running.said)
+
+    before = time.process_time()
+    await asyncio.sleep(1.0)
+    used = time.process_time() - before
+    os.kill(os.getpid(), signal.SIGTERM)
+    await running.code()
+
+    assert used < 0.02
+
+
+# The command
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["handlers:Handler", "--workers", "0"], 'Invalid value "0" for --workers. Must be >= 1.'),
+        (["handlers:Handler", "--workers", "many"], 'Invalid value for --workers: unable to convert "many" into int.'),
+        (["nowhere:Handler", "--workers", "2"], "error: module 'nowhere' is neither in"),
+    ],
+)
+def test_a_wrong_call_is_told_once_before_any_worker_is_started(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    code = call(["run", *arguments])
+
+    error = " ".join(capsys.readouterr().err.replace("│", " ").split())
+    assert code == 2
+    assert error.replace('"--workers"', "--workers").count(message) == 1  # older versions of cyclopts quote the name

@@ -1,0 +1,145 @@
+"""What the owner thread makes of the answers to commits."""
+
+from __future__ import annotations
+
+import pytest
+from confluent_kafka import KafkaError
+from confluent_kafka import TopicPartition as Offset
+
+from eventzr_kafka._confluent.commit_results import CommitResults
+from eventzr_kafka.engine.commit_metadata import MAX_METADATA_BYTES
+
+DENIED = KafkaError(KafkaError.GROUP_AUTHORIZATION_FAILED)
+TOO_LONG = KafkaError(KafkaError.OFFSET_METADATA_TOO_LARGE)
+REBALANCING = KafkaError(KafkaError.REBALANCE_IN_PROGRESS)
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Answered(Offset):
+    """A partition in an answer; its error cannot be set on the client's own class."""
+
+    fault: KafkaError | None = None
+
+    @property
+    def error(self) -> KafkaError | None:  # type: ignore[override]
+        return self.fault
+
+
+def offset(metadata: str = "", fault: KafkaError | None = None) -> Answered:
+    answered = Answered("orders", 0, 7, metadata=metadata)
+    answered.fault = fault
+    return answered
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def commits(clock: Clock) -> CommitResults:
+    return CommitResults("g", clock)
+
+
+def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.levelname in {"WARNING", "ERROR"}]
+
+
+def test_a_refusal_is_a_problem_and_one_line_until_commits_work(
+    commits: CommitResults, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(3):
+        commits.on_commit(DENIED, [offset()])
+    assert commits.problem is not None
+    assert "allow Read on the group" in commits.problem
+    assert lines(caplog) == [commits.problem]
+    commits.on_commit(None, [offset()])
+    commits.on_commit(None, [offset()])
+    assert commits.problem is None
+    assert lines(caplog)[1:] == ["g: offsets are committed again"]
+
+
+def test_a_refusal_of_one_partition_is_a_refusal(commits: CommitResults) -> None:
+    commits.on_commit(None, [offset(), offset(fault=DENIED)])
+    assert commits.problem is not None
+
+
+def test_what_a_rebalance_refuses_is_reported_only_when_it_lasts(commits: CommitResults, clock: Clock) -> None:
+    commits.on_commit(REBALANCING, [offset()])
+    clock.now = 9.0
+    commits.on_commit(REBALANCING, [offset()])
+    assert commits.problem is None
+    commits.on_commit(None, [offset()])
+    clock.now = 11.0
+    commits.on_commit(REBALANCING, [offset()])
+    assert commits.problem is None
+    clock.now = 22.0
+    commits.on_commit(REBALANCING, [offset()])
+    assert commits.problem is not None
+
+
+def test_refusals_of_two_rebalances_are_not_one_that_lasts(
+    commits: CommitResults, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    for now in (0.0, 3600.0):  # nothing was to be committed between them
+        clock.now = now
+        commits.on_commit(REBALANCING, [offset()])
+    assert commits.problem is None
+    assert lines(caplog) == []
+
+
+def test_the_last_commit_is_reported_whatever_refuses_it(
+    commits: CommitResults, caplog: pytest.LogCaptureFixture
+) -> None:
+    commits.closing = True
+    commits.on_commit(REBALANCING, [offset()])
+    assert len(lines(caplog)) == 1
+
+
+@pytest.mark.parametrize("code", [KafkaError._NO_OFFSET, KafkaError._DESTROY])
+def test_a_commit_of_nothing_is_neither_refused_nor_taken(commits: CommitResults, code: int) -> None:
+    commits.on_commit(DENIED, [offset()])
+    problem = commits.problem
+    commits.on_commit(KafkaError(code), [])
+    commits.on_commit(None, [Offset("orders", 0, -1001)])
+    assert commits.problem == problem
+    assert commits.answers == 3
+
+
+def test_metadata_that_is_too_long_gets_shorter_step_by_step(
+    commits: CommitResults, caplog: pytest.LogCaptureFixture
+) -> None:
+    limits = [commits.limit]
+    while commits.limit:
+        assert not commits.take_too_long()
+        commits.on_commit(TOO_LONG, [offset("x" * min(3000, commits.limit), TOO_LONG), offset("x" * 5)])
+        assert commits.take_too_long()
+        limits.append(commits.limit)
+    assert limits == [MAX_METADATA_BYTES, 1024, 256, 64, 16, 0]
+    assert len(lines(caplog)) == 1
+    assert commits.problem is None
+
+
+def test_a_late_answer_to_longer_metadata_changes_nothing(commits: CommitResults) -> None:
+    for length in (200, 3000):
+        commits.on_commit(TOO_LONG, [offset("x" * length)])
+    assert commits.limit == 64
+
+
+def test_metadata_that_was_taken_is_remembered(commits: CommitResults) -> None:
+    commits.on_commit(None, [offset("x" * 50), offset("x" * 20)])
+    commits.on_commit(None, [offset()])
+    assert commits.proven == 50
+
+
+def test_a_broker_that_takes_no_metadata_at_all_is_a_problem(commits: CommitResults) -> None:
+    commits.on_commit(TOO_LONG, [offset("x")])
+    assert (commits.limit, commits.problem) == (0, None)
+    commits.on_commit(TOO_LONG, [offset()])
+    assert commits.problem is not None

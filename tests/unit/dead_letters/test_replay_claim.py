@@ -1,0 +1,69 @@
+"""Who holds the claim of a replay: one answer for all who read the partition."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from eventzr_kafka import Record
+from eventzr_kafka.dead_letters.claim import Claim, holder_of, read_claim, write_claim
+from eventzr_kafka.dead_letters.letter import read_letter, read_note
+
+
+def claim(owner: str, at: int, *, over: int | None = None, released: bool = False, partition: int = 0) -> Claim:
+    place = None if over is None else (partition, over)
+    return Claim(owner=owner, place=(partition, at), over=place, released=released)
+
+
+def holder(*claims: Claim) -> str | None:
+    found = holder_of(claims, 0)
+    return None if found is None else found.owner
+
+
+def test_a_claim_gives_back_what_it_says() -> None:
+    written = write_claim("g", "host/1:2:ab", over=(3, 17), released=False)
+    record = Record(written.topic, 5, 9, written.key, written.value, tuple(written.headers), 42)
+
+    assert read_claim(record) == Claim(owner="host/1:2:ab", place=(5, 9), over=(3, 17), timestamp=42)
+    assert (read_note(record), read_letter(record)) == (None, None)
+    assert read_claim(record._replace(key=b"tenant")) is None
+    assert read_claim(record._replace(value=b"")) is None
+
+
+@pytest.mark.parametrize("over", ["9" * 5_000 + "@1", "1@" + "9" * 5_000, "1@", "@", "-1@2", "\u0661@2"])
+def test_a_claim_over_no_place_is_a_plain_claim(over: str) -> None:
+    written = write_claim("g", "host/1:2:ab")
+    headers = [(name, over.encode() if name.endswith("over") else value) for name, value in written.headers]
+    record = Record(written.topic, 5, 9, written.key, written.value, tuple(headers), 42)
+
+    assert read_claim(record) == Claim(owner="host/1:2:ab", place=(5, 9), timestamp=42)
+
+
+def test_the_first_claim_holds_until_it_is_released() -> None:
+    claims = [claim("a", 0), claim("b", 1), claim("b", 2, released=True), claim("a", 3)]
+
+    assert holder(*claims) == "a"
+    assert holder(*claims, claim("a", 4, released=True)) is None
+    assert holder(*claims, claim("a", 4, released=True), claim("b", 5)) == "b"
+
+
+def test_a_holder_that_wrote_nothing_since_is_taken_over() -> None:
+    assert holder(claim("a", 0), claim("a", 1), claim("b", 2, over=1)) == "b"
+    assert holder(claim("a", 0), claim("a", 1), claim("b", 2, over=0)) == "a"
+    assert holder(claim("a", 0), claim("b", 1, over=0), claim("c", 2, over=0), claim("a", 3)) == "b"
+
+
+def test_another_partition_says_nothing() -> None:
+    assert holder(claim("a", 0, partition=1), claim("b", 1)) == "b"
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.booleans(), st.integers(0, 9)), max_size=10), st.randoms())
+def test_claims_are_judged_in_the_order_of_the_log(steps: list[tuple[str, bool, int]], random: Random) -> None:
+    claims = [claim(owner, at, over=over, released=released) for at, (owner, released, over) in enumerate(steps)]
+    shuffled = list(claims)
+    random.shuffle(shuffled)
+
+    assert holder_of(shuffled, 0) == holder_of(claims, 0)

@@ -1,0 +1,497 @@
+"""The loop of one group, driven by hand over a transport that only writes down."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from eventzr_kafka import CloudEvent, MessageContext, Record, RetryPolicy, kafka_consumer, on_message
+from eventzr_kafka.engine.commit_metadata import read_metadata
+from eventzr_kafka.errors import EventStoppedError
+from eventzr_kafka.kafka.losses import Loss, OffsetsLostError
+from eventzr_kafka.kafka.record import TopicPartition
+from eventzr_kafka.kafka.transport import Assignment
+
+pytestmark = pytest.mark.virtual_time
+
+if TYPE_CHECKING:
+    from tests.unit.conftest import Group
+
+TOPIC = "bench.thing.happened.v1"
+MakeRecord = Callable[..., Record]
+MakeGroup = Callable[[object], "Group"]
+
+
+@kafka_consumer(group_id="g", max_concurrency=8, drain_timeout=0.2)
+class Gated:
+    """Handlers that wait until the test lets them go."""
+
+    def __init__(self) -> None:
+        self.started: list[str] = []
+        self.ended: list[str] = []
+        self.gates: dict[str, asyncio.Event] = {}
+
+    def open(self, *ids: str) -> None:
+        for event_id in ids:
+            self.gates.setdefault(event_id, asyncio.Event()).set()
+
+    @on_message(TOPIC)
+    async def handle(self, event: CloudEvent[Any]) -> None:
+        self.started.append(event.id)
+        await self.gates.setdefault(event.id, asyncio.Event()).wait()
+        self.ended.append(event.id)
+
+
+async def test_events_of_a_tenant_run_one_at_a_time_in_order(make_group: MakeGroup, make_record: MakeRecord) -> None:
+    group = make_group(handler := Gated())
+    group.assign()
+    group.receive(make_record(0), make_record(1), make_record(2))
+    await group.settle()
+    assert handler.started == ["e0"]
+    handler.open("e0")
+    await group.settle()
+    assert handler.started == ["e0", "e1"]
+
+
+async def test_tenants_do_not_wait_for_each_other(make_group: MakeGroup, make_record: MakeRecord) -> None:
+    group = make_group(handler := Gated())
+    group.assign()
+    group.receive(*(make_record(n, f"t{n}") for n in range(5)))
+    await group.settle()
+    assert handler.started == ["e0", "e1", "e2", "e3", "e4"]
+
+
+async def test_no_more_handlers_run_than_allowed(make_group: MakeGroup, make_record: MakeRecord) -> None:
+    group = make_group(handler := Gated())
+    group.assign()
+    group.receive(*(make_record(n, f"t{n}") for n in range(20)))
+    await group.settle()
+    assert len(handler.started) == 8
+    handler.open("e3")
+    await group.settle()
+    assert len(handler.started) == 9
+
+
+async def test_the_position_stays_at_the_first_unfinished_event(make_group: MakeGroup, make_record: MakeRecord) -> None:
+    group = make_group(handler := Gated())
+    group.assign()
+    group.receive(*(make_record(n, f"t{n}") for n in range(4)))
+    handler.open("e0", "e2", "e3")
+    await group.settle()
+    group.store()
+    assert group.transport.offset() == 1
+    assert read_metadata(1, group.transport.stored[1].metadata) == {2, 3}
+
+
+async def test_what_an_earlier_epoch_finished_does_not_run_again(
+    make_group: MakeGroup, make_record: MakeRecord
+) -> None:
+    group = make_group(handler := Gated())
+    group.assign()
+    group.receive(*(make_record(n, f"t{n}") for n in range(4)))
+    handler.open("e0", "e2", "e3")
+    await group.settle()
+    group.store()
+    metadata = group.transport.stored[1].metadata
+    restarted = make_group(again := Gated())
+    restarted.assign(position=1, metadata=metadata)
+    restarted.receive(*(make_record(n, f"t{n}") for n in range(1, 5)))
+    await restarted.settle()
+    assert again.started == ["e1", "e4"]
+
+
+async def test_a_revoked_partition_waits_for_its_running_handler_and_starts_no_other(
+    make_group: MakeGroup, make_record: MakeRecord
+) -> None:
+    group = make_group(handler := Gated())
+    group.assign()
+    group.receive(make_record(0), make_record(1))
+    await group.settle()
+    handed_over = asyncio.Event()
+    group.consumer.revoked([1], handed_over.set)
+    await group.settle()
+    assert not handed_over.is_set()
+    handler.open("e0", "e1")
+    await asyncio.wait_for(handed_over.wait(), 1)
+    assert handler.ended == ["e0"]
+    assert group.transport.offset() == 1
+
+
+async def test_a_handler_that_outlives_the_drain_timeout_counts_for_nothing(
+    make_group: MakeGroup, make_record: MakeRecord
+) -> None:
+    group = make_group(handler := Gated())
+    group.assign()
+    group.receive(make_record(0))
+    await group.settle()
+    handed_over = asyncio.Event()
+    group.consumer.revoked([1], handed_over.set)
+    await asyncio.wait_for(handed_over.wait(), 2)
+    group.assign(epoch=2)
+    handler.open("e0")
+    await group.settle()
+    group.store()
+    assert group.transport.offset(epoch=1) is None
+    assert group.transport.offset(epoch=2) is None
+
+
+async def test_a_late_result_of_a_lost_epoch_does_not_shadow_the_fresh_one(
+    make_group: MakeGroup, make_record: MakeRecord
+) -> None:
+    """Parallel Consumer issue 909: a stale epoch's result finished the record of the new one."""
+    group = make_group(handler := Gated())
+    group.assign()
+    group.receive(make_record(0, "a"))
+    await group.settle()
+    group.consumer.lost([1])
+    group.assign(epoch=2)
+    group.receive(make_record(0, "b"), epoch=2)
+    await group.settle()
+    handler.gates["e0"].set()
+    await group.settle()
+    group.consumer._epochs[2].ledger.receive([1])
+    group.store()
+    assert group.transport.offset(epoch=1) is None
+    assert group.transport.offset(epoch=2) == 1
+
+
+async def test_records_of_an_ended_epoch_are_not_run(make_group: MakeGroup, make_record: MakeRecord) -> None:
+    group = make_group(handler := Gated())
+    group.assign()
+    group.consumer.lost([1])
+    group.receive(make_record(0))
+    await group.settle()
+    assert handler.started == []
+
+
+async def test_offsets_that_go_back_start_a_new_ledger(
+    make_group: MakeGroup, make_record: MakeRecord, caplog: pytest.LogCaptureFixture
+) -> None:
+    group = make_group(handler := Gated())
+    group.assign(position=100)
+    group.receive(make_record(100))
+    handler.open("e100", "e0")
+    await group.settle()
+    group.receive(make_record(0))
+    await group.settle()
+    group.store()
+    assert handler.ended == ["e100", "e0"]
+    assert group.transport.offset() == 1
+    assert "truncated or recreated" in caplog.text
+
+
+STOP = RetryPolicy(attempts=1, on_exhausted="stop")
+
+
+@kafka_consumer(group_id="g", retry=STOP)
+class Failing:
+    """Fails at one event."""
+
+    def __init__(self, bad: str, error: BaseException) -> None:
+        self.bad = bad
+        self.error = error
+        self.ended: list[str] = []
+
+    @on_message(TOPIC)
+    async def handle(self, event: CloudEvent[Any]) -> None:
+        if event.id == self.bad:
+            raise self.error
+        self.ended.append(event.id)
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("s3cr3t"), asyncio.CancelledError()], ids=lambda error: type(error).__name__
+)
+async def test_a_policy_that_stops_leaves_the_event_and_its_lane_is_not_committed(
+    make_group: MakeGroup, make_record: MakeRecord, error: BaseException
+) -> None:
+    group = make_group(handler := Failing("e1", error))
+    group.assign()
+    group.receive(make_record(0), make_record(1), make_record(2), make_record(3, "other"))
+    await group.settle()
+    (stopped,) = group.errors
+    group.store()
+    assert isinstance(stopped, EventStoppedError)
+    assert str(stopped).startswith(f"{TOPIC}[0]@1, event e1: Failing.handle: raised {type(error).__name__} at ")
+    assert "s3cr3t" not in str(stopped)
+    assert handler.ended == ["e0", "e3"]
+    assert group.transport.offset() == 1
+
+
+async def test_a_group_that_stops_takes_nothing_in_any_more(make_group: MakeGroup, make_record: MakeRecord) -> None:
+    @kafka_consumer(group_id="g", max_buffered_events=4)
+    class Small(Gated):
+        pass
+
+    group = make_group(handler := Small())
+    group.assign()
+    group.receive(*(make_record(n, f"t{n}") for n in range(4)))
+    stopping = asyncio.ensure_future(group.consumer.stop())
+    await group.settle()
+    handler.open("e0", "e1", "e2", "e3")
+    await asyncio.wait_for(stopping, 1)
+    assert group.transport.paused
+
+
+async def test_a_sync_handler_runs_in_a_thread_with_the_callers_context(
+    make_group: MakeGroup, make_record: MakeRecord
+) -> None:
+    threads: list[str] = []
+
+    @kafka_consumer(group_id="g")
+    class Sync:
+        @on_message(TOPIC)
+        def handle(self, event: CloudEvent[Any], context: MessageContext) -> None:
+            assert event.data == {"n": context.record.offset}
+            threads.append(threading.current_thread().name)
+
+    group = make_group(Sync())
+    group.assign()
+    group.receive(make_record(0), make_record(1))
+    await asyncio.sleep(0.1)
+    group.store()
+    assert len(threads) == 2
+    assert threading.main_thread().name not in threads
+    assert group.transport.offset() == 2
+
+
+@pytest.mark.parametrize(
+    ("ordering", "started"),
+    [("tenant", ["e0"]), ("subject", ["e0", "e1"]), ("partition", ["e0"]), ("none", ["e0", "e1", "e2"])],
+)
+async def test_ordering_says_what_runs_side_by_side(
+    make_group: MakeGroup, make_record: MakeRecord, ordering: Any, started: list[str]
+) -> None:
+    @kafka_consumer(group_id="g", ordering=ordering, drain_timeout=0)
+    class Ordered(Gated):
+        pass
+
+    group = make_group(handler := Ordered())
+    group.assign()
+    group.receive(make_record(0, subject="a"), make_record(1, subject="b"), make_record(2, subject="a"))
+    await group.settle()
+    assert handler.started == started
+
+
+async def test_a_handler_that_takes_too_long_is_cancelled_and_has_failed(
+    make_group: MakeGroup, make_record: MakeRecord
+) -> None:
+    @kafka_consumer(group_id="g", handler_timeout=0.02, drain_timeout=0, retry=STOP)
+    class Slow(Gated):
+        pass
+
+    group = make_group(Slow())
+    group.assign()
+    group.receive(make_record(0))
+    await asyncio.sleep(0.1)
+    (stopped,) = group.errors
+    assert "raised TimeoutError" in str(stopped)
+    group.store()
+    assert group.transport.offset() is None
+
+
+async def test_a_sync_handler_has_no_time_out_because_its_thread_would_go_on_beside_the_next_attempt(
+    make_group: MakeGroup, make_record: MakeRecord
+) -> None:
+    gate, calls = threading.Event(), list[str]()
+
+    @kafka_consumer(group_id="g", handler_timeout=0.01, retry=RetryPolicy(attempts=3, initial=0))
+    class Sync:
+        @on_message(TOPIC)
+        def handle(self, event: CloudEvent[Any]) -> None:
+            calls.append(event.id)
+            gate.wait(5)
+
+    group = make_group(Sync())
+    group.assign()
+    group.receive(make_record(0), make_record(1))
+    await asyncio.sleep(0.1)
+    began = calls.copy()
+    gate.set()
+    await asyncio.sleep(0.1)
+    assert began == ["e0"]
+    assert calls == ["e0", "e1"]
+
+
+TENANT: ContextVar[str] = ContextVar("TENANT", default="nobody")
+
+
+async def test_a_context_variable_does_not_leak_into_the_next_handler(
+    make_group: MakeGroup, make_record: MakeRecord
+) -> None:
+    seen: list[str] = []
+
+    @kafka_consumer(group_id="g")
+    class Careless:
+        @on_message(TOPIC)
+        async def handle(self, event: CloudEvent[Any]) -> None:
+            seen.append(TENANT.get())
+            TENANT.set(event.tenantid)
+            if event.id == "e1":
+                await asyncio.sleep(0)
+                assert TENANT.get() == "t1"
+
+    group = make_group(Careless())
+    group.assign()
+    group.receive(*(make_record(n, f"t{n}") for n in range(5)))
+    await group.settle()
+    assert seen == ["nobody"] * 5
+    assert group.errors == []
+
+
+async def test_stopping_during_a_hand_over_lets_the_handler_finish_and_hands_over(
+    make_group: MakeGroup, make_record: MakeRecord
+) -> None:
+    group = make_group(handler := Gated())
+    group.assign()
+    group.receive(make_record(0))
+    await group.settle()
+    handed_over = asyncio.Event()
+    group.consumer.revoked([1], handed_over.set)
+    stopping = asyncio.ensure_future(group.consumer.stop())
+    await group.settle()
+    assert not handed_over.is_set()
+    handler.open("e0")
+    await asyncio.wait_for(stopping, 1)
+    assert handed_over.is_set()
+    assert handler.ended == ["e0"]
+    assert group.transport.offset() == 1
+
+
+async def test_a_hand_over_that_begins_as_the_group_stops_is_still_completed(
+    make_group: MakeGroup, make_record: MakeRecord
+) -> None:
+    group = make_group(handler := Gated())
+    group.assign()
+    group.receive(make_record(0))
+    handler.open("e0")
+    await group.settle()
+    handed_over = asyncio.Event()
+    group.consumer.revoked([1], handed_over.set)
+    await asyncio.wait_for(group.consumer.stop(), 1)
+    assert handed_over.is_set()
+    assert group.transport.offset() == 1
+
+
+async def test_stopping_finishes_what_runs_and_begins_nothing(make_group: MakeGroup, make_record: MakeRecord) -> None:
+    group = make_group(handler := Gated())
+    group.assign()
+    group.receive(make_record(0), make_record(1))
+    await group.settle()
+    stopping = asyncio.ensure_future(group.consumer.stop())
+    await group.settle()
+    handler.open("e0", "e1")
+    await asyncio.wait_for(stopping, 1)
+    assert handler.ended == ["e0"]
+    assert group.transport.offset() == 1
+    assert group.transport.closed
+
+
+async def test_a_handler_that_does_not_let_itself_be_cancelled_holds_up_no_stop(
+    make_group: MakeGroup, make_record: MakeRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("eventzr_kafka.engine.dispatcher._CANCELLING", 0.01)
+    gate = asyncio.Event()
+
+    @kafka_consumer(group_id="g", drain_timeout=0)
+    class Stubborn:
+        @on_message(TOPIC)
+        async def handle(self, event: CloudEvent[Any]) -> None:  # noqa: ARG002
+            while not gate.is_set():
+                with suppress(asyncio.CancelledError):
+                    await gate.wait()
+
+    group = make_group(Stubborn())
+    group.assign()
+    group.receive(make_record(0))
+    await group.settle()
+    stopping = asyncio.ensure_future(group.consumer.stop())
+    await asyncio.wait([stopping], timeout=1)
+    gate.set()
+    assert stopping.done()
+    assert group.transport.closed
+    assert group.transport.offset() is None
+
+
+# Offsets that are no records
+
+
+async def test_offsets_that_are_no_records_are_committed(make_group: MakeGroup, make_record: MakeRecord) -> None:
+    group = make_group(handler := Gated())
+    group.assign()
+    group.receive(make_record(0), make_record(1, "t2"))
+    group.consumer.passed({1: 4, 77: 9})
+    handler.open("e1")
+    await group.settle()
+    group.store()
+    assert group.transport.offset() == 0  # the first one runs yet
+    handler.open("e0")
+    await group.settle()
+    group.store()
+    assert group.transport.offset() == 4
+
+
+async def test_a_group_that_stops_passes_nothing_it_has_dropped(make_group: MakeGroup, make_record: MakeRecord) -> None:
+    group = make_group(Gated())
+    group.assign()
+    stopping = asyncio.create_task(group.consumer.stop())
+    await asyncio.sleep(0)
+    group.receive(make_record(0))
+    group.consumer.passed({1: 1})
+    await stopping
+    assert group.transport.offset() is None
+
+
+# Offsets that are gone
+
+
+@kafka_consumer(group_id="g", on_offset_lost="stop")
+class Careful:
+    @on_message(TOPIC)
+    async def handle(self, _event: CloudEvent[Any]) -> None:
+        """Bear everything but a loss."""
+
+
+async def test_offsets_that_are_gone_are_passed_and_named(
+    make_group: MakeGroup, make_record: MakeRecord, caplog: pytest.LogCaptureFixture
+) -> None:
+    group = make_group(handler := Gated())
+    group.assign()
+    group.receive(make_record(0))
+    group.consumer.offsets_lost(1, Loss(1, 8, "retention"))
+    group.consumer.offsets_lost(77, Loss(1, 8, "retention"))
+    handler.open("e0")
+    await group.settle()
+    group.store()
+    assert group.transport.offset() == 8
+    assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [
+        f"group: {TOPIC}[0]: offsets 1 to 7 (7 at most) were deleted before the group read them; going on"
+    ]
+    assert group.errors == []
+
+
+async def test_a_loss_stops_a_group_that_is_to_stop_and_is_not_passed(make_group: MakeGroup) -> None:
+    group = make_group(Careful())
+    group.assign(position=3)
+    group.consumer.offsets_lost(1, Loss(3, 8, "retention"))
+    group.store()
+    assert isinstance(group.errors[0], OffsetsLostError)
+    assert "offsets 3 to 7" in str(group.errors[0])
+    assert group.transport.offset() in {None, 3}
+
+
+@pytest.mark.parametrize(("handler", "opened"), [(Gated, True), (Careful, False)])
+async def test_a_topic_that_was_made_anew_is_opened_or_stops_the_group(
+    make_group: MakeGroup, handler: type, *, opened: bool
+) -> None:
+    group = make_group(handler())
+    lost = Loss(3, None, "recreated")
+    group.consumer.assigned([Assignment(TopicPartition(TOPIC, 0), 1, None, "", "new", lost)])
+    assert bool(group.consumer._epochs) == opened
+    assert [error.loss for error in group.errors if isinstance(error, OffsetsLostError)] == [lost] * (not opened)

@@ -1,0 +1,338 @@
+"""Workers: turns of the event loop, and what a handler may leave behind."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from tests.unit.conftest import TOPIC, Group
+
+from eventzr_kafka import CloudEvent, Record, RetryPolicy, kafka_consumer, on_batch, on_message
+from eventzr_kafka.kafka.record import TopicPartition
+from eventzr_kafka.kafka.transport import Assignment
+
+pytestmark = pytest.mark.virtual_time
+
+MakeRecord = Callable[..., Record]
+MakeGroup = Callable[[object], Group]
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not condition():  # noqa: ASYNC110 -- what is waited for happens in threads, too
+            await asyncio.sleep(0.001)
+
+
+@kafka_consumer(group_id="g")
+class Busy:
+    """Holds the event loop for a millisecond of a clock that nothing else moves."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.handled = 0
+        self._now = 1_000.0
+        monkeypatch.setattr("eventzr_kafka.engine.dispatcher.monotonic", lambda: self._now)
+
+    @on_message(TOPIC)
+    async def handle(self, event: CloudEvent[Any]) -> None:  # noqa: ARG002
+        self._now += 0.001
+        self.handled += 1
+
+
+async def test_a_sync_handler_that_lets_stop_iteration_out_has_failed(
+    make_group: MakeGroup, make_record: MakeRecord
+) -> None:
+    handled: list[str] = []
+
+    @kafka_consumer(group_id="g", retry=RetryPolicy(attempts=1))
+    class Sync:
+        @on_message(TOPIC)
+        def handle(self, event: CloudEvent[Any]) -> None:
+            handled.append(event.id)
+            if event.id == "e0":
+                next(iter(()))
+
+    group = make_group(Sync())
+    group.assign()
+    group.receive(make_record(0), make_record(1))
+    await until(lambda: handled == ["e0", "e1"])
+    assert len(group.producer.records) == 1
+
+
+async def test_the_event_loop_gets_a_turn_within_10_ms_whatever_the_handlers_do(
+    make_group: MakeGroup, make_record: MakeRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turns: list[int] = []
+    group = make_group(busy := Busy(monkeypatch))
+    group.assign()
+    group.receive(*(make_record(n, f"t{n}") for n in range(100)))
+    while busy.handled < 100:
+        before = busy.handled
+        await asyncio.sleep(0)
+        turns.append(busy.handled - before)
+    assert max(turns) <= 10
+    assert len(turns) <= 30
+
+
+@pytest.mark.parametrize("concurrency", [1, 2, 4])
+async def test_a_round_of_the_event_loop_takes_10_ms_at_most_however_many_workers_there_are(
+    make_group: MakeGroup, make_record: MakeRecord, monkeypatch: pytest.MonkeyPatch, concurrency: int
+) -> None:
+    now, rounds = [1_000.0], [1_000.0]
+    monkeypatch.setattr("eventzr_kafka.engine.dispatcher.monotonic", lambda: now[0])
+
+    @kafka_consumer(group_id="g", max_concurrency=concurrency)
+    class Mixed:
+        def __init__(self) -> None:
+            self.handled = 0
+
+        @on_message(TOPIC)
+        async def handle(self, event: CloudEvent[Any]) -> None:  # noqa: ARG002
+            self.handled += 1
+            if self.handled % 7 == 0:
+                await asyncio.sleep(0)
+            now[0] += 0.0005
+
+    group = make_group(handler := Mixed())
+    group.assign()
+    group.receive(*(make_record(n, f"t{n}") for n in range(1_000)))
+    while handler.handled < 1_000:
+        rounds.append(now[0])
+        await asyncio.sleep(0)
+    assert max(later - earlier for earlier, later in pairwise(rounds)) <= 0.0101
+
+
+async def test_workers_that_have_waited_do_not_share_the_event_loop_among_them_for_ever(
+    make_group: MakeGroup, make_record: MakeRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, gate, rounds = [1_000.0], asyncio.Event(), [1_000.0]
+    monkeypatch.setattr("eventzr_kafka.engine.dispatcher.monotonic", lambda: now[0])
+
+    @kafka_consumer(group_id="g", max_concurrency=64)
+    class BusyLater:
+        def __init__(self) -> None:
+            self.handled = 0
+
+        @on_message(TOPIC)
+        async def handle(self, event: CloudEvent[Any]) -> None:  # noqa: ARG002
+            self.handled += 1
+            if self.handled <= 64:
+                await gate.wait()
+            else:
+                now[0] += 0.001
+
+    group = make_group(handler := BusyLater())
+    group.assign()
+    group.receive(*(make_record(n, f"t{n}") for n in range(600)))
+    await group.settle()
+    assert handler.handled == 64
+    gate.set()
+    while handler.handled < 600:
+        rounds.append(now[0])
+        await asyncio.sleep(0)
+    long = [later - earlier for earlier, later in pairwise(rounds) if later - earlier > 0.0101]
+    assert len(long) <= 2  # each of them goes on once
+
+
+async def test_a_handler_that_leaves_its_task_cancelled_is_the_last_of_its_worker(
+    make_group: MakeGroup, make_record: MakeRecord
+) -> None:
+    handled: list[str] = []
+
+    @kafka_consumer(group_id="g", drain_timeout=0, retry=RetryPolicy(attempts=1))
+    class Cancels:
+        @on_message(TOPIC)
+        async def handle(self, event: CloudEvent[Any]) -> None:
+            handled.append(event.id)
+            if event.id == "e0":
+                task = asyncio.current_task()
+                assert task is not None
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await asyncio.sleep(0)
+            elif event.id == "e1":
+                raise asyncio.CancelledError
+
+    group = make_group(Cancels())
+    group.assign()
+    group.receive(*(make_record(n) for n in range(3)))
+    await until(lambda: len(handled) == 3)
+    assert handled == ["e0", "e1", "e2"]
+    assert group.errors == []
+
+
+async def cancel_this() -> None:
+    task = asyncio.current_task()
+    assert task is not None
+    task.cancel()
+    await asyncio.sleep(0)
+
+
+async def cancel_from_a_child() -> None:
+    task = asyncio.current_task()
+    assert task is not None
+
+    async def child() -> None:
+        task.cancel()
+
+    await asyncio.wait([asyncio.create_task(child())])
+    await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("cancel", [cancel_this, cancel_from_a_child])
+async def test_a_handler_that_cancels_its_own_task_has_failed(
+    cancel: Callable[[], Awaitable[None]], make_group: MakeGroup, make_record: MakeRecord
+) -> None:
+    handled: list[str] = []
+
+    @kafka_consumer(group_id="g", drain_timeout=0, retry=RetryPolicy(attempts=2, initial=0))
+    class Cancels:
+        @on_message(TOPIC)
+        async def handle(self, event: CloudEvent[Any]) -> None:
+            handled.append(event.id)
+            if event.id == "e0":
+                await cancel()
+
+    group = make_group(Cancels())
+    group.assign()
+    group.receive(make_record(0), make_record(1))
+    await until(lambda: handled == ["e0", "e0", "e1"])
+    assert group.errors == []
+    assert len(group.producer.records) == 1
+
+
+async def test_a_request_to_cancel_that_a_handler_leaves_ends_its_worker_alone(
+    make_group: MakeGroup, make_record: MakeRecord
+) -> None:
+    handled: list[str] = []
+
+    @kafka_consumer(group_id="g", drain_timeout=0)
+    class Leaves:
+        @on_message(TOPIC)
+        async def handle(self, event: CloudEvent[Any]) -> None:
+            handled.append(event.id)
+            task = asyncio.current_task()
+            assert task is not None
+            task.cancel()
+
+    group = make_group(Leaves())
+    group.assign()
+    group.receive(make_record(0), make_record(1))
+    await until(lambda: handled == ["e0", "e1"])
+    await group.settle()
+    assert group.errors == []
+
+
+async def test_a_worker_that_is_cancelled_from_elsewhere_stops_the_group(
+    make_group: MakeGroup, make_record: MakeRecord
+) -> None:
+    began = asyncio.Event()
+
+    @kafka_consumer(group_id="g", drain_timeout=0, retry=RetryPolicy(attempts=1))
+    class Waits:
+        @on_message(TOPIC)
+        async def handle(self, event: CloudEvent[Any]) -> None:  # noqa: ARG002
+            began.set()
+            await asyncio.Event().wait()
+
+    group = make_group(Waits())
+    group.assign()
+    group.receive(make_record(0))
+    await began.wait()
+    for worker in group.consumer._dispatcher._workers_alive:
+        worker.cancel()
+    await group.settle()
+    assert [str(error) for error in group.errors] == ["a worker ended: CancelledError"]
+    assert group.producer.records == []
+
+
+async def test_a_worker_that_is_closed_gives_its_event_no_outcome(
+    make_group: MakeGroup, make_record: MakeRecord
+) -> None:
+    began = asyncio.Event()
+
+    @kafka_consumer(group_id="g", drain_timeout=0, retry=RetryPolicy(attempts=1))
+    class Waits:
+        @on_message(TOPIC)
+        async def handle(self, event: CloudEvent[Any]) -> None:  # noqa: ARG002
+            began.set()
+            await asyncio.Event().wait()
+
+    group = make_group(Waits())
+    group.assign()
+    group.receive(make_record(0))
+    await began.wait()
+    (worker,) = group.consumer._dispatcher._workers_alive
+    coroutine: Any = worker.get_coro()
+    with suppress(ValueError):  # of the context variable, which is another context's
+        coroutine.close()
+    await group.settle()
+    assert group.producer.records == []
+    worker.cancel()
+
+
+async def test_more_is_asked_for_before_a_backlog_has_been_worked_off(
+    make_group: MakeGroup, make_record: MakeRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    group = make_group(busy := Busy(monkeypatch))
+    group.assign()
+    group.receive(*(make_record(n, f"t{n}") for n in range(2100)))
+    assert group.transport.credits == 0
+    while group.transport.credits == 0:  # noqa: ASYNC110 -- nobody sets an event for it
+        await asyncio.sleep(0)
+    assert busy.handled < 200
+
+
+async def test_a_handler_that_is_cancelled_when_the_group_stops_is_no_error(
+    make_group: MakeGroup, make_record: MakeRecord
+) -> None:
+    @kafka_consumer(group_id="g", drain_timeout=0)
+    class Waits:
+        @on_message(TOPIC)
+        async def handle(self, event: CloudEvent[Any]) -> None:  # noqa: ARG002
+            await asyncio.Event().wait()
+
+    group = make_group(Waits())
+    group.assign()
+    group.receive(make_record(0))
+    await group.settle()
+    await group.consumer.stop()
+    assert group.errors == []
+
+
+async def test_lanes_that_are_gathered_for_a_batch_take_part_in_the_turn(
+    make_group: MakeGroup, make_record: MakeRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, rounds = [1_000.0], [1_000.0]
+
+    def clock() -> float:
+        now[0] += 0.0001
+        return now[0]
+
+    monkeypatch.setattr("eventzr_kafka.engine.dispatcher.monotonic", clock)
+
+    @kafka_consumer(group_id="g", drain_timeout=0)
+    class Both:
+        def __init__(self) -> None:
+            self.handled = 0
+
+        @on_message("another.thing.happened.v1")
+        async def one(self, event: CloudEvent[Any]) -> None:  # noqa: ARG002
+            self.handled += 1
+
+        @on_batch(TOPIC, max_size=1_000, max_wait=60)
+        async def many(self, events: list[CloudEvent[Any]]) -> None: ...
+
+    group = make_group(handler := Both())
+    group.assign()
+    group.consumer.assigned([Assignment(TopicPartition("another.thing.happened.v1", 0), 2, 0)])
+    group.receive(*(make_record(n, f"t{n}") for n in range(38)))
+    others = [make_record(n, f"u{n}")._replace(topic="another.thing.happened.v1") for n in range(300)]
+    group.receive(*others, epoch=2)
+    while handler.handled < 300:
+        rounds.append(now[0])
+        await asyncio.sleep(0)
+    assert max(later - earlier for earlier, later in pairwise(rounds)) < 0.006

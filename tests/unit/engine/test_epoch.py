@@ -1,0 +1,49 @@
+"""What one epoch has to commit, and when that is news."""
+
+from eventzr_kafka.engine.commit_metadata import is_of_topic, read_metadata
+from eventzr_kafka.engine.epoch import Epoch
+from eventzr_kafka.kafka.record import TopicPartition
+from eventzr_kafka.kafka.transport import Assignment
+
+PARTITION = TopicPartition("orders", 0)
+
+
+def half_finished(events: int) -> Epoch:
+    epoch = Epoch(Assignment(PARTITION, 1, 0))
+    epoch.ledger.receive(range(events))
+    for offset in range(1, events, 2):
+        epoch.ledger.finish(offset)
+    return epoch
+
+
+def test_the_last_commit_of_an_epoch_remembers_all_of_24000_events() -> None:
+    epoch = half_finished(24_000)
+    in_passing, last = epoch.news(), epoch.news(last=True)
+    assert in_passing is not None
+    assert last is not None
+    assert 2_000 < len(read_metadata(0, in_passing.metadata)) < 2_100
+    assert read_metadata(0, last.metadata) == set(range(1, 24_000, 2))
+
+
+def test_what_has_not_changed_is_no_news() -> None:
+    epoch = half_finished(10)
+    assert epoch.news() is not None
+    assert epoch.news() is None
+    assert epoch.news(last=True) is None
+    epoch.ledger.finish(0)
+    news = epoch.news()
+    assert news is not None
+    assert news.offset == 2
+
+
+def test_a_position_that_the_group_has_already_is_no_news() -> None:
+    assert Epoch(Assignment(PARTITION, 1, 7)).news() is None
+    assert Epoch(Assignment(PARTITION, 1)).news() is None
+
+
+def test_a_commit_names_its_topic() -> None:
+    epoch = Epoch(Assignment(PARTITION, 1, 7, topic_id="new"))
+    news = epoch.news()
+    assert news is not None
+    assert is_of_topic(news.metadata, "new")
+    assert not is_of_topic(news.metadata, "former")

@@ -1,0 +1,532 @@
+"""What becomes of events that fail: retries in their lane, dead letters, skips, stops."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from tests.unit.conftest import TOPIC, FakeProducer, Group
+
+from eventzr_kafka import CloudEvent, Record, Reject, RetryLater, RetryPolicy, kafka_consumer, on_message
+from eventzr_kafka.dead_letters.letter import Cut, DeadLetterFacts, Letter, read_letter
+from eventzr_kafka.dead_letters.writer import DeadLetterWriter
+from eventzr_kafka.errors import EventStoppedError
+from eventzr_kafka.kafka.record import OutgoingRecord
+from eventzr_kafka.kafka.transport import Failure
+
+pytestmark = pytest.mark.virtual_time
+
+MakeGroup = Callable[[object], Group]
+MakeRecord = Callable[..., Record]
+AT_ONCE = RetryPolicy(attempts=3, initial=0)
+
+
+def consumer(**options: Any) -> Any:
+    """An object that raises what `errors` holds for an event's id, first to last, and then handles it."""
+
+    chosen: dict[str, Any] = {"retry": AT_ONCE, **options}
+
+    @kafka_consumer(group_id="group", **chosen)
+    class Consumer:
+        def __init__(self) -> None:
+            self.calls: list[str] = []
+            self.errors: dict[str, list[BaseException]] = {}
+
+        @on_message(TOPIC)
+        async def handle(self, event: CloudEvent[Any]) -> None:
+            self.calls.append(event.id)
+            if self.errors.get(event.id):
+                raise self.errors[event.id].pop(0)
+
+    return Consumer()
+
+
+def waiting_consumer() -> Any:
+    """An object whose handler waits for `gate`, and then fails."""
+
+    @kafka_consumer(group_id="group", retry=AT_ONCE)
+    class Consumer:
+        def __init__(self) -> None:
+            self.calls = 0
+            self.gate = asyncio.Event()
+
+        @on_message(TOPIC)
+        async def handle(self, _event: CloudEvent[Any]) -> None:
+            self.calls += 1
+            await self.gate.wait()
+            raise ValueError
+
+    return Consumer()
+
+
+def letters(group: Group) -> list[Letter]:
+    found = [
+        read_letter(Record(record.topic, 0, offset, record.key, record.value, tuple(record.headers)))
+        for offset, record in enumerate(group.producer.records)
+    ]
+    return [letter for letter in found if letter is not None]
+
+
+async def test_a_lane_waits_for_its_failing_event_and_other_lanes_go_on(
+    make_group: MakeGroup, make_record: MakeRecord
+) -> None:
+    handler = consumer(retry=RetryPolicy(attempts=2, initial=0.05, jitter=False))
+    handler.errors["e0"] = [ValueError()]
+    group = make_group(handler)
+    group.assign()
+    group.receive(make_record(0, "a"), make_record(1, "a"), make_record(2, "b"))
+    await group.settle()
+    group.store()
+    assert handler.calls == ["e0", "e2"]
+    assert group.transport.offset() == 0
+    await asyncio.sleep(0.1)
+    group.store()
+    assert handler.calls == ["e0", "e2", "e0", "e1"]
+    assert group.transport.offset() == 3
+
+
+async def test_what_fails_too_often_becomes_a_dead_letter_that_says_why(
+    make_group: MakeGroup, make_record: MakeRecord
+) -> None:
+    handler = consumer()
+    handler.errors["e0"] = [ValueError("secret") for _ in range(3)]
+    group = make_group(handler)
+    group.assign()
+    group.receive(make_record(0, "a"), make_record(1, "a"))
+    await group.settle()
+    await asyncio.sleep(0.01)
+    group.store()
+    (letter,) = letters(group)
+    assert letter.record == make_record(0, "a")._replace(timestamp=-1)
+    assert (letter.facts.error, letter.facts.attempts, letter.facts.event_id) == ("ValueError", 3, "e0")
+    assert letter.facts.reason.startswith("ValueError at ")
+    assert "secret" not in str(group.producer.records)
+    assert handler.calls == ["e0", "e0", "e0", "e1"]
+    assert group.transport.offset() == 2
+
+
+async def test_a_record_that_cannot_be_read_becomes_a_dead_letter_at_once(
+    make_group: MakeGroup, make_record: MakeRecord
+) -> None:
+    group = make_group(consumer())
+    group.assign()
+    group.receive(make_record(0)._replace(value=b"{"), make_record(1)._replace(key=b"other"), make_record(2))
+    await group.settle()
+    group.store()
+    assert [letter.facts.error for letter in letters(group)] == ["InvalidEnvelopeError", "TenantMismatchError"]
+    assert [letter.facts.attempts for letter in letters(group)] == [0, 0]
+    assert group.transport.offset() == 3
+
+
+async def test_a_dead_letter_counts_only_when_the_broker_has_it(
+    make_group: MakeGroup, make_record: MakeRecord, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "eventzr_kafka.consumer")
+    handler = consumer(retry=RetryPolicy(attempts=1))
+    handler.errors["e0"] = [ValueError()]
+    group = make_group(handler)
+    group.producer.failure = Failure("TOPIC_AUTHORIZATION_FAILED", "not authorised", unknown=False)
+    group.assign()
+    group.receive(make_record(0, "a"), make_record(1, "a"), make_record(2, "b"))
+    await asyncio.sleep(0.1)
+    group.store()
+    assert group.transport.offset() == 0
+    assert handler.calls == ["e0", "e2"]
+    assert "TOPIC_AUTHORIZATION_FAILED" in str(group.consumer.problem)
+    group.producer.failure = None
+    await asyncio.sleep(0.7)
+    group.store()
+    assert handler.calls == ["e0", "e2", "e1"]
+    assert group.transport.offset() == 3
+    assert group.consumer.problem is None
+    gone, back = [record.message for record in caplog.records if "dead letters can" in record.message]
+    assert gone.startswith("group: dead letters cannot be written, their lanes wait: event e0 for group.dlq: ")
+    assert "TOPIC_AUTHORIZATION_FAILED: not authorised; allow this identity to write to it: " in gone
+    assert back == "group: dead letters can be written again"
+
+
+async def test_a_letter_given_up_between_two_tries_counts_down_once(
+    make_group: MakeGroup, make_record: MakeRecord
+) -> None:
+    handler = consumer(retry=RetryPolicy(attempts=1))
+    handler.errors["e0"] = [ValueError()]
+    group = make_group(handler)
+    group.producer.failure = Failure("TOPIC_AUTHORIZATION_FAILED", "not authorised", unknown=False)
+    group.assign()
+    group.receive(make_record(0))
+    await asyncio.sleep(0.1)
+    epoch = group.consumer._epochs[1]
+    assert epoch.running == 0  # a hand-over need not wait for the next try
+    await group.consumer.stop()
+    assert epoch.running == 0
+
+
+async def test_a_dead_letter_that_could_not_be_sent_yet_is_not_sent_when_its_partition_has_gone(
+    make_group: MakeGroup, make_record: MakeRecord, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*_record: object) -> bool:
+        return False
+
+    monkeypatch.setattr("eventzr_kafka.dead_letters.writer._FULL", 0.0)
+    handler = consumer(retry=RetryPolicy(attempts=1))
+    handler.errors["e0"] = [ValueError()]
+    group = make_group(handler)
+    with monkeypatch.context() as full:
+        full.setattr(group.producer, "produce", refuse)
+        group.assign()
+        group.receive(make_record(0))
+        await group.settle()
+        group.consumer.lost([1])
+    await group.settle()
+    assert letters(group) == []
+    assert "cannot be written" not in caplog.text
+
+
+async def test_a_missing_dead_letter_topic_is_named_with_its_mend(
+    make_group: MakeGroup, make_record: MakeRecord, caplog: pytest.LogCaptureFixture
+) -> None:
+    group = make_group(consumer())
+    group.producer.failure = Failure("_UNKNOWN_TOPIC", "unknown topic", unknown=False)
+    group.assign()
+    group.receive(make_record(0)._replace(value=b"{"))
+    await asyncio.sleep(0.05)
+    assert "topic group.dlq does not exist; create it" in caplog.text
+
+
+def refuse_letters(group: Group, count: int, reason: str) -> list[OutgoingRecord]:
+    """Have the first letters refused; gives all that are sent."""
+    sent: list[OutgoingRecord] = []
+    produce = group.producer.produce
+
+    def refuse(record: OutgoingRecord, report: Any) -> bool:
+        sent.append(record)
+        group.producer.failure = Failure(reason, "no", unknown=False) if len(sent) <= count else None
+        return produce(record, report)
+
+    group.producer.produce = refuse  # type: ignore[method-assign]
+    return sent
+
+
+@pytest.mark.parametrize("reason", ["MSG_SIZE_TOO_LARGE", "RECORD_LIST_TOO_LARGE", "_INVALID_ARG"])
+async def test_a_letter_shrinks_until_the_broker_takes_it(
+    reason: str, make_group: MakeGroup, make_record: MakeRecord, caplog: pytest.LogCaptureFixture
+) -> None:
+    group = make_group(consumer())
+    sent = refuse_letters(group, 3, reason)
+    group.assign()
+    bad = make_record(0)._replace(value=b"{", headers=(("x", b"1"),))
+    group.receive(bad)
+    await group.settle()
+    await asyncio.sleep(0.05)
+    assert [record.value for record in sent] == [b"{", b"{", b"", b""]
+    assert ["x" in dict(record.headers) for record in sent] == [True, True, True, False]
+    assert letters(group)[0].cut == Cut.of(b"{", headers_too=True)
+    assert "without the value of 1 bytes" in caplog.text
+    group.store()
+    assert group.transport.offset() == 1
+
+
+async def test_a_letter_that_is_too_large_goes_out_compressed(make_record: MakeRecord) -> None:
+    plain, gzip = FakeProducer(), FakeProducer()
+    plain.failure = Failure("MSG_SIZE_TOO_LARGE", "too large", unknown=False)
+    writer = DeadLetterWriter(lambda: plain, lambda: gzip)
+    facts = DeadLetterFacts(
+        group_id="group", handler="H.h", error="E", reason="r", attempts=0, first_failure=1.0, last_failure=1.0
+    )
+    await writer.write_letter(make_record(0), facts)
+    assert plain.records == []
+    assert [record.value for record in gzip.records] == [make_record(0).value]
+    await writer.close()
+
+
+@pytest.mark.parametrize(
+    ("reason", "hint"),
+    [
+        ("INVALID_RECORD", "set its cleanup.policy to delete"),
+        ("TOPIC_AUTHORIZATION_FAILED", "allow this identity to write to it"),
+        ("TOPIC_EXCEPTION", "give the group another id"),
+        ("MSG_SIZE_TOO_LARGE", "raise its max.message.bytes"),
+        ("_MSG_TIMED_OUT", "it is tried again"),
+    ],
+)
+async def test_what_is_wrong_with_the_letters_topic_is_hinted_at(
+    reason: str, hint: str, make_group: MakeGroup, make_record: MakeRecord
+) -> None:
+    group = make_group(consumer())
+    group.producer.failure = Failure(reason, "no", unknown=False)
+    group.assign()
+    group.receive(make_record(0)._replace(value=b"{"))
+    await asyncio.sleep(0.05)
+    problem = group.consumer.problem or ""
+    assert hint in problem
+
+
+async def test_a_handler_may_say_when_to_try_again(make_group: MakeGroup, make_record: MakeRecord) -> None:
+    handler = consumer(retry=RetryPolicy(attempts=2, initial=60, jitter=False))
+    handler.errors["e0"] = [RetryLater(after=0.02)]
+    group = make_group(handler)
+    group.assign()
+    group.receive(make_record(0))
+    await asyncio.sleep(0.06)
+    assert handler.calls == ["e0", "e0"]
+
+
+async def test_a_handler_may_say_that_there_is_no_use(make_group: MakeGroup, make_record: MakeRecord) -> None:
+    handler = consumer()
+    handler.errors["e0"] = [Reject("no such\nseller")]
+    group = make_group(handler)
+    group.assign()
+    group.receive(make_record(0))
+    await asyncio.sleep(0.02)
+    assert handler.calls == ["e0"]
+    assert letters(group)[0].facts.reason == "no such?seller"
+
+
+@pytest.mark.parametrize(("policy", "written", "offset"), [("dead_letter", 1, 1), ("skip", 0, 1), ("stop", 0, 0)])
+async def test_a_tombstone_goes_where_its_policy_says(
+    policy: str, written: int, offset: int, make_group: MakeGroup, make_record: MakeRecord
+) -> None:
+    group = make_group(consumer(on_tombstone=policy))
+    group.assign(position=None)
+    group.receive(make_record(0)._replace(value=None, headers=()))
+    await asyncio.sleep(0.02)
+    group.store()
+    assert len(group.producer.records) == written
+    assert group.transport.offset() == offset
+    assert [type(error) for error in group.errors] == ([EventStoppedError] if policy == "stop" else [])
+
+
+async def test_a_handler_has_a_policy_of_its_own(make_group: MakeGroup, make_record: MakeRecord) -> None:
+    @kafka_consumer(group_id="group", retry=RetryPolicy(attempts=5, initial=60))
+    class Own:
+        calls = 0
+
+        @on_message(TOPIC, retry=RetryPolicy(attempts=2, initial=0))
+        async def handle(self, event: CloudEvent[Any]) -> None:
+            self.calls += 1
+            raise ValueError(event.id)
+
+    group = make_group(handler := Own())
+    group.assign()
+    group.receive(make_record(0))
+    await asyncio.sleep(0.05)
+    assert handler.calls == 2
+    assert len(group.producer.records) == 1
+
+
+async def test_one_line_per_failure_says_where_whose_what_and_what_next(
+    make_group: MakeGroup, make_record: MakeRecord, caplog: pytest.LogCaptureFixture
+) -> None:
+    handler = consumer(retry=RetryPolicy(attempts=2, initial=0))
+    handler.errors["e0"] = [ValueError("secret"), ValueError("secret")]
+    group = make_group(handler)
+    group.assign()
+    group.receive(make_record(0, "t1"), make_record(1, "t2")._replace(value=b"{"))
+    await asyncio.sleep(0.05)
+    lines = [record.message for record in caplog.records]
+    first = f"{TOPIC}[0]@0, event e0, tenant t1: Consumer.handle: raised ValueError at {__file__}:"
+    assert [line for line in lines if line.startswith(first)] == [lines[0], lines[2]]
+    assert lines[0].endswith("; attempt 1 of 2; again in 0 s")
+    assert lines[2].endswith("; attempt 2 of 2; to the dead letters")
+    assert lines[1].startswith(f"{TOPIC}[0]@1, tenant t2: Consumer.handle: ")
+    assert lines[1].endswith("; to the dead letters")
+    assert "secret" not in caplog.text
+    assert len(lines) == 3
+
+
+async def test_a_waiting_event_is_dropped_with_its_partition_and_forgotten(
+    make_group: MakeGroup, make_record: MakeRecord
+) -> None:
+    handler = consumer(retry=RetryPolicy(attempts=2, initial=0.02, jitter=False))
+    handler.errors["e0"] = [ValueError(), ValueError()]
+    group = make_group(handler)
+    group.assign()
+    group.receive(make_record(0, "a"), make_record(1, "a"))
+    await group.settle()
+    group.consumer.lost([1])
+    group.assign(epoch=2, position=0)
+    group.receive(make_record(0, "a"), epoch=2)
+    await group.settle()
+    assert not group.producer.records
+    assert [history.attempts for history in group.consumer._failures.histories.values()] == [1]
+    await asyncio.sleep(0.06)
+    assert handler.calls == ["e0", "e0", "e0"]
+
+
+async def test_a_lane_whose_front_waited_goes_on_when_that_partition_has_gone(
+    make_group: MakeGroup, make_record: MakeRecord
+) -> None:
+    handler = consumer(retry=RetryPolicy(attempts=2, initial=60, jitter=False))
+    handler.errors["e0"] = [ValueError()]
+    group = make_group(handler)
+    group.assign(epoch=1)
+    group.assign(epoch=2, partition=1)
+    group.receive(make_record(0, "a"), epoch=1)
+    await group.settle()
+    group.receive(make_record(1, "a", partition=1), epoch=2)
+    await group.settle()
+    group.consumer.lost([1])
+    await group.settle()
+    assert handler.calls == ["e0", "e1"]
+
+
+async def test_what_fails_after_its_partition_was_lost_is_the_next_owners(
+    make_group: MakeGroup, make_record: MakeRecord
+) -> None:
+    handler = waiting_consumer()
+    group = make_group(handler)
+    group.assign()
+    group.receive(make_record(0, "a"))
+    await group.settle()
+    group.consumer.lost([1])
+    group.assign(epoch=2, position=0)
+    group.receive(make_record(0, "a"), epoch=2)
+    handler.gate.set()
+    await group.settle()
+    assert handler.calls == 1 + 3
+    assert len(letters(group)) == 1
+    assert not group.consumer._failures.histories
+
+
+async def test_a_waiting_lane_counts_against_the_buffer(make_group: MakeGroup, make_record: MakeRecord) -> None:
+    handler = consumer(max_buffered_events=3, retry=RetryPolicy(attempts=2, initial=60, jitter=False))
+    handler.errors["e0"] = [ValueError()]
+    group = make_group(handler)
+    group.assign()
+    group.receive(*(make_record(n, "a") for n in range(3)))
+    await group.settle()
+    assert group.transport.paused
+
+
+async def test_the_intake_goes_on_after_a_full_buffer_of_dead_letters(
+    make_group: MakeGroup, make_record: MakeRecord
+) -> None:
+    handler = consumer(max_buffered_events=2)
+    handler.errors = {"e0": [Reject("no")], "e1": [Reject("no")]}
+    group = make_group(handler)
+    group.assign()
+    group.receive(make_record(0, "a"), make_record(1, "b"))
+    assert group.transport.paused
+    await asyncio.wait_for(until(lambda: len(letters(group)) == 2 and not group.transport.paused), 5)
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    while not holds():  # noqa: ASYNC110 -- what is waited for happens in threads
+        await asyncio.sleep(0.001)
+
+
+async def test_a_storm_of_poison_leaves_the_loop_its_turns(make_group: MakeGroup, make_record: MakeRecord) -> None:
+    group = make_group(consumer())
+    group.assign()
+    logging.getLogger("eventzr_kafka.consumer").disabled = True
+    try:
+        group.receive(*(make_record(n, f"t{n}")._replace(value=b"{") for n in range(3_000)))
+        turns = 0
+        while len(group.producer.records) < 3_000:
+            await asyncio.sleep(0)
+            turns += 1
+    finally:
+        logging.getLogger("eventzr_kafka.consumer").disabled = False
+    assert turns > 10
+
+
+async def test_the_intake_goes_on_when_burials_have_emptied_the_memory(
+    make_group: MakeGroup, make_record: MakeRecord
+) -> None:
+    group = make_group(consumer(max_buffered_events=4))
+    group.assign()
+    group.receive(*(make_record(n, f"t{n}")._replace(value=b"{") for n in range(4)))
+    assert group.transport.paused
+    await asyncio.sleep(0.1)
+    assert len(group.producer.records) == 4
+    assert not group.transport.paused
+
+
+class Held:
+    """Waits for `gate` and fails."""
+
+    def __init__(self) -> None:
+        self.gate = asyncio.Event()
+        self.calls = 0
+
+    @on_message(TOPIC)
+    async def handle(self, event: CloudEvent[Any]) -> None:
+        self.calls += 1
+        await self.gate.wait()
+        raise ValueError(event.id)
+
+
+@pytest.mark.parametrize("attempts", [1, 5])
+@pytest.mark.parametrize("how", ["lost", "revoked"])
+async def test_what_fails_after_its_partition_has_gone_is_another_members(
+    attempts: int, how: str, make_group: MakeGroup, make_record: MakeRecord
+) -> None:
+    @kafka_consumer(group_id="group", retry=RetryPolicy(attempts=attempts, initial=0))
+    class Late(Held): ...
+
+    group = make_group(handler := Late())
+    group.assign()
+    group.receive(make_record(0, "a"), make_record(1, "a"))
+    await group.settle()
+    handed_over = asyncio.Event()
+    if how == "lost":
+        group.consumer.lost([1])
+    else:
+        group.consumer.revoked([1], handed_over.set)
+    handler.gate.set()
+    await asyncio.sleep(0.05)
+    assert handed_over.is_set() == (how == "revoked")
+    assert (handler.calls, group.producer.records, group.consumer._lanes.count) == (1, [], 0)
+    assert group.consumer._failures.histories == {}
+    assert group.transport.offset() in (None, 0)
+
+
+async def test_what_fails_while_the_group_stops_comes_again(make_group: MakeGroup, make_record: MakeRecord) -> None:
+    @kafka_consumer(group_id="group", retry=RetryPolicy(attempts=5, initial=0))
+    class Late(Held): ...
+
+    group = make_group(handler := Late())
+    group.assign()
+    group.receive(make_record(0, "a"))
+    await group.settle()
+    stopping = asyncio.create_task(group.consumer.stop())
+    await group.settle()
+    handler.gate.set()
+    await stopping
+    assert (handler.calls, group.producer.records) == (1, [])
+    assert group.transport.offset() in (None, 0)
+
+
+async def test_one_lane_in_trouble_is_a_problem_until_it_is_out_of_it(
+    make_group: MakeGroup, make_record: MakeRecord
+) -> None:
+    group = make_group(consumer())
+    produce = group.producer.produce
+
+    def refuse_a(record: Any, report: Any) -> bool:
+        bad = record.key == b"a"
+        group.producer.failure = Failure("MSG_TIMED_OUT", "late", unknown=True) if bad else None
+        return produce(record, report)
+
+    group.producer.produce = refuse_a  # type: ignore[method-assign]
+    group.assign()
+    group.receive(make_record(0, "a")._replace(value=b"{"), make_record(1, "b")._replace(value=b"{"))
+    await asyncio.sleep(0.1)
+    assert len(group.producer.records) == 1
+    assert "MSG_TIMED_OUT" in str(group.consumer.problem)
+
+
+async def test_attempts_are_counted_anew_when_offsets_begin_anew(
+    make_group: MakeGroup, make_record: MakeRecord
+) -> None:
+    handler = consumer(retry=RetryPolicy(attempts=2, initial=60))
+    handler.errors["e0"] = [ValueError(), ValueError()]
+    group = make_group(handler)
+    group.assign()
+    group.receive(make_record(0, "a"))
+    await group.settle()
+    group.receive(make_record(0, "a"))
+    await group.settle()
+    assert [history.attempts for history in group.consumer._failures.histories.values()] == [1]
+    assert group.producer.records == []

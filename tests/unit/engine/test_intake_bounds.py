@@ -1,0 +1,127 @@
+"""A group whose memory fills: what it pauses, and when it asks for more."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from tests.unit.conftest import Group
+from tests.unit.engine.test_consumer import Gated
+
+from eventzr_kafka import Record, kafka_consumer
+
+MakeRecord = Callable[..., Record]
+MakeGroup = Callable[[object], Group]
+
+
+async def test_a_full_buffer_pauses_the_intake_until_half_of_it_is_done(
+    make_group: MakeGroup, make_record: MakeRecord
+) -> None:
+    @kafka_consumer(group_id="g", max_buffered_events=4, drain_timeout=0)
+    class Small(Gated):
+        pass
+
+    group = make_group(handler := Small())
+    group.assign()
+    group.receive(*(make_record(n, f"t{n}") for n in range(4)))
+    assert group.transport.pauses == ["all"]
+    handler.open("e0", "e1")
+    await group.settle()
+    assert group.transport.pauses == ["all"]
+    handler.open("e2")
+    await group.settle()
+    assert group.transport.pauses == ["all", frozenset()]
+
+
+async def test_a_partition_that_fills_the_buffer_is_paused_and_the_others_are_not(
+    make_group: MakeGroup, make_record: MakeRecord
+) -> None:
+    @kafka_consumer(group_id="g", max_buffered_events=8, drain_timeout=0)
+    class Small(Gated):
+        pass
+
+    group = make_group(handler := Small())
+    group.assign(epoch=1, partition=0)
+    group.assign(epoch=2, partition=1)
+    group.receive(*(make_record(n, "backlog") for n in range(3)))
+    assert group.transport.pauses == []
+    group.receive(make_record(3, "backlog"))
+    assert group.transport.pauses == [{1}]
+    group.receive(make_record(4, "t4", partition=1), epoch=2)
+    handler.open("e4", "e0", "e1")
+    await group.settle()
+    assert sorted(handler.ended) == ["e0", "e1", "e4"]
+    assert group.transport.pauses == [{1}]
+    handler.open("e2")
+    await group.settle()
+    assert group.transport.pauses == [{1}, frozenset()]
+
+
+async def test_the_partition_that_is_paused_is_the_one_that_holds_most_bytes(
+    make_group: MakeGroup, make_record: MakeRecord
+) -> None:
+    @kafka_consumer(group_id="g", max_buffered_bytes=1_000_000, drain_timeout=0)
+    class Small(Gated):
+        pass
+
+    group = make_group(Small())
+    group.assign(epoch=1, partition=0)
+    group.assign(epoch=2, partition=1)
+    group.receive(*(make_record(n, "large", data="x" * 80_000) for n in range(9)))
+    group.receive(*(make_record(n, "small", partition=1) for n in range(40)), epoch=2)
+    assert group.transport.pauses == [{1}]
+
+
+async def test_nothing_is_asked_for_while_the_dead_letters_are_read(
+    make_group: MakeGroup, make_record: MakeRecord
+) -> None:
+    @kafka_consumer(group_id="g", after_dead_letter="park_lane", drain_timeout=0)
+    class Parks(Gated):
+        pass
+
+    group = make_group(handler := Parks())
+    group.assign()
+    await group.settle()
+    group.reader.catch_up()
+    group.receive(make_record(0, "a"))
+    await group.settle()
+    group.assign(epoch=2, partition=1)
+    group.receive(make_record(0, "b", partition=1), epoch=2)
+    asked = group.transport.credits
+    handler.open("e0")
+    await group.settle()
+    assert group.transport.credits == asked
+
+
+async def test_headers_count_against_the_bytes_in_memory(make_group: MakeGroup, make_record: MakeRecord) -> None:
+    @kafka_consumer(group_id="g", max_buffered_bytes=100_000, drain_timeout=0)
+    class Small(Gated):
+        pass
+
+    group = make_group(Small())
+    group.assign()
+    group.receive(make_record(0), make_record(1))
+    assert not group.transport.paused
+    group.receive(make_record(2)._replace(headers=[("ce_note", b"x" * 100_000)]))
+    assert group.transport.paused
+
+
+async def test_more_is_asked_for_only_while_little_is_ready(make_group: MakeGroup, make_record: MakeRecord) -> None:
+    group = make_group(handler := Gated())
+    group.assign()
+    group.receive(*(make_record(n, f"t{n % 500}") for n in range(2_100)))
+    assert group.transport.credits == 0
+    await group.settle()
+    handler.open(*(f"e{n}" for n in range(2_100)))
+    while group.consumer._lanes.count > 1_500:  # noqa: ASYNC110 -- nobody tells
+        await asyncio.sleep(0.001)
+    assert group.transport.credits == 1
+
+
+async def test_more_is_asked_for_while_one_tenants_backlog_fills_the_memory(
+    make_group: MakeGroup, make_record: MakeRecord
+) -> None:
+    group = make_group(Gated())
+    group.assign()
+    group.receive(*(make_record(n, "one tenant") for n in range(3_000)))
+    assert group.transport.credits == 1

@@ -1,0 +1,57 @@
+"""The watchdog beside an event loop that is blocked on purpose."""
+
+import asyncio
+import threading
+import time
+
+import pytest
+
+from eventzr_kafka.engine.watchdog import Watchdog, codes_of
+
+
+class Handler:
+    async def handle(self) -> None:
+        time.sleep(0.4)  # noqa: ASYNC251 -- what it is about
+
+
+async def test_a_blocked_loop_is_told_with_the_handlers_name_and_line(caplog: pytest.LogCaptureFixture) -> None:
+    handler = Handler()
+    watchdog = Watchdog(codes_of([("Handler.handle", handler.handle)]), limit=0.1)
+    watchdog.start()
+    await handler.handle()
+    await asyncio.sleep(0.5)
+    watchdog.stop()
+    blocked, again = (record.getMessage() for record in caplog.records)
+    assert f"by Handler.handle at {__file__}:" in blocked
+    assert again.startswith("the event loop turns again after 0.")
+
+
+async def test_a_loop_blocked_by_something_else_is_told_with_the_line(caplog: pytest.LogCaptureFixture) -> None:
+    watchdog = Watchdog({}, limit=0.1)
+    watchdog.start()
+    time.sleep(0.4)  # noqa: ASYNC251 -- what it is about
+    watchdog.stop()
+    assert f"outside of the handlers, at {__file__}:" in caplog.text
+
+
+async def test_a_loop_that_turns_is_not_worth_a_line(caplog: pytest.LogCaptureFixture) -> None:
+    watchdog = Watchdog({}, limit=0.4)
+    watchdog.start()
+    await asyncio.sleep(0.6)
+    watchdog.stop()
+    assert caplog.text == ""
+
+
+def test_it_ends_with_a_loop_that_nobody_stops_it_on() -> None:
+    async def leave() -> None:
+        Watchdog({}, limit=0.05).start()
+
+    asyncio.run(leave())
+    for thread in threading.enumerate():
+        if thread.name == "eventzr-kafka watchdog":
+            thread.join(timeout=60)
+            assert not thread.is_alive()
+
+
+def test_what_has_no_python_code_is_left_out() -> None:
+    assert codes_of([("C.len", len)]) == {}

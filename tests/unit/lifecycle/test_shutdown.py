@@ -1,0 +1,249 @@
+"""How runners end: cancelled, by a signal, before they have begun, beside handlers that hang."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import pytest
+from tests.unit.engine.test_runner import SETTINGS, Handler, Patient, Wire, Wires
+
+from eventzr_kafka import CloudEvent, ConsumerRunner, kafka_consumer, on_message
+from eventzr_kafka.dead_letters.writer import DeadLetterWriter
+from eventzr_kafka.engine.handler_threads import HandlerThreads
+from eventzr_kafka.kafka.record import OutgoingRecord
+from eventzr_kafka.kafka.transport import Acknowledgement, ConsumerSink, Report
+from eventzr_kafka.lifecycle.shutdown import LoopWatch, complete
+from eventzr_kafka.lifecycle.signals import stopped_by_signals
+
+SECONDS: Final = 60.0  # ends what hangs
+
+
+@kafka_consumer(group_id="other")
+class Other:
+    @on_message("runner.other.happened.v1")
+    async def handle(self, event: CloudEvent[Any]) -> None: ...
+
+
+@pytest.mark.parametrize("cancellations", [1, 2])
+async def test_a_cancelled_runner_drains_stores_and_leaves(cancellations: int) -> None:
+    wires, handler = Wires(), Patient()
+    runner = ConsumerRunner(handler, settings=SETTINGS, transport=wires)
+
+    async def serve() -> None:
+        async with runner:
+            wires.made[0].bring("a")
+            await asyncio.Event().wait()
+
+    service = asyncio.create_task(serve())
+    await asyncio.sleep(0.01)
+    for _ in range(cancellations):
+        service.cancel()
+        await asyncio.sleep(0.01)
+    assert not service.done()
+    handler.gate.set()
+    await asyncio.wait({service}, timeout=SECONDS)
+    assert service.cancelled()
+    assert wires.made[0].closed
+    assert [position.offset for position in wires.made[0].positions] == [1]
+
+
+async def test_a_group_is_left_although_its_drain_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_epochs: object) -> None:
+        raise ZeroDivisionError
+
+    wires = Wires()
+    runner = ConsumerRunner(Handler(), Other(), settings=SETTINGS, transport=wires)
+    async with asyncio.timeout(SECONDS):
+        with pytest.raises(ZeroDivisionError):
+            async with runner:
+                monkeypatch.setattr(runner._groups[0], "_drain", fail)
+    assert [wire.closed for wire in wires.made] == [True, True]
+
+
+async def test_a_start_that_fails_leaves_the_groups_joined_so_far() -> None:
+    class Unstartable(Wire):
+        def start(self, topics: Sequence[str], sink: ConsumerSink) -> None:
+            raise OSError(len(topics), str(sink))
+
+    made: list[Wire] = []
+
+    def transport(group_id: str, options: Any) -> Wire:
+        made.append((Wire if not made else Unstartable)(group_id, options))
+        return made[-1]
+
+    runner = ConsumerRunner(Handler(), Other(), settings=SETTINGS, transport=transport)
+    with pytest.raises(OSError, match="GroupConsumer"):
+        await runner.run()
+    assert [wire.closed for wire in made] == [True, False]
+    await asyncio.wait_for(runner.ready(), SECONDS)
+
+
+async def test_a_runner_stopped_before_its_start_does_not_start() -> None:
+    wires = Wires()
+    runner = ConsumerRunner(Handler(), settings=SETTINGS, transport=wires)
+    runner.stop()
+    await asyncio.wait_for(runner.run(), SECONDS)
+    await asyncio.wait_for(runner.ready(), SECONDS)
+    assert wires.made == []
+
+
+async def test_waiting_for_ready_in_vain_leaves_no_task_behind() -> None:
+    async with ConsumerRunner(Handler(), Other(), settings=SETTINGS, transport=Wires()) as runner:
+        await asyncio.sleep(0)
+        before = asyncio.all_tasks()
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(runner.ready(), 0.01)
+        await asyncio.sleep(0)
+        assert asyncio.all_tasks() == before
+
+
+async def test_one_signal_stops_every_runner_of_an_event_loop() -> None:
+    runners = [ConsumerRunner(Handler(), settings=SETTINGS, transport=Wires()) for _ in range(3)]
+    running = asyncio.gather(*(runner.run() for runner in runners))
+    await asyncio.sleep(0.01)
+    os.kill(os.getpid(), signal.SIGTERM)
+    await asyncio.wait_for(running, SECONDS)
+    assert asyncio.get_running_loop().remove_signal_handler(signal.SIGTERM) is False
+
+
+async def test_a_runner_that_starts_after_the_signal_stops_too() -> None:
+    wires, late, patient = Wires(), Wires(), Patient()
+    first = asyncio.create_task(ConsumerRunner(patient, settings=SETTINGS, transport=wires).run())
+    await asyncio.sleep(0.01)
+    wires.made[0].bring("a")
+    await asyncio.sleep(0.01)
+    os.kill(os.getpid(), signal.SIGINT)
+    await asyncio.sleep(0.01)
+    await asyncio.wait_for(ConsumerRunner(Handler(), settings=SETTINGS, transport=late).run(), SECONDS)
+    assert late.made == []
+    patient.gate.set()
+    await asyncio.wait_for(first, SECONDS)
+
+
+async def test_the_one_that_ends_leaves_the_signals_to_the_others() -> None:
+    stopped: list[str] = []
+    with stopped_by_signals(lambda: stopped.append("outer")):
+        with stopped_by_signals(lambda: stopped.append("inner")):
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.sleep(0.01)
+    assert stopped == ["outer"]
+
+
+def test_threads_of_hanging_handlers_do_not_hold_the_process() -> None:
+    threads, entered, gate = HandlerThreads(2), threading.Event(), threading.Event()
+
+    def hang() -> bool:
+        entered.set()
+        gate.wait(10)
+        return threading.current_thread().daemon
+
+    future = threads.submit(hang)
+    waiting = [threads.submit(hang) for _ in range(3)]
+    assert entered.wait(SECONDS)
+    threads.shutdown()
+    assert waiting[-1].cancelled()
+    gate.set()
+    assert future.result(SECONDS) is True
+
+
+def test_handler_threads_are_used_again_and_bounded() -> None:
+    threads = HandlerThreads(2)
+    barrier = threading.Barrier(2)
+
+    def name(_number: int) -> str:
+        barrier.wait(SECONDS)
+        return threading.current_thread().name
+
+    names = {
+        future.result(SECONDS) for _ in range(5) for future in [threads.submit(name, number) for number in range(2)]
+    }
+    threads.shutdown()
+    assert len(names) == 2
+
+
+def test_a_call_without_a_thread_fails_and_never_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads, called = HandlerThreads(1), list[str]()
+
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as exhausted:
+        exhausted.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(RuntimeError, match="new thread"):
+            threads.submit(called.append, "first")
+    threads.submit(called.append, "second").result(5)
+    threads.shutdown()
+    assert called == ["second"]
+
+
+async def test_work_is_completed_through_cancellations() -> None:
+    gate, ended = asyncio.Event(), list[str]()
+
+    async def work() -> None:
+        await gate.wait()
+        ended.append("work")
+
+    waiting = asyncio.create_task(complete(work()))
+    for _ in range(3):
+        await asyncio.sleep(0)
+        waiting.cancel()
+    gate.set()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert ended == ["work"]
+
+
+async def test_work_that_fails_says_so_unless_it_was_cancelled() -> None:
+    async def fail() -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await complete(fail())
+
+
+def test_a_client_of_a_closed_loop_is_given_up_once(caplog: pytest.LogCaptureFixture) -> None:
+    loop, closed = asyncio.new_event_loop(), threading.Semaphore(0)
+    watch = LoopWatch(loop, "outbox relay", closed.release)
+    watch()
+    assert not closed.acquire(blocking=False)
+    loop.close()
+    watch()
+    watch()
+    assert closed.acquire(timeout=SECONDS)
+    assert [record.message for record in caplog.records] == [
+        "outbox relay: its event loop was closed without stop(): the Kafka client is closed"
+    ]
+
+
+def test_the_client_of_dead_letters_ends_with_its_loop() -> None:
+    class Client:
+        def __init__(self) -> None:
+            self.closed = threading.Event()
+
+        def start(self, reported: Callable[[], None]) -> None:
+            self.reported = reported
+
+        def produce(self, record: OutgoingRecord, report: Report) -> bool:
+            report(Acknowledgement(0, len(record.topic)))
+            return True
+
+        def flush(self, timeout: float) -> int:
+            return int(timeout)
+
+        def close(self) -> None:
+            self.closed.set()
+
+    client = Client()
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(DeadLetterWriter(lambda: client).write(OutgoingRecord("t", b"k", b"v", ())))
+    client.reported()
+    assert not client.closed.is_set()
+    loop.close()
+    client.reported()
+    assert client.closed.wait(SECONDS)

@@ -1,0 +1,440 @@
+"""MSK IAM tokens: one source of credentials, the earlier end, a failure that says whose and why, and recovery."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import importlib.util
+import logging
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any, ClassVar
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from eventzr_kafka import CloudEvent, ConsumerRunner, KafkaSettings, kafka_consumer, on_message
+from eventzr_kafka._confluent.config import consumer_config, producer_config
+from eventzr_kafka._confluent.oauth import TokenCallback, token_callback
+from eventzr_kafka._confluent.outage import Outage
+from eventzr_kafka._confluent.producer import ConfluentProducer
+from eventzr_kafka.errors import AuthenticationError, MissingExtraError
+from eventzr_kafka.kafka.tokens import Token
+from eventzr_kafka.msk import token as token_module
+from eventzr_kafka.msk.token import AwsCredentials, IamTokenProvider, iam_token_provider
+
+NOW = 1_800_000_000.0
+TOKEN_ENDS = NOW + 900
+SETTINGS = KafkaSettings(brokers="boot-a.c2.kafka-serverless.us-east-1.amazonaws.com:9098")
+
+
+@dataclass
+class FakeCredentials:
+    """A source of credentials, and how often each part of it was used."""
+
+    refreshes: bool = True
+    expires_at: float | None = None
+    fault: Exception | None = None
+    loaded: int = 0
+
+    def load(self) -> FakeCredentials:
+        self.loaded += 1
+        return self
+
+    def current(self) -> AwsCredentials:
+        if self.fault is not None:
+            raise self.fault
+        return AwsCredentials("AKIDEXAMPLE7Q", "hush", "session-hush", "assume-role", self.expires_at)
+
+
+def provider(source: FakeCredentials) -> IamTokenProvider:
+    def sign(_region: str, _credentials: AwsCredentials) -> tuple[str, float]:
+        return "t", TOKEN_ENDS
+
+    return IamTokenProvider("us-east-1", "profile dev", source.load, sign, clock=lambda: NOW)
+
+
+@pytest.mark.parametrize(
+    ("credentials_end", "end"),
+    [(None, TOKEN_ENDS), (NOW + 60, NOW + 60), (NOW + 3600, TOKEN_ENDS)],
+)
+def test_a_token_ends_with_its_credentials_or_by_itself_whichever_is_first(
+    credentials_end: float | None, end: float
+) -> None:
+    assert provider(FakeCredentials(expires_at=credentials_end)).token().expires_at == end
+
+
+def test_credentials_that_renew_themselves_are_loaded_once_others_each_time() -> None:
+    for source, loads in ((FakeCredentials(refreshes=True), 1), (FakeCredentials(refreshes=False), 3)):
+        tokens = provider(source)
+        for _ in range(3):
+            tokens.token()
+        assert source.loaded == loads
+
+
+def test_a_failure_names_identity_region_and_cause_and_everything_is_loaded_anew() -> None:
+    source = FakeCredentials()
+    tokens = provider(source)
+    tokens.token()
+    source.fault = ConnectionError("metadata service away")
+
+    with pytest.raises(AuthenticationError) as caught:
+        tokens.token()
+
+    assert str(caught.value) == (
+        "no MSK IAM token for us-east-1: ConnectionError: metadata service away "
+        "(as profile dev, access key AKID…LE7Q (assume-role)); check the AWS credentials of this process"
+    )
+    source.fault = None
+    assert tokens.token().value == "t"
+    assert source.loaded == 2
+
+
+def test_expired_credentials_sign_nothing() -> None:
+    with pytest.raises(AuthenticationError, match="the credentials have expired"):
+        provider(FakeCredentials(expires_at=NOW - 1)).token()
+
+
+def test_a_failing_provider_is_logged_once_with_its_cause_and_so_is_its_recovery(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.WARNING, "eventzr_kafka")
+    source = FakeCredentials(fault=OSError("disk"))
+    callback = TokenCallback(provider(source))
+    for _ in range(3):
+        with pytest.raises(AuthenticationError):
+            callback("")
+    assert isinstance(callback.error, AuthenticationError)
+    source.fault = None
+
+    assert [callback("") for _ in range(2)] == [("t", TOKEN_ENDS)] * 2
+
+    assert callback.error is None
+    failed, recovered = [record.getMessage() for record in caplog.records]
+    assert "OSError: disk (as profile dev)" in failed
+    assert recovered.startswith("tokens can be had again as profile dev, access key")
+
+
+@dataclass
+class Provided:
+    """A team's own provider: gives what it is told to, or raises it."""
+
+    result: Token | Exception
+    identity: str = "vault"
+
+    def token(self) -> Token:
+        if isinstance(self.result, Exception):
+            raise self.result
+        return self.result
+
+
+GOOD = Token("t", time.time() + 900, "vault")
+EXPIRED = Token("hush-token", time.time() - 1, "vault")
+RAISED = ValueError("hush-7391")
+
+
+@pytest.mark.parametrize(
+    ("result", "begin", "end"),
+    [
+        (RAISED, "no token: ValueError", " (as vault); "),
+        (EXPIRED, "the token has expired already (as vault); check the clock", ""),
+    ],
+    ids=["raises", "expired"],
+)
+def test_a_provider_without_a_good_token_is_named_without_its_secret(
+    result: Token | Exception, begin: str, end: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, "eventzr_kafka")
+    own = Provided(result)
+    callback = TokenCallback(own)
+    first, again = refused(callback), refused(callback)
+    assert str(first) == str(again) == str(callback.error)
+    assert str(first).startswith(begin)
+    assert end in str(first)
+    assert first.__cause__ is (result if isinstance(result, Exception) else None)
+
+    own.result = GOOD
+    assert callback("") == ("t", GOOD.expires_at)
+    assert callback.error is None
+    assert caplog.messages == [f"{first}; trying again every 10 s", "tokens can be had again as vault"]
+    assert "hush" not in caplog.text
+
+
+def refused(callback: TokenCallback) -> AuthenticationError:
+    with pytest.raises(AuthenticationError) as caught:
+        callback("")
+    return caught.value
+
+
+def test_another_reason_is_logged_again(caplog: pytest.LogCaptureFixture) -> None:
+    own = Provided(RAISED)
+    callback = TokenCallback(own)
+    for result in (RAISED, RAISED, EXPIRED, EXPIRED, RAISED):
+        own.result = result
+        refused(callback)
+    assert [message.split(" ", maxsplit=3)[:2] for message in caplog.messages] == [
+        ["no", "token:"],
+        ["the", "token"],
+        ["no", "token:"],
+    ]
+
+
+@pytest.mark.parametrize("result", [RAISED, EXPIRED], ids=["raises", "expired"])
+def test_a_client_whose_first_token_is_no_good_ends_at_once_and_recovers(
+    result: Token | Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = Provided(result)
+
+    def provide(_region: str, _profile: str | None, _role_arn: str | None) -> Provided:
+        return own
+
+    monkeypatch.setattr(token_module, "_provider", provide)
+    producer = ConfluentProducer(KafkaSettings(brokers="127.0.0.1:1", auth="iam", aws_region="us-east-1"))
+    with pytest.raises(AuthenticationError, match=r"\(as vault\)"):
+        producer.start(lambda: None)
+    own.result = GOOD
+    producer.start(lambda: None)
+    producer.close()
+
+
+def test_no_secret_is_in_any_repr() -> None:
+    tokens = provider(FakeCredentials())
+
+    assert "hush" not in repr(FakeCredentials().current())
+    assert "'t'" not in repr(tokens.token())
+
+
+def test_the_real_signer_makes_a_token_of_seconds_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE7Q")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hush")
+
+    token = iam_token_provider(KafkaSettings(auth="iam", aws_region="ap-south-1")).token()
+
+    url = urlsplit(base64.urlsafe_b64decode(token.value + "==").decode())
+    query = parse_qs(url.query)
+    assert (url.hostname, query["Action"]) == ("kafka.ap-south-1.amazonaws.com", ["kafka-cluster:Connect"])
+    assert "hush" not in str(url)
+    assert 1_700_000_000 < token.expires_at < 10_000_000_000
+    assert token.identity == "AWS's default credentials, access key AKID…LE7Q (env)"
+
+
+def test_a_missing_profile_says_which_variable_to_mend(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    tokens = iam_token_provider(KafkaSettings(auth="iam", aws_region="us-east-1", aws_profile="nobody"))
+
+    with pytest.raises(AuthenticationError, match=r"nobody.*check KAFKA_AWS_PROFILE"):
+        tokens.token()
+
+
+def test_clients_of_one_process_share_the_credentials() -> None:
+    assert iam_token_provider(SETTINGS) is iam_token_provider(SETTINGS)
+
+
+@pytest.mark.parametrize("made", [producer_config(SETTINGS), consumer_config(SETTINGS, "g", "classic")])
+def test_iam_is_oauthbearer_over_tls_with_the_token_callback(made: dict[str, Any]) -> None:
+    assert (made["security.protocol"], made["sasl.mechanism"]) == ("SASL_SSL", "OAUTHBEARER")
+    assert token_callback(made) is not None
+
+
+def test_without_the_extra_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    def find_nothing(_name: str) -> None: ...
+
+    monkeypatch.setattr(importlib.util, "find_spec", find_nothing)
+
+    with pytest.raises(MissingExtraError, match=r"pip install 'eventzr-kafka\[msk\]'"):
+        ConfluentProducer(SETTINGS)
+
+
+def test_a_client_without_a_first_token_is_not_made(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    producer = ConfluentProducer(
+        KafkaSettings(brokers="127.0.0.1:1", auth="iam", aws_region="us-east-1", aws_profile="x")
+    )
+
+    with pytest.raises(AuthenticationError, match="profile x"):
+        producer.start(lambda: None)
+
+
+def test_a_refused_login_is_told_with_its_identity(caplog: pytest.LogCaptureFixture) -> None:
+    from confluent_kafka import KafkaError  # noqa: PLC0415 -- the adapter's own error
+
+    callback = TokenCallback(provider(FakeCredentials()))
+    callback("")
+    outage = Outage(logging.getLogger("eventzr_kafka.producer"), "producer", "b:9098", callback)
+
+    outage.on_error(KafkaError(KafkaError._AUTHENTICATION, "Access denied"))
+
+    assert "permissions and the clock of profile dev, access key AKID…LE7Q" in caplog.text
+
+
+STS = """<{action}Response xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><{action}Result><Credentials>
+<AccessKeyId>ASIAROLE00000042</AccessKeyId><SecretAccessKey>hush</SecretAccessKey><SessionToken>hush</SessionToken>
+<Expiration>{end}</Expiration></Credentials></{action}Result></{action}Response>"""
+
+
+class Sts(BaseHTTPRequestHandler):
+    """Gives a role's credentials for 14 minutes, so that they end before a token would; notes who asks."""
+
+    asked: ClassVar[list[str]] = []
+    signatures: ClassVar[list[str]] = []
+    end = (datetime.now(UTC) + timedelta(minutes=14)).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+    def do_POST(self) -> None:
+        asked = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        self.asked.append(asked)
+        self.signatures.append(self.headers.get("Authorization", ""))
+        body = STS.format(action=parse_qs(asked)["Action"][0], end=self.end).encode()
+        self.send_response_only(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_CONNECT(self) -> None:
+        """Note the address that a client of this proxy asks for, and refuse it."""
+        self.asked.append(self.path)
+        self.send_error(403)
+
+    def log_message(self, format: str, *args: object) -> None: ...  # noqa: A002 -- the name that it overrides
+
+
+@pytest.fixture
+def sts(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """A stand-in for AWS STS; gives the requests that it got."""
+    monkeypatch.setattr(Sts, "asked", [])
+    monkeypatch.setattr(Sts, "signatures", [])
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    with HTTPServer(("127.0.0.1", 0), Sts) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("AWS_ENDPOINT_URL_STS", f"http://127.0.0.1:{server.server_port}")
+        yield Sts.asked
+        server.shutdown()
+
+
+def test_a_role_is_assumed_under_one_name_and_its_end_is_the_token_s(
+    sts: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE7Q")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hush")
+    role = "arn:aws:iam::123456789012:role/orders"
+
+    token = iam_token_provider(KafkaSettings(auth="iam", aws_region="us-east-1", aws_role_arn=role)).token()
+
+    assert sts
+    assert all("RoleSessionName=eventzr-kafka" in request for request in sts)
+    assert datetime.fromtimestamp(token.expires_at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ") == Sts.end
+    assert token.identity == f"role {role} by AWS's default credentials, access key ASIA…0042 (assume-role)"
+
+
+@pytest.fixture
+def no_region(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A process that AWS's own settings give neither a region nor credentials; gives its configuration file."""
+    for variable in ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(variable, raising=False)
+    config = tmp_path / "config"
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    return config
+
+
+def test_a_web_identity_is_exchanged_in_the_region_that_the_sdk_knows(
+    sts: list[str], no_region: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    identity = no_region.with_name("identity")
+    identity.write_text("a-web-identity")
+    monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(identity))
+    monkeypatch.setenv("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/pod")
+    settings = KafkaSettings(auth="iam", aws_region="eu-south-2")
+
+    token = iam_token_provider(settings).token()
+
+    assert ["Action=AssumeRoleWithWebIdentity" in request for request in sts] == [True]
+    assert token.identity.endswith("access key ASIA…0042 (assume-role-with-web-identity)")
+
+    monkeypatch.setenv("HTTPS_PROXY", os.environ["AWS_ENDPOINT_URL_STS"])
+    monkeypatch.delenv("AWS_ENDPOINT_URL_STS")
+    token_module._provider.cache_clear()
+    with pytest.raises(AuthenticationError, match="ProxyConnectionError"):
+        iam_token_provider(settings).token()
+    assert set(sts[1:]) == {"sts.eu-south-2.amazonaws.com:443"}
+
+
+@pytest.mark.parametrize(("own", "used"), [("", "eu-south-1"), ("region = af-south-1", "af-south-1")])
+def test_a_profile_s_role_is_assumed_in_its_region_or_the_sdk_s(
+    sts: list[str], no_region: Path, own: str, used: str
+) -> None:
+    no_region.write_text(
+        "[profile base]\naws_access_key_id = AKIDEXAMPLE7Q\naws_secret_access_key = hush\n"
+        f"[profile pod]\nrole_arn = arn:aws:iam::123456789012:role/pod\nsource_profile = base\n{own}\n"
+    )
+    settings = KafkaSettings(auth="iam", aws_region="eu-south-1", aws_profile="pod")
+    token_module._provider.cache_clear()
+
+    iam_token_provider(settings).token()
+
+    assert len(sts) == 1
+    assert f"/{used}/sts/" in Sts.signatures[0]
+
+
+async def test_a_consumer_without_a_first_token_ends_with_the_reason(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    settings = KafkaSettings(brokers="127.0.0.1:1", auth="iam", aws_region="us-east-1", aws_profile="y")
+
+    with pytest.raises(AuthenticationError, match="profile y"):
+        await asyncio.wait_for(ConsumerRunner(Listener(), settings=settings).run(), 60)
+
+
+@kafka_consumer(group_id="tokens")
+class Listener:
+    @on_message("tokens.v1")
+    async def handle(self, event: CloudEvent[Any]) -> None: ...
+
+
+OFF_THE_LOOP = """
+import asyncio, sys, threading
+from eventzr_kafka import EventProducer, KafkaSettings
+from eventzr_kafka._confluent import producer as adapter
+
+loop_thread, loaders, makers, turns = threading.get_ident(), [], [], []
+sys.addaudithook(lambda event, args: loaders.append(threading.get_ident()) if args[:1] == ("botocore",) else None)
+
+def make_client(*args, make=adapter.make_client):
+    makers.append(threading.get_ident())
+    before = len(turns)
+    client = make(*args)
+    print(len(turns) - before)
+    return client
+
+async def main():
+    adapter.make_client = make_client
+    settings = KafkaSettings(brokers="127.0.0.1:1", auth="iam", aws_region="us-east-1")
+    starting = asyncio.create_task(EventProducer(settings=settings).__aenter__())
+    while not starting.done():
+        await asyncio.sleep(0.005)
+        turns.append(None)
+    await starting
+    print(len(loaders), loop_thread in loaders, len(makers), loop_thread in makers)
+
+asyncio.run(main())
+"""
+
+
+def test_the_signer_is_loaded_and_a_client_made_off_the_event_loop() -> None:
+    environ = {**os.environ, "AWS_ACCESS_KEY_ID": "AKIDEXAMPLE7Q", "AWS_SECRET_ACCESS_KEY": "hush"}
+    done = subprocess.run(
+        [sys.executable, "-c", OFF_THE_LOOP], env=environ, capture_output=True, text=True, check=True, timeout=240
+    )
+
+    turns, threads = done.stdout.splitlines()
+    assert threads == "1 False 1 False"
+    assert int(turns) >= 3  # making the client waits for a second: about 200 turns, and none if it blocks the loop

@@ -1,0 +1,435 @@
+"""Events that find no room, over a transport whose queue and reports are in the test's hands."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from eventzr_kafka import CloudEvent, EventData, EventProducer
+from eventzr_kafka.errors import DeliveryError, EncodeError, ProducerError, ProducerStateError, QueueFullError
+from eventzr_kafka.kafka.record import OutgoingRecord
+from eventzr_kafka.kafka.transport import Acknowledgement, Failure, Report
+from eventzr_kafka.producing.delivery import Delivery
+from eventzr_kafka.settings import KafkaSettings
+
+TIMED_OUT = Failure("_MSG_TIMED_OUT", "too late", unknown=True)
+
+
+class Thing(EventData, topic="bench.thing.queued.v1"):
+    n: int
+
+
+class Transport:
+    """A client with room for so many records; the test reports them."""
+
+    def __init__(self) -> None:
+        self.room = 0
+        self.sent: list[str] = []
+        self.under_way: deque[Report] = deque()
+        self.flushed: Acknowledgement | Failure | None = None
+        self.closed = 0
+
+    def start(self, reported: Callable[[], None]) -> None:
+        self.reported = reported
+
+    def produce(self, record: OutgoingRecord, report: Report) -> bool:
+        if len(self.under_way) >= self.room:
+            return False
+        self.sent.append(json.loads(record.value or b"{}")["id"])
+        self.under_way.append(report)
+        return True
+
+    def report(self, outcome: Acknowledgement | Failure | None = None) -> None:
+        """Report the oldest record under way, acknowledged unless said otherwise."""
+        self.under_way.popleft()(outcome or Acknowledgement(0, len(self.sent)))
+
+    def flush(self, timeout: float) -> int:
+        assert timeout >= 0
+        self.reported()
+        return len(self.under_way)
+
+    def close(self) -> None:
+        self.closed += 1
+        while self.under_way:
+            self.report(Failure("_DESTROY", "the producer was closed", unknown=True))
+        self.reported()
+
+
+class Bench:
+    """A started producer, its transport, and a clock that stands still."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1000.0
+        self.transport = Transport()
+        self.producer = EventProducer(
+            source="s", settings=KafkaSettings(), queue_timeout=5, transport=lambda _settings: self.transport
+        )
+        clock = SimpleNamespace(monotonic=lambda: self.now, time_ns=time.time_ns)  # the event loop keeps its own
+        monkeypatch.setattr("eventzr_kafka.producing.producer.time", clock)
+        self.producer.start()
+
+    def enqueue(self, event_id: str) -> Delivery:
+        return self.producer.enqueue(Thing(n=1), tenant_id="t1", event_id=event_id)
+
+    def publish(self, event_id: str) -> asyncio.Task[Any]:
+        return asyncio.create_task(self.producer.publish(Thing(n=1), tenant_id="t1", event_id=event_id))
+
+
+@pytest.fixture
+def bench(monkeypatch: pytest.MonkeyPatch) -> Bench:
+    return Bench(monkeypatch)
+
+
+async def settle() -> None:
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+# Order
+
+
+def test_events_that_find_no_room_go_out_in_order_once_there_is_some(bench: Bench) -> None:
+    deliveries = [bench.enqueue(event_id) for event_id in "abc"]
+    assert bench.transport.sent == []
+    bench.transport.room = 2
+    bench.transport.reported()
+    assert bench.transport.sent == ["a", "b"]
+    bench.transport.report()
+    bench.transport.reported()
+    assert bench.transport.sent == ["a", "b", "c"]
+    assert [delivery.done() for delivery in deliveries] == [True, False, False]
+    assert deliveries[0].result().status == "acknowledged"
+
+
+async def test_no_later_event_overtakes_one_that_waits(bench: Bench) -> None:
+    bench.enqueue("a")
+    bench.transport.room = 4
+    bench.enqueue("b")
+    bench.publish("c")
+    await settle()
+    assert bench.transport.sent == []
+    bench.transport.reported()
+    bench.enqueue("d")
+    assert bench.transport.sent == ["a", "b", "c", "d"]
+
+
+async def test_a_task_that_publishes_is_woken_when_its_event_has_waited_and_is_acknowledged(bench: Bench) -> None:
+    task = bench.publish("a")
+    await settle()
+    bench.transport.room = 1
+    bench.transport.reported()
+    bench.transport.report(Acknowledgement(3, 17))
+    bench.transport.reported()
+    async with asyncio.timeout(60):
+        result = await task
+    assert (result.event_id, result.partition, result.offset) == ("a", 3, 17)
+
+
+# Bounds
+
+
+async def test_a_cancelled_publish_withdraws_the_event_that_waits(bench: Bench) -> None:
+    tasks = [bench.publish(event_id) for event_id in "abc"]
+    await settle()
+    tasks[1].cancel()
+    await settle()
+    assert len(bench.producer._waiting.entries) == 2
+    bench.transport.room = 9
+    bench.transport.reported()
+    assert bench.transport.sent == ["a", "c"]
+
+
+async def test_thousands_of_cancelled_publishes_leave_nothing_waiting(bench: Bench) -> None:
+    for _ in range(20):
+        tasks = [bench.publish(f"e{number}") for number in range(200)]
+        await settle()
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+    assert len(bench.producer._waiting.entries) == 0
+    assert bench.producer.unheard == 0
+
+
+async def test_a_cancelled_publish_that_the_client_has_may_arrive(bench: Bench) -> None:
+    bench.transport.room = 1
+    task = bench.publish("a")
+    await settle()
+    task.cancel()
+    await settle()
+    assert task.cancelled()
+    assert bench.transport.sent == ["a"]
+    bench.transport.report()
+    bench.transport.reported()
+    assert bench.producer.unheard == 0
+
+
+async def test_a_cancelled_enqueue_result_withdraws_nothing(bench: Bench) -> None:
+    delivery = bench.enqueue("a")
+    with suppress(TimeoutError):
+        await asyncio.wait_for(delivery, 0.01)
+    bench.transport.room = 1
+    bench.transport.reported()
+    assert bench.transport.sent == ["a"]
+
+
+# The end of the process
+
+
+def test_at_exit_waiting_events_are_sent_and_counted(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    for event_id in "abc":
+        bench.enqueue(event_id)
+    bench.transport.room = 2
+
+    def flush(timeout: float) -> int:
+        bench.now += timeout
+        bench.transport.reported()
+        return len(bench.transport.under_way)
+
+    bench.transport.flush = flush  # type: ignore[method-assign]
+    bench.producer.end_at_exit(bench.now + 7)
+    assert bench.transport.sent == ["a", "b"]
+    first, *failures, last = [record.message for record in caplog.records]
+    assert first.startswith("the process ends with an open producer: delivering 3 events, for 7 s at most; use `async")
+    assert [failure.split(":")[0] for failure in failures] == ["not published"] * 3
+    assert last == "3 events were not delivered before the process ended; the log names each one"
+
+
+def test_at_exit_a_producer_with_nothing_to_send_is_silent(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    bench.producer.end_at_exit(bench.now + 7)
+    bench.producer.end_at_exit(bench.now + 7)
+    assert caplog.records == []
+
+
+async def test_a_cancelled_start_leaves_no_client_behind() -> None:
+    entered, gate = threading.Event(), threading.Event()
+    transport = Transport()
+
+    def make(_settings: KafkaSettings) -> Transport:
+        entered.set()
+        gate.wait(5)
+        return transport
+
+    producer = EventProducer(source="s", settings=KafkaSettings(), transport=make)
+    starting = asyncio.create_task(producer.__aenter__())
+    await asyncio.to_thread(entered.wait, 5)
+    starting.cancel()
+    gate.set()
+    await asyncio.wait({starting}, timeout=5)
+    assert starting.cancelled()
+    assert transport.closed == 1
+
+
+async def test_a_cancelled_block_closes_its_producer_first(bench: Bench) -> None:
+    gate = threading.Event()
+
+    def flush(timeout: float) -> int:
+        return 0 if gate.wait(timeout) else 1
+
+    bench.transport.flush = flush  # type: ignore[method-assign]
+    leaving = asyncio.create_task(bench.producer.__aexit__(None, None, None))
+    for _ in range(2):
+        await asyncio.sleep(0.01)
+        leaving.cancel()
+    assert bench.transport.closed == 0
+    gate.set()
+    await asyncio.wait({leaving}, timeout=5)
+    assert leaving.cancelled()
+    assert bench.transport.closed == 1
+
+
+# Bounds, in time
+
+
+def test_an_event_waits_for_room_as_long_as_the_queue_timeout(bench: Bench) -> None:
+    first = bench.enqueue("a")
+    bench.now += 3
+    second = bench.enqueue("b")
+    bench.now += 1.9
+    bench.transport.reported()
+    assert not first.done()
+    bench.now += 0.2
+    bench.transport.reported()
+    with pytest.raises(QueueFullError, match="no room in the queue within 5 s"):
+        first.result(0)
+    assert not second.done()
+    bench.transport.room = 2
+    bench.transport.reported()
+    assert bench.transport.sent == ["b"]
+
+
+async def test_a_task_that_publishes_is_woken_when_its_event_has_waited_too_long(bench: Bench) -> None:
+    task = bench.publish("a")
+    await settle()
+    bench.now += 5.1
+    bench.transport.reported()
+    async with asyncio.timeout(60):
+        with pytest.raises(QueueFullError):
+            await task
+
+
+async def test_enqueue_refuses_what_would_wait_behind_too_many(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("eventzr_kafka.producing.producer._MAX_WAITING", 2)
+    bench.enqueue("a")
+    bench.enqueue("b")
+    with pytest.raises(QueueFullError, match="2 events wait already"):
+        bench.enqueue("c")
+    bench.publish("d")
+    await settle()
+    bench.transport.room = 4
+    bench.transport.reported()
+    assert bench.transport.sent == ["a", "b", "d"]
+
+
+# Closing
+
+
+async def test_a_task_whose_event_waits_is_told_when_the_producer_is_closed(bench: Bench) -> None:
+    task = bench.publish("a")
+    await settle()
+    with suppress(ProducerError):
+        bench.producer.close(0)
+    async with asyncio.timeout(60):
+        with pytest.raises(QueueFullError):
+            await task
+
+
+async def test_a_task_whose_event_is_under_way_is_told_when_the_producer_is_closed(bench: Bench) -> None:
+    bench.transport.room = 1
+    task = bench.publish("a")
+    await settle()
+    with suppress(ProducerError):
+        bench.producer.close(0)
+    async with asyncio.timeout(60):
+        with pytest.raises(DeliveryError, match="_DESTROY"):
+            await task
+
+
+async def test_close_is_silent_about_failures_that_tasks_await(bench: Bench) -> None:
+    bench.transport.room = 1
+    tasks = [bench.publish("under way"), bench.publish("waits")]
+    await settle()
+    try:
+        bench.producer.close(0)
+    finally:
+        async with asyncio.timeout(60):
+            outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [DeliveryError, QueueFullError]
+
+
+def test_close_tells_failures_of_before_that_nobody_awaited(bench: Bench) -> None:
+    bench.transport.room = 3
+    seen, _unseen, _acknowledged = (bench.enqueue(event_id) for event_id in "abc")
+    bench.transport.report(TIMED_OUT)
+    bench.transport.report(TIMED_OUT)
+    bench.transport.report()
+    bench.transport.reported()
+    with pytest.raises(DeliveryError, match="_MSG_TIMED_OUT"):
+        seen.result(0)
+    with pytest.raises(ProducerError, match="1 events were not acknowledged"):
+        bench.producer.close(0)
+    bench.producer.close(0)
+
+
+def test_close_is_silent_when_each_failure_was_seen(bench: Bench) -> None:
+    bench.transport.room = 1
+    delivery = bench.enqueue("a")
+    bench.transport.report(TIMED_OUT)
+    bench.transport.reported()
+    with pytest.raises(DeliveryError):
+        delivery.result(0)
+    bench.producer.close(0)
+
+
+def test_close_tells_of_events_that_still_wait(bench: Bench) -> None:
+    bench.enqueue("a")
+    bench.enqueue("b")
+    with pytest.raises(ProducerError, match="2 events were not acknowledged"):
+        bench.producer.close(0)
+
+
+def test_after_close_nothing_can_be_published(bench: Bench) -> None:
+    bench.transport.room = 1
+    bench.producer.close(0)
+    with pytest.raises(ProducerStateError):
+        bench.enqueue("a")
+    assert bench.transport.sent == []
+
+
+# Arguments
+
+
+async def test_the_envelope_of_a_whole_event_is_not_to_be_given_again(bench: Bench) -> None:
+    event = CloudEvent(id="1", source="s", type="bench.thing.queued.v1", tenantid="t1", data=Thing(n=1))
+    producer: Any = bench.producer
+    with pytest.raises(TypeError, match="tenant_id"):
+        await producer.publish(event, tenant_id="t2")
+    with pytest.raises(TypeError, match="tenant_id"):
+        producer.enqueue(event, tenant_id="t2")
+
+
+def test_an_empty_event_id_is_refused_and_not_replaced(bench: Bench) -> None:
+    bench.transport.room = 1
+    with pytest.raises(EncodeError, match="id:"):
+        bench.enqueue("")
+    assert bench.transport.sent == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["specversion", "id", "type", "source", "time", "datacontenttype", "subject", "dataschema", "tenantid", "data"],
+)
+def test_an_extension_cannot_take_the_place_of_an_attribute(bench: Bench, name: str) -> None:
+    bench.transport.room = 1
+    with pytest.raises(EncodeError, match=f"'{name}'.* is no extension"):
+        bench.producer.enqueue(Thing(n=1), tenant_id="t1", extensions={name: "x"})
+    assert bench.transport.sent == []
+
+
+# Waking
+
+
+async def test_a_batch_of_reports_wakes_an_event_loop_once(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.transport.room = 5
+    tasks = [bench.publish(event_id) for event_id in "abcde"]
+    await settle()
+    loop, calls = asyncio.get_running_loop(), list[object]()
+    real = loop.call_soon_threadsafe
+
+    def count(callback: Callable[..., object], *args: Any) -> asyncio.Handle:
+        calls.append(callback)
+        return real(callback, *args)
+
+    monkeypatch.setattr(loop, "call_soon_threadsafe", count)
+    for _ in tasks:
+        bench.transport.report()
+    assert calls == []
+    bench.transport.reported()
+    bench.transport.reported()
+    async with asyncio.timeout(60):
+        await asyncio.gather(*tasks)
+    assert len(calls) == 1
+
+
+async def test_cancelled_publishes_do_not_pile_up_before_a_real_client() -> None:
+    settings = KafkaSettings(brokers="127.0.0.1:1", client={"queue.buffering.max.messages": 50})
+    producer = EventProducer(source="s", settings=settings)
+    async with producer:
+        for _ in range(5):
+            tasks = [asyncio.create_task(producer.publish(Thing(n=n), tenant_id="t1")) for n in range(100)]
+            await settle()
+            assert 0 < len(producer._waiting.entries) <= 100
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+        assert len(producer._waiting.entries) == 0
+        with suppress(ProducerError):
+            await asyncio.to_thread(producer.close, 0.0)
