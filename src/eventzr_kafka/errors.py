@@ -3,10 +3,10 @@
 ::
 
     EventzrKafkaError
-    ├── ConfigurationError             wrong before the first event: mend the code or the environment
+    ├── ConfigurationError             wrong before the first event: fix the code or the environment
     │   ├── SettingsError              an environment variable or a KafkaSettings field
     │   ├── EventDeclarationError      a class EventData(topic=…)
-    │   ├── RoutingError               @kafka_consumer or @on_message; names file:line and the mend
+    │   ├── RoutingError               @kafka_consumer or @on_message; names file:line and the hint
     │   └── MissingExtraError          an optional dependency is not installed
     ├── AuthenticationError            no token for the login, or the broker refused it; names the identity
     ├── AdminError                     a question about topics was not answered, or a change refused
@@ -143,14 +143,14 @@ class AuthenticationError(EventzrKafkaError):
 
     Attributes:
         identity: Whose login it is, without any secret.
-        problem, mend: The two halves of the message.
+        problem, hint: The two halves of the message.
     """
 
-    def __init__(self, identity: str, problem: str, mend: str) -> None:
+    def __init__(self, identity: str, problem: str, hint: str) -> None:
         self.identity = identity
         self.problem = problem
-        self.mend = mend
-        super().__init__(f"{problem} (as {identity}); {mend}")
+        self.hint = hint
+        super().__init__(f"{problem} (as {identity}); {hint}")
 
 
 class AdminError(EventzrKafkaError):
@@ -255,12 +255,12 @@ class ProducerStateError(ProducerError):
 
 
 class _EventNotSentError(ProducerError):
-    def __init__(self, event_id: str, topic: str, problem: str, mend: str) -> None:
+    def __init__(self, event_id: str, topic: str, problem: str, hint: str) -> None:
         self.event_id = event_id
         self.topic = topic
         self.problem = problem
-        self.mend = mend
-        super().__init__(f"event {printable(event_id)} for {topic}: {problem}; {mend}")
+        self.hint = hint
+        super().__init__(f"event {printable(event_id)} for {topic}: {problem}; {hint}")
 
 
 class QueueFullError(_EventNotSentError):
@@ -268,7 +268,7 @@ class QueueFullError(_EventNotSentError):
 
     Attributes:
         event_id, topic: Which event, and where it was to go.
-        mend: What to do.
+        hint: What to do.
     """
 
 
@@ -281,7 +281,7 @@ class DeliveryError(_EventNotSentError):
     Attributes:
         event_id, topic: Which event, and where it was to go.
         problem: The client's reason, for example ``_MSG_TIMED_OUT``.
-        mend: What to do.
+        hint: What to do.
     """
 
 
@@ -369,7 +369,7 @@ class EventStoppedError(ConsumerError):
         event_id: None if the record could not be read.
         error: What the handler or the codec raised.
         what: The failure in a few words, without any text of `error` that might quote a payload.
-        found, mend: The two halves of the message: what happened where, and what to do.
+        found, hint: The two halves of the message: what happened where, and what to do.
     """
 
     def __init__(self, record: Record, handler: str, error: BaseException, *, event_id: str | None) -> None:
@@ -383,11 +383,11 @@ class EventStoppedError(ConsumerError):
         event = f", event {printable(event_id)}" if event_id else ""
         self.found = f"{record.position}{event}: {handler}: {self.what}"
         again = " (if it ends the process again, it fails under its retry policy)" if is_a(error, SystemExit) else ""
-        self.mend = (
-            "stopped before committing it: mend the handler (or the record) and start again, it will be delivered again"
+        self.hint = (
+            "stopped before committing it: fix the handler (or the record) and start again, it will be delivered again"
             + again
         )
-        super().__init__(f"{self.found}; {self.mend}")
+        super().__init__(f"{self.found}; {self.hint}")
 
 
 def _in_words(error: BaseException, *, was_read: bool) -> str:

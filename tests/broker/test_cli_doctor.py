@@ -1,4 +1,4 @@
-"""`eventzr-kafka doctor`: each fault is found at its step, with cause, mend and exit code, within 15 s."""
+"""`eventzr-kafka doctor`: each fault is found at its step, with cause, hint and exit code, within 15 s."""
 
 from __future__ import annotations
 
@@ -156,14 +156,14 @@ def test_an_unknown_authority_is_found(run: Any, msk: MskBroker) -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "mend"),
+    ("said", "hint"),
     [
         ("certificate has expired", "renew the broker's certificate; if it is valid, set the clock"),
         ("certificate is not yet valid", "set the clock of this machine by NTP; if it is right, wait"),
     ],
 )
 def test_a_certificate_outside_of_its_time_has_another_mend_than_an_unknown_one(
-    run: Any, silent: str, monkeypatch: pytest.MonkeyPatch, said: str, mend: str
+    run: Any, silent: str, monkeypatch: pytest.MonkeyPatch, said: str, hint: str
 ) -> None:
     refusal = ssl.SSLCertVerificationError()
     refusal.reason, refusal.verify_message = "CERTIFICATE_VERIFY_FAILED", said
@@ -176,7 +176,7 @@ def test_a_certificate_outside_of_its_time_has_another_mend_than_an_unknown_one(
     code, steps = run(KAFKA_BROKERS=silent, KAFKA_TLS="true")
 
     assert (code, failed(steps)) == (1, ["TLS"])
-    assert f"{said}; {mend}" in steps["TLS"]
+    assert f"{said}; {hint}" in steps["TLS"]
 
 
 def test_a_name_that_is_not_in_the_certificate_is_found(

@@ -146,7 +146,7 @@ async def test_a_consumer_with_a_fatal_error_stops_its_runner(settings: KafkaSet
             assert await handled.get() == "for the second"
 
 
-async def test_brokers_without_the_new_group_protocol_are_told_with_the_mend(other_kafka: KafkaServer) -> None:
+async def test_brokers_without_the_new_group_protocol_are_told_with_the_hint(other_kafka: KafkaServer) -> None:
     @kafka_consumer(group_id="new", group_protocol="consumer")
     class Handler:
         @on_message("thing.happened.v1")

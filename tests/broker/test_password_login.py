@@ -88,7 +88,7 @@ async def test_a_wrong_password_is_named_and_not_shown(
 
     assert reason in str(refused)
     assert refused.identity == "KAFKA_USERNAME"
-    assert refused.mend == "check KAFKA_AUTH and the credentials"
+    assert refused.hint == "check KAFKA_AUTH and the credentials"
 
     for name, value in login(broker.login, auth, password=WRONG).items():
         monkeypatch.setenv(name, value)

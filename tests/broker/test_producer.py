@@ -1,4 +1,4 @@
-"""Publishing to a real Kafka: what is acknowledged, what fails and with which mend, and what disabled means."""
+"""Publishing to a real Kafka: what is acknowledged, what fails and with which hint, and what disabled means."""
 
 from __future__ import annotations
 

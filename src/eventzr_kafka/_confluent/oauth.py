@@ -64,7 +64,7 @@ class TokenCallback:
         except AuthenticationError:
             raise
         except Exception as error:
-            raise AuthenticationError(self.identity, f"no token: {describe(error)}", "mend the provider") from error
+            raise AuthenticationError(self.identity, f"no token: {describe(error)}", "fix the provider") from error
         if token.expires_at <= time.time():  # the client would wait for another one, and say nothing
             raise AuthenticationError(self.identity, "the token has expired already", "check the clock")
         return token

@@ -17,7 +17,7 @@ __all__ = [
     "Outage",
     "describe_client_error",
     "describe_kafka_error",
-    "describe_with_mend",
+    "describe_with_hint",
     "is_fatal",
     "refused_login",
 ]
@@ -30,7 +30,7 @@ _DOWN = {
     KafkaError._SSL,
     KafkaError._TIMED_OUT,
 }
-_MENDS = {
+_HINTS = {
     KafkaError._AUTHENTICATION: "check KAFKA_AUTH and the credentials",
     KafkaError._RESOLVE: "check the host names in KAFKA_BROKERS",
     KafkaError._SSL: "check KAFKA_TLS and KAFKA_CA_FILE",
@@ -54,9 +54,9 @@ def describe_client_error(error: Exception) -> str:
     return describe_kafka_error(cause) if isinstance(cause, KafkaError) else describe(error)
 
 
-def describe_with_mend(error: KafkaError) -> str:
+def describe_with_hint(error: KafkaError) -> str:
     """The same, and what to do about it, where that is known."""
-    return "; ".join(filter(None, (describe_kafka_error(error), _MENDS.get(error.code()))))
+    return "; ".join(filter(None, (describe_kafka_error(error), _HINTS.get(error.code()))))
 
 
 def is_fatal(error: KafkaError) -> bool:
@@ -71,13 +71,13 @@ def refused_login(error: KafkaError, login: TokenCallback | None) -> Authenticat
         login: Who logs in, where that is with tokens.
     """
     identity = "KAFKA_USERNAME" if login is None else login.identity
-    return AuthenticationError(identity, describe_kafka_error(error), _mend(error, login))
+    return AuthenticationError(identity, describe_kafka_error(error), _hint(error, login))
 
 
-def _mend(error: KafkaError, login: TokenCallback | None) -> str:
+def _hint(error: KafkaError, login: TokenCallback | None) -> str:
     if error.code() == KafkaError._AUTHENTICATION and login is not None:
         return f"check the region, the permissions and the clock of {login.identity}"
-    return _MENDS.get(error.code(), "is it running, and reachable from here?")
+    return _HINTS.get(error.code(), "is it running, and reachable from here?")
 
 
 class Outage:
@@ -129,11 +129,11 @@ class Outage:
                 self._who,
                 self._brokers,
                 reason,
-                _mend(error, self._login),
+                _hint(error, self._login),
             )
 
     def _warn(self, error: KafkaError) -> None:
-        text = describe_with_mend(error)
+        text = describe_with_hint(error)
         if text != self._warning or time.monotonic() > self._warn_again:
             self._warning, self._warn_again = text, time.monotonic() + _REPEAT
             self._log.warning("%s: %s", self._who, text)

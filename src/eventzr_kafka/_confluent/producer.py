@@ -25,7 +25,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from eventzr_kafka._confluent.config import producer_config
 from eventzr_kafka._confluent.oauth import make_client, token_callback
-from eventzr_kafka._confluent.outage import Hearing, Outage, describe_client_error, describe_with_mend, is_fatal
+from eventzr_kafka._confluent.outage import Hearing, Outage, describe_client_error, describe_with_hint, is_fatal
 from eventzr_kafka._confluent.refused import RefusedBatches
 from eventzr_kafka.errors import ProducerStateError, describe, printable
 from eventzr_kafka.kafka.record import Header, OutgoingRecord
@@ -187,7 +187,7 @@ class ConfluentProducer:
         except KafkaException as error:
             if not is_fatal(error.args[0]):
                 raise
-            self._end(describe_with_mend(error.args[0]))
+            self._end(describe_with_hint(error.args[0]))
 
     def _end(self, reason: str) -> None:
         """Let nothing more come to the client."""

@@ -156,7 +156,7 @@ class LambdaHandler:
             meant = f" (did you mean {near!r}?)" if near else ""
             problem = (
                 f"no handler for topic {printable(topic, limit=249)!r}{meant}, which the event source mapping brings; "
-                "nothing was run, and its records wait: add a handler, or mend the mapping"
+                "nothing was run, and its records wait: add a handler, or fix the mapping"
             )
             raise RoutingError(self._definition.location, type(self._handler).__qualname__, problem)
 

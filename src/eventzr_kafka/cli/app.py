@@ -220,7 +220,7 @@ def _explained(error: EventzrKafkaError, *, hint: bool) -> Text:
     """One line; for an event that stopped the runner, a block: what, where, and what to do."""
     if not isinstance(error, EventStoppedError):
         return labelled("error:", str(error), "red")
-    details = [error.found, error.mend]
+    details = [error.found, error.hint]
     if hint and error.__cause__ is not None:
         details.append("--traceback shows more; it may quote the payload")
     title = labelled("error:", "an event stopped the consumer", "red")

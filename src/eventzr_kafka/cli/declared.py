@@ -96,8 +96,8 @@ def published_topic(topic: str) -> str:
     """
     if catalogue.lookup(topic) is None:
         near = catalogue.suggest(topic)
-        mend = f"did you mean {near!r}?" if near else "name the module that declares it as a target"
-        raise UsageError(f"topic {printable(topic)!r} is declared nowhere; {mend}")
+        hint = f"did you mean {near!r}?" if near else "name the module that declares it as a target"
+        raise UsageError(f"topic {printable(topic)!r} is declared nowhere; {hint}")
     return topic
 
 

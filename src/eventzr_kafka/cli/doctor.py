@@ -1,4 +1,4 @@
-"""`eventzr-kafka doctor`: from the settings to topics and groups, one line a step, with cause and mend.
+"""`eventzr-kafka doctor`: from the settings to topics and groups, one line a step, with cause and hint.
 
 1. A step that fails ends it, but for the clock, which may be the cause.
 2. A step of a list of brokers goes well if it does with one of them.
@@ -32,7 +32,7 @@ _FAILED, _WRONG = 1, 2
 _TOKEN_SECONDS = 5.0
 _ANSWER_SECONDS = 4.0
 _MOST_SKEW = 240.0  # seconds; AWS takes five minutes
-_TLS_MENDS = {
+_TLS_HINTS = {
     "mismatch": "name the broker in KAFKA_BROKERS as its certificate does",
     "has expired": "renew the broker's certificate; if it is valid, set the clock of this machine by NTP",
     "is not yet valid": "set the clock of this machine by NTP; if it is right, wait until the certificate is valid",
@@ -49,14 +49,14 @@ class Finding:
 
     Attributes:
         good: None if it was not needed, or could not be tried.
-        mend: What to do where it went wrong.
+        hint: What to do where it went wrong.
         code: The exit code if it did.
     """
 
     step: str
     good: bool | None
     text: str
-    mend: str = ""
+    hint: str = ""
     code: int = _FAILED
 
 
@@ -118,7 +118,7 @@ def _taken(name: str, step: Callable[[], Finding]) -> Finding:
     try:
         return step()
     except AuthenticationError as error:
-        return Finding(name, False, f"{error.problem} (as {error.identity})", error.mend)
+        return Finding(name, False, f"{error.problem} (as {error.identity})", error.hint)
     except EventzrKafkaError as error:
         return Finding(name, False, str(error), code=_WRONG if isinstance(error, ConfigurationError) else _FAILED)
     except probes.FAULTS as error:
@@ -132,13 +132,13 @@ def _dns(settings: KafkaSettings) -> Finding:
 
 
 def _tcp(settings: KafkaSettings) -> Finding:
-    mend = "is the broker running, and do security groups and routes let this machine through?"
-    return _of_each("TCP", probes.connect, settings, mend)
+    hint = "is the broker running, and do security groups and routes let this machine through?"
+    return _of_each("TCP", probes.connect, settings, hint)
 
 
-def _of_each(name: str, probe: Callable[[str], str], settings: KafkaSettings, mend: str) -> Finding:
+def _of_each(name: str, probe: Callable[[str], str], settings: KafkaSettings, hint: str) -> Finding:
     good, bad = probes.each(probe, _addresses(settings))
-    return Finding(name, bool(good), _listed(good, bad), mend)
+    return Finding(name, bool(good), _listed(good, bad), hint)
 
 
 def _listed(good: Mapping[str, str], bad: Mapping[str, str]) -> str:
@@ -155,12 +155,12 @@ def _tls(settings: KafkaSettings) -> Finding:
             "TLS", False, "off, but the broker speaks TLS", "set KAFKA_TLS=true, or take another port", _WRONG
         )
     good, bad = probes.each(partial(probes.tls_handshake, ca_file=settings.ca_file), reachable)
-    return Finding("TLS", bool(good), _listed(good, bad), _tls_mend(" ".join(bad.values())))
+    return Finding("TLS", bool(good), _listed(good, bad), _tls_hint(" ".join(bad.values())))
 
 
-def _tls_mend(reasons: str) -> str:
+def _tls_hint(reasons: str) -> str:
     otherwise = "does the broker speak TLS on this port? If not, set KAFKA_TLS=false or take another port"
-    return next((mend for words, mend in _TLS_MENDS.items() if words in reasons), otherwise)
+    return next((hint for words, hint in _TLS_HINTS.items() if words in reasons), otherwise)
 
 
 def _token(settings: KafkaSettings) -> Finding:
@@ -195,9 +195,9 @@ def _topics(admin: TopicAdmin, found: Declared, publishes: Sequence[str]) -> Fin
         return Finding("topics", None, "name consumers as module:Class, or what is published, to have them checked")
     access = admin.topic_access({topic for topic, _ in wanted})
     faults = _faults(wanted, access)
-    mend = "eventzr-kafka topics plan shows what is missing, eventzr-kafka iam-policy what must be allowed"
+    hint = "eventzr-kafka topics plan shows what is missing, eventzr-kafka iam-policy what must be allowed"
     permitted = "and permitted" if _told(access) else "(this broker does not tell what is permitted)"
-    return Finding("topics", not faults, faults or f"{len(access)} topics are there {permitted}", mend)
+    return Finding("topics", not faults, faults or f"{len(access)} topics are there {permitted}", hint)
 
 
 def _groups(admin: TopicAdmin, groups: Sequence[str]) -> Finding:
@@ -262,5 +262,5 @@ def _moment(seconds: float) -> str:
 
 def _line(finding: Finding) -> Text:
     mark, colour = _MARKS[finding.good]
-    mend = f"; {finding.mend}" if finding.good is False and finding.mend else ""
-    return Text.assemble((f"{mark} ", colour), (f"{finding.step:<9} ", "bold"), finding.text + mend)
+    hint = f"; {finding.hint}" if finding.good is False and finding.hint else ""
+    return Text.assemble((f"{mark} ", colour), (f"{finding.step:<9} ", "bold"), finding.text + hint)

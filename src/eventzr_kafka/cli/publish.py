@@ -69,8 +69,8 @@ def _declared(topic: str) -> type[EventData]:
     declared = catalogue.lookup(topic)
     if declared is None:
         near = catalogue.suggest(topic)
-        mend = f"did you mean {near!r}?" if near else "name the module that declares it: --module service.events"
-        raise UsageError(f"topic {printable(topic)!r} is declared nowhere; {mend}")
+        hint = f"did you mean {near!r}?" if near else "name the module that declares it: --module service.events"
+        raise UsageError(f"topic {printable(topic)!r} is declared nowhere; {hint}")
     return declared
 
 

@@ -65,8 +65,8 @@ class Watchdog:
 
     def _tell(self, seconds: float) -> None:
         where = self._whereabouts(sys._current_frames().get(self._loop_thread))  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] -- documented
-        mend = "no event is handled meanwhile: await, or make the handler a def, which runs in a thread"
-        log.warning("the event loop has been blocked for %.1f s %s; %s", seconds, where, mend)
+        hint = "no event is handled meanwhile: await, or make the handler a def, which runs in a thread"
+        log.warning("the event loop has been blocked for %.1f s %s; %s", seconds, where, hint)
 
     def _whereabouts(self, innermost: FrameType | None) -> str:
         """Where the loop's thread is: the handler that it is in, and the line."""

@@ -227,7 +227,7 @@ def kafka_consumer(
         **options: See `ConsumerOptions`.
 
     Raises:
-        RoutingError: A handler or an option is declared wrongly; it names file, line, method and the mend.
+        RoutingError: A handler or an option is declared wrongly; it names file, line, method and the hint.
     """
 
     def decorate(cls: ClassT) -> ClassT:
@@ -264,8 +264,8 @@ def definition_of(handler: object) -> ConsumerDefinition:
     elif isinstance(handler, type):
         problem = f"is a class: pass an object of it, {cls.__name__}(…), so that its dependencies are in place"
     elif changed := _changed_below(cls, definition):
-        mend = f'@kafka_consumer(group_id="{definition.group_id}")'
-        problem = f"changes {', '.join(changed)} of a consumer and is not decorated itself; write\n    {mend}"
+        hint = f'@kafka_consumer(group_id="{definition.group_id}")'
+        problem = f"changes {', '.join(changed)} of a consumer and is not decorated itself; write\n    {hint}"
     else:
         return definition
     raise RoutingError(_source_line(cls), short_name(cls.__qualname__), problem)

@@ -186,8 +186,8 @@ class Handler:
             return typing.get_type_hints(self._method, localns=self._scope)
         except Exception as error:  # to evaluate an annotation may raise anything
             reason = str(error).partition("\n")[0]
-            mend = ": import it outside of TYPE_CHECKING" if isinstance(error, NameError) else ""
-            raise self.refusal(f"an annotation cannot be resolved ({reason}){mend}") from error
+            hint = ": import it outside of TYPE_CHECKING" if isinstance(error, NameError) else ""
+            raise self.refusal(f"an annotation cannot be resolved ({reason}){hint}") from error
 
     def _data_type(self, topic: str, event: str, hints: dict[str, Any]) -> Any:
         if event not in hints:

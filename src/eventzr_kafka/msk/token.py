@@ -23,7 +23,7 @@ from eventzr_kafka.settings import KafkaSettings
 
 __all__ = ["AwsCredentials", "CredentialSource", "IamTokenProvider", "iam_token_provider"]
 
-_MENDS = {
+_HINTS = {
     "NoCredentialsError": "give the process a role, or set KAFKA_AWS_PROFILE, or AWS_ACCESS_KEY_ID and its secret",
     "ProfileNotFound": "check KAFKA_AWS_PROFILE",
     "ClientError": "check that KAFKA_AWS_ROLE_ARN may be assumed by these credentials",
@@ -113,7 +113,7 @@ class IamTokenProvider:
     def _explained(self, error: Exception) -> AuthenticationError:
         kind = type(error).__name__
         problem = f"no MSK IAM token for {self._region}: {kind}: {printable(str(error), limit=300)}"
-        return AuthenticationError(self.identity, problem, _MENDS.get(kind, _OTHERWISE))
+        return AuthenticationError(self.identity, problem, _HINTS.get(kind, _OTHERWISE))
 
 
 def iam_token_provider(settings: KafkaSettings) -> IamTokenProvider:

@@ -358,8 +358,8 @@ class EventProducer:
     def _expire_waiting(self, now: float) -> None:
         for delivery in self._waiting.expired(now):
             problem = f"no room in the queue within {self._queue_timeout:g} s"
-            mend = "the broker takes less than you publish, or is gone: publish it again later"
-            self._fail(delivery, QueueFullError(delivery.event_id, delivery.topic, problem, mend))
+            hint = "the broker takes less than you publish, or is gone: publish it again later"
+            self._fail(delivery, QueueFullError(delivery.event_id, delivery.topic, problem, hint))
 
     def _flush(self, transport: ProducerTransport, timeout: float) -> int:
         deadline = time.monotonic() + timeout

@@ -296,11 +296,11 @@ class Events:
             try:
                 return await self._service.wait_until(done, self.timeout)
             except TimeoutError as error:
-                mend = "for handlers that wait there is @in_virtual_time, or a larger events.timeout"
+                hint = "for handlers that wait there is @in_virtual_time, or a larger events.timeout"
                 failures = list(self._service.failures.values())
                 told = "".join(f"\n  {_failed(failure)}" for failure in failures)
                 cause = failures[-1].cause if failures else None
-                raise EventNotHandledError(f"{error} have passed; {mend}\n  {otherwise}{told}") from cause
+                raise EventNotHandledError(f"{error} have passed; {hint}\n  {otherwise}{told}") from cause
 
     def _is_told(self, record: Record, expect: Outcome | None, *, waits: bool) -> bool:
         """Whether enough is known of a record before it is committed."""

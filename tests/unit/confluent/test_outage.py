@@ -58,7 +58,7 @@ def test_a_real_client_says_whether_it_knows_a_broker_though_none_answers(
     assert outage.for_good is lost
 
 
-def test_an_error_that_goes_on_is_told_each_minute_with_its_mend(
+def test_an_error_that_goes_on_is_told_each_minute_with_its_hint(
     outage: Outage, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 1000.0

@@ -183,7 +183,7 @@ async def test_a_dead_letter_that_could_not_be_sent_yet_is_not_sent_when_its_par
     assert "cannot be written" not in caplog.text
 
 
-async def test_a_missing_dead_letter_topic_is_named_with_its_mend(
+async def test_a_missing_dead_letter_topic_is_named_with_its_hint(
     make_group: MakeGroup, make_record: MakeRecord, caplog: pytest.LogCaptureFixture
 ) -> None:
     group = make_group(consumer())

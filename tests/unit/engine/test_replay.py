@@ -457,7 +457,7 @@ async def test_a_note_that_cannot_be_written_ends_the_replay_and_the_letter_does
     setting: Setting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def refuse(_record: OutgoingRecord) -> None:
-        raise DeliveryError("e", "g.dlq", "broken", "mend it")
+        raise DeliveryError("e", "g.dlq", "broken", "fix it")
 
     monkeypatch.setattr(setting.replay, "_write", refuse)
     for n in range(10):

@@ -226,7 +226,7 @@ def test_the_real_signer_makes_a_token_of_seconds_from_the_environment(monkeypat
     assert token.identity == "AWS's default credentials, access key AKID…LE7Q (env)"
 
 
-def test_a_missing_profile_says_which_variable_to_mend(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_missing_profile_says_which_variable_to_fix(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
     tokens = iam_token_provider(KafkaSettings(auth="iam", aws_region="us-east-1", aws_profile="nobody"))
 
