@@ -44,7 +44,7 @@ def iam_policy(
     Args:
         targets: module:Class of its consumers.
         cluster_arn: ARN of the cluster.
-        terraform: Print a data source for Terraform in place of JSON.
+        terraform: Print a data source in Terraform's JSON syntax: write it to a file that ends in .tf.json.
     """
 
     def act(_screen: object) -> None:

@@ -1,9 +1,9 @@
-"""The least that a service needs to be allowed on an MSK cluster, as JSON or HCL.
+"""The least that a service needs to be allowed on an MSK cluster, as an IAM policy or as JSON for Terraform.
 
-1. Whoever connects may do that, and nothing else on the cluster; whoever publishes may also do so idempotently.
-2. Consuming: describe and read its topics, describe and alter its groups.
-3. Publishing: describe and write its topics. A consumer publishes to the dead-letter topic of its group.
-4. No action and no resource is a wildcard, and nothing may be created, altered or deleted.
+1. On the cluster: every service may connect; a service that publishes may also write idempotently.
+2. A consumer may describe and read its topics, and describe and alter its groups.
+3. A publisher may describe and write its topics. A consumer publishes to the dead-letter topic of its group.
+4. The policy holds no wildcard, and allows neither creating nor deleting anything.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ _EXAMPLE = "arn:aws:kafka:us-east-1:123456789012:cluster/orders/1a2b3c4d-0000-11
 
 @dataclass(frozen=True, slots=True)
 class ClusterArn:
-    """The name of a cluster, from which those of its topics and groups follow."""
+    """The ARN of a cluster, from which the ARNs of its topics and groups follow."""
 
     account: str
     cluster: str
 
     @classmethod
     def parse(cls, text: str) -> ClusterArn:
-        """Take it apart.
+        """Parse the text of an ARN.
 
         Raises:
-            SettingsError: It is none.
+            SettingsError: It is not the ARN of a cluster.
         """
         match = _CLUSTER_ARN.fullmatch(text.strip())
         if match is None:
-            raise SettingsError("--cluster-arn", f"{printable(text, limit=200)!r} is no ARN such as {_EXAMPLE}")
+            raise SettingsError("--cluster-arn", f"{printable(text, limit=200)!r} is not an ARN such as {_EXAMPLE}")
         return cls(match["account"], match["cluster"])
 
     def __str__(self) -> str:
@@ -84,9 +84,12 @@ class Policy:
         return json.dumps({"Version": "2012-10-17", "Statement": statements}, indent=2)
 
     def to_terraform(self, name: str = "eventzr_kafka") -> str:
-        """A data source ``aws_iam_policy_document`` in HCL."""
-        statements = "\n\n".join(_hcl(one) for one in self.statements)
-        return f'data "aws_iam_policy_document" "{name}" {{\n{statements}\n}}'
+        """A data source ``aws_iam_policy_document`` in Terraform's JSON syntax, for a file ``*.tf.json``."""
+        statements = [
+            {"sid": one.sid, "effect": "Allow", "actions": one.full_actions, "resources": list(one.resources)}
+            for one in self.statements
+        ]
+        return json.dumps({"data": {"aws_iam_policy_document": {name: {"statement": statements}}}}, indent=2)
 
 
 def service_policy(
@@ -104,15 +107,3 @@ def service_policy(
         Statement("Publish", ("DescribeTopic", "WriteData"), tuple(map(cluster.topic, writes))),
     ]
     return Policy(tuple(statement for statement in statements if statement.resources))
-
-
-def _hcl(statement: Statement) -> str:
-    return (
-        f'  statement {{\n    sid    = "{statement.sid}"\n    effect = "Allow"\n\n'
-        f"    actions = {_hcl_list(statement.full_actions)}\n\n"
-        f"    resources = {_hcl_list(statement.resources)}\n  }}"
-    )
-
-
-def _hcl_list(items: Iterable[str]) -> str:
-    return "[\n" + "".join(f'      "{item}",\n' for item in items) + "    ]"

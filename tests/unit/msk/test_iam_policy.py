@@ -36,7 +36,7 @@ BOTH = [f"{__name__}:Orders", "--publishes", LISTING, "--publishes", "eventzr.ma
     ("arguments", "name"),
     [
         (BOTH, "service.json"),
-        ([*BOTH, "--terraform"], "service.tf"),
+        ([*BOTH, "--terraform"], "service.tf.json"),
         ([f"{__name__}:Orders"], "consumer.json"),
         (["--publishes", "eventzr_marketplace_events:ListingCreated"], "producer.json"),
     ],
@@ -60,7 +60,7 @@ def test_a_source_may_publish_all_its_events_and_nothing_else(capsys: pytest.Cap
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ([f"{__name__}:Orders", "--cluster-arn", "orders"], "is no ARN such as"),
+        ([f"{__name__}:Orders", "--cluster-arn", "orders"], "is not an ARN such as"),
         (["--cluster-arn", ARN], "nothing to allow"),
         (["--source", "nobody", "--cluster-arn", ARN], "there are: "),
         (["--publishes", LISTING.replace("created", "creatd"), "--cluster-arn", ARN], "did you mean"),
