@@ -131,7 +131,7 @@ async def test_unreadable_records_alone_are_dead_letters(kafka: KafkaServer, top
 @pytest.fixture
 def hostile_letters(kafka: KafkaServer, topic: TopicFactory) -> Group:
     """A group of which one record is a dead letter, among letters and notes whose own headers cannot be read."""
-    group = Group(kafka, topic(partitions=1), after_dead_letter="park_lane")
+    group = Group(kafka, topic(partitions=1), after_dead_letter="park_key")
     key, value = event(group.topic, 1)
     facts = DeadLetterFacts(
         group_id=group.id,

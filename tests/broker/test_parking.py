@@ -1,4 +1,4 @@
-"""`park_lane` on a real Kafka: what follows a dead letter in its lane goes the same way until it is replayed."""
+"""`park_key` on a real Kafka: what follows a dead letter in its lane goes the same way until it is replayed."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Group:
         """Run a member; gives the data of the events that it has handled."""
         own: list[int] = []
 
-        @kafka_consumer(group_id=self.id, after_dead_letter="park_lane")
+        @kafka_consumer(group_id=self.id, after_dead_letter="park_key")
         class Handler:
             @on_message(self._topic)
             async def handle(_self, event: CloudEvent[Any]) -> None:  # noqa: N805 -- self is the group

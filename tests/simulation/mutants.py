@@ -20,7 +20,7 @@ from eventzr_kafka import CloudEvent, MessageContext, RetryPolicy
 from eventzr_kafka.dead_letters import writer
 from eventzr_kafka.dead_letters.journal import Entry
 from eventzr_kafka.dead_letters.letter import DeadLetterFacts, Identity, write_letter
-from eventzr_kafka.dead_letters.parked_lanes import Parking
+from eventzr_kafka.dead_letters.parked_keys import ParkedKeys
 from eventzr_kafka.engine import dispatcher, failures, replay
 from eventzr_kafka.engine.backpressure import Backpressure
 from eventzr_kafka.engine.burials import Burials
@@ -238,27 +238,27 @@ def letters_change_values() -> AbstractContextManager[Any]:
 def parks_nothing() -> AbstractContextManager[Any]:
     """No key is ever held to be parked."""
 
-    def nothing(_self: Parking, _key: bytes | None, _lane: str) -> bool:
+    def nothing(_self: ParkedKeys, _key: bytes | None, _lane: str) -> bool:
         return False
 
-    return patch.object(Parking, "holds", nothing)
+    return patch.object(ParkedKeys, "contains", nothing)
 
 
 def parks_everything() -> AbstractContextManager[Any]:
     """One open letter parks every key."""
 
-    def everything(self: Parking, _key: bytes | None, _lane: str) -> bool:
+    def everything(self: ParkedKeys, _key: bytes | None, _lane: str) -> bool:
         return bool(self._open)
 
-    return patch.object(Parking, "holds", everything)
+    return patch.object(ParkedKeys, "contains", everything)
 
 
 def forgets_parked_keys() -> AbstractContextManager[Any]:
     """What the dead-letter topic says is not read at a start."""
 
-    def nothing(_self: Parking, _records: Sequence[Record]) -> None: ...
+    def nothing(_self: ParkedKeys, _records: Sequence[Record]) -> None: ...
 
-    return patch.object(Parking, "_read", nothing)
+    return patch.object(ParkedKeys, "_read", nothing)
 
 
 def never_waits() -> AbstractContextManager[Any]:

@@ -56,7 +56,7 @@ class BySubject:
         self.seen += 1
 
 
-@kafka_consumer(group_id="parked", after_dead_letter="park_lane", drain_timeout=0.3, retry=RETRY)
+@kafka_consumer(group_id="parked", after_dead_letter="park_key", drain_timeout=0.3, retry=RETRY)
 class Parked:
     """A dead letter parks its lane."""
 

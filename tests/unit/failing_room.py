@@ -65,14 +65,14 @@ class Again:
 
 
 class Park:
-    """A parking that holds every lane, or none."""
+    """Parked keys that hold every key, or none."""
 
     def __init__(self, *, holds: bool = True) -> None:
         self.asked: list[tuple[bytes | None, str]] = []
         self.parked: list[tuple[int, DeadLetterFacts, tuple[int, int]]] = []
         self._holds = holds
 
-    def holds(self, key: bytes | None, lane: str) -> bool:
+    def contains(self, key: bytes | None, lane: str) -> bool:
         self.asked.append((key, lane))
         return self._holds
 

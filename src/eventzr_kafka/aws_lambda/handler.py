@@ -78,10 +78,8 @@ class LambdaHandler:
         self._hooks = hooks or ConsumerHooks()
         self._make_transport = transport or _real_transport
         self._container: Container | None = None
-        if self._definition.options.after_dead_letter == "park_lane":
-            problem = (
-                'after_dead_letter="park_lane" is for a runner: a Lambda function does not follow the dead letters'
-            )
+        if self._definition.options.after_dead_letter == "park_key":
+            problem = 'after_dead_letter="park_key" is for a runner: a Lambda function does not follow the dead letters'
             raise RoutingError(self._definition.location, type(self._handler).__qualname__, problem)
 
     def __call__(self, event: object, context: Any = None) -> Response:

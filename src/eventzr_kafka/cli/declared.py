@@ -50,7 +50,7 @@ class Declared:
     @property
     def read_dead_letters(self) -> list[str]:
         """Dead-letter topics that a consumer reads to know its parked lanes, sorted."""
-        parking = (one for one in self.consumers if one.options.after_dead_letter == "park_lane")
+        parking = (one for one in self.consumers if one.options.after_dead_letter == "park_key")
         return sorted({dead_letter_topic(consumer.group_id) for consumer in parking})
 
     @property

@@ -72,7 +72,7 @@ class DeadLetterFacts:
         attempts: Calls of the handler; 0 if the record could not be read.
         first_failure, last_failure: Seconds since the Unix epoch.
         event_id, event_source: None if the record could not be read; the source also in letters of earlier releases.
-        lane: What names the lane beside its tenant: the subject, or ``topic[partition]``; empty if nothing does.
+        ordering_key: The subject or ``topic[partition]`` by which events were ordered; empty if by their tenant alone.
         position: The lowest offset of the record's partition without an outcome when the event failed.
     """
 
@@ -85,7 +85,7 @@ class DeadLetterFacts:
     last_failure: float
     event_id: str | None = None
     event_source: str | None = None
-    lane: str = ""
+    ordering_key: str = ""
     position: int | None = None
 
 
@@ -182,7 +182,7 @@ def write_letter(record: Record, facts: DeadLetterFacts, *, shrink: Shrink = 0) 
         "offset": str(record.offset),
         "timestamp": str(record.timestamp),
         "headers": str(len(record.headers)),
-        "lane": facts.lane,
+        "ordering-key": facts.ordering_key,
         "position": _text(facts.position),
         **({"unreadable": "headers"} if isinstance(record.headers, UnreadableHeaders) else {}),
     }
@@ -240,7 +240,7 @@ def read_letter(record: Record) -> Letter | None:
         last_failure=_seconds(found.get("last-failure", ""), record.timestamp),
         event_id=found.get("event-id") or None,
         event_source=found.get("event-source") or None,
-        lane=found.get("lane", ""),
+        ordering_key=found.get("ordering-key", ""),
         position=whole_number(found.get("position", "")),
     )
     return Letter(record.partition, record.offset, _original(record, found), facts, _cut(found))

@@ -62,9 +62,9 @@ def ordering_key(entry: Entry, ordering: Ordering) -> Hashable:
     if ordering == "tenant":
         return record.key
     if ordering == "subject":
-        return record.key, entry.letter.facts.lane
+        return record.key, entry.letter.facts.ordering_key
     if ordering == "partition":
-        return entry.letter.facts.lane or f"{record.topic}[{record.partition}]"
+        return entry.letter.facts.ordering_key or f"{record.topic}[{record.partition}]"
     return event or entry.letter.identity  # two letters of one event do not run side by side
 
 

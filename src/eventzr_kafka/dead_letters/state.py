@@ -17,12 +17,12 @@ from typing import NamedTuple, TypeAlias
 
 from eventzr_kafka.dead_letters.letter import Letter, Note
 
-__all__ = ["Mark", "Place", "is_about", "is_closed", "mark_of"]
+__all__ = ["LetterMark", "Place", "is_about", "is_closed", "mark_of"]
 
 Place: TypeAlias = tuple[int, int]  # partition and offset in the dead-letter topic
 
 
-class Mark(NamedTuple):
+class LetterMark(NamedTuple):
     """What the rule asks of a letter."""
 
     place: Place
@@ -30,12 +30,12 @@ class Mark(NamedTuple):
     last_failure: float
 
 
-def mark_of(letter: Letter) -> Mark:
+def mark_of(letter: Letter) -> LetterMark:
     """What the rule asks of this letter."""
-    return Mark((letter.partition, letter.offset), letter.facts.position, letter.facts.last_failure)
+    return LetterMark((letter.partition, letter.offset), letter.facts.position, letter.facts.last_failure)
 
 
-def is_about(note: Note, mark: Mark) -> bool:
+def is_about(note: Note, mark: LetterMark) -> bool:
     """Whether a note speaks of a letter of its record."""
     if mark.place in note.letters:
         return True
@@ -44,6 +44,6 @@ def is_about(note: Note, mark: Mark) -> bool:
     return mark.position >= note.committed
 
 
-def is_closed(mark: Mark, notes: Iterable[Note]) -> bool:
+def is_closed(mark: LetterMark, notes: Iterable[Note]) -> bool:
     """Whether one of the notes closes a letter."""
     return any(note.kind != "failed" and is_about(note, mark) for note in notes)

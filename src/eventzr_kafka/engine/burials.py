@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable
 
 from eventzr_kafka.dead_letters.letter import DeadLetterFacts
-from eventzr_kafka.dead_letters.parked_lanes import Parking
+from eventzr_kafka.dead_letters.parked_keys import ParkedKeys
 from eventzr_kafka.dead_letters.writer import DeadLetterWriter
 from eventzr_kafka.engine.failed_event import Failed, HistoryKey, history_key
 from eventzr_kafka.engine.intake import Work
@@ -35,7 +35,7 @@ _BURIERS = 200  # dead letters that are being written at once
 class Burials:
     """The dead letters of one group that are being written."""
 
-    def __init__(self, group_id: str, lanes: Lanes[Work], writer: DeadLetterWriter, parking: Parking | None) -> None:
+    def __init__(self, group_id: str, lanes: Lanes[Work], writer: DeadLetterWriter, parking: ParkedKeys | None) -> None:
         """Begin without any.
 
         Args:

@@ -4,7 +4,7 @@
 2. A dead letter is an outcome once the broker has acknowledged it, see burials. Until then its lane waits.
 3. A batch handler's error that names no event condemns none: when the attempts are used up, each event of the batch is
    tried once more, alone.
-4. With ``park_lane`` what follows a dead letter in its lane goes the same way, see parking.
+4. With ``park_key`` what follows a dead letter in its lane goes the same way, see parking.
 5. One log line per failure says where the record is, whose it is, what happened, and what comes next.
 6. With a `Redelivery`, what cannot be tried again in time comes again by itself, and so does an event whose dead letter
    cannot be written.
@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 
 from eventzr_kafka.dead_letters.letter import DeadLetterFacts
-from eventzr_kafka.dead_letters.parked_lanes import Parking
+from eventzr_kafka.dead_letters.parked_keys import ParkedKeys
 from eventzr_kafka.dead_letters.writer import DeadLetterWriter
 from eventzr_kafka.engine.burials import Burials
 from eventzr_kafka.engine.epoch import Epoch
@@ -52,7 +52,7 @@ class Failures:
         lanes: Lanes[Work],
         writer: DeadLetterWriter,
         hooks: ConsumerHooks,
-        parking: Parking | None,
+        parking: ParkedKeys | None,
     ) -> None:
         """Begin without any.
 
@@ -134,16 +134,18 @@ class Failures:
         """Have the front of a lane with an open dead letter follow that; False if there is none."""
         record, origin, event, _ = work
         name = lane_name(self._options.ordering, record, event)
-        if self._parking is None or not self._parking.holds(record.key, name):
+        if self._parking is None or not self._parking.contains(record.key, name):
             return False
         if event is None:
             event = read(origin, record)
         each = Failed(lane, work, event)
         self._count(Failed(lane, work, None))
-        log.info("%s%s: parked: its lane has an open dead letter", record.position, whose(each))
+        log.info("%s%s: parked: its ordering key has an open dead letter", record.position, whose(each))
         tell(self._hooks.failed, self._fact(origin.route, each, "", "parked"))
         self._lanes.wait(lane)
-        self._burials.begin(each, self._facts(origin.route, each, "parked", "follows a dead letter of its lane"))
+        self._burials.begin(
+            each, self._facts(origin.route, each, "parked", "follows a dead letter of its ordering key")
+        )
         return True
 
     def give_up(self, error: BaseException) -> None:
@@ -238,7 +240,7 @@ class Failures:
             last_failure=history.last,
             event_id=each.event.id if each.event else None,
             event_source=each.event.source if each.event else None,
-            lane=lane_name(self._options.ordering, each.work[0], each.event),
+            ordering_key=lane_name(self._options.ordering, each.work[0], each.event),
             position=each.work[1].ledger.position(),
         )
 

@@ -18,7 +18,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from eventzr_kafka.dead_letters.letter import dead_letter_topic
-from eventzr_kafka.dead_letters.parked_lanes import Parking
+from eventzr_kafka.dead_letters.parked_keys import ParkedKeys
 from eventzr_kafka.dead_letters.writer import DeadLetterWriter
 from eventzr_kafka.engine.backpressure import Backpressure
 from eventzr_kafka.engine.dispatcher import Dispatcher
@@ -85,8 +85,8 @@ class GroupConsumer:
         self._transport = clients.transport
         self._on_failure = on_failure
         self._lanes = lanes_for(options)
-        parks = options.after_dead_letter == "park_lane"
-        self._parking = Parking(group_id, options.ordering, clients.make_reader) if parks else None
+        parks = options.after_dead_letter == "park_key"
+        self._parking = ParkedKeys(group_id, options.ordering, clients.make_reader) if parks else None
         self._failures = Failures(group_id, options, self._lanes, clients.dead_letters, hooks, self._parking)
         self._dispatcher = Dispatcher(group_id, options, self._lanes, self._failures)
         self._epochs: dict[int, Epoch] = {}
@@ -262,7 +262,7 @@ class GroupConsumer:
         admit(self._lanes, self._options.ordering, origin, records)
         epoch.admitted(len(records), self._lanes.bytes - before)
 
-    async def _load(self, parking: Parking, before: asyncio.Task[None] | None) -> None:
+    async def _load(self, parking: ParkedKeys, before: asyncio.Task[None] | None) -> None:
         """One after another: two loadings at once would each close the other's reader."""
         try:
             if before is not None:

@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 GroupProtocol: TypeAlias = Literal["classic", "consumer"]
-AfterDeadLetter: TypeAlias = Literal["continue", "park_lane"]
+AfterDeadLetter: TypeAlias = Literal["continue", "park_key"]
 Ordering: TypeAlias = Literal["tenant", "subject", "partition", "none"]
 
 
@@ -51,8 +51,8 @@ class ConsumerOptions:
         retry: How often and when a handler's failure is tried again; `on_message` can say otherwise for one handler.
         on_tombstone: What becomes of a record without a value that is no event: ``dead_letter``, ``skip`` or ``stop``.
         on_unknown_type: The same for an event of another type than its topic's.
-        after_dead_letter: ``continue``: the lane goes on after a dead letter; ``park_lane``: what follows in the lane
-            goes to the dead letters too, in order, until they are replayed or discarded.
+        after_dead_letter: ``continue``: later events of the ordering key are handled; ``park_key``: they become dead
+            letters too, in order, until the dead letters of the key are replayed or discarded.
         on_offset_lost: What follows when records were deleted before the group read them: ``continue`` behind them,
             with a warning; or ``stop`` with an `OffsetsLostError`, and commit nothing past them.
         sources: The only values of ``source`` that are handled, such as ``{"marketplace-svc"}``; an event of any other
@@ -90,8 +90,8 @@ class ConsumerOptions:
             _require_seconds("handler_timeout", self.handler_timeout, zero=False)
         _require_object("limits", self.limits, Limits)
         _require_object("retry", self.retry, RetryPolicy)
-        if self.after_dead_letter == "park_lane" and self.ordering == "none":
-            raise ValueError('after_dead_letter="park_lane": there are no lanes to park with ordering="none"')
+        if self.after_dead_letter == "park_key" and self.ordering == "none":
+            raise ValueError('after_dead_letter="park_key": ordering="none" has no ordering keys')
         if self.sources is not None:
             object.__setattr__(self, "sources", _source_set(self.sources))
 

@@ -479,8 +479,8 @@ def test_an_inbox_that_cannot_work_is_an_error_before_anything_runs() -> None:
     assert consumer.calls == 0
 
 
-def test_parked_lanes_are_refused() -> None:
-    @kafka_consumer(group_id="g", after_dead_letter="park_lane")
+def test_parked_keys_are_refused() -> None:
+    @kafka_consumer(group_id="g", after_dead_letter="park_key")
     class Parks(Awaits):
         pass
 

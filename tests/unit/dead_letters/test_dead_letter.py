@@ -56,7 +56,7 @@ FACTS = st.builds(
     first_failure=SECONDS,
     last_failure=SECONDS,
     event_id=st.none() | TEXT.filter(bool),
-    lane=TEXT,
+    ordering_key=TEXT,
 )
 SOME_FACTS = DeadLetterFacts(
     group_id="group", handler="H.h", error="E", reason="r", attempts=3, first_failure=1.0, last_failure=2.0
@@ -124,13 +124,13 @@ def test_the_least_letter_still_names_its_record(record: Record, facts: DeadLett
     assert letter.identity == (record.topic, record.partition, record.offset, record.timestamp)
     assert (letter.record.key, letter.record.headers) == (record.key, ())
     assert letter.cut == Cut.of(record.value, headers_too=True)
-    assert (letter.facts.handler, letter.facts.lane) == (facts.handler, facts.lane)
+    assert (letter.facts.handler, letter.facts.ordering_key) == (facts.handler, facts.ordering_key)
 
 
 def test_the_least_letter_is_small_whatever_the_record_holds() -> None:
     record = Record("t", 0, 0, b"k" * 2**20, b"v" * 2**20, (("h" * 2**20, b"h" * 2**20),))
     long = "x" * 2**20
-    written = write_letter(record, replace(SOME_FACTS, reason=long, event_id=long, lane=long), shrink=3)
+    written = write_letter(record, replace(SOME_FACTS, reason=long, event_id=long, ordering_key=long), shrink=3)
 
     assert size_of(written) < 5_000
     assert len(written.key or b"") == len("sha256:") + 64

@@ -30,7 +30,7 @@ def entry(
         last_failure=float(number),
         event_id=f"e{number}",
         event_source="s",
-        lane=lane,
+        ordering_key=lane,
     )
     return Entry(Letter(at[0], at[1] or number, Record("orders", 0, number, tenant.encode(), None), facts))
 

@@ -220,7 +220,7 @@ async def test_a_letter_carries_what_its_failure_was(monkeypatch: pytest.MonkeyP
     await room.settle()
     ((_, facts),) = room.pen.written
     assert (facts.first_failure, facts.last_failure, facts.attempts) == (1_000.0, 2_000.0, 2)
-    assert (facts.event_id, facts.event_source, facts.lane) == ("e0", "s", "order-7")
+    assert (facts.event_id, facts.event_source, facts.ordering_key) == ("e0", "s", "order-7")
     assert (facts.error, facts.reason) == ("ValueError", "ValueError")
 
 
@@ -317,12 +317,12 @@ async def test_a_parked_event_follows_the_letter_of_its_lane(caplog: pytest.LogC
     assert failed.lane.waiting
     await room.settle()
     ((_, letter),) = room.pen.written
-    assert (letter.error, letter.reason, letter.attempts) == ("parked", "follows a dead letter of its lane", 0)
-    assert (letter.event_id, letter.lane) == ("e0", "order-7")
+    assert (letter.error, letter.reason, letter.attempts) == ("parked", "follows a dead letter of its ordering key", 0)
+    assert (letter.event_id, letter.ordering_key) == ("e0", "order-7")
     assert park.asked == [(b"t1", "order-7")]
     assert facts == [facts_of(error="", attempt=0, outcome="parked")]
     assert caplog.records[0].getMessage() == (
-        f"{TOPIC}[0]@0, event e0, tenant t1: parked: its lane has an open dead letter"
+        f"{TOPIC}[0]@0, event e0, tenant t1: parked: its ordering key has an open dead letter"
     )
 
 
@@ -342,7 +342,7 @@ async def test_a_parked_event_is_read_for_its_letter(ordering: str, lane: str) -
     assert room.failures.park(failed.lane, failed.work)
     await room.settle()
     ((_, letter),) = room.pen.written
-    assert (letter.event_id, letter.event_source, letter.lane) == ("e0", "s", lane)
+    assert (letter.event_id, letter.event_source, letter.ordering_key) == ("e0", "s", lane)
     assert park.asked == [(b"t1", lane)]
 
 

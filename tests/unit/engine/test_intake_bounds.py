@@ -75,7 +75,7 @@ async def test_the_partition_that_is_paused_is_the_one_that_holds_most_bytes(
 async def test_nothing_is_asked_for_while_the_dead_letters_are_read(
     make_group: MakeGroup, make_record: MakeRecord
 ) -> None:
-    @kafka_consumer(group_id="g", after_dead_letter="park_lane", drain_timeout=0)
+    @kafka_consumer(group_id="g", after_dead_letter="park_key", drain_timeout=0)
     class Parks(Gated):
         pass
 

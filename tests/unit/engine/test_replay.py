@@ -102,7 +102,7 @@ class Setting:
             last_failure=float(n),
             event_id=event_id,
             event_source=source,
-            lane=lane,
+            ordering_key=lane,
         )
         letter = write_letter(record, facts)
         journal = DeadLetterJournal()

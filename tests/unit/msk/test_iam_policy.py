@@ -75,7 +75,7 @@ def test_what_cannot_be_allowed_is_a_wrong_call(
     assert said in capsys.readouterr().err
 
 
-@kafka_consumer(group_id="parking-svc", after_dead_letter="park_lane")
+@kafka_consumer(group_id="parking-svc", after_dead_letter="park_key")
 class Parking:
     @on_message(ListingCreated)
     async def on_listing(self, event: CloudEvent[ListingCreated]) -> None: ...

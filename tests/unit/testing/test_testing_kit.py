@@ -260,7 +260,7 @@ async def test_batches_and_time_outs_are_tested_without_waiting(events: Events) 
     assert handler.sizes[:2] == [3, 1]
 
 
-@kafka_consumer(group_id="parks", retry=RetryPolicy(attempts=1), after_dead_letter="park_lane")
+@kafka_consumer(group_id="parks", retry=RetryPolicy(attempts=1), after_dead_letter="park_key")
 class ParkingHandler(Handler):
     """What follows a dead letter in its lane is a dead letter, too."""
 

@@ -1,7 +1,7 @@
 """Promises about single events, each judged by a watcher of its own, beside the checker's invariants.
 
 1. A dead letter is its record, byte for byte: key, value, and headers in front of those that were added.
-2. With ``park_lane`` no event of a key runs while the process knows an open letter of that key: one that it wrote, or
+2. With ``park_key`` no event of a key runs while the process knows an open letter of that key: one that it wrote, or
    one that was in the topic before it was given the partition. A letter is called parked only if its key has another
    one, or its record an earlier one.
 3. An event is tried as often as its policy says, and not sooner: the wait of a policy without jitter, and that of
@@ -101,7 +101,7 @@ class _ParkedKeys:
         self._orderings: dict[str, Ordering] = {
             group: options.ordering
             for group, options in evidence.options.items()
-            if options.after_dead_letter == "park_lane"
+            if options.after_dead_letter == "park_key"
         }
         self._keys: dict[tuple[str, Place], object] = {}
         self._closed: set[tuple[str, Place]] = set()
@@ -117,7 +117,7 @@ class _ParkedKeys:
             if headers["eventzr-dlq-note"] in (b"replayed", b"discarded"):
                 self._closed.add((group, failed))
             return
-        name = (headers.get("eventzr-dlq-lane") or b"").decode()
+        name = (headers.get("eventzr-dlq-ordering-key") or b"").decode()
         ordering = self._orderings[group]
         key: object = letter.key if ordering == "tenant" else name if ordering == "partition" else (letter.key, name)
         keys = {other for (of, _), other in self._keys.items() if of == group}

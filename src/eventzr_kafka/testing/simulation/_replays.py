@@ -78,7 +78,7 @@ class Replays:
             known.copies.append(copy)
             if not known.closed or _is_closed(copy, known.closings):
                 return
-        ordering, name = self._options[group].ordering, headers["eventzr-dlq-lane"]
+        ordering, name = self._options[group].ordering, headers["eventzr-dlq-ordering-key"]
         lane: object = place if ordering == "none" else name if ordering == "partition" else (record.key, name)
         event: _Event = (group, record.key, headers["eventzr-dlq-event-source"], headers["eventzr-dlq-event-id"])
         where = (record.partition, record.offset)

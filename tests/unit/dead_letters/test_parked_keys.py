@@ -1,4 +1,4 @@
-"""``after_dead_letter="park_lane"``: what follows an open dead letter in its lane goes the same way."""
+"""``after_dead_letter="park_key"``: what follows an open dead letter in its lane goes the same way."""
 
 import asyncio
 from collections.abc import Callable
@@ -24,7 +24,7 @@ MakeRecord = Callable[..., Record]
 def consumer(ordering: Ordering = "tenant") -> Any:
     """Rejects the events whose id is in `bad`."""
 
-    @kafka_consumer(group_id="group", after_dead_letter="park_lane", ordering=ordering, retry=RetryPolicy(attempts=1))
+    @kafka_consumer(group_id="group", after_dead_letter="park_key", ordering=ordering, retry=RetryPolicy(attempts=1))
     class Consumer:
         def __init__(self) -> None:
             self.bad = {"e0"}
@@ -47,9 +47,16 @@ def letters(group: Group) -> list[Letter]:
     return [letter for record in group.producer.records if (letter := read_letter(read_back(record))) is not None]
 
 
-def facts(lane: str = "") -> DeadLetterFacts:
+def facts(key: str = "") -> DeadLetterFacts:
     return DeadLetterFacts(
-        group_id="group", handler="h", error="E", reason="r", attempts=1, first_failure=0, last_failure=0, lane=lane
+        group_id="group",
+        handler="h",
+        error="E",
+        reason="r",
+        attempts=1,
+        first_failure=0,
+        last_failure=0,
+        ordering_key=key,
     )
 
 
@@ -106,7 +113,7 @@ async def test_a_lane_goes_on_when_its_last_letter_is_closed(make_group: MakeGro
     assert handler.done == ["e3"]
 
 
-async def test_parked_lanes_are_known_again_after_a_restart_before_anything_is_run(
+async def test_parked_keys_are_known_again_after_a_restart_before_anything_is_run(
     make_group: MakeGroup, make_record: MakeRecord
 ) -> None:
     group = make_group(handler := consumer())
@@ -192,10 +199,10 @@ async def test_a_reader_that_fails_stops_the_group(make_group: MakeGroup) -> Non
     assert group.errors == [error]
 
 
-def test_without_lanes_there_is_nothing_to_park() -> None:
-    with pytest.raises(RoutingError, match="there are no lanes to park"):
+def test_parking_without_ordering_keys_is_refused() -> None:
+    with pytest.raises(RoutingError, match="has no ordering keys"):
 
-        @kafka_consumer(group_id="group", after_dead_letter="park_lane", ordering="none")
+        @kafka_consumer(group_id="group", after_dead_letter="park_key", ordering="none")
         class _Consumer:
             @on_message(TOPIC)
             async def handle(self, event: CloudEvent[Any]) -> None: ...
