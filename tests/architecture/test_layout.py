@@ -1,6 +1,7 @@
-"""The layout tells the truth: sizes, public names, and who may import what."""
+"""The layout is as described: sizes, public names, who may import what, and what ARCHITECTURE.md names."""
 
 import ast
+import re
 import statistics
 import subprocess
 import sys
@@ -85,3 +86,65 @@ def test_importing_the_package_loads_no_client_and_no_event_loop() -> None:
     ]
     loaded = run_python(f"import sys, eventzr_kafka; print([name for name in {heavy} if name in sys.modules])")
     assert loaded == "[]"
+
+
+ROOT = Path(__file__).parents[2]
+SDK = ROOT / "src" / "eventzr_kafka"
+PAGE = (ROOT / "ARCHITECTURE.md").read_text()
+NAMED = sorted(set(re.findall(r"`([\w/]+\.py)(?:::([\w.]+))?`", PAGE)))
+FOLDERS = sorted(set(re.findall(r"`((?:tests|src)/[\w/]+)`", PAGE)))
+
+
+def file_named(name: str) -> Path:
+    """The file that the page means: below the SDK's package, or from the root."""
+    return next((path for path in (SDK / name, ROOT / name) if path.is_file()), SDK / name)
+
+
+def defined_in(path: Path) -> set[str]:
+    """Functions, classes and ``Class.method`` of a file."""
+    names: set[str] = set()
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            names.add(node.name)
+        if isinstance(node, ast.ClassDef):
+            methods = [each for each in node.body if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef)]
+            names |= {f"{node.name}.{method.name}" for method in methods}
+    return names
+
+
+@pytest.mark.parametrize(("file", "name"), NAMED)
+def test_the_page_names_what_exists(file: str, name: str) -> None:
+    path = file_named(file)
+
+    assert path.is_file(), f"ARCHITECTURE.md names {file}: write where it went"
+    assert not name or name in defined_in(path), f"ARCHITECTURE.md names {name} in {file}: write its new name there"
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_the_page_names_folders_that_exist(folder: str) -> None:
+    assert (ROOT / folder).is_dir()
+
+
+def test_the_page_has_every_room() -> None:
+    rooms = {path.parent.name for path in SDK.glob("*/__init__.py")}
+
+    assert set(re.findall(r"(?:^  |   )(\w+)/(?: {2,}|: )", PAGE, re.MULTILINE)) - {"src"} == rooms
+
+
+def test_the_modules_of_the_rooms_exist() -> None:
+    """Each module that the list puts behind a room is a file there."""
+    rows = re.findall(r"^  (engine|dead_letters|producing|events|_confluent)/ +(.+)$", PAGE, re.MULTILINE)
+    words = [
+        (room, word)
+        for room, row in rows
+        for word in re.findall(r"\b([a-z_]+)\b(?=[ ,;▸]|$)", re.sub(r"\(.*?\)", "", row))
+    ]
+
+    assert words
+    modules = {(path.parent.name, path.stem) for path in SDK.glob("*/*.py")}
+    prose = {"the", "only", "importer", "of", "confluent_kafka", "and"}
+    assert [(room, word) for room, word in words if word not in prose and (room, word) not in modules] == []
+
+
+def test_the_page_fits_on_120_lines() -> None:
+    assert len(PAGE.splitlines()) <= 120
