@@ -3,6 +3,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
+# A test run starts dozens of Pythons: each would compile the code again where the machine forbids to keep it.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test quick test-lowest torture simulate mutate bench lint types mypy pyright reference setup pins clean
 
 demo: first-time $(READY)  ## the marketplace service and a subscriber, a day of two tenants; KEEP=1 stays up, with a page

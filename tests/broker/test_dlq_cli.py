@@ -18,10 +18,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
+from tests.command_line import run_here
 from tests.pty_call import COMMAND, CTRL_C, CTRL_D, python_on_a_terminal
 
 from eventzr_kafka import CloudEvent, KafkaSettings, OutgoingRecord, Record, encode
 from eventzr_kafka._confluent.log_reader import ConfluentLogReader
+from eventzr_kafka.cli import dlq_claim
 from eventzr_kafka.dead_letters.claim import write_claim
 from eventzr_kafka.dead_letters.letter import Cut, DeadLetterFacts, Note, dead_letter_topic, read_note, write_letter
 
@@ -136,11 +138,16 @@ class Dlq:
         self._running.append(process)
         return process
 
-    def run(self, *arguments: str) -> tuple[int, str]:
-        """Exit code and output of the command."""
+    def run(self, *arguments: str, keys: bytes | None = None) -> tuple[int, str]:
+        """Exit code and output of the command in this process, with a terminal if there are keys to type."""
+        code, output = run_here(["dlq", *arguments], self.directory, env={"KAFKA_BROKERS": self.brokers}, keys=keys)
+        assert CARD not in output or "--payload" in arguments
+        return code, output
+
+    def run_alone(self, *arguments: str) -> tuple[int, str]:
+        """The same, as a process of its own."""
         process = self.begin(*arguments)
         output, _ = process.communicate(timeout=SECONDS)
-        assert CARD not in output or "--payload" in arguments
         return process.returncode, output
 
     def overview(self, *filters: str) -> dict[str, Any]:
@@ -182,7 +189,8 @@ class Dlq:
 
 
 @pytest.fixture
-def dlq(kafka: KafkaServer, topic: TopicFactory, tmp_path: Path) -> Iterator[Dlq]:
+def dlq(kafka: KafkaServer, topic: TopicFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Dlq]:
+    monkeypatch.setattr(dlq_claim, "TIMES", dlq_claim.TIMES)  # the handlers set it
     found = Dlq(kafka.bootstrap_servers, topic(partitions=3), tmp_path)
     kafka.create_topic(dead_letter_topic(found.group), partitions=3)
     yield found
@@ -449,12 +457,11 @@ def test_discarding_needs_a_reason_and_records_it(dlq: Dlq) -> None:
 def test_discard_asks_on_a_terminal(dlq: Dlq, keys: bytes, notes: int, last: str) -> None:
     dlq.write_letters(3)
 
-    arguments = [*COMMAND, "dlq", "discard", dlq.group, "--reason", "test data"]
-    ended = python_on_a_terminal(arguments, keys, question="[y/N] ", env={"KAFKA_BROKERS": dlq.brokers})
+    code, output = dlq.run("discard", dlq.group, "--reason", "test data", keys=keys)
 
-    assert ended.code == 0
-    assert ended.text.endswith(f"{last}\n")
-    assert "Discard 3 letters? [y/N] " in ended.text
+    assert code == 0
+    assert output.endswith(f"{last}\n")
+    assert "Discard 3 letters? [y/N] " in output
     assert [note.kind for note in dlq.notes()] == ["discarded"] * notes
 
 
@@ -486,7 +493,7 @@ def test_a_dry_run_changes_nothing(dlq: Dlq) -> None:
 def test_a_missing_topic_is_said(dlq: Dlq, command: str) -> None:
     more = {"ls": (), "show": ("0@0",), "discard": ("--reason", "r", "--yes")}[command]
 
-    code, output = dlq.run(command, "no-such-group", *more)
+    code, output = dlq.run_alone(command, "no-such-group", *more)
 
     assert code == 2
     assert output.startswith("error: there is no topic no-such-group.dlq: ")
