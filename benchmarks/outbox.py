@@ -67,7 +67,7 @@ async def throughput(engine: AsyncEngine, brokers: str) -> None:
             empty.set()
 
     started, used = time.perf_counter(), time.process_time()
-    async with OutboxRelay(engine, KafkaSettings(brokers=brokers), hooks=RelayHooks(published=count)):
+    async with OutboxRelay(engine, KafkaSettings(brokers=brokers), hooks=RelayHooks(on_rows_published=count)):
         await empty.wait()
         seconds, used = time.perf_counter() - started, time.process_time() - used
     say(f"relay: {BACKLOG / seconds:,.0f} rows/s, start included; {used / BACKLOG * 1e6:.0f} us of processor per row")

@@ -35,7 +35,7 @@ def member(work: Task, joined: MutableSequence[int], counts: MutableSequence[int
         joined[place] = joined[place] or len(fact.partitions)
 
     settings = KafkaSettings(brokers=work.brokers, client=_QUICK_JOIN)
-    asyncio.run(ConsumerRunner(NoOp(), settings=settings, hooks=ConsumerHooks(assigned=assigned)).run())
+    asyncio.run(ConsumerRunner(NoOp(), settings=settings, hooks=ConsumerHooks(on_partitions_assigned=assigned)).run())
 
 
 def bare_member(work: Task, joined: MutableSequence[int], counts: MutableSequence[int], place: int) -> None:

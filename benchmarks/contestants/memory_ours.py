@@ -29,7 +29,7 @@ def assigned(_fact: PartitionsAssigned) -> None:
 async def main() -> None:
     """Look every 50 ms until the time is over."""
     runner = ConsumerRunner(
-        Slow(), settings=KafkaSettings(brokers=TASK.brokers), hooks=ConsumerHooks(assigned=assigned)
+        Slow(), settings=KafkaSettings(brokers=TASK.brokers), hooks=ConsumerHooks(on_partitions_assigned=assigned)
     )
     highest = 0.0
     async with runner:

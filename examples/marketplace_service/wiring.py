@@ -74,7 +74,7 @@ async def _running(app: FastAPI, settings: Settings, kafka: KafkaSettings) -> As
             app.state.neighbours = Neighbours(kafka)
             await stack.enter_async_context(app.state.neighbours.producer)
         app.state.replay = DeadLetterReplay(_environ(settings, kafka))
-        hooks = ConsumerHooks(failed=failures.note)
+        hooks = ConsumerHooks(on_event_failed=failures.note)
         app.state.runner = ConsumerRunner(*(make() for make in CONSUMERS), settings=kafka, hooks=hooks)
         await stack.enter_async_context(app.state.runner)
         yield

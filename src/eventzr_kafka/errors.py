@@ -45,7 +45,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from eventzr_kafka.safe_text import cause_of, describe, is_a, printable
+from eventzr_kafka.safe_text import cause_of, error_location, is_a, printable
 
 if TYPE_CHECKING:
     from eventzr_kafka.events.event import CloudEvent
@@ -83,8 +83,6 @@ __all__ = [
     "TombstoneError",
     "TransportError",
     "TypeMismatchError",
-    "describe",
-    "printable",
 ]
 
 
@@ -395,4 +393,4 @@ def _in_words(error: BaseException, *, was_read: bool) -> str:
         return error.reason
     cause = cause_of(error) if is_a(error, BatchItemError) else None
     error = error if cause is None else cause
-    return str(error) if type(error) is HandlerResultError else f"raised {describe(error)}"
+    return str(error) if type(error) is HandlerResultError else f"raised {error_location(error)}"

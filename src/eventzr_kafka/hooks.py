@@ -1,6 +1,10 @@
-"""What a runner tells whoever wants to know: frozen facts, and one function for each.
+"""Hooks of a runner: optional callbacks, each of which receives one frozen fact.
 
-Hooks run on the event loop and must be quick. One that raises is logged and does not disturb the runner.
+::
+
+    ConsumerRunner(handler, hooks=ConsumerHooks(on_event_failed=lambda fact: counter.add(1, {"outcome": fact.outcome})))
+
+A hook runs on the event loop and must be quick. A hook that raises is logged and does not disturb the runner.
 """
 
 from __future__ import annotations
@@ -21,7 +25,7 @@ __all__ = [
     "Outcome",
     "PartitionsAssigned",
     "RunnerStopping",
-    "tell",
+    "notify",
 ]
 
 log = logging.getLogger("eventzr_kafka.hooks")
@@ -30,7 +34,7 @@ FactT = TypeVar("FactT")
 
 @dataclass(frozen=True, slots=True)
 class PartitionsAssigned:
-    """A group has been given partitions; none, if it has joined and other members have them all."""
+    """The group received partitions; none, if it has joined while other members own them all."""
 
     group_id: str
     partitions: tuple[TopicPartition, ...]
@@ -51,7 +55,7 @@ class EventFailed:
     """An event failed, or follows one that did.
 
     Attributes:
-        tenant_id: The record's key, which is the tenant; None if it has none, or no text.
+        tenant_id: The record's key, which is the tenant; None if the record has no key, or the key is not text.
         error: Qualified name of the error's class.
         attempt: Calls of the handler so far; 0 if the record could not be read.
         outcome: What was decided. A dead letter is announced here before it is written.
@@ -72,7 +76,7 @@ class EventFailed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DuplicateSkipped:
-    """An event was handled before, says the inbox, and did not reach its handler again."""
+    """An event that the inbox knows was delivered again; its handler was not called."""
 
     group_id: str
     topic: str
@@ -83,11 +87,11 @@ class DuplicateSkipped:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OffsetsSkipped:
-    """Records were gone before the group read them.
+    """Records were deleted before the group read them.
 
     Attributes:
-        first: The offset at which the group stood.
-        after: The offset after the last that is gone; None where the number is not known.
+        first: The group's offset, from which on records are gone.
+        after: The offset after the last record that is gone; None where it is not known.
         reason: ``retention`` deleted them, the topic was ``recreated``, or its log ``truncated``.
     """
 
@@ -106,17 +110,17 @@ class OffsetsSkipped:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConsumerHooks:
-    """Functions to be called; those left out are not missed."""
+    """Optional callbacks of a runner, each named after the fact that it receives."""
 
-    assigned: Callable[[PartitionsAssigned], None] | None = None
-    stopping: Callable[[RunnerStopping], None] | None = None
-    failed: Callable[[EventFailed], None] | None = None
-    duplicate: Callable[[DuplicateSkipped], None] | None = None
-    offsets_skipped: Callable[[OffsetsSkipped], None] | None = None
+    on_partitions_assigned: Callable[[PartitionsAssigned], None] | None = None
+    on_runner_stopping: Callable[[RunnerStopping], None] | None = None
+    on_event_failed: Callable[[EventFailed], None] | None = None
+    on_duplicate_skipped: Callable[[DuplicateSkipped], None] | None = None
+    on_offsets_skipped: Callable[[OffsetsSkipped], None] | None = None
 
 
-def tell(hook: Callable[[FactT], None] | None, fact: FactT) -> None:
-    """Call a hook, if there is one."""
+def notify(hook: Callable[[FactT], None] | None, fact: FactT) -> None:
+    """Call a hook with its fact, if there is a hook; an error of the hook is logged."""
     if hook is None:
         return
     try:

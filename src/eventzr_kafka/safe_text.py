@@ -10,7 +10,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
-__all__ = ["attribute", "cause_of", "describe", "is_a", "name_of", "printable"]
+__all__ = ["attribute", "cause_of", "error_location", "is_a", "name_of", "printable"]
 
 _MAX_NAME = 200  # characters of the name of a class
 # The slots of the interpreter's own objects: no class can put another thing in their place.
@@ -30,8 +30,11 @@ def printable(text: str, *, limit: int = 80) -> str:
     return "".join(character if character.isprintable() else "?" for character in cut)
 
 
-def describe(error: BaseException) -> str:
-    """Name an error by class and the line that raised it; never by its text, which may quote a payload."""
+def error_location(error: BaseException) -> str:
+    """Class of an error and the line that raised it, such as ``ValueError at /app/orders.py:12``.
+
+    The text of the error is left out: it may quote a payload.
+    """
     trace = _traceback(error)
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple, Self, TypeAlias, TypeVar, cast, get_type_hints
 
-from eventzr_kafka.errors import SettingsError, printable
+from eventzr_kafka.errors import SettingsError
+from eventzr_kafka.safe_text import printable
 
 __all__ = ["Auth", "KafkaSettings", "Variable", "variables"]
 

@@ -85,7 +85,7 @@ async def test_what_retention_deleted_before_a_start_is_named(
     await publish(producer, name, ONE * 12)
     await asyncio.to_thread(commit, settings, group, name, 3)
     await asyncio.to_thread(delete_before, settings, name, 10)
-    hooks = ConsumerHooks(offsets_skipped=skipped.append)
+    hooks = ConsumerHooks(on_offsets_skipped=skipped.append)
     async with asyncio.timeout(SECONDS), ConsumerRunner(service(name, group, seen), settings=settings, hooks=hooks):
         await seen.until(2)
         await eventually(lambda: committed(settings, group, name) == 12)

@@ -37,4 +37,4 @@ def note(fact: DuplicateSkipped) -> None:
 
 
 settings = KafkaSettings(brokers=BROKERS, client={"session.timeout.ms": 2000, "heartbeat.interval.ms": 300})
-asyncio.run(ConsumerRunner(Ledger(), settings=settings, hooks=ConsumerHooks(duplicate=note)).run())
+asyncio.run(ConsumerRunner(Ledger(), settings=settings, hooks=ConsumerHooks(on_duplicate_skipped=note)).run())

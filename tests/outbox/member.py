@@ -90,7 +90,7 @@ async def running(handler: object) -> AsyncGenerator[Member]:
         settings=KafkaSettings(),
         transport=member.transport,
         producer=lambda _settings: member.dead_letters,
-        hooks=ConsumerHooks(duplicate=member.duplicates.append),
+        hooks=ConsumerHooks(on_duplicate_skipped=member.duplicates.append),
     )
     async with runner:
         yield member

@@ -177,7 +177,7 @@ async def replay(ledger: Plan, letter: OutgoingRecord, failed: Record) -> tuple[
     definition, journal = definition_of(ledger), DeadLetterJournal()
     journal.add([Record(letter.topic, 0, 0, letter.key, letter.value, letter.headers)])
     outcomes, skipped = list[Replayed](), list[DuplicateSkipped]()
-    guard = await guard_of(ledger, definition.inbox, ConsumerHooks(duplicate=skipped.append))
+    guard = await guard_of(ledger, definition.inbox, ConsumerHooks(on_duplicate_skipped=skipped.append))
     with ThreadPoolExecutor(1) as pool:
         routes = {route.topic: route for route in bind(ledger, definition.routes, definition.options, pool, guard)}
         replaying = Replay("ledger", routes, definition.options, write_nowhere, outcomes.append)

@@ -138,7 +138,7 @@ async def test_a_relay_that_wakes_after_its_leases_moved_marks_nothing(
     await publish(postgres_engine, "t1", *NUMBERS[:20])
     told: list[RowsPublished] = []
     brief = RelayOptions(lease=timedelta(seconds=1))
-    sleeper = await ready(relay(postgres_engine, kafka_log, brief, published=told.append))
+    sleeper = await ready(relay(postgres_engine, kafka_log, brief, on_rows_published=told.append))
     rows = await sleeper._rows.read((), 10, 1_000_000)
     sleeper._sender.send(rows[:5])
     await sleeper._turns._settle(await sleeper._sender.outcomes(0, 1))  # and here it falls asleep
@@ -185,9 +185,7 @@ async def test_a_refused_row_is_parked_and_its_tenant_goes_on(
     assert sum("parked" in line for line in caplog.messages) == status.parked == 2
 
 
-async def test_hooks_are_told_what_is_held_and_pending_and_parked_and_waits(
-    engine: AsyncEngine, kafka_log: FakeKafka
-) -> None:
+async def test_relay_hooks_are_called_for_each_kind_of_fact(engine: AsyncEngine, kafka_log: FakeKafka) -> None:
     kafka_log.failures = {"a": TOO_LARGE, "b": NO_TOPIC}
     await publish(engine, "t1", "a", "b")
     told: dict[type, Any] = {}
@@ -195,7 +193,9 @@ async def test_hooks_are_told_what_is_held_and_pending_and_parked_and_waits(
     def note(fact: object) -> None:
         told.setdefault(type(fact), fact)
 
-    async with relay(engine, kafka_log, held=note, sampled=note, parked=note, lane_waits=note):
+    async with relay(
+        engine, kafka_log, on_buckets_held=note, on_status_sampled=note, on_row_parked=note, on_lane_waits=note
+    ):
         await until(lambda: len(told) == 4)
     assert told[BucketsHeld] == BucketsHeld(BUCKETS, relays=1)
     assert told[OutboxStatus].pending == 2

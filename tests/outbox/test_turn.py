@@ -130,7 +130,9 @@ class Bench:
         rows: Any = self.rows
         self.facts: list[object] = []
         note = self.facts.append
-        self.turns = Turns(rows, self.sender, options, RelayHooks(published=note, parked=note, lane_waits=note))
+        self.turns = Turns(
+            rows, self.sender, options, RelayHooks(on_rows_published=note, on_row_parked=note, on_lane_waits=note)
+        )
 
     async def until(self, true: Callable[[], bool]) -> None:
         async with asyncio.timeout(60):

@@ -59,4 +59,4 @@ from tests.recorder import Recorder  # noqa: E402 -- of the tests, found by its 
 
 Recorder(lambda fault: note("F", fault), gapless=True).watch_runners()
 settings = KafkaSettings(brokers=BROKERS, client={"session.timeout.ms": 2000, "heartbeat.interval.ms": 300})
-asyncio.run(ConsumerRunner(Journalist(), settings=settings, hooks=ConsumerHooks(assigned=assigned)).run())
+asyncio.run(ConsumerRunner(Journalist(), settings=settings, hooks=ConsumerHooks(on_partitions_assigned=assigned)).run())

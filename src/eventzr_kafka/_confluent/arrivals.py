@@ -22,9 +22,10 @@ from eventzr_kafka._confluent.headers import PROBE
 from eventzr_kafka._confluent.mailbox import Mailbox
 from eventzr_kafka._confluent.outage import Outage, describe_client_error, is_fatal
 from eventzr_kafka.codec.encoder import STRUCTURED_HEADERS
-from eventzr_kafka.errors import AuthenticationError, EventzrKafkaError, TransportError, describe, printable
+from eventzr_kafka.errors import AuthenticationError, EventzrKafkaError, TransportError
 from eventzr_kafka.kafka.record import UNREADABLE_HEADERS, Record
 from eventzr_kafka.kafka.transport import Batch, ConsumerSink
+from eventzr_kafka.safe_text import error_location, printable
 
 __all__ = ["Arrivals", "Owned"]
 
@@ -118,7 +119,7 @@ class Arrivals:
     def _typed(self, error: BaseException) -> Exception:
         if isinstance(error, EventzrKafkaError):
             return error
-        text = f"{self._group_id}: what the client brought was not taken in: {describe(error)}; {_AFTER_A_FAULT}"
+        text = f"{self._group_id}: what the client brought was not taken in: {error_location(error)}; {_AFTER_A_FAULT}"
         failure = TransportError(text)
         failure.__cause__ = error
         return failure
@@ -152,7 +153,9 @@ class Arrivals:
                 fields = (topic, partition, message.offset(), key, value, headers, timestamp)
                 put(_new_record(Record, fields))  # half the price of Record(…), for every record that is read
             except Exception as fault:
-                text = f"{self._group_id}: {_place(message)} was not taken in: {describe(fault)}; {_AFTER_A_FAULT}"
+                text = (
+                    f"{self._group_id}: {_place(message)} was not taken in: {error_location(fault)}; {_AFTER_A_FAULT}"
+                )
                 raise TransportError(text) from fault
         if found:
             self._outage.over()

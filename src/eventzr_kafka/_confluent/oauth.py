@@ -15,8 +15,9 @@ from typing import Any, TypeVar
 
 from confluent_kafka import KafkaException
 
-from eventzr_kafka.errors import AuthenticationError, describe
+from eventzr_kafka.errors import AuthenticationError
 from eventzr_kafka.kafka.tokens import Token, TokenProvider
+from eventzr_kafka.safe_text import error_location
 
 __all__ = ["TokenCallback", "make_client", "token_callback"]
 
@@ -64,7 +65,9 @@ class TokenCallback:
         except AuthenticationError:
             raise
         except Exception as error:
-            raise AuthenticationError(self.identity, f"no token: {describe(error)}", "fix the provider") from error
+            raise AuthenticationError(
+                self.identity, f"no token: {error_location(error)}", "fix the provider"
+            ) from error
         if token.expires_at <= time.time():  # the client would wait for another one, and say nothing
             raise AuthenticationError(self.identity, "the token has expired already", "check the clock")
         return token

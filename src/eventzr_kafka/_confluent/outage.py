@@ -10,7 +10,8 @@ from collections.abc import Callable
 from confluent_kafka import KafkaError, KafkaException
 
 from eventzr_kafka._confluent.oauth import TokenCallback
-from eventzr_kafka.errors import AuthenticationError, describe, printable
+from eventzr_kafka.errors import AuthenticationError
+from eventzr_kafka.safe_text import error_location, printable
 
 __all__ = [
     "Hearing",
@@ -51,7 +52,7 @@ def describe_kafka_error(error: KafkaError) -> str:
 def describe_client_error(error: Exception) -> str:
     """Describe what a call of the client raised: name and text of its own errors, class and place of any other."""
     cause = error.args[0] if isinstance(error, KafkaException) and error.args else None
-    return describe_kafka_error(cause) if isinstance(cause, KafkaError) else describe(error)
+    return describe_kafka_error(cause) if isinstance(cause, KafkaError) else error_location(error)
 
 
 def describe_with_hint(error: KafkaError) -> str:

@@ -27,9 +27,10 @@ from eventzr_kafka._confluent.config import producer_config
 from eventzr_kafka._confluent.oauth import make_client, token_callback
 from eventzr_kafka._confluent.outage import Hearing, Outage, describe_client_error, describe_with_hint, is_fatal
 from eventzr_kafka._confluent.refused import RefusedBatches
-from eventzr_kafka.errors import ProducerStateError, describe, printable
+from eventzr_kafka.errors import ProducerStateError
 from eventzr_kafka.kafka.record import Header, OutgoingRecord
 from eventzr_kafka.kafka.transport import Acknowledgement, Failure, Report
+from eventzr_kafka.safe_text import error_location, printable
 from eventzr_kafka.settings import KafkaSettings
 
 __all__ = ["ConfluentProducer", "dead_letter_client"]
@@ -178,7 +179,7 @@ class ConfluentProducer:
                 self._batches.advance(self._busy_topics)
                 self._reported()
             except Exception as error:  # noqa: BLE001 -- without this thread no delivery would ever be reported
-                log.error("producer: serving reports failed, going on: %s", describe(error))  # noqa: TRY400 -- no texts
+                log.error("producer: serving reports failed, going on: %s", error_location(error))  # noqa: TRY400 -- no texts
 
     def _drive(self, wait: Callable[[float], Any], seconds: float) -> None:
         """Poll or flush."""
@@ -228,7 +229,9 @@ class ConfluentProducer:
 
     def on_fault(self, sent: _Sent, fault: Exception) -> None:
         """The report could not be taken in: the record may have arrived."""
-        log.error("producer: a report on %s was not taken in: %s", printable(sent.topic, limit=249), describe(fault))
+        log.error(
+            "producer: a report on %s was not taken in: %s", printable(sent.topic, limit=249), error_location(fault)
+        )
         self._report(sent, Failure("_FAIL", "the client's report was not taken in", unknown=True))
 
     def _had_company(self, sent: _Sent, message: Message) -> bool:

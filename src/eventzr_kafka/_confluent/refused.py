@@ -19,9 +19,9 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TypeAlias
 
-from eventzr_kafka.errors import describe, printable
 from eventzr_kafka.kafka.record import OutgoingRecord, TopicPartition, describe_offsets
 from eventzr_kafka.kafka.transport import Acknowledgement, Failure, ProducerTransport, Report
+from eventzr_kafka.safe_text import error_location, printable
 
 __all__ = ["RefusedBatches"]
 
@@ -156,7 +156,10 @@ class RefusedBatches:
         try:
             client = self._client = self._client or self._started()
         except Exception as error:  # noqa: BLE001 -- such as a login that fails; what waits must hear of it
-            _fail(_taken(episode), Failure("_STATE", f"it could not be sent again: {describe(error)}", unknown=False))
+            _fail(
+                _taken(episode),
+                Failure("_STATE", f"it could not be sent again: {error_location(error)}", unknown=False),
+            )
             return
         for queue in (episode.refused, episode.later):
             while queue:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from eventzr_kafka.errors import ConsumerError, ProducerError, printable
+from eventzr_kafka.errors import ConsumerError, ProducerError
+from eventzr_kafka.safe_text import printable
 
 __all__ = ["BatchIncompleteError", "EventSourceError", "UnacknowledgedError"]
 

@@ -18,8 +18,8 @@ from typing import Annotated, Any, cast
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from eventzr_kafka.aws_lambda.errors import EventSourceError
-from eventzr_kafka.errors import printable
 from eventzr_kafka.kafka.record import Header, Record, TopicPartition
+from eventzr_kafka.safe_text import printable
 
 __all__ = ["PartitionBatch", "read_event"]
 

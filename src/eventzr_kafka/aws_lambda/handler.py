@@ -12,13 +12,14 @@ from eventzr_kafka.aws_lambda.event import PartitionBatch, read_event
 from eventzr_kafka.aws_lambda.invocation import Container, Invocation
 from eventzr_kafka.dead_letters.writer import DeadLetterWriter, compressing
 from eventzr_kafka.engine.handler_threads import HandlerThreads
-from eventzr_kafka.errors import ProducerStateError, RoutingError, printable
+from eventzr_kafka.errors import ProducerStateError, RoutingError
 from eventzr_kafka.events import catalogue
 from eventzr_kafka.handlers.binding import bind
 from eventzr_kafka.handlers.decorators import definition_of, is_consumer
 from eventzr_kafka.handlers.deduplication import guard_of
 from eventzr_kafka.hooks import ConsumerHooks
 from eventzr_kafka.kafka.transport import ProducerTransport
+from eventzr_kafka.safe_text import printable
 from eventzr_kafka.settings import KafkaSettings
 
 if TYPE_CHECKING:

@@ -8,10 +8,10 @@ from typing import Any
 
 from eventzr_kafka.cli.loading import UsageError, find, import_module, load
 from eventzr_kafka.dead_letters.letter import dead_letter_topic
-from eventzr_kafka.errors import printable
 from eventzr_kafka.events import catalogue
 from eventzr_kafka.events.event import declared_events, topic_of
 from eventzr_kafka.handlers.decorators import ConsumerDefinition, definition_of, is_consumer
+from eventzr_kafka.safe_text import printable
 
 __all__ = ["Declared", "declared", "published_by", "published_topic"]
 

@@ -29,10 +29,11 @@ from eventzr_kafka.dead_letters.letter import Letter, dead_letter_topic, read_le
 from eventzr_kafka.dead_letters.order import choose
 from eventzr_kafka.dead_letters.writer import DeadLetterWriter
 from eventzr_kafka.engine.replay import note_of
-from eventzr_kafka.errors import SettingsError, printable
+from eventzr_kafka.errors import SettingsError
 from eventzr_kafka.events.event import TOPIC_NAME
 from eventzr_kafka.handlers.decorators import definition_of
 from eventzr_kafka.kafka.record import TopicPartition
+from eventzr_kafka.safe_text import printable
 from eventzr_kafka.settings import KafkaSettings
 
 __all__ = ["app", "moment"]

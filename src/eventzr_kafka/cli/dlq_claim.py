@@ -17,7 +17,8 @@ from eventzr_kafka.dead_letters.claim import Claim, holder_of, read_claim, write
 from eventzr_kafka.dead_letters.journal import DeadLetterJournal
 from eventzr_kafka.dead_letters.letter import dead_letter_topic, whole_number
 from eventzr_kafka.dead_letters.writer import DeadLetterWriter
-from eventzr_kafka.errors import DeliveryError, TransportError, printable
+from eventzr_kafka.errors import DeliveryError, TransportError
+from eventzr_kafka.safe_text import printable
 from eventzr_kafka.settings import KafkaSettings
 
 __all__ = ["ClaimTimes", "ReplayClaim"]

@@ -27,13 +27,13 @@ from eventzr_kafka.dead_letters.order import Chosen
 from eventzr_kafka.dead_letters.writer import DeadLetterWriter
 from eventzr_kafka.engine.handler_threads import HandlerThreads
 from eventzr_kafka.engine.replay import Replay, Replayed, ReplayOutcome
-from eventzr_kafka.errors import printable
 from eventzr_kafka.handlers.binding import bind
 from eventzr_kafka.handlers.decorators import definition_of
 from eventzr_kafka.handlers.deduplication import guard_of
 from eventzr_kafka.hooks import ConsumerHooks
 from eventzr_kafka.kafka.record import Record, TopicPartition
 from eventzr_kafka.lifecycle.signals import stopped_by_signals
+from eventzr_kafka.safe_text import printable
 from eventzr_kafka.settings import KafkaSettings
 
 __all__ = ["ReplayReport", "read_journal", "replay_group", "require_topic"]

@@ -16,9 +16,9 @@ from eventzr_kafka.cli.card import count_of, labelled
 from eventzr_kafka.dead_letters.journal import DeadLetterJournal, Entry, Summary, summarise
 from eventzr_kafka.dead_letters.letter import Cut, Letter, Note, dead_letter_topic
 from eventzr_kafka.dead_letters.order import Chosen
-from eventzr_kafka.errors import printable
 from eventzr_kafka.events.event import format_time
 from eventzr_kafka.kafka.record import UnreadableHeaders
+from eventzr_kafka.safe_text import printable
 
 __all__ = ["left_out_text", "letter_card", "letter_json", "overview", "overview_json"]
 

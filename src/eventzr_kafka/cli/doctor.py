@@ -21,9 +21,10 @@ from eventzr_kafka.cli.card import Screen, connection, count_of
 from eventzr_kafka.cli.declared import Declared, declared
 from eventzr_kafka.cli.iam import Publishing, published
 from eventzr_kafka.cli.sizes import limits_of, too_large_for_readers, too_small_for_batches
-from eventzr_kafka.errors import AdminError, AuthenticationError, ConfigurationError, EventzrKafkaError, describe
+from eventzr_kafka.errors import AdminError, AuthenticationError, ConfigurationError, EventzrKafkaError
 from eventzr_kafka.events.event import format_time
 from eventzr_kafka.kafka.admin import Access, TopicAdmin
+from eventzr_kafka.safe_text import error_location
 from eventzr_kafka.settings import KafkaSettings
 
 __all__ = ["Finding", "doctor", "examine"]
@@ -122,7 +123,7 @@ def _taken(name: str, step: Callable[[], Finding]) -> Finding:
     except EventzrKafkaError as error:
         return Finding(name, False, str(error), code=_WRONG if isinstance(error, ConfigurationError) else _FAILED)
     except probes.FAULTS as error:
-        return Finding(name, False, str(error) or describe(error))
+        return Finding(name, False, str(error) or error_location(error))
 
 
 def _dns(settings: KafkaSettings) -> Finding:
@@ -247,7 +248,7 @@ def _clock(settings: KafkaSettings) -> Finding:
     try:
         skew = probes.within(lambda: probes.aws_clock_skew(region))
     except (*probes.FAULTS, TypeError, ValueError) as error:
-        return Finding("clock", None, f"AWS's time is not to be had from here: {str(error) or describe(error)}")
+        return Finding("clock", None, f"AWS's time is not to be had from here: {str(error) or error_location(error)}")
     text = f"{abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} AWS"
     return Finding("clock", abs(skew) <= _MOST_SKEW, text, "set the clock by NTP: AWS refuses what was signed with it")
 

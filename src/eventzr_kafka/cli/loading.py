@@ -14,8 +14,9 @@ from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Any
 
-from eventzr_kafka.errors import ConfigurationError, RoutingError, describe, printable
+from eventzr_kafka.errors import ConfigurationError, RoutingError
 from eventzr_kafka.handlers.decorators import definition_of, is_consumer
+from eventzr_kafka.safe_text import error_location, printable
 
 __all__ = ["UsageError", "find", "import_module", "load", "trace_of"]
 
@@ -84,7 +85,7 @@ def trace_of(error: BaseException) -> str:
             trace = trace.tb_next
         return "".join(traceback.format_exception(type(error), error, trace)).rstrip()
     except Exception:  # noqa: BLE001 -- an error of a foreign class, whose attributes raise
-        return describe(error)
+        return error_location(error)
 
 
 def _here() -> str:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from email.utils import parsedate_to_datetime
 from typing import TypeVar
 
-from eventzr_kafka.errors import describe
+from eventzr_kafka.safe_text import error_location
 
 __all__ = ["FAULTS", "aws_clock_skew", "connect", "each", "resolve", "speaks_tls", "tls_handshake", "within"]
 
@@ -130,4 +130,4 @@ def _reason(error: Exception) -> str:
         return f"{error.reason}: {error.verify_message}"
     if isinstance(error, ssl.SSLError):
         return error.reason or str(error)
-    return getattr(error, "strerror", None) or str(error) or describe(error)
+    return getattr(error, "strerror", None) or str(error) or error_location(error)

@@ -11,11 +11,12 @@ from rich.text import Text
 
 from eventzr_kafka.cli.card import Screen, labelled
 from eventzr_kafka.cli.loading import UsageError
-from eventzr_kafka.errors import ProducerError, printable
+from eventzr_kafka.errors import ProducerError
 from eventzr_kafka.events import catalogue
 from eventzr_kafka.events.event import EventData
 from eventzr_kafka.producing.delivery import PublishResult
 from eventzr_kafka.producing.producer import EventProducer
+from eventzr_kafka.safe_text import printable
 from eventzr_kafka.settings import KafkaSettings
 
 __all__ = ["Publication", "has_example", "publish"]

@@ -43,7 +43,7 @@ def serve(
         ConsumerError: An event or the client stopped them.
     """
     progress = Progress({definition_of(handler).group_id for handler in handlers}, screen, on_ready)
-    hooks = ConsumerHooks(assigned=progress.assigned, stopping=progress.stopping)
+    hooks = ConsumerHooks(on_partitions_assigned=progress.assigned, on_runner_stopping=progress.stopping)
     runner = ConsumerRunner(*handlers, settings=settings, hooks=hooks)
     _flush_each_line()
     _announce(handlers, settings, screen)
@@ -88,7 +88,9 @@ def work(handlers: Sequence[object], settings: KafkaSettings, worker: Worker) ->
     with socket.socket(fileno=worker.link) as link:
         link.setblocking(False)
         membership = Membership({definition_of(handler).group_id for handler in handlers}, link.sendall)
-        runner = ConsumerRunner(*handlers, settings=settings, hooks=ConsumerHooks(assigned=membership.assigned))
+        runner = ConsumerRunner(
+            *handlers, settings=settings, hooks=ConsumerHooks(on_partitions_assigned=membership.assigned)
+        )
         asyncio.run(_run_linked(runner, link))
 
 

@@ -16,8 +16,9 @@ from eventzr_kafka.codec.limits import Limits
 from eventzr_kafka.codec.media_type import charset_of
 from eventzr_kafka.codec.not_json import name_form
 from eventzr_kafka.codec.size_hints import raising
-from eventzr_kafka.errors import InvalidEnvelopeError, RecordTooLargeError, printable
+from eventzr_kafka.errors import InvalidEnvelopeError, RecordTooLargeError
 from eventzr_kafka.kafka.record import Record
+from eventzr_kafka.safe_text import printable
 
 __all__ = ["binary_attributes", "is_structured"]
 

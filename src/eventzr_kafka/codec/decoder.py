@@ -42,12 +42,11 @@ from eventzr_kafka.errors import (
     TenantMismatchError,
     TombstoneError,
     TypeMismatchError,
-    describe,
-    printable,
 )
 from eventzr_kafka.events import catalogue
 from eventzr_kafka.events.event import CloudEvent, topic_of
 from eventzr_kafka.kafka.record import Record, UnreadableHeaders
+from eventzr_kafka.safe_text import error_location, printable
 
 __all__ = ["DEFAULT_LIMITS", "Decoder", "Limits", "Reader", "decode", "decoder_for", "encode"]
 
@@ -218,7 +217,7 @@ class Decoder:
         except DecodeError:
             raise
         except Exception as error:  # noqa: BLE001 -- a validator of the payload class may raise anything
-            reason = f"data: a validator of the payload class raised {describe(error)}"
+            reason = f"data: a validator of the payload class raised {error_location(error)}"
             raise InvalidDataError(record, reason) from None
 
     def _read_structured(self, record: Record, value: bytes) -> CloudEvent[Any]:

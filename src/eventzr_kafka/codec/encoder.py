@@ -20,10 +20,11 @@ from eventzr_kafka.codec.limits import DEFAULT_LIMITS, Limits
 from eventzr_kafka.codec.media_type import charset_of, is_charset, is_json, is_text
 from eventzr_kafka.codec.strict_json import find_fault
 from eventzr_kafka.codec.unfit import find_unfit
-from eventzr_kafka.errors import EncodeError, printable
+from eventzr_kafka.errors import EncodeError
 from eventzr_kafka.events.event import CloudEvent, EventData, format_time, topic_of
 from eventzr_kafka.events.json_numbers import serializer_of, with_numbers
 from eventzr_kafka.kafka.record import Header, OutgoingRecord
+from eventzr_kafka.safe_text import printable
 
 __all__ = ["STRUCTURED_HEADERS", "ContentMode", "encode"]
 

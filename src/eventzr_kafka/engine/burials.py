@@ -20,8 +20,9 @@ from eventzr_kafka.engine.failed_event import Failed, HistoryKey, history_key
 from eventzr_kafka.engine.intake import Work
 from eventzr_kafka.engine.lanes import Lanes
 from eventzr_kafka.engine.redelivery import Leave, Redelivery
-from eventzr_kafka.errors import DeliveryError, EventzrKafkaError, describe
+from eventzr_kafka.errors import DeliveryError, EventzrKafkaError
 from eventzr_kafka.handlers.retry import DeadLetter
+from eventzr_kafka.safe_text import error_location
 
 __all__ = ["Burials"]
 
@@ -107,7 +108,7 @@ class Burials:
         if self._redelivery is None:
             self._on_stop(error)
             return
-        problem = str(error) if isinstance(error, EventzrKafkaError) else describe(error)
+        problem = str(error) if isinstance(error, EventzrKafkaError) else error_location(error)
         self._trouble(history_key(each.work), problem)
         self._redelivery.leave(each, Leave(DeadLetter(facts.reason), problem, "its event comes again"))
 

@@ -30,7 +30,7 @@ from eventzr_kafka.events.event import CloudEvent
 from eventzr_kafka.handlers.binding import BoundRoute
 from eventzr_kafka.handlers.options import ConsumerOptions
 from eventzr_kafka.handlers.signature import MessageContext
-from eventzr_kafka.safe_text import describe, is_a
+from eventzr_kafka.safe_text import error_location, is_a
 
 __all__ = ["Dispatcher", "Worker"]
 
@@ -149,7 +149,7 @@ class Dispatcher:
 
     def _fail(self, lane: Lane[Work], work: Work, event: CloudEvent[Any] | None, error: BaseException) -> None:
         if event is None and not is_a(error, DecodeError):
-            error = InvalidDataError(work[0], f"data: a validator of the payload class raised {describe(error)}")
+            error = InvalidDataError(work[0], f"data: a validator of the payload class raised {error_location(error)}")
         self._failures.failed(work[1].route, [Failed(lane, work, event)], error)
 
     def _is_outcome(self, error: BaseException, worker: Worker) -> bool:

@@ -34,8 +34,8 @@ from eventzr_kafka.errors import (
 from eventzr_kafka.handlers.binding import BoundRoute
 from eventzr_kafka.handlers.options import ConsumerOptions
 from eventzr_kafka.handlers.retry import DeadLetter, Decision, Retry, Skip, Stop, decide_raised, decide_unreadable
-from eventzr_kafka.hooks import ConsumerHooks, EventFailed, Outcome, tell
-from eventzr_kafka.safe_text import describe, is_a, name_of
+from eventzr_kafka.hooks import ConsumerHooks, EventFailed, Outcome, notify
+from eventzr_kafka.safe_text import error_location, is_a, name_of
 
 __all__ = ["Failures"]
 
@@ -141,7 +141,7 @@ class Failures:
         each = Failed(lane, work, event)
         self._count(Failed(lane, work, None))
         log.info("%s%s: parked: its ordering key has an open dead letter", record.position, whose(each))
-        tell(self._hooks.failed, self._fact(origin.route, each, "", "parked"))
+        notify(self._hooks.on_event_failed, self._fact(origin.route, each, "", "parked"))
         self._lanes.wait(lane)
         self._burials.begin(
             each, self._facts(origin.route, each, "parked", "follows a dead letter of its ordering key")
@@ -150,7 +150,9 @@ class Failures:
 
     def give_up(self, error: BaseException) -> None:
         """Something failed that nobody may decide about."""
-        self._on_stop(error if isinstance(error, Exception) else ConsumerError(f"a worker ended: {describe(error)}"))
+        self._on_stop(
+            error if isinstance(error, Exception) else ConsumerError(f"a worker ended: {error_location(error)}")
+        )
 
     def is_alone(self, work: Work) -> bool:
         """Whether an event is to be tried outside of a batch."""
@@ -267,10 +269,10 @@ class Failures:
                 f"; attempt {history.attempts} of {route.retry.attempts}" if history.attempts else "",
                 _next(decision),
             )
-        if self._hooks.failed is not None:
+        if self._hooks.on_event_failed is not None:
             for each in events:
                 fact = self._fact(route, each, name_of(error), _OUTCOMES[type(meant(decision))], error)
-                tell(self._hooks.failed, fact)
+                notify(self._hooks.on_event_failed, fact)
 
     def _fact(
         self, route: BoundRoute, each: Failed, error: str, outcome: Outcome, cause: BaseException | None = None

@@ -26,13 +26,14 @@ from eventzr_kafka.engine.epoch import Epoch
 from eventzr_kafka.engine.failures import Failures
 from eventzr_kafka.engine.intake import Origin, admit, lanes_for
 from eventzr_kafka.engine.ledger import Ledger
-from eventzr_kafka.errors import ConsumerError, describe
+from eventzr_kafka.errors import ConsumerError
 from eventzr_kafka.handlers.binding import BoundRoute
 from eventzr_kafka.handlers.options import ConsumerOptions
-from eventzr_kafka.hooks import ConsumerHooks, OffsetsSkipped, PartitionsAssigned, tell
+from eventzr_kafka.hooks import ConsumerHooks, OffsetsSkipped, PartitionsAssigned, notify
 from eventzr_kafka.kafka.losses import Loss, OffsetsLostError
 from eventzr_kafka.kafka.record import Record, TopicPartition, describe_partitions
 from eventzr_kafka.kafka.transport import Assignment, Batch, ConsumerTransport, LogReader
+from eventzr_kafka.safe_text import error_location
 
 __all__ = ["GroupClients", "GroupConsumer"]
 
@@ -166,7 +167,10 @@ class GroupConsumer:
             self._parking.reload()
             self._loading = self._loop.create_task(self._load(self._parking, self._loading))
         self.ready.set()
-        tell(self._hooks.assigned, PartitionsAssigned(self.group_id, tuple(a.partition for a in assignments)))
+        notify(
+            self._hooks.on_partitions_assigned,
+            PartitionsAssigned(self.group_id, tuple(a.partition for a in assignments)),
+        )
 
     def received(self, batches: Sequence[Batch]) -> None:
         """Put records into their lanes, but for those of an epoch that has ended: they are another member's."""
@@ -207,7 +211,7 @@ class GroupConsumer:
             after=loss.after,
             reason=loss.reason,
         )
-        tell(self._hooks.offsets_skipped, fact)
+        notify(self._hooks.on_offsets_skipped, fact)
         if self._options.on_offset_lost == "stop":
             self._on_failure(OffsetsLostError(self.group_id, partition, loss))
             return False
@@ -239,7 +243,7 @@ class GroupConsumer:
         except BaseException as error:  # also a KeyboardInterrupt: positions are still stored while the loop ends
             text = (
                 f"{self.group_id}: {records[0].position} and the {len(records) - 1} after it were not taken in: "
-                f"{describe(error)}; nothing of the partition is handled or committed from here on; "
+                f"{error_location(error)}; nothing of the partition is handled or committed from here on; "
                 "report this, and start again"
             )
             failure = ConsumerError(text)

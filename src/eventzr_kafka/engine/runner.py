@@ -20,7 +20,7 @@ from eventzr_kafka.handlers.binding import bind
 from eventzr_kafka.handlers.decorators import ConsumerDefinition, definition_of
 from eventzr_kafka.handlers.deduplication import Guard, Tidier, guard_of
 from eventzr_kafka.handlers.options import ConsumerOptions
-from eventzr_kafka.hooks import ConsumerHooks, RunnerStopping, tell
+from eventzr_kafka.hooks import ConsumerHooks, RunnerStopping, notify
 from eventzr_kafka.kafka.transport import ConsumerTransport, LogReader, ProducerTransport
 from eventzr_kafka.lifecycle.asyncio_only import running_loop
 from eventzr_kafka.lifecycle.shutdown import complete
@@ -153,7 +153,7 @@ class ConsumerRunner:
         if self._stopped is not None and not self._stopped.is_set():
             self._ending = asyncio.create_task(self._end())
             self._stopped.set()
-            tell(self._hooks.stopping, RunnerStopping(self._error))
+            notify(self._hooks.on_runner_stopping, RunnerStopping(self._error))
 
     async def _end(self) -> None:
         """Leave the groups, whatever fails on the way; every step is bounded in time."""

@@ -12,11 +12,12 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from eventzr_kafka.errors import BatchItemError, ConfigurationError, describe, printable
+from eventzr_kafka.errors import BatchItemError, ConfigurationError
 from eventzr_kafka.events.context import enter_batch, leave
 from eventzr_kafka.handlers.inbox import Delivery, Handled, Inbox, InboxChoice, is_inbox, key_of
 from eventzr_kafka.handlers.signature import MessageContext, Route
-from eventzr_kafka.hooks import ConsumerHooks, DuplicateSkipped, tell
+from eventzr_kafka.hooks import ConsumerHooks, DuplicateSkipped, notify
+from eventzr_kafka.safe_text import error_location, printable
 
 __all__ = ["Guard", "Tidier", "guard_of", "inbox_of"]
 
@@ -114,7 +115,7 @@ class Guard:
                 offset=record.offset,
                 handler=route.label,
             )
-            tell(self._hooks.duplicate, fact)
+            notify(self._hooks.on_duplicate_skipped, fact)
 
 
 def _deliveries(route: Route, given: tuple[Any, ...]) -> Sequence[Delivery]:
@@ -180,7 +181,7 @@ class Tidier:
             while not self._ending.is_set() and await inbox.tidy():
                 await self._pause(_TIDY_PAUSE)
         except Exception as error:  # noqa: BLE001 -- the database's; the next round tries again
-            log.warning("an inbox cannot forget old events: %s; trying again", describe(error))
+            log.warning("an inbox cannot forget old events: %s; trying again", error_location(error))
 
     async def _pause(self, seconds: float) -> None:
         with suppress(TimeoutError):

@@ -30,7 +30,7 @@ from eventzr_kafka.errors import (
     TombstoneError,
     TypeMismatchError,
 )
-from eventzr_kafka.safe_text import attribute, cause_of, describe, is_a, printable
+from eventzr_kafka.safe_text import attribute, cause_of, error_location, is_a, printable
 
 __all__ = [
     "DEFAULT_RETRY",
@@ -239,11 +239,11 @@ def reason_of(error: BaseException, *, from_handler: bool = False) -> str:
         words = _words(attribute(cause, "why"))
     elif is_a(cause, DecodeError) and not from_handler:
         words = _words(attribute(cause, "reason"))
-    return printable(words or describe(cause), limit=_MAX_REASON)
+    return printable(words or error_location(cause), limit=_MAX_REASON)
 
 
 def _words(given: object) -> str | None:
     """A reason as it was given: a text, or an error whose text may quote a payload."""
     if issubclass(type(given), BaseException):
-        return describe(cast("BaseException", given))
+        return error_location(cast("BaseException", given))
     return str.__str__(cast("str", given)) if issubclass(type(given), str) else None

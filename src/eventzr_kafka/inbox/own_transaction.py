@@ -19,8 +19,9 @@ from typing import Any
 from sqlalchemy import BigInteger, delete, event, func, null, select, tuple_
 from sqlalchemy.orm import Session
 
-from eventzr_kafka.errors import ConsumerStateError, Reject, describe
+from eventzr_kafka.errors import ConsumerStateError, Reject
 from eventzr_kafka.inbox.tables import marks
+from eventzr_kafka.safe_text import error_location
 
 __all__ = ["WRITTEN", "OwnTransaction", "committed_below"]
 
@@ -108,7 +109,7 @@ def committed_below() -> Reject:
 
 
 def _no_answer(error: Exception) -> str:
-    return f"the transaction cannot be committed after the handler: an error of the database? ({describe(error)})"
+    return f"the transaction cannot be committed after the handler: an error of the database? ({error_location(error)})"
 
 
 def _connection(session: Session) -> Any:

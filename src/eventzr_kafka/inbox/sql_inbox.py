@@ -24,7 +24,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
 from eventzr_kafka._sql.database import DATABASE_ERRORS, check_dialect, check_transactions, database_time
-from eventzr_kafka.errors import BatchItemError, ConfigurationError, describe
+from eventzr_kafka.errors import BatchItemError, ConfigurationError
 from eventzr_kafka.handlers.inbox import (
     AsyncHandling,
     Delivery,
@@ -37,6 +37,7 @@ from eventzr_kafka.handlers.inbox import (
 )
 from eventzr_kafka.inbox.own_transaction import WRITTEN, OwnTransaction, committed_below
 from eventzr_kafka.inbox.tables import UNKNOWN_TENANT, is_old, marks
+from eventzr_kafka.safe_text import error_location
 
 __all__ = ["SqlInbox"]
 
@@ -113,7 +114,7 @@ class SqlInbox:
         except DATABASE_ERRORS as error:
             if _refused(error):
                 raise ConfigurationError(_what_is_missing(error)) from error
-            log.warning("the inbox's database does not answer (%s); events will be retried", describe(error))
+            log.warning("the inbox's database does not answer (%s); events will be retried", error_location(error))
 
     async def handle(self, deliveries: Sequence[Delivery], handler: AsyncHandling, /) -> Handled:
         """Mark and handle what is new in one transaction, on the event loop."""
@@ -229,7 +230,7 @@ def _in_transaction(session: Session, work: Callable[[Session], ResultT]) -> Res
 
 
 def _say_in_doubt(error: BaseException) -> None:
-    log.error("a handler failed, and the database does not say whether its mark was kept (%s)", describe(error))
+    log.error("a handler failed, and the database does not say whether its mark was kept (%s)", error_location(error))
 
 
 def _try_out(session: Session) -> None:

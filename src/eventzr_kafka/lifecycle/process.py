@@ -16,7 +16,7 @@ import time
 import weakref
 from typing import Protocol
 
-from eventzr_kafka.errors import describe
+from eventzr_kafka.safe_text import error_location
 
 __all__ = ["forget_open", "forks", "note_open"]
 
@@ -49,7 +49,7 @@ class _Registry:
             try:
                 client.end_at_exit(deadline)
             except Exception as error:  # noqa: BLE001 -- the others are still to be ended
-                log.error("a client was not ended before the process: %s", describe(error))  # noqa: TRY400 -- no texts
+                log.error("a client was not ended before the process: %s", error_location(error))  # noqa: TRY400 -- no texts
         self.clients = weakref.WeakSet()
 
 

@@ -14,7 +14,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from eventzr_kafka.dead_letters.letter import dead_letter_topic
-from eventzr_kafka.errors import SettingsError, printable
+from eventzr_kafka.errors import SettingsError
+from eventzr_kafka.safe_text import printable
 
 __all__ = ["ClusterArn", "Policy", "Statement", "service_policy"]
 

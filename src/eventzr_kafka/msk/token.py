@@ -17,8 +17,9 @@ from functools import cache
 from threading import Lock
 from typing import Protocol
 
-from eventzr_kafka.errors import AuthenticationError, MissingExtraError, printable
+from eventzr_kafka.errors import AuthenticationError, MissingExtraError
 from eventzr_kafka.kafka.tokens import Token
+from eventzr_kafka.safe_text import printable
 from eventzr_kafka.settings import KafkaSettings
 
 __all__ = ["AwsCredentials", "CredentialSource", "IamTokenProvider", "iam_token_provider"]

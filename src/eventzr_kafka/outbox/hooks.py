@@ -1,4 +1,4 @@
-"""What a relay tells whoever wants to know: frozen facts, and one function for each."""
+"""Hooks of a relay: optional callbacks, each of which receives one frozen fact."""
 
 from __future__ import annotations
 
@@ -58,10 +58,10 @@ class BucketsHeld:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RelayHooks:
-    """Functions to be called, on the event loop; those left out are not missed."""
+    """Optional callbacks, called on the event loop."""
 
-    published: Callable[[RowsPublished], None] | None = None
-    parked: Callable[[RowParked], None] | None = None
-    lane_waits: Callable[[LaneWaits], None] | None = None
-    held: Callable[[BucketsHeld], None] | None = None
-    sampled: Callable[[OutboxStatus], None] | None = None
+    on_rows_published: Callable[[RowsPublished], None] | None = None
+    on_row_parked: Callable[[RowParked], None] | None = None
+    on_lane_waits: Callable[[LaneWaits], None] | None = None
+    on_buckets_held: Callable[[BucketsHeld], None] | None = None
+    on_status_sampled: Callable[[OutboxStatus], None] | None = None

@@ -30,8 +30,8 @@ from eventzr_kafka._sql.database import (
     is_outage,
     require_async_engine,
 )
-from eventzr_kafka.errors import AuthenticationError, ConfigurationError, EventzrKafkaError, describe
-from eventzr_kafka.hooks import tell
+from eventzr_kafka.errors import AuthenticationError, ConfigurationError, EventzrKafkaError
+from eventzr_kafka.hooks import notify
 from eventzr_kafka.lifecycle.asyncio_only import running_loop
 from eventzr_kafka.lifecycle.shutdown import complete
 from eventzr_kafka.lifecycle.signals import stopped_by_signals
@@ -44,6 +44,7 @@ from eventzr_kafka.outbox.status import read_status
 from eventzr_kafka.outbox.tables import metadata
 from eventzr_kafka.outbox.turn import Turns
 from eventzr_kafka.outbox.wakeup import Wakeup
+from eventzr_kafka.safe_text import error_location
 from eventzr_kafka.settings import KafkaSettings
 
 __all__ = ["OutboxRelay"]
@@ -183,7 +184,7 @@ class OutboxRelay:
         try:
             await self.run()
         except Exception as error:
-            reason = error if isinstance(error, EventzrKafkaError) else describe(error)
+            reason = error if isinstance(error, EventzrKafkaError) else error_location(error)
             log.error("outbox relay: stopped: %s", reason)  # noqa: TRY400 -- no texts of others
             raise
 
@@ -243,8 +244,8 @@ class OutboxRelay:
         sent, settled = await self._turns.take()
         if self._is_due("clean", _CLEAN_EVERY):
             await self._clean()
-        if self._hooks.sampled is not None and self._is_due("sample", _SAMPLE_EVERY):
-            tell(self._hooks.sampled, await read_status(self._engine))
+        if self._hooks.on_status_sampled is not None and self._is_due("sample", _SAMPLE_EVERY):
+            notify(self._hooks.on_status_sampled, await read_status(self._engine))
         self._idle = _SOONEST if settled else min(2 * self._idle, self._options.poll_every.total_seconds())
         if not sent:
             await self._sleep(self._idle)
@@ -265,7 +266,7 @@ class OutboxRelay:
         if after != before:
             self._turns.buckets_changed()
             log.info("outbox relay %s: %d buckets, %d relays alive", self.name, *after)
-            tell(self._hooks.held, BucketsHeld(*after))
+            notify(self._hooks.on_buckets_held, BucketsHeld(*after))
 
     async def _clean(self) -> None:
         if 0 not in self._leases.held:

@@ -7,8 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 
 from eventzr_kafka.codec.size_hints import size_hint
-from eventzr_kafka.errors import printable
-from eventzr_kafka.hooks import tell
+from eventzr_kafka.hooks import notify
 from eventzr_kafka.kafka.transport import Failure
 from eventzr_kafka.outbox.failures import is_refusal, judge
 from eventzr_kafka.outbox.hooks import LaneWaits, RelayHooks, RowParked, RowsPublished
@@ -16,6 +15,7 @@ from eventzr_kafka.outbox.options import RelayOptions
 from eventzr_kafka.outbox.rows import OutboxRow, Rows
 from eventzr_kafka.outbox.sending import Outcome, Sender
 from eventzr_kafka.outbox.waiting import Choice, Waiting
+from eventzr_kafka.safe_text import printable
 
 __all__ = ["Turns"]
 
@@ -114,7 +114,7 @@ class Turns:
         if rows:
             marked = await self._rows.mark_published(rows)
             self._acknowledged = []
-            tell(self._hooks.published, RowsPublished(marked, len(rows) - marked))
+            notify(self._hooks.on_rows_published, RowsPublished(marked, len(rows) - marked))
 
     async def _settle(self, outcomes: Iterable[Outcome]) -> int:
         acknowledged, settled, refused = 0, 0, False
@@ -163,13 +163,13 @@ class Turns:
         if not is_known:
             log.error("not published: %s: %s; what comes behind it waits", _which(row), failure)
         await self._rows.note_failure(row, failure)
-        tell(self._hooks.lane_waits, LaneWaits(row.tenant_id, row.event_id, row.topic, failure, seconds))
+        notify(self._hooks.on_lane_waits, LaneWaits(row.tenant_id, row.event_id, row.topic, failure, seconds))
 
     async def _park(self, row: OutboxRow, failure: str, hint: str) -> None:
         self._waiting.parked(row)
         if await self._rows.park(row, failure):
             log.error("parked: %s: %s; the tenant's later events go on%s", _which(row), failure, hint and f"; {hint}")
-            tell(self._hooks.parked, RowParked(row.tenant_id, row.event_id, row.topic, failure))
+            notify(self._hooks.on_row_parked, RowParked(row.tenant_id, row.event_id, row.topic, failure))
 
     def _watch(self) -> None:
         oldest = next(iter(self._sender.under_way), None)

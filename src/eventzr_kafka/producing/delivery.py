@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 from eventzr_kafka.codec.size_hints import size_hint
-from eventzr_kafka.errors import DeliveryError, printable
+from eventzr_kafka.errors import DeliveryError
 from eventzr_kafka.kafka.transport import Failure
 from eventzr_kafka.lifecycle.asyncio_only import no_loop
+from eventzr_kafka.safe_text import printable
 
 __all__ = ["Delivery", "PublishResult", "Waiter", "delivery_error", "wake"]
 

@@ -142,7 +142,7 @@ class MemoryService:
             transport=self._broker.consumer,
             producer=self._broker.producer,
             log_reader=self._broker.log_reader,
-            hooks=ConsumerHooks(failed=self._failed),
+            hooks=ConsumerHooks(on_event_failed=self._failed),
         )
 
     def _failed(self, fact: EventFailed) -> None:

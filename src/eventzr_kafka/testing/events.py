@@ -25,7 +25,7 @@ from typing import Any, Literal, Self, TypeAlias, TypeVar, overload
 from eventzr_kafka.codec.decoder import decode
 from eventzr_kafka.codec.encoder import encode
 from eventzr_kafka.dead_letters.letter import Letter, dead_letter_topic, read_letter
-from eventzr_kafka.errors import DecodeError, EventStoppedError, ProducerError, describe
+from eventzr_kafka.errors import DecodeError, EventStoppedError, ProducerError
 from eventzr_kafka.events.event import CloudEvent, EventData, topic_of
 from eventzr_kafka.events.identity import EventIdentity, identity_of
 from eventzr_kafka.hooks import EventFailed
@@ -33,6 +33,7 @@ from eventzr_kafka.kafka.record import Record
 from eventzr_kafka.kafka.transport import ProducerTransport
 from eventzr_kafka.producing.envelope import Enveloper
 from eventzr_kafka.producing.producer import EventProducer
+from eventzr_kafka.safe_text import error_location
 from eventzr_kafka.settings import KafkaSettings
 from eventzr_kafka.testing._lazy_producer import LazyProducer
 from eventzr_kafka.testing._memory_cluster import AT_ONCE, MemoryBrokerOptions
@@ -374,4 +375,4 @@ def _text(error: BaseException | None) -> str:
     try:
         return str(error)
     except Exception as fault:  # noqa: BLE001 -- of a foreign class
-        return f"(its __str__ raised {describe(fault)})"
+        return f"(its __str__ raised {error_location(fault)})"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
-from eventzr_kafka.errors import printable
 from eventzr_kafka.events.event import CloudEvent, EventData
+from eventzr_kafka.safe_text import printable
 
 __all__ = ["PublishedEvents", "in_words"]
 

@@ -58,7 +58,7 @@ def unread(failed: Failed) -> Failed:
 )
 async def test_hooks_learn_of_each_failure(policy: RetryPolicy, error: Exception, outcome: str) -> None:
     facts: list[EventFailed] = []
-    room = Room(policy=policy, hooks=ConsumerHooks(failed=facts.append))
+    room = Room(policy=policy, hooks=ConsumerHooks(on_event_failed=facts.append))
     room.failures.failed(room.route, [room.one()], error)
     assert facts == [facts_of(outcome=outcome)]
     assert facts[0].cause is error
@@ -66,7 +66,7 @@ async def test_hooks_learn_of_each_failure(policy: RetryPolicy, error: Exception
 
 async def test_a_skipped_tombstone_is_done(caplog: pytest.LogCaptureFixture) -> None:
     facts: list[EventFailed] = []
-    room = Room(hooks=ConsumerHooks(failed=facts.append), on_unknown_type="skip", on_tombstone="skip")
+    room = Room(hooks=ConsumerHooks(on_event_failed=facts.append), on_unknown_type="skip", on_tombstone="skip")
     (failed,) = room.take_unread(record(0)._replace(value=None))
     room.failures.failed(room.route, [failed], failed_to_read(failed))
     assert facts == [facts_of(error="TombstoneError", attempt=0, outcome="skipped")]
@@ -174,7 +174,7 @@ async def test_an_exit_that_is_a_dead_letter_elsewhere_is_not_noted() -> None:
 
 async def test_what_is_left_is_logged_and_reported(caplog: pytest.LogCaptureFixture) -> None:
     facts: list[EventFailed] = []
-    room = Room(again=Again(), hooks=ConsumerHooks(failed=facts.append))
+    room = Room(again=Again(), hooks=ConsumerHooks(on_event_failed=facts.append))
     room.failures.failed(room.route, [room.one()], Reject("no use"))
     (line,) = caplog.records
     assert line.levelno == logging.ERROR
@@ -311,7 +311,7 @@ async def test_giving_up_hands_on_an_error_or_describes_it() -> None:
 async def test_a_parked_event_follows_the_letter_of_its_lane(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "eventzr_kafka.consumer")
     park, facts = Park(), list[EventFailed]()
-    room = Room(park=park, hooks=ConsumerHooks(failed=facts.append), ordering="subject")
+    room = Room(park=park, hooks=ConsumerHooks(on_event_failed=facts.append), ordering="subject")
     failed = room.one(subject="order-7")
     assert room.failures.park(failed.lane, failed.work)
     assert failed.lane.waiting

@@ -200,7 +200,7 @@ async def test_hooks_are_told_and_one_that_raises_disturbs_nothing(caplog: pytes
         facts.append(fact)
         raise ZeroDivisionError
 
-    wires, hooks = Wires(), ConsumerHooks(assigned=assigned, stopping=facts.append)
+    wires, hooks = Wires(), ConsumerHooks(on_partitions_assigned=assigned, on_runner_stopping=facts.append)
     async with ConsumerRunner(Handler(), settings=SETTINGS, transport=wires, hooks=hooks):
         wires.made[0].bring("a")
     assert facts == [PartitionsAssigned("runner", (TopicPartition(TOPIC, 0),)), RunnerStopping(None)]
@@ -209,7 +209,7 @@ async def test_hooks_are_told_and_one_that_raises_disturbs_nothing(caplog: pytes
 
 async def test_the_failure_hook_says_whose_event_it_was() -> None:
     facts: list[EventFailed] = []
-    wires, hooks = Wires(), ConsumerHooks(failed=facts.append)
+    wires, hooks = Wires(), ConsumerHooks(on_event_failed=facts.append)
     with suppress(EventStoppedError):
         async with ConsumerRunner(Handler(fails_for="bad"), settings=SETTINGS, transport=wires, hooks=hooks):
             wires.made[0].bring("good", "bad")
