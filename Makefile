@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+EDITABLE := --editable . --editable ./marketplace-events
 
 # A test run starts dozens of Pythons: each would compile the code again where the machine forbids to keep it.
 unexport PYTHONDONTWRITEBYTECODE
@@ -25,10 +26,10 @@ test-lowest: .venv/lowest/.ready
 	.venv/lowest/bin/python -m pytest -q -n 3 --dist worksteal -m 'not torture and not slow' \
 	  tests/unit tests/broker/test_roundtrip.py
 
-.venv/lowest/.ready: requirements/lowest.txt pyproject.toml
+.venv/lowest/.ready: requirements/lowest.txt pyproject.toml marketplace-events/pyproject.toml
 	$(PYTHON) -m venv .venv/lowest
 	.venv/lowest/bin/python -m pip install --quiet --requirement requirements/lowest.txt
-	PATH="$(CURDIR)/.venv/lowest/bin:$$PATH" .venv/lowest/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	PATH="$(CURDIR)/.venv/lowest/bin:$$PATH" .venv/lowest/bin/python -m pip install --quiet --no-deps --no-build-isolation $(EDITABLE)
 	@touch $@
 
 torture: $(READY)  ## members killed under load, on a real Kafka; minutes
@@ -76,12 +77,12 @@ setup: $(READY)
 first-time:
 	@test -e $(READY) || echo "first time: a minute to set up"
 
-$(READY): requirements/dev.txt pyproject.toml
+$(READY): requirements/dev.txt pyproject.toml marketplace-events/pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "Python 3.11 or newer is needed; say which: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --requirement requirements/dev.txt
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pip install --quiet --no-deps --no-build-isolation $(EDITABLE)
 	@touch $(READY)
 
 pins: $(READY)  ## renew requirements/dev.txt from dev.in and pyproject.toml

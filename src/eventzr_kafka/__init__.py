@@ -15,6 +15,7 @@ from eventzr_kafka.codec.limits import Limits
 from eventzr_kafka.errors import BatchItemError, Reject, RetryLater
 from eventzr_kafka.events.context import current_event, current_tenant
 from eventzr_kafka.events.event import CloudEvent, EventData
+from eventzr_kafka.events.timestamp import Timestamp
 from eventzr_kafka.handlers.decorators import MessageContext, kafka_consumer, on_batch, on_message
 from eventzr_kafka.handlers.retry import RetryPolicy
 from eventzr_kafka.kafka.record import OutgoingRecord, Record
@@ -47,6 +48,7 @@ __all__ = [
     "Reject",
     "RetryLater",
     "RetryPolicy",
+    "Timestamp",
     "current_event",
     "current_tenant",
     "decode",

@@ -17,8 +17,8 @@ SAVED = re.compile(r"[Ss]ave this as\s+`([^`]+)`[^\n]*\n\n```\w+\n(.*?)```", re.
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    for name in ("examples", "src"):
-        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("examples", "marketplace-events", "src"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"), symlinks=True)
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     (tmp_path / "tests").mkdir()
     (tmp_path / ".venv").symlink_to(ROOT / ".venv")

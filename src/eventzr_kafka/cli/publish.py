@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Annotated
 
@@ -90,10 +92,11 @@ def _payload(kind: type[EventData], publication: Publication) -> EventData:
 
 
 def _example(kind: type[EventData]) -> EventData | None:
-    from eventzr_marketplace_events import example  # noqa: PLC0415 -- the one package that has examples
-
+    """An example of the class, from the function `example` of the package that declares it, if it has one."""
+    package = sys.modules[kind.__module__.partition(".")[0]]
+    example: Callable[[type[EventData]], EventData] | None = getattr(package, "example", None)
     try:
-        return example(kind)
+        return example(kind) if callable(example) else None
     except KeyError:
         return None
 

@@ -101,7 +101,7 @@ def test_the_service_with_a_loop_of_its_own_gets_ready_and_ends() -> None:
 
 def test_there_is_something_to_check() -> None:
     assert len(PYTHON) == 7
-    assert {"make demo", "make test", "pip install '.[cli]'"} <= set(COMMANDS)
+    assert {"make demo", "make test", "pip install '.[cli]' ./marketplace-events"} <= set(COMMANDS)
     assert {shlex.split(c)[1] for c in COMMANDS if c.startswith("eventzr-kafka")} == {"run", "dev", "dlq"}
 
 
@@ -136,6 +136,7 @@ def check(words: list[str]) -> None:
     elif words[0] == "pip":
         extra = words[2].partition("[")[2].removesuffix("]")
         assert extra in tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+        assert all((ROOT / word / "pyproject.toml").exists() for word in words[3:] if word.startswith("./"))
     else:
         assert words[0] == "eventzr-kafka"
         app.parse_args(words[1:], exit_on_error=False, print_error=False)

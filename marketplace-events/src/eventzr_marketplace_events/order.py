@@ -1,6 +1,6 @@
 """Orders: accepted quotes on their way to delivery."""
 
-from eventzr_kafka.events.event import EventData
+from eventzr_kafka import EventData
 from eventzr_marketplace_events._types import Currency, Id, Money, Timestamp
 
 __all__ = ["OrderCancelled", "OrderCompleted", "OrderCreated"]

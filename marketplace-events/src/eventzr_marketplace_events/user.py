@@ -1,6 +1,6 @@
 """Users, as user-svc announces them."""
 
-from eventzr_kafka.events.event import EventData
+from eventzr_kafka import EventData
 from eventzr_marketplace_events._types import Id
 
 __all__ = ["UserProfileUpdated"]

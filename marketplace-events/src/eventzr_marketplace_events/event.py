@@ -1,6 +1,6 @@
 """Events in the calendar's sense, such as a trade fair, as event-svc announces them."""
 
-from eventzr_kafka.events.event import EventData
+from eventzr_kafka import EventData
 from eventzr_marketplace_events._types import Count, Currency, Id, Money, Timestamp
 
 __all__ = ["EventCreated", "SponsorshipOpportunity"]

@@ -5,7 +5,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from eventzr_kafka.events.event import EventData
+from eventzr_kafka import EventData
 from eventzr_marketplace_events._types import Id
 
 __all__ = ["ReviewCreated"]

@@ -1,6 +1,6 @@
 """Disputes: what buyer and seller do not agree on about an order."""
 
-from eventzr_kafka.events.event import EventData
+from eventzr_kafka import EventData
 from eventzr_marketplace_events._types import Id
 
 __all__ = ["DisputeEvidence", "DisputeOpened", "DisputeResolved"]

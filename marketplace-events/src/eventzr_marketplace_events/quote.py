@@ -1,6 +1,6 @@
 """Quotes: what a buyer bids on a listing."""
 
-from eventzr_kafka.events.event import EventData
+from eventzr_kafka import EventData
 from eventzr_marketplace_events._types import Currency, Id, Money
 
 __all__ = ["QuoteAccepted", "QuoteSubmitted"]

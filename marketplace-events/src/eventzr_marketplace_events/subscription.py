@@ -1,6 +1,6 @@
 """Subscriptions of sellers, as subscriptions-svc announces them."""
 
-from eventzr_kafka.events.event import EventData
+from eventzr_kafka import EventData
 from eventzr_marketplace_events._types import Count, Id, Timestamp
 
 __all__ = ["SubscriptionChanged"]

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TypeVar, cast
 
-from eventzr_kafka.events.event import EventData
+from eventzr_kafka import EventData
 from eventzr_marketplace_events.dispute import DisputeEvidence, DisputeOpened, DisputeResolved
 from eventzr_marketplace_events.event import EventCreated, SponsorshipOpportunity
 from eventzr_marketplace_events.listing import (

@@ -3,10 +3,9 @@
 from decimal import Decimal
 from typing import Annotated, TypeAlias
 
-from pydantic import AwareDatetime, Field, PlainSerializer, WithJsonSchema
+from pydantic import Field
 
-from eventzr_kafka.events.attributes import OrLeapSecond
-from eventzr_kafka.events.event import format_time
+from eventzr_kafka import Timestamp
 
 __all__ = ["Count", "Currency", "Id", "Money", "Timestamp"]
 
@@ -21,11 +20,3 @@ Money: TypeAlias = Annotated[Decimal, Field(ge=0, max_digits=15)]
 
 Count: TypeAlias = Annotated[int, Field(ge=0)]
 """How many there are: 0 or more."""
-
-Timestamp: TypeAlias = Annotated[
-    AwareDatetime,
-    OrLeapSecond(),
-    PlainSerializer(format_time, return_type=str, when_used="json"),
-    WithJsonSchema({"type": "string", "format": "date-time"}),
-]
-"""A moment with a zone; read and written as ``time`` is: ``2026-03-02T12:00:00.000Z``."""

@@ -1,6 +1,6 @@
 """Payments and escrows, as wallet-svc announces them."""
 
-from eventzr_kafka.events.event import EventData
+from eventzr_kafka import EventData
 from eventzr_marketplace_events._types import Currency, Id, Money, Timestamp
 
 __all__ = ["EscrowReleased", "PaymentCompleted"]

@@ -1,6 +1,6 @@
 """Requests for proposals (RFP): what a buyer asks all matching sellers for."""
 
-from eventzr_kafka.events.event import EventData
+from eventzr_kafka import EventData
 from eventzr_marketplace_events._types import Id, Timestamp
 
 __all__ = ["RfpBroadcast"]

@@ -1,6 +1,6 @@
 """Listings: what a seller offers in a lane of the marketplace."""
 
-from eventzr_kafka.events.event import EventData
+from eventzr_kafka import EventData
 from eventzr_marketplace_events._types import Count, Currency, Id, Money, Timestamp
 
 __all__ = ["ListingClosed", "ListingCreated", "ListingPublished", "ListingStatistics", "ListingUpdated"]
