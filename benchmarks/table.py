@@ -71,15 +71,17 @@ def page(lines: Sequence[str], kafka: str, rounds: int) -> str:
 def _introduction(kafka: str, rounds: int) -> Iterator[str]:
     yield "# Benchmarks"
     yield ""
-    yield f"Written by `make bench` on {datetime.now(UTC):%Y-%m-%d}; nothing here is typed in by hand."
+    yield f"Written by `make bench` on {datetime.now(UTC):%Y-%m-%d}. No figure is typed by hand."
     yield ""
-    yield f"- Machine: {_machine()}. It was shared with other work, and the broker runs on it too: trust the ratios."
-    yield f"- Broker: {kafka}, one node; the guide's listing event, 1,000 tenants 6 partitions unless a row says so."
+    yield f"- Machine: {_machine()}. It ran other work and the broker at the same time: compare ratios, not rates."
+    yield f"- Broker: {kafka}, one node. Unless a row gives other figures: the guide's listing event,"
+    yield "  1,000 tenants, 6 partitions."
     yield f"- Versions: Python {platform.python_version()}, {_own_versions()}; peers: {_peer_versions()}."
-    yield f"- Each contestant in a process of its own, in turn, {rounds} rounds; medians. Every ratio is from this run."
-    yield "- CPU is that of the whole process, librdkafka's threads included; it says more than time on a busy machine."
-    yield "- This package runs at least once and in order per tenant, with idempotence and acks=all; the peers run with"
-    yield "  their defaults; where they publish, it is the payload without an envelope."
+    yield f"- Contestants run one after another, each in its own process: {rounds} rounds, shown as medians."
+    yield "- CPU is the processor time of the whole process with librdkafka's threads."
+    yield "  On a busy machine it is more reliable than time."
+    yield "- This package runs with its guarantees: at least once, in order per tenant, idempotence, acks=all."
+    yield "  The peers run with their defaults, and publish the payload without an envelope."
 
 
 def _machine() -> str:

@@ -13,9 +13,10 @@ from eventzr_kafka.testing.kafka_server import KafkaServer
 
 PAGE: Final = Path(__file__).parents[2] / "docs" / "torture.md"
 HEAD: Final = """\
-# What the long runs show
+# Results of the long runs
 
-Written by `make torture`, a row by each run when it has passed; nothing here is typed in by hand.
+Written by `make torture`: a run that passes replaces its row. No figure is typed by hand.
+*Again* counts redelivered events.
 
 | run | seen | broker | day |
 |---|---|---|---|
