@@ -10,6 +10,7 @@ import pytest
 from tests.outbox.fake_kafka import TOO_LARGE, TOO_LARGE_FOR_CLIENT, FakeKafka
 
 from eventzr_kafka import CloudEvent, KafkaSettings, OutgoingRecord, encode
+from eventzr_kafka.clock import SYSTEM_CLOCK, Clock
 from eventzr_kafka.kafka.transport import Acknowledgement, Failure, Report
 from eventzr_kafka.outbox import LaneWaits, RelayHooks, RelayOptions, RowParked, RowsPublished, turn, waiting
 from eventzr_kafka.outbox.rows import OutboxRow
@@ -121,7 +122,7 @@ class MemoryRows:
 class Bench:
     """Turns on rows in memory and a Kafka that fails on command; one partition of the topic a.b never answers."""
 
-    def __init__(self, options: RelayOptions) -> None:
+    def __init__(self, options: RelayOptions, clock: Clock = SYSTEM_CLOCK) -> None:
         self.rows = MemoryRows()
         self.kafka = FakeKafka()
         self.kafka.silent = {"stuck"}
@@ -130,9 +131,8 @@ class Bench:
         rows: Any = self.rows
         self.facts: list[object] = []
         note = self.facts.append
-        self.turns = Turns(
-            rows, self.sender, options, RelayHooks(on_rows_published=note, on_row_parked=note, on_lane_waits=note)
-        )
+        hooks = RelayHooks(on_rows_published=note, on_row_parked=note, on_lane_waits=note)
+        self.turns = Turns(rows, self.sender, options, hooks, clock=clock)
 
     async def until(self, true: Callable[[], bool]) -> None:
         async with asyncio.timeout(60):
@@ -273,15 +273,12 @@ async def test_each_published_row_is_marked_once(bench: Bench) -> None:
     assert bench.rows.marked == [f"{number}" for number in range(10)]
 
 
-class Clock:
-    """Stands in for the module `time` where turns look at it."""
+class StoppedTime:
+    """A clock whose time a test moves."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self) -> None:
         self.now = 100.0
-        monkeypatch.setattr(turn, "time", self)
-
-    def monotonic(self) -> float:
-        return self.now
+        self.clock = Clock(monotonic=lambda: self.now)
 
 
 def row_of(number: int, *, bucket: int = 0, topic: str = "a.b", value: bytes | None = b"") -> OutboxRow:
@@ -391,40 +388,40 @@ async def test_buckets_are_busy_until_their_rows_are_marked() -> None:
 
 async def test_30_s_without_an_answer_are_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(turn, "_PATIENCE", 0.01)
-    clock = Clock(monkeypatch)
-    bench = Bench(RelayOptions())
+    time = StoppedTime()
+    bench = Bench(RelayOptions(), time.clock)
     await bench.sender.start()
     await bench.turns.take()
-    clock.now = 130.0
+    time.now = 130.0
     await bench.turns.take()
     assert bench.turns.problems == []
-    clock.now = 131.0
+    time.now = 131.0
     assert bench.turns.problems == ["the broker has not answered for 31 s about the oldest row under way"]
     await bench.sender.close()
 
 
 async def test_30_s_of_nothing_but_failures_are_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(turn, "_PATIENCE", 0.01)
-    clock = Clock(monkeypatch)
-    bench = Bench(RelayOptions())
+    time = StoppedTime()
+    bench = Bench(RelayOptions(), time.clock)
     bench.rows.pending.clear()
     bench.rows.add("t1", "a.b", "x")
     bench.kafka.failures = {"x": Failure("_GAPLESS_GUARANTEE", "a hole", unknown=True)}
     await bench.sender.start()
-    for clock.now in (100.0, 120.0, 130.0):
+    for time.now in (100.0, 120.0, 130.0):
         await bench.turns.take()
     assert bench.turns.problems == []
-    clock.now = 131.0
+    time.now = 131.0
     assert bench.turns.problems == ["nothing was published for 31 s: _GAPLESS_GUARANTEE: a hole"]
     await bench.sender.close()
 
 
-async def test_a_topic_that_waits_is_not_a_row_sent_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = Clock(monkeypatch)
-    bench = Bench(RelayOptions())
+async def test_a_topic_that_waits_is_not_a_row_sent_again() -> None:
+    time = StoppedTime()
+    bench = Bench(RelayOptions(), time.clock)
     again, missing = Failure("_STATE", "no", unknown=True), Failure("_UNKNOWN_TOPIC", "no", unknown=False)
     await bench.turns._settle([Outcome(row_of(1), again), Outcome(row_of(2), missing)])
-    clock.now = 200.0
+    time.now = 200.0
     assert not any("nothing was published" in problem for problem in bench.turns.problems)
 
 
@@ -478,9 +475,8 @@ async def test_a_row_refused_alone_does_not_shrink_the_batches() -> None:
     assert [row.id for row in bench.turns._choose([row_of(at) for at in range(9)]).rows] == [0, 1, 2]
 
 
-async def test_a_lane_without_an_answer_waits_only_if_late(monkeypatch: pytest.MonkeyPatch) -> None:
-    Clock(monkeypatch)
-    bench = Bench(RelayOptions())
+async def test_a_lane_without_an_answer_waits_only_if_late() -> None:
+    bench = Bench(RelayOptions(), StoppedTime().clock)
     await bench.turns._settle([Outcome(row_of(1), FATAL), Outcome(row_of(2), FATAL, late=True)])
     assert bench.turns._waiting.leave_out((), 100.0) == {"t2"}
     bench.turns.buckets_changed()

@@ -8,8 +8,10 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 import pytest
 
 from eventzr_kafka import CloudEvent, Record, encode
+from eventzr_kafka.clock import SYSTEM_CLOCK, Clock
 from eventzr_kafka.dead_letters.writer import DeadLetterWriter
 from eventzr_kafka.engine.group_consumer import GroupClients, GroupConsumer
+from eventzr_kafka.engine.runtime import Runtime
 from eventzr_kafka.handlers.binding import bind
 from eventzr_kafka.handlers.decorators import definition_of
 from eventzr_kafka.hooks import ConsumerHooks
@@ -114,7 +116,7 @@ class FakeReader:
 class Group:
     """A group consumer of one handler object, driven by hand."""
 
-    def __init__(self, handler: object) -> None:
+    def __init__(self, handler: object, *, clock: Clock = SYSTEM_CLOCK) -> None:
         from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415
 
         definition = definition_of(handler)
@@ -128,7 +130,15 @@ class Group:
         routes = {b.topic: b for b in bind(handler, definition.routes, definition.options, self.pool)}
         self.reader = FakeReader()
         clients = GroupClients(self.transport, self.writer, lambda: self.reader)
-        self.consumer = GroupConsumer("group", routes, definition.options, clients, self.errors.append, ConsumerHooks())
+        self.consumer = GroupConsumer(
+            "group",
+            routes,
+            definition.options,
+            clients,
+            self.errors.append,
+            ConsumerHooks(),
+            runtime=Runtime(clock),
+        )
         self.consumer.start()
 
     def assign(self, epoch: int = 1, partition: int = 0, position: int | None = 0, metadata: str = "") -> None:
@@ -165,11 +175,11 @@ def make_record() -> Callable[..., Record]:
 
 
 @pytest.fixture
-async def make_group() -> AsyncGenerator[Callable[[object], Group]]:
+async def make_group() -> AsyncGenerator[Callable[..., Group]]:
     groups: list[Group] = []
 
-    def make(handler: object) -> Group:
-        groups.append(Group(handler))
+    def make(handler: object, *, clock: Clock = SYSTEM_CLOCK) -> Group:
+        groups.append(Group(handler, clock=clock))
         return groups[-1]
 
     yield make

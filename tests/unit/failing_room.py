@@ -10,6 +10,7 @@ from typing import Any
 from tests.unit.conftest import TOPIC, record
 
 from eventzr_kafka import CloudEvent, Record, RetryPolicy, kafka_consumer, on_message
+from eventzr_kafka.clock import SYSTEM_CLOCK, Clock
 from eventzr_kafka.dead_letters.letter import DeadLetterFacts
 from eventzr_kafka.engine.epoch import Epoch
 from eventzr_kafka.engine.failed_event import Failed
@@ -90,6 +91,7 @@ class Room:
         park: Park | None = None,
         hooks: ConsumerHooks | None = None,
         policy: RetryPolicy | None = None,
+        clock: Clock = SYSTEM_CLOCK,
         **options: Any,
     ) -> None:
         @kafka_consumer(group_id="group", retry=policy or RetryPolicy(attempts=1), **options)
@@ -105,7 +107,9 @@ class Room:
         writer: Any = self.pen
         parking: Any = park
         self.lanes = lanes_for(self.options)
-        self.failures = Failures("group", self.options, self.lanes, writer, hooks or ConsumerHooks(), parking)
+        self.failures = Failures(
+            "group", self.options, self.lanes, writer, hooks or ConsumerHooks(), parking, clock=clock
+        )
         self.ready = 0
         self.stops: list[Exception] = []
         self.epoch = Epoch(Assignment(TopicPartition(TOPIC, 0), 1, 0))

@@ -24,6 +24,7 @@ from typing import Any
 
 from eventzr_kafka.aws_lambda.container import Deadline, event_loop
 from eventzr_kafka.aws_lambda.errors import UnacknowledgedError
+from eventzr_kafka.clock import renew_ids
 from eventzr_kafka.codec.encoder import ContentMode
 from eventzr_kafka.codec.limits import DEFAULT_LIMITS, Limits
 from eventzr_kafka.errors import ProducerStateError
@@ -31,7 +32,6 @@ from eventzr_kafka.events.event import CloudEvent
 from eventzr_kafka.kafka.record import OutgoingRecord
 from eventzr_kafka.kafka.transport import ProducerTransport
 from eventzr_kafka.producing.delivery import Delivery
-from eventzr_kafka.producing.envelope import renew_ids
 from eventzr_kafka.producing.producer import EventProducer
 from eventzr_kafka.safe_text import printable
 from eventzr_kafka.settings import KafkaSettings

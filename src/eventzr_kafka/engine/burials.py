@@ -13,6 +13,7 @@ import logging
 from collections import deque
 from collections.abc import Callable
 
+from eventzr_kafka.clock import SYSTEM_CLOCK, Clock
 from eventzr_kafka.dead_letters.letter import DeadLetterFacts
 from eventzr_kafka.dead_letters.parked_keys import ParkedKeys
 from eventzr_kafka.dead_letters.writer import DeadLetterWriter
@@ -36,7 +37,15 @@ _BURIERS = 200  # dead letters that are being written at once
 class Burials:
     """The dead letters of one group that are being written."""
 
-    def __init__(self, group_id: str, lanes: Lanes[Work], writer: DeadLetterWriter, parking: ParkedKeys | None) -> None:
+    def __init__(
+        self,
+        group_id: str,
+        lanes: Lanes[Work],
+        writer: DeadLetterWriter,
+        parking: ParkedKeys | None,
+        *,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
         """Begin without any.
 
         Args:
@@ -46,6 +55,7 @@ class Burials:
         self._group_id = group_id
         self._lanes = lanes
         self._writer = writer
+        self._clock = clock
         self._parking = parking
         self._waiting: deque[tuple[Failed, DeadLetterFacts]] = deque()
         self._buriers: set[asyncio.Task[None]] = set()
@@ -132,7 +142,7 @@ class Burials:
                 self._trouble(history_key(work), str(error))
                 origin.epoch.running -= 1  # a hand-over need not wait for a pause
                 try:
-                    await asyncio.sleep(pause)
+                    await self._clock.sleep(pause)
                 finally:  # it is counted down once more at the end, also of a task that is cancelled here
                     origin.epoch.running += 1
                 pause = min(2 * pause, _LONGEST_PAUSE)

@@ -16,23 +16,24 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from contextvars import copy_context
-from time import monotonic
-from typing import Any, cast
+from typing import Any
 
 from eventzr_kafka.engine.batches import BatchGatherer, BatchItem, EventBatch, Share, failed_of
 from eventzr_kafka.engine.failed_event import Failed
 from eventzr_kafka.engine.failures import Failures
 from eventzr_kafka.engine.intake import Work
 from eventzr_kafka.engine.lanes import Lane, Lanes
+from eventzr_kafka.engine.runtime import SYSTEM_RUNTIME, Runtime
+from eventzr_kafka.engine.worker import Worker, current_worker
 from eventzr_kafka.errors import DecodeError, InvalidDataError
-from eventzr_kafka.events.context import enter, enter_batch, in_hand, leave
+from eventzr_kafka.events.context import enter, enter_batch, leave
 from eventzr_kafka.events.event import CloudEvent
 from eventzr_kafka.handlers.binding import BoundRoute
 from eventzr_kafka.handlers.options import ConsumerOptions
 from eventzr_kafka.handlers.signature import MessageContext
 from eventzr_kafka.safe_text import error_location, is_a
 
-__all__ = ["Dispatcher", "Worker"]
+__all__ = ["Dispatcher"]
 
 _TURN = 0.004  # seconds that workers may keep the event loop
 _CANCELLING = 2.0  # seconds that cancelled handlers may take to end
@@ -41,10 +42,20 @@ _CANCELLING = 2.0  # seconds that cancelled handlers may take to end
 class Dispatcher:
     """Runs the handlers of one group over its lanes."""
 
-    def __init__(self, group_id: str, options: ConsumerOptions, lanes: Lanes[Work], failures: Failures) -> None:
+    def __init__(
+        self,
+        group_id: str,
+        options: ConsumerOptions,
+        lanes: Lanes[Work],
+        failures: Failures,
+        *,
+        runtime: Runtime = SYSTEM_RUNTIME,
+    ) -> None:
         """Prepare; `start` begins."""
         self.batches = BatchGatherer(self._after, self._begin_turn)
         self._group_id = group_id
+        self._new_worker = runtime.worker
+        self._monotonic = runtime.clock.monotonic
         self._max_concurrency = options.max_concurrency
         self._lanes = lanes
         self._failures = failures
@@ -91,7 +102,7 @@ class Dispatcher:
         ready = self._lanes.ready + len(self.batches.due)
         for _ in range(min(ready, self._max_concurrency - self._workers, max(self._busy, 1))):
             self._workers += 1
-            worker = Worker(self._work(), loop=self._loop, context=self._context.copy())
+            worker = self._new_worker(self._work(), loop=self._loop, context=self._context.copy())
             self._workers_alive.add(worker)
             worker.add_done_callback(self._ended)
 
@@ -108,7 +119,7 @@ class Dispatcher:
     async def _work(self) -> None:
         """Every event's way: take the lane whose turn it is, run its front event, note the outcome."""
         lanes, due, failed = self._lanes, self.batches.due, self._failures.histories
-        clean, worker = copy_context(), _this_worker()
+        clean, worker, monotonic = copy_context(), current_worker(), self._monotonic
         try:
             await self._run_batches()
             while copy_context() == clean and not worker.cancelling() and (lane := lanes.take()) is not None:
@@ -164,7 +175,7 @@ class Dispatcher:
         """Begin one, unless one is on; when it ends, another worker begins if all of them wait."""
         if not self._in_turn:
             self._in_turn = True
-            self._turn_ends = monotonic() + _TURN
+            self._turn_ends = self._monotonic() + _TURN
             self._loop.call_soon(self._end_turn)
 
     def _end_turn(self) -> None:
@@ -178,7 +189,7 @@ class Dispatcher:
         """Let the others go on; whether they have left some of the next turn."""
         self._begin_turn()
         await asyncio.sleep(0)
-        return not self._in_turn or monotonic() <= self._turn_ends
+        return not self._in_turn or self._monotonic() <= self._turn_ends
 
     # Batches, and lanes that are parked
 
@@ -196,12 +207,12 @@ class Dispatcher:
         else:
             return False
         await self._run_batches()
-        if monotonic() > self._turn_ends:
+        if self._monotonic() > self._turn_ends:
             await self._give_turn()
         return True
 
     async def _run_batches(self) -> None:
-        clean, worker = copy_context(), _this_worker()
+        clean, worker = copy_context(), current_worker()
         while self.batches.due and copy_context() == clean and not worker.cancelling():
             await self._run_batch(self.batches.due.popleft())
 
@@ -230,7 +241,7 @@ class Dispatcher:
         """The events of a lane's share, up to one that cannot be read: that is the lane's first the next time."""
         items: list[BatchItem] = []
         for at, work in enumerate(share.work):
-            if monotonic() > self._turn_ends:
+            if self._monotonic() > self._turn_ends:
                 await self._give_turn()
             record, origin, event, _ = work
             if origin.epoch.ended:  # meanwhile: it goes with the rest of the share
@@ -238,7 +249,7 @@ class Dispatcher:
             try:
                 items.append(BatchItem(share, work, event or origin.decode(record)))
             except BaseException as error:
-                if not self._is_outcome(error, _this_worker()):
+                if not self._is_outcome(error, current_worker()):
                     raise
                 share.is_done = at > 0
                 if share.is_done:
@@ -250,7 +261,7 @@ class Dispatcher:
 
     async def _call_batch(self, route: BoundRoute, items: list[BatchItem]) -> None:
         contexts = ([MessageContext(item.work[0], self._group_id) for item in items],) if route.context else ()
-        events, worker = [item.event for item in items], _this_worker()
+        events, worker = [item.event for item in items], current_worker()
         self._begin_turn()
         token = enter_batch(events)
         self._busy += 1
@@ -292,31 +303,3 @@ class Dispatcher:
                 self._failures.count(Failed(share.lane, item.work, item.event))
         firsts = [Failed(share.lane, items[0].work, items[0].event) for share, items in by_share.items()]
         self._failures.failed(route, firsts, error, condemned=condemned)
-
-
-class Worker(asyncio.Task[None]):
-    """A worker's task, which knows who wants it cancelled.
-
-    Attributes:
-        by_handler: Whether the last request came out of a handler, or of a task or a timer that one has begun: an event
-            is in hand there.
-    """
-
-    by_handler = False
-
-    def cancel(self, msg: Any | None = None) -> bool:
-        """Request the end, of the call that runs or of the worker."""
-        self.by_handler = in_hand() is not None
-        return super().cancel(msg)
-
-    @property
-    def is_running(self) -> bool:
-        """True while it is this task that the event loop runs at the moment."""
-        try:
-            return asyncio.current_task() is self
-        except RuntimeError:  # the event loop has ended
-            return False
-
-
-def _this_worker() -> Worker:
-    return cast("Worker", asyncio.current_task())

@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable, Iterable, Sequence
 
+from eventzr_kafka.clock import SYSTEM_CLOCK, Clock
 from eventzr_kafka.dead_letters.letter import DeadLetterFacts
 from eventzr_kafka.dead_letters.parked_keys import ParkedKeys
 from eventzr_kafka.dead_letters.writer import DeadLetterWriter
@@ -53,6 +53,8 @@ class Failures:
         writer: DeadLetterWriter,
         hooks: ConsumerHooks,
         parking: ParkedKeys | None,
+        *,
+        clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         """Begin without any.
 
@@ -66,7 +68,8 @@ class Failures:
         self._lanes = lanes
         self._hooks = hooks
         self._parking = parking
-        self._burials = Burials(group_id, lanes, writer, parking)
+        self._clock = clock
+        self._burials = Burials(group_id, lanes, writer, parking, clock=clock)
         self._stopping = False
 
     def start(
@@ -110,7 +113,14 @@ class Failures:
             return decide_unreadable(error, on_tombstone=options.on_tombstone, on_unknown_type=options.on_unknown_type)
         elapsed = self._loop.time() - history.since
         has_exited = any(self._has_exited(each.work) for each in events)
-        return decide_raised(error, history.attempts, elapsed, policy=route.retry, has_exited=has_exited)
+        return decide_raised(
+            error,
+            history.attempts,
+            elapsed,
+            policy=route.retry,
+            has_exited=has_exited,
+            random=self._clock.random,
+        )
 
     def _has_exited(self, work: Work) -> bool:
         """True if the event has stopped a runner with `SystemExit`: this one, or an earlier one of the group."""
@@ -188,7 +198,7 @@ class Failures:
             history.timer.cancel()
 
     def _count(self, each: Failed) -> History:
-        now = time.time()
+        now = self._clock.wall()
         history = self.histories.setdefault(history_key(each.work), History(self._loop.time(), now))
         history.attempts += each.event is not None
         history.last = now

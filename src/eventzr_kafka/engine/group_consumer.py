@@ -26,6 +26,7 @@ from eventzr_kafka.engine.epoch import Epoch
 from eventzr_kafka.engine.failures import Failures
 from eventzr_kafka.engine.intake import Origin, admit, lanes_for
 from eventzr_kafka.engine.ledger import Ledger
+from eventzr_kafka.engine.runtime import SYSTEM_RUNTIME, Runtime
 from eventzr_kafka.errors import ConsumerError
 from eventzr_kafka.handlers.binding import BoundRoute
 from eventzr_kafka.handlers.options import ConsumerOptions
@@ -71,6 +72,8 @@ class GroupConsumer:
         clients: GroupClients,
         on_failure: Callable[[Exception], None],
         hooks: ConsumerHooks,
+        *,
+        runtime: Runtime = SYSTEM_RUNTIME,
     ) -> None:
         """Prepare; nothing runs before `start`.
 
@@ -88,8 +91,11 @@ class GroupConsumer:
         self._lanes = lanes_for(options)
         parks = options.after_dead_letter == "park_key"
         self._parking = ParkedKeys(group_id, options.ordering, clients.make_reader) if parks else None
-        self._failures = Failures(group_id, options, self._lanes, clients.dead_letters, hooks, self._parking)
-        self._dispatcher = Dispatcher(group_id, options, self._lanes, self._failures)
+        self._clock = runtime.clock
+        self._failures = Failures(
+            group_id, options, self._lanes, clients.dead_letters, hooks, self._parking, clock=runtime.clock
+        )
+        self._dispatcher = Dispatcher(group_id, options, self._lanes, self._failures, runtime=runtime)
         self._epochs: dict[int, Epoch] = {}
         self._ending: set[Epoch] = set()
         self._hand_overs: set[asyncio.Task[None]] = set()
@@ -346,7 +352,7 @@ class GroupConsumer:
                     self._options.drain_timeout,
                 )
                 return
-            await asyncio.sleep(_DRAIN_INTERVAL)
+            await self._clock.sleep(_DRAIN_INTERVAL)
 
     def _store(self, epochs: Iterable[Epoch], *, last: bool = False) -> None:
         positions = [position for epoch in epochs if (position := epoch.news(last=last))]

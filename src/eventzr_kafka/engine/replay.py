@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -23,6 +22,7 @@ from itertools import count
 from types import MappingProxyType
 from typing import Any, Literal, TypeAlias
 
+from eventzr_kafka.clock import SYSTEM_CLOCK, Clock
 from eventzr_kafka.dead_letters.journal import Entry
 from eventzr_kafka.dead_letters.letter import Cut, Identity, Note, NoteKind, write_note
 from eventzr_kafka.dead_letters.order import ordering_key
@@ -33,6 +33,7 @@ from eventzr_kafka.engine.failed_event import Failed, history_key
 from eventzr_kafka.engine.failures import Failures
 from eventzr_kafka.engine.intake import Origin, Work, lanes_for
 from eventzr_kafka.engine.redelivery import Leave
+from eventzr_kafka.engine.runtime import SYSTEM_RUNTIME, Runtime
 from eventzr_kafka.events.context import enter_batch, leave
 from eventzr_kafka.events.event import CloudEvent
 from eventzr_kafka.events.identity import EventIdentity, identity_of
@@ -84,6 +85,8 @@ class Replay:
         options: ConsumerOptions,
         write: Write,
         on_outcome: Callable[[Replayed], None],
+        *,
+        runtime: Runtime = SYSTEM_RUNTIME,
     ) -> None:
         """Prepare.
 
@@ -99,8 +102,11 @@ class Replay:
         self._on_outcome = on_outcome
         self._lanes = lanes_for(options)
         no_letters = DeadLetterWriter(_no_letters)
-        self._failures = Failures(group_id, options, self._lanes, no_letters, ConsumerHooks(), None)
-        self._dispatcher = Dispatcher(group_id, options, self._lanes, self._failures)
+        self._clock = runtime.clock
+        self._failures = Failures(
+            group_id, options, self._lanes, no_letters, ConsumerHooks(), None, clock=runtime.clock
+        )
+        self._dispatcher = Dispatcher(group_id, options, self._lanes, self._failures, runtime=runtime)
         self._numbers = count(1)  # of epochs: each letter has its own, as two may be of one offset
         self._entries: dict[int, Entry] = {}
         self._by_record: dict[Identity, Entry] = {}
@@ -299,7 +305,7 @@ class Replay:
         self._on_outcome(Replayed(entry, "failed", why))
 
     async def _note(self, entry: Entry, kind: NoteKind, why: str, attempts: int) -> None:
-        note = note_of(entry, kind, self._committed, why=why, attempts=attempts)
+        note = note_of(entry, kind, self._committed, why=why, attempts=attempts, clock=self._clock)
         try:
             await self._write(write_note(self._group_id, entry.letter.record.key, note))
         except Exception as error:
@@ -311,7 +317,13 @@ class Replay:
 
 
 def note_of(
-    entry: Entry, kind: NoteKind, committed: Mapping[TopicPartition, int], *, why: str = "", attempts: int = 0
+    entry: Entry,
+    kind: NoteKind,
+    committed: Mapping[TopicPartition, int],
+    *,
+    why: str = "",
+    attempts: int = 0,
+    clock: Clock = SYSTEM_CLOCK,
 ) -> Note:
     """A note about a letter, and about the others of its record."""
     topic, partition, _ = origin = entry.letter.origin
@@ -319,7 +331,7 @@ def note_of(
         kind=kind,
         origin=origin,
         timestamp=entry.letter.record.timestamp,
-        at=time.time(),
+        at=clock.wall(),
         why=why,
         attempts=attempts,
         letters=entry.places,

@@ -14,9 +14,10 @@ from typing import Any, Self, TypeAlias
 from eventzr_kafka.dead_letters.writer import DeadLetterWriter, compressing
 from eventzr_kafka.engine.group_consumer import GroupClients, GroupConsumer
 from eventzr_kafka.engine.handler_threads import HandlerThreads
-from eventzr_kafka.engine.watchdog import Watchdog, codes_of
+from eventzr_kafka.engine.runtime import SYSTEM_RUNTIME, Runtime
+from eventzr_kafka.engine.watchdog import codes_of
 from eventzr_kafka.errors import ConsumerStateError, RoutingError
-from eventzr_kafka.handlers.binding import bind
+from eventzr_kafka.handlers.binding import BoundRoute, bind
 from eventzr_kafka.handlers.decorators import ConsumerDefinition, definition_of
 from eventzr_kafka.handlers.deduplication import Guard, Tidier, guard_of
 from eventzr_kafka.handlers.options import ConsumerOptions
@@ -55,6 +56,7 @@ class ConsumerRunner:
         producer: ProducerFactory | None = None,
         log_reader: LogReaderFactory | None = None,
         hooks: ConsumerHooks | None = None,
+        runtime: Runtime = SYSTEM_RUNTIME,
     ) -> None:
         """Check the handlers; nothing connects yet.
 
@@ -65,6 +67,7 @@ class ConsumerRunner:
             producer: Makes the client that writes dead letters; for tests.
             log_reader: Makes the client that reads a group's dead letters; for tests.
             hooks: Functions that are told what happens.
+            runtime: Clock and tasks; for simulations.
 
         Raises:
             RoutingError: Not a consumer, or two handlers of one group take the same topic or differ in options.
@@ -77,6 +80,7 @@ class ConsumerRunner:
         self._producer = producer or _real_producer
         self._log_reader = log_reader or _real_log_reader
         self._hooks = hooks or ConsumerHooks()
+        self._runtime = runtime
         self._groups: list[GroupConsumer] = []
         self._guards: dict[int, Guard] = {}  # by id of the handler object
         self._entered = asyncio.Event()
@@ -209,7 +213,7 @@ class ConsumerRunner:
             lambda: self._producer(self.settings), lambda: self._producer(compressing(self.settings))
         )
         groups = [self._group(group_id, self._pool) for group_id in self._members]
-        self._watchdog = Watchdog(codes_of(self._calls()))
+        self._watchdog = self._runtime.make_watchdog(codes_of(self._calls()))
         self._watchdog.start()
         self._tidier = Tidier(guard.inbox for guard in self._guards.values())
         self._stopped = asyncio.Event()
@@ -242,19 +246,18 @@ class ConsumerRunner:
                 yield from ((route.label, getattr(handler, route.method)) for route in definition.routes)
 
     def _group(self, group_id: str, pool: Executor) -> GroupConsumer:
-        members = self._members[group_id]
-        options = members[0][1].options
-        routes = {
-            bound.topic: bound
-            for handler, definition in members
-            for bound in bind(handler, definition.routes, options, pool, self._guards.get(id(handler)))
-        }
+        options = self._members[group_id][0][1].options
         clients = GroupClients(
             self._transport(group_id, options),
             self._dead_letters,
             lambda: self._log_reader(self.settings, group_id),
         )
-        return GroupConsumer(group_id, routes, options, clients, self._fail, self._hooks)
+        routes = {route.topic: route for route in self._bind_routes(group_id, pool)}
+        return GroupConsumer(group_id, routes, options, clients, self._fail, self._hooks, runtime=self._runtime)
+
+    def _bind_routes(self, group_id: str, pool: Executor) -> Iterator[BoundRoute]:
+        for handler, definition in self._members[group_id]:
+            yield from bind(handler, definition.routes, definition.options, pool, self._guards.get(id(handler)))
 
     def _fail(self, error: Exception) -> None:
         if self._error is None:

@@ -7,10 +7,11 @@ import inspect
 import logging
 import sys
 import threading
-import time
 from collections.abc import Iterable, Mapping
 from types import CodeType, FrameType
 from typing import Any
+
+from eventzr_kafka.clock import SYSTEM_CLOCK, Clock
 
 __all__ = ["Watchdog", "codes_of"]
 
@@ -24,7 +25,7 @@ LIMIT = 1.0  # seconds without a sign of life that are worth a line
 class Watchdog:
     """A daemon thread beside one event loop; one line when the loop is blocked, one when it turns again."""
 
-    def __init__(self, handlers: Mapping[CodeType, str], *, limit: float = LIMIT) -> None:
+    def __init__(self, handlers: Mapping[CodeType, str], *, limit: float = LIMIT, clock: Clock = SYSTEM_CLOCK) -> None:
         """Take what is to be recognised.
 
         Args:
@@ -33,8 +34,9 @@ class Watchdog:
         """
         self._handlers = handlers
         self._limit = limit
+        self._monotonic = clock.monotonic
         self._ended = threading.Event()
-        self._last = time.monotonic()
+        self._last = self._monotonic()
 
     def start(self) -> None:
         """Begin; called on the event loop that is to be watched."""
@@ -49,7 +51,7 @@ class Watchdog:
         self._timer.cancel()
 
     def _beat(self) -> None:
-        self._last = time.monotonic()
+        self._last = self._monotonic()
         self._timer = self._loop.call_later(min(_BEAT, self._limit / 4), self._beat)
 
     def _watch(self) -> None:
@@ -59,9 +61,9 @@ class Watchdog:
             if blocked_since is not None and last > blocked_since:
                 log.warning("the event loop turns again after %.1f s", last - blocked_since)
                 blocked_since = None
-            if blocked_since is None and time.monotonic() - last > self._limit:
+            if blocked_since is None and self._monotonic() - last > self._limit:
                 blocked_since = last
-                self._tell(time.monotonic() - last)
+                self._tell(self._monotonic() - last)
 
     def _tell(self, seconds: float) -> None:
         where = self._whereabouts(sys._current_frames().get(self._loop_thread))  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] -- documented

@@ -170,12 +170,14 @@ def decide_raised(
     *,
     policy: RetryPolicy = DEFAULT_RETRY,
     has_exited: bool = False,
-    random: Callable[[], float] | None = None,
+    random: Callable[[], float],
 ) -> Decision:
     """Decide what happens next with an event after its handler raised an error, whatever the error's class.
 
     Args:
-        attempt, elapsed, policy, random: As for `decide`.
+        attempt: How often the handler was called for the event.
+        elapsed: Seconds since its first failure.
+        random: Draws a number from 0 up to 1, for the jitter.
         has_exited: Whether the event has stopped a runner with `SystemExit` before.
     """
     cause = _cause(error)
@@ -183,16 +185,10 @@ def decide_raised(
         return Stop()
     after = _asked_wait(cause)
     if after is None:
-        after = policy.wait(attempt, random or _random)
+        after = policy.wait(attempt, random)
     if _may_retry(cause, policy) and attempt < policy.attempts and _in_time(elapsed + after, policy):
         return Retry(after)
     return Stop() if policy.on_exhausted == "stop" else DeadLetter(reason_of(error, from_handler=True))
-
-
-def _random() -> float:
-    from random import random  # noqa: PLC0415 -- 3 ms, for whoever retries
-
-    return random()  # noqa: S311 -- a jitter
 
 
 def _cause(error: BaseException) -> BaseException:

@@ -13,8 +13,6 @@ import asyncio
 import logging
 import os
 import socket
-import time
-import uuid
 from contextlib import suppress
 from types import TracebackType
 from typing import Self
@@ -30,6 +28,7 @@ from eventzr_kafka._sql.database import (
     is_outage,
     require_async_engine,
 )
+from eventzr_kafka.clock import SYSTEM_CLOCK, Clock
 from eventzr_kafka.errors import AuthenticationError, ConfigurationError, EventzrKafkaError
 from eventzr_kafka.hooks import notify
 from eventzr_kafka.lifecycle.asyncio_only import running_loop
@@ -81,6 +80,7 @@ class OutboxRelay:
         options: RelayOptions = _DEFAULTS,
         hooks: RelayHooks = _NO_HOOKS,
         transport: TransportFactory | None = None,
+        clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         """Take the configuration; nothing connects before `run` or ``async with``.
 
@@ -89,22 +89,24 @@ class OutboxRelay:
             settings: How to reach Kafka; from the environment if left out. The relay has a client of its own: what it
                 needs to keep the order (one request at a time, no time-out) is not what other publishing wants.
             transport: Makes the Kafka client; for tests.
+            clock: The time; for tests.
 
         Raises:
             ConfigurationError: The engine is a sync one, or of a database that the outbox does not support.
         """
         require_async_engine(engine, "OutboxRelay()")
         check_dialect(engine.dialect)
-        self.name = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+        self.name = f"{socket.gethostname()}:{os.getpid()}:{clock.new_id()[-8:]}"
         self._engine = engine
         self._settings = settings or KafkaSettings.from_env()
         self._options = options
         self._hooks = hooks
+        self._clock = clock
         self._wake = asyncio.Event()
         self._leases = Leases(engine, self.name, options.lease)
         self._rows = Rows(engine, self._leases)
         self._sender = Sender(self._settings, transport, self._wake)
-        self._turns = Turns(self._rows, self._sender, options, hooks)
+        self._turns = Turns(self._rows, self._sender, options, hooks, clock=clock)
         self._outage = DatabaseOutage(log, "outbox relay")
         self._due = {"renew": 0.0, "clean": 0.0, "sample": 0.0}
         self._idle = _SOONEST
@@ -226,10 +228,10 @@ class OutboxRelay:
 
     async def _refuse_company(self) -> None:
         """Wait for a dead relay's lease; a living one's does not end."""
-        deadline = time.monotonic() + 1.5 * self._options.lease.total_seconds()
+        deadline = self._clock.monotonic() + 1.5 * self._options.lease.total_seconds()
         await self._renew()
         while self._leases.alive > 1 and not self._stopping:
-            if time.monotonic() > deadline:
+            if self._clock.monotonic() > deadline:
                 await self._leases.give_up()
                 raise ConfigurationError(
                     "another relay works on this SQLite database: SQLite takes one, PostgreSQL many"
@@ -250,10 +252,10 @@ class OutboxRelay:
         if not sent:
             await self._sleep(self._idle)
         elif not settled:
-            await asyncio.sleep(self._idle)  # whatever wakes it, nothing can be sent at the moment
+            await self._clock.sleep(self._idle)  # whatever wakes it, nothing can be sent at the moment
 
     def _is_due(self, what: str, every: float) -> bool:
-        now = time.monotonic()
+        now = self._clock.monotonic()
         if now < self._due[what]:
             return False
         self._due[what] = now + every

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Iterable, Sequence
 
+from eventzr_kafka.clock import SYSTEM_CLOCK, Clock
 from eventzr_kafka.codec.size_hints import size_hint
 from eventzr_kafka.hooks import notify
 from eventzr_kafka.kafka.transport import Failure
@@ -32,11 +32,14 @@ class Turns:
     After a refused batch the turns get small, until the row that the broker refuses is alone in one.
     """
 
-    def __init__(self, rows: Rows, sender: Sender, options: RelayOptions, hooks: RelayHooks) -> None:
+    def __init__(
+        self, rows: Rows, sender: Sender, options: RelayOptions, hooks: RelayHooks, *, clock: Clock = SYSTEM_CLOCK
+    ) -> None:
         self._rows = rows
         self._sender = sender
         self._options = options
         self._hooks = hooks
+        self._monotonic = clock.monotonic
         self._waiting = Waiting()
         self._acknowledged: list[OutboxRow] = []
         self._size = options.batch_rows
@@ -46,7 +49,7 @@ class Turns:
     @property
     def problems(self) -> list[str]:
         """Why rows wait at the moment, in words."""
-        now = time.monotonic()
+        now = self._monotonic()
         found = self._waiting.problems(self._busy_topics(), now)
         oldest, since = self._oldest
         if oldest is not None and now - since > _LONG:
@@ -92,11 +95,11 @@ class Turns:
 
     async def _read(self) -> Sequence[OutboxRow]:
         under_way = {row.tenant_id for row in self._sender.under_way.values()}
-        left_out = under_way | self._waiting.leave_out(self._busy_topics(), time.monotonic())
+        left_out = under_way | self._waiting.leave_out(self._busy_topics(), self._monotonic())
         return await self._rows.read(left_out, *self._room())
 
     def _choose(self, found: Sequence[OutboxRow]) -> Choice:
-        rows, set_aside = self._waiting.choose(found, self._busy_topics(), time.monotonic())
+        rows, set_aside = self._waiting.choose(found, self._busy_topics(), self._monotonic())
         return Choice(rows[: self._size], set_aside)
 
     def _busy_topics(self) -> set[str]:
@@ -139,7 +142,7 @@ class Turns:
 
     async def _fail(self, outcome: Outcome, failure: Failure) -> bool:
         """Do what the failure asks for; returns whether more than sending the row again."""
-        row, now = outcome.row, time.monotonic()
+        row, now = outcome.row, self._monotonic()
         verdict = judge(failure, alone=outcome.alone)
         text = f"{failure.reason}: {printable(failure.text, limit=200)}"
         self._failing = (self._failing[0] if self._failing else now, text) if verdict == "again" else None
@@ -157,7 +160,7 @@ class Turns:
 
     async def _wait(self, row: OutboxRow, failure: str, begin: Callable[[OutboxRow, str, float], float]) -> None:
         is_known = self._waiting.is_known(row)
-        seconds = begin(row, failure, time.monotonic())
+        seconds = begin(row, failure, self._monotonic())
         if not seconds:
             return
         if not is_known:
@@ -174,7 +177,7 @@ class Turns:
     def _watch(self) -> None:
         oldest = next(iter(self._sender.under_way), None)
         if oldest != self._oldest[0]:
-            self._oldest = (oldest, time.monotonic())
+            self._oldest = (oldest, self._monotonic())
 
 
 def _which(row: OutboxRow) -> str:

@@ -8,20 +8,18 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from random import Random
-from time import time_ns
 from typing import Any
 
 from pydantic import ValidationError
 
+from eventzr_kafka.clock import SYSTEM_CLOCK, Clock
 from eventzr_kafka.errors import EncodeError, MissingTenantError
 from eventzr_kafka.events.context import in_hand, inherited, require_own_tenant
 from eventzr_kafka.events.event import CloudEvent, EventData, ExtensionValue, topic_of
 
-__all__ = ["Enveloper", "renew_ids", "uuid7"]
+__all__ = ["Enveloper"]
 
 _validate: Callable[[Any], CloudEvent[Any]] = CloudEvent[Any].__pydantic_validator__.validate_python
 
@@ -29,12 +27,10 @@ _validate: Callable[[Any], CloudEvent[Any]] = CloudEvent[Any].__pydantic_validat
 class Enveloper:
     """Makes the envelopes of one producer."""
 
-    def __init__(
-        self, source: str | None, *, now: Callable[[], datetime] | None = None, new_id: Callable[[], str] | None = None
-    ) -> None:
+    def __init__(self, source: str | None, *, clock: Clock = SYSTEM_CLOCK) -> None:
         self._source = source
-        self._now = now or _now
-        self._new_id = new_id or _new_id
+        self._wall = clock.wall
+        self._new_id = clock.new_id
 
     def wrap(
         self, event: EventData | CloudEvent[Any], *, allow_cross_tenant: bool = False, **envelope: Any
@@ -81,7 +77,7 @@ class Enveloper:
             "id": self._new_id() if event_id is None else event_id,
             "type": topic,
             "source": _source(data, topic, self._source),
-            "time": self._now() if time is None else time,
+            "time": datetime.fromtimestamp(self._wall(), UTC) if time is None else time,
             "datacontenttype": "application/json",
             "subject": data.default_subject() if subject is None else subject,
             "dataschema": kind.__dataschema__,
@@ -119,33 +115,3 @@ def _source(data: EventData, topic: str, producer_source: str | None) -> str:
 def _first_fault(error: ValidationError) -> str:
     fault = error.errors(include_url=False, include_input=False, include_context=False)[0]
     return f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}"
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
-
-
-_random = Random()  # noqa: S311 -- ids must differ, not be secret; a system call for each would cost more than the rest
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_random.seed)
-
-
-def renew_ids() -> None:
-    """Draw ids anew, in a process that was restored from a snapshot which others were restored from too."""
-    _random.seed()
-
-
-def _new_id() -> str:
-    return uuid7(time_ns() // 1_000_000, _random.getrandbits(74))
-
-
-def uuid7(unix_ms: int, noise: int) -> str:
-    """A UUIDv7 (RFC 9562), so that the ids of one producer sort by time.
-
-    Args:
-        unix_ms: Milliseconds since the Unix epoch.
-        noise: 74 random bits.
-    """
-    high, low = unix_ms << 16 | 7 << 12 | noise >> 62, 2 << 62 | noise & (1 << 62) - 1
-    text = f"{high << 64 | low:032x}"
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"

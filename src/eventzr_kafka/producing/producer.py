@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
@@ -21,6 +20,7 @@ from functools import cache, partial
 from types import TracebackType
 from typing import Any, Self, overload
 
+from eventzr_kafka.clock import SYSTEM_CLOCK, Clock
 from eventzr_kafka.codec.encoder import ContentMode, encode
 from eventzr_kafka.codec.limits import DEFAULT_LIMITS, Limits
 from eventzr_kafka.errors import ProducerError, ProducerStateError, QueueFullError
@@ -63,6 +63,7 @@ class EventProducer:
         limits: Limits = DEFAULT_LIMITS,
         queue_timeout: float = 10.0,
         transport: Callable[[KafkaSettings], ProducerTransport] | None = None,
+        clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         """Take the configuration; nothing connects before ``async with``, ``with`` or `start`.
 
@@ -74,9 +75,11 @@ class EventProducer:
             limits: `max_bytes` bounds the value.
             queue_timeout: Seconds that an event may wait for room in the queue.
             transport: Makes the Kafka client; for tests.
+            clock: The time and the ids; for tests.
         """
         self.settings = settings or KafkaSettings.from_env()
-        self._wrap = Enveloper(source).wrap
+        self._wrap = Enveloper(source, clock=clock).wrap
+        self._monotonic = clock.monotonic
         self._mode: ContentMode = mode
         self._limits = limits
         self._queue_timeout = queue_timeout
@@ -134,7 +137,7 @@ class EventProducer:
         transport = self._own_transport()
         if transport is None:
             return
-        failures, seconds = self._failures, max(deadline - time.monotonic(), 0.0)
+        failures, seconds = self._failures, max(deadline - self._monotonic(), 0.0)
         if waiting := self._flush(transport, 0.0):
             text = "the process ends with an open producer: delivering %d events, for %.0f s at most; %s"
             log.warning(text, waiting, seconds, "use `async with` or `with`, or call close()")
@@ -320,7 +323,7 @@ class EventProducer:
         return not self._waiting.entries and transport.produce(record, partial(self._reported, delivery))
 
     def _wait(self, record: OutgoingRecord, delivery: Delivery) -> None:
-        if not self._waiting.add(delivery, record, time.monotonic() + self._queue_timeout):
+        if not self._waiting.add(delivery, record, self._monotonic() + self._queue_timeout):
             raise _not_started()
 
     def _no_room(self, delivery: Delivery) -> QueueFullError:
@@ -347,7 +350,7 @@ class EventProducer:
         self._settled.extend(delivery.settle(error))
 
     def _on_reports(self) -> None:
-        self._expire_waiting(time.monotonic())
+        self._expire_waiting(self._monotonic())
         self._waiting.hand_over(self._produce)
         wake(_emptied(self._settled))
 
@@ -362,10 +365,10 @@ class EventProducer:
             self._fail(delivery, QueueFullError(delivery.event_id, delivery.topic, problem, hint))
 
     def _flush(self, transport: ProducerTransport, timeout: float) -> int:
-        deadline = time.monotonic() + timeout
+        deadline = self._monotonic() + timeout
         left = transport.flush(timeout)
-        while (left or self._waiting.entries) and time.monotonic() < deadline:
-            left = transport.flush(deadline - time.monotonic())
+        while (left or self._waiting.entries) and self._monotonic() < deadline:
+            left = transport.flush(deadline - self._monotonic())
         return left + len(self._waiting.entries)
 
 

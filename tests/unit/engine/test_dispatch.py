@@ -12,13 +12,14 @@ import pytest
 from tests.unit.conftest import TOPIC, Group
 
 from eventzr_kafka import CloudEvent, Record, RetryPolicy, kafka_consumer, on_batch, on_message
+from eventzr_kafka.clock import Clock
 from eventzr_kafka.kafka.record import TopicPartition
 from eventzr_kafka.kafka.transport import Assignment
 
 pytestmark = pytest.mark.virtual_time
 
 MakeRecord = Callable[..., Record]
-MakeGroup = Callable[[object], Group]
+MakeGroup = Callable[..., Group]
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -31,10 +32,10 @@ async def until(condition: Callable[[], bool]) -> None:
 class Busy:
     """Holds the event loop for a millisecond of a clock that nothing else moves."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self) -> None:
         self.handled = 0
         self._now = 1_000.0
-        monkeypatch.setattr("eventzr_kafka.engine.dispatcher.monotonic", lambda: self._now)
+        self.clock = Clock(monotonic=lambda: self._now)
 
     @on_message(TOPIC)
     async def handle(self, event: CloudEvent[Any]) -> None:  # noqa: ARG002
@@ -63,10 +64,10 @@ async def test_a_sync_handler_that_lets_stop_iteration_out_has_failed(
 
 
 async def test_the_event_loop_gets_a_turn_within_10_ms_whatever_the_handlers_do(
-    make_group: MakeGroup, make_record: MakeRecord, monkeypatch: pytest.MonkeyPatch
+    make_group: MakeGroup, make_record: MakeRecord
 ) -> None:
     turns: list[int] = []
-    group = make_group(busy := Busy(monkeypatch))
+    group = make_group(busy := Busy(), clock=busy.clock)
     group.assign()
     group.receive(*(make_record(n, f"t{n}") for n in range(100)))
     while busy.handled < 100:
@@ -79,10 +80,9 @@ async def test_the_event_loop_gets_a_turn_within_10_ms_whatever_the_handlers_do(
 
 @pytest.mark.parametrize("concurrency", [1, 2, 4])
 async def test_a_round_of_the_event_loop_takes_10_ms_at_most_however_many_workers_there_are(
-    make_group: MakeGroup, make_record: MakeRecord, monkeypatch: pytest.MonkeyPatch, concurrency: int
+    make_group: MakeGroup, make_record: MakeRecord, concurrency: int
 ) -> None:
     now, rounds = [1_000.0], [1_000.0]
-    monkeypatch.setattr("eventzr_kafka.engine.dispatcher.monotonic", lambda: now[0])
 
     @kafka_consumer(group_id="g", max_concurrency=concurrency)
     class Mixed:
@@ -96,7 +96,7 @@ async def test_a_round_of_the_event_loop_takes_10_ms_at_most_however_many_worker
                 await asyncio.sleep(0)
             now[0] += 0.0005
 
-    group = make_group(handler := Mixed())
+    group = make_group(handler := Mixed(), clock=Clock(monotonic=lambda: now[0]))
     group.assign()
     group.receive(*(make_record(n, f"t{n}") for n in range(1_000)))
     while handler.handled < 1_000:
@@ -106,10 +106,9 @@ async def test_a_round_of_the_event_loop_takes_10_ms_at_most_however_many_worker
 
 
 async def test_workers_that_have_waited_do_not_share_the_event_loop_among_them_for_ever(
-    make_group: MakeGroup, make_record: MakeRecord, monkeypatch: pytest.MonkeyPatch
+    make_group: MakeGroup, make_record: MakeRecord
 ) -> None:
     now, gate, rounds = [1_000.0], asyncio.Event(), [1_000.0]
-    monkeypatch.setattr("eventzr_kafka.engine.dispatcher.monotonic", lambda: now[0])
 
     @kafka_consumer(group_id="g", max_concurrency=64)
     class BusyLater:
@@ -124,7 +123,7 @@ async def test_workers_that_have_waited_do_not_share_the_event_loop_among_them_f
             else:
                 now[0] += 0.001
 
-    group = make_group(handler := BusyLater())
+    group = make_group(handler := BusyLater(), clock=Clock(monotonic=lambda: now[0]))
     group.assign()
     group.receive(*(make_record(n, f"t{n}") for n in range(600)))
     await group.settle()
@@ -275,9 +274,9 @@ async def test_a_worker_that_is_closed_gives_its_event_no_outcome(
 
 
 async def test_more_is_asked_for_before_a_backlog_has_been_worked_off(
-    make_group: MakeGroup, make_record: MakeRecord, monkeypatch: pytest.MonkeyPatch
+    make_group: MakeGroup, make_record: MakeRecord
 ) -> None:
-    group = make_group(busy := Busy(monkeypatch))
+    group = make_group(busy := Busy(), clock=busy.clock)
     group.assign()
     group.receive(*(make_record(n, f"t{n}") for n in range(2100)))
     assert group.transport.credits == 0
@@ -304,15 +303,13 @@ async def test_a_handler_that_is_cancelled_when_the_group_stops_is_no_error(
 
 
 async def test_lanes_that_are_gathered_for_a_batch_take_part_in_the_turn(
-    make_group: MakeGroup, make_record: MakeRecord, monkeypatch: pytest.MonkeyPatch
+    make_group: MakeGroup, make_record: MakeRecord
 ) -> None:
     now, rounds = [1_000.0], [1_000.0]
 
-    def clock() -> float:
+    def tick() -> float:
         now[0] += 0.0001
         return now[0]
-
-    monkeypatch.setattr("eventzr_kafka.engine.dispatcher.monotonic", clock)
 
     @kafka_consumer(group_id="g", drain_timeout=0)
     class Both:
@@ -326,7 +323,7 @@ async def test_lanes_that_are_gathered_for_a_batch_take_part_in_the_turn(
         @on_batch(TOPIC, max_size=1_000, max_wait=60)
         async def many(self, events: list[CloudEvent[Any]]) -> None: ...
 
-    group = make_group(handler := Both())
+    group = make_group(handler := Both(), clock=Clock(monotonic=tick))
     group.assign()
     group.consumer.assigned([Assignment(TopicPartition("another.thing.happened.v1", 0), 2, 0)])
     group.receive(*(make_record(n, f"t{n}") for n in range(38)))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,7 +11,7 @@ from tests.unit.conftest import TOPIC, record
 from tests.unit.failing_room import Again, Park, Room
 
 from eventzr_kafka import Reject, RetryLater, RetryPolicy
-from eventzr_kafka.engine import failures
+from eventzr_kafka.clock import Clock
 from eventzr_kafka.engine.failed_event import Failed, history_key
 from eventzr_kafka.errors import (
     ConsumerError,
@@ -208,10 +207,10 @@ async def test_the_time_since_the_first_failure_bounds_retries() -> None:
     assert (facts.attempts, facts.group_id, facts.handler) == (3, "group", "Consumer.handle")
 
 
-async def test_a_letter_carries_what_its_failure_was(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_letter_carries_what_its_failure_was() -> None:
     times = iter((1_000.0, 2_000.0))
-    monkeypatch.setattr(failures, "time", SimpleNamespace(time=lambda: next(times)))
-    room = Room(policy=RetryPolicy(attempts=2, initial=0), ordering="subject")
+    clock = Clock(wall=lambda: next(times))
+    room = Room(policy=RetryPolicy(attempts=2, initial=0), ordering="subject", clock=clock)
     failed = room.one(subject="order-7")
     room.failures.failed(room.route, [failed], ValueError())
     await asyncio.sleep(0.01)

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eventzr_kafka import BatchItemError, Record
+from eventzr_kafka.clock import SYSTEM_CLOCK
 from eventzr_kafka.errors import (
     DecodeError,
     HandlerResultError,
@@ -71,7 +72,7 @@ def decide(
     policy: RetryPolicy = DEFAULT_RETRY,
     on_tombstone: OnPoison = "dead_letter",
     on_unknown_type: OnPoison = "dead_letter",
-    random: Callable[[], float] | None = None,
+    random: Callable[[], float] = SYSTEM_CLOCK.random,
 ) -> Decision:
     """A `DecodeError` is of the codec here, every other error of the handler."""
     if isinstance(error, DecodeError):

@@ -5,16 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from eventzr_kafka import CloudEvent, EventData, EventProducer
+from eventzr_kafka.clock import Clock
 from eventzr_kafka.errors import DeliveryError, EncodeError, ProducerError, ProducerStateError, QueueFullError
 from eventzr_kafka.kafka.record import OutgoingRecord
 from eventzr_kafka.kafka.transport import Acknowledgement, Failure, Report
@@ -67,14 +66,16 @@ class Transport:
 class Bench:
     """A started producer, its transport, and a clock that stands still."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self) -> None:
         self.now = 1000.0
         self.transport = Transport()
         self.producer = EventProducer(
-            source="s", settings=KafkaSettings(), queue_timeout=5, transport=lambda _settings: self.transport
+            source="s",
+            settings=KafkaSettings(),
+            queue_timeout=5,
+            transport=lambda _settings: self.transport,
+            clock=Clock(monotonic=lambda: self.now),
         )
-        clock = SimpleNamespace(monotonic=lambda: self.now, time_ns=time.time_ns)  # the event loop keeps its own
-        monkeypatch.setattr("eventzr_kafka.producing.producer.time", clock)
         self.producer.start()
 
     def enqueue(self, event_id: str) -> Delivery:
@@ -85,8 +86,8 @@ class Bench:
 
 
 @pytest.fixture
-def bench(monkeypatch: pytest.MonkeyPatch) -> Bench:
-    return Bench(monkeypatch)
+def bench() -> Bench:
+    return Bench()
 
 
 async def settle() -> None:

@@ -13,6 +13,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from eventzr_kafka.clock import Clock
 from eventzr_kafka.codec.encoder import encode
 from eventzr_kafka.errors import BatchItemError
 from eventzr_kafka.events.event import CloudEvent, EventData
@@ -193,8 +194,8 @@ class SimulatedInbox:
 class SimulatedOutbox:
     """An outbox in the simulated database, as `Outbox`; simulated relays publish its rows."""
 
-    def __init__(self, source: str) -> None:
-        self._envelop = Enveloper(source)
+    def __init__(self, source: str, clock: Clock) -> None:
+        self._envelop = Enveloper(source, clock=clock)
 
     def publish(self, session: SimulatedSession, event: EventData | CloudEvent[Any], /, **envelope: Any) -> str:
         """Publish an event when the session commits; returns its id."""

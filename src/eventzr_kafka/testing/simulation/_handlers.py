@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor
 from dataclasses import replace
 from itertools import count
 from typing import Any
 
-from eventzr_kafka.engine.group_consumer import GroupConsumer
 from eventzr_kafka.engine.runner import ConsumerRunner
 from eventzr_kafka.errors import BatchItemError, ConfigurationError, Reject, RetryLater
 from eventzr_kafka.events.context import current_event, current_tenant
@@ -239,12 +239,7 @@ class SimulatedRunner(ConsumerRunner):
         )
         self._watch = watch
 
-    def _group(self, group_id: str, pool: Any) -> GroupConsumer:
-        group = super()._group(group_id, pool)
+    def _bind_routes(self, group_id: str, pool: Executor) -> Iterator[BoundRoute]:
         ordering = self._members[group_id][0][1].options.ordering
-        routes: dict[str, BoundRoute] = {
-            topic: self._watch.around(group_id, ordering, route)
-            for topic, route in group._routes.items()  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
-        }
-        group._routes = routes  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
-        return group
+        for route in super()._bind_routes(group_id, pool):
+            yield self._watch.around(group_id, ordering, route)

@@ -23,7 +23,7 @@ from heapq import heappop, heappush
 from itertools import count
 from typing import Any, Self, TypeVar, TypeVarTuple
 
-from eventzr_kafka.engine.dispatcher import Worker
+from eventzr_kafka.engine.worker import Worker
 from eventzr_kafka.testing.virtual_time import VirtualTimeLoop
 
 __all__ = ["Process", "SimulationLoop", "StuckError", "current_process"]

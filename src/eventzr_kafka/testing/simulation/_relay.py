@@ -11,6 +11,7 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from eventzr_kafka.clock import Clock
 from eventzr_kafka.kafka.transport import ProducerTransport
 from eventzr_kafka.outbox import OutboxRelay, RelayOptions
 from eventzr_kafka.outbox.rows import OutboxRow
@@ -157,14 +158,19 @@ class SimulatedRelay(OutboxRelay):
     """See the module's sentence."""
 
     def __init__(
-        self, name: str, database: Database, table: LeaseTable, transport: Callable[[KafkaSettings], ProducerTransport]
+        self,
+        name: str,
+        database: Database,
+        table: LeaseTable,
+        transport: Callable[[KafkaSettings], ProducerTransport],
+        clock: Clock,
     ) -> None:
-        super().__init__(_NoEngine(), KafkaSettings(), options=_OPTIONS, transport=transport)
+        super().__init__(_NoEngine(), KafkaSettings(), options=_OPTIONS, transport=transport, clock=clock)
         self.name = name
         leases: Any = SimulatedLeases(database, table, name)
         rows: Any = SimulatedRows(database, leases)
         self._leases, self._rows = leases, rows
-        self._turns = Turns(rows, self._sender, _OPTIONS, self._hooks)
+        self._turns = Turns(rows, self._sender, _OPTIONS, self._hooks, clock=clock)
 
     async def _prepare(self) -> None:
         await self._leases.prepare()

@@ -22,6 +22,7 @@ from eventzr_kafka.kafka.transport import Failure
 from eventzr_kafka.testing._memory_cluster import DeliveryFault
 from eventzr_kafka.testing.memory_broker import MemoryBroker
 from eventzr_kafka.testing.simulation._clients import Member
+from eventzr_kafka.testing.simulation._clocks import SimulatedTime
 from eventzr_kafka.testing.simulation._database import Database, SimulatedInbox, StoredRow
 from eventzr_kafka.testing.simulation._handlers import Mischief
 from eventzr_kafka.testing.simulation._history import Fact, History
@@ -127,12 +128,12 @@ class Evidence:
     steps: int
 
 
-def run_history(loop: SimulationLoop, subject: Subject, plan: Plan, begin: Callable[[int], None]) -> Evidence:
+def run_history(loop: SimulationLoop, subject: Subject, plan: Plan, time: SimulatedTime) -> Evidence:
     """Run a plan on a loop that is used for nothing else meanwhile."""
     chance = random.Random(plan.seed)  # noqa: S311 -- to be repeated
     loop.begin(chance)
-    begin(plan.seed)
-    simulation = _Simulation(loop, subject, plan, chance)
+    time.begin(plan.seed)
+    simulation = _Simulation(loop, subject, plan, chance, time)
     problem: str | None = None
     try:
         loop.run_until_complete(simulation.main())
@@ -149,7 +150,9 @@ def run_history(loop: SimulationLoop, subject: Subject, plan: Plan, begin: Calla
 class _Simulation:
     """The driver of one history; it lives in the network's process, which never crashes."""
 
-    def __init__(self, loop: SimulationLoop, subject: Subject, plan: Plan, chance: random.Random) -> None:
+    def __init__(
+        self, loop: SimulationLoop, subject: Subject, plan: Plan, chance: random.Random, time: SimulatedTime
+    ) -> None:
         self._loop = loop
         self._subject = subject
         self._plan = plan
@@ -160,6 +163,7 @@ class _Simulation:
         network = Process(loop, "network")
         self._world = World(
             loop,
+            time,
             self._broker,
             self.history,
             self._database,

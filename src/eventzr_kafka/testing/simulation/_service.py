@@ -10,6 +10,7 @@ from itertools import count
 from random import Random
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from eventzr_kafka.clock import SYSTEM_CLOCK, Clock
 from eventzr_kafka.dead_letters.journal import DeadLetterJournal
 from eventzr_kafka.dead_letters.letter import dead_letter_topic, read_letter
 from eventzr_kafka.dead_letters.order import in_order
@@ -27,6 +28,7 @@ from eventzr_kafka.producing.producer import EventProducer
 from eventzr_kafka.settings import KafkaSettings
 from eventzr_kafka.testing.memory_broker import MemoryBroker
 from eventzr_kafka.testing.simulation._clients import Clients
+from eventzr_kafka.testing.simulation._clocks import SimulatedTime
 from eventzr_kafka.testing.simulation._database import Database, SimulatedInbox, SimulatedOutbox
 from eventzr_kafka.testing.simulation._handlers import HandlerWatch, Mischief, SimulatedRunner
 from eventzr_kafka.testing.simulation._history import History
@@ -59,8 +61,9 @@ class SimulatedService:
         uses_outbox: Whether `outbox` was asked for; then relays run beside the services.
     """
 
-    def __init__(self, producer: EventProducer, database: Database) -> None:
+    def __init__(self, producer: EventProducer, database: Database, clock: Clock) -> None:
         self.producer = producer
+        self._clock = clock
         self.inbox = SimulatedInbox(database)
         self.uses_outbox = False
 
@@ -68,7 +71,7 @@ class SimulatedService:
     def outbox(self) -> SimulatedOutbox:
         """In the simulated database; publish with the session that the inbox hands out."""
         self.uses_outbox = True
-        return SimulatedOutbox(_SOURCE)
+        return SimulatedOutbox(_SOURCE, self._clock)
 
 
 HandlerFactory: TypeAlias = Callable[[SimulatedService], Any]
@@ -80,6 +83,7 @@ class World:
     """What all processes share."""
 
     loop: SimulationLoop
+    time: SimulatedTime
     broker: MemoryBroker
     history: History
     database: Database
@@ -98,7 +102,8 @@ def look_at(handlers: HandlerFactory) -> tuple[Sequence[object], bool]:
     """Make handlers only to see what they are; says also whether they use the outbox."""
     broker = MemoryBroker()
     producer = EventProducer(source=_SOURCE, settings=KafkaSettings(), transport=broker.producer)
-    service = SimulatedService(producer, Database(History(broker), Random(0)))  # noqa: S311 -- nothing is drawn
+    database = Database(History(broker), Random(0))  # noqa: S311 -- nothing is drawn
+    service = SimulatedService(producer, database, SYSTEM_CLOCK)
     return _made(handlers, service), service.uses_outbox
 
 
@@ -110,8 +115,10 @@ def _made(handlers: HandlerFactory, service: SimulatedService) -> Sequence[objec
 class _WatchedProducer(EventProducer):
     """Notes what was acknowledged to whoever published it."""
 
-    def __init__(self, clients: Clients) -> None:
-        super().__init__(source=_SOURCE, settings=KafkaSettings(), queue_timeout=1.0, transport=clients.producer)
+    def __init__(self, clients: Clients, clock: Clock) -> None:
+        super().__init__(
+            source=_SOURCE, settings=KafkaSettings(), queue_timeout=1.0, transport=clients.producer, clock=clock
+        )
         self._clients = clients
 
     async def _publish(self, event: CloudEvent[Any]) -> PublishResult:
@@ -177,9 +184,10 @@ class SimulatedProcess(ABC):
 
     def service(self) -> SimulatedService:
         """What its handlers get."""
-        producer = _WatchedProducer(self.clients)
+        clock = self.world.time.clock
+        producer = _WatchedProducer(self.clients, clock)
         producer.start()
-        return SimulatedService(producer, self.world.database)
+        return SimulatedService(producer, self.world.database, clock)
 
     def watch(self) -> HandlerWatch:
         """What notes the calls of its handlers."""
@@ -203,7 +211,13 @@ class ServiceProcess(SimulatedProcess):
         handlers = self.world.started(self.service())
         for handler in handlers:
             watch.prepare(handler)
-        self._runner = SimulatedRunner(*handlers, watch=watch, clients=self.clients, settings=KafkaSettings())
+        self._runner = SimulatedRunner(
+            *handlers,
+            watch=watch,
+            clients=self.clients,
+            settings=KafkaSettings(),
+            runtime=self.world.time.runtime,
+        )
         async with self._runner as runner:
             await runner.wait()
 
@@ -215,7 +229,7 @@ class RelayProcess(SimulatedProcess):
         from eventzr_kafka.testing.simulation._relay import SimulatedRelay  # noqa: PLC0415 -- needs SQLAlchemy
 
         super().__init__(world, name, slot)
-        self._relay = SimulatedRelay(name, world.database, table, self.clients.producer)
+        self._relay = SimulatedRelay(name, world.database, table, self.clients.producer, world.time.clock)
 
     def stop(self) -> None:
         """Stop the relay."""
@@ -248,7 +262,7 @@ class Operator(SimulatedProcess):
         bound = bind(handler, definition.routes, options, no_pool, guard)
         routes = {route.topic: watch.around(group_id, options.ordering, route) for route in bound}
         writer = DeadLetterWriter(self.clients.producer)
-        replay = Replay(group_id, routes, options, writer.write, self._tell)
+        replay = Replay(group_id, routes, options, writer.write, self._tell, runtime=self.world.time.runtime)
         committed = self._committed(group_id, routes)
         journal, records = DeadLetterJournal(), self.world.broker.records(dead_letter_topic(group_id))
         journal.add(records)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import gc
 import hashlib
 import logging
+import random
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -31,7 +32,7 @@ from eventzr_kafka.handlers.deduplication import inbox_of
 from eventzr_kafka.handlers.signature import Route
 from eventzr_kafka.testing.factories import event_factory
 from eventzr_kafka.testing.simulation._checker import check
-from eventzr_kafka.testing.simulation._clocks import simulated_clocks
+from eventzr_kafka.testing.simulation._clocks import SimulatedTime
 from eventzr_kafka.testing.simulation._loop import SimulationLoop
 from eventzr_kafka.testing.simulation._plan import Plan, draw
 from eventzr_kafka.testing.simulation._run import Evidence, Subject, run_history
@@ -159,14 +160,14 @@ def _prepared(handlers: HandlerFactory) -> Generator[Callable[[Plan], Evidence]]
     """What every history needs, made once: a loop, payloads, clocks; logs and the collector are silent meanwhile."""
     subject = _subject(handlers)
     loop = SimulationLoop()
-    enabled, silent = gc.isenabled(), logging.root.manager.disable
+    enabled, silent, drawn = gc.isenabled(), logging.root.manager.disable, random.getstate()
     gc.disable()
     gc.freeze()  # what there is by now needs no looking through
     logging.disable(logging.CRITICAL)
     try:
-        with simulated_clocks(loop, outbox=subject.uses_outbox) as begin:
-            yield lambda plan: run_history(loop, subject, plan, begin)
+        yield partial(run_history, loop, subject, time=SimulatedTime(loop))
     finally:
+        random.setstate(drawn)
         logging.disable(silent)
         gc.unfreeze()
         if enabled:
