@@ -153,7 +153,7 @@ async def test_a_letter_that_fits_nowhere_names_its_value(
     assert bench.handled == list(range(EVENTS))
     (letter,) = await asyncio.to_thread(bench.letters)
     assert (letter.origin, letter.record.key, letter.record.value) == ((bench.topic, 0, 0), TENANT.encode(), b"")
-    assert letter.cut == Cut.of(value)
+    assert letter.cut == Cut.measure(value)
 
 
 @pytest.mark.parametrize(
@@ -184,5 +184,5 @@ async def test_a_letter_keeps_its_value_as_long_as_that_fits(
     assert bench.handled == list(range(EVENTS))
     (letter,) = await asyncio.to_thread(bench.letters)
     assert (letter.origin, letter.record.key, letter.record.headers) == ((bench.topic, 0, 0), TENANT.encode(), (NOTE,))
-    assert (letter.record.value, letter.cut) == ((value, None) if whole else (b"", Cut.of(value)))
+    assert (letter.record.value, letter.cut) == ((value, None) if whole else (b"", Cut.measure(value)))
     assert letter.facts.error == error

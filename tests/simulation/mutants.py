@@ -19,7 +19,7 @@ from tests.simulation.services import Accounts, BulkAccounts, InBatches, Ledger,
 from eventzr_kafka import CloudEvent, MessageContext, RetryPolicy
 from eventzr_kafka.dead_letters import writer
 from eventzr_kafka.dead_letters.journal import Entry
-from eventzr_kafka.dead_letters.letter import DeadLetterFacts, Identity, write_letter
+from eventzr_kafka.dead_letters.letter import DeadLetterFacts, RecordIdentity, write_letter
 from eventzr_kafka.dead_letters.parked_keys import ParkedKeys
 from eventzr_kafka.engine import dispatcher, failures, replay
 from eventzr_kafka.engine.backpressure import Backpressure
@@ -187,7 +187,7 @@ def replays_without_note() -> AbstractContextManager[Any]:
 def replays_out_of_order() -> AbstractContextManager[Any]:
     """Each letter is a lane of its own."""
 
-    def key_of_its_own(entry: Entry, _ordering: Ordering) -> Identity:
+    def key_of_its_own(entry: Entry, _ordering: Ordering) -> RecordIdentity:
         return entry.letter.identity
 
     return patch.object(replay, "ordering_key", key_of_its_own)

@@ -123,7 +123,7 @@ class Group:
         self.transport = FakeTransport()
         self.producer = FakeProducer()
         self.writer = DeadLetterWriter(lambda: self.producer)
-        self.writer._plain._made = client = asyncio.get_running_loop().create_future()
+        self.writer._plain._creation = client = asyncio.get_running_loop().create_future()
         client.set_result(self.producer)  # a client that a thread makes comes later on a busy machine
         self.errors: list[Exception] = []
         self.pool = ThreadPoolExecutor(4)
@@ -152,8 +152,8 @@ class Group:
         for _ in range(2):
             for _ in range(50):
                 await asyncio.sleep(0)
-            if self.writer._plain._made is not None:
-                await asyncio.wait([self.writer._plain._made])
+            if self.writer._plain._creation is not None:
+                await asyncio.wait([self.writer._plain._creation])
 
     def store(self) -> None:
         self.consumer._store(self.consumer._epochs.values())

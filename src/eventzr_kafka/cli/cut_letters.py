@@ -30,7 +30,7 @@ def read_whole(settings: KafkaSettings, group_id: str, letter: Letter) -> Record
     del batches  # closes its client
     if not first or first[0].offset != offset or first[0].timestamp != letter.record.timestamp:
         return None
-    return first[0] if letter.cut.is_of(first[0]) else None
+    return first[0] if letter.cut.matches(first[0]) else None
 
 
 def with_values(

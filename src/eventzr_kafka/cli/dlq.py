@@ -26,9 +26,9 @@ from eventzr_kafka.cli.loading import UsageError, load
 from eventzr_kafka.cli.question import is_agreed
 from eventzr_kafka.dead_letters.journal import DeadLetterJournal, Entry, Selection
 from eventzr_kafka.dead_letters.letter import Letter, dead_letter_topic, read_letter, write_note
-from eventzr_kafka.dead_letters.order import choose
+from eventzr_kafka.dead_letters.order import choose_letters
 from eventzr_kafka.dead_letters.writer import DeadLetterWriter
-from eventzr_kafka.engine.replay import note_of
+from eventzr_kafka.engine.replay import make_note
 from eventzr_kafka.errors import SettingsError
 from eventzr_kafka.events.event import TOPIC_NAME
 from eventzr_kafka.handlers.decorators import definition_of
@@ -113,7 +113,7 @@ def ls(group: str, /, *, filters: Filters = _ALL, json: _Flag = False, output: O
     def act(screen: Screen) -> None:
         settings, group_id, selection = KafkaSettings.from_env(), _group_id(group), filters.selection()
         journal = _journal(settings, group_id)
-        found = selection.of(journal.open)
+        found = selection.apply(journal.open)
         if json:
             print(overview_json(group_id, journal, found))
         else:
@@ -175,7 +175,7 @@ def replay(
         group_id = definition.group_id
 
         def take(journal: DeadLetterJournal) -> Sequence[Entry]:
-            chosen = choose(journal.open, _existing(selection, journal), definition.options.ordering)
+            chosen = choose_letters(journal.open, _existing(selection, journal), definition.options.ordering)
             if chosen.left_out:
                 screen.say(left_out_text(chosen))
             return report.take(chosen)
@@ -225,7 +225,7 @@ def discard(
         topics = {entry.letter.record.topic for entry in _journal(settings, group_id).open}
         committed = ConfluentLogReader(settings, group_id).committed(topics)
         journal = _journal(settings, group_id)  # after the commits, see dead_letter_state
-        found = _existing(selection, journal).of(journal.open)
+        found = _existing(selection, journal).apply(journal.open)
         screen.say(overview(group_id, journal, found))
         if dry_run:
             screen.say(labelled("dry run:", f"{count_of(len(found), 'letter')} would be discarded", "yellow"))
@@ -294,7 +294,7 @@ async def _discard(
     try:
         for start in range(0, len(entries), 500):
             part = entries[start : start + 500]
-            notes = [(each.letter.record.key, note_of(each, "discarded", committed, why=why)) for each in part]
+            notes = [(each.letter.record.key, make_note(each, "discarded", committed, why=why)) for each in part]
             await asyncio.gather(*(writer.write(write_note(group_id, key, note)) for key, note in notes))
     finally:
         await writer.close()

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from eventzr_kafka._confluent.log_reader import ConfluentLogReader
 from eventzr_kafka.cli.loading import UsageError
-from eventzr_kafka.dead_letters.claim import Claim, holder_of, read_claim, write_claim
+from eventzr_kafka.dead_letters.claim import Claim, find_holder, read_claim, write_claim
 from eventzr_kafka.dead_letters.journal import DeadLetterJournal
-from eventzr_kafka.dead_letters.letter import dead_letter_topic, whole_number
+from eventzr_kafka.dead_letters.letter import dead_letter_topic, parse_whole_number
 from eventzr_kafka.dead_letters.writer import DeadLetterWriter
 from eventzr_kafka.errors import DeliveryError, TransportError
 from eventzr_kafka.safe_text import printable
@@ -83,7 +83,7 @@ class ReplayClaim:
             journal = await asyncio.to_thread(read)
             self._claims = journal.claims
             self._next += 1
-            holder = holder_of(self._claims, self._partition)
+            holder = find_holder(self._claims, self._partition)
             if holder is None or holder.owner == self._owner:
                 return journal
             mine = next((claim.timestamp for claim in self._claims if claim.place == written), holder.timestamp)
@@ -133,7 +133,7 @@ class ReplayClaim:
 
     async def _holder(self) -> Claim | None:
         await asyncio.to_thread(self._read_on)
-        return holder_of(self._claims, self._partition)
+        return find_holder(self._claims, self._partition)
 
     def _read_on(self) -> None:
         reader = ConfluentLogReader(self._settings, self._group_id)
@@ -153,7 +153,7 @@ def _machine() -> str:
 def _is_gone(holder: Claim) -> bool:
     """Whether the holder was a process of this machine, and is not there any more."""
     machine, _, rest = holder.owner.partition(":")
-    number = whole_number(rest.partition(":")[0])
+    number = parse_whole_number(rest.partition(":")[0])
     if machine != _machine() or number is None:
         return False
     try:

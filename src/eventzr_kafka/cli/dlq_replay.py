@@ -22,8 +22,8 @@ from eventzr_kafka.cli.cut_letters import read_whole, with_values
 from eventzr_kafka.cli.dlq_claim import ReplayClaim
 from eventzr_kafka.cli.loading import UsageError
 from eventzr_kafka.dead_letters.journal import DeadLetterJournal, Entry
-from eventzr_kafka.dead_letters.letter import Identity, Letter, dead_letter_topic, read_letter
-from eventzr_kafka.dead_letters.order import Chosen
+from eventzr_kafka.dead_letters.letter import Letter, RecordIdentity, dead_letter_topic, read_letter
+from eventzr_kafka.dead_letters.order import LetterChoice
 from eventzr_kafka.dead_letters.writer import DeadLetterWriter
 from eventzr_kafka.engine.handler_threads import HandlerThreads
 from eventzr_kafka.engine.replay import Replay, Replayed, ReplayOutcome
@@ -59,7 +59,7 @@ class ReplayReport:
     began: bool = False
     is_incomplete: bool = False
 
-    def take(self, chosen: Chosen) -> Sequence[Entry]:
+    def take(self, chosen: LetterChoice) -> Sequence[Entry]:
         """The letters to be replayed; the replay is incomplete if some were left out."""
         self.began, self.is_incomplete = True, bool(chosen.left_out)
         return chosen.letters
@@ -204,8 +204,15 @@ async def _replay(
             screen.say(labelled("stopping:", f"{why}; finishing what runs", "red"))
             replay.stop()
 
-        replay = Replay(definition.group_id, routes, options, writer.write, on_outcome)
-        replay.know(state.journal.replayed_events(), state.committed)
+        replay = Replay(
+            definition.group_id,
+            routes,
+            options,
+            writer.write,
+            on_outcome,
+            replayed=state.journal.replayed_events(),
+            committed=state.committed,
+        )
         keeping = asyncio.create_task(claim.keep(lose))
         try:
             with stopped_by_signals(stop):
@@ -249,13 +256,13 @@ def _split(entries: Sequence[Entry]) -> Iterator[list[Entry]]:
         yield part
 
 
-def _read_again(settings: KafkaSettings, group_id: str, entries: Sequence[Entry]) -> dict[Identity, Record]:
+def _read_again(settings: KafkaSettings, group_id: str, entries: Sequence[Entry]) -> dict[RecordIdentity, Record]:
     """The records of the letters that are still there, by the letters' identities."""
     wanted = {(entry.letter.partition, entry.letter.offset): entry for entry in entries}
     first: dict[int, int] = {}
     for partition, offset in wanted:
         first[partition] = min(offset, first.get(partition, offset))
-    found: dict[Identity, Record] = {}
+    found: dict[RecordIdentity, Record] = {}
     batches = ConfluentLogReader(settings, group_id).read(dead_letter_topic(group_id), first) or iter(())
     while wanted and (records := next(batches, None)) is not None:
         found.update({entry.letter.identity: record for entry, record in _found(records, wanted)})

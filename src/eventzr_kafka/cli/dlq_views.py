@@ -13,9 +13,9 @@ from typing import Any
 from rich.text import Text
 
 from eventzr_kafka.cli.card import count_of, labelled
-from eventzr_kafka.dead_letters.journal import DeadLetterJournal, Entry, Summary, summarise
+from eventzr_kafka.dead_letters.journal import DeadLetterJournal, Entry, Summary, summarise_letters
 from eventzr_kafka.dead_letters.letter import Cut, Letter, Note, dead_letter_topic
-from eventzr_kafka.dead_letters.order import Chosen
+from eventzr_kafka.dead_letters.order import LetterChoice
 from eventzr_kafka.events.event import format_time
 from eventzr_kafka.kafka.record import UnreadableHeaders
 from eventzr_kafka.safe_text import printable
@@ -29,7 +29,7 @@ _HEADS = 20  # letters that others wait for and that are named
 
 def overview(group_id: str, journal: DeadLetterJournal, found: Sequence[Entry]) -> Text:
     """Letters counted by handler, type and error, and a line with the sums."""
-    rows = [_HEADINGS, *map(_row, summarise(found))]
+    rows = [_HEADINGS, *map(_row, summarise_letters(found))]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADINGS))]
     lines = [
         Text("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()) for row in rows
@@ -66,7 +66,7 @@ def _sums(journal: DeadLetterJournal, found: Sequence[Entry]) -> str:
     return ", ".join(filter(None, parts))
 
 
-def left_out_text(chosen: Chosen) -> Text:
+def left_out_text(chosen: LetterChoice) -> Text:
     """Letters that were selected and have to wait, with the one that they wait for."""
     lines = [
         Text(f"left out: {count_of(number, 'letter')} behind {printable(head.letter.record.position, limit=300)}")
@@ -92,7 +92,7 @@ def overview_json(group_id: str, journal: DeadLetterJournal, found: Sequence[Ent
             "oldest": _time(summary.oldest),
             "newest": _time(summary.newest),
         }
-        for summary in summarise(found)
+        for summary in summarise_letters(found)
     ]
     sums = {
         "open": len(journal.open),
@@ -131,7 +131,7 @@ def _fields(entry: Entry, full: Letter | None) -> dict[str, Any]:
     return {
         "record": printable(letter.record.position, limit=300),
         "letter": f"{letter.partition}@{letter.offset}",
-        "state": _state(entry.closed),
+        "state": _state(entry.closing_note),
         "tenant": printable(entry.tenant),
         "event": None if facts.event_id is None else printable(facts.event_id),
         "handler": printable(facts.handler),
@@ -140,8 +140,8 @@ def _fields(entry: Entry, full: Letter | None) -> dict[str, Any]:
         "cut": None if letter.cut is None else _cut(letter, letter.cut),
         "attempts": entry.attempts,
         "first_failure": _time(facts.first_failure),
-        "last_failure": _time(facts.last_failure if entry.failed is None else entry.failed.at),
-        "last_replay": None if entry.failed is None else f"failed: {printable(entry.failed.why, limit=500)}",
+        "last_failure": _time(facts.last_failure if entry.failed_note is None else entry.failed_note.at),
+        "last_replay": None if entry.failed_note is None else f"failed: {printable(entry.failed_note.why, limit=500)}",
         **({} if full is None else _content(full)),
     }
 

@@ -1,13 +1,13 @@
-"""Who may replay: a claim in the dead-letter topic, which one replay of a group holds at a time.
+"""The claim of a replay: a record in the dead-letter topic that one process of a group holds at a time.
 
-Kafka compares and sets nothing, but a partition has one order, and every claim has one key, so one partition:
+Kafka has no compare-and-set, but a partition has one order, and all claims have one key, so one partition:
 
-1. The first claim while there is no holder makes its owner the holder. Later claims change nothing until the holder
-   releases it; its own are renewals.
-2. A claim may name the holder's last record, to take over from a holder that is gone. It counts only if the holder has
+1. A claim makes its owner the holder if there is not one yet. Other claims change nothing until the holder releases
+   its own; further claims of the holder are renewals.
+2. A claim may name the holder's last record, to take over from a holder that has died. It counts only if the holder has
    written nothing since.
-3. Each claimant reads the partition back and goes through it by these rules: all come to one result, whatever their
-   clocks say. Whether a holder is gone is decided by silence, on the reader's own clock.
+3. Each claimant reads the partition back and applies these rules in its order: all come to one result, whatever their
+   clocks say. A holder counts as dead after a silence, measured on the reader's own clock.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from eventzr_kafka.dead_letters.letter import added_headers, dead_letter_topic, read_added, whole_number
+from eventzr_kafka.dead_letters.letter import added_headers, dead_letter_topic, parse_whole_number, read_added_headers
 from eventzr_kafka.dead_letters.state import Place
 from eventzr_kafka.kafka.record import OutgoingRecord, Record
 
-__all__ = ["Claim", "holder_of", "read_claim", "write_claim"]
+__all__ = ["Claim", "find_holder", "read_claim", "write_claim"]
 
 _KEY: Final = b"eventzr-dlq-claim"
 _KINDS: Final = {"claim": False, "release": True}
@@ -33,9 +33,9 @@ class Claim:
     Attributes:
         owner: ``host:pid:random``.
         place: Partition and offset.
-        over: Where the last record was of a holder that is taken for gone.
-        timestamp: Of the record, in milliseconds.
-        released: Whether it gives the claim back.
+        over: Place of the last record of the holder that it takes over from.
+        timestamp: Timestamp of the record, in milliseconds.
+        released: True if the owner gives the claim back.
     """
 
     owner: str
@@ -46,7 +46,7 @@ class Claim:
 
 
 def write_claim(group_id: str, owner: str, *, over: Place | None = None, released: bool = False) -> OutgoingRecord:
-    """A claim, its renewal, or its release."""
+    """Make the record of a claim, of its renewal, or of its release."""
     fields = {
         "note": "release" if released else "claim",
         "owner": owner,
@@ -59,11 +59,11 @@ def read_claim(record: Record) -> Claim | None:
     """Read a claim; None for anything else."""
     if record.key != _KEY or record.value is not None:
         return None
-    found = read_added(record)
+    found = read_added_headers(record)
     released = _KINDS.get(found.get("note", ""))
     if released is None or "owner" not in found:
         return None
-    partition, offset = map(whole_number, found.get("over", "").partition("@")[::2])
+    partition, offset = map(parse_whole_number, found.get("over", "").partition("@")[::2])
     return Claim(
         owner=found["owner"],
         place=(record.partition, record.offset),
@@ -73,8 +73,8 @@ def read_claim(record: Record) -> Claim | None:
     )
 
 
-def holder_of(claims: Iterable[Claim], partition: int) -> Claim | None:
-    """The last record of the holder, as of these claims; None if there is no holder."""
+def find_holder(claims: Iterable[Claim], partition: int) -> Claim | None:
+    """The last record of the holder after these claims; None if the partition has none."""
     holder: Claim | None = None
     for claim in sorted((claim for claim in claims if claim.place[0] == partition), key=lambda claim: claim.place):
         if claim.released:

@@ -1,10 +1,10 @@
-"""What stands in a dead-letter topic: its letters, which of them are open, and what became of the others.
+"""The journal of a dead-letter topic: its letters, and the notes that closed them.
 
-1. A letter is open until a note says ``replayed`` or ``discarded``, see dead_letter_state. Where the note stands does
-   not matter: a topic that was given more partitions keeps it on another one. Nothing depends on what is read first.
-2. The letters of one record count once: the first that is open, or else the first.
+1. A letter is open until a note says ``replayed`` or ``discarded``, see `state`. The note may stand on any partition,
+   as it does in a topic that was given more of them. The order of reading changes nothing.
+2. The letters of one record count once: the first open one, or the first of all if none is open.
 3. Letters are kept without value and headers, so that a topic of large ones fits into memory.
-4. Letters are in the order in which they failed; those of one partition never change places.
+4. Letters are in the order in which their events failed; those of one partition never change places.
 """
 
 from __future__ import annotations
@@ -13,36 +13,36 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from eventzr_kafka.dead_letters.claim import Claim, read_claim
-from eventzr_kafka.dead_letters.letter import Identity, Letter, Note, NoteKind, read_letter, read_note
+from eventzr_kafka.dead_letters.letter import Letter, Note, NoteKind, RecordIdentity, read_letter, read_note
 from eventzr_kafka.dead_letters.state import Place, is_about, is_closed, mark_of
 from eventzr_kafka.events.identity import EventIdentity
 from eventzr_kafka.kafka.record import Record
 
-__all__ = ["ANY_LETTER", "DeadLetterJournal", "Entry", "Selection", "Summary", "summarise"]
+__all__ = ["DeadLetterJournal", "Entry", "Selection", "Summary", "summarise_letters"]
 
 
 @dataclass(slots=True, eq=False)
 class Entry:
-    """A letter, and what its notes say.
+    """A letter and its notes.
 
     Attributes:
         letter: Without value and headers.
         size: Bytes of the value.
-        closed: The note that closed it; the first one, if there are several.
-        failed: The last note of a replay that failed.
-        places: Of all letters of this record, as partition and offset in the topic.
+        closing_note: The note that closed it; the first one, if there are several.
+        failed_note: The last note of a replay that failed.
+        places: Places of all letters of this record, as partition and offset in the topic.
     """
 
     letter: Letter
     size: int = 0
-    closed: Note | None = None
-    failed: Note | None = None
+    closing_note: Note | None = None
+    failed_note: Note | None = None
     places: Collection[Place] = ()
 
     @property
     def attempts(self) -> int:
-        """Calls of the handler in all, those of replays included."""
-        return self.letter.facts.attempts if self.failed is None else self.failed.attempts
+        """All calls of the handler, those of replays included."""
+        return self.letter.facts.attempts if self.failed_note is None else self.failed_note.attempts
 
     @property
     def tenant(self) -> str:
@@ -56,7 +56,7 @@ class Entry:
 
     @property
     def event(self) -> EventIdentity | None:
-        """What two publications of one event have in common; None where the letter does not name its event."""
+        """Identity of the event, which is the same if it was published twice; None if the letter does not name it."""
         facts = self.letter.facts
         if facts.event_id is None or facts.event_source is None:
             return None
@@ -65,14 +65,14 @@ class Entry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
-    """Which letters are meant; what is None does not matter.
+    """A filter of letters; a field that is None lets all pass.
 
     Attributes:
         type: Topic of the record, which is the type of its event.
         error: Name of the error's class.
         since, until: Bounds of the last failure, in seconds since the Unix epoch.
-        letters: Their names, see `DeadLetterJournal.named`.
-        limit: How many at most: the oldest.
+        letters: Names of letters, see `DeadLetterJournal.named`.
+        limit: Only this many, the oldest ones.
     """
 
     tenant: str | None = None
@@ -83,12 +83,12 @@ class Selection:
     letters: Collection[str] = ()
     limit: int | None = None
 
-    def of(self, entries: Iterable[Entry]) -> list[Entry]:
-        """Those of the entries that are meant, in their order."""
-        return [entry for entry in entries if self.means(entry)][: self.limit]
+    def apply(self, entries: Iterable[Entry]) -> list[Entry]:
+        """Select from these entries; they keep their order."""
+        return [entry for entry in entries if self.matches(entry)][: self.limit]
 
-    def means(self, entry: Entry) -> bool:
-        """Whether an entry passes all filters but the limit."""
+    def matches(self, entry: Entry) -> bool:
+        """True if an entry passes all filters but the limit."""
         facts = entry.letter.facts
         return (
             self.tenant in (None, entry.tenant)
@@ -100,18 +100,15 @@ class Selection:
         )
 
 
-ANY_LETTER = Selection()
-
-
 @dataclass(slots=True)
-class _Known:
-    """The letters and notes of one record, with their places in the topic; letters with the size of their value."""
+class _RecordLetters:
+    """The letters and notes of one record, by their places in the topic; letters with the size of their value."""
 
     letters: dict[Place, tuple[Letter, int]] = field(default_factory=dict[Place, tuple[Letter, int]])
     notes: list[tuple[Place, Note]] = field(default_factory=list[tuple[Place, Note]])
 
     def entry(self) -> Entry:
-        """The first letter that is open, or the first of all, with what its notes say."""
+        """The first open letter, or the first of all, with its notes."""
         places, notes = sorted(self.letters), [note for _, note in self.notes]
         open_ones = [place for place in places if not is_closed(mark_of(self.letters[place][0]), notes)]
         letter, size = self.letters[(open_ones or places)[0]]
@@ -128,26 +125,28 @@ class _Known:
 
 
 class DeadLetterJournal:
-    """The letters of one topic, from its records in any order."""
+    """The letters of one topic, from its records in any order.
+
+    Attributes:
+        duplicates: The number of letters whose record has an earlier letter.
+        unreadable: The number of records that are neither letter nor note nor claim.
+    """
 
     def __init__(self) -> None:
-        """Begin with an empty topic.
-
-        `duplicates` counts letters of records that have one already, `unreadable` what is neither letter nor note.
-        """
+        """Begin with an empty topic."""
         self.duplicates = 0
         self.unreadable = 0
         self.claims: list[Claim] = []
-        self._records: dict[Identity, _Known] = {}
+        self._records: dict[RecordIdentity, _RecordLetters] = {}
         self._entries: list[Entry] | None = None
 
     def add(self, records: Iterable[Record]) -> None:
-        """Take in records of the topic, in any order."""
+        """Add records of the topic, in any order."""
         self._entries = None
         for record in records:
             place = (record.partition, record.offset)
             if (note := read_note(record)) is not None:
-                self._records.setdefault(note.identity, _Known()).notes.append((place, note))
+                self._records.setdefault(note.identity, _RecordLetters()).notes.append((place, note))
             elif (letter := read_letter(record)) is not None:
                 self._add_letter(place, letter)
             elif (claim := read_claim(record)) is not None:
@@ -157,41 +156,41 @@ class DeadLetterJournal:
 
     @property
     def entries(self) -> list[Entry]:
-        """Every record's letter, in order."""
+        """One letter for each record, in order."""
         if self._entries is None:
-            self._entries = _in_order(known.entry() for known in self._records.values() if known.letters)
+            self._entries = _sort_by_failure(found.entry() for found in self._records.values() if found.letters)
         return self._entries
 
     @property
     def open(self) -> list[Entry]:
-        """The letters that nothing has closed, in order."""
-        return [entry for entry in self.entries if entry.closed is None]
+        """The open letters, in order."""
+        return [entry for entry in self.entries if entry.closing_note is None]
 
     def closed(self, kind: NoteKind) -> list[Entry]:
         """The letters that a note of this kind has closed, in order."""
-        return [entry for entry in self.entries if entry.closed is not None and entry.closed.kind == kind]
+        return [entry for entry in self.entries if entry.closing_note is not None and entry.closing_note.kind == kind]
 
     def replayed_events(self) -> dict[EventIdentity, Entry]:
-        """The events that have been replayed, and by which letter."""
+        """The events that have been replayed, each with the letter by which it was."""
         found = ((entry.event, entry) for entry in self.closed("replayed"))
         return {event: entry for event, entry in found if event is not None}
 
     def named(self, name: str) -> list[Entry]:
         """The letters of a name: ``topic[partition]@offset`` of the record, or the letter's own ``partition@offset``.
 
-        They are several where the record's topic was made anew.
+        A name has several letters if the record's topic was deleted and created anew.
         """
         return [entry for entry in self.entries if name in entry.names]
 
     def _add_letter(self, place: Place, letter: Letter) -> None:
-        known = self._records.setdefault(letter.identity, _Known())
-        self.duplicates += bool(known.letters)
+        found = self._records.setdefault(letter.identity, _RecordLetters())
+        self.duplicates += bool(found.letters)
         kept = replace(letter, record=letter.record._replace(value=None, headers=()))
-        known.letters[place] = (kept, len(letter.record.value or b""))
+        found.letters[place] = (kept, len(letter.record.value or b""))
 
 
-def _in_order(entries: Iterable[Entry]) -> list[Entry]:
-    """By time of failure, but never against the order of a partition, whatever the clocks said."""
+def _sort_by_failure(entries: Iterable[Entry]) -> list[Entry]:
+    """Sort by time of failure, but never against the order of a partition, whatever the clocks were."""
     latest: dict[int, float] = {}
     timed: list[tuple[float, int, int, Entry]] = []
     for entry in sorted(entries, key=lambda entry: entry.letter.offset):
@@ -204,10 +203,10 @@ def _in_order(entries: Iterable[Entry]) -> list[Entry]:
 
 @dataclass(slots=True)
 class Summary:
-    """Letters of one handler, type and error.
+    """The number of letters of one handler, type and error.
 
     Attributes:
-        oldest, newest: Last failures, in seconds since the Unix epoch.
+        oldest, newest: Times of their last failures, in seconds since the Unix epoch.
     """
 
     handler: str
@@ -219,8 +218,8 @@ class Summary:
     tenants: set[str] = field(default_factory=set[str])
 
 
-def summarise(entries: Sequence[Entry]) -> list[Summary]:
-    """Letters counted by handler, type and error; the most frequent first."""
+def summarise_letters(entries: Sequence[Entry]) -> list[Summary]:
+    """Count letters by handler, type and error; the most frequent first."""
     found: dict[tuple[str, str, str], Summary] = {}
     for entry in entries:
         facts, kind = entry.letter.facts, entry.letter.record.topic

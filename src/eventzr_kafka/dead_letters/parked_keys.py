@@ -11,7 +11,14 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 
-from eventzr_kafka.dead_letters.letter import DeadLetterFacts, Identity, Note, dead_letter_topic, read_letter, read_note
+from eventzr_kafka.dead_letters.letter import (
+    DeadLetterFacts,
+    Note,
+    RecordIdentity,
+    dead_letter_topic,
+    read_letter,
+    read_note,
+)
 from eventzr_kafka.dead_letters.state import LetterMark, Place, is_closed, mark_of
 from eventzr_kafka.handlers.options import Ordering
 from eventzr_kafka.kafka.record import Record
@@ -40,8 +47,8 @@ class ParkedKeys:
         self._ordering: Ordering = ordering
         self._make_reader = make_reader
         self._reader: LogReader | None = None
-        self._open: dict[Hashable, set[Identity]] = {}
-        self._records: dict[Identity, _RecordLetters] = {}
+        self._open: dict[Hashable, set[RecordIdentity]] = {}
+        self._records: dict[RecordIdentity, _RecordLetters] = {}
         self._stale: list[LogReader] = []
 
     def reload(self) -> None:
@@ -102,14 +109,14 @@ class ParkedKeys:
             elif (letter := read_letter(record)) is not None:
                 self._add(letter.identity, self._key(letter.record.key, letter.facts.ordering_key), mark_of(letter))
 
-    def _add(self, identity: Identity, key: Hashable, mark: LetterMark) -> None:
+    def _add(self, identity: RecordIdentity, key: Hashable, mark: LetterMark) -> None:
         found = self._records.setdefault(identity, _RecordLetters())
         if not found.marks:
             found.key = key
         found.marks[mark.place] = mark
         self._update(identity, found)
 
-    def _update(self, identity: Identity, found: _RecordLetters) -> None:
+    def _update(self, identity: RecordIdentity, found: _RecordLetters) -> None:
         """Park the key of a record with an open letter, and free a key whose last letter is closed."""
         if not all(is_closed(mark, found.notes) for mark in found.marks.values()):
             self._open.setdefault(found.key, set()).add(identity)

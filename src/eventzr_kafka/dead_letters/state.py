@@ -1,13 +1,13 @@
-"""Whether a letter is open: a rule over the letters and notes of one record, whatever the order in which they are read.
+"""The rule by which a letter is open or closed; it holds in whatever order letters and notes are read.
 
-1. A note names the letters that it is about, by their place in the topic: those are closed, and stay so.
-2. A letter that the note could not name, because it came later, is of a record that ran again. If the group's commit
-   had not passed the record when the replay began, that is a redelivery: a consumer died before its commit. The note
-   is about that letter too. If the commit had passed it, offsets were reset: the letter is open.
-3. So a note keeps the group's committed offset, read before the letters were, and a letter keeps the position of its
-   partition when the event failed. Without a reset positions never fall: a later letter's is at least that offset.
-4. Letters and notes of earlier releases lack one or the other. There the clocks decide: a note is about the letters of
-   failures before it.
+1. A note lists the letters that it is about, by their place in the topic: those are closed for good.
+2. A letter that was written after the note is of a record that ran again. If the group had not committed the record
+   when the replay began, the letter is a redelivery: a consumer died before its commit, and the note is about this
+   letter too. If the group had committed it, an operator has reset the offsets: the letter is open.
+3. So a note holds the group's committed offset, read before the letters were, and a letter holds the lowest unfinished
+   offset of its partition when the event failed. Without a reset that never falls: in a later letter it is at least
+   the committed offset.
+4. Where one of the two is missing the clocks decide: a note is about the letters of earlier failures.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Place: TypeAlias = tuple[int, int]  # partition and offset in the dead-letter to
 
 
 class LetterMark(NamedTuple):
-    """What the rule asks of a letter."""
+    """The facts of a letter that the rule needs."""
 
     place: Place
     position: int | None
@@ -31,12 +31,12 @@ class LetterMark(NamedTuple):
 
 
 def mark_of(letter: Letter) -> LetterMark:
-    """What the rule asks of this letter."""
+    """Reduce a letter to the facts that the rule needs."""
     return LetterMark((letter.partition, letter.offset), letter.facts.position, letter.facts.last_failure)
 
 
 def is_about(note: Note, mark: LetterMark) -> bool:
-    """Whether a note speaks of a letter of its record."""
+    """True if a note is about this letter of its record."""
     if mark.place in note.letters:
         return True
     if note.committed is None or mark.position is None:
@@ -45,5 +45,5 @@ def is_about(note: Note, mark: LetterMark) -> bool:
 
 
 def is_closed(mark: LetterMark, notes: Iterable[Note]) -> bool:
-    """Whether one of the notes closes a letter."""
+    """True if one of the notes closes the letter."""
     return any(note.kind != "failed" and is_about(note, mark) for note in notes)

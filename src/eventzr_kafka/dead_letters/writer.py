@@ -1,10 +1,9 @@
-"""Writes dead letters and waits for the broker's word; the client is made with the first one.
+"""The writer of dead letters: it waits for the broker's acknowledgement; the first letter makes the client.
 
-1. A letter that the topic refuses as too large goes out compressed, by a second client: with gzip, which every Kafka
-   client can read. If it still does not fit, it shrinks, see `dead_letter`, until nothing is left to be too large.
-2. So does a letter that the client cannot write.
-3. A fault of the topic, and not of the letter, is raised and named with its hint: the caller tries again, since an
-   operator can put it right.
+1. A letter that the topic refuses as too large is sent compressed, by a second client: with gzip, which every Kafka
+   client can read. If it still does not fit, it shrinks step by step, see `letter`; the last step always fits.
+2. A letter that the client cannot write shrinks in the same way.
+3. A fault of the topic, not of the letter, is raised with a hint. An operator can repair it, so the caller tries again.
 """
 
 from __future__ import annotations
@@ -27,38 +26,38 @@ __all__ = ["DeadLetterWriter", "compressing"]
 
 log = logging.getLogger("eventzr_kafka.consumer")
 
-_FULL = 0.25  # seconds until a full queue is tried again
-_FLUSH = 5.0  # seconds that what is under way may take when the writer closes
-_LARGE = 1_048_576  # bytes of a value that takes a while to be hashed
+_FULL_QUEUE_PAUSE = 0.25  # seconds until a full queue is tried again
+_FLUSH_TIMEOUT = 5.0  # seconds that letters in flight may take when the writer closes
+_LARGE = 1_048_576  # bytes of a value whose hash takes long enough to need a thread
 _UNFIT = {*TOO_LARGE, "_INVALID_ARG"}
 _SHRINKS: tuple[Shrink, ...] = (0, 1, 2, 3)
 _HINTS = {
-    "INVALID_RECORD": "set its cleanup.policy to delete: compacted, it refuses letters without a key and loses others",
+    "INVALID_RECORD": "set its cleanup.policy to delete: compaction refuses letters without a key and deletes others",
     "INVALID_TIMESTAMP": "set the clock of this machine by NTP, or the topic's message.timestamp.type to LogAppendTime",
     "TOPIC_AUTHORIZATION_FAILED": "allow this identity to write to it: eventzr-kafka iam-policy shows how",
-    "TOPIC_EXCEPTION": "no topic can have this name: give the group another id",
+    "TOPIC_EXCEPTION": "Kafka does not allow this topic name: give the group another id",
     **dict.fromkeys(_UNFIT, "raise its max.message.bytes: it does not even take a letter that only names its record"),
 }
 
 
 def compressing(settings: KafkaSettings) -> KafkaSettings:
-    """The settings of a client that compresses: with gzip, since stock kafkajs reads nothing else."""
+    """Settings of a client that compresses with gzip: the only compression that kafkajs reads without a plug-in."""
     return replace(settings, client={**settings.client, "compression.type": "gzip"})
 
 
 class DeadLetterWriter:
-    """The clients for the dead letters of a process: one, and a second one for letters that are too large."""
+    """The clients for the dead letters of a process: a plain one, and one that compresses what is too large."""
 
     def __init__(
         self,
         make_transport: Callable[[], ProducerTransport],
         make_compressing: Callable[[], ProducerTransport] | None = None,
     ) -> None:
-        """Take what makes the clients; nothing is made before the first record.
+        """Prepare; the first record makes a client.
 
         Args:
-            make_transport: Makes one; that and its `start` may block, and are called in a thread.
-            make_compressing: Makes the one that compresses; if left out, letters shrink at once.
+            make_transport: Makes a client; it and the client's `start` may block, and are called in a thread.
+            make_compressing: Makes the client that compresses; without it letters shrink at once.
         """
         self._plain = _Client(make_transport)
         self._compressing = self._plain if make_compressing is None else _Client(make_compressing)
@@ -67,15 +66,18 @@ class DeadLetterWriter:
     async def write_letter(
         self, record: Record, facts: DeadLetterFacts, is_wanted: Callable[[], bool] = lambda: True
     ) -> Acknowledgement:
-        """Write the dead letter of a record, compressed or shrunk if it does not fit otherwise; says where it is.
+        """Write the dead letter of a record, compressed or shrunk if it does not fit otherwise.
 
         Args:
-            is_wanted: Asked when it is about to be sent, which may be a while after the call.
+            is_wanted: Called right before the letter is sent, which may be a while after the call.
+
+        Returns:
+            The place of the letter in the topic.
 
         Raises:
-            DeliveryError: The broker did not acknowledge, or it was not wanted any more.
+            DeliveryError: The broker did not acknowledge the letter, or `is_wanted` returned False.
         """
-        for client, shrink in self._ways():
+        for client, shrink in self._attempts():
             if shrink < 2 or len(record.value or b"") < _LARGE:
                 outgoing = write_letter(record, facts, shrink=shrink)
             else:
@@ -83,24 +85,24 @@ class DeadLetterWriter:
             outcome = await self._send(client, outgoing, is_wanted)
             if isinstance(outcome, Acknowledgement):
                 if shrink >= 2:
-                    _say_cut(record, outgoing)
+                    _log_cut(record, outgoing)
                 return outcome
             if outcome.reason not in _UNFIT or shrink == _SHRINKS[-1]:
                 raise _not_written(outgoing, outcome, facts.event_id)
-        raise AssertionError("the last way is given up with an error")
+        raise AssertionError("the last attempt either succeeds or raises")
 
-    def _ways(self) -> Iterator[tuple[_Client, Shrink]]:
-        """The ways to write a letter, each for a larger one than that before."""
+    def _attempts(self) -> Iterator[tuple[_Client, Shrink]]:
+        """Pairs of a client and a shrink step; each fits a larger record than the pair before."""
         yield self._plain, 0
         for shrink in _SHRINKS:
             if shrink or self._compressing is not self._plain:
                 yield self._compressing, shrink
 
     async def write(self, record: OutgoingRecord) -> Acknowledgement:
-        """Write a record; says where it is.
+        """Write a record, such as a note; returns its place in the topic.
 
         Raises:
-            DeliveryError: The broker did not acknowledge.
+            DeliveryError: The broker did not acknowledge it.
         """
         outcome = await self._send(self._plain, record)
         if isinstance(outcome, Failure):
@@ -108,12 +110,12 @@ class DeadLetterWriter:
         return outcome
 
     async def close(self) -> None:
-        """Wait a little for what is under way, and give the clients up."""
+        """Wait a little for the letters in flight, and close the clients."""
         self._closed = self._plain.closed = self._compressing.closed = True
-        await self._give_up(_FLUSH)
+        await self._give_up(_FLUSH_TIMEOUT)
 
     async def give_up(self) -> None:
-        """Send nothing more of what is under way; the next record makes another client."""
+        """Drop the letters in flight and close the clients; the next record makes new ones."""
         await self._give_up(0.0)
 
     async def _give_up(self, timeout: float) -> None:
@@ -124,69 +126,70 @@ class DeadLetterWriter:
     ) -> Acknowledgement | Failure:
         if self._closed:
             return Failure("_DESTROY", "the writer is closed", unknown=False)
-        transport = await client.started()
+        transport = await client.transport()
         loop = asyncio.get_running_loop()
-        told: asyncio.Future[Acknowledgement | Failure] = loop.create_future()
+        delivered: asyncio.Future[Acknowledgement | Failure] = loop.create_future()
 
         def report(outcome: Acknowledgement | Failure) -> None:
-            with suppress(RuntimeError):  # the loop is closed: nothing waits any more
-                loop.call_soon_threadsafe(_settle, told, outcome)
+            with suppress(RuntimeError):  # the loop is closed: the coroutine that waited has ended
+                loop.call_soon_threadsafe(_set_outcome, delivered, outcome)
 
         while is_wanted():
             if transport.produce(record, report):
-                return await told
-            await asyncio.sleep(_FULL)  # the client does not say when there is room
-        return Failure("_UNWANTED", "nothing waits for it any more", unknown=False)
+                return await delivered
+            await asyncio.sleep(_FULL_QUEUE_PAUSE)  # the client does not say when there is room
+        return Failure("_UNWANTED", "its partition was revoked meanwhile", unknown=False)
 
 
 class _Client:
-    """A client that is made when it is needed.
+    """A client that is made when it is first needed.
 
     Attributes:
-        closed: Whether no other client is wanted.
+        closed: True once the writer is closed: a client that is made after that is closed at once.
     """
 
     def __init__(self, make_transport: Callable[[], ProducerTransport]) -> None:
         self._make_transport = make_transport
-        self._made: asyncio.Future[ProducerTransport] | None = None
+        self._creation: asyncio.Future[ProducerTransport] | None = None
         self.closed = False
 
-    async def started(self) -> ProducerTransport:
-        """The client; a caller that gives up waiting for it leaves it to the next record."""
-        made = self._made
-        if made is None or _failed(made):
-            made = self._made = asyncio.ensure_future(asyncio.to_thread(self._start, asyncio.get_running_loop()))
-        return await asyncio.shield(made)
+    async def transport(self) -> ProducerTransport:
+        """The started client; if the caller is cancelled while it starts, the next record finds it."""
+        creation = self._creation
+        if creation is None or _has_failed(creation):
+            start = asyncio.to_thread(self._start, asyncio.get_running_loop())
+            creation = self._creation = asyncio.ensure_future(start)
+        return await asyncio.shield(creation)
 
     async def give_up(self, timeout: float) -> None:
-        made = self._made
-        if made is None or not made.done():  # one that is still being made holds nothing
+        creation = self._creation
+        if creation is None or not creation.done():  # a client that is still being made has sent nothing
             return
-        self._made = None
-        if _failed(made):
+        self._creation = None
+        if _has_failed(creation):
             return
-        transport = made.result()
+        transport = creation.result()
         await asyncio.to_thread(transport.flush, timeout)
         await asyncio.to_thread(transport.close)
 
     def _start(self, loop: asyncio.AbstractEventLoop) -> ProducerTransport:
         transport = self._make_transport()
-        transport.start(LoopWatch(loop, "dead letters", transport.close))  # reports are passed on one by one
-        if self.closed:  # meanwhile, and nothing waits for a client that holds nothing
+        transport.start(LoopWatch(loop, "dead letters", transport.close))  # each report wakes the loop by itself
+        if self.closed:  # the writer was closed while this thread made the client
             transport.close()
         return transport
 
 
-def _failed(made: asyncio.Future[ProducerTransport]) -> bool:
-    return made.done() and (made.cancelled() or made.exception() is not None)
+def _has_failed(creation: asyncio.Future[ProducerTransport]) -> bool:
+    return creation.done() and (creation.cancelled() or creation.exception() is not None)
 
 
-def _settle(told: asyncio.Future[Acknowledgement | Failure], outcome: Acknowledgement | Failure) -> None:
-    if not told.done():
-        told.set_result(outcome)
+def _set_outcome(delivered: asyncio.Future[Acknowledgement | Failure], outcome: Acknowledgement | Failure) -> None:
+    if not delivered.done():
+        delivered.set_result(outcome)
 
 
-def _say_cut(record: Record, written: OutgoingRecord) -> None:
+def _log_cut(record: Record, written: OutgoingRecord) -> None:
     log.warning(
         "%s: its dead letter is written without the value of %s bytes, which does not fit into %s even compressed; "
         "the record stays in its own topic until retention: replay it before that, and raise max.message.bytes of %s",

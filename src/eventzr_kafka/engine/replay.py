@@ -24,7 +24,7 @@ from typing import Any, Literal, TypeAlias
 
 from eventzr_kafka.clock import SYSTEM_CLOCK, Clock
 from eventzr_kafka.dead_letters.journal import Entry
-from eventzr_kafka.dead_letters.letter import Cut, Identity, Note, NoteKind, write_note
+from eventzr_kafka.dead_letters.letter import Cut, Note, NoteKind, RecordIdentity, write_note
 from eventzr_kafka.dead_letters.order import ordering_key
 from eventzr_kafka.dead_letters.writer import DeadLetterWriter
 from eventzr_kafka.engine.dispatcher import Dispatcher
@@ -45,7 +45,7 @@ from eventzr_kafka.hooks import ConsumerHooks
 from eventzr_kafka.kafka.record import OutgoingRecord, Record, TopicPartition
 from eventzr_kafka.kafka.transport import Assignment, ProducerTransport
 
-__all__ = ["Replay", "ReplayOutcome", "Replayed", "note_of"]
+__all__ = ["Replay", "ReplayOutcome", "Replayed", "make_note"]
 
 log = logging.getLogger("eventzr_kafka.replay")
 
@@ -54,7 +54,8 @@ ReplayOutcome: TypeAlias = Literal[
 ]
 Write: TypeAlias = Callable[[OutgoingRecord], Awaitable[object]]
 
-NOTHING: Mapping[TopicPartition, int] = MappingProxyType({})
+NO_OFFSETS: Mapping[TopicPartition, int] = MappingProxyType({})
+NO_REPLAYED: Mapping[EventIdentity, Entry] = MappingProxyType({})
 _STAYS_OPEN, _PASSED_OVER = "its letter stays open", "passed over, as its policy says"
 
 
@@ -86,14 +87,18 @@ class Replay:
         write: Write,
         on_outcome: Callable[[Replayed], None],
         *,
+        replayed: Mapping[EventIdentity, Entry] = NO_REPLAYED,
+        committed: Mapping[TopicPartition, int] = NO_OFFSETS,
         runtime: Runtime = SYSTEM_RUNTIME,
     ) -> None:
-        """Prepare.
+        """Prepare; `run` begins.
 
         Args:
             routes: By topic.
-            write: Writes a note, and returns when the broker has it.
+            write: Writes a note, and returns once the broker has acknowledged it.
             on_outcome: Called for each letter, on the event loop.
+            replayed: Events that earlier replays have run, with their letters: they are not run again.
+            committed: The group's committed offsets before the letters were read; 0 for a partition without a commit.
         """
         self._group_id = group_id
         self._routes = {topic: self._noted(route) for topic, route in routes.items()}
@@ -109,25 +114,16 @@ class Replay:
         self._dispatcher = Dispatcher(group_id, options, self._lanes, self._failures, runtime=runtime)
         self._numbers = count(1)  # of epochs: each letter has its own, as two may be of one offset
         self._entries: dict[int, Entry] = {}
-        self._by_record: dict[Identity, Entry] = {}
-        self._seen: dict[EventIdentity, str] = {}
+        self._by_record: dict[RecordIdentity, Entry] = {}
+        self._seen = {event: entry.letter.record.position for event, entry in replayed.items()}
         self._turns: defaultdict[EventIdentity, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._failed_lanes: set[Hashable] = set()
         self._notes: set[asyncio.Task[None]] = set()
         self._in_note: set[int] = set()  # epochs of letters whose note is being written, while their lane waits
         self._ended = asyncio.Event()
         self._error: Exception | None = None
-        self._committed: Mapping[TopicPartition, int] = NOTHING
-        self._began = self._stopping = False
-
-    def know(self, replayed: Mapping[EventIdentity, Entry], committed: Mapping[TopicPartition, int] = NOTHING) -> None:
-        """Take the events that earlier replays have run, and what the group had committed before the letters were read.
-
-        Args:
-            committed: 0 for a partition without a commit.
-        """
-        self._seen.update({event: entry.letter.record.position for event, entry in replayed.items()})
         self._committed = committed
+        self._began = self._stopping = False
 
     def stop(self) -> None:
         """Begin nothing new. To be called on the event loop."""
@@ -305,7 +301,7 @@ class Replay:
         self._on_outcome(Replayed(entry, "failed", why))
 
     async def _note(self, entry: Entry, kind: NoteKind, why: str, attempts: int) -> None:
-        note = note_of(entry, kind, self._committed, why=why, attempts=attempts, clock=self._clock)
+        note = make_note(entry, kind, self._committed, why=why, attempts=attempts, clock=self._clock)
         try:
             await self._write(write_note(self._group_id, entry.letter.record.key, note))
         except Exception as error:
@@ -316,7 +312,7 @@ class Replay:
         return self._entries[work[1].epoch.number]
 
 
-def note_of(
+def make_note(
     entry: Entry,
     kind: NoteKind,
     committed: Mapping[TopicPartition, int],
@@ -355,7 +351,7 @@ async def _call(route: BoundRoute, event: CloudEvent[Any], context: MessageConte
         leave(token)
 
 
-def _identity(record: Record) -> Identity:
+def _identity(record: Record) -> RecordIdentity:
     return record.topic, record.partition, record.offset, record.timestamp
 
 

@@ -108,12 +108,12 @@ def test_the_short_form_gives_back_the_record(record: Record, facts: DeadLetterF
 
 @given(RECORDS, FACTS)
 def test_a_letter_without_its_value_names_and_knows_it(record: Record, facts: DeadLetterFacts) -> None:
-    letter, cut = letter_of(stored(write_letter(record, facts, shrink=2))), Cut.of(record.value)
+    letter, cut = letter_of(stored(write_letter(record, facts, shrink=2))), Cut.measure(record.value)
 
     assert letter.record == record._replace(value=None if record.value is None else b"")
     assert letter.cut == cut
-    assert cut.is_of(record)
-    assert not cut.is_of(record._replace(value=(record.value or b"") + b"."))
+    assert cut.matches(record)
+    assert not cut.matches(record._replace(value=(record.value or b"") + b"."))
     assert (letter.facts.handler, letter.facts.error, letter.facts.reason) == (facts.handler, facts.error, facts.reason)
 
 
@@ -123,7 +123,7 @@ def test_the_least_letter_still_names_its_record(record: Record, facts: DeadLett
 
     assert letter.identity == (record.topic, record.partition, record.offset, record.timestamp)
     assert (letter.record.key, letter.record.headers) == (record.key, ())
-    assert letter.cut == Cut.of(record.value, headers_too=True)
+    assert letter.cut == Cut.measure(record.value, headers_too=True)
     assert (letter.facts.handler, letter.facts.ordering_key) == (facts.handler, facts.ordering_key)
 
 

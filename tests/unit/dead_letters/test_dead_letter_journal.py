@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from eventzr_kafka import Record
 from eventzr_kafka.dead_letters.claim import write_claim
-from eventzr_kafka.dead_letters.journal import DeadLetterJournal, Entry, Selection, summarise
+from eventzr_kafka.dead_letters.journal import DeadLetterJournal, Entry, Selection, summarise_letters
 from eventzr_kafka.dead_letters.letter import DeadLetterFacts, Note, NoteKind, write_letter, write_note
 from eventzr_kafka.dead_letters.state import Place
 from eventzr_kafka.kafka.record import OutgoingRecord
@@ -154,7 +154,7 @@ WRITTEN = st.lists(
 @given(WRITTEN, st.data())
 def test_the_journal_is_the_same_however_partitions_are_read(written: list[Record], data: st.DataObject) -> None:
     def state(records: Sequence[Record]) -> list[object]:
-        return [(e.letter, e.closed, e.failed, e.attempts, e.places) for e in journal_of(*records).entries]
+        return [(e.letter, e.closing_note, e.failed_note, e.attempts, e.places) for e in journal_of(*records).entries]
 
     queues = [[record for record in written if record.partition == number] for number in range(3)]
     interleaved: list[Record] = []
@@ -189,8 +189,8 @@ def test_a_failed_replay_counts_its_attempts() -> None:
 
     (entry,) = journal.open
     assert entry.attempts == 9
-    assert entry.failed is not None
-    assert entry.failed.why == "again"
+    assert entry.failed_note is not None
+    assert entry.failed_note.why == "again"
     assert journal_of(letter(1, 0)).open[0].attempts == 5
 
 
@@ -198,8 +198,8 @@ def test_the_first_closing_note_counts() -> None:
     journal = journal_of(letter(1, 0), note(1, 1, "discarded", why="obsolete"), note(1, 2, "replayed"))
 
     (entry,) = journal.closed("discarded")
-    assert entry.closed is not None
-    assert entry.closed.why == "obsolete"
+    assert entry.closing_note is not None
+    assert entry.closing_note.why == "obsolete"
 
 
 def test_value_and_headers_are_not_kept() -> None:
@@ -282,13 +282,13 @@ def test_a_selection_means_what_all_its_filters_mean(selection: Selection, meant
         letter(n, n, tenant="ab"[n % 2], error="Odd" if n % 2 else "Even", failed_at=100.0 + n) for n in range(4)
     ]
 
-    assert numbers(selection.of(journal_of(*letters).open)) == meant
+    assert numbers(selection.apply(journal_of(*letters).open)) == meant
 
 
 def test_a_summary_counts_by_handler_type_and_error() -> None:
     letters = [letter(n, n, tenant=f"t{n}", failed_at=100.0 + n, error="Odd" if n % 2 else "Even") for n in range(5)]
 
-    even, odd = summarise(journal_of(*letters).open)
+    even, odd = summarise_letters(journal_of(*letters).open)
 
     assert (even.handler, even.type, even.error, even.count) == ("H.h", "orders", "Even", 3)
     assert (even.oldest, even.newest, even.tenants) == (100.0, 104.0, {"t0", "t2", "t4"})
@@ -334,7 +334,7 @@ def test_a_letter_knows_the_size_of_its_value() -> None:
 def test_letters_are_selected_by_name_and_by_time(selection: Selection, meant: list[int]) -> None:
     letters = [letter(n, n, error="Odd" if n % 2 else "Even", failed_at=100.0 + n) for n in range(4)]
 
-    assert numbers(selection.of(journal_of(*letters).open)) == meant
+    assert numbers(selection.apply(journal_of(*letters).open)) == meant
 
 
 def test_a_letter_of_the_very_time_of_its_note_is_closed() -> None:
@@ -345,7 +345,11 @@ def test_a_letter_of_the_very_time_of_its_note_is_closed() -> None:
 def test_notes_before_their_letter_say_how_often_it_failed() -> None:
     (entry,) = journal_of(note(0, 0, "failed", attempts=8), note(0, 1, "discarded", why="old"), letter(0, 2)).entries
 
-    assert (entry.attempts, entry.closed and entry.closed.why, entry.failed and entry.failed.why) == (8, "old", "w")
+    assert (
+        entry.attempts,
+        entry.closing_note and entry.closing_note.why,
+        entry.failed_note and entry.failed_note.why,
+    ) == (8, "old", "w")
 
 
 def test_a_letter_that_is_open_again_has_no_old_notes() -> None:
@@ -354,7 +358,7 @@ def test_a_letter_that_is_open_again_has_no_old_notes() -> None:
         [note(0, 1, "failed", attempts=9), note(0, 2, "replayed"), letter(0, 3, failed_at=2_000.0)],
     ):
         (entry,) = journal_of(*records).open
-        assert (entry.attempts, entry.failed, entry.letter.offset) == (5, None, 3)
+        assert (entry.attempts, entry.failed_note, entry.letter.offset) == (5, None, 3)
 
 
 def test_letters_of_one_time_stand_by_partition_and_offset() -> None:
@@ -366,6 +370,6 @@ def test_letters_of_one_time_stand_by_partition_and_offset() -> None:
 
 def test_summaries_stand_by_count_and_then_by_name() -> None:
     errors = ["B", "C", "A", "C"]
-    summaries = summarise(journal_of(*[letter(n, n, error=error) for n, error in enumerate(errors)]).open)
+    summaries = summarise_letters(journal_of(*[letter(n, n, error=error) for n, error in enumerate(errors)]).open)
 
     assert [(summary.error, summary.count) for summary in summaries] == [("C", 2), ("A", 1), ("B", 1)]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from eventzr_kafka import Record
 from eventzr_kafka.dead_letters.journal import Entry, Selection
 from eventzr_kafka.dead_letters.letter import DeadLetterFacts, Letter
-from eventzr_kafka.dead_letters.order import choose, in_order, ordering_key
+from eventzr_kafka.dead_letters.order import choose_letters, ordering_key, sort_letters
 from eventzr_kafka.handlers.options import Ordering
 
 
@@ -60,7 +60,7 @@ HEAD, *PARKED = [entry(1, error="ValueError"), entry(2), entry(3), entry(4)]
 def test_what_stands_behind_an_open_letter_is_left_out(
     selection: Selection, taken: list[int], left_out: list[tuple[int, int]]
 ) -> None:
-    chosen = choose([HEAD, *PARKED], selection, "tenant")
+    chosen = choose_letters([HEAD, *PARKED], selection, "tenant")
 
     assert numbers(chosen.letters) == taken
     assert [(head.letter.record.offset, count) for head, count in chosen.left_out] == left_out
@@ -78,7 +78,7 @@ def test_the_ordering_of_the_group_says_what_waits(ordering: Ordering, taken: li
         entry(3, tenant="b", lane=lane),
     ]
 
-    assert numbers(choose(letters, Selection(error="parked"), ordering).letters) == taken
+    assert numbers(choose_letters(letters, Selection(error="parked"), ordering).letters) == taken
 
 
 def test_a_topic_with_more_partitions_keeps_the_order_of_records() -> None:
@@ -87,7 +87,7 @@ def test_a_topic_with_more_partitions_keeps_the_order_of_records() -> None:
     new = [entry(3, at=(1, 1)), entry(4, at=(1, 2))]
     other = entry(9, tenant="b", at=(1, 3))
 
-    assert numbers(in_order([*new, other, *old], "tenant")) == [1, 2, 9, 3, 4]
+    assert numbers(sort_letters([*new, other, *old], "tenant")) == [1, 2, 9, 3, 4]
 
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.sampled_from("ab")), max_size=12), st.randoms())
@@ -100,7 +100,7 @@ def test_partitions_of_the_topic_and_of_records_keep_their_order(
     while any(queues.values()):
         given_order.append(random.choice([queue for queue in queues.values() if queue]).pop(0))
 
-    ordered = in_order(given_order, "tenant")
+    ordered = sort_letters(given_order, "tenant")
 
     assert sorted(numbers(ordered)) == list(range(len(letters)))
     for tenant in "ab":

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eventzr_kafka import Record
-from eventzr_kafka.dead_letters.claim import Claim, holder_of, read_claim, write_claim
+from eventzr_kafka.dead_letters.claim import Claim, find_holder, read_claim, write_claim
 from eventzr_kafka.dead_letters.letter import read_letter, read_note
 
 
@@ -19,7 +19,7 @@ def claim(owner: str, at: int, *, over: int | None = None, released: bool = Fals
 
 
 def holder(*claims: Claim) -> str | None:
-    found = holder_of(claims, 0)
+    found = find_holder(claims, 0)
     return None if found is None else found.owner
 
 
@@ -66,4 +66,4 @@ def test_claims_are_judged_in_the_order_of_the_log(steps: list[tuple[str, bool, 
     shuffled = list(claims)
     random.shuffle(shuffled)
 
-    assert holder_of(shuffled, 0) == holder_of(claims, 0)
+    assert find_holder(shuffled, 0) == find_holder(claims, 0)

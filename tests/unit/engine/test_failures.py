@@ -168,7 +168,7 @@ async def test_a_dead_letter_that_could_not_be_sent_yet_is_not_sent_when_its_par
     def refuse(*_record: object) -> bool:
         return False
 
-    monkeypatch.setattr("eventzr_kafka.dead_letters.writer._FULL", 0.0)
+    monkeypatch.setattr("eventzr_kafka.dead_letters.writer._FULL_QUEUE_PAUSE", 0.0)
     handler = consumer(retry=RetryPolicy(attempts=1))
     handler.errors["e0"] = [ValueError()]
     group = make_group(handler)
@@ -221,7 +221,7 @@ async def test_a_letter_shrinks_until_the_broker_takes_it(
     await asyncio.sleep(0.05)
     assert [record.value for record in sent] == [b"{", b"{", b"", b""]
     assert ["x" in dict(record.headers) for record in sent] == [True, True, True, False]
-    assert letters(group)[0].cut == Cut.of(b"{", headers_too=True)
+    assert letters(group)[0].cut == Cut.measure(b"{", headers_too=True)
     assert "without the value of 1 bytes" in caplog.text
     group.store()
     assert group.transport.offset() == 1

@@ -127,7 +127,7 @@ def setting() -> Iterator[Setting]:
 def cut_first(setting: Setting, *, value: bytes | None = None) -> None:
     """Cut the value out of the first letter; `value` is what its topic has in its place."""
     entry, record = setting.letters[0]
-    entry.letter = replace(entry.letter, cut=Cut.of(record.value))
+    entry.letter = replace(entry.letter, cut=Cut.measure(record.value))
     setting.letters[0] = entry, record if value is None else record._replace(value=value)
 
 
@@ -141,7 +141,7 @@ async def test_a_letter_without_its_value_is_replayed_with_that_of_its_topic(set
 async def test_a_letter_with_its_headers_gone_stays_open(setting: Setting) -> None:
     setting.add(1)
     entry, record = setting.letters[0]
-    entry.letter = replace(entry.letter, cut=Cut.of(None, headers_too=True))
+    entry.letter = replace(entry.letter, cut=Cut.measure(None, headers_too=True))
     setting.letters[0] = entry, record._replace(value=None, headers=())
     await setting.run()
     assert setting.of("value_gone") == [1]
@@ -383,7 +383,14 @@ async def test_an_event_that_an_earlier_replay_ran_is_not_run_again(setting: Set
     earlier, _ = setting.letters.pop()
     setting.add(1, event_id="same")
     assert earlier.event is not None
-    setting.replay.know({earlier.event: earlier})
+    setting.replay = Replay(
+        "g",
+        setting.routes,
+        setting.options,
+        setting.write,
+        setting.outcomes.append,
+        replayed={earlier.event: earlier},
+    )
 
     await setting.run()
 

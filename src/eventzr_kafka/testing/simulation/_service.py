@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from eventzr_kafka.clock import SYSTEM_CLOCK, Clock
 from eventzr_kafka.dead_letters.journal import DeadLetterJournal
 from eventzr_kafka.dead_letters.letter import dead_letter_topic, read_letter
-from eventzr_kafka.dead_letters.order import in_order
+from eventzr_kafka.dead_letters.order import sort_letters
 from eventzr_kafka.dead_letters.writer import DeadLetterWriter
 from eventzr_kafka.engine.replay import Replay, Replayed
 from eventzr_kafka.errors import EventzrKafkaError
@@ -262,14 +262,23 @@ class Operator(SimulatedProcess):
         bound = bind(handler, definition.routes, options, no_pool, guard)
         routes = {route.topic: watch.around(group_id, options.ordering, route) for route in bound}
         writer = DeadLetterWriter(self.clients.producer)
-        replay = Replay(group_id, routes, options, writer.write, self._tell, runtime=self.world.time.runtime)
         committed = self._committed(group_id, routes)
         journal, records = DeadLetterJournal(), self.world.broker.records(dead_letter_topic(group_id))
         journal.add(records)
-        replay.know(journal.replayed_events(), committed)
+        replayed = journal.replayed_events()
+        replay = Replay(
+            group_id,
+            routes,
+            options,
+            writer.write,
+            self._tell,
+            replayed=replayed,
+            committed=committed,
+            runtime=self.world.time.runtime,
+        )
         letters = _letters(records)
         self.world.history.note("replays", self.process.name, group_id, len(journal.open))
-        entries = in_order(journal.open, options.ordering)
+        entries = sort_letters(journal.open, options.ordering)
         await replay.run([(entry, letters[entry.letter.partition, entry.letter.offset]) for entry in entries])
         self.world.history.note("has replayed", self.process.name, group_id)
         await writer.close()
