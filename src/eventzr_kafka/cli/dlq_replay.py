@@ -26,7 +26,7 @@ from eventzr_kafka.dead_letters.letter import Letter, RecordIdentity, dead_lette
 from eventzr_kafka.dead_letters.order import LetterChoice
 from eventzr_kafka.dead_letters.writer import DeadLetterWriter
 from eventzr_kafka.engine.handler_threads import HandlerThreads
-from eventzr_kafka.engine.replay import Replay, Replayed, ReplayOutcome
+from eventzr_kafka.engine.replay import BeforeReplay, Replay, Replayed, ReplayOutcome
 from eventzr_kafka.handlers.binding import bind
 from eventzr_kafka.handlers.decorators import definition_of
 from eventzr_kafka.handlers.deduplication import guard_of
@@ -210,8 +210,7 @@ async def _replay(
             options,
             writer.write,
             on_outcome,
-            replayed=state.journal.replayed_events(),
-            committed=state.committed,
+            before=BeforeReplay(state.journal.replayed_events(), state.committed),
         )
         keeping = asyncio.create_task(claim.keep(lose))
         try:

@@ -17,9 +17,8 @@ import asyncio
 import logging
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import count
-from types import MappingProxyType
 from typing import Any, Literal, TypeAlias
 
 from eventzr_kafka.clock import SYSTEM_CLOCK, Clock
@@ -45,7 +44,7 @@ from eventzr_kafka.hooks import ConsumerHooks
 from eventzr_kafka.kafka.record import OutgoingRecord, Record, TopicPartition
 from eventzr_kafka.kafka.transport import Assignment, ProducerTransport
 
-__all__ = ["Replay", "ReplayOutcome", "Replayed", "make_note"]
+__all__ = ["BeforeReplay", "Replay", "ReplayOutcome", "Replayed", "make_note"]
 
 log = logging.getLogger("eventzr_kafka.replay")
 
@@ -54,8 +53,6 @@ ReplayOutcome: TypeAlias = Literal[
 ]
 Write: TypeAlias = Callable[[OutgoingRecord], Awaitable[object]]
 
-NO_OFFSETS: Mapping[TopicPartition, int] = MappingProxyType({})
-NO_REPLAYED: Mapping[EventIdentity, Entry] = MappingProxyType({})
 _STAYS_OPEN, _PASSED_OVER = "its letter stays open", "passed over, as its policy says"
 
 
@@ -76,6 +73,22 @@ class Replayed:
     why: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class BeforeReplay:
+    """The state of the group before a replay.
+
+    Attributes:
+        replayed: Events that earlier replays have run, with their letters: they are not run again.
+        committed: The group's committed offsets before the letters were read; 0 for a partition without a commit.
+    """
+
+    replayed: Mapping[EventIdentity, Entry] = field(default_factory=dict[EventIdentity, Entry])
+    committed: Mapping[TopicPartition, int] = field(default_factory=dict[TopicPartition, int])
+
+
+NOTHING_BEFORE = BeforeReplay()
+
+
 class Replay:
     """One replay of letters of one group; a `Redelivery`."""
 
@@ -87,8 +100,7 @@ class Replay:
         write: Write,
         on_outcome: Callable[[Replayed], None],
         *,
-        replayed: Mapping[EventIdentity, Entry] = NO_REPLAYED,
-        committed: Mapping[TopicPartition, int] = NO_OFFSETS,
+        before: BeforeReplay = NOTHING_BEFORE,
         runtime: Runtime = SYSTEM_RUNTIME,
     ) -> None:
         """Prepare; `run` begins.
@@ -97,8 +109,7 @@ class Replay:
             routes: By topic.
             write: Writes a note, and returns once the broker has acknowledged it.
             on_outcome: Called for each letter, on the event loop.
-            replayed: Events that earlier replays have run, with their letters: they are not run again.
-            committed: The group's committed offsets before the letters were read; 0 for a partition without a commit.
+            before: Results of earlier replays, and the group's commits.
         """
         self._group_id = group_id
         self._routes = {topic: self._noted(route) for topic, route in routes.items()}
@@ -115,14 +126,14 @@ class Replay:
         self._numbers = count(1)  # of epochs: each letter has its own, as two may be of one offset
         self._entries: dict[int, Entry] = {}
         self._by_record: dict[RecordIdentity, Entry] = {}
-        self._seen = {event: entry.letter.record.position for event, entry in replayed.items()}
+        self._seen = {event: entry.letter.record.position for event, entry in before.replayed.items()}
         self._turns: defaultdict[EventIdentity, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._failed_lanes: set[Hashable] = set()
         self._notes: set[asyncio.Task[None]] = set()
         self._in_note: set[int] = set()  # epochs of letters whose note is being written, while their lane waits
         self._ended = asyncio.Event()
         self._error: Exception | None = None
-        self._committed = committed
+        self._committed = before.committed
         self._began = self._stopping = False
 
     def stop(self) -> None:

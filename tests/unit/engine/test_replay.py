@@ -13,7 +13,7 @@ import pytest
 from eventzr_kafka import CloudEvent, MessageContext, Record, encode, kafka_consumer, on_batch, on_message
 from eventzr_kafka.dead_letters.journal import DeadLetterJournal, Entry
 from eventzr_kafka.dead_letters.letter import Cut, DeadLetterFacts, Note, read_note, write_letter
-from eventzr_kafka.engine.replay import Replay, Replayed
+from eventzr_kafka.engine.replay import BeforeReplay, Replay, Replayed
 from eventzr_kafka.errors import DeliveryError, Reject, RetryLater
 from eventzr_kafka.events.context import current_tenant
 from eventzr_kafka.handlers.binding import bind
@@ -389,7 +389,7 @@ async def test_an_event_that_an_earlier_replay_ran_is_not_run_again(setting: Set
         setting.options,
         setting.write,
         setting.outcomes.append,
-        replayed={earlier.event: earlier},
+        before=BeforeReplay({earlier.event: earlier}),
     )
 
     await setting.run()

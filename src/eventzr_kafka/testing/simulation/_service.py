@@ -15,7 +15,7 @@ from eventzr_kafka.dead_letters.journal import DeadLetterJournal
 from eventzr_kafka.dead_letters.letter import dead_letter_topic, read_letter
 from eventzr_kafka.dead_letters.order import sort_letters
 from eventzr_kafka.dead_letters.writer import DeadLetterWriter
-from eventzr_kafka.engine.replay import Replay, Replayed
+from eventzr_kafka.engine.replay import BeforeReplay, Replay, Replayed
 from eventzr_kafka.errors import EventzrKafkaError
 from eventzr_kafka.events.event import CloudEvent
 from eventzr_kafka.handlers.binding import bind
@@ -265,15 +265,13 @@ class Operator(SimulatedProcess):
         committed = self._committed(group_id, routes)
         journal, records = DeadLetterJournal(), self.world.broker.records(dead_letter_topic(group_id))
         journal.add(records)
-        replayed = journal.replayed_events()
         replay = Replay(
             group_id,
             routes,
             options,
             writer.write,
             self._tell,
-            replayed=replayed,
-            committed=committed,
+            before=BeforeReplay(journal.replayed_events(), committed),
             runtime=self.world.time.runtime,
         )
         letters = _letters(records)
