@@ -22,8 +22,8 @@ from eventzr_kafka.settings import variables
 from eventzr_kafka.testing.kafka_server import (
     KafkaServer,
     KafkaUnavailableError,
-    expected_kafka,
-    why_not,
+    describe_kafka,
+    unavailable_reason,
 )
 from eventzr_kafka.testing.virtual_time import VirtualTimeLoop
 
@@ -62,11 +62,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_report_header() -> str:
-    found = expected_kafka()
+    found = describe_kafka()
     if found is not None:
         return f"kafka: {found}"
     outcome = "fail" if _broker() == "real" else "be reported as skipped"
-    return f"kafka: none - {why_not()}; tests marked '{MARKER}' will {outcome}"
+    return f"kafka: none - {unavailable_reason()}; tests marked '{MARKER}' will {outcome}"
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -121,7 +121,7 @@ def pytest_testnodedown(node: Any) -> None:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     got = config.stash.get(_got, None)
-    if got is not None and got != expected_kafka():
+    if got is not None and got != describe_kafka():
         terminalreporter.write_line(f"kafka: got {got}")
     skipped = [str(report.longrepr[2]) for report in terminalreporter.stats.get("skipped", [])]
     reasons = [reason for reason in skipped if LACKING in reason]

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from confluent_kafka import admin as untyped_admin
+from tests.broker.jars_broker import jars_kafka
 
 from eventzr_kafka.testing._kafka_backend import free_ports
-from eventzr_kafka.testing._kafka_jars import jars_kafka
 from eventzr_kafka.testing.kafka_server import KafkaServer
 
 if TYPE_CHECKING:
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 USER, PASSWORD = "jane", "hush-7391"
 _SECURITY: Final = "org.apache.kafka.common.security"
-_ADVERTISED: Final = "advertised.listeners="
 kafka_admin: Any = untyped_admin
 
 
@@ -46,11 +45,12 @@ def login_broker() -> Generator[LoginBroker]:
         KafkaUnavailableError: There is no JDK that is new enough, or no jars.
     """
     login, older, away, nothing = (f"127.0.0.1:{port}" for port in free_ports(4))
-    listeners = [f"LOGIN://{login}", f"OLDER://{older}", f"AWAY://{away}"]
-    backend = jars_kafka(properties=_properties(), listeners=listeners)
-    config = backend._config.read_text()
-    before, advertised = config.split(_ADVERTISED)
-    backend._config.write_text(before + _ADVERTISED + advertised.replace(away, nothing, 1))
+    here = [f"LOGIN://{login}", f"OLDER://{older}"]
+    backend = jars_kafka(
+        properties=_properties(),
+        listeners=[*here, f"AWAY://{away}"],
+        advertised=[*here, f"AWAY://{nothing}"],
+    )
     with KafkaServer(backend) as server:
         _make_user(server)
         yield LoginBroker(server, login, older, away, nothing)

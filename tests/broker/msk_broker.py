@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from confluent_kafka import admin as untyped_admin
+from tests.broker.jars_broker import jars_kafka
 
 from eventzr_kafka import KafkaSettings
 from eventzr_kafka.testing._kafka_backend import free_ports
-from eventzr_kafka.testing._kafka_jars import jars_kafka, resolve_libs
+from eventzr_kafka.testing._kafka_jars import JarsKafka, resolve_libs
 from eventzr_kafka.testing.kafka_server import KafkaServer, KafkaUnavailableError
 
 REGION = "us-east-1"
@@ -28,7 +29,7 @@ _PASSWORD = "changeit"  # noqa: S105 -- of a key store that lives for one test s
 
 @dataclass(frozen=True)
 class MskBroker:
-    """The running broker, how to reach it, and its log.
+    """The running broker and how to reach it.
 
     Attributes:
         settings: Region and authority included; the credentials come from the environment.
@@ -36,7 +37,7 @@ class MskBroker:
 
     server: KafkaServer
     settings: KafkaSettings
-    log: Path
+    backend: JarsKafka
 
     @property
     def variables(self) -> dict[str, str]:
@@ -59,7 +60,7 @@ class MskBroker:
 
     def reauthentications(self) -> int:
         """How often a connection has authenticated again."""
-        return self.log.read_text(errors="replace").count("Beginning re-authentication")
+        return self.backend.log().count(b"Beginning re-authentication")
 
 
 @contextmanager
@@ -85,7 +86,7 @@ def msk_broker(folder: Path) -> Generator[MskBroker]:
     )
     with KafkaServer(backend) as server:
         server.create_topic(TOPIC, partitions=3)
-        yield MskBroker(server, settings, backend.log_file)
+        yield MskBroker(server, settings, backend)
 
 
 def _properties(key_store: Path) -> dict[str, str]:

@@ -19,9 +19,9 @@ from eventzr_kafka.testing.kafka_server import (
     KAFKA_VERSION,
     KafkaStartError,
     KafkaUnavailableError,
-    expected_kafka,
+    describe_kafka,
     start_kafka,
-    why_not,
+    unavailable_reason,
 )
 
 if TYPE_CHECKING:
@@ -40,9 +40,9 @@ def make_that_raises(error: Exception) -> Callable[[Mapping[str, str]], NoReturn
 def offer(monkeypatch: pytest.MonkeyPatch, *, docker: Exception | None, jars: Exception | None) -> None:
     """Let both ways be there, each failing with its error when it is taken; None: the way is not there."""
     for name, error in (("docker", docker), ("jars", jars)):
-        way = backend.KafkaWay(f"Kafka ({name})", make_that_raises(error)) if error else None
+        way = backend.KafkaLauncher(f"Kafka ({name})", make_that_raises(error)) if error else None
 
-        def find(way: backend.KafkaWay | None = way, name: str = name) -> backend.KafkaWay:
+        def find(way: backend.KafkaLauncher | None = way, name: str = name) -> backend.KafkaLauncher:
             if way is None:
                 raise KafkaUnavailableError(f"no {name}")
             return way
@@ -73,7 +73,7 @@ def write_java(machine: Path, version: str) -> None:
 def test_docker_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
     offer(monkeypatch, docker=KafkaStartError("taken"), jars=KafkaStartError("not taken"))
 
-    assert expected_kafka() == "Kafka (docker)"
+    assert describe_kafka() == "Kafka (docker)"
     with pytest.raises(KafkaStartError, match=r"^taken"):
         start_kafka()
 
@@ -81,8 +81,8 @@ def test_docker_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_without_docker_the_jars_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     offer(monkeypatch, docker=None, jars=KafkaStartError("taken"))
 
-    assert expected_kafka() == "Kafka (jars)"
-    assert why_not() is None
+    assert describe_kafka() == "Kafka (jars)"
+    assert unavailable_reason() is None
     with pytest.raises(KafkaStartError, match=r"^taken"):
         start_kafka()
 
@@ -106,8 +106,8 @@ def test_a_broker_that_does_not_come_up_is_not_hidden_by_the_next_way(
 def test_without_any_way_the_error_names_what_each_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
     offer(monkeypatch, docker=None, jars=None)
 
-    assert expected_kafka() is None
-    assert why_not() == "no docker, no jars"
+    assert describe_kafka() is None
+    assert unavailable_reason() == "no docker, no jars"
     with pytest.raises(KafkaUnavailableError, match=r"^no real Kafka: no docker, no jars$"):
         start_kafka()
 

@@ -24,7 +24,7 @@ from tests.postgres import Postgres
 
 from eventzr_kafka import EventProducer, KafkaSettings
 from eventzr_kafka.outbox import read_status
-from eventzr_kafka.testing.kafka_server import expected_kafka, start_kafka
+from eventzr_kafka.testing.kafka_server import describe_kafka, start_kafka
 from eventzr_marketplace_events import PaymentCompleted, ReviewCreated, topics
 
 pytestmark = [pytest.mark.real_kafka, pytest.mark.asyncio(loop_scope="module")]
@@ -36,7 +36,7 @@ ALL = (*topics.PRODUCED, *topics.CONSUMED, DEAD_LETTERS, f"{DEAD_LETTERS_GROUP}.
 @pytest.fixture(scope="module")
 def broker(request: pytest.FixtureRequest) -> Iterator[str]:
     """A Kafka of this file's own: the topics and groups have the names that they have in production."""
-    if expected_kafka() is None:
+    if describe_kafka() is None:
         request.getfixturevalue("kafka")  # skips or fails, as the session was told
     with start_kafka() as own:
         for name in ALL:

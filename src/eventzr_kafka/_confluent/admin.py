@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
@@ -11,10 +11,10 @@ from confluent_kafka import KafkaError, KafkaException, TopicCollection, admin
 
 from eventzr_kafka._confluent.config import admin_config
 from eventzr_kafka._confluent.oauth import make_client, token_callback
-from eventzr_kafka._confluent.outage import describe_kafka_error, refused_login
+from eventzr_kafka._confluent.outage import describe_client_error, describe_kafka_error, refused_login
 from eventzr_kafka.errors import AdminError
 from eventzr_kafka.kafka.admin import Access
-from eventzr_kafka.kafka.topics import CONFIGS, Change, ConfigureTopic, CreateTopic, GrowTopic, TopicState
+from eventzr_kafka.kafka.topics import CONFIGS, Change, ConfigureTopic, CreateTopic, GrowTopic, TopicSpec, TopicState
 from eventzr_kafka.settings import KafkaSettings
 
 __all__ = ["ConfluentAdmin"]
@@ -87,6 +87,27 @@ class ConfluentAdmin:
             time.sleep(_PAUSE)
             asked = self._describe_groups(names)
         return {name: self._access(future, _GROUP_FAULTS) for name, future in asked.items()}
+
+    def create(self, specs: Collection[TopicSpec]) -> None:
+        """Create topics in one request; of several failures the error names each.
+
+        Raises:
+            AdminError: The broker refused some of them; the others are created.
+        """
+        new = [_new_topic(spec) for spec in specs]
+        asked = self._ask(lambda client: client.create_topics(new, request_timeout=self._timeout))
+        errors = [future.exception(self._timeout + _LATE) for future in asked.values()]
+        if failures := [describe_client_error(error) for error in errors if error is not None]:
+            raise AdminError(f"{self._brokers}: {'; '.join(failures)}")
+
+    def leaders(self, names: Collection[str]) -> Mapping[str, Sequence[int]]:
+        """Return the leader of each partition of these topics, without topics that do not exist; -1 is none yet."""
+        found = {name: self._answer(asked, _TOPIC_FAULTS)[0] for name, asked in self._describe(names).items()}
+        return {
+            name: [-1 if one.leader is None else one.leader.id for one in topic.partitions]
+            for name, topic in found.items()
+            if topic is not None
+        }
 
     def apply(self, change: Change) -> None:
         """Take one step of a plan and wait until the broker has done it."""
@@ -178,8 +199,7 @@ class _Trouble:
 def _begin(client: Any, change: Change, timeout: float) -> list[Future[Any]]:
     match change:
         case CreateTopic(spec):
-            new = _kafka.NewTopic(spec.name, num_partitions=spec.partitions, config=dict(spec.configs))
-            return list(client.create_topics([new], request_timeout=timeout).values())
+            return list(client.create_topics([_new_topic(spec)], request_timeout=timeout).values())
         case GrowTopic(topic, _, wanted):
             return list(
                 client.create_partitions([_kafka.NewPartitions(topic, wanted)], request_timeout=timeout).values()
@@ -188,6 +208,10 @@ def _begin(client: Any, change: Change, timeout: float) -> list[Future[Any]]:
             entry = _kafka.ConfigEntry(name, wanted, incremental_operation=_kafka.AlterConfigOpType.SET)
             resource = _kafka.ConfigResource(_kafka.ConfigResource.Type.TOPIC, topic, incremental_configs=[entry])
             return list(client.incremental_alter_configs([resource], request_timeout=timeout).values())
+
+
+def _new_topic(spec: TopicSpec) -> Any:
+    return _kafka.NewTopic(spec.name, num_partitions=spec.partitions, config=dict(spec.configs))
 
 
 def _managed(entries: Mapping[str, Any]) -> dict[str, str]:

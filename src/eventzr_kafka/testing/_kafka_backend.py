@@ -1,4 +1,4 @@
-"""What every way of running a real Kafka has in common: version, settings, errors, Protocol."""
+"""Version, settings, errors and Protocol that all launchers of a real Kafka share."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 __all__ = [
     "KAFKA_VERSION",
     "KafkaBackend",
+    "KafkaLauncher",
     "KafkaServerError",
     "KafkaStartError",
     "KafkaToolError",
     "KafkaUnavailableError",
-    "KafkaWay",
     "ToolResult",
     "broker_jvm",
     "broker_properties",
@@ -36,15 +36,15 @@ KAFKA_VERSION: Final = "4.3.1"
 
 
 class KafkaServerError(EventzrKafkaError):
-    """The real Kafka for tests could not do what was asked."""
+    """The real Kafka for tests could not do what the caller asked for."""
 
 
 class KafkaUnavailableError(KafkaServerError):
-    """No real Kafka can be had on this machine: nothing to run it on, or nowhere to get it from."""
+    """This machine cannot run a real Kafka: it has neither Docker nor a JDK, or cannot download Kafka."""
 
 
 class KafkaStartError(KafkaServerError):
-    """A real Kafka was there and did not come up; the text ends with the last lines of its log."""
+    """A real Kafka was started and did not come up; the text ends with the last lines of its log."""
 
 
 class KafkaToolError(KafkaServerError):
@@ -53,7 +53,7 @@ class KafkaToolError(KafkaServerError):
     Attributes:
         main_class: The Java class that ran.
         code: Its exit code; None after a time-out.
-        stderr: What it wrote to standard error.
+        stderr: Its standard error.
     """
 
     def __init__(self, main_class: str, code: int | None, problem: str, stderr: bytes) -> None:
@@ -65,7 +65,7 @@ class KafkaToolError(KafkaServerError):
 
 @dataclass(frozen=True, slots=True)
 class ToolResult:
-    """How a console tool ended; `code` is None when it was stopped at its deadline."""
+    """Output and exit code of a console tool; `code` is None when it was stopped at its deadline."""
 
     code: int | None
     stdout: bytes
@@ -73,11 +73,11 @@ class ToolResult:
 
 
 class KafkaBackend(Protocol):
-    """One broker, somewhere: started, ended and started again with the same address and data."""
+    """One broker: it can be started, ended and started again with the same address and data."""
 
     @property
     def description(self) -> str:
-        """Version and way of running, for people."""
+        """Version of Kafka and how it runs, for messages."""
         ...
 
     @property
@@ -95,19 +95,19 @@ class KafkaBackend(Protocol):
         ...
 
     def running(self) -> bool:
-        """Say whether the broker's process is there, ready or not."""
+        """Return True while the broker's process exists, ready or not."""
         ...
 
     def stop(self, timeout: float) -> None:
-        """End the broker in an orderly way, or by force after `timeout` seconds; the data stays."""
+        """Shut the broker down, or kill it after `timeout` seconds; the data stays."""
         ...
 
     def kill(self) -> None:
-        """End the broker at once (SIGKILL); the data stays as it is."""
+        """Kill the broker (SIGKILL); the data stays as it is."""
         ...
 
     def log(self) -> bytes:
-        """The end of the broker's log, at least its last lines."""
+        """Return the end of the broker's log, at least its last lines."""
         ...
 
     def tool(self, main_class: str, args: Sequence[str], stdin: bytes | None, timeout: float) -> ToolResult:
@@ -115,18 +115,18 @@ class KafkaBackend(Protocol):
         ...
 
     def close(self) -> None:
-        """End the broker at once and remove its data."""
+        """Kill the broker and remove its data."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
-class KafkaWay:
-    """A way of running a real Kafka that this machine has.
+class KafkaLauncher:
+    """Makes brokers with one of the tools that this machine has: Docker, or a JDK.
 
     Attributes:
-        description: What it would run, for people.
-        make: Gets everything that the broker needs (this may download), and returns it not yet started;
-            takes the server settings that go beyond `broker_properties`.
+        description: Version of Kafka and how it would run, for messages.
+        make: Downloads what the broker needs, if it is not there, and returns the broker, not yet started. Takes the
+            server settings that are added to `broker_properties`.
     """
 
     description: str
@@ -134,7 +134,7 @@ class KafkaWay:
 
 
 def broker_properties(extra: Mapping[str, str]) -> dict[str, str]:
-    """Return the server settings that do not depend on how the broker runs; `extra` wins."""
+    """Return the server settings that hold for every launcher; `extra` wins."""
     return {
         "process.roles": "broker,controller",
         "node.id": "1",
@@ -194,8 +194,8 @@ def new_cluster_id() -> str:
 def free_ports(count: int) -> list[int]:
     """Find free ports of this machine *below* the ephemeral range.
 
-    A client that tries again and again to reach a stopped broker on an ephemeral port of its own machine is
-    given that very port for itself sooner or later: it connects to itself, and the broker cannot come back.
+    A client that keeps retrying a stopped broker on an ephemeral port of its own machine is sooner or later
+    given that very port as its own: it then connects to itself, and the broker cannot start again.
     """
     candidates = random.sample(range(15_000, 32_000), 200)
     return [port for port in candidates if _is_free(port)][:count]

@@ -1,11 +1,11 @@
 """A real Kafka from its image, through testcontainers.
 
-1. Clients outside reach the broker by a port of the host that is chosen beforehand and bound for good: a port
-   that Docker chooses changes when the container is started again.
-2. What the broker must advertise depends on where Docker runs, and is known only once the container is there.
-   So the container starts with a loop that waits for a file, and that file says what to advertise. The file
-   stays in the container, and the next start finds it.
-3. The broker and the console tools inside the container use a second listener, which is right from in there.
+1. Clients outside of the container use a port of the host that this module chooses and binds: a port that Docker
+   chooses changes when the container is started again.
+2. The address to advertise depends on where Docker runs, and is known only once the container exists. So the
+   container starts with a loop that waits for a file with that address. The file stays in the container, and the
+   next start finds it.
+3. The broker and the console tools inside the container use a second listener, on the container's own localhost.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from eventzr_kafka.testing._kafka_backend import (
     KAFKA_VERSION,
+    KafkaLauncher,
     KafkaUnavailableError,
-    KafkaWay,
     ToolResult,
     broker_jvm,
     broker_properties,
@@ -53,7 +53,7 @@ _KILLED: Final = 128 + 9
 
 
 class RunningContainer(Protocol):
-    """What is used of the docker SDK's container."""
+    """The methods used of the docker SDK's container."""
 
     @property
     def status(self) -> str: ...
@@ -68,14 +68,14 @@ class RunningContainer(Protocol):
 
 
 class Engine(Protocol):
-    """What is used of the docker SDK's client."""
+    """The methods used of the docker SDK's client."""
 
     def ping(self) -> bool: ...
     def close(self) -> None: ...
 
 
 class Container(Protocol):
-    """What is used of testcontainers' container."""
+    """The methods used of testcontainers' container."""
 
     def start(self) -> object: ...
     def stop(self) -> None: ...
@@ -84,8 +84,8 @@ class Container(Protocol):
     def get_exposed_port(self, port: int, /) -> int | str: ...
 
 
-def find_docker() -> KafkaWay:
-    """Say how the image would run here, after asking the engine for a sign of life; at most a few seconds.
+def find_docker() -> KafkaLauncher:
+    """Return the launcher that runs the image, if a Docker engine answers; takes a few seconds at most.
 
     Raises:
         KafkaUnavailableError: No engine answers, or testcontainers is not installed.
@@ -93,14 +93,14 @@ def find_docker() -> KafkaWay:
     with warnings.catch_warnings():
         # The docker SDK leaves the socket of a failed attempt to the garbage collector.
         warnings.simplefilter("ignore", ResourceWarning)
-        lack = _what_lacks()
+        reason = _unavailable_reason()
         gc.collect()
-    if lack:
-        raise KafkaUnavailableError(lack)
-    return KafkaWay(_DESCRIPTION, _make)
+    if reason:
+        raise KafkaUnavailableError(reason)
+    return KafkaLauncher(_DESCRIPTION, lambda extra: DockerKafka(make_container(extra)))
 
 
-def _what_lacks() -> str | None:
+def _unavailable_reason() -> str | None:
     try:
         from testcontainers.core.docker_client import DockerClient  # noqa: PLC0415 - optional, slow to import
     except ImportError:
@@ -109,17 +109,13 @@ def _what_lacks() -> str | None:
         engine = cast("Engine", DockerClient(timeout=_PING_SECONDS).client)
         engine.ping()
         engine.close()
-    except Exception:  # noqa: BLE001 - the docker SDK, requests, urllib3, ssh: each has its own way to say no
+    except Exception:  # noqa: BLE001 - the docker SDK, requests, urllib3, ssh: each raises errors of its own
         return "no Docker engine"
     return None
 
 
-def _make(extra: Mapping[str, str]) -> DockerKafka:
-    return DockerKafka(make_container(extra))
-
-
 def make_container(extra: Mapping[str, str]) -> Container:
-    """Describe the container to testcontainers, which starts nothing yet."""
+    """Describe the container to testcontainers; starts nothing."""
     from testcontainers.core.container import DockerContainer  # noqa: PLC0415 - optional, slow to import
 
     container = DockerContainer(IMAGE).with_bind_ports(_PORT, free_ports(1)[0])
@@ -130,7 +126,7 @@ def make_container(extra: Mapping[str, str]) -> Container:
 
 
 def environment(extra: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables of the container; settings in `extra` win."""
+    """Return the container's environment variables; settings in `extra` win."""
     properties = broker_properties(
         {
             "listeners": f"PLAINTEXT://0.0.0.0:{_PORT},INSIDE://{_INSIDE},CONTROLLER://{_CONTROLLER}",
@@ -151,7 +147,7 @@ def environment(extra: Mapping[str, str]) -> dict[str, str]:
 
 
 def variable(name: str) -> str:
-    """Name the variable that the image turns back into the setting `name`."""
+    """Return the environment variable that the image turns back into the setting `name`."""
     return "KAFKA_" + name.replace("_", "__").replace("-", "___").replace(".", "_").upper()
 
 
@@ -174,7 +170,7 @@ class DockerKafka:
     def _first_start(self) -> None:
         try:
             self._container.start()
-        except Exception as error:  # no image, no network, no reaper: the docker SDK has many words for it
+        except Exception as error:  # no image, no network, no reaper: the docker SDK raises many kinds of errors
             raise KafkaUnavailableError(f"the container of Kafka could not be started: {error}") from error
         self._running = self._container.get_wrapped_container()
         self.address = f"{self._container.get_container_host_ip()}:{self._container.get_exposed_port(_PORT)}"

@@ -1,9 +1,9 @@
-"""A real Kafka from its jars: Maven fetches them once, the local JDK runs them.
+"""A real Kafka from its jars: Maven downloads them once, the local JDK runs them.
 
-1. The jars lie in ``$XDG_CACHE_HOME`` (or ``~/.cache``) under ``eventzr-kafka/kafka-<version>/libs``. They
-   get there by one rename, so what is there is complete, however many sessions start at once.
-2. The broker is a process of its own session, with its data in a temporary directory. It is ended by its pid,
-   and a guard ends it when the test process dies without a chance to do so.
+1. The jars are in ``$XDG_CACHE_HOME`` (or ``~/.cache``) under ``eventzr-kafka/kafka-<version>/libs``. They are moved
+   there by one rename, so that the folder is complete, however many sessions start at once.
+2. The broker is a process of its own session, with its data in a temporary directory. It is ended by its pid. A guard
+   process ends it when the test process dies without having done so.
 """
 
 from __future__ import annotations
@@ -14,15 +14,14 @@ import re
 import shutil
 import subprocess
 import tempfile
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from eventzr_kafka.testing._kafka_backend import (
     KAFKA_VERSION,
+    KafkaLauncher,
     KafkaStartError,
     KafkaUnavailableError,
-    KafkaWay,
     ToolResult,
     broker_jvm,
     broker_properties,
@@ -34,7 +33,7 @@ from eventzr_kafka.testing._kafka_backend import (
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, Sequence
 
-__all__ = ["JarsKafka", "cache_folder", "find_jars", "jars_kafka", "libs_folder", "resolve_libs"]
+__all__ = ["JarsKafka", "cache_folder", "find_jars", "find_java", "libs_folder", "resolve_libs"]
 
 _LEAST_JDK: Final = 17
 _HOST: Final = "127.0.0.1"
@@ -42,7 +41,7 @@ _HOST: Final = "127.0.0.1"
 _DOWNLOAD_SECONDS: Final = 900
 _FORMAT_SECONDS: Final = 60
 
-# slf4j-simple writes to standard error, so that one file holds the log and what the JVM itself has to say.
+# slf4j-simple writes to standard error, so that one file holds the log and the messages of the JVM itself.
 _SLF4J_SIMPLE: Final = "1.7.36"
 
 _SERVER_JVM: Final = ("-Xms256m", "-Xmx1g", "-Djava.awt.headless=true", "-XX:+ExitOnOutOfMemoryError")
@@ -55,55 +54,42 @@ _SERVER_LOG: Final = (
 _TOOL_JVM: Final = ("-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Djava.awt.headless=true")
 _TOOL_LOG: Final = ("-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",)
 
-# Reads until the test process is gone, in whatever way, and then clears away what it has left behind.
+# Reads until the test process is gone, for whatever reason, and then removes the broker and its data.
 _GUARD: Final = 'read -r _; kill -9 "$1" 2>/dev/null; rm -rf "$2"'
 
 
-def find_jars() -> KafkaWay:
-    """Say how the jars would run here, without fetching or starting anything.
+def find_jars() -> KafkaLauncher:
+    """Return the launcher that runs the jars; downloads and starts nothing.
 
     Raises:
         KafkaUnavailableError: No JDK that is new enough, or neither the jars nor a Maven to get them.
     """
     if os.name != "posix":
-        raise KafkaUnavailableError("the jars of Kafka are for POSIX systems")
-    java, major = _find_java()
+        raise KafkaUnavailableError("the jars of Kafka run on POSIX systems only")
+    java, major = find_java()
     if not libs_folder().is_dir() and shutil.which("mvn") is None:
-        raise KafkaUnavailableError("no Maven (mvn) to get the jars of Kafka")
+        raise KafkaUnavailableError("no Maven (mvn) to download the jars of Kafka")
     description = f"Apache Kafka {KAFKA_VERSION} (jars, JDK {major})"
-    return KafkaWay(description, partial(_make, java, description))
+
+    def make(extra: Mapping[str, str]) -> JarsKafka:
+        port, controller_port = free_ports(2)
+        return JarsKafka(
+            java=java,
+            classpath=[resolve_libs() / "*"],
+            ports=(port, controller_port),
+            description=description,
+            extra=extra,
+        )
+
+    return KafkaLauncher(description, make)
 
 
-def _make(java: str, description: str, extra: Mapping[str, str]) -> JarsKafka:
-    return JarsKafka(java=java, libs=resolve_libs(), description=description, extra=extra)
-
-
-def jars_kafka(
-    *, properties: Mapping[str, str], listeners: Sequence[str] = (), classpath: Sequence[Path] = ()
-) -> JarsKafka:
-    """Make a broker with more than one listener, or with classes of one's own; for `KafkaServer`.
-
-    Args:
-        properties: Server settings beyond those that suit tests.
-        listeners: Besides the plain one, each such as ``SASL_SSL://127.0.0.1:29093``.
-        classpath: Folders of classes that the settings name.
+def find_java() -> tuple[str, int]:
+    """Return the path of a JDK's ``java`` and its major version.
 
     Raises:
-        KafkaUnavailableError: No JDK that is new enough, or no jars.
+        KafkaUnavailableError: No JDK is new enough.
     """
-    java, major = _find_java()
-    description = f"Apache Kafka {KAFKA_VERSION} (jars, JDK {major})"
-    return JarsKafka(
-        java=java,
-        libs=resolve_libs(),
-        description=description,
-        extra=properties,
-        listeners=listeners,
-        classpath=classpath,
-    )
-
-
-def _find_java() -> tuple[str, int]:
     home = os.environ.get("JAVA_HOME")
     candidates = [str(Path(home, "bin", "java"))] if home else []
     for java in [*candidates, shutil.which("java") or ""]:
@@ -130,15 +116,15 @@ def cache_folder() -> Path:
 
 
 def libs_folder() -> Path:
-    """Return where the jars of this version are, or will be."""
+    """Return the folder of this version's jars, which may not exist yet."""
     return cache_folder() / f"kafka-{KAFKA_VERSION}" / "libs"
 
 
 def resolve_libs() -> Path:
-    """Return the folder with the jars, fetched by Maven if this is the first time.
+    """Return the folder with the jars; Maven downloads them if this is the first time.
 
     Raises:
-        KafkaUnavailableError: Maven could not get them, or there is no room for them.
+        KafkaUnavailableError: Maven could not download them, or they could not be written.
     """
     libs = libs_folder()
     if libs.is_dir():
@@ -148,7 +134,7 @@ def resolve_libs() -> Path:
             if not libs.is_dir():
                 _download(libs.parent)
     except OSError as error:
-        raise KafkaUnavailableError(f"the jars of Kafka cannot be kept in {cache_folder()}: {error}") from error
+        raise KafkaUnavailableError(f"the jars of Kafka cannot be written to {cache_folder()}: {error}") from error
     return libs
 
 
@@ -158,7 +144,7 @@ def _locked(path: Path) -> Generator[None]:
 
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # released when the file is closed, or by the death of its holder
+        fcntl.flock(lock, fcntl.LOCK_EX)  # released when the file is closed, or when its process dies
         yield
 
 
@@ -175,21 +161,21 @@ def _run_maven(folder: Path) -> None:
     try:
         subprocess.run(command, capture_output=True, timeout=_DOWNLOAD_SECONDS, check=True)  # noqa: S603 - Maven
     except subprocess.TimeoutExpired as error:
-        raise KafkaUnavailableError(f"Maven did not get the jars of Kafka in {_DOWNLOAD_SECONDS} s") from error
+        raise KafkaUnavailableError(f"Maven did not download the jars of Kafka within {_DOWNLOAD_SECONDS} s") from error
     except subprocess.CalledProcessError as error:
         output: bytes = error.stdout + error.stderr
-        said = last_lines(output, count=8)
-        raise KafkaUnavailableError(f"Maven could not get the jars of Kafka:\n{said}") from error
+        shown = last_lines(output, count=8)
+        raise KafkaUnavailableError(f"Maven could not download the jars of Kafka:\n{shown}") from error
 
 
 def _pom() -> str:
-    wanted = (
+    artifacts = (
         ("org.apache.kafka", "kafka_2.13", KAFKA_VERSION),
         ("org.apache.kafka", "kafka-tools", KAFKA_VERSION),
         ("org.slf4j", "slf4j-simple", _SLF4J_SIMPLE),
     )
     this = "<modelVersion>4.0.0</modelVersion>" + _coordinates("eventzr", "kafka-for-tests", "1")
-    dependencies = "".join(f"<dependency>{_coordinates(*artifact)}</dependency>" for artifact in wanted)
+    dependencies = "".join(f"<dependency>{_coordinates(*artifact)}</dependency>" for artifact in artifacts)
     return f"<project>{this}<dependencies>{dependencies}</dependencies></project>"
 
 
@@ -204,38 +190,37 @@ class JarsKafka:
         self,
         *,
         java: str,
-        libs: Path,
+        classpath: Sequence[Path],
+        ports: tuple[int, int],
         description: str,
         extra: Mapping[str, str],
-        listeners: Sequence[str] = (),
-        classpath: Sequence[Path] = (),
     ) -> None:
+        """Write the configuration; starts nothing.
+
+        Args:
+            ports: Of the broker's plain listener, and of the controller.
+            extra: Server settings that are added to those for tests.
+        """
         self.description: Final = description
-        self._java = (java, "-cp", os.pathsep.join(map(str, [*classpath, libs / "*"])))
+        self._java = (java, "-cp", os.pathsep.join(map(str, classpath)))
         self._folder = Path(tempfile.mkdtemp(prefix="eventzr-kafka-"))
         self._log = self._folder / "server.log"
         self._config = self._folder / "server.properties"
         self._process: subprocess.Popen[bytes] | None = None
         self._guard: subprocess.Popen[bytes] | None = None
-        port, controller_port = free_ports(2)
-        self.address: Final = f"{_HOST}:{port}"
-        self._configure([f"PLAINTEXT://{self.address}", *listeners], controller_port, extra)
+        self.address: Final = f"{_HOST}:{ports[0]}"
+        self._write_config(f"{_HOST}:{ports[1]}", extra)
 
     @property
     def tool_address(self) -> str:
         return self.address
 
-    @property
-    def log_file(self) -> Path:
-        """Where the broker writes its log."""
-        return self._log
-
-    def _configure(self, listeners: Sequence[str], controller_port: int, extra: Mapping[str, str]) -> None:
+    def _write_config(self, controller: str, extra: Mapping[str, str]) -> None:
         properties = broker_properties(
             {
-                "listeners": ",".join([*listeners, f"CONTROLLER://{_HOST}:{controller_port}"]),
-                "advertised.listeners": ",".join(listeners),
-                "controller.quorum.bootstrap.servers": f"{_HOST}:{controller_port}",
+                "listeners": f"PLAINTEXT://{self.address},CONTROLLER://{controller}",
+                "advertised.listeners": f"PLAINTEXT://{self.address}",
+                "controller.quorum.bootstrap.servers": controller,
                 "log.dirs": str(self._folder / "data"),
                 **extra,
             },
@@ -245,7 +230,7 @@ class JarsKafka:
 
     def start(self) -> None:
         if not (self._folder / "data").exists():
-            self._format()
+            self._format_storage()
         command = [*self._java, *_SERVER_JVM, *broker_jvm().split(), *_SERVER_LOG, "kafka.Kafka", str(self._config)]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603 - the JDK
@@ -255,14 +240,14 @@ class JarsKafka:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # the interrupt key is for the tests, which end the broker themselves
             )
-        self._guard = _guard(self._process.pid, self._folder)
+        self._guard = _start_guard(self._process.pid, self._folder)
 
-    def _format(self) -> None:
+    def _format_storage(self) -> None:
         args = ["format", "--cluster-id", new_cluster_id(), "--config", str(self._config), "--standalone"]
         result = self.tool("kafka.tools.StorageTool", args, None, _FORMAT_SECONDS)
         if result.code != 0:
-            said = last_lines(result.stdout + result.stderr)
-            raise KafkaStartError(f"the data directory of Kafka could not be formatted:\n{said}")
+            shown = last_lines(result.stdout + result.stderr)
+            raise KafkaStartError(f"the data directory of Kafka could not be formatted:\n{shown}")
 
     def running(self) -> bool:
         return self._process is not None and self._process.poll() is None
@@ -275,7 +260,7 @@ class JarsKafka:
         self.kill()
 
     def kill(self) -> None:
-        # The guard goes first: once the broker has been waited for, its pid may be somebody else's.
+        # The guard goes first: once the broker has been waited for, its pid may belong to another process.
         for process in (self._guard, self._process):
             if process is not None:
                 process.kill()
@@ -304,6 +289,6 @@ class JarsKafka:
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
-def _guard(pid: int, folder: Path) -> subprocess.Popen[bytes]:
+def _start_guard(pid: int, folder: Path) -> subprocess.Popen[bytes]:
     command = ["/bin/sh", "-c", _GUARD, "eventzr-kafka-guard", str(pid), str(folder)]
     return subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)  # noqa: S603 - a constant script

@@ -1,4 +1,4 @@
-"""A real Apache Kafka for tests: one broker, KRaft, replication factor 1, on whatever can run it here.
+"""A real Apache Kafka for tests: one broker, KRaft, replication factor 1, in Docker or on the local JDK.
 
 ::
 
@@ -6,7 +6,7 @@
         kafka.create_topic("orders", partitions=6)
         run_the_test_against(kafka.bootstrap_servers)
 
-Where a Docker engine answers it runs from its image, else from its jars on the local JDK. Both behave alike:
+Where a Docker engine answers, Kafka runs from its image, else from its jars on the local JDK. Both behave alike:
 `stop`, `kill` and `start` keep the address and the data, `close` removes everything.
 """
 
@@ -16,10 +16,14 @@ import atexit
 import contextlib
 import logging
 import os
+import socket
 import time
 from typing import TYPE_CHECKING, Final
 
-from eventzr_kafka.testing import _kafka_wire as wire
+from eventzr_kafka._confluent.admin import ConfluentAdmin
+from eventzr_kafka.errors import AdminError
+from eventzr_kafka.kafka.topics import TopicSpec
+from eventzr_kafka.settings import KafkaSettings
 from eventzr_kafka.testing._kafka_backend import (
     KAFKA_VERSION,
     KafkaServerError,
@@ -32,11 +36,11 @@ from eventzr_kafka.testing._kafka_docker import find_docker
 from eventzr_kafka.testing._kafka_jars import find_jars
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from types import TracebackType
     from typing import Self
 
-    from eventzr_kafka.testing._kafka_backend import KafkaBackend, KafkaWay
+    from eventzr_kafka.testing._kafka_backend import KafkaBackend, KafkaLauncher
 
 __all__ = [
     "KAFKA_VERSION",
@@ -45,9 +49,9 @@ __all__ = [
     "KafkaStartError",
     "KafkaToolError",
     "KafkaUnavailableError",
-    "expected_kafka",
+    "describe_kafka",
     "start_kafka",
-    "why_not",
+    "unavailable_reason",
 ]
 
 _log = logging.getLogger(__name__)
@@ -55,19 +59,20 @@ _log = logging.getLogger(__name__)
 _START_SECONDS: Final = 60.0
 _STOP_SECONDS: Final = 30.0
 _TOPIC_SECONDS: Final = 30.0
-_LOOK_AGAIN_SECONDS: Final = 0.05
+_ANSWER_SECONDS: Final = 2.0
+_RETRY_SECONDS: Final = 0.05
 
 
-def why_not() -> str | None:
-    """Say in a few words why no real Kafka can be had on this machine, or None if one can; starts nothing."""
-    found, reasons = _look_around()
-    return None if found else ", ".join(reasons)
+def unavailable_reason() -> str | None:
+    """Return in a few words why this machine cannot run a real Kafka, or None if it can; starts nothing."""
+    launchers, reasons = _find_launchers()
+    return None if launchers else ", ".join(reasons)
 
 
-def expected_kafka() -> str | None:
-    """Describe what `start_kafka` will try first, or None if there is nothing; starts nothing."""
-    found, _ = _look_around()
-    return found[0].description if found else None
+def describe_kafka() -> str | None:
+    """Describe the Kafka that `start_kafka` will try first, or return None if there is none; starts nothing."""
+    launchers, _ = _find_launchers()
+    return launchers[0].description if launchers else None
 
 
 def start_kafka(*, properties: Mapping[str, str] | None = None) -> KafkaServer:
@@ -76,46 +81,46 @@ def start_kafka(*, properties: Mapping[str, str] | None = None) -> KafkaServer:
     The first start on a machine downloads Kafka (54 MB of jars, or the image); later ones take a few seconds.
 
     Args:
-        properties: Server settings beyond those that suit tests, for example ``{"broker.rack": "a"}``.
+        properties: Server settings that are added to those for tests, for example ``{"broker.rack": "a"}``.
 
     Raises:
-        KafkaUnavailableError: None can be had here; the text names every way and what it lacks.
-        KafkaStartError: One was there and did not come up; the text ends with the last lines of its log.
+        KafkaUnavailableError: This machine cannot run one; the text names what Docker and the jars lack.
+        KafkaStartError: The broker did not come up; the text ends with the last lines of its log.
     """
-    found, reasons = _look_around()
-    for way in found:
+    launchers, reasons = _find_launchers()
+    for launcher in launchers:
         try:
-            return KafkaServer(way.make(properties or {}))
+            return KafkaServer(launcher.make(properties or {}))
         except KafkaUnavailableError as error:
-            _log.warning("no %s: %s", way.description, error)
+            _log.warning("no %s: %s", launcher.description, error)
             reasons.append(str(error))
     raise KafkaUnavailableError("no real Kafka: " + ", ".join(reasons))
 
 
-def _look_around() -> tuple[list[KafkaWay], list[str]]:
-    """Find the ways of running Kafka here, best first, and what the others lack."""
-    found: list[KafkaWay] = []
-    lacks: list[str] = []
+def _find_launchers() -> tuple[list[KafkaLauncher], list[str]]:
+    """Return the launchers that work here, best first, and why the others do not."""
+    launchers: list[KafkaLauncher] = []
+    reasons: list[str] = []
     for find in (find_docker, find_jars):
         try:
-            found.append(find())
+            launchers.append(find())
         except KafkaUnavailableError as error:
-            lacks.append(str(error))
-    return found, lacks
+            reasons.append(str(error))
+    return launchers, reasons
 
 
 class KafkaServer:
     """One running broker; a context manager that ends it and removes its data.
 
     Attributes:
-        description: Version and way of running, for example ``Apache Kafka 4.3.1 (jars, JDK 17)``.
+        description: Version of Kafka and how it runs, for example ``Apache Kafka 4.3.1 (jars, JDK 17)``.
     """
 
     def __init__(self, backend: KafkaBackend) -> None:
-        """Start `backend`; use `start_kafka` to have one chosen.
+        """Start `backend`; `start_kafka` chooses one.
 
         Raises:
-            KafkaStartError: It does not serve clients within a minute.
+            KafkaStartError: The broker does not serve clients within a minute.
         """
         self.description: Final = backend.description
         self._backend = backend
@@ -135,7 +140,7 @@ class KafkaServer:
 
     @property
     def running(self) -> bool:
-        """Whether the broker's process is there."""
+        """True while the broker's process exists."""
         return self._backend.running()
 
     def start(self) -> None:
@@ -143,27 +148,27 @@ class KafkaServer:
 
         Raises:
             KafkaServerError: It is closed.
-            KafkaStartError: It does not serve clients within a minute.
+            KafkaStartError: The broker does not serve clients within a minute.
         """
         if self._closed:
-            raise KafkaServerError("this Kafka is closed and its data gone: start another one")
+            raise KafkaServerError("this Kafka is closed and its data is removed: start another one")
         if not self._backend.running():
             self._backend.start()
         self._await("serve clients", self._is_ready, _START_SECONDS)
 
     def stop(self, *, timeout: float = _STOP_SECONDS) -> None:
-        """End the broker in an orderly way, or by force after `timeout` seconds; address and data stay."""
+        """Shut the broker down, or kill it after `timeout` seconds; address and data stay."""
         self._backend.stop(timeout)
 
     def kill(self) -> None:
-        """End the broker with SIGKILL, as a crash would; address and data stay."""
+        """Kill the broker with SIGKILL, as a crash would; address and data stay."""
         self._backend.kill()
 
     def restart(self) -> None:
-        """`stop` and `start`.
+        """Call `stop` and `start`.
 
         Raises:
-            KafkaStartError: It does not serve clients again within a minute.
+            KafkaStartError: The broker does not serve clients again within a minute.
         """
         self.stop()
         self.start()
@@ -196,7 +201,7 @@ class KafkaServer:
         partitions: int = 6,
         configs: Mapping[str, str] | None = None,
     ) -> None:
-        """Create topics in one request, and return once every partition has a leader; takes milliseconds.
+        """Create topics in one request, and return once every partition has a leader.
 
         Args:
             names: New topics.
@@ -204,16 +209,17 @@ class KafkaServer:
             configs: Topic-level settings of each, for example ``{"retention.ms": "60000"}``.
 
         Raises:
-            KafkaServerError: The broker refused one, for example because it exists; the others are created.
+            KafkaServerError: The broker refused some, for example because they exist; the others are created.
         """
-        wanted = list(names)
-        address = self.bootstrap_servers
-        failures = wire.create_topics(
-            address, wanted, partitions=partitions, configs=configs or {}, timeout=_TOPIC_SECONDS
+        specs = [TopicSpec(name, partitions, configs or {}) for name in names]
+        admin = self._admin(_TOPIC_SECONDS)
+        try:
+            admin.create(specs)
+        except AdminError as error:
+            raise KafkaServerError(str(error)) from error
+        self._await(
+            "elect leaders", lambda: _have_leaders(admin.leaders([s.name for s in specs]), specs), _TOPIC_SECONDS
         )
-        if failures:
-            raise KafkaServerError("; ".join(str(failure) for failure in failures))
-        self._await("elect leaders", lambda: self._led(wanted, partitions), _TOPIC_SECONDS)
 
     def tool(
         self,
@@ -225,21 +231,21 @@ class KafkaServer:
     ) -> bytes:
         """Run one of Kafka's Java console tools against this broker and return its standard output.
 
-        Starting its JVM takes one to two seconds. It may run in the broker's container: a file that it is to
-        read must come through `stdin`.
+        Starting its JVM takes one to two seconds. The tool may run in the broker's container, where it does not see the
+        files of this machine: pass their content through `stdin`.
 
         Args:
             main_class: For example ``org.apache.kafka.tools.ConsoleProducer``.
             args: Arguments of the tool.
-            stdin: What it reads; None is nothing.
+            stdin: Its standard input; None is empty.
             timeout: Seconds after which it is killed.
-            bootstrap: Add ``--bootstrap-server`` with the address that is right where the tool runs.
+            bootstrap: Add ``--bootstrap-server`` with the broker's address as the tool sees it.
 
         Raises:
             KafkaToolError: Its exit code was not 0, or it took too long.
         """
-        where = ("--bootstrap-server", self._backend.tool_address) if bootstrap else ()
-        result = self._backend.tool(main_class, [*where, *args], stdin, timeout)
+        server = ("--bootstrap-server", self._backend.tool_address) if bootstrap else ()
+        result = self._backend.tool(main_class, [*server, *args], stdin, timeout)
         if result.code is None:
             raise KafkaToolError(main_class, None, f"took longer than {timeout:g} s", result.stderr)
         if result.code != 0:
@@ -257,21 +263,28 @@ class KafkaServer:
     ) -> None:
         self.close()
 
+    def _admin(self, timeout: float) -> ConfluentAdmin:
+        return ConfluentAdmin(KafkaSettings(brokers=self.bootstrap_servers), timeout=timeout)
+
     def _is_ready(self) -> bool:
-        # The port is open before the broker may lead partitions; it lists itself only from then on.
-        return self.bootstrap_servers in wire.metadata(self.bootstrap_servers).brokers
+        host, _, port = self.bootstrap_servers.rpartition(":")
+        with socket.create_connection((host, int(port)), _ANSWER_SECONDS):
+            pass  # a client that is refused tries again ever more seldom: ask it only once the port is open
+        # The port is open before the broker may lead partitions; it lists itself only from then on. A new client each
+        # time: one that was given an empty list of brokers never asks again.
+        return self.bootstrap_servers in self._admin(_ANSWER_SECONDS).brokers()
 
-    def _led(self, topics: list[str], partitions: int) -> bool:
-        leaders = wire.metadata(self.bootstrap_servers, topics).leaders
-        return all(len(leaders.get(topic, ())) == partitions and min(leaders[topic]) >= 0 for topic in topics)
-
-    def _await(self, what: str, condition: Callable[[], bool], timeout: float) -> None:
+    def _await(self, goal: str, condition: Callable[[], bool], timeout: float) -> None:
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, AdminError):
                 if condition():
                     return
             if not self._backend.running():
                 raise KafkaStartError(f"{self.description} ended by itself:\n{self.log()}")
-            time.sleep(_LOOK_AGAIN_SECONDS)
-        raise KafkaStartError(f"{self.description} did not {what} within {timeout:g} s:\n{self.log()}")
+            time.sleep(_RETRY_SECONDS)
+        raise KafkaStartError(f"{self.description} did not {goal} within {timeout:g} s:\n{self.log()}")
+
+
+def _have_leaders(leaders: Mapping[str, Sequence[int]], specs: Iterable[TopicSpec]) -> bool:
+    return all(len(leaders.get(s.name, ())) == s.partitions and min(leaders[s.name]) >= 0 for s in specs)
