@@ -34,7 +34,7 @@ def member(work: Task, joined: MutableSequence[int], counts: MutableSequence[int
     def assigned(fact: PartitionsAssigned) -> None:
         joined[place] = joined[place] or len(fact.partitions)
 
-    settings = KafkaSettings(brokers=work.brokers, client=_QUICK_JOIN)
+    settings = KafkaSettings(brokers=work.brokers, librdkafka=_QUICK_JOIN)
     asyncio.run(ConsumerRunner(NoOp(), settings=settings, hooks=ConsumerHooks(on_partitions_assigned=assigned)).run())
 
 

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple, Self, TypeAlias, TypeVar, cast, get_type_hints
+from typing import Annotated, Any, Literal, NamedTuple, Self, TypeAlias, get_type_hints
 
 from eventzr_kafka.errors import SettingsError
 from eventzr_kafka.safe_text import printable
@@ -18,7 +19,6 @@ from eventzr_kafka.safe_text import printable
 __all__ = ["Auth", "KafkaSettings", "Variable", "variables"]
 
 Auth: TypeAlias = Literal["none", "plain", "scram", "iam"]
-FlagT = TypeVar("FlagT", bool, None)
 _AUTHS = ("none", "plain", "scram", "iam")
 _BATCH_BYTES = 524_288  # half of what a topic takes by default; less costs throughput
 _TRUE, _FALSE = {"1", "true", "yes", "on"}, {"0", "false", "no", "off"}
@@ -31,47 +31,90 @@ _REGION = re.compile(r"[a-z]{2,}(?:-[a-z]+)+-\d+")
 _ROLE_ARN = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:role/\S+")
 
 
+def _parse_text(_name: str, text: str) -> str | None:
+    return text.strip() or None
+
+
+def _parse_secret(_name: str, text: str) -> str | None:
+    return text or None  # spaces may belong to a password
+
+
+def _parse_word(_name: str, text: str) -> str | None:
+    return text.strip().lower() or None
+
+
+def _parse_number(name: str, text: str) -> int | None:
+    text = text.strip()
+    if not text:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) < 20):
+        raise SettingsError(name, f"must be a whole number, not {printable(text)!r}")
+    return int(text)
+
+
+def _parse_flag(name: str, text: str) -> bool | None:
+    text = text.strip().lower()
+    if not text:
+        return None
+    if text not in _TRUE | _FALSE:
+        raise SettingsError(name, f"must be true or false, not {printable(text)!r}")
+    return text in _TRUE
+
+
 class Variable(NamedTuple):
-    """An environment variable, as the reference shows it."""
+    """An environment variable, as the reference shows it.
+
+    Attributes:
+        parse: Turns its text into the field's value; None for an empty text, which leaves the field's default.
+    """
 
     name: str
     meaning: str
+    parse: Callable[[str, str], object] = _parse_text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KafkaSettings:
-    """How to reach Kafka. Credentials are in no ``repr``.
+    """The settings of the connection to Kafka. Credentials are left out of the ``repr``.
 
     Attributes:
-        auth: None means ``iam`` for brokers of MSK that ask for it, else ``none``; `login` is what holds.
-        tls: None means yes with a login, no without; `encrypted` is what holds.
-        aws_region: None means the one in the brokers' names; `region` is what holds.
-        client: Further librdkafka settings; those that the SDK's guarantees rest on are refused.
+        auth: None means ``iam`` for brokers of MSK that ask for it, else ``none``; see `effective_auth`.
+        tls: None means TLS with a login, none without; see `uses_tls`.
+        aws_region: None means the one in the brokers' names; see `effective_region`.
+        librdkafka: Further properties of librdkafka, such as ``{"linger.ms": 5}``. Refused with a `SettingsError` are
+            those that the SDK sets itself. Every client: ``bootstrap.servers``, ``client.id``, ``security.protocol``
+            and those of the login. Consumers: ``enable.auto.commit``, ``enable.auto.offset.store``,
+            ``auto.commit.interval.ms``, ``auto.offset.reset``, ``allow.auto.create.topics``,
+            ``enable.partition.eof``, ``group.id``, ``group.protocol``, ``partition.assignment.strategy``. Producers:
+            ``enable.idempotence``, ``acks``, ``partitioner``, ``batch.size``.
     """
 
     brokers: Annotated[
         str, Variable("KAFKA_BROKERS", "`host:port` pairs separated by commas; default `localhost:9092`")
     ] = "localhost:9092"
-    enabled: Annotated[bool, Variable("KAFKA_ENABLED", "`true` or `false`; default true, but false on AWS Lambda")] = (
-        True
-    )
+    enabled: Annotated[
+        bool, Variable("KAFKA_ENABLED", "`true` or `false`; default true, but false on AWS Lambda", _parse_flag)
+    ] = True
     auth: Annotated[
         Auth | None,
         Variable(
             "KAFKA_AUTH",
             "`none`, `plain`, `scram` (SCRAM-SHA-512) or `iam` (MSK IAM, needs the extra `msk`); default `iam` for "
             "brokers of MSK Serverless and port 9098 of MSK, else `none`",
+            _parse_word,
         ),
     ] = None
     tls: Annotated[
         bool | None,
-        Variable("KAFKA_TLS", "`true` or `false`; default true with `plain`, `scram` and `iam`, else false"),
+        Variable(
+            "KAFKA_TLS", "`true` or `false`; default true with `plain`, `scram` and `iam`, else false", _parse_flag
+        ),
     ] = None
     username: Annotated[str | None, Variable("KAFKA_USERNAME", "for `plain` and `scram`")] = field(
         default=None, repr=False
     )
     password: Annotated[
-        str | None, Variable("KAFKA_PASSWORD", "for `plain` and `scram`; in no log line, repr or error")
+        str | None, Variable("KAFKA_PASSWORD", "for `plain` and `scram`; in no log line, repr or error", _parse_secret)
     ] = field(default=None, repr=False)
     ca_file: Annotated[
         str | None, Variable("KAFKA_CA_FILE", "PEM file of the certificate authority; default: the system's")
@@ -99,9 +142,10 @@ class KafkaSettings:
             "KAFKA_BATCH_BYTES",
             "bytes of events that a producer sends to a partition at once; default 524288. A broker refuses a batch "
             "larger than the topic's `max.message.bytes` (by default 1048588): keep it below that of every topic",
+            _parse_number,
         ),
     ] = _BATCH_BYTES
-    client: Mapping[str, str | int | float | bool] = field(
+    librdkafka: Mapping[str, str | int | float | bool] = field(
         default_factory=dict[str, str | int | float | bool], repr=False
     )
 
@@ -110,14 +154,14 @@ class KafkaSettings:
         if self.auth is not None and self.auth not in _AUTHS:
             raise SettingsError("KAFKA_AUTH", f"must be one of {', '.join(_AUTHS)}, not {printable(self.auth)!r}")
         for name, value in (("KAFKA_USERNAME", self.username), ("KAFKA_PASSWORD", self.password)):
-            if self.login in {"plain", "scram"} and not value:
-                raise SettingsError(name, f"is needed for KAFKA_AUTH={self.login}")
+            if self.effective_auth in {"plain", "scram"} and not value:
+                raise SettingsError(name, f"is needed for KAFKA_AUTH={self.effective_auth}")
         if self.ca_file is not None and not Path(self.ca_file).is_file():
-            raise SettingsError("KAFKA_CA_FILE", f"no file at {printable(self.ca_file, limit=200)!r}")
+            raise SettingsError("KAFKA_CA_FILE", f"there is not a file at {printable(self.ca_file, limit=200)!r}")
         if type(self.batch_bytes) is not int or not 1 <= self.batch_bytes < 1 << 31:
             problem = f"must be a number of bytes from 1 to 2147483647, not {printable(str(self.batch_bytes))!r}"
             raise SettingsError("KAFKA_BATCH_BYTES", problem)
-        if self.login == "iam":
+        if self.effective_auth == "iam":
             self._check_iam()
 
     def _check_brokers(self) -> None:
@@ -125,42 +169,43 @@ class KafkaSettings:
             match = _BROKER.fullmatch(broker.strip())
             if match is None or not 1 <= int(match[1]) <= 65535:
                 shown = "what comes before '@'" if "@" in broker else repr(printable(broker.strip()))
-                problem = f"{shown} is no host:port; write host1:9092,host2:9092"
+                problem = f"{shown} is not a host:port; write host1:9092,host2:9092"
                 raise SettingsError("KAFKA_BROKERS", problem)
 
     def _check_iam(self) -> None:
-        if self.region is None:
-            problem = "is needed for KAFKA_AUTH=iam: the brokers' names hold no region; write, for example, us-east-1"
+        region = self.effective_region
+        if region is None:
+            problem = "is needed for KAFKA_AUTH=iam: the brokers' names hold none; write, for example, us-east-1"
             raise SettingsError("KAFKA_AWS_REGION", problem)
-        if not _REGION.fullmatch(self.region):
-            raise SettingsError("KAFKA_AWS_REGION", f"{printable(self.region)!r} is no region such as us-east-1")
+        if not _REGION.fullmatch(region):
+            raise SettingsError("KAFKA_AWS_REGION", f"{printable(region)!r} is not a region such as us-east-1")
         if self.tls is False:
             raise SettingsError("KAFKA_TLS", "MSK takes KAFKA_AUTH=iam only with TLS; remove it")
         if self.aws_role_arn is not None and not _ROLE_ARN.fullmatch(self.aws_role_arn):
-            problem = f"{printable(self.aws_role_arn)!r} is no ARN such as arn:aws:iam::123456789012:role/orders"
+            problem = f"{printable(self.aws_role_arn)!r} is not an ARN such as arn:aws:iam::123456789012:role/orders"
             raise SettingsError("KAFKA_AWS_ROLE_ARN", problem)
 
     @property
-    def login(self) -> Auth:
-        """How to log in: `auth`, or what the brokers' names say."""
+    def effective_auth(self) -> Auth:
+        """The way to log in: `auth`, or the one that the brokers' names imply."""
         if self.auth is not None:
             return self.auth
         return "iam" if all(_asks_for_iam(broker) for broker in self._msk()) else "none"
 
     @property
-    def encrypted(self) -> bool:
-        """Whether the connection uses TLS."""
-        return self.login != "none" if self.tls is None else self.tls
+    def uses_tls(self) -> bool:
+        """True if the connection uses TLS: `tls`, or what `effective_auth` implies."""
+        return self.effective_auth != "none" if self.tls is None else self.tls
 
     @property
-    def region(self) -> str | None:
+    def effective_region(self) -> str | None:
         """The AWS region: `aws_region`, or the one in the brokers' names."""
         found = self._msk()[0]
         return self.aws_region or (found["region"] if found is not None else None)
 
     @property
     def serverless(self) -> bool:
-        """Whether the brokers are MSK Serverless, going by their names."""
+        """True if the brokers' names are those of MSK Serverless."""
         return all(found is not None and found["serverless"] is not None for found in self._msk())
 
     def _msk(self) -> list[re.Match[str] | None]:
@@ -177,28 +222,26 @@ class KafkaSettings:
             SettingsError: A variable is malformed; it names the variable, never a password.
         """
         env = os.environ if environ is None else environ
-        on_lambda = "AWS_LAMBDA_FUNCTION_NAME" in env
-        brokers = _text(env, "KAFKA_BROKERS") or "localhost:9092"
-        return cls(
-            brokers=brokers,
-            enabled=_flag(env, "KAFKA_ENABLED", default=not on_lambda),
-            auth=cast("Auth | None", (_text(env, "KAFKA_AUTH") or "").lower() or None),
-            tls=_flag(env, "KAFKA_TLS", default=None),
-            username=_text(env, "KAFKA_USERNAME"),
-            password=env.get("KAFKA_PASSWORD") or None,
-            ca_file=_text(env, "KAFKA_CA_FILE"),
-            client_id=_text(env, "KAFKA_CLIENT_ID") or "eventzr-kafka",
-            aws_region=_text(env, "KAFKA_AWS_REGION") or _ambient_region(env, brokers),
-            aws_profile=_text(env, "KAFKA_AWS_PROFILE"),
-            aws_role_arn=_text(env, "KAFKA_AWS_ROLE_ARN"),
-            batch_bytes=_number(env, "KAFKA_BATCH_BYTES", default=_BATCH_BYTES),
-        )
+        values: dict[str, Any] = {}
+        for field_name, variable in _fields().items():
+            value = variable.parse(variable.name, env.get(variable.name, ""))
+            if value is not None:
+                values[field_name] = value
+        if "AWS_LAMBDA_FUNCTION_NAME" in env:
+            values.setdefault("enabled", False)
+        values.setdefault("aws_region", _ambient_region(env, values.get("brokers", "")))
+        return cls(**values)
 
 
 def variables() -> list[Variable]:
-    """Every variable that `KafkaSettings.from_env` reads, in the order of the fields."""
+    """Return every variable that `KafkaSettings.from_env` reads, in the order of the fields."""
+    return list(_fields().values())
+
+
+@cache
+def _fields() -> dict[str, Variable]:
     hints = get_type_hints(KafkaSettings, include_extras=True)
-    return [noted for hint in hints.values() for noted in getattr(hint, "__metadata__", ())]
+    return {name: hint.__metadata__[0] for name, hint in hints.items() if hasattr(hint, "__metadata__")}
 
 
 def _asks_for_iam(msk: re.Match[str] | None) -> bool:
@@ -206,27 +249,7 @@ def _asks_for_iam(msk: re.Match[str] | None) -> bool:
 
 
 def _ambient_region(env: Mapping[str, str], brokers: str) -> str | None:
-    """The process's own region, which says nothing where the brokers' names hold one."""
+    """Return the process's own region; None where the brokers' names hold one."""
     if _MSK.fullmatch(brokers.split(",", maxsplit=1)[0].strip()):
         return None
-    return _text(env, "AWS_REGION") or _text(env, "AWS_DEFAULT_REGION")
-
-
-def _text(env: Mapping[str, str], name: str) -> str | None:
-    return env.get(name, "").strip() or None
-
-
-def _number(env: Mapping[str, str], name: str, *, default: int) -> int:
-    text = env.get(name, "").strip() or str(default)
-    if not (text.isascii() and text.isdigit() and len(text) < 20):
-        raise SettingsError(name, f"must be a whole number, not {printable(text)!r}")
-    return int(text)
-
-
-def _flag(env: Mapping[str, str], name: str, *, default: FlagT) -> bool | FlagT:
-    text = env.get(name, "").strip().lower()
-    if not text:
-        return default
-    if text not in _TRUE | _FALSE:
-        raise SettingsError(name, f"must be true or false, not {printable(text)!r}")
-    return text in _TRUE
+    return env.get("AWS_REGION", "").strip() or env.get("AWS_DEFAULT_REGION", "").strip() or None

@@ -11,7 +11,7 @@ from typing import Any
 from eventzr_kafka import CloudEvent, ConsumerRunner, EventProducer, KafkaSettings, kafka_consumer, on_message
 
 WAY, BROKERS, TOPIC, GROUP = sys.argv[1:]
-SETTINGS = KafkaSettings(brokers=BROKERS, client={"session.timeout.ms": 45_000})
+SETTINGS = KafkaSettings(brokers=BROKERS, librdkafka={"session.timeout.ms": 45_000})
 
 
 def say(word: str) -> None:

@@ -73,7 +73,7 @@ def test_a_broker_that_never_answers_is_given_up_in_time(run: Any, silent: str, 
 @pytest.mark.parametrize(
     ("variables", "step", "said", "exit_code"),
     [
-        ({"KAFKA_BROKERS": "localhost"}, "settings", "KAFKA_BROKERS: 'localhost' is no host:port", 2),
+        ({"KAFKA_BROKERS": "localhost"}, "settings", "KAFKA_BROKERS: 'localhost' is not a host:port", 2),
         ({"KAFKA_BROKERS": "nowhere.invalid:9092"}, "DNS", "check the host names in KAFKA_BROKERS", 1),
         ({"KAFKA_BROKERS": "a..b:9092"}, "DNS", "a..b:9092: is no host name: a part between two dots is empty", 1),
         ({"KAFKA_BROKERS": "127.0.0.1:1"}, "TCP", "127.0.0.1:1: Connection refused; is the broker running", 1),

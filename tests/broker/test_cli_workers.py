@@ -38,7 +38,7 @@ from eventzr_kafka import CloudEvent, KafkaSettings, RetryPolicy, kafka_consumer
 STOP = RetryPolicy(attempts=1, on_exhausted="stop")
 QUICK = {{"heartbeat.interval.ms": 200, "session.timeout.ms": 2000}}
 BROKERS = os.environ["KAFKA_BROKERS"]
-KafkaSettings.from_env = staticmethod(lambda: KafkaSettings(brokers=BROKERS, client=QUICK))
+KafkaSettings.from_env = staticmethod(lambda: KafkaSettings(brokers=BROKERS, librdkafka=QUICK))
 
 @kafka_consumer(group_id="{group}", drain_timeout=5.0, retry=STOP)
 class Worker:

@@ -362,7 +362,7 @@ class Crashing:
             await asyncio.Event().wait()
 
 client = {"heartbeat.interval.ms": 200, "session.timeout.ms": 1000}
-asyncio.run(ConsumerRunner(Crashing(), settings=KafkaSettings(brokers=brokers, client=client)).run())
+asyncio.run(ConsumerRunner(Crashing(), settings=KafkaSettings(brokers=brokers, librdkafka=client)).run())
 """
 
 
@@ -390,7 +390,7 @@ async def test_members_share_the_partitions_and_one_that_leaves_loses_nothing(
     kafka: KafkaServer, producer: EventProducer, topic: TopicFactory, group: str
 ) -> None:
     name, seen, second, total = topic(partitions=6), Seen(), Seen(), 0
-    settings = KafkaSettings(brokers=kafka.bootstrap_servers, client=QUICK_GROUP)
+    settings = KafkaSettings(brokers=kafka.bootstrap_servers, librdkafka=QUICK_GROUP)
     tenants = [f"tenant-{number}" for number in range(20)]
 
     async def handle(event: CloudEvent[Any]) -> None:
@@ -429,7 +429,7 @@ async def test_members_that_stop_while_one_of_them_joins_commit_and_leave(
     settings: KafkaSettings, producer: EventProducer, topic: TopicFactory, group: str
 ) -> None:
     name, seen = topic(partitions=1), Seen()
-    slow = replace(settings, client={"heartbeat.interval.ms": 2000, "session.timeout.ms": 40_000})
+    slow = replace(settings, librdkafka={"heartbeat.interval.ms": 2000, "session.timeout.ms": 40_000})
     admin: Any = AdminClient({"bootstrap.servers": settings.brokers})
 
     def described() -> Any:
@@ -469,7 +469,7 @@ async def test_a_missing_topic_is_told_once_and_picked_up_when_somebody_creates_
 ) -> None:
     there, missing, seen = topic(), f"missing.{uuid.uuid4().hex[:8]}", Seen()
     client = {"topic.metadata.refresh.interval.ms": 100}
-    settings = KafkaSettings(brokers=kafka.bootstrap_servers, client=client)
+    settings = KafkaSettings(brokers=kafka.bootstrap_servers, librdkafka=client)
     handlers = [handler(name, group, seen.handle) for name in (there, missing)]
 
     async with running(*handlers, settings=settings):
@@ -496,7 +496,7 @@ async def test_consuming_creates_no_topic_even_where_the_broker_would(
     generous_kafka: KafkaServer, group: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     address, seen = generous_kafka.bootstrap_servers, Seen()
-    settings = KafkaSettings(brokers=address, client={"topic.metadata.refresh.interval.ms": 100})
+    settings = KafkaSettings(brokers=address, librdkafka={"topic.metadata.refresh.interval.ms": 100})
     generous_kafka.create_topic("somebody.made.this")
     handlers = [handler(name, group, seen.handle) for name in ("somebody.made.this", "nobody.made.this")]
 
@@ -512,7 +512,7 @@ async def test_publishing_creates_no_topic_even_where_the_broker_would(generous_
     address = generous_kafka.bootstrap_servers
     client = {"topic.metadata.propagation.max.ms": 500}
 
-    async with EventProducer(settings=KafkaSettings(brokers=address, client=client)) as producer:
+    async with EventProducer(settings=KafkaSettings(brokers=address, librdkafka=client)) as producer:
         with pytest.raises(DeliveryError, match="create the topic"):
             await producer.publish(event("nobody.made.that", TENANT, 0))
 

@@ -132,7 +132,7 @@ def event(topic: str, tenant: str, number: int) -> CloudEvent[Any]:
 
 def impatient(settings: KafkaSettings) -> ConfluentProducer:
     """A client that gives a record up after 3 s, and not after two minutes, when the broker is gone."""
-    return ConfluentProducer(KafkaSettings(brokers=settings.brokers, client={"delivery.timeout.ms": 3000}))
+    return ConfluentProducer(KafkaSettings(brokers=settings.brokers, librdkafka={"delivery.timeout.ms": 3000}))
 
 
 async def until(condition: Callable[[], bool], seconds: float = SECONDS) -> None:

@@ -134,7 +134,7 @@ async def test_a_consumer_with_a_fatal_error_stops_its_runner(settings: KafkaSet
         async def handle(self, event: CloudEvent[Any]) -> None:
             handled.put_nowait(event.data)
 
-    static = replace(settings, client={"group.instance.id": "one"})
+    static = replace(settings, librdkafka={"group.instance.id": "one"})
     async with asyncio.timeout(60):
         first = ConsumerRunner(Handler(), settings=static)
         running = asyncio.create_task(first.run(handle_signals=False))

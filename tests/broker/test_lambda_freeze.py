@@ -28,7 +28,7 @@ from eventzr_kafka import CloudEvent, KafkaSettings
 from eventzr_kafka.aws_lambda import UnacknowledgedError, lambda_producer
 
 topic, brokers = sys.argv[1:]
-producer = lambda_producer(settings=KafkaSettings(brokers=brokers, client={"linger.ms": 300}))
+producer = lambda_producer(settings=KafkaSettings(brokers=brokers, librdkafka={"linger.ms": 300}))
 
 class Context:
     def __init__(self):

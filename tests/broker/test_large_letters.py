@@ -45,7 +45,7 @@ class Bench:
     """A group whose first record is no event, with good ones of its tenant behind it."""
 
     def __init__(self, kafka: KafkaServer, topic: str, **client: int) -> None:
-        self.settings = KafkaSettings(brokers=kafka.bootstrap_servers, client=client)
+        self.settings = KafkaSettings(brokers=kafka.bootstrap_servers, librdkafka=client)
         self.group = f"g.{uuid.uuid4().hex[:8]}"
         self.topic = topic
         self.handled: list[int] = []

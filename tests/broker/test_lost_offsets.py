@@ -128,7 +128,7 @@ async def test_what_retention_deletes_while_a_group_is_behind_is_named(
 
     await publish(producer, name, ONE * 10)
     client = {"queued.min.messages": 1, "queued.max.messages.kbytes": 1, "fetch.message.max.bytes": 1}
-    tight = KafkaSettings(brokers=settings.brokers, client=client)
+    tight = KafkaSettings(brokers=settings.brokers, librdkafka=client)
     async with running(Slow(), settings=tight) as runner:
         await runner.ready()
         await asyncio.sleep(1.0)

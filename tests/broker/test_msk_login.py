@@ -127,7 +127,7 @@ async def test_a_bad_token_is_refused_with_its_reason_and_identity(
     spoil: Callable[[pytest.MonkeyPatch, KafkaSettings], KafkaSettings],
     reason: str,
 ) -> None:
-    settings = replace(spoil(monkeypatch, msk.settings), client=QUICK)
+    settings = replace(spoil(monkeypatch, msk.settings), librdkafka=QUICK)
 
     with pytest.raises(DeliveryError) as caught:
         async with EventProducer(settings=settings) as producer:

@@ -115,7 +115,7 @@ async def refusal(brokers: str, auth: str, *, password: str = PASSWORD) -> Authe
         tls=found.tls,
         username=found.username,
         password=found.password,
-        client=QUICK,
+        librdkafka=QUICK,
     )
     async with EventProducer(settings=settings) as producer:
         with pytest.raises(DeliveryError) as caught:

@@ -85,7 +85,7 @@ def settings(kafka: KafkaServer) -> KafkaSettings:
 @pytest.fixture(scope="module")
 def hasty(kafka: KafkaServer) -> KafkaSettings:
     """Settings of a client that gives up after a second or two."""
-    return KafkaSettings(brokers=kafka.bootstrap_servers, client=SOON)
+    return KafkaSettings(brokers=kafka.bootstrap_servers, librdkafka=SOON)
 
 
 # Acknowledged
@@ -134,7 +134,7 @@ async def test_order_holds_when_there_is_more_than_the_clients_queue_takes(
     kafka: KafkaServer, topic: TopicFactory
 ) -> None:
     name = topic(partitions=1)
-    small = KafkaSettings(brokers=kafka.bootstrap_servers, client={"queue.buffering.max.messages": 50})
+    small = KafkaSettings(brokers=kafka.bootstrap_servers, librdkafka={"queue.buffering.max.messages": 50})
 
     async with asyncio.timeout(SECONDS), EventProducer(settings=small, mode="binary") as producer:
         await producer.publish(event(name, 0))

@@ -93,7 +93,7 @@ async def test_events_behind_a_refused_batch_wait_and_those_stored_first_are_nam
     kafka: KafkaServer, topic: TopicFactory, caplog: pytest.LogCaptureFixture
 ) -> None:
     name = topic(partitions=1, configs=SMALL)
-    settings = KafkaSettings(brokers=kafka.bootstrap_servers, client=GATHERING)
+    settings = KafkaSettings(brokers=kafka.bootstrap_servers, librdkafka=GATHERING)
     async with asyncio.timeout(SECONDS), EventProducer(settings=settings) as producer:
         first = [producer.enqueue(event(name, number)) for number in range(EVENTS // 2)]
         while "the broker refused a batch" not in caplog.text:  # noqa: ASYNC110 -- nothing reports it
@@ -117,7 +117,7 @@ async def test_events_behind_a_refused_batch_wait_and_those_stored_first_are_nam
 
 async def test_of_a_refused_batch_only_what_is_too_large_fails(kafka: KafkaServer, topic: TopicFactory) -> None:
     name = topic(partitions=1, configs=SMALL)
-    settings = KafkaSettings(brokers=kafka.bootstrap_servers, client=GATHERING)
+    settings = KafkaSettings(brokers=kafka.bootstrap_servers, librdkafka=GATHERING)
     async with asyncio.timeout(SECONDS), EventProducer(settings=settings) as producer:
         small = [producer.enqueue(event(name, number)) for number in range(50)]
         large = producer.enqueue(event(name, 50, size=200_000))
@@ -131,7 +131,7 @@ async def test_a_closed_producer_reports_what_waits_behind_a_refused_batch(
     kafka: KafkaServer, topic: TopicFactory, caplog: pytest.LogCaptureFixture
 ) -> None:
     name = topic(partitions=1, configs=SMALL)
-    producer = EventProducer(settings=KafkaSettings(brokers=kafka.bootstrap_servers, client=GATHERING))
+    producer = EventProducer(settings=KafkaSettings(brokers=kafka.bootstrap_servers, librdkafka=GATHERING))
     async with asyncio.timeout(SECONDS):
         await asyncio.to_thread(producer.start)
         deliveries = [producer.enqueue(event(name, number)) for number in range(EVENTS)]

@@ -92,7 +92,7 @@ class OnSockets:
 
     def __init__(self, brokers: str, protocol: GroupProtocol) -> None:
         self._brokers = brokers
-        self._settings = KafkaSettings(brokers=brokers, client=QUICK_GROUP if protocol == "classic" else {})
+        self._settings = KafkaSettings(brokers=brokers, librdkafka=QUICK_GROUP if protocol == "classic" else {})
         self._options = ConsumerOptions(group_protocol=protocol, drain_timeout=5.0)
 
     def create_topic(self, *, partitions: int = 4, max_message_bytes: int = 1_048_588) -> str:

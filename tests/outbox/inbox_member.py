@@ -36,5 +36,5 @@ def note(fact: DuplicateSkipped) -> None:
     os.write(FILE, f"{fact.partition} {fact.offset}\n".encode())
 
 
-settings = KafkaSettings(brokers=BROKERS, client={"session.timeout.ms": 2000, "heartbeat.interval.ms": 300})
+settings = KafkaSettings(brokers=BROKERS, librdkafka={"session.timeout.ms": 2000, "heartbeat.interval.ms": 300})
 asyncio.run(ConsumerRunner(Ledger(), settings=settings, hooks=ConsumerHooks(on_duplicate_skipped=note)).run())

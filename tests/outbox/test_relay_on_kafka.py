@@ -68,7 +68,7 @@ async def test_a_row_too_large_for_its_topic_is_parked_and_no_other_is_overtaken
     """Batches of five: a client that is not strict writes what is behind a refused batch before its companions."""
     name = topic(partitions=1, configs={"max.message.bytes": "10000"})
     await publish(engine, name, range(100), large=42)
-    small_batches = KafkaSettings(brokers=kafka.bootstrap_servers, client={"batch.num.messages": 5})
+    small_batches = KafkaSettings(brokers=kafka.bootstrap_servers, librdkafka={"batch.num.messages": 5})
     async with OutboxRelay(engine, small_batches):
         await until(lambda: is_empty(engine), 30)
     numbers = appended(kafka, name, last=99)
@@ -82,7 +82,7 @@ async def test_a_missing_topic_holds_up_its_tenants_until_it_is_there(
 ) -> None:
     there = topic(partitions=1)
     missing = f"{there}.missing"
-    soon = KafkaSettings(brokers=kafka.bootstrap_servers, client={"topic.metadata.propagation.max.ms": 1000})
+    soon = KafkaSettings(brokers=kafka.bootstrap_servers, librdkafka={"topic.metadata.propagation.max.ms": 1000})
     async with OutboxRelay(postgres_engine, soon):
         await publish(postgres_engine, missing, range(0, 30, 3))
         await until(lambda: has_failed(postgres_engine))

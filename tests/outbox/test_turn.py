@@ -304,7 +304,7 @@ async def test_a_parked_row_is_logged_with_its_hint(bench: Bench, caplog: pytest
     await bench.until(lambda: len(bench.rows.parked) == 2)
     failure = "MSG_SIZE_TOO_LARGE: too large"
     hint = (
-        "that is the client's own limit: raise KafkaSettings(client={'message.max.bytes': …}), "
+        "that is the client's own limit: raise KafkaSettings(librdkafka={'message.max.bytes': …}), "
         "or send a reference in place of the content, and requeue the row"
     )
     unreadable = "_BAD_MSG: the row cannot be read: JSONDecodeError"

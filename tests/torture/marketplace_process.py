@@ -11,5 +11,5 @@ from examples.marketplace_service.wiring import create_app
 from eventzr_kafka import KafkaSettings
 
 database_url, brokers, port = sys.argv[1:]
-kafka = KafkaSettings(brokers=brokers, client={"session.timeout.ms": 6_000, "heartbeat.interval.ms": 1_500})
+kafka = KafkaSettings(brokers=brokers, librdkafka={"session.timeout.ms": 6_000, "heartbeat.interval.ms": 1_500})
 uvicorn.run(create_app(Settings(database_url=database_url), kafka), port=int(port), log_level="error")

@@ -58,5 +58,5 @@ sys.path.append(str(Path(__file__).parents[2]))
 from tests.recorder import Recorder  # noqa: E402 -- of the tests, found by its place
 
 Recorder(lambda fault: note("F", fault), gapless=True).watch_runners()
-settings = KafkaSettings(brokers=BROKERS, client={"session.timeout.ms": 2000, "heartbeat.interval.ms": 300})
+settings = KafkaSettings(brokers=BROKERS, librdkafka={"session.timeout.ms": 2000, "heartbeat.interval.ms": 300})
 asyncio.run(ConsumerRunner(Journalist(), settings=settings, hooks=ConsumerHooks(on_partitions_assigned=assigned)).run())

@@ -48,7 +48,7 @@ def test_a_bound_of_a_batch_that_is_not_a_size_is_named(text: str) -> None:
 
 def test_the_bound_of_a_batch_is_set_in_one_place() -> None:
     with pytest.raises(SettingsError, match="KAFKA_BATCH_BYTES"):
-        producer_config(KafkaSettings(client={"batch.size": 90_000}))
+        producer_config(KafkaSettings(librdkafka={"batch.size": 90_000}))
     assert producer_config(KafkaSettings(batch_bytes=90_000))["batch.size"] == 90_000
 
 
@@ -59,7 +59,7 @@ def read(**environ: str) -> KafkaSettings:
 def test_the_brokers_of_msk_serverless_alone_tell_login_tls_and_region() -> None:
     settings = read(KAFKA_BROKERS=SERVERLESS, AWS_REGION="us-west-2")
 
-    assert (settings.login, settings.encrypted, settings.region) == ("iam", True, "eu-west-1")
+    assert (settings.effective_auth, settings.uses_tls, settings.effective_region) == ("iam", True, "eu-west-1")
     assert settings.serverless
 
 
@@ -76,7 +76,7 @@ def test_the_brokers_of_msk_serverless_alone_tell_login_tls_and_region() -> None
     ],
 )
 def test_only_brokers_of_msk_that_ask_for_iam_get_it(brokers: str, login: str) -> None:
-    assert read(KAFKA_BROKERS=brokers).login == login
+    assert read(KAFKA_BROKERS=brokers).effective_auth == login
 
 
 def test_every_part_can_be_overridden() -> None:
@@ -88,10 +88,10 @@ def test_every_part_can_be_overridden() -> None:
         KAFKA_AWS_ROLE_ARN="arn:aws:iam::123456789012:role/orders",
     )
 
-    assert (settings.region, settings.aws_profile) == ("us-east-2", "dev")
+    assert (settings.effective_region, settings.aws_profile) == ("us-east-2", "dev")
     assert settings.aws_role_arn == "arn:aws:iam::123456789012:role/orders"
-    assert read(KAFKA_BROKERS=SERVERLESS, KAFKA_AUTH="none").encrypted is False
-    assert read(KAFKA_BROKERS="proxy:9098", KAFKA_AUTH="iam", AWS_REGION="us-east-2").region == "us-east-2"
+    assert read(KAFKA_BROKERS=SERVERLESS, KAFKA_AUTH="none").uses_tls is False
+    assert read(KAFKA_BROKERS="proxy:9098", KAFKA_AUTH="iam", AWS_REGION="us-east-2").effective_region == "us-east-2"
 
 
 @pytest.mark.parametrize(

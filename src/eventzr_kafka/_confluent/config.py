@@ -1,6 +1,6 @@
-"""KafkaSettings → configuration of librdkafka.
+"""Configuration of librdkafka, made from `KafkaSettings`.
 
-What the SDK's guarantees rest on cannot be overridden; everything else can, through ``KafkaSettings.client``.
+`KafkaSettings.librdkafka` overrides every property but those that the SDK's guarantees rest on.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _CONSUMER_DEFAULTS = {
     "queued.max.messages.kbytes": 16_384,
     "fetch.queue.backoff.ms": 10,  # the default of 1,000 stalls a fast consumer each time the queue was full
     "topic.metadata.refresh.interval.ms": 10_000,  # of its own topics: until a new topic or partition is found
-    "statistics.interval.ms": 1000,  # tells when a lost broker is back
+    "statistics.interval.ms": 1000,  # shows when a lost broker is back
 }
 _PRODUCER = {
     "enable.idempotence": True,
@@ -54,7 +54,7 @@ _client_log = logging.getLogger("eventzr_kafka.client")
 
 
 class _ClientLogger:
-    """librdkafka's own lines, for whoever turns on debugging; what matters comes as an error or an outage."""
+    """Passes librdkafka's own log lines on as debug lines; the SDK reports errors and outages itself."""
 
     def log(self, _level: int, message: str, *args: object) -> None:
         _client_log.debug(message, *args)
@@ -64,7 +64,7 @@ def consumer_config(settings: KafkaSettings, group_id: str, group_protocol: Grou
     """Configuration of a member of a group.
 
     Raises:
-        SettingsError: ``settings.client`` overrides what a guarantee rests on.
+        SettingsError: ``settings.librdkafka`` overrides a property that a guarantee rests on.
         MissingExtraError: The login needs an extra.
     """
     fixed = {**_CONSUMER, **_GROUP_PROTOCOLS[group_protocol], "group.id": group_id}
@@ -75,12 +75,12 @@ def producer_config(settings: KafkaSettings) -> dict[str, Any]:
     """Configuration of a producer.
 
     Raises:
-        SettingsError: ``settings.client`` overrides what a guarantee rests on.
+        SettingsError: ``settings.librdkafka`` overrides a property that a guarantee rests on.
         MissingExtraError: The login needs an extra.
     """
-    if "batch.size" in settings.client:
+    if "batch.size" in settings.librdkafka:
         problem = "'batch.size' has a setting of its own: batch_bytes, or KAFKA_BATCH_BYTES"
-        raise SettingsError("KafkaSettings.client", problem)
+        raise SettingsError("KafkaSettings.librdkafka", problem)
     return _merge(settings, _PRODUCER_DEFAULTS, {**_PRODUCER, "batch.size": settings.batch_bytes})
 
 
@@ -90,21 +90,21 @@ def admin_config(settings: KafkaSettings) -> dict[str, Any]:
 
 
 def _merge(settings: KafkaSettings, defaults: dict[str, Any], fixed: dict[str, Any]) -> dict[str, Any]:
-    require_real_threads()  # here every client begins
+    require_real_threads()  # every client's configuration is made here
     connection = _connection(settings)
-    refused = sorted(settings.client.keys() & (fixed.keys() | connection.keys()))
+    refused = sorted(settings.librdkafka.keys() & (fixed.keys() | connection.keys()))
     if refused:
         problem = f"{refused[0]!r} is set by the SDK and cannot be overridden; remove it"
-        raise SettingsError("KafkaSettings.client", problem)
-    return {**defaults, **settings.client, **connection, **fixed, "logger": _ClientLogger()}
+        raise SettingsError("KafkaSettings.librdkafka", problem)
+    return {**defaults, **settings.librdkafka, **connection, **fixed, "logger": _ClientLogger()}
 
 
 def _connection(settings: KafkaSettings) -> dict[str, Any]:
-    sasl = settings.login != "none"
+    sasl = settings.effective_auth != "none"
     config: dict[str, Any] = {
         "bootstrap.servers": settings.brokers,
         "client.id": settings.client_id,
-        "security.protocol": ("SASL_" if sasl else "") + ("SSL" if settings.encrypted else "PLAINTEXT"),
+        "security.protocol": ("SASL_" if sasl else "") + ("SSL" if settings.uses_tls else "PLAINTEXT"),
         **_login(settings),
     }
     if settings.ca_file is not None:
@@ -113,11 +113,11 @@ def _connection(settings: KafkaSettings) -> dict[str, Any]:
 
 
 def _login(settings: KafkaSettings) -> dict[str, Any]:
-    if settings.login == "none":
+    if settings.effective_auth == "none":
         return {}
-    if settings.login == "iam":
+    if settings.effective_auth == "iam":
         from eventzr_kafka.msk.token import iam_token_provider  # noqa: PLC0415 -- one login of several
 
         return {"sasl.mechanism": "OAUTHBEARER", "oauth_cb": TokenCallback(iam_token_provider(settings))}
-    mechanism = {"plain": "PLAIN", "scram": "SCRAM-SHA-512"}[settings.login]
+    mechanism = {"plain": "PLAIN", "scram": "SCRAM-SHA-512"}[settings.effective_auth]
     return {"sasl.mechanism": mechanism, "sasl.username": settings.username, "sasl.password": settings.password}

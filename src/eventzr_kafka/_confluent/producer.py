@@ -270,9 +270,9 @@ class ConfluentProducer:
 
 
 def _one_in_a_batch(settings: KafkaSettings) -> KafkaSettings:
-    return replace(settings, client={**settings.client, "batch.num.messages": 1})
+    return replace(settings, librdkafka={**settings.librdkafka, "batch.num.messages": 1})
 
 
 def dead_letter_client(settings: KafkaSettings) -> ConfluentProducer:
     """The client of dead letters: whatever a topic took in must fit into another one."""
-    return ConfluentProducer(replace(settings, client={"message.max.bytes": _LARGEST, **settings.client}))
+    return ConfluentProducer(replace(settings, librdkafka={"message.max.bytes": _LARGEST, **settings.librdkafka}))

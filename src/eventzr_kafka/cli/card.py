@@ -89,9 +89,9 @@ def card(settings: KafkaSettings, definitions: Sequence[ConsumerDefinition], *, 
 
 def connection(settings: KafkaSettings) -> str:
     """Where the brokers are and how they are reached, without the user's name."""
-    login = _LOGINS[settings.login]
-    where = f" in {settings.region}" if settings.login == "iam" else ""
-    return f"{settings.brokers} ({'TLS' if settings.encrypted else 'no TLS'}, {login}{where})"
+    login = _LOGINS[settings.effective_auth]
+    where = f" in {settings.effective_region}" if settings.effective_auth == "iam" else ""
+    return f"{settings.brokers} ({'TLS' if settings.uses_tls else 'no TLS'}, {login}{where})"
 
 
 def _field(label: str, value: str) -> Text:

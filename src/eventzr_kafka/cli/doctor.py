@@ -149,7 +149,7 @@ def _listed(good: Mapping[str, str], bad: Mapping[str, str]) -> str:
 
 def _tls(settings: KafkaSettings) -> Finding:
     reachable = list(probes.each(probes.connect, _addresses(settings))[0])
-    if not settings.encrypted:
+    if not settings.uses_tls:
         if not any(map(probes.speaks_tls, reachable[:1])):
             return Finding("TLS", None, "off")
         return Finding(
@@ -165,7 +165,7 @@ def _tls_hint(reasons: str) -> str:
 
 
 def _token(settings: KafkaSettings) -> Finding:
-    if settings.login != "iam":
+    if settings.effective_auth != "iam":
         return Finding("token", None, "not needed")
     from eventzr_kafka.msk.token import iam_token_provider  # noqa: PLC0415 -- one login of several
 
@@ -242,9 +242,9 @@ def _fault(access: Access, operation: str) -> str | None:
 
 
 def _clock(settings: KafkaSettings) -> Finding:
-    if settings.login != "iam" or settings.region is None:
+    if settings.effective_auth != "iam" or settings.effective_region is None:
         return Finding("clock", None, "matters for tokens alone")
-    region = settings.region
+    region = settings.effective_region
     try:
         skew = probes.within(lambda: probes.aws_clock_skew(region))
     except (*probes.FAULTS, TypeError, ValueError) as error:

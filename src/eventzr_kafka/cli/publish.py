@@ -109,7 +109,7 @@ def _faults(error: ValidationError) -> str:
 def _send(payload: EventData, publication: Publication, settings: KafkaSettings) -> PublishResult:
     if publication.source is None and payload.__source__ is None:
         raise UsageError(f"{type(payload).__qualname__} declares no source: give --source, such as marketplace-svc")
-    patient = replace(settings, client={**settings.client, "delivery.timeout.ms": publication.timeout * 1000})
+    patient = replace(settings, librdkafka={**settings.librdkafka, "delivery.timeout.ms": publication.timeout * 1000})
     with EventProducer(source=publication.source, settings=patient) as producer:
         delivery = producer.enqueue(
             payload, tenant_id=publication.tenant, subject=publication.subject, event_id=publication.id

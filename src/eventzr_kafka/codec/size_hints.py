@@ -32,9 +32,11 @@ def size_hint(reason: str, *, local: bool) -> str | None:
         return None
     otherwise = "or send a reference in place of the content"
     if reason == "_QUEUE_FULL":
-        return f"raise KafkaSettings(client={{'queue.buffering.max.kbytes': …}}), {otherwise}"
+        return f"raise KafkaSettings(librdkafka={{'queue.buffering.max.kbytes': …}}), {otherwise}"
     if local:
-        return f"that is the client's own limit: raise KafkaSettings(client={{'message.max.bytes': …}}), {otherwise}"
+        return (
+            f"that is the client's own limit: raise KafkaSettings(librdkafka={{'message.max.bytes': …}}), {otherwise}"
+        )
     if reason == "RECORD_LIST_TOO_LARGE":
         return f"that is the topic's segment.bytes: raise it, {otherwise}"
     return f"raise max.message.bytes of the topic, which counts the record after compression, {otherwise}"

@@ -42,7 +42,7 @@ _HINTS = {
 
 def compressing(settings: KafkaSettings) -> KafkaSettings:
     """Settings of a client that compresses with gzip: the only compression that kafkajs reads without a plug-in."""
-    return replace(settings, client={**settings.client, "compression.type": "gzip"})
+    return replace(settings, librdkafka={**settings.librdkafka, "compression.type": "gzip"})
 
 
 class DeadLetterWriter:

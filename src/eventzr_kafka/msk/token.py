@@ -125,7 +125,7 @@ def iam_token_provider(settings: KafkaSettings) -> IamTokenProvider:
     """
     if importlib.util.find_spec("aws_msk_iam_sasl_signer") is None:
         raise MissingExtraError("msk", "KAFKA_AUTH=iam")
-    return _provider(settings.region or "", settings.aws_profile, settings.aws_role_arn)
+    return _provider(settings.effective_region or "", settings.aws_profile, settings.aws_role_arn)
 
 
 @cache

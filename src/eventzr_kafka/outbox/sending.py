@@ -70,8 +70,8 @@ class Sender:
         self, settings: KafkaSettings, make_transport: TransportFactory | None, reported: asyncio.Event
     ) -> None:
         """Take the configuration; `reported` is set whenever outcomes have come."""
-        client = {**settings.client, **_STRICT}
-        self._settings = replace(settings, client=client, client_id=f"{settings.client_id}-outbox")
+        client = {**settings.librdkafka, **_STRICT}
+        self._settings = replace(settings, librdkafka=client, client_id=f"{settings.client_id}-outbox")
         self._batches_are_large = False  # for a topic
         self._make_transport = make_transport or _real_transport
         self._transport: ProducerTransport | None = None

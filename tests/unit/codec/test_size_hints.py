@@ -17,9 +17,9 @@ from eventzr_kafka.kafka.transport import Acknowledgement, Failure
     ("reason", "local", "setting"),
     [
         ("MSG_SIZE_TOO_LARGE", False, "max.message.bytes of the topic, which counts the record after compression"),
-        ("MSG_SIZE_TOO_LARGE", True, "KafkaSettings(client={'message.max.bytes': …})"),
+        ("MSG_SIZE_TOO_LARGE", True, "KafkaSettings(librdkafka={'message.max.bytes': …})"),
         ("RECORD_LIST_TOO_LARGE", False, "segment.bytes"),
-        ("_QUEUE_FULL", True, "KafkaSettings(client={'queue.buffering.max.kbytes': …})"),
+        ("_QUEUE_FULL", True, "KafkaSettings(librdkafka={'queue.buffering.max.kbytes': …})"),
     ],
 )
 def test_a_size_hint_names_the_setting(reason: str, local: bool, setting: str) -> None:  # noqa: FBT001
@@ -31,7 +31,7 @@ def test_another_failure_has_no_size_hint() -> None:
 
 
 def test_the_clients_own_limit_is_named_by_the_producer() -> None:
-    settings = KafkaSettings(brokers="127.0.0.1:1", client={"message.max.bytes": 1000})
+    settings = KafkaSettings(brokers="127.0.0.1:1", librdkafka={"message.max.bytes": 1000})
     event = CloudEvent(id="1", source="s", type="a.b", tenantid="t", data="x" * 2000)
     producer = EventProducer(settings=settings)
     producer.start()
@@ -41,11 +41,11 @@ def test_the_clients_own_limit_is_named_by_the_producer() -> None:
 
 
 def test_an_event_larger_than_the_clients_queue_fails_at_once() -> None:
-    settings = KafkaSettings(brokers="127.0.0.1:1", client={"queue.buffering.max.kbytes": 100})
+    settings = KafkaSettings(brokers="127.0.0.1:1", librdkafka={"queue.buffering.max.kbytes": 100})
     event = CloudEvent(id="1", source="s", type="a.b", tenantid="t", data="x" * 200_000)
     producer = EventProducer(settings=settings, limits=Limits(max_bytes=300_000))
     producer.start()
-    with pytest.raises(DeliveryError, match=r"raise KafkaSettings\(client={'queue.buffering.max.kbytes'"):
+    with pytest.raises(DeliveryError, match=r"raise KafkaSettings\(librdkafka={'queue.buffering.max.kbytes'"):
         producer.enqueue(event).result(10)
     producer.close(0)
 

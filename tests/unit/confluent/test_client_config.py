@@ -102,15 +102,24 @@ def test_a_password_keeps_its_spaces_and_a_user_name_does_not() -> None:
 )
 def test_what_a_guarantee_rests_on_cannot_be_overridden(client: str, name: str) -> None:
     with pytest.raises(SettingsError) as caught:
-        CLIENTS[client](KafkaSettings(brokers=BROKERS, client={name: "secret-7391"}))
+        CLIENTS[client](KafkaSettings(brokers=BROKERS, librdkafka={name: "secret-7391"}))
 
-    assert str(caught.value) == f"KafkaSettings.client: {name!r} is set by the SDK and cannot be overridden; remove it"
+    assert (
+        str(caught.value) == f"KafkaSettings.librdkafka: {name!r} is set by the SDK and cannot be overridden; remove it"
+    )
+
+
+@pytest.mark.parametrize("name", sorted({*SHARED, *(name for names in GUARANTEES.values() for name in names)}))
+def test_the_docstring_lists_every_refused_property(name: str) -> None:
+    assert f"``{name}``" in (KafkaSettings.__doc__ or "")
 
 
 @pytest.mark.parametrize("client", CLIENTS)
 @pytest.mark.parametrize("name", ["sasl.mechanism", "sasl.username", "sasl.password"])
 def test_a_login_is_set_in_one_place_and_not_shown(client: str, name: str) -> None:
-    found = KafkaSettings(brokers=BROKERS, auth="scram", username=USER, password=PASSWORD, client={name: "other-7391"})
+    found = KafkaSettings(
+        brokers=BROKERS, auth="scram", username=USER, password=PASSWORD, librdkafka={name: "other-7391"}
+    )
 
     with pytest.raises(SettingsError) as caught:
         CLIENTS[client](found)
@@ -122,13 +131,15 @@ def test_a_login_is_set_in_one_place_and_not_shown(client: str, name: str) -> No
 
 
 def test_other_settings_of_the_client_replace_the_defaults() -> None:
-    config = producer_config(KafkaSettings(brokers=BROKERS, client={"linger.ms": 7, "socket.keepalive.enable": True}))
+    config = producer_config(
+        KafkaSettings(brokers=BROKERS, librdkafka={"linger.ms": 7, "socket.keepalive.enable": True})
+    )
 
     assert (config["linger.ms"], config["socket.keepalive.enable"], config["acks"]) == (7, True, "all")
 
 
 async def test_users_meet_the_refusal_before_anything_connects() -> None:
-    refusing = KafkaSettings(brokers=BROKERS, client={"enable.auto.commit": False, "acks": 1})
+    refusing = KafkaSettings(brokers=BROKERS, librdkafka={"enable.auto.commit": False, "acks": 1})
     expected = "cannot be overridden; remove it"
 
     with pytest.raises(SettingsError, match=expected):

@@ -100,7 +100,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> Made:
 
 @contextmanager
 def started(**client: bool) -> Generator[tuple[producer.ConfluentProducer, queue.Queue[Acknowledgement | Failure]]]:
-    one = producer.ConfluentProducer(KafkaSettings(brokers="127.0.0.1:1", client=client))
+    one = producer.ConfluentProducer(KafkaSettings(brokers="127.0.0.1:1", librdkafka=client))
     one.start(lambda: None)
     try:
         yield one, queue.Queue()

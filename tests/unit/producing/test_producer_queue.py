@@ -421,7 +421,7 @@ async def test_a_batch_of_reports_wakes_an_event_loop_once(bench: Bench, monkeyp
 
 
 async def test_cancelled_publishes_do_not_pile_up_before_a_real_client() -> None:
-    settings = KafkaSettings(brokers="127.0.0.1:1", client={"queue.buffering.max.messages": 50})
+    settings = KafkaSettings(brokers="127.0.0.1:1", librdkafka={"queue.buffering.max.messages": 50})
     producer = EventProducer(source="s", settings=settings)
     async with producer:
         for _ in range(5):

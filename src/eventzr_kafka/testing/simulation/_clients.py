@@ -65,7 +65,7 @@ class Clients:
 
     def producer(self, settings: KafkaSettings | None = None) -> ProducerLink:
         """For `EventProducer`, `ConsumerRunner` and `OutboxRelay`."""
-        gapless = settings is not None and bool(settings.client.get("enable.gapless.guarantee"))
+        gapless = settings is not None and bool(settings.librdkafka.get("enable.gapless.guarantee"))
         cluster = self.broker._cluster  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] -- of the same package
         self._producers.append(_Producer(cluster, gapless=gapless))
         return ProducerLink(self, self._producers[-1])
