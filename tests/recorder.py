@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from eventzr_kafka.engine import runner
+from eventzr_kafka.engine.clients import RealClients
 from eventzr_kafka.engine.commit_metadata import read_metadata
 from eventzr_kafka.engine.ledger import Ledger
 from eventzr_kafka.kafka.losses import Loss
@@ -70,7 +70,7 @@ class Recorder:
         Args:
             patch: Such as `monkeypatch.setattr`.
         """
-        make, finish = runner.ConsumerRunner._real_transport, Ledger.finish
+        make, finish = RealClients.consumer, Ledger.finish
         outcomes = self._outcomes
 
         def noted(ledger: Ledger, offset: int) -> None:
@@ -81,7 +81,7 @@ class Recorder:
             return self.wrap(make(self_, *arguments))
 
         patch(Ledger, "finish", noted)
-        patch(runner.ConsumerRunner, "_real_transport", wrapped)
+        patch(RealClients, "consumer", wrapped)
 
     def wrap(self, transport: ConsumerTransport) -> ConsumerTransport:
         """A transport that does the same, with its sink, and is recorded."""

@@ -14,13 +14,14 @@ from eventzr_kafka import CloudEvent, ConsumerRunner, EventProducer, KafkaSettin
 from eventzr_kafka._confluent.log_reader import ConfluentLogReader
 from eventzr_kafka._confluent.producer import ConfluentProducer
 from eventzr_kafka.dead_letters.letter import Letter, dead_letter_topic, read_letter
+from eventzr_kafka.engine.clients import RealClients
 from eventzr_kafka.errors import Reject
 from eventzr_kafka.testing.kafka_server import KafkaServer, start_kafka
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from eventzr_kafka.engine.runner import ProducerFactory
+    from eventzr_kafka.engine.clients import Clients
 
     Act: TypeAlias = Callable[[KafkaServer, str], None]
 
@@ -61,7 +62,7 @@ class Group:
         self._first_rejected = -1
         kafka.create_topic(self.topic, partitions=1)
 
-    def runner(self, producer: ProducerFactory | None = None) -> ConsumerRunner:
+    def runner(self, clients: Clients | None = None) -> ConsumerRunner:
         @kafka_consumer(group_id=self.id)
         class Handler:
             @on_message(self.topic)
@@ -71,7 +72,7 @@ class Group:
                     raise Reject("not this one")
                 self.handled[event.tenantid, event.data] += 1
 
-        return ConsumerRunner(Handler(), settings=self.settings, producer=producer)
+        return ConsumerRunner(Handler(), settings=self.settings, clients=clients)
 
     async def publish(self) -> None:
         async with EventProducer(settings=self.settings) as producer:
@@ -130,9 +131,11 @@ def event(topic: str, tenant: str, number: int) -> CloudEvent[Any]:
     return CloudEvent[Any](id=f"{tenant}-{number}", source="test", type=topic, tenantid=tenant, data=number)
 
 
-def impatient(settings: KafkaSettings) -> ConfluentProducer:
-    """A client that gives a record up after 3 s, and not after two minutes, when the broker is gone."""
-    return ConfluentProducer(KafkaSettings(brokers=settings.brokers, librdkafka={"delivery.timeout.ms": 3000}))
+class Impatient(RealClients):
+    """Its producer gives a record up after 3 s, and not after two minutes, when the broker is gone."""
+
+    def producer(self, settings: KafkaSettings) -> ConfluentProducer:
+        return ConfluentProducer(KafkaSettings(brokers=settings.brokers, librdkafka={"delivery.timeout.ms": 3000}))
 
 
 async def until(condition: Callable[[], bool], seconds: float = SECONDS) -> None:
@@ -205,7 +208,7 @@ async def test_a_broker_that_is_gone_for_20_s_loses_nothing(
     group = Group(lone_kafka)
     create(lone_kafka, dead_letter_topic(group.id))
     await group.publish()
-    async with group.runner(impatient) as runner:
+    async with group.runner(Impatient()) as runner:
         await until(lambda: group.waits)
         await until(group.is_at_the_first_rejected)
         await asyncio.to_thread(lone_kafka.kill)  # see test_forgotten_brokers

@@ -11,7 +11,16 @@ from eventzr_kafka import CloudEvent, ConsumerRunner, KafkaSettings, OutgoingRec
 from eventzr_kafka.handlers.options import ConsumerOptions
 from eventzr_kafka.hooks import ConsumerHooks, DuplicateSkipped
 from eventzr_kafka.kafka.record import TopicPartition
-from eventzr_kafka.kafka.transport import Acknowledgement, Assignment, Batch, ConsumerSink, Paused, Position, Report
+from eventzr_kafka.kafka.transport import (
+    Acknowledgement,
+    Assignment,
+    Batch,
+    ConsumerSink,
+    LogReader,
+    Paused,
+    Position,
+    Report,
+)
 
 TOPIC = "ledger.amount.booked.v1"
 
@@ -64,8 +73,14 @@ class Member:
             while self.position < offset:  # noqa: ASYNC110 -- positions are told twice a second
                 await asyncio.sleep(0.01)
 
-    def transport(self, _group_id: str, _options: ConsumerOptions) -> Member:
+    def consumer(self, _group_id: str, _options: ConsumerOptions, _settings: KafkaSettings) -> Member:
         return self
+
+    def producer(self, _settings: KafkaSettings) -> DeadLetters:
+        return self.dead_letters
+
+    def log_reader(self, _group_id: str, _settings: KafkaSettings) -> LogReader:
+        raise NotImplementedError
 
     def start(self, topics: Sequence[str], sink: ConsumerSink) -> None:
         self.topics, self._sink = topics, sink
@@ -88,8 +103,7 @@ async def running(handler: object) -> AsyncGenerator[Member]:
     runner = ConsumerRunner(
         handler,
         settings=KafkaSettings(),
-        transport=member.transport,
-        producer=lambda _settings: member.dead_letters,
+        clients=member,
         hooks=ConsumerHooks(on_duplicate_skipped=member.duplicates.append),
     )
     async with runner:

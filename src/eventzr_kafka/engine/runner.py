@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Executor
 from contextlib import nullcontext
 from types import TracebackType
-from typing import Any, Self, TypeAlias
+from typing import Any, Self
 
 from eventzr_kafka.dead_letters.writer import DeadLetterWriter, compressing
+from eventzr_kafka.engine.clients import Clients, RealClients
 from eventzr_kafka.engine.group_consumer import GroupClients, GroupConsumer
 from eventzr_kafka.engine.handler_threads import HandlerThreads
 from eventzr_kafka.engine.runtime import SYSTEM_RUNTIME, Runtime
@@ -20,20 +21,15 @@ from eventzr_kafka.errors import ConsumerStateError, RoutingError
 from eventzr_kafka.handlers.binding import BoundRoute, bind
 from eventzr_kafka.handlers.decorators import ConsumerDefinition, definition_of
 from eventzr_kafka.handlers.deduplication import Guard, Tidier, guard_of
-from eventzr_kafka.handlers.options import ConsumerOptions
 from eventzr_kafka.hooks import ConsumerHooks, RunnerStopping, notify
-from eventzr_kafka.kafka.transport import ConsumerTransport, LogReader, ProducerTransport
 from eventzr_kafka.lifecycle.asyncio_only import running_loop
 from eventzr_kafka.lifecycle.shutdown import complete
 from eventzr_kafka.lifecycle.signals import stopped_by_signals
 from eventzr_kafka.settings import KafkaSettings
 
-__all__ = ["ConsumerRunner", "LogReaderFactory", "ProducerFactory", "TransportFactory"]
+__all__ = ["ConsumerRunner"]
 
 log = logging.getLogger("eventzr_kafka.consumer")
-TransportFactory: TypeAlias = Callable[[str, ConsumerOptions], ConsumerTransport]
-LogReaderFactory: TypeAlias = Callable[[KafkaSettings, str], LogReader]
-ProducerFactory: TypeAlias = Callable[[KafkaSettings], ProducerTransport]
 
 
 class ConsumerRunner:
@@ -52,9 +48,7 @@ class ConsumerRunner:
         self,
         *handlers: object,
         settings: KafkaSettings | None = None,
-        transport: TransportFactory | None = None,
-        producer: ProducerFactory | None = None,
-        log_reader: LogReaderFactory | None = None,
+        clients: Clients | None = None,
         hooks: ConsumerHooks | None = None,
         runtime: Runtime = SYSTEM_RUNTIME,
     ) -> None:
@@ -63,9 +57,7 @@ class ConsumerRunner:
         Args:
             handlers: Objects of classes decorated with `@kafka_consumer`. Those of one group share a membership.
             settings: How to reach Kafka; from the environment if left out.
-            transport: Makes the Kafka client of a group from its id and options; for tests.
-            producer: Makes the client that writes dead letters; for tests.
-            log_reader: Makes the client that reads a group's dead letters; for tests.
+            clients: Makes the Kafka clients; in tests a `MemoryBroker`.
             hooks: Functions that are told what happens.
             runtime: Clock and tasks; for simulations.
 
@@ -76,9 +68,7 @@ class ConsumerRunner:
             raise ConsumerStateError("ConsumerRunner() has nothing to run: pass at least one handler object")
         self.settings = settings or KafkaSettings.from_env()
         self._members = _by_group(handlers)
-        self._transport = transport or self._real_transport
-        self._producer = producer or _real_producer
-        self._log_reader = log_reader or _real_log_reader
+        self._clients: Clients = clients or RealClients()
         self._hooks = hooks or ConsumerHooks()
         self._runtime = runtime
         self._groups: list[GroupConsumer] = []
@@ -210,7 +200,8 @@ class ConsumerRunner:
         members = self._members.values()
         self._pool = HandlerThreads(sum(found[0][1].options.max_concurrency for found in members))
         self._dead_letters = DeadLetterWriter(
-            lambda: self._producer(self.settings), lambda: self._producer(compressing(self.settings))
+            lambda: self._clients.producer(self.settings),
+            lambda: self._clients.producer(compressing(self.settings)),
         )
         groups = [self._group(group_id, self._pool) for group_id in self._members]
         self._watchdog = self._runtime.make_watchdog(codes_of(self._calls()))
@@ -248,9 +239,9 @@ class ConsumerRunner:
     def _group(self, group_id: str, pool: Executor) -> GroupConsumer:
         options = self._members[group_id][0][1].options
         clients = GroupClients(
-            self._transport(group_id, options),
+            self._clients.consumer(group_id, options, self.settings),
             self._dead_letters,
-            lambda: self._log_reader(self.settings, group_id),
+            lambda: self._clients.log_reader(group_id, self.settings),
         )
         routes = {route.topic: route for route in self._bind_routes(group_id, pool)}
         return GroupConsumer(group_id, routes, options, clients, self._fail, self._hooks, runtime=self._runtime)
@@ -264,23 +255,6 @@ class ConsumerRunner:
             self._error = error
             log.error("%s", error)
         self.stop()
-
-    def _real_transport(self, group_id: str, options: ConsumerOptions) -> ConsumerTransport:
-        from eventzr_kafka._confluent.consumer import ConfluentConsumer  # noqa: PLC0415 -- 60 ms, only when it runs
-
-        return ConfluentConsumer(self.settings, group_id, options)
-
-
-def _real_producer(settings: KafkaSettings) -> ProducerTransport:
-    from eventzr_kafka._confluent.producer import dead_letter_client  # noqa: PLC0415 -- loads the client library
-
-    return dead_letter_client(settings)
-
-
-def _real_log_reader(settings: KafkaSettings, group_id: str) -> LogReader:
-    from eventzr_kafka._confluent.log_reader import ConfluentLogReader  # noqa: PLC0415 -- loads the client library
-
-    return ConfluentLogReader(settings, group_id)
 
 
 def _by_group(handlers: tuple[object, ...]) -> dict[str, list[tuple[object, ConsumerDefinition]]]:

@@ -139,9 +139,7 @@ class MemoryService:
         return ConsumerRunner(
             *handlers,
             settings=KafkaSettings(),
-            transport=self._broker.consumer,
-            producer=self._broker.producer,
-            log_reader=self._broker.log_reader,
+            clients=self._broker,
             hooks=ConsumerHooks(on_event_failed=self._failed),
         )
 

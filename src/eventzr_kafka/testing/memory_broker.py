@@ -4,7 +4,7 @@
 
     broker = MemoryBroker(seed=1)
     broker.create_topics("eventzr.marketplace.listing.created.v1")
-    runner = ConsumerRunner(handler, transport=broker.consumer)
+    runner = ConsumerRunner(handler, clients=broker)
     producer = EventProducer(source="test", transport=broker.producer)
 
 It has partitions, consumer groups, rebalances, commits, retention and failures, and behaves the same each time: every
@@ -59,8 +59,10 @@ class MemoryBroker:
 
     # Clients
 
-    def consumer(self, group_id: str, options: ConsumerOptions | None = None) -> MemoryConsumer:
-        """Make a member of a group; ``ConsumerRunner(handler, transport=broker.consumer)``."""
+    def consumer(
+        self, group_id: str, options: ConsumerOptions | None = None, _settings: KafkaSettings | None = None
+    ) -> MemoryConsumer:
+        """Make a member of a group, as ``ConsumerRunner(handler, clients=broker)`` does."""
         name = f"{group_id}-{next(self._numbers)}"
         consumer = MemoryConsumer(self._cluster, self._group(group_id), name, options or ConsumerOptions())
         self._consumers.append(consumer)
@@ -70,8 +72,8 @@ class MemoryBroker:
         """Make a producer; ``EventProducer(transport=broker.producer)``."""
         return MemoryProducer(self._cluster)
 
-    def log_reader(self, _settings: KafkaSettings | None = None, _group_id: str = "") -> MemoryLogReader:
-        """Make a reader of a whole topic; ``ConsumerRunner(handler, …, log_reader=broker.log_reader)``."""
+    def log_reader(self, _group_id: str = "", _settings: KafkaSettings | None = None) -> MemoryLogReader:
+        """Make a reader of a whole topic, as ``ConsumerRunner(handler, clients=broker)`` does."""
         return MemoryLogReader(self._cluster)
 
     # Topics and records

@@ -20,6 +20,7 @@ from eventzr_kafka import (
     kafka_consumer,
     on_message,
 )
+from eventzr_kafka.engine.clients import RealClients
 from eventzr_kafka.errors import ConsumerStateError, EventStoppedError, RoutingError
 from eventzr_kafka.handlers.options import ConsumerOptions
 from eventzr_kafka.hooks import ConsumerHooks, EventFailed, PartitionsAssigned, RunnerStopping
@@ -81,20 +82,20 @@ class Handler:
         self.handled.append(event.tenantid)
 
 
-class Wires:
+class Wires(RealClients):
     """The transports that a runner has asked for."""
 
     def __init__(self) -> None:
         self.made: list[Wire] = []
 
-    def __call__(self, group_id: str, options: ConsumerOptions) -> Wire:
+    def consumer(self, group_id: str, options: ConsumerOptions, settings: KafkaSettings) -> Wire:  # noqa: ARG002
         self.made.append(Wire(group_id, options))
         return self.made[-1]
 
 
 async def test_an_error_stops_the_runner_inside_a_service_at_once() -> None:
     wires, handler = Wires(), Handler(fails_for="bad")
-    runner = ConsumerRunner(handler, settings=SETTINGS, transport=wires)
+    runner = ConsumerRunner(handler, settings=SETTINGS, clients=wires)
     await runner.__aenter__()
     wires.made[0].bring("good", "bad")
     with pytest.raises(EventStoppedError, match="raised ValueError at"):
@@ -108,7 +109,7 @@ async def test_an_error_stops_the_runner_inside_a_service_at_once() -> None:
 
 async def test_stop_drains_commits_and_lets_wait_return() -> None:
     wires, handler = Wires(), Handler()
-    async with ConsumerRunner(handler, settings=SETTINGS, transport=wires) as runner:
+    async with ConsumerRunner(handler, settings=SETTINGS, clients=wires) as runner:
         wires.made[0].bring("a", "b")
         await runner.ready()
         await asyncio.sleep(0.01)
@@ -132,7 +133,7 @@ class Patient:
 
 async def test_whoever_gives_up_waiting_for_the_end_does_not_break_it_off() -> None:
     wires, handler = Wires(), Patient()
-    async with ConsumerRunner(handler, settings=SETTINGS, transport=wires) as runner:
+    async with ConsumerRunner(handler, settings=SETTINGS, clients=wires) as runner:
         wires.made[0].bring("a")
         await asyncio.sleep(0.01)
         runner.stop()
@@ -160,7 +161,7 @@ async def test_threads_that_one_group_blocks_are_not_those_of_another() -> None:
             unblocked.set()
 
     wires = Wires()
-    async with ConsumerRunner(Slow(), Quick(), settings=SETTINGS, transport=wires):
+    async with ConsumerRunner(Slow(), Quick(), settings=SETTINGS, clients=wires):
         for wire in wires.made:
             wire.bring("a")
         await asyncio.to_thread(unblocked.wait, 2)
@@ -176,14 +177,14 @@ async def test_where_signals_cannot_be_handled_the_runner_runs_all_the_same(monk
     loop = asyncio.get_running_loop()
     monkeypatch.setattr(loop, "add_signal_handler", refuse)
     monkeypatch.setattr(loop, "remove_signal_handler", refuse)
-    runner = ConsumerRunner(Handler(), settings=SETTINGS, transport=Wires())
+    runner = ConsumerRunner(Handler(), settings=SETTINGS, clients=Wires())
     loop.call_later(0.01, runner.stop)
     await asyncio.wait_for(runner.run(), 60)
 
 
 async def test_run_returns_after_stop_and_raises_what_stopped_it() -> None:
     wires = Wires()
-    runner = ConsumerRunner(Handler(), settings=SETTINGS, transport=wires)
+    runner = ConsumerRunner(Handler(), settings=SETTINGS, clients=wires)
     running = asyncio.create_task(runner.run(handle_signals=False))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
@@ -201,7 +202,7 @@ async def test_hooks_are_told_and_one_that_raises_disturbs_nothing(caplog: pytes
         raise ZeroDivisionError
 
     wires, hooks = Wires(), ConsumerHooks(on_partitions_assigned=assigned, on_runner_stopping=facts.append)
-    async with ConsumerRunner(Handler(), settings=SETTINGS, transport=wires, hooks=hooks):
+    async with ConsumerRunner(Handler(), settings=SETTINGS, clients=wires, hooks=hooks):
         wires.made[0].bring("a")
     assert facts == [PartitionsAssigned("runner", (TopicPartition(TOPIC, 0),)), RunnerStopping(None)]
     assert "a hook failed at PartitionsAssigned" in caplog.text
@@ -211,7 +212,7 @@ async def test_the_failure_hook_says_whose_event_it_was() -> None:
     facts: list[EventFailed] = []
     wires, hooks = Wires(), ConsumerHooks(on_event_failed=facts.append)
     with suppress(EventStoppedError):
-        async with ConsumerRunner(Handler(fails_for="bad"), settings=SETTINGS, transport=wires, hooks=hooks):
+        async with ConsumerRunner(Handler(fails_for="bad"), settings=SETTINGS, clients=wires, hooks=hooks):
             wires.made[0].bring("good", "bad")
             await asyncio.sleep(0.01)
     assert (facts[0].tenant_id, facts[0].offset) == ("bad", 1)
@@ -219,7 +220,7 @@ async def test_the_failure_hook_says_whose_event_it_was() -> None:
 
 async def test_a_disabled_runner_does_nothing_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
     wires = Wires()
-    runner = ConsumerRunner(Handler(), settings=KafkaSettings(enabled=False), transport=wires)
+    runner = ConsumerRunner(Handler(), settings=KafkaSettings(enabled=False), clients=wires)
     await asyncio.wait_for(runner.run(), 60)
     await runner.ready()
     assert wires.made == []

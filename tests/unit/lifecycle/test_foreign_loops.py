@@ -34,7 +34,7 @@ def producer() -> EventProducer:
 
 
 def runner() -> ConsumerRunner:
-    return ConsumerRunner(Handler(), settings=SETTINGS, transport=Wires())
+    return ConsumerRunner(Handler(), settings=SETTINGS, clients=Wires())
 
 
 @pytest.mark.parametrize(

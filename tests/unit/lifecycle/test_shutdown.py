@@ -32,7 +32,7 @@ class Other:
 @pytest.mark.parametrize("cancellations", [1, 2])
 async def test_a_cancelled_runner_drains_stores_and_leaves(cancellations: int) -> None:
     wires, handler = Wires(), Patient()
-    runner = ConsumerRunner(handler, settings=SETTINGS, transport=wires)
+    runner = ConsumerRunner(handler, settings=SETTINGS, clients=wires)
 
     async def serve() -> None:
         async with runner:
@@ -57,7 +57,7 @@ async def test_a_group_is_left_although_its_drain_fails(monkeypatch: pytest.Monk
         raise ZeroDivisionError
 
     wires = Wires()
-    runner = ConsumerRunner(Handler(), Other(), settings=SETTINGS, transport=wires)
+    runner = ConsumerRunner(Handler(), Other(), settings=SETTINGS, clients=wires)
     async with asyncio.timeout(SECONDS):
         with pytest.raises(ZeroDivisionError):
             async with runner:
@@ -70,22 +70,22 @@ async def test_a_start_that_fails_leaves_the_groups_joined_so_far() -> None:
         def start(self, topics: Sequence[str], sink: ConsumerSink) -> None:
             raise OSError(len(topics), str(sink))
 
-    made: list[Wire] = []
+    class SecondUnstartable(Wires):
+        def consumer(self, group_id: str, options: Any, settings: Any) -> Wire:  # noqa: ARG002
+            self.made.append((Unstartable if self.made else Wire)(group_id, options))
+            return self.made[-1]
 
-    def transport(group_id: str, options: Any) -> Wire:
-        made.append((Wire if not made else Unstartable)(group_id, options))
-        return made[-1]
-
-    runner = ConsumerRunner(Handler(), Other(), settings=SETTINGS, transport=transport)
+    wires = SecondUnstartable()
+    runner = ConsumerRunner(Handler(), Other(), settings=SETTINGS, clients=wires)
     with pytest.raises(OSError, match="GroupConsumer"):
         await runner.run()
-    assert [wire.closed for wire in made] == [True, False]
+    assert [wire.closed for wire in wires.made] == [True, False]
     await asyncio.wait_for(runner.ready(), SECONDS)
 
 
 async def test_a_runner_stopped_before_its_start_does_not_start() -> None:
     wires = Wires()
-    runner = ConsumerRunner(Handler(), settings=SETTINGS, transport=wires)
+    runner = ConsumerRunner(Handler(), settings=SETTINGS, clients=wires)
     runner.stop()
     await asyncio.wait_for(runner.run(), SECONDS)
     await asyncio.wait_for(runner.ready(), SECONDS)
@@ -93,7 +93,7 @@ async def test_a_runner_stopped_before_its_start_does_not_start() -> None:
 
 
 async def test_waiting_for_ready_in_vain_leaves_no_task_behind() -> None:
-    async with ConsumerRunner(Handler(), Other(), settings=SETTINGS, transport=Wires()) as runner:
+    async with ConsumerRunner(Handler(), Other(), settings=SETTINGS, clients=Wires()) as runner:
         await asyncio.sleep(0)
         before = asyncio.all_tasks()
         with pytest.raises(TimeoutError):
@@ -103,7 +103,7 @@ async def test_waiting_for_ready_in_vain_leaves_no_task_behind() -> None:
 
 
 async def test_one_signal_stops_every_runner_of_an_event_loop() -> None:
-    runners = [ConsumerRunner(Handler(), settings=SETTINGS, transport=Wires()) for _ in range(3)]
+    runners = [ConsumerRunner(Handler(), settings=SETTINGS, clients=Wires()) for _ in range(3)]
     running = asyncio.gather(*(runner.run() for runner in runners))
     await asyncio.sleep(0.01)
     os.kill(os.getpid(), signal.SIGTERM)
@@ -113,13 +113,13 @@ async def test_one_signal_stops_every_runner_of_an_event_loop() -> None:
 
 async def test_a_runner_that_starts_after_the_signal_stops_too() -> None:
     wires, late, patient = Wires(), Wires(), Patient()
-    first = asyncio.create_task(ConsumerRunner(patient, settings=SETTINGS, transport=wires).run())
+    first = asyncio.create_task(ConsumerRunner(patient, settings=SETTINGS, clients=wires).run())
     await asyncio.sleep(0.01)
     wires.made[0].bring("a")
     await asyncio.sleep(0.01)
     os.kill(os.getpid(), signal.SIGINT)
     await asyncio.sleep(0.01)
-    await asyncio.wait_for(ConsumerRunner(Handler(), settings=SETTINGS, transport=late).run(), SECONDS)
+    await asyncio.wait_for(ConsumerRunner(Handler(), settings=SETTINGS, clients=late).run(), SECONDS)
     assert late.made == []
     patient.gate.set()
     await asyncio.wait_for(first, SECONDS)

@@ -89,7 +89,7 @@ async def trouble(broker: MemoryBroker) -> Counter[int]:
         handled[event.data.n] += 1
 
     broker.create_topics(TOPIC)
-    runners = [ConsumerRunner(handler(handle), transport=broker.consumer) for _ in range(3)]
+    runners = [ConsumerRunner(handler(handle), clients=broker) for _ in range(3)]
     async with runners[0], runners[1], runners[2], EventProducer(source="s", transport=broker.producer) as producer:
         deliveries = [producer.enqueue(Thing(n=n), tenant_id=f"t{n % 20}") for n in range(300)]
         await asyncio.sleep(5)
@@ -133,7 +133,7 @@ async def test_it_works_on_an_ordinary_event_loop(broker: MemoryBroker) -> None:
     async def handle(event: CloudEvent[Thing]) -> None:
         seen.append(event.data.n)
 
-    runner = ConsumerRunner(handler(handle), transport=broker.consumer)
+    runner = ConsumerRunner(handler(handle), clients=broker)
     async with asyncio.timeout(10):
         async with runner, EventProducer(source="s", transport=broker.producer) as producer:
             results = [await producer.publish(Thing(n=n), tenant_id="t1") for n in range(3)]
@@ -270,7 +270,7 @@ def test_a_client_that_gives_up_stops_its_runner(broker: MemoryBroker) -> None:
         pass
 
     async def main() -> None:
-        async with ConsumerRunner(handler(ignore), transport=broker.consumer) as runner:
+        async with ConsumerRunner(handler(ignore), clients=broker) as runner:
             await runner.ready()
             broker.fail(broker.members(GROUP)[0], "GROUP_AUTHORIZATION_FAILED")
             await runner.wait()

@@ -58,7 +58,7 @@ class Clients:
         self.epochs: dict[tuple[str, TopicPartition], int] = {}
         self._producers: list[_Producer] = []
 
-    def consumer(self, group_id: str, options: ConsumerOptions | None = None) -> Member:
+    def consumer(self, group_id: str, options: ConsumerOptions, _settings: KafkaSettings) -> Member:
         """For `ConsumerRunner`."""
         self.members.append(Member(self, group_id, self.broker.consumer(group_id, options)))
         return self.members[-1]
@@ -70,7 +70,7 @@ class Clients:
         self._producers.append(_Producer(cluster, gapless=gapless))
         return ProducerLink(self, self._producers[-1])
 
-    def log_reader(self, _settings: object = None, _group_id: str = "") -> LogReaderLink:
+    def log_reader(self, _group_id: str, _settings: KafkaSettings) -> LogReaderLink:
         """For `ConsumerRunner`."""
         return LogReaderLink(self, self.broker.log_reader())
 

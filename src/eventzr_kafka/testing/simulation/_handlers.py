@@ -229,14 +229,8 @@ def _split(
 class SimulatedRunner(ConsumerRunner):
     """A `ConsumerRunner` whose handlers are watched."""
 
-    def __init__(self, *handlers: object, watch: HandlerWatch, clients: Clients, **options: Any) -> None:
-        super().__init__(
-            *handlers,
-            transport=clients.consumer,
-            producer=clients.producer,
-            log_reader=clients.log_reader,
-            **options,
-        )
+    def __init__(self, *handlers: object, watch: HandlerWatch, **options: Any) -> None:
+        super().__init__(*handlers, **options)
         self._watch = watch
 
     def _bind_routes(self, group_id: str, pool: Executor) -> Iterator[BoundRoute]:
