@@ -20,8 +20,8 @@ from tests.outbox.member import TOPIC, record, running
 from tests.postgres import Postgres
 
 from eventzr_kafka import CloudEvent, MessageContext, kafka_consumer, on_message
-from eventzr_kafka.handlers.inbox import AsyncHandling, Delivery, Handled
 from eventzr_kafka.inbox import SqlInbox, metadata
+from eventzr_kafka.inbox.protocol import AsyncHandling, Handled, ReceivedEvent
 
 BUSINESS = text("INSERT INTO business (event_id) VALUES (:event_id)")
 ROUNDS, EVENTS, CONCURRENCY = 7, 1_500, 16
@@ -50,7 +50,7 @@ class CountingInbox(SqlInbox):
         super().__init__(countdown.sessions)
         self._countdown = countdown
 
-    async def handle(self, deliveries: Sequence[Delivery], handler: AsyncHandling, /) -> Handled:
+    async def handle(self, deliveries: Sequence[ReceivedEvent], handler: AsyncHandling, /) -> Handled:
         """Handle one event."""
         handled = await super().handle(deliveries, handler)
         self._countdown.count()

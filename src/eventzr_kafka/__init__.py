@@ -12,11 +12,12 @@ from eventzr_kafka import errors
 from eventzr_kafka.codec.decoder import decode
 from eventzr_kafka.codec.encoder import encode
 from eventzr_kafka.codec.limits import Limits
-from eventzr_kafka.errors import BatchItemError, Reject, RetryLater
+from eventzr_kafka.errors import BatchItemError, OffsetsLostError, Reject, RetryLater
 from eventzr_kafka.events.context import current_event, current_tenant
 from eventzr_kafka.events.event import CloudEvent, EventData
+from eventzr_kafka.events.message_context import MessageContext
 from eventzr_kafka.events.timestamp import Timestamp
-from eventzr_kafka.handlers.decorators import MessageContext, kafka_consumer, on_batch, on_message
+from eventzr_kafka.handlers.decorators import kafka_consumer, on_batch, on_message
 from eventzr_kafka.handlers.retry import RetryPolicy
 from eventzr_kafka.kafka.record import OutgoingRecord, Record
 from eventzr_kafka.settings import KafkaSettings
@@ -24,8 +25,7 @@ from eventzr_kafka.settings import KafkaSettings
 if TYPE_CHECKING:
     from eventzr_kafka._confluent.embedded import EmbeddedBroker, embedded_broker
     from eventzr_kafka.engine.runner import ConsumerRunner
-    from eventzr_kafka.handlers.memory_inbox import MemoryInbox
-    from eventzr_kafka.kafka.losses import OffsetsLostError
+    from eventzr_kafka.inbox.memory_inbox import MemoryInbox
     from eventzr_kafka.producing.delivery import Delivery, PublishResult
     from eventzr_kafka.producing.producer import EventProducer
 
@@ -65,8 +65,7 @@ _ON_FIRST_USE = {
     "Delivery": "eventzr_kafka.producing.delivery",
     "EmbeddedBroker": "eventzr_kafka._confluent.embedded",
     "EventProducer": "eventzr_kafka.producing.producer",
-    "MemoryInbox": "eventzr_kafka.handlers.memory_inbox",
-    "OffsetsLostError": "eventzr_kafka.kafka.losses",
+    "MemoryInbox": "eventzr_kafka.inbox.memory_inbox",
     "PublishResult": "eventzr_kafka.producing.delivery",
     "embedded_broker": "eventzr_kafka._confluent.embedded",
 }

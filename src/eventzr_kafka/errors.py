@@ -6,38 +6,39 @@
     ├── ConfigurationError             wrong before the first event: fix the code or the environment
     │   ├── SettingsError              an environment variable or a KafkaSettings field
     │   ├── EventDeclarationError      a class EventData(topic=…)
-    │   ├── RoutingError               @kafka_consumer or @on_message; names file:line and the hint
+    │   ├── RoutingError               @kafka_consumer or @on_message; names file:line and the lines to write
     │   └── MissingExtraError          an optional dependency is not installed
-    ├── AuthenticationError            no token for the login, or the broker refused it; names the identity
-    ├── AdminError                     a question about topics was not answered, or a change refused
-    ├── DecodeError                    a record that is no valid event; names the record and the reason
-    │   ├── RecordTooLargeError        over a limit: bytes, headers or nesting
-    │   ├── TombstoneError             a record without a value that is no event
+    ├── AuthenticationError            the provider gave no token, or the broker refused the login; names the identity
+    ├── AdminError                     the broker did not answer a question about topics, or refused a change
+    ├── DecodeError                    a record is not a valid event; names the record and the reason
+    │   ├── RecordTooLargeError        over a limit: bytes, headers, arrays and objects, or nesting
+    │   ├── TombstoneError             a record without a value that is not an event
     │   ├── InvalidEnvelopeError       breaks a rule of CloudEvents 1.0.2 or of the platform
     │   ├── InvalidDataError           the payload does not fit its class
-    │   ├── TypeMismatchError          the event's type is not the one its topic carries
-    │   ├── SourceNotAllowedError      the event's source is none that the consumer allows
+    │   ├── TypeMismatchError          the event's type is not the one that its topic carries
+    │   ├── SourceNotAllowedError      the event's source is not one of the consumer's `sources`
     │   └── TenantMismatchError        the record's key is not the event's tenantid
-    ├── EncodeError                    an event that cannot be written; nothing was sent
-    │   ├── MissingTenantError         no tenant was given, and there is none to inherit
-    │   └── CrossTenantError           another tenant's than the event that the handler has in hand
+    ├── EncodeError                    an event cannot be written; nothing was sent
+    │   ├── MissingTenantError         the call names no tenant, and there is none to inherit
+    │   └── CrossTenantError           published for a tenant other than the one whose event is being handled
     ├── ProducerError
     │   ├── ProducerStateError         used before start, after close, or in a forked child
     │   ├── QueueFullError             no room within the deadline; nothing was sent
-    │   ├── UnacknowledgedError        on AWS Lambda (see aws_lambda): an invocation ends with these events unsent
+    │   ├── UnacknowledgedError (λ)    an invocation ends with these events unsent
     │   └── DeliveryError              the broker did not acknowledge; names event, topic and what to do
     └── ConsumerError
-        ├── EventSourceError           on AWS Lambda: the invocation's event is none of Kafka's
-        ├── BatchIncompleteError       on AWS Lambda: records have to come again, and may not be reported one by one
-        ├── ConsumerStateError         the runner is used in a way its state does not allow
+        ├── EventSourceError (λ)       the invocation's event is not from a Kafka event source
+        ├── BatchIncompleteError (λ)   records must be redelivered, and the mapping takes no report of single ones
+        ├── ConsumerStateError         the runner is used in a way that its state does not allow
         ├── TransportError             the client gave up: not authorised, or a fatal broker error
-        ├── OffsetsLostError           (see losses) records are gone, and on_offset_lost="stop"
-        ├── HandlerResultError         a def handler returned a value, such as a coroutine that nobody awaited
+        ├── OffsetsLostError           records were deleted before they were read, and on_offset_lost="stop"
+        ├── HandlerResultError         a def handler returned a value, such as a coroutine that was never awaited
         ├── BatchItemError             raised by a batch handler, to name the events that failed
         ├── RetryLater                 raised by a handler: try this event again in so many seconds
-        ├── Reject                     raised by a handler: no use trying; put it among the dead letters
+        ├── Reject                     raised by a handler: do not retry, write a dead letter
         └── EventStoppedError          an event without an outcome stopped the runner; it is not committed
 
+All of them are imported from this module, except the three of AWS Lambda (λ), which `eventzr_kafka.aws_lambda` exports.
 No message shows a payload, a token or a password.
 """
 
@@ -45,11 +46,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from eventzr_kafka.safe_text import cause_of, error_location, is_a, printable
+from eventzr_kafka.safe_text import attribute, cause_of, error_location, is_a, list_some, printable
 
 if TYPE_CHECKING:
     from eventzr_kafka.events.event import CloudEvent
-    from eventzr_kafka.kafka.record import Record
+    from eventzr_kafka.kafka.losses import Loss
+    from eventzr_kafka.kafka.record import Record, TopicPartition
 
 __all__ = [
     "AdminError",
@@ -70,6 +72,7 @@ __all__ = [
     "InvalidEnvelopeError",
     "MissingExtraError",
     "MissingTenantError",
+    "OffsetsLostError",
     "ProducerError",
     "ProducerStateError",
     "QueueFullError",
@@ -137,10 +140,10 @@ class MissingExtraError(ConfigurationError):
 
 
 class AuthenticationError(EventzrKafkaError):
-    """The login does not work: no token can be had, or the broker refuses it.
+    """The login does not work: the provider gives no token, or the broker refuses it.
 
     Attributes:
-        identity: Whose login it is, without any secret.
+        identity: Name of the login, without any secret.
         problem, hint: The two halves of the message.
     """
 
@@ -161,20 +164,18 @@ class DecodeError(EventzrKafkaError):
     It is raised ``from None`` on purpose: the cause (pydantic, json) may quote the payload.
 
     Attributes:
-        topic, partition, offset: Where the record is.
-        reason: What is wrong with it, without payload.
+        topic, partition, offset: Place of the record.
+        reason: The fault in words, without payload.
     """
 
     def __init__(self, record: Record, reason: str) -> None:
-        self.topic = record.topic
-        self.partition = record.partition
-        self.offset = record.offset
+        self.topic, self.partition, self.offset = record.topic, record.partition, record.offset
         self.reason = reason
         super().__init__(f"{record.position}: {reason}")
 
 
 class RecordTooLargeError(DecodeError):
-    """The record breaks a limit of `codec.Limits`: value bytes, headers or nesting."""
+    """The record breaks a limit of `Limits`: value bytes, headers, or arrays and objects; or the parser's, nesting."""
 
 
 class TombstoneError(DecodeError):
@@ -205,7 +206,7 @@ class EncodeError(EventzrKafkaError):
     """An event cannot be written as a record; nothing was sent.
 
     Attributes:
-        event_id, topic: Which event, and where it was to go.
+        event_id, topic: The event, and the topic that it was for.
     """
 
     def __init__(self, event_id: str, topic: str, problem: str) -> None:
@@ -218,34 +219,28 @@ class MissingTenantError(EncodeError):
     """An event was to be published for no tenant; nothing was sent."""
 
     def __init__(self, event_id: str, topic: str) -> None:
-        super().__init__(
-            event_id, topic, "no tenant: pass tenant_id=…, or publish inside a handler of one tenant's events"
-        )
+        hint = "pass tenant_id=…, or publish inside a handler of one tenant's events"
+        super().__init__(event_id, topic, f"no tenant: {hint}")
 
 
 class CrossTenantError(EncodeError):
-    """A handler published for a tenant whose event it does not have in hand; nothing was sent.
+    """A handler published for a tenant other than the one whose event it handles; nothing was sent.
 
     Attributes:
-        tenant_id: The tenant of the event that was to be published.
-        in_hand: The tenant of the event that the handler was given; those of a batch.
+        tenant_id: The tenant that the event was published for.
+        in_hand: The tenant of the event that is being handled; in a batch handler, those of its events.
     """
 
     def __init__(self, event_id: str, topic: str, tenant_id: str, in_hand: frozenset[str]) -> None:
         self.tenant_id = tenant_id
         self.in_hand = in_hand
-        names = ", ".join([repr(printable(tenant)) for tenant in sorted(in_hand)[:3]])
-        more = f" and {len(in_hand) - 3} more" if len(in_hand) > 3 else ""
-        super().__init__(
-            event_id,
-            topic,
-            f"it is tenant {printable(tenant_id)!r}'s, and the handler runs for {names}{more}; "
-            "pass allow_cross_tenant=True where that is meant",
-        )
+        names = list_some([repr(printable(tenant)) for tenant in sorted(in_hand)])
+        problem = f"it is tenant {printable(tenant_id)!r}'s, and the handler runs for {names}"
+        super().__init__(event_id, topic, f"{problem}; pass allow_cross_tenant=True if that is intended")
 
 
 class ProducerError(EventzrKafkaError):
-    """The producer could not do what was asked."""
+    """The producer could not send an event, or cannot be used."""
 
 
 class ProducerStateError(ProducerError):
@@ -262,22 +257,17 @@ class _EventNotSentError(ProducerError):
 
 
 class QueueFullError(_EventNotSentError):
-    """The local queue had no room within the deadline; the event was not sent.
-
-    Attributes:
-        event_id, topic: Which event, and where it was to go.
-        hint: What to do.
-    """
+    """The local queue had no room within the deadline; the event was not sent. Attributes as in `DeliveryError`."""
 
 
 class DeliveryError(_EventNotSentError):
     """The broker did not acknowledge the event.
 
-    After a time-out the outcome is unknown: publish it again *with the same event id*, so that consumers can tell
-    the duplicate.
+    After a time-out the outcome is unknown: publish the event again *with the same event id*, so that consumers
+    recognise the duplicate.
 
     Attributes:
-        event_id, topic: Which event, and where it was to go.
+        event_id, topic: The event, and the topic that it was for.
         problem: The client's reason, for example ``_MSG_TIMED_OUT``.
         hint: What to do.
     """
@@ -294,12 +284,28 @@ class ConsumerStateError(ConsumerError):
 class TransportError(ConsumerError):
     """The Kafka client cannot go on: it is not authorised, or the broker has a fatal error.
 
-    A lost connection or refused credentials are no such error: the client tries again, and one log line says so.
+    A lost connection and refused credentials are other cases: the client tries again, and one log line says so.
     """
 
 
+class OffsetsLostError(ConsumerError):
+    """Records were deleted before the group read them, and ``on_offset_lost="stop"`` stopped the runner.
+
+    Attributes:
+        partition, loss: The partition, and the offsets that are gone.
+    """
+
+    def __init__(self, group_id: str, partition: TopicPartition, loss: Loss) -> None:
+        self.partition = partition
+        self.loss = loss
+        super().__init__(
+            f"{group_id}: {partition.topic}[{partition.partition}]: {loss}; stopped before reading on: start with "
+            'on_offset_lost="continue", or set the group\'s offset with kafka-consumer-groups --reset-offsets'
+        )
+
+
 class HandlerResultError(ConsumerError):
-    """A ``def`` handler returned something: a coroutine, most likely, so that its work was never done.
+    """A ``def`` handler returned a value: most likely a coroutine, whose work was never done.
 
     Attributes:
         handler: ``Class.method``.
@@ -307,9 +313,7 @@ class HandlerResultError(ConsumerError):
 
     def __init__(self, handler: str, kind: str) -> None:
         self.handler = handler
-        super().__init__(
-            f"{handler} is a def and returned a {kind}: a handler returns None; make it async def to await"
-        )
+        super().__init__(f"{handler} is a def and returned a {kind}: return None, or make it async def to await")
 
 
 class BatchItemError(ConsumerError):
@@ -322,12 +326,18 @@ class BatchItemError(ConsumerError):
     Any other error, and one that names no event of the batch, means that the whole batch failed.
 
     Attributes:
-        events: The events that failed, objects of the list that the handler was given.
+        events: The events that failed: the very objects of the list that the handler was given, not copies.
     """
 
     def __init__(self, *events: CloudEvent[Any]) -> None:
         self.events = events
         super().__init__(f"{len(events)} of a batch failed")
+
+
+def events_named(error: BaseException) -> tuple[object, ...]:
+    """The events that a `BatchItemError` names; empty for any other error, and if it names none."""
+    events: Any = attribute(error, "events") if is_a(error, BatchItemError) else None
+    return tuple(events) if type(events) in (tuple, list) else ()
 
 
 class RetryLater(ConsumerError):  # noqa: N818 -- an instruction, not a fault
@@ -345,10 +355,10 @@ class RetryLater(ConsumerError):  # noqa: N818 -- an instruction, not a fault
 
 
 class Reject(ConsumerError):  # noqa: N818 -- an instruction, not a fault
-    """Raised by a handler: trying again is of no use, the event belongs among the dead letters.
+    """Raised by a handler: the event is not retried, and a dead letter is written.
 
     Attributes:
-        why: Goes into the log and the dead letter as it is: no payload and no secret in it.
+        why: The reason. It is written to the log and the dead letter as it is: keep payloads and secrets out of it.
     """
 
     def __init__(self, why: str) -> None:
@@ -359,38 +369,30 @@ class Reject(ConsumerError):  # noqa: N818 -- an instruction, not a fault
 class EventStoppedError(ConsumerError):
     """An event ended without an outcome and stopped the runner; its offset is not committed.
 
-    Its text is safe to log. Its cause is what the handler raised, whose own text may quote a payload.
-
     Attributes:
-        topic, partition, offset: Where the record is.
-        handler: ``Class.method`` that it was for.
+        topic, partition, offset: Place of the record.
+        handler: The handler that the event was for, as ``Class.method``.
         event_id: None if the record could not be read.
-        error: What the handler or the codec raised.
-        what: The failure in a few words, without any text of `error` that might quote a payload.
-        found, hint: The two halves of the message: what happened where, and what to do.
+        error: The handler's or the codec's error, whose own text may quote a payload.
+        found, hint: The two halves of the message, both safe to log: what happened where, and what to do.
     """
 
     def __init__(self, record: Record, handler: str, error: BaseException, *, event_id: str | None) -> None:
-        self.topic = record.topic
-        self.partition = record.partition
-        self.offset = record.offset
+        self.topic, self.partition, self.offset = record.topic, record.partition, record.offset
         self.handler = handler
         self.event_id = event_id
         self.error = error
-        self.what = _in_words(error, was_read=event_id is not None)
         event = f", event {printable(event_id)}" if event_id else ""
-        self.found = f"{record.position}{event}: {handler}: {self.what}"
-        again = " (if it ends the process again, it fails under its retry policy)" if is_a(error, SystemExit) else ""
-        self.hint = (
-            "stopped before committing it: fix the handler (or the record) and start again, it will be delivered again"
-            + again
-        )
+        self.found = f"{record.position}{event}: {handler}: {_failure_text(error, was_read=event_id is not None)}"
+        self.hint = "stopped before committing it: fix the handler (or the record) and start again, it is redelivered"
+        if is_a(error, SystemExit):
+            self.hint += " (if it ends the process again, it fails under its retry policy)"
         super().__init__(f"{self.found}; {self.hint}")
 
 
-def _in_words(error: BaseException, *, was_read: bool) -> str:
+def _failure_text(error: BaseException, *, was_read: bool) -> str:
     if not was_read and isinstance(error, DecodeError):
         return error.reason
-    cause = cause_of(error) if is_a(error, BatchItemError) else None
-    error = error if cause is None else cause
+    if is_a(error, BatchItemError) and (cause := cause_of(error)) is not None:
+        error = cause
     return str(error) if type(error) is HandlerResultError else f"raised {error_location(error)}"

@@ -1,16 +1,16 @@
 """Foreign texts and errors in words that are safe to log.
 
-An error of a handler is judged by what Python knows of it, never by what it says of itself: its class may have a
+A handler's error is judged by the interpreter's own slots, never by the error's attributes: its class may have a
 metaclass, and `__class__`, `__cause__`, `__traceback__` or `__str__` may be properties that raise or lie.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any
 
-__all__ = ["attribute", "cause_of", "error_location", "is_a", "name_of", "printable"]
+__all__ = ["attribute", "cause_of", "error_location", "is_a", "list_some", "name_of", "printable"]
 
 _MAX_NAME = 200  # characters of the name of a class
 # The slots of the interpreter's own objects: no class can put another thing in their place.
@@ -28,6 +28,12 @@ def printable(text: str, *, limit: int = 80) -> str:
     """
     cut = text if len(text) <= limit else text[: limit - 1] + "…"
     return "".join(character if character.isprintable() else "?" for character in cut)
+
+
+def list_some(names: Sequence[str], *, most: int = 3, separator: str = ", ") -> str:
+    """The first names of many, such as ``a, b, c and 4 more``."""
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return separator.join(names[:most]) + more
 
 
 def error_location(error: BaseException) -> str:
@@ -50,7 +56,7 @@ def name_of(error: BaseException) -> str:
 
 
 def is_a(error: BaseException, *kinds: type[BaseException]) -> bool:
-    """Whether an ``except`` clause for these classes catches it; `isinstance` would ask the error itself."""
+    """True if an ``except`` clause for these classes catches the error; `isinstance` would ask the error itself."""
     return any(type.__subclasscheck__(kind, type(error)) for kind in kinds)
 
 
@@ -60,7 +66,7 @@ def cause_of(error: BaseException) -> BaseException | None:
 
 
 def attribute(error: BaseException, name: str) -> Any:
-    """An attribute of an error, or None where it has none, or reading it raises."""
+    """An attribute of an error; None if it has no such attribute, or reading it raises."""
     try:
         return getattr(error, name)
     except BaseException:  # noqa: BLE001 -- a property of a foreign class

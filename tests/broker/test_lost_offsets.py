@@ -12,8 +12,9 @@ from confluent_kafka import admin as untyped_admin
 from tests.broker.test_consumer_basics import Seen, committed, eventually, publish, run, running
 
 from eventzr_kafka import CloudEvent, ConsumerRunner, EventProducer, KafkaSettings, kafka_consumer, on_message
+from eventzr_kafka.errors import OffsetsLostError
 from eventzr_kafka.hooks import ConsumerHooks, OffsetsSkipped
-from eventzr_kafka.kafka.losses import Loss, OffsetsLostError
+from eventzr_kafka.kafka.losses import Loss
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -31,7 +31,7 @@ from eventzr_kafka.engine.replay import Replay, Replayed
 from eventzr_kafka.errors import ConfigurationError, RoutingError
 from eventzr_kafka.handlers.binding import bind
 from eventzr_kafka.handlers.decorators import definition_of
-from eventzr_kafka.handlers.deduplication import guard_of
+from eventzr_kafka.handlers.deduplication import make_deduplicator
 from eventzr_kafka.hooks import ConsumerHooks, DuplicateSkipped
 from eventzr_kafka.inbox import SqlInbox
 from eventzr_kafka.inbox.tables import marks
@@ -177,9 +177,11 @@ async def replay(ledger: Plan, letter: OutgoingRecord, failed: Record) -> tuple[
     definition, journal = definition_of(ledger), DeadLetterJournal()
     journal.add([Record(letter.topic, 0, 0, letter.key, letter.value, letter.headers)])
     outcomes, skipped = list[Replayed](), list[DuplicateSkipped]()
-    guard = await guard_of(ledger, definition.inbox, ConsumerHooks(on_duplicate_skipped=skipped.append))
+    deduplicator = await make_deduplicator(ledger, definition.inbox, ConsumerHooks(on_duplicate_skipped=skipped.append))
     with ThreadPoolExecutor(1) as pool:
-        routes = {route.topic: route for route in bind(ledger, definition.routes, definition.options, pool, guard)}
+        routes = {
+            route.topic: route for route in bind(ledger, definition.routes, definition.options, pool, deduplicator)
+        }
         replaying = Replay("ledger", routes, definition.options, write_nowhere, outcomes.append)
         await replaying.run([(entry, failed) for entry in journal.open])
     return outcomes, skipped
@@ -265,14 +267,14 @@ async def test_a_mark_of_an_earlier_release_counts_for_every_tenant(
 async def test_marks_that_an_earlier_release_still_writes_count(written: str, engine: AsyncEngine) -> None:
     box = SqlInbox(async_sessionmaker(engine))
     if written == "while it runs":
-        await box.prepare()
+        await box.check_tables()
     now = datetime.now(UTC)
     old = {"group_id": "ledger", "source": "s", "event_id": "old", "marked_at": now + timedelta(seconds=1)}
     new = [{**old, "event_id": str(number), "tenant_id": "a", "marked_at": now} for number in range(1_001)]
     async with engine.begin() as connection:
         await connection.execute(insert(marks), new)
         await connection.execute(insert(marks), [old])
-    await (box.tidy() if written == "while it runs" else box.prepare())
+    await (box.purge_expired() if written == "while it runs" else box.check_tables())
     event: CloudEvent[Any] = CloudEvent(id="old", source="s", type=TOPIC, tenantid="a", data={})
     delivery = event, MessageContext(record(0, "old", tenant="a"), "ledger", None)
     handled = await box.handle([delivery], refuse)
@@ -415,7 +417,7 @@ async def test_marks_are_deleted_by_age_in_small_steps(
     async with engine.begin() as connection:
         await connection.execute(insert(marks), rows)
     inbox = SqlInbox(async_sessionmaker(engine), keep=timedelta(days=7))
-    assert await inbox.tidy() is True
-    assert await SqlInbox(sync_sessions).clean(older_than=timedelta(days=7)) == 1500
-    assert await inbox.tidy() is False
+    assert await inbox.purge_expired() is True
+    assert await SqlInbox(sync_sessions).purge(older_than=timedelta(days=7)) == 1500
+    assert await inbox.purge_expired() is False
     assert len(await marked(engine)) == 100

@@ -33,12 +33,13 @@ from eventzr_kafka.engine.replay import Replay
 from eventzr_kafka.errors import BatchItemError
 from eventzr_kafka.events import context
 from eventzr_kafka.events.context import InHand
-from eventzr_kafka.handlers import deduplication, inbox, memory_inbox
+from eventzr_kafka.handlers import deduplication
 from eventzr_kafka.handlers.binding import BoundRoute
-from eventzr_kafka.handlers.inbox import Delivery, EventKey, Handled, key_of, named_in
-from eventzr_kafka.handlers.memory_inbox import MemoryInbox
 from eventzr_kafka.handlers.options import Ordering
 from eventzr_kafka.handlers.retry import Decision, Retry, decide_raised
+from eventzr_kafka.inbox import memory_inbox, protocol
+from eventzr_kafka.inbox.memory_inbox import MemoryInbox
+from eventzr_kafka.inbox.protocol import Handled, InboxKey, ReceivedEvent, failed_keys, inbox_key
 from eventzr_kafka.kafka.record import OutgoingRecord, Record
 from eventzr_kafka.kafka.transport import Position
 from eventzr_kafka.outbox.turn import Turns
@@ -105,9 +106,9 @@ def marked_first() -> AbstractContextManager[Any]:
     """The mark is committed before the handler is called."""
     handle = SimulatedInbox.handle
 
-    async def early(self: SimulatedInbox, deliveries: Sequence[Delivery], handler: Any) -> Handled:
-        async def marked(fresh: Sequence[Delivery], session: Any) -> None:
-            self._database.commit([key_of(delivery) for delivery in fresh], (), SimulatedSession())
+    async def early(self: SimulatedInbox, deliveries: Sequence[ReceivedEvent], handler: Any) -> Handled:
+        async def marked(fresh: Sequence[ReceivedEvent], session: Any) -> None:
+            self._database.commit([inbox_key(delivery) for delivery in fresh], (), SimulatedSession())
             await handler(fresh, session)
 
         return await handle(self, deliveries, marked)
@@ -170,7 +171,7 @@ def forgets_what_is_done() -> AbstractContextManager[Any]:
     """An inbox in memory remembers nothing."""
     release = MemoryInbox._release
 
-    def forget(self: MemoryInbox, claimed: Iterable[EventKey], _done: Collection[EventKey]) -> None:
+    def forget(self: MemoryInbox, claimed: Iterable[InboxKey], _done: Collection[InboxKey]) -> None:
         release(self, claimed, ())
 
     return patch.object(MemoryInbox, "_release", forget)
@@ -324,16 +325,16 @@ def serves_a_backlog_first() -> AbstractContextManager[Any]:
 def unmarks_one() -> AbstractContextManager[Any]:
     """Of the failed events of a batch only the first loses its mark."""
 
-    def first(error: BatchItemError, deliveries: Sequence[Delivery]) -> set[EventKey]:
-        return set(sorted(named_in(error, deliveries))[:1])
+    def first(error: BatchItemError, deliveries: Sequence[ReceivedEvent]) -> set[InboxKey]:
+        return set(sorted(failed_keys(error, deliveries))[:1])
 
-    return patch.object(_database, "named_in", first)
+    return patch.object(_database, "failed_keys", first)
 
 
 def duplicates_of_failures_count() -> AbstractContextManager[Any]:
     """A duplicate in the batch in which its event failed is done."""
 
-    def as_it_is(error: BatchItemError, _deliveries: Sequence[Delivery]) -> BatchItemError:
+    def as_it_is(error: BatchItemError, _deliveries: Sequence[ReceivedEvent]) -> BatchItemError:
         return error
 
     return patch.object(deduplication, "_with_duplicates", as_it_is)
@@ -343,13 +344,13 @@ def duplicates_of_failures_count() -> AbstractContextManager[Any]:
 def known_by(*kept: int) -> Generator[None]:
     """An inbox knows an event by its group and a part of tenant, source and id."""
 
-    def part(delivery: Delivery) -> EventKey:
-        key: Any = key_of(delivery)
+    def part(delivery: ReceivedEvent) -> InboxKey:
+        key: Any = inbox_key(delivery)
         return tuple(key[at] if at in (0, *kept) else "" for at in range(4))  # type: ignore[return-value] # the same shape
 
     with ExitStack() as stack:
-        for module in (inbox, memory_inbox, _database):
-            stack.enter_context(patch.object(module, "key_of", part))
+        for module in (protocol, memory_inbox, _database):
+            stack.enter_context(patch.object(module, "inbox_key", part))
         yield
 
 

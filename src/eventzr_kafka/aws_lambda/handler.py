@@ -16,7 +16,7 @@ from eventzr_kafka.errors import ProducerStateError, RoutingError
 from eventzr_kafka.events import catalogue
 from eventzr_kafka.handlers.binding import bind
 from eventzr_kafka.handlers.decorators import definition_of, is_consumer
-from eventzr_kafka.handlers.deduplication import guard_of
+from eventzr_kafka.handlers.deduplication import make_deduplicator
 from eventzr_kafka.hooks import ConsumerHooks
 from eventzr_kafka.kafka.transport import ProducerTransport
 from eventzr_kafka.safe_text import printable
@@ -127,9 +127,9 @@ class LambdaHandler:
     async def _make_container(self) -> Container:
         """Made in the first invocation, where the event loop runs."""
         options = self._definition.options
-        guard = await guard_of(self._handler, self._definition.inbox, self._hooks)
+        deduplicator = await make_deduplicator(self._handler, self._definition.inbox, self._hooks)
         pool = HandlerThreads(options.max_concurrency)
-        routes = bind(self._handler, self._definition.routes, options, pool, guard)
+        routes = bind(self._handler, self._definition.routes, options, pool, deduplicator)
         return Container(
             group_id=self._definition.group_id,
             options=options,

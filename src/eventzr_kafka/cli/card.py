@@ -17,7 +17,8 @@ from rich.console import Console
 from rich.text import Text
 
 from eventzr_kafka.cli.logs import LogFormat, process_name
-from eventzr_kafka.handlers.decorators import ConsumerDefinition, Route
+from eventzr_kafka.handlers.decorators import ConsumerDefinition
+from eventzr_kafka.handlers.signature import Route
 from eventzr_kafka.settings import KafkaSettings
 
 __all__ = ["Screen", "card", "connection", "count_of", "labelled"]

@@ -29,7 +29,7 @@ from eventzr_kafka.engine.handler_threads import HandlerThreads
 from eventzr_kafka.engine.replay import BeforeReplay, Replay, Replayed, ReplayOutcome
 from eventzr_kafka.handlers.binding import bind
 from eventzr_kafka.handlers.decorators import definition_of
-from eventzr_kafka.handlers.deduplication import guard_of
+from eventzr_kafka.handlers.deduplication import make_deduplicator
 from eventzr_kafka.hooks import ConsumerHooks
 from eventzr_kafka.kafka.record import Record, TopicPartition
 from eventzr_kafka.lifecycle.signals import stopped_by_signals
@@ -188,8 +188,8 @@ async def _replay(
     entries, definition = report.selected, definition_of(handler)
     options = definition.options
     pool = HandlerThreads(options.max_concurrency)
-    guard = await guard_of(handler, definition.inbox, ConsumerHooks())
-    routes = {route.topic: route for route in bind(handler, definition.routes, options, pool, guard)}
+    deduplicator = await make_deduplicator(handler, definition.inbox, ConsumerHooks())
+    routes = {route.topic: route for route in bind(handler, definition.routes, options, pool, deduplicator)}
     with _progress(len(entries)) as advance:
 
         def on_outcome(replayed: Replayed) -> None:

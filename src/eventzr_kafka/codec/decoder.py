@@ -24,7 +24,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json
 
 from eventzr_kafka.codec.content_mode import binary_attributes, is_structured
-from eventzr_kafka.codec.encoder import STRUCTURED_HEADERS, encode
+from eventzr_kafka.codec.encoder import STRUCTURED_HEADERS
 from eventzr_kafka.codec.limits import DEFAULT_LIMITS, PARSER_DEPTH, Limits, LoneSurrogates
 from eventzr_kafka.codec.media_type import charset_of, is_charset, is_json, is_text
 from eventzr_kafka.codec.not_json import replace_lone_surrogates
@@ -48,7 +48,7 @@ from eventzr_kafka.events.event import CloudEvent, topic_of
 from eventzr_kafka.kafka.record import Record, UnreadableHeaders
 from eventzr_kafka.safe_text import error_location, printable
 
-__all__ = ["DEFAULT_LIMITS", "Decoder", "Limits", "Reader", "decode", "decoder_for", "encode"]
+__all__ = ["Decoder", "Reader", "decode", "decoder_for"]
 
 T = TypeVar("T")
 Reader: TypeAlias = Callable[[Record], CloudEvent[Any]]

@@ -16,9 +16,9 @@ from typing import Any, TypeAlias
 
 from eventzr_kafka.engine.intake import Work
 from eventzr_kafka.engine.lanes import Lane
+from eventzr_kafka.errors import events_named
 from eventzr_kafka.events.event import CloudEvent
 from eventzr_kafka.handlers.binding import BoundRoute
-from eventzr_kafka.handlers.retry import events_named
 
 __all__ = ["BatchGatherer", "BatchItem", "EventBatch", "Share", "failed_of"]
 

@@ -28,9 +28,9 @@ from eventzr_kafka.engine.worker import Worker, current_worker
 from eventzr_kafka.errors import DecodeError, InvalidDataError
 from eventzr_kafka.events.context import enter, enter_batch, leave
 from eventzr_kafka.events.event import CloudEvent
+from eventzr_kafka.events.message_context import MessageContext
 from eventzr_kafka.handlers.binding import BoundRoute
 from eventzr_kafka.handlers.options import ConsumerOptions
-from eventzr_kafka.handlers.signature import MessageContext
 from eventzr_kafka.safe_text import error_location, is_a
 
 __all__ = ["Dispatcher"]

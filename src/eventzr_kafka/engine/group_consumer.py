@@ -27,11 +27,11 @@ from eventzr_kafka.engine.failures import Failures
 from eventzr_kafka.engine.intake import Origin, admit, lanes_for
 from eventzr_kafka.engine.ledger import Ledger
 from eventzr_kafka.engine.runtime import SYSTEM_RUNTIME, Runtime
-from eventzr_kafka.errors import ConsumerError
+from eventzr_kafka.errors import ConsumerError, OffsetsLostError
 from eventzr_kafka.handlers.binding import BoundRoute
 from eventzr_kafka.handlers.options import ConsumerOptions
 from eventzr_kafka.hooks import ConsumerHooks, OffsetsSkipped, PartitionsAssigned, notify
-from eventzr_kafka.kafka.losses import Loss, OffsetsLostError
+from eventzr_kafka.kafka.losses import Loss
 from eventzr_kafka.kafka.record import Record, TopicPartition, describe_partitions
 from eventzr_kafka.kafka.transport import Assignment, Batch, ConsumerTransport, LogReader
 from eventzr_kafka.safe_text import error_location

@@ -36,10 +36,10 @@ from eventzr_kafka.engine.runtime import SYSTEM_RUNTIME, Runtime
 from eventzr_kafka.events.context import enter_batch, leave
 from eventzr_kafka.events.event import CloudEvent
 from eventzr_kafka.events.identity import EventIdentity, identity_of
+from eventzr_kafka.events.message_context import MessageContext
 from eventzr_kafka.handlers.binding import BoundRoute
 from eventzr_kafka.handlers.options import ConsumerOptions, Ordering
 from eventzr_kafka.handlers.retry import Decision, Retry, Skip, reason_of
-from eventzr_kafka.handlers.signature import MessageContext
 from eventzr_kafka.hooks import ConsumerHooks
 from eventzr_kafka.kafka.record import OutgoingRecord, Record, TopicPartition
 from eventzr_kafka.kafka.transport import Assignment, ProducerTransport

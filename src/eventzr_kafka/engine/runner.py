@@ -20,7 +20,7 @@ from eventzr_kafka.engine.watchdog import codes_of
 from eventzr_kafka.errors import ConsumerStateError, RoutingError
 from eventzr_kafka.handlers.binding import BoundRoute, bind
 from eventzr_kafka.handlers.decorators import ConsumerDefinition, definition_of
-from eventzr_kafka.handlers.deduplication import Guard, Tidier, guard_of
+from eventzr_kafka.handlers.deduplication import Deduplicator, InboxCleaner, make_deduplicator
 from eventzr_kafka.hooks import ConsumerHooks, RunnerStopping, notify
 from eventzr_kafka.lifecycle.asyncio_only import running_loop
 from eventzr_kafka.lifecycle.shutdown import complete
@@ -72,7 +72,7 @@ class ConsumerRunner:
         self._hooks = hooks or ConsumerHooks()
         self._runtime = runtime
         self._groups: list[GroupConsumer] = []
-        self._guards: dict[int, Guard] = {}  # by id of the handler object
+        self._deduplicators: dict[int, Deduplicator] = {}  # by id of the handler object
         self._entered = asyncio.Event()
         self._stopped: asyncio.Event | None = None
         self._stop_asked = False
@@ -154,7 +154,7 @@ class ConsumerRunner:
         ends = await asyncio.gather(*(group.stop() for group in self._groups), return_exceptions=True)
         try:
             await self._dead_letters.close()
-            await self._tidier.end()
+            await self._inbox_cleaner.stop()
         finally:
             self._watchdog.stop()
             self._pool.shutdown()
@@ -206,7 +206,7 @@ class ConsumerRunner:
         groups = [self._group(group_id, self._pool) for group_id in self._members]
         self._watchdog = self._runtime.make_watchdog(codes_of(self._calls()))
         self._watchdog.start()
-        self._tidier = Tidier(guard.inbox for guard in self._guards.values())
+        self._inbox_cleaner = InboxCleaner(deduplicator.inbox for deduplicator in self._deduplicators.values())
         self._stopped = asyncio.Event()
         for group in groups:
             group.start()
@@ -227,9 +227,9 @@ class ConsumerRunner:
     async def _prepare_inboxes(self) -> None:
         for members in self._members.values():
             for handler, definition in members:
-                guard = await guard_of(handler, definition.inbox, self._hooks)
-                if guard is not None:
-                    self._guards[id(handler)] = guard
+                deduplicator = await make_deduplicator(handler, definition.inbox, self._hooks)
+                if deduplicator is not None:
+                    self._deduplicators[id(handler)] = deduplicator
 
     def _calls(self) -> Iterator[tuple[str, Any]]:
         for members in self._members.values():
@@ -248,7 +248,7 @@ class ConsumerRunner:
 
     def _bind_routes(self, group_id: str, pool: Executor) -> Iterator[BoundRoute]:
         for handler, definition in self._members[group_id]:
-            yield from bind(handler, definition.routes, definition.options, pool, self._guards.get(id(handler)))
+            yield from bind(handler, definition.routes, definition.options, pool, self._deduplicators.get(id(handler)))
 
     def _fail(self, error: Exception) -> None:
         if self._error is None:

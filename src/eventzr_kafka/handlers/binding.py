@@ -12,10 +12,10 @@ from typing import Any, TypeAlias
 
 from eventzr_kafka.codec.decoder import Decoder, decoder_for
 from eventzr_kafka.errors import HandlerResultError
-from eventzr_kafka.handlers.decorators import Route
-from eventzr_kafka.handlers.deduplication import Guard
+from eventzr_kafka.handlers.deduplication import Deduplicator
 from eventzr_kafka.handlers.options import BatchOptions, ConsumerOptions
 from eventzr_kafka.handlers.retry import DEFAULT_RETRY, RetryPolicy
+from eventzr_kafka.handlers.signature import Route
 
 __all__ = ["BoundRoute", "bind"]
 
@@ -45,12 +45,12 @@ def bind(
     routes: Iterable[Route],
     options: ConsumerOptions,
     pool: Executor,
-    guard: Guard | None = None,
+    deduplicator: Deduplicator | None = None,
 ) -> list[BoundRoute]:
     """Join the routes of a class with an object of it; a ``def`` handler will run in the pool.
 
     Args:
-        guard: Keeps duplicates from the handlers, if the consumer has an inbox.
+        deduplicator: Keeps duplicates from the handlers, if the consumer has an inbox.
     """
     return [
         BoundRoute(
@@ -63,8 +63,8 @@ def bind(
                 sources=options.sources,
                 lone_surrogates=options.lone_surrogates,
             ),
-            call=_call(handler, route, pool, guard, options.handler_timeout),
-            context=route.takes_context or guard is not None,
+            call=_call(handler, route, pool, deduplicator, options.handler_timeout),
+            context=route.takes_context or deduplicator is not None,
             batch=route.batch,
             retry=route.retry or options.retry,
         )
@@ -72,12 +72,14 @@ def bind(
     ]
 
 
-def _call(handler: object, route: Route, pool: Executor, guard: Guard | None, timeout: float | None) -> _Call:
+def _call(
+    handler: object, route: Route, pool: Executor, deduplicator: Deduplicator | None, timeout: float | None
+) -> _Call:
     method: Callable[..., Any] = getattr(handler, route.method)
     if not route.is_async:
         method = _without_result(method)
-    if guard is not None:
-        method = guard.around(route, method)
+    if deduplicator is not None:
+        method = deduplicator.wrap(route, method)
     if not route.is_async:
         return _threaded(method, pool)
     return method if timeout is None else _timed(method, timeout)

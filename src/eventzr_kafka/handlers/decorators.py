@@ -22,7 +22,7 @@ from typing import Any, Generic, ParamSpec, TypeVar, Unpack, overload
 from eventzr_kafka.errors import RoutingError
 from eventzr_kafka.events import catalogue
 from eventzr_kafka.events.event import TOPIC_NAME, CloudEvent, EventData, declared_events, topic_of
-from eventzr_kafka.handlers.inbox import InboxChoice, inbox_fault
+from eventzr_kafka.events.message_context import MessageContext
 from eventzr_kafka.handlers.options import BatchOptions, ConsumerOptions, ConsumerOptionsDict, consumer_options
 from eventzr_kafka.handlers.retry import RetryPolicy
 from eventzr_kafka.handlers.signature import (
@@ -30,7 +30,6 @@ from eventzr_kafka.handlers.signature import (
     MARK,
     Handler,
     Mark,
-    MessageContext,
     Route,
     Target,
     file_line,
@@ -41,13 +40,12 @@ from eventzr_kafka.handlers.signature import (
     type_name,
     written_event,
 )
+from eventzr_kafka.inbox.protocol import InboxChoice, inbox_fault
 
 __all__ = [
     "ConsumerDefinition",
-    "MessageContext",
     "OnBatch",
     "OnMessage",
-    "Route",
     "definition_of",
     "is_consumer",
     "kafka_consumer",

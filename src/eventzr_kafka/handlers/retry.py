@@ -44,7 +44,6 @@ __all__ = [
     "Stop",
     "decide_raised",
     "decide_unreadable",
-    "events_named",
     "reason_of",
 ]
 
@@ -195,12 +194,6 @@ def _cause(error: BaseException) -> BaseException:
     """What a batch handler says about the events that it names."""
     cause = cause_of(error) if is_a(error, BatchItemError) else None
     return error if cause is None else cause
-
-
-def events_named(error: BaseException) -> tuple[object, ...]:
-    """The events that a `BatchItemError` says have failed; empty for any other error, and where it names none."""
-    events: Any = attribute(error, "events") if is_a(error, BatchItemError) else None
-    return tuple(events) if type(events) in (tuple, list) else ()
 
 
 def _asked_wait(error: BaseException) -> float | None:

@@ -21,16 +21,15 @@ from typing import Annotated, Any, Never, NoReturn, TypeAlias, TypeVar, Union, g
 from eventzr_kafka.errors import RoutingError
 from eventzr_kafka.events import catalogue
 from eventzr_kafka.events.event import CloudEvent, EventData, topic_of
+from eventzr_kafka.events.message_context import MessageContext
 from eventzr_kafka.handlers.options import BatchOptions
 from eventzr_kafka.handlers.retry import RetryPolicy
-from eventzr_kafka.kafka.record import Record
 
 __all__ = [
     "EXAMPLE_TOPIC",
     "MARK",
     "Handler",
     "Mark",
-    "MessageContext",
     "Route",
     "Target",
     "file_line",
@@ -46,22 +45,6 @@ Target: TypeAlias = str | type[EventData]
 
 MARK = "__eventzr_kafka_on_message__"  # on a method: the `Mark` that its decorator left
 EXAMPLE_TOPIC = "your.topic.v1"
-
-
-@dataclass(frozen=True, slots=True)
-class MessageContext:
-    """What a handler may want to know about the delivery, besides the event.
-
-    Attributes:
-        record: The record as the broker delivered it.
-        group_id: The consumer group.
-        session: With a `SqlInbox`, the SQLAlchemy session that commits when the handler returns: an ``AsyncSession``
-            for an ``async def`` handler, a ``Session`` for a ``def``. Otherwise None.
-    """
-
-    record: Record
-    group_id: str
-    session: Any = None
 
 
 @dataclass(frozen=True, slots=True)

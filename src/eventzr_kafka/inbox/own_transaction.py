@@ -28,7 +28,7 @@ __all__ = ["WRITTEN", "OwnTransaction", "committed_below"]
 _HANDLING = "eventzr_kafka.inbox"  # in a session's info while a handler has it
 _SAVEPOINT = "eventzr_inbox"
 _MARK = (marks.c.group_id, marks.c.tenant_id, marks.c.source, marks.c.event_id, marks.c.marked_at)
-WRITTEN = {  # by dialect: what the insertion of marks returns, the parts of an `EventKey` first
+WRITTEN = {  # by dialect: what the insertion of marks returns, the parts of an `InboxKey` first
     "postgresql": (*_MARK, func.txid_current(type_=BigInteger())),
     "sqlite": (*_MARK, null()),
 }

@@ -25,17 +25,17 @@ from sqlalchemy.orm import Session
 
 from eventzr_kafka._sql.database import DATABASE_ERRORS, check_dialect, check_transactions, database_time
 from eventzr_kafka.errors import BatchItemError, ConfigurationError
-from eventzr_kafka.handlers.inbox import (
-    AsyncHandling,
-    Delivery,
-    EventKey,
-    Handled,
-    ThreadHandling,
-    key_of,
-    named_in,
-    sort_out,
-)
 from eventzr_kafka.inbox.own_transaction import WRITTEN, OwnTransaction, committed_below
+from eventzr_kafka.inbox.protocol import (
+    AsyncHandling,
+    Handled,
+    InboxKey,
+    ReceivedEvent,
+    ThreadHandling,
+    failed_keys,
+    inbox_key,
+    split_duplicates,
+)
 from eventzr_kafka.inbox.tables import UNKNOWN_TENANT, is_old, marks
 from eventzr_kafka.safe_text import error_location
 
@@ -45,7 +45,7 @@ log = logging.getLogger("eventzr_kafka.inbox")
 ResultT = TypeVar("ResultT")
 SessionFactory: TypeAlias = Callable[[], AsyncSession] | Callable[[], Session]
 
-_KEY = (marks.c.group_id, marks.c.tenant_id, marks.c.source, marks.c.event_id)  # as in `EventKey`
+_KEY = (marks.c.group_id, marks.c.tenant_id, marks.c.source, marks.c.event_id)  # as in `InboxKey`
 _INSERTS = {
     name: dialect.insert(marks).values(marked_at=database_time()).on_conflict_do_nothing().returning(*WRITTEN[name])
     for name, dialect in (("postgresql", postgresql), ("sqlite", sqlite))
@@ -54,7 +54,7 @@ _CLEANED_AT_ONCE = 1_000
 
 
 class SqlInbox:
-    """Keeps events that were handled before from the handlers of a consumer, by way of their own database.
+    """Skips events that the handlers of a consumer have handled before, recorded in the handlers' own database.
 
     ::
 
@@ -85,7 +85,7 @@ class SqlInbox:
         self._keep = keep
         self._has_old_marks = True
 
-    def check(self, handler: str, *, is_async: bool) -> None:
+    def check_handler(self, handler: str, *, is_async: bool) -> None:
         """Refuse a handler that could not use the sessions.
 
         Raises:
@@ -102,22 +102,22 @@ class SqlInbox:
         check_dialect(bind.dialect)
         check_transactions(bind)
 
-    async def prepare(self) -> None:
-        """Look for the table, and for transactions.
+    async def check_tables(self) -> None:
+        """Check that the table is there, and that sessions have transactions.
 
         Raises:
-            ConfigurationError: It is missing or of an earlier release, or the sessions are in AUTOCOMMIT isolation.
+            ConfigurationError: The table is missing or of an earlier release, or sessions are in AUTOCOMMIT isolation.
         """
         try:
             await self._run(_try_out)
             self._has_old_marks = await self._run(_has_old_marks)
         except DATABASE_ERRORS as error:
             if _refused(error):
-                raise ConfigurationError(_what_is_missing(error)) from error
+                raise ConfigurationError(_missing_table(error)) from error
             log.warning("the inbox's database does not answer (%s); events will be retried", error_location(error))
 
-    async def handle(self, deliveries: Sequence[Delivery], handler: AsyncHandling, /) -> Handled:
-        """Mark and handle what is new in one transaction, on the event loop."""
+    async def handle(self, deliveries: Sequence[ReceivedEvent], handler: AsyncHandling, /) -> Handled:
+        """Mark and handle the new events in one transaction, on the event loop."""
         own: OwnTransaction | None = None
         failure: BatchItemError | None = None
         try:
@@ -138,8 +138,8 @@ class SqlInbox:
             raise
         return Handled(duplicates, failure)
 
-    def handle_in_thread(self, deliveries: Sequence[Delivery], handler: ThreadHandling, /) -> Handled:
-        """Mark and handle what is new in one transaction, in a thread."""
+    def handle_in_thread(self, deliveries: Sequence[ReceivedEvent], handler: ThreadHandling, /) -> Handled:
+        """Mark and handle the new events in one transaction, in a thread."""
         own: OwnTransaction | None = None
         failure: BatchItemError | None = None
         try:
@@ -161,47 +161,47 @@ class SqlInbox:
         return Handled(duplicates, failure)
 
     def _mark(
-        self, session: Session, deliveries: Sequence[Delivery]
-    ) -> tuple[OwnTransaction | None, list[Delivery], list[Delivery]]:
-        """Write the marks; returns the transaction if there is something new, what that is, and the duplicates."""
+        self, session: Session, deliveries: Sequence[ReceivedEvent]
+    ) -> tuple[OwnTransaction | None, list[ReceivedEvent], list[ReceivedEvent]]:
+        """Write the marks; returns the transaction (None if no event is new), the new events, and the duplicates."""
         written = session.execute(_insert(session), _rows(deliveries)).all()
         new = _keys(written)
         if self._has_old_marks and new:
             new -= _keys(session.execute(_with_old_mark(new)))
-        fresh, duplicates = sort_out(deliveries, new)
+        fresh, duplicates = split_duplicates(deliveries, new)
         return OwnTransaction(session, written) if fresh else None, fresh, duplicates
 
     async def _take_back(self, own: OwnTransaction) -> int:
         try:
             return await self._run(own.take_back)
         except DATABASE_ERRORS as error:
-            _say_in_doubt(error)
+            _log_doubt(error)
             return 0
 
     def _take_back_in_thread(self, own: OwnTransaction) -> int:
         try:
             return _in_transaction(self._sync_session(), own.take_back)
         except DATABASE_ERRORS as error:
-            _say_in_doubt(error)
+            _log_doubt(error)
             return 0
 
-    async def clean(self, *, older_than: timedelta) -> int:
-        """Delete all marks of that age, in small steps; returns how many. A runner does it by itself, see `keep`."""
-        deleted = last = await self._clean(older_than)
+    async def purge(self, *, older_than: timedelta) -> int:
+        """Delete all marks of that age, in small steps; returns their number. A runner does so itself, see `keep`."""
+        deleted = last = await self._purge_some(older_than)
         while last == _CLEANED_AT_ONCE:
-            last = await self._clean(older_than)
+            last = await self._purge_some(older_than)
             deleted += last
         return deleted
 
-    async def tidy(self) -> bool:
-        """Delete some marks that are older than `keep`; returns whether there are more."""
-        more = await self._clean(self._keep) == _CLEANED_AT_ONCE
+    async def purge_expired(self) -> bool:
+        """Delete some of the marks that are older than `keep`; returns whether there are more."""
+        more = await self._purge_some(self._keep) == _CLEANED_AT_ONCE
         if not more:  # a process of an earlier release may have written some since
             self._has_old_marks = await self._run(_has_old_marks)
         return more
 
-    async def _clean(self, age: timedelta) -> int:
-        return await self._run(lambda session: _delete_some(session, age))
+    async def _purge_some(self, age: timedelta) -> int:
+        return await self._run(lambda session: _delete_oldest(session, age))
 
     async def _run(self, work: Callable[[Session], ResultT]) -> ResultT:
         if isinstance(session := self._sessions(), AsyncSession):
@@ -211,12 +211,12 @@ class SqlInbox:
 
     def _async_session(self) -> AsyncSession:
         session = self._sessions()
-        assert isinstance(session, AsyncSession)  # noqa: S101 -- see check
+        assert isinstance(session, AsyncSession)  # noqa: S101 -- see check_handler
         return session
 
     def _sync_session(self) -> Session:
         session = self._sessions()
-        assert isinstance(session, Session)  # noqa: S101 -- see check
+        assert isinstance(session, Session)  # noqa: S101 -- see check_handler
         return session
 
 
@@ -229,7 +229,7 @@ def _in_transaction(session: Session, work: Callable[[Session], ResultT]) -> Res
         return work(session)
 
 
-def _say_in_doubt(error: BaseException) -> None:
+def _log_doubt(error: BaseException) -> None:
     log.error("a handler failed, and the database does not say whether its mark was kept (%s)", error_location(error))
 
 
@@ -244,7 +244,7 @@ def _refused(error: BaseException) -> bool:
     return isinstance(error, ProgrammingError) or any(text in str(error) for text in missing)
 
 
-def _what_is_missing(error: BaseException) -> str:
+def _missing_table(error: BaseException) -> str:
     if "tenant_id" in str(getattr(error, "orig", "")):
         problem = "table eventzr_inbox is of an earlier release, without tenant_id"
         return f"{problem}: run eventzr_kafka.inbox.migration.upgrade(op, step=2) in a migration"
@@ -258,17 +258,17 @@ def _insert(session: Session) -> Any:
     return _INSERTS[session.get_bind(clause=marks).dialect.name]
 
 
-def _rows(deliveries: Iterable[Delivery]) -> list[dict[str, str]] | dict[str, str]:
-    keys = sorted({key_of(delivery) for delivery in deliveries})
+def _rows(deliveries: Iterable[ReceivedEvent]) -> list[dict[str, str]] | dict[str, str]:
+    keys = sorted({inbox_key(delivery) for delivery in deliveries})
     rows = [{column.name: part for column, part in zip(_KEY, key, strict=True)} for key in keys]
     return rows if len(rows) > 1 else rows[0]  # one row is faster by itself
 
 
-def _keys(rows: Iterable[Any]) -> set[EventKey]:
+def _keys(rows: Iterable[Any]) -> set[InboxKey]:
     return {(row[0], row[1], row[2], row[3]) for row in rows}
 
 
-def _with_old_mark(keys: Iterable[EventKey]) -> Select[*tuple[Any, ...]]:
+def _with_old_mark(keys: Iterable[InboxKey]) -> Select[*tuple[Any, ...]]:
     """Those of the events whose source and id a mark of an earlier release names."""
     old = marks.alias()
     same = [old.c[name] == marks.c[name] for name in ("group_id", "source", "event_id")]
@@ -280,22 +280,24 @@ def _has_old_marks(session: Session) -> bool:
     return session.scalar(select(marks.c.marked_at).where(is_old).limit(1)) is not None
 
 
-def _finish(session: Session, own: OwnTransaction, failure: BatchItemError | None, fresh: Sequence[Delivery]) -> None:
+def _finish(
+    session: Session, own: OwnTransaction, failure: BatchItemError | None, fresh: Sequence[ReceivedEvent]
+) -> None:
     """Take the marks of a batch's failed events back; raises the error if nothing of the batch is done."""
     own.require_open()
     if failure is None:
         return
-    named = named_in(failure, fresh)
+    named = failed_keys(failure, fresh)
     if not named:
         raise failure
     session.execute(delete(marks).where(_is_one_of(named)))
 
 
-def _is_one_of(keys: Iterable[EventKey]) -> ColumnElement[bool]:
+def _is_one_of(keys: Iterable[InboxKey]) -> ColumnElement[bool]:
     return tuple_(*_KEY).in_(sorted(keys))
 
 
-def _delete_some(session: Session, age: timedelta) -> int:
+def _delete_oldest(session: Session, age: timedelta) -> int:
     """Delete the oldest marks of that age; with the moment as a parameter, their index finds them."""
     moment = session.scalar(select(database_time(-age)))
     old = (

@@ -11,10 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from eventzr_kafka.errors import ConsumerError
-from eventzr_kafka.kafka.record import TopicPartition
-
-__all__ = ["Loss", "LossReason", "OffsetsLostError", "OnOffsetLost", "find_loss"]
+__all__ = ["Loss", "LossReason", "OnOffsetLost", "find_loss"]
 
 LossReason: TypeAlias = Literal["retention", "recreated", "truncated"]
 OnOffsetLost: TypeAlias = Literal["continue", "stop"]
@@ -50,20 +47,3 @@ def find_loss(position: int, low: int, high: int) -> Loss | None:
     if position < low:
         return Loss(position, low, "retention")
     return Loss(position, None, "truncated") if position > high else None
-
-
-class OffsetsLostError(ConsumerError):
-    """Records were gone before the group read them, and ``on_offset_lost="stop"`` stopped the runner.
-
-    Attributes:
-        partition: Where.
-        loss: What is known of them.
-    """
-
-    def __init__(self, group_id: str, partition: TopicPartition, loss: Loss) -> None:
-        self.partition = partition
-        self.loss = loss
-        super().__init__(
-            f"{group_id}: {partition.topic}[{partition.partition}]: {loss}; stopped before reading on: start with "
-            'on_offset_lost="continue", or set the group\'s offset with kafka-consumer-groups --reset-offsets'
-        )

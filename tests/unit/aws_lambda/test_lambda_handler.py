@@ -465,7 +465,7 @@ def test_one_id_of_two_tenants_or_sources_is_two_events() -> None:
 
 def test_an_inbox_that_cannot_work_is_an_error_before_anything_runs() -> None:
     class Broken(MemoryInbox):
-        async def prepare(self) -> None:
+        async def check_tables(self) -> None:
             raise ConfigurationError("table eventzr_inbox is missing")
 
     @kafka_consumer(group_id="g", inbox=Broken())

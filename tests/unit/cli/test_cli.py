@@ -372,7 +372,7 @@ def test_an_event_that_stopped_the_consumer_is_told_once_in_a_block_without_its_
     assert logged(capsys) == [
         "error: an event stopped the consumer",
         "  orders.v1[2]@41, event e1: Handler.handle: raised ValueError",
-        "  stopped before committing it: fix the handler (or the record) and start again, it will be delivered again",
+        "  stopped before committing it: fix the handler (or the record) and start again, it is redelivered",
         "  --traceback shows more; it may quote the payload",
     ]
 

@@ -9,7 +9,7 @@ import pytest
 
 from eventzr_kafka import BatchItemError, CloudEvent, MemoryInbox, MessageContext, Record
 from eventzr_kafka.events.context import current_tenant, enter_batch, leave
-from eventzr_kafka.handlers.deduplication import Guard
+from eventzr_kafka.handlers.deduplication import Deduplicator
 from eventzr_kafka.handlers.options import BatchOptions
 from eventzr_kafka.handlers.signature import Route
 from eventzr_kafka.hooks import ConsumerHooks
@@ -21,13 +21,15 @@ def events(*named: str) -> list[CloudEvent[Any]]:
     return [CloudEvent(id=number, source="s", type="t", tenantid=tenant) for tenant, number in parts]
 
 
-async def call(guard: Guard, handler: Callable[..., Any], batch: Sequence[CloudEvent[Any]], *, is_async: bool) -> None:
+async def call(
+    deduplicator: Deduplicator, handler: Callable[..., Any], batch: Sequence[CloudEvent[Any]], *, is_async: bool
+) -> None:
     options = BatchOptions(max_size=9, max_wait=0.0)
     route = Route("t", Any, None, "handle", "H.handle", is_async=is_async, takes_context=False, batch=options)
     contexts = [MessageContext(Record("t", 0, at, event.tenantid.encode(), b""), "g") for at, event in enumerate(batch)]
     token = enter_batch(batch)
     try:
-        result = guard.around(route, handler)(list(batch), contexts)
+        result = deduplicator.wrap(route, handler)(list(batch), contexts)
         if is_async:
             await result
     finally:
@@ -44,10 +46,10 @@ async def test_batch_without_duplicates_has_its_tenant(is_async: bool) -> None: 
     async def see_async(given: Sequence[CloudEvent[Any]]) -> None:
         see(given)
 
-    guard = Guard(MemoryInbox(), ConsumerHooks())
+    deduplicator = Deduplicator(MemoryInbox(), ConsumerHooks())
     handler = see_async if is_async else see
-    await call(guard, handler, events("amber/1"), is_async=is_async)
-    await call(guard, handler, events("amber/1", "birch/2"), is_async=is_async)
+    await call(deduplicator, handler, events("amber/1"), is_async=is_async)
+    await call(deduplicator, handler, events("amber/1", "birch/2"), is_async=is_async)
     assert held == ["amber", "birch"]
 
 
@@ -61,8 +63,8 @@ async def test_duplicate_of_a_failed_event_fails_too(is_async: bool, others: lis
         fail(given)
 
     batch = events("amber/1", "amber/1", *others)
-    guard = Guard(MemoryInbox(), ConsumerHooks())
+    deduplicator = Deduplicator(MemoryInbox(), ConsumerHooks())
     with pytest.raises(BatchItemError) as caught:
-        await call(guard, fail_async if is_async else fail, batch, is_async=is_async)
+        await call(deduplicator, fail_async if is_async else fail, batch, is_async=is_async)
     assert [id(event) for event in caught.value.events] == [id(batch[0]), id(batch[1])]
     assert isinstance(caught.value.__cause__, KeyError)

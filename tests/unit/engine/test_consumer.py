@@ -13,8 +13,8 @@ import pytest
 
 from eventzr_kafka import CloudEvent, MessageContext, Record, RetryPolicy, kafka_consumer, on_message
 from eventzr_kafka.engine.commit_metadata import read_metadata
-from eventzr_kafka.errors import EventStoppedError
-from eventzr_kafka.kafka.losses import Loss, OffsetsLostError
+from eventzr_kafka.errors import EventStoppedError, OffsetsLostError
+from eventzr_kafka.kafka.losses import Loss
 from eventzr_kafka.kafka.record import TopicPartition
 from eventzr_kafka.kafka.transport import Assignment
 

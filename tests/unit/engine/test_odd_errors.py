@@ -26,7 +26,7 @@ from eventzr_kafka import (
     on_message,
 )
 from eventzr_kafka.errors import EventStoppedError
-from eventzr_kafka.handlers.inbox import Handled
+from eventzr_kafka.inbox.protocol import Handled
 
 MakeGroup = Callable[[object], Group]
 MakeRecord = Callable[..., Record]

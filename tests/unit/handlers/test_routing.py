@@ -23,8 +23,9 @@ from typing_extensions import TypeAliasType, TypedDict
 from eventzr_kafka import CloudEvent, EventData, MessageContext, kafka_consumer, on_message
 from eventzr_kafka.codec.decoder import decoder_for
 from eventzr_kafka.errors import RoutingError
-from eventzr_kafka.handlers.decorators import ConsumerDefinition, Route, definition_of
+from eventzr_kafka.handlers.decorators import ConsumerDefinition, definition_of
 from eventzr_kafka.handlers.options import ConsumerOptions
+from eventzr_kafka.handlers.signature import Route
 from eventzr_marketplace_events import ListingClosed, ListingCreated, ListingUpdated, OrderCompleted
 
 CREATED = "eventzr.marketplace.listing.created.v1"

@@ -2,7 +2,8 @@
 
 import pytest
 
-from eventzr_kafka.kafka.losses import Loss, OffsetsLostError, find_loss
+from eventzr_kafka.errors import OffsetsLostError
+from eventzr_kafka.kafka.losses import Loss, find_loss
 from eventzr_kafka.kafka.record import TopicPartition
 
 

@@ -17,15 +17,15 @@ from eventzr_kafka.clock import Clock
 from eventzr_kafka.codec.encoder import encode
 from eventzr_kafka.errors import BatchItemError
 from eventzr_kafka.events.event import CloudEvent, EventData
-from eventzr_kafka.handlers.inbox import (
+from eventzr_kafka.inbox.protocol import (
     AsyncHandling,
-    Delivery,
-    EventKey,
     Handled,
+    InboxKey,
+    ReceivedEvent,
     ThreadHandling,
-    key_of,
-    named_in,
-    sort_out,
+    failed_keys,
+    inbox_key,
+    split_duplicates,
 )
 from eventzr_kafka.kafka.record import OutgoingRecord
 from eventzr_kafka.producing.envelope import Enveloper
@@ -80,11 +80,11 @@ class Database:
         self.up = True
         self.lossy = True
         self.history = history
-        self.marks: dict[EventKey, None] = {}
+        self.marks: dict[InboxKey, None] = {}
         self.effects: list[object] = []
         self.rows: list[StoredRow] = []
         self.settled: set[int] = set()
-        self.claims: dict[EventKey, Process] = {}
+        self.claims: dict[InboxKey, Process] = {}
         self._chance = chance
 
     async def reach(self) -> None:
@@ -101,7 +101,7 @@ class Database:
         if not self.up:
             raise DatabaseDownError("the simulated database is down")
 
-    def commit(self, marks: Collection[EventKey], handled: Collection[EventKey], session: SimulatedSession) -> None:
+    def commit(self, marks: Collection[InboxKey], handled: Collection[InboxKey], session: SimulatedSession) -> None:
         """Make a transaction's work be there."""
         self.marks.update(dict.fromkeys(marks))
         self.effects += session.added
@@ -124,69 +124,69 @@ class SimulatedInbox:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def check(self, handler: str, *, is_async: bool) -> None:
+    def check_handler(self, handler: str, *, is_async: bool) -> None:
         """Serve every handler."""
 
-    async def prepare(self) -> None:
+    async def check_tables(self) -> None:
         """Need nothing."""
 
-    async def tidy(self) -> bool:
+    async def purge_expired(self) -> bool:
         """Forget nothing."""
         return False
 
-    async def handle(self, deliveries: Sequence[Delivery], handler: AsyncHandling, /) -> Handled:
+    async def handle(self, deliveries: Sequence[ReceivedEvent], handler: AsyncHandling, /) -> Handled:
         """Mark and handle what is new in one transaction."""
         await self._database.reach()
-        new: set[EventKey] = set()
+        new: set[InboxKey] = set()
         try:
-            for key in sorted({key_of(delivery) for delivery in deliveries}):
+            for key in sorted({inbox_key(delivery) for delivery in deliveries}):
                 while self._is_taken(key):  # noqa: ASYNC110 -- as a row that is locked
                     await asyncio.sleep(_LOOK)
                 self._claim(key, new)
-            fresh, duplicates = sort_out(deliveries, new)
+            fresh, duplicates = split_duplicates(deliveries, new)
             failure = await self._run(fresh, handler) if fresh else None
         finally:
             self._release(new)
         return Handled(duplicates, failure)
 
-    async def _run(self, fresh: Sequence[Delivery], handler: AsyncHandling) -> BatchItemError | None:
-        session, failure, named = SimulatedSession(), None, set[EventKey]()
+    async def _run(self, fresh: Sequence[ReceivedEvent], handler: AsyncHandling) -> BatchItemError | None:
+        session, failure, named = SimulatedSession(), None, set[InboxKey]()
         try:
             await handler(fresh, session)
         except BatchItemError as error:
-            failure, named = error, named_in(error, fresh)
+            failure, named = error, failed_keys(error, fresh)
             if not named:
                 raise
         await self._database.reach()
-        keys = [key for delivery in fresh if (key := key_of(delivery)) not in named]
+        keys = [key for delivery in fresh if (key := inbox_key(delivery)) not in named]
         self._database.commit(keys, keys, session)
         await self._database.answer()
         return failure
 
-    def handle_in_thread(self, deliveries: Sequence[Delivery], handler: ThreadHandling, /) -> Handled:
+    def handle_in_thread(self, deliveries: Sequence[ReceivedEvent], handler: ThreadHandling, /) -> Handled:
         """The same for a ``def`` handler, in one step."""
         self._database.require_up()
-        keys = {key_of(delivery) for delivery in deliveries}
+        keys = {inbox_key(delivery) for delivery in deliveries}
         if any(self._is_taken(key) for key in keys):
             raise DatabaseDownError("another transaction has the event for too long")
-        fresh, duplicates = sort_out(deliveries, keys - self._database.marks.keys())
+        fresh, duplicates = split_duplicates(deliveries, keys - self._database.marks.keys())
         if fresh:
             session = SimulatedSession()
             handler(fresh, session)
-            done = [key_of(delivery) for delivery in fresh]
+            done = [inbox_key(delivery) for delivery in fresh]
             self._database.commit(done, done, session)
         return Handled(duplicates)
 
-    def _is_taken(self, key: EventKey) -> bool:
+    def _is_taken(self, key: InboxKey) -> bool:
         holder = self._database.claims.get(key)
         return holder is not None and not holder.dead
 
-    def _claim(self, key: EventKey, new: set[EventKey]) -> None:
+    def _claim(self, key: InboxKey, new: set[InboxKey]) -> None:
         if key not in self._database.marks:
             self._database.claims[key] = current_process()
             new.add(key)
 
-    def _release(self, keys: Collection[EventKey]) -> None:
+    def _release(self, keys: Collection[InboxKey]) -> None:
         for key in keys:
             self._database.claims.pop(key, None)
 

@@ -20,10 +20,11 @@ from eventzr_kafka.errors import BatchItemError, ConfigurationError, Reject, Ret
 from eventzr_kafka.events.context import current_event, current_tenant
 from eventzr_kafka.events.event import CloudEvent
 from eventzr_kafka.events.identity import identity_of
+from eventzr_kafka.events.message_context import MessageContext
 from eventzr_kafka.handlers.binding import BoundRoute
 from eventzr_kafka.handlers.decorators import definition_of
 from eventzr_kafka.handlers.options import Ordering
-from eventzr_kafka.handlers.signature import MessageContext, Route
+from eventzr_kafka.handlers.signature import Route
 from eventzr_kafka.kafka.record import TopicPartition
 from eventzr_kafka.testing.simulation._clients import Clients
 from eventzr_kafka.testing.simulation._history import History

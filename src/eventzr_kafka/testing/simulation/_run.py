@@ -13,10 +13,10 @@ from typing import Any
 from eventzr_kafka.codec.encoder import encode
 from eventzr_kafka.events.event import CloudEvent
 from eventzr_kafka.handlers.decorators import ConsumerDefinition
-from eventzr_kafka.handlers.inbox import Inbox
-from eventzr_kafka.handlers.memory_inbox import MemoryInbox
 from eventzr_kafka.handlers.options import ConsumerOptions
 from eventzr_kafka.handlers.retry import RetryPolicy
+from eventzr_kafka.inbox.memory_inbox import MemoryInbox
+from eventzr_kafka.inbox.protocol import Inbox
 from eventzr_kafka.kafka.record import Header, OutgoingRecord, Record
 from eventzr_kafka.kafka.transport import Failure
 from eventzr_kafka.testing._memory_cluster import DeliveryFault

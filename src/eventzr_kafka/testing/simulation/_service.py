@@ -20,7 +20,7 @@ from eventzr_kafka.errors import EventzrKafkaError
 from eventzr_kafka.events.event import CloudEvent
 from eventzr_kafka.handlers.binding import bind
 from eventzr_kafka.handlers.decorators import definition_of
-from eventzr_kafka.handlers.deduplication import guard_of
+from eventzr_kafka.handlers.deduplication import make_deduplicator
 from eventzr_kafka.hooks import ConsumerHooks
 from eventzr_kafka.kafka.record import Record, TopicPartition
 from eventzr_kafka.producing.delivery import PublishResult
@@ -257,9 +257,9 @@ class Operator(SimulatedProcess):
     async def _replay(self, handler: object, watch: HandlerWatch) -> None:
         definition = definition_of(handler)
         options, group_id = definition.options, definition.group_id
-        guard = await guard_of(handler, definition.inbox, ConsumerHooks())
+        deduplicator = await make_deduplicator(handler, definition.inbox, ConsumerHooks())
         no_pool: Any = None
-        bound = bind(handler, definition.routes, options, no_pool, guard)
+        bound = bind(handler, definition.routes, options, no_pool, deduplicator)
         routes = {route.topic: watch.around(group_id, options.ordering, route) for route in bound}
         writer = DeadLetterWriter(self.clients.producer)
         committed = self._committed(group_id, routes)

@@ -28,7 +28,7 @@ from eventzr_kafka.dead_letters.letter import dead_letter_topic
 from eventzr_kafka.errors import ConfigurationError
 from eventzr_kafka.events.event import EventData, declared_events
 from eventzr_kafka.handlers.decorators import ConsumerDefinition, definition_of
-from eventzr_kafka.handlers.deduplication import inbox_of
+from eventzr_kafka.handlers.deduplication import make_inbox
 from eventzr_kafka.handlers.signature import Route
 from eventzr_kafka.testing.factories import event_factory
 from eventzr_kafka.testing.simulation._checker import check
@@ -179,7 +179,7 @@ def _subject(handlers: HandlerFactory) -> Subject:
     objects, uses_outbox = look_at(handlers)
     definitions = [definition_of(handler) for handler in objects]
     pairs = zip(definitions, objects, strict=True)
-    inboxes = {each.group_id: inbox_of(handler, each.inbox) for each, handler in pairs if each.inbox is not None}
+    inboxes = {each.group_id: make_inbox(handler, each.inbox) for each, handler in pairs if each.inbox is not None}
     routes = [route for definition in definitions for route in definition.routes]
     return Subject(
         handlers,

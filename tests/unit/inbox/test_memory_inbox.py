@@ -10,16 +10,16 @@ from typing import Any
 import pytest
 
 from eventzr_kafka import BatchItemError, CloudEvent, MemoryInbox, MessageContext, Record
-from eventzr_kafka.handlers.deduplication import Tidier
-from eventzr_kafka.handlers.inbox import Delivery
+from eventzr_kafka.handlers.deduplication import InboxCleaner
+from eventzr_kafka.inbox.protocol import ReceivedEvent
 
 
-def deliveries(*ids: str) -> list[Delivery]:
+def deliveries(*ids: str) -> list[ReceivedEvent]:
     context = MessageContext(Record("t", 0, 0, b"t", b""), "g")
     return [(CloudEvent(id=each, source="s", type="t", tenantid="t"), context) for each in ids]
 
 
-def delivery(tenant: str, source: str, event_id: str = "42") -> Delivery:
+def delivery(tenant: str, source: str, event_id: str = "42") -> ReceivedEvent:
     event = CloudEvent(id=event_id, source=source, type="t", tenantid=tenant)
     return event, MessageContext(Record("t", 0, 0, tenant.encode(), b""), "g")
 
@@ -31,7 +31,7 @@ class Handler:
         self.gate = asyncio.Event()
         self.gate.set()
 
-    async def __call__(self, given: Sequence[Delivery], session: Any) -> None:
+    async def __call__(self, given: Sequence[ReceivedEvent], session: Any) -> None:
         assert session is None
         self.called += [event.id for event, _ in given]
         await self.gate.wait()
@@ -81,7 +81,7 @@ async def test_of_a_batch_only_what_its_error_names_is_handled_again() -> None:
 
 @pytest.mark.parametrize("error", [None, ValueError()])
 async def test_the_second_of_two_at_once_waits_for_the_first(error: Exception | None) -> None:
-    def handle(given: Sequence[Delivery], _session: Any) -> None:
+    def handle(given: Sequence[ReceivedEvent], _session: Any) -> None:
         assert given
 
     inbox, first, second = MemoryInbox(), Handler(error), Handler()
@@ -101,7 +101,7 @@ async def test_the_second_of_two_at_once_waits_for_the_first(error: Exception | 
 async def test_threads_that_have_events_in_opposite_order_do_not_wait_for_ever() -> None:
     inbox, called, lock = MemoryInbox(), list[str](), threading.Lock()
 
-    def handle(given: Sequence[Delivery], _session: Any) -> None:
+    def handle(given: Sequence[ReceivedEvent], _session: Any) -> None:
         with lock:
             called.extend(event.id for event, _ in given)
 
@@ -121,15 +121,15 @@ async def test_a_step_of_tidying_is_let_finish_and_none_follows() -> None:
         steps = 0
         gate = asyncio.Event()
 
-        async def tidy(self) -> bool:
+        async def purge_expired(self) -> bool:
             await self.gate.wait()
             self.steps += 1
             return True
 
     inbox = Slow()
-    tidier = Tidier([inbox])
+    cleaner = InboxCleaner([inbox])
     await asyncio.sleep(0)
-    ending = asyncio.ensure_future(tidier.end())
+    ending = asyncio.ensure_future(cleaner.stop())
     await asyncio.sleep(0)
     inbox.gate.set()
     await ending

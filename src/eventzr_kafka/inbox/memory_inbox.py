@@ -1,4 +1,4 @@
-"""`MemoryInbox`: duplicates kept from handlers that have no database."""
+"""`MemoryInbox`: an inbox for handlers that have no database."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from threading import Lock
 from typing import cast
 
 from eventzr_kafka.errors import BatchItemError
-from eventzr_kafka.handlers.inbox import (
+from eventzr_kafka.inbox.protocol import (
     AsyncHandling,
-    Delivery,
-    EventKey,
     Handled,
+    InboxKey,
+    ReceivedEvent,
     ThreadHandling,
-    key_of,
-    named_in,
-    sort_out,
+    failed_keys,
+    inbox_key,
+    split_duplicates,
 )
 from eventzr_kafka.safe_text import is_a
 
@@ -28,42 +28,41 @@ __all__ = ["MemoryInbox"]
 class MemoryInbox:
     """Remembers the last events that this process has handled.
 
-    It spares most duplicates, and promises nothing: it is empty after a restart, other processes do not know what it
-    knows, and it forgets the oldest event when it is full. A handler whose effect must not be repeated needs a
-    `SqlInbox`, or has to bear the repetition.
+    It skips most duplicates, and guarantees nothing: it is empty after a restart, each process has its own, and the
+    oldest event is forgotten when it is full. A handler whose effect must not be repeated needs a `SqlInbox`.
     """
 
     def __init__(self, *, size: int = 100_000) -> None:
-        """Begin empty.
+        """Start empty.
 
         Args:
-            size: Events that are remembered, 1 or more; each takes some 300 bytes.
+            size: Number of events that are remembered, 1 or more; each takes about 300 bytes.
         """
         if size < 1:
             raise ValueError(f"MemoryInbox(size={size!r}): must be 1 or more")
         self._size = size
         self._lock = Lock()
-        self._known: OrderedDict[EventKey, None] = OrderedDict()
-        self._under_way: dict[EventKey, Future[None]] = {}
+        self._known: OrderedDict[InboxKey, None] = OrderedDict()
+        self._under_way: dict[InboxKey, Future[None]] = {}
 
-    def check(self, handler: str, *, is_async: bool) -> None:
-        """Serve every handler."""
+    def check_handler(self, handler: str, *, is_async: bool) -> None:
+        """Accept every handler."""
 
-    async def prepare(self) -> None:
-        """Need nothing."""
+    async def check_tables(self) -> None:
+        """Accept: there are no tables."""
 
-    async def tidy(self) -> bool:
-        """Stay within the size by itself."""
+    async def purge_expired(self) -> bool:
+        """Do nothing: the size is bounded anyway."""
         return False
 
-    async def handle(self, deliveries: Sequence[Delivery], handler: AsyncHandling, /) -> Handled:
-        """Handle what is new, on the event loop."""
-        new: set[EventKey] = set()
+    async def handle(self, deliveries: Sequence[ReceivedEvent], handler: AsyncHandling, /) -> Handled:
+        """Handle the new events, on the event loop."""
+        new: set[InboxKey] = set()
         try:
             for key in _in_order(deliveries):
                 while (other := self._claim(key, new)) is not None:
                     await asyncio.wait([asyncio.wrap_future(other)])
-            fresh, duplicates = sort_out(deliveries, new)
+            fresh, duplicates = split_duplicates(deliveries, new)
             if fresh:
                 await handler(fresh, None)
         except BaseException as error:  # noqa: BLE001 -- goes on, unless it leaves a part done
@@ -71,14 +70,14 @@ class MemoryInbox:
         self._release(new, new)
         return Handled(duplicates)
 
-    def handle_in_thread(self, deliveries: Sequence[Delivery], handler: ThreadHandling, /) -> Handled:
-        """Handle what is new, in a thread that may block."""
-        new: set[EventKey] = set()
+    def handle_in_thread(self, deliveries: Sequence[ReceivedEvent], handler: ThreadHandling, /) -> Handled:
+        """Handle the new events, in a thread that may block."""
+        new: set[InboxKey] = set()
         try:
             for key in _in_order(deliveries):
                 while (other := self._claim(key, new)) is not None:
                     other.result()
-            fresh, duplicates = sort_out(deliveries, new)
+            fresh, duplicates = split_duplicates(deliveries, new)
             if fresh:
                 handler(fresh, None)
         except BaseException as error:  # noqa: BLE001 -- goes on, unless it leaves a part done
@@ -86,8 +85,8 @@ class MemoryInbox:
         self._release(new, new)
         return Handled(duplicates)
 
-    def _claim(self, key: EventKey, new: set[EventKey]) -> Future[None] | None:
-        """Take an event for this call, unless it is known; returns what to wait for if another call has it."""
+    def _claim(self, key: InboxKey, new: set[InboxKey]) -> Future[None] | None:
+        """Claim an event for this call, unless it is known; returns the future to wait for if another call has it."""
         with self._lock:
             if key in self._known:
                 return None
@@ -97,15 +96,15 @@ class MemoryInbox:
                 return None
             return self._under_way[key]
 
-    def _failed(self, deliveries: Sequence[Delivery], new: set[EventKey], error: BaseException) -> Handled:
-        fresh, duplicates = sort_out(deliveries, new)
-        named = named_in(cast("BatchItemError", error), fresh) if is_a(error, BatchItemError) else set[EventKey]()
+    def _failed(self, deliveries: Sequence[ReceivedEvent], new: set[InboxKey], error: BaseException) -> Handled:
+        fresh, duplicates = split_duplicates(deliveries, new)
+        named = failed_keys(cast("BatchItemError", error), fresh) if is_a(error, BatchItemError) else set[InboxKey]()
         self._release(new, new - named if named else ())
         if not named:
             raise error
         return Handled(duplicates, cast("BatchItemError", error))
 
-    def _release(self, claimed: Iterable[EventKey], done: Collection[EventKey]) -> None:
+    def _release(self, claimed: Iterable[InboxKey], done: Collection[InboxKey]) -> None:
         with self._lock:
             for key in done:
                 self._known[key] = None
@@ -116,6 +115,6 @@ class MemoryInbox:
             future.set_result(None)
 
 
-def _in_order(deliveries: Sequence[Delivery]) -> list[EventKey]:
-    """Each event once, in one order for all calls: two that wait for each other would wait for ever."""
-    return sorted({key_of(delivery) for delivery in deliveries})
+def _in_order(deliveries: Sequence[ReceivedEvent]) -> list[InboxKey]:
+    """Each event once, in one order for all calls, so that two calls cannot wait for each other."""
+    return sorted({inbox_key(delivery) for delivery in deliveries})
