@@ -15,10 +15,10 @@ demo: first-time $(READY)  ## the marketplace service and a subscriber, a day of
 # The suite waits more than it works: five processes, which share one broker, keep two cores busy.
 test: $(READY)  ## every test, with all set-up (SETUP=1: also with sudo); the header names the broker
 	@$(BIN)/python -m tests.machine
-	$(BIN)/pytest -n 5 --dist worksteal
+	$(BIN)/pytest -n 5 --dist loadfile
 
 quick: $(READY)  ## what needs no broker, no database and no browser; under a minute
-	$(BIN)/pytest -n 3 --dist worksteal -m 'not torture and not real_kafka and not slow' tests/unit tests/architecture
+	$(BIN)/pytest -n 3 --dist loadfile -m 'not torture and not real_kafka and not slow' tests/unit tests/architecture
 
 # Units, and one file on a real broker, with the lowest versions that pyproject.toml declares.
 test-lowest: .venv/lowest/.ready
@@ -33,7 +33,7 @@ test-lowest: .venv/lowest/.ready
 	@touch $@
 
 torture: $(READY)  ## members killed under load, on a real Kafka; minutes
-	EVENTZR_KAFKA_TEST_BROKER=real $(BIN)/pytest tests/torture -m torture -s -o timeout=1800 -o faulthandler_timeout=3600
+	EVENTZR_KAFKA_TEST_BROKER=real $(BIN)/pytest tests/torture tests/broker/test_dead_letter_outage.py -m torture -s -o timeout=1800 -o faulthandler_timeout=3600
 
 SEEDS ?= 20000
 simulate: $(READY)  ## seeded crash histories of the SDK's own services; SEEDS=20000 takes a minute or two

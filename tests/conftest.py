@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import hypothesis
 import pytest
+from tests.kafka_classes import use_archive
 from tests.machine import COMMAND, NOT_RUN
-from tests.postgres import Postgres
-from tests.shared_kafka import KafkaKeeper, connect
+from tests.postgres import Databases, Postgres
+from tests.schedule import LongestFirst, sort_items
+from tests.shared_servers import ServerKeeper, shared_kafka, shared_postgres
 
 from eventzr_kafka.settings import variables
 from eventzr_kafka.testing.kafka_server import (
@@ -45,7 +47,7 @@ hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or "defaul
 _server = pytest.StashKey[KafkaServer]()
 _got = pytest.StashKey[str]()
 _not_run = pytest.StashKey[int]()
-_keeper = pytest.StashKey[KafkaKeeper]()
+_keeper = pytest.StashKey[ServerKeeper]()
 
 
 class TopicFactory(Protocol):
@@ -57,6 +59,7 @@ class TopicFactory(Protocol):
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", f"{MARKER}: needs a real Kafka; set by itself where `kafka` or `msk` is used")
     config.addinivalue_line("markers", f"{VIRTUAL}: the event loop's clock jumps in place of waiting")
+    use_archive()
     if _broker() not in {"auto", "real"}:
         raise pytest.UsageError(f"{VARIABLE}={_broker()}: must be 'auto' or 'real'")
 
@@ -70,10 +73,17 @@ def pytest_report_header() -> str:
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
         if isinstance(item, pytest.Function) and {"kafka", "own_kafka", "msk"} & set(item.fixturenames):
             item.add_marker(MARKER)
+    if _keeper_of(config) is not None:
+        sort_items(items)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LongestFirst | None:
+    return LongestFirst(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 def pytest_asyncio_loop_factories(item: pytest.Item) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
@@ -92,10 +102,10 @@ def pytest_runtest_teardown(item: pytest.Item) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
-    """With several processes, tell each where it finds the broker that they share."""
-    keeper = node.config.stash.get(_keeper, None) or KafkaKeeper()
+    """With several processes, tell each where it finds the servers that they share."""
+    keeper = node.config.stash.get(_keeper, None) or ServerKeeper()
     node.config.stash[_keeper] = keeper
-    node.workerinput["kafka"] = keeper.address
+    node.workerinput["servers"] = keeper.address
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -134,12 +144,12 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 @pytest.fixture(scope="session")
 def kafka(request: pytest.FixtureRequest, pytestconfig: pytest.Config) -> KafkaServer:
     """The session's real Kafka, started when the first test asks for it, and shared by the session's processes."""
-    keeper: str | None = getattr(pytestconfig, "workerinput", {}).get("kafka")
+    keeper = _keeper_of(pytestconfig)
     if keeper is None:
         own: KafkaServer = request.getfixturevalue("own_kafka")
         return own
     try:
-        server = connect(keeper)
+        server = shared_kafka(keeper)
     except KafkaUnavailableError as error:
         if _broker() == "real":
             pytest.fail(f"{VARIABLE}=real, but {error}", pytrace=False)
@@ -161,8 +171,12 @@ def own_kafka(kafka_broker: KafkaServer, pytestconfig: pytest.Config) -> Iterato
 
 
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[Postgres]:
-    """The session's real PostgreSQL, started when the first test asks for it."""
+def postgres(pytestconfig: pytest.Config) -> Iterator[Databases]:
+    """The session's real PostgreSQL, started when the first test asks for it, and shared by its processes."""
+    keeper = _keeper_of(pytestconfig)
+    if keeper is not None:
+        yield shared_postgres(keeper)
+        return
     with Postgres() as server:
         yield server
 
@@ -185,6 +199,12 @@ def command(monkeypatch: pytest.MonkeyPatch) -> None:
     """For tests that run the command in this process: no settings."""
     for variable in variables():
         monkeypatch.delenv(variable.name, raising=False)
+
+
+def _keeper_of(config: pytest.Config) -> str | None:
+    """The address of what keeps the shared servers, where there are several processes."""
+    found: str | None = getattr(config, "workerinput", {}).get("servers")
+    return found
 
 
 def _broker() -> str:

@@ -16,10 +16,11 @@ from dataclasses import dataclass
 from typing import Final, NoReturn
 
 import pytest
+from tests.kafka_classes import archive, make_archive
 from tests.postgres import binaries
 
 from eventzr_kafka.testing._kafka_jars import find_jars, libs_folder, resolve_libs
-from eventzr_kafka.testing.kafka_server import KafkaUnavailableError
+from eventzr_kafka.testing.kafka_server import KafkaServerError, KafkaUnavailableError
 
 __all__ = ["COMMAND", "NOT_RUN", "chromium", "lack", "lacking", "set_up"]
 
@@ -102,6 +103,12 @@ def set_up() -> None:
         try:
             resolve_libs()
         except KafkaUnavailableError as error:
+            _say(str(error))
+    if _has_jdk() and libs_folder().is_dir() and not archive().exists():
+        _say("a broker runs once, so that later ones come up faster")
+        try:
+            make_archive()
+        except KafkaServerError as error:
             _say(str(error))
 
 

@@ -14,12 +14,16 @@ import time
 from pathlib import Path
 from typing import Self
 
-__all__ = ["Postgres", "binaries"]
+import psycopg
+import psycopg.sql
+
+__all__ = ["Databases", "Postgres", "binaries"]
 
 _SECONDS = 30.0
 _QUICK = {
     "fsync": "off",
     "full_page_writes": "off",
+    "max_connections": "300",  # of all processes of a test session
     "listen_addresses": "127.0.0.1",
     "track_commit_timestamp": "on",  # evidence of the commit order
 }
@@ -28,7 +32,24 @@ _QUICK = {
 _GUARD = 'read -r _; kill -QUIT "$1" 2>/dev/null; sleep 1; rm -rf "$2"'
 
 
-class Postgres:
+class Databases:
+    """A running server, as its clients know it."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+
+    def url(self, database: str = "postgres") -> str:
+        """SQLAlchemy's address of a database; for sync and async engines."""
+        return f"postgresql+psycopg://postgres@127.0.0.1:{self.port}/{database}"
+
+    def create_database(self, name: str) -> str:
+        """Create a database and return its address."""
+        with psycopg.connect(f"postgresql://postgres@127.0.0.1:{self.port}/postgres", autocommit=True) as connection:
+            connection.execute(psycopg.sql.SQL("CREATE DATABASE {}").format(psycopg.sql.Identifier(name)))
+        return self.url(name)
+
+
+class Postgres(Databases):
     """One server. `stop`, `kill` and `start` keep its address and its data; `close` removes everything."""
 
     def __init__(self, *, durable: bool = False) -> None:
@@ -42,7 +63,7 @@ class Postgres:
         self._user = _user()
         if self._user is not None:
             shutil.chown(self._folder, self._user)
-        self.port = _free_port()
+        super().__init__(_free_port())
         self._settings = {**_QUICK, "fsync": "on", "full_page_writes": "on"} if durable else _QUICK
         self._server: subprocess.Popen[bytes] | None = None
         self._guard: subprocess.Popen[bytes] | None = None
@@ -51,15 +72,6 @@ class Postgres:
     @property
     def _data(self) -> str:
         return str(self._folder / "data")
-
-    def url(self, database: str = "postgres") -> str:
-        """SQLAlchemy's address of a database; for sync and async engines."""
-        return f"postgresql+psycopg://postgres@127.0.0.1:{self.port}/{database}"
-
-    def create_database(self, name: str) -> str:
-        """Create a database and return its address."""
-        self._psql(f'CREATE DATABASE "{name}"')
-        return self.url(name)
 
     def start(self) -> None:
         """Start it and wait until it serves clients."""
@@ -117,9 +129,6 @@ class Postgres:
 
     def _answers(self) -> bool:
         return self._try("pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self.port)) == 0
-
-    def _psql(self, statement: str) -> None:
-        self._run("psql", "-q", "-h", "127.0.0.1", "-p", str(self.port), "-U", "postgres", "-c", statement)
 
     def _try(self, program: str, *arguments: str) -> int:
         command = [str(self._binaries / program), *arguments]

@@ -11,7 +11,21 @@ from confluent_kafka import Consumer, TopicPartition
 from tests.broker.msk_broker import ACCESS_KEY, SECRET_KEY, MskBroker, msk_broker
 from tests.recorder import Gap, Recorder
 
-from eventzr_kafka.testing.kafka_server import KafkaServer, KafkaUnavailableError
+from eventzr_kafka.testing.kafka_server import KafkaServer, KafkaUnavailableError, start_kafka
+
+_GUARDED = {  # everybody may do everything, but for what an ACL says
+    "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+    "allow.everyone.if.no.acl.found": "true",
+    "group.coordinator.rebalance.protocols": "classic",
+}
+
+
+@pytest.fixture(scope="session")
+def guarded_kafka(kafka: KafkaServer) -> Iterator[KafkaServer]:
+    """A broker with access control that knows only the classic group protocol; tests may end it."""
+    assert kafka.running
+    with start_kafka(properties=_GUARDED) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from eventzr_kafka import CloudEvent, ConsumerRunner, EventProducer, KafkaSettings, kafka_consumer, on_message
-from eventzr_kafka.testing.kafka_server import KafkaServer, start_kafka
+from eventzr_kafka.testing.kafka_server import KafkaServer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Iterator
+    from collections.abc import AsyncGenerator, Callable
 
 SECONDS: Final = 60.0
 AWAY: Final = 10.0
@@ -41,17 +41,15 @@ class Traffic:
         return all(set(numbers) <= set(self.handled[tenant]) for tenant, numbers in self.acknowledged.items())
 
 
-@pytest.fixture
-def lone_kafka(kafka: KafkaServer) -> Iterator[KafkaServer]:
-    """A broker that no other test uses."""
-    assert kafka.running
-    with start_kafka() as server:
-        server.create_topic(TOPIC)
-        yield server
+@pytest.fixture(scope="session")
+def kafka(own_kafka: KafkaServer) -> KafkaServer:
+    """One that may be ended."""
+    own_kafka.create_topic(TOPIC)
+    return own_kafka
 
 
 @pytest.fixture
-def runner(lone_kafka: KafkaServer, traffic: Traffic) -> ConsumerRunner:
+def runner(kafka: KafkaServer, traffic: Traffic) -> ConsumerRunner:
     @kafka_consumer(group_id=GROUP)
     class Handler:
         @on_message(TOPIC)
@@ -59,7 +57,7 @@ def runner(lone_kafka: KafkaServer, traffic: Traffic) -> ConsumerRunner:
             await asyncio.sleep(0)
             traffic.handled[event.tenantid].append(event.data)
 
-    return ConsumerRunner(Handler(), settings=KafkaSettings(brokers=lone_kafka.bootstrap_servers))
+    return ConsumerRunner(Handler(), settings=KafkaSettings(brokers=kafka.bootstrap_servers))
 
 
 @pytest.fixture
@@ -117,13 +115,13 @@ def two_lines(who: str, brokers: str) -> list[str]:
 
 
 async def test_an_outage_loses_nothing_and_costs_each_client_two_log_lines(
-    lone_kafka: KafkaServer, runner: ConsumerRunner, traffic: Traffic, caplog: pytest.LogCaptureFixture
+    kafka: KafkaServer, runner: ConsumerRunner, traffic: Traffic, caplog: pytest.LogCaptureFixture
 ) -> None:
-    brokers = lone_kafka.bootstrap_servers
+    brokers = kafka.bootstrap_servers
     async with runner:
         async with publishing(KafkaSettings(brokers=brokers), traffic):
             await until(lambda: traffic.count > 1000)
-            await stay_away(lone_kafka)
+            await stay_away(kafka)
             before = traffic.count
             await until(lambda: traffic.count > before + 1000)
         await until(lambda: traffic.complete)

@@ -16,34 +16,21 @@ from eventzr_kafka._confluent.producer import ConfluentProducer
 from eventzr_kafka.dead_letters.letter import Letter, dead_letter_topic, read_letter
 from eventzr_kafka.engine.clients import RealClients
 from eventzr_kafka.errors import Reject
-from eventzr_kafka.testing.kafka_server import KafkaServer, start_kafka
+from eventzr_kafka.testing.kafka_server import KafkaServer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from eventzr_kafka.engine.clients import Clients
 
     Act: TypeAlias = Callable[[KafkaServer, str], None]
 
 SECONDS: Final = 60.0
-AWAY: Final = 20.0
 RECOVERY: Final = 15.0  # the longest pause between two tries is 10 s
 REJECTED: Final = [f"rejected-{number}" for number in range(5)]
 TENANTS: Final = [*[f"taken-{number}" for number in range(5)], *REJECTED]
 EVENTS: Final = 4  # of each tenant; of the rejected ones the second is
 ACLS: Final = "org.apache.kafka.tools.AclCommand"
-ACCESS: Final = {  # everybody may do everything, but for what an ACL says
-    "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
-    "allow.everyone.if.no.acl.found": "true",
-}
-
-
-@pytest.fixture(scope="module")
-def lone_kafka(kafka: KafkaServer) -> Iterator[KafkaServer]:
-    """A broker with access control that no other test uses."""
-    assert kafka.running
-    with start_kafka(properties=ACCESS) as server:
-        yield server
 
 
 class Group:
@@ -173,7 +160,10 @@ TROUBLES: Final[list[tuple[Act, Act, str]]] = [
 ]
 
 
-async def survive(kafka: KafkaServer, break_it: Act, mend_it: Act, reason: str) -> Group:
+outages = pytest.mark.parametrize("away", [2.0, pytest.param(20.0, marks=pytest.mark.torture)])
+
+
+async def survive(kafka: KafkaServer, away: float, break_it: Act, mend_it: Act, reason: str) -> Group:
     """Have a group live through one trouble."""
     group = Group(kafka)
     topic = dead_letter_topic(group.id)
@@ -182,7 +172,7 @@ async def survive(kafka: KafkaServer, break_it: Act, mend_it: Act, reason: str) 
     await group.publish()
     async with group.runner() as runner:
         await until(lambda: group.waits and bool(runner.problems))
-        await asyncio.sleep(AWAY)
+        await asyncio.sleep(away)
         assert group.waits
         assert [reason in problem for problem in runner.problems] == [True]
         await until(group.is_at_the_first_rejected)
@@ -191,33 +181,35 @@ async def survive(kafka: KafkaServer, break_it: Act, mend_it: Act, reason: str) 
     return group
 
 
-async def test_a_topic_that_is_missing_or_refused_for_20_s_loses_nothing(
-    lone_kafka: KafkaServer, caplog: pytest.LogCaptureFixture
+@outages
+async def test_missing_or_refused_topic_loses_no_dead_letter(
+    guarded_kafka: KafkaServer, away: float, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
-    survived = await asyncio.gather(*(survive(lone_kafka, *trouble) for trouble in TROUBLES))
+    survived = await asyncio.gather(*(survive(guarded_kafka, away, *trouble) for trouble in TROUBLES))
     for group in survived:
         assert group.lines(caplog) == group.two_lines()
         assert len(group.letters()) == len(REJECTED)
 
 
-async def test_a_broker_that_is_gone_for_20_s_loses_nothing(
-    lone_kafka: KafkaServer, caplog: pytest.LogCaptureFixture
+@outages
+async def test_broker_outage_loses_no_dead_letter(
+    guarded_kafka: KafkaServer, away: float, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
-    group = Group(lone_kafka)
-    create(lone_kafka, dead_letter_topic(group.id))
+    group = Group(guarded_kafka)
+    create(guarded_kafka, dead_letter_topic(group.id))
     await group.publish()
     async with group.runner(Impatient()) as runner:
         await until(lambda: group.waits)
         await until(group.is_at_the_first_rejected)
-        await asyncio.to_thread(lone_kafka.kill)  # see test_forgotten_brokers
+        await asyncio.to_thread(guarded_kafka.kill)  # see test_forgotten_brokers
         group.go.set()
         await until(lambda: bool(runner.problems))
-        await asyncio.sleep(AWAY)
+        await asyncio.sleep(away)
         assert group.waits
         assert len(runner.problems) == 1
-        await asyncio.to_thread(lone_kafka.start)
+        await asyncio.to_thread(guarded_kafka.start)
         assert group.has_not_passed_the_first_rejected()
         await until(lambda: not runner.problems and group.has_all_outcomes() and group.is_at_the_end(), RECOVERY)
     assert group.lines(caplog) == group.two_lines()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -14,7 +14,6 @@ from eventzr_kafka import CloudEvent, ConsumerRunner, EventProducer, KafkaSettin
 from eventzr_kafka._confluent import client_owner, producer
 from eventzr_kafka._confluent.oauth import make_client
 from eventzr_kafka.errors import DeliveryError, TransportError
-from eventzr_kafka.testing.kafka_server import start_kafka
 
 if TYPE_CHECKING:
     from eventzr_kafka.testing.kafka_server import KafkaServer
@@ -22,11 +21,6 @@ if TYPE_CHECKING:
 FirstClients: TypeAlias = Callable[[dict[str, Any]], list[str]]
 _NO_BROKER: Final = {"bootstrap.servers": ""}
 _ACLS: Final = "org.apache.kafka.tools.AclCommand"
-_OTHER: Final = {
-    "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
-    "allow.everyone.if.no.acl.found": "true",
-    "group.coordinator.rebalance.protocols": "classic",
-}
 _FENCED: Final = r"_FATAL: Fatal error: Broker: Static consumer fenced"
 
 
@@ -46,14 +40,6 @@ def first_clients(monkeypatch: pytest.MonkeyPatch) -> FirstClients:
         return kinds
 
     return begin
-
-
-@pytest.fixture(scope="module")
-def other_kafka(kafka: KafkaServer) -> Iterator[KafkaServer]:
-    """A broker with access control that knows only the classic group protocol."""
-    assert kafka.running
-    with start_kafka(properties=_OTHER) as server:
-        yield server
 
 
 @pytest.fixture
@@ -95,25 +81,25 @@ async def test_clients_without_brokers_are_given_up_and_others_publish_and_consu
 
 
 async def test_a_producer_without_the_right_to_write_goes_on_with_another_client_once_it_has_it(
-    other_kafka: KafkaServer, caplog: pytest.LogCaptureFixture
+    guarded_kafka: KafkaServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The first refusal is fatal to the client: it would never try again."""
     name = "refused.thing.happened.v1"
-    other_kafka.create_topic(name)
+    guarded_kafka.create_topic(name)
     refuse = ["--deny-principal", "User:*", "--operation", "IdempotentWrite", "--cluster"]
     for rule in (
         ["--allow-principal", "User:*", "--cluster"],
         ["--deny-principal", "User:*", "--operation", "Write", "--topic", "*"],
         refuse,
     ):
-        await asyncio.to_thread(other_kafka.tool, _ACLS, "--add", *rule)
-    settings = KafkaSettings(brokers=other_kafka.bootstrap_servers)
+        await asyncio.to_thread(guarded_kafka.tool, _ACLS, "--add", *rule)
+    settings = KafkaSettings(brokers=guarded_kafka.bootstrap_servers)
     async with asyncio.timeout(60), EventProducer(settings=settings) as events:
         while not ended(caplog):
             with pytest.raises(DeliveryError):
                 await events.publish(event(name, "too early"))
-        await asyncio.to_thread(other_kafka.tool, _ACLS, "--remove", "--force", "--topic", "*")
-        await asyncio.to_thread(other_kafka.tool, _ACLS, "--remove", "--force", *refuse)
+        await asyncio.to_thread(guarded_kafka.tool, _ACLS, "--remove", "--force", "--topic", "*")
+        await asyncio.to_thread(guarded_kafka.tool, _ACLS, "--remove", "--force", *refuse)
         await until_published(events, event(name, "in time"))
 
     assert all("; allow IdempotentWrite, on MSK" in line for line in ended(caplog))
@@ -146,15 +132,15 @@ async def test_a_consumer_with_a_fatal_error_stops_its_runner(settings: KafkaSet
             assert await handled.get() == "for the second"
 
 
-async def test_brokers_without_the_new_group_protocol_are_told_with_the_hint(other_kafka: KafkaServer) -> None:
+async def test_brokers_without_the_new_group_protocol_are_told_with_the_hint(guarded_kafka: KafkaServer) -> None:
     @kafka_consumer(group_id="new", group_protocol="consumer")
     class Handler:
         @on_message("thing.happened.v1")
         async def handle(self, event: CloudEvent[Any]) -> None:
             """Never called."""
 
-    other_kafka.create_topic("thing.happened.v1")
-    runner = ConsumerRunner(Handler(), settings=KafkaSettings(brokers=other_kafka.bootstrap_servers))
+    guarded_kafka.create_topic("thing.happened.v1")
+    runner = ConsumerRunner(Handler(), settings=KafkaSettings(brokers=guarded_kafka.bootstrap_servers))
     with pytest.raises(TransportError, match='API version not supported; use group_protocol="classic"'):
         await asyncio.wait_for(runner.run(handle_signals=False), 60)
 

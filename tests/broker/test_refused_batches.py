@@ -12,10 +12,10 @@ from confluent_kafka import Consumer, TopicPartition
 
 from eventzr_kafka import CloudEvent, EventProducer, KafkaSettings
 from eventzr_kafka.errors import DeliveryError
-from eventzr_kafka.testing.kafka_server import KafkaServer, start_kafka
+from eventzr_kafka.testing.kafka_server import KafkaServer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     TopicFactory = Callable[..., str]
 
@@ -27,12 +27,10 @@ SMALL: Final = {"max.message.bytes": "100000"}
 GATHERING: Final = {"linger.ms": 300}  # batches as large as after an outage
 
 
-@pytest.fixture
-def lone_kafka(kafka: KafkaServer) -> Iterator[KafkaServer]:
-    """A broker that no other test uses."""
-    assert kafka.running
-    with start_kafka() as server:
-        yield server
+@pytest.fixture(scope="session")
+def kafka(own_kafka: KafkaServer) -> KafkaServer:
+    """One that may be ended."""
+    return own_kafka
 
 
 def event(topic: str, number: int, size: int = 500) -> CloudEvent[Any]:
@@ -61,12 +59,12 @@ def in_order() -> dict[str, list[int]]:
     return {f"t{tenant}": list(range(tenant, EVENTS, TENANTS)) for tenant in range(TENANTS)}
 
 
-async def test_an_outage_fails_no_small_event(lone_kafka: KafkaServer, caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_outage_fails_no_small_event(kafka: KafkaServer, caplog: pytest.LogCaptureFixture) -> None:
     bounded, refused = "bounded", "refused"
     for topic in (bounded, refused):
-        lone_kafka.create_topic(topic, partitions=1, configs=SMALL)
-    settings = KafkaSettings(brokers=lone_kafka.bootstrap_servers)
-    careful = KafkaSettings(brokers=lone_kafka.bootstrap_servers, batch_bytes=90_000)
+        kafka.create_topic(topic, partitions=1, configs=SMALL)
+    settings = KafkaSettings(brokers=kafka.bootstrap_servers)
+    careful = KafkaSettings(brokers=kafka.bootstrap_servers, batch_bytes=90_000)
     async with (
         asyncio.timeout(SECONDS),
         EventProducer(settings=careful) as one,
@@ -74,11 +72,11 @@ async def test_an_outage_fails_no_small_event(lone_kafka: KafkaServer, caplog: p
     ):
         for producer, topic in ((one, bounded), (two, refused)):
             await producer.publish(event(topic, 0))
-        await asyncio.to_thread(lone_kafka.kill)
+        await asyncio.to_thread(kafka.kill)
         deliveries = [two.enqueue(event(refused, number)) for number in range(1, EVENTS)]
         deliveries += [one.enqueue(event(bounded, number)) for number in range(1, EVENTS)]
         await asyncio.sleep(AWAY)
-        await asyncio.to_thread(lone_kafka.start)
+        await asyncio.to_thread(kafka.start)
         for delivery in deliveries:
             await delivery
 

@@ -21,7 +21,7 @@ from examples.marketplace_service.schema import migrate
 from examples.marketplace_service.settings import Settings
 from sqlalchemy import text
 from tests.example.conftest import Tenant, service
-from tests.postgres import Postgres
+from tests.postgres import Databases
 
 from eventzr_kafka import KafkaSettings
 from eventzr_marketplace_events import ReviewCreated, UserProfileUpdated
@@ -33,7 +33,7 @@ PROFILE = UserProfileUpdated.model_validate({"id": "seller-1", "displayName": "N
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def client(postgres: Postgres) -> AsyncGenerator[httpx.AsyncClient]:
+async def client(postgres: Databases) -> AsyncGenerator[httpx.AsyncClient]:
     """The service, for all tests of this file; each has a tenant of its own."""
     url = postgres.create_database(uuid.uuid4().hex)
     migrate(url)

@@ -15,7 +15,7 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from examples.marketplace_service import schema
 from sqlalchemy import MetaData, create_engine, inspect, make_url
-from tests.postgres import Postgres
+from tests.postgres import Databases
 
 ROOT = Path(__file__).parents[2]
 
@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 def empty(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         return f"sqlite+aiosqlite:///{tmp_path}/empty.db"
-    server: Postgres = request.getfixturevalue("postgres")
+    server: Databases = request.getfixturevalue("postgres")
     return server.create_database(uuid.uuid4().hex)
 
 
@@ -53,7 +53,7 @@ def test_the_newest_version_is_what_the_models_say_and_goes_away_without_a_trace
     engine.dispose()
 
 
-def test_pods_that_start_together_migrate_one_after_the_other(postgres: Postgres) -> None:
+def test_pods_that_start_together_migrate_one_after_the_other(postgres: Databases) -> None:
     url = postgres.create_database(uuid.uuid4().hex)
     command = (sys.executable, "-m", "examples.marketplace_service", "migrate")
     environment = {**os.environ, "MARKETPLACE_DATABASE_URL": url}

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Column, Integer, MetaData, Table, Text, create_engine
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
-from tests.postgres import Postgres
+from tests.postgres import Databases
 
 from eventzr_kafka import inbox
 from eventzr_kafka.outbox import metadata
@@ -25,12 +25,12 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The address of an empty database of each kind."""
     if request.param == "sqlite":
         return f"sqlite+aiosqlite:///{tmp_path}/outbox.db"
-    server: Postgres = request.getfixturevalue("postgres")
+    server: Databases = request.getfixturevalue("postgres")
     return server.create_database(uuid.uuid4().hex)
 
 
 @pytest.fixture
-def postgres_url(postgres: Postgres) -> str:
+def postgres_url(postgres: Databases) -> str:
     return postgres.create_database(uuid.uuid4().hex)
 
 

@@ -34,6 +34,7 @@ def calls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> CALLS:
 
         monkeypatch.setattr(machine, "NEEDS", missing)
         monkeypatch.setattr(machine, "libs_folder", lambda: tmp_path)
+        monkeypatch.setattr(machine, "archive", lambda: tmp_path)
         monkeypatch.setattr(shutil, "which", which)
         monkeypatch.setattr(subprocess, "run", run)
         monkeypatch.setattr(os, "geteuid", lambda: user)
@@ -78,3 +79,22 @@ def test_a_test_without_its_program_is_skipped_or_fails(
 
     with pytest.raises(end, match="this machine lacks Chromium"):
         machine.lack("Chromium")
+
+
+def test_archive_of_kafkas_classes_is_made_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    archive, made = tmp_path / "classes.jsa", list[Path]()
+
+    def make() -> None:
+        made.append(archive)
+        archive.touch()
+
+    monkeypatch.setattr(machine, "NEEDS", [])
+    monkeypatch.setattr(machine, "_has_jdk", lambda: True)
+    monkeypatch.setattr(machine, "libs_folder", lambda: tmp_path)
+    monkeypatch.setattr(machine, "archive", lambda: archive)
+    monkeypatch.setattr(machine, "make_archive", make)
+
+    machine.set_up()
+    machine.set_up()
+
+    assert made == [archive]

@@ -1,7 +1,7 @@
-"""One real Kafka for all processes of a test session: the first one kept by pytest-xdist's controller, on demand.
+"""One real Kafka and one real PostgreSQL for all processes of a test session, kept by pytest-xdist's controller.
 
-The controller listens on a socket; the first worker that asks makes it start the broker, which ends with it.
-Workers create topics over Kafka's own protocol and leave console tools to the controller. They cannot end the broker:
+The controller listens on a socket; the first worker that asks makes it start the server, which ends with it.
+Workers create topics over Kafka's own protocol and leave console tools to the controller. They cannot end a server:
 tests that do have one of their own.
 """
 
@@ -14,33 +14,39 @@ from multiprocessing.connection import Client, Connection, Listener
 from pathlib import Path
 from typing import Any, Final
 
+from tests.postgres import Databases, Postgres
+
 from eventzr_kafka.testing._kafka_backend import ToolResult
 from eventzr_kafka.testing.kafka_server import KafkaServer, KafkaServerError, start_kafka
 
-__all__ = ["KafkaKeeper", "connect"]
+__all__ = ["ServerKeeper", "shared_kafka", "shared_postgres"]
 
 _KEY: Final = b"tests"
 _SHARED: Final = "this broker is shared by all processes: ask for `own_kafka`"
 
 
-class KafkaKeeper:
+class ServerKeeper:
     """The controller's side."""
 
     def __init__(self) -> None:
-        """Listen; no broker runs yet."""
+        """Listen; no server runs yet."""
         self._folder = tempfile.TemporaryDirectory(prefix="eventzr-tests-")
-        self.address: Final = str(Path(self._folder.name, "kafka"))
+        self.address: Final = str(Path(self._folder.name, "servers"))
         self._listener = Listener(self.address, authkey=_KEY)
         self._lock = threading.Lock()
         self._server: KafkaServer | None = None
         self._error: Exception | None = None
-        threading.Thread(target=self._accept, name="shared Kafka", daemon=True).start()
+        self._postgres_lock = threading.Lock()
+        self._postgres: Postgres | None = None
+        threading.Thread(target=self._accept, name="shared servers", daemon=True).start()
 
     def close(self) -> None:
-        """End the broker."""
+        """End the servers."""
         self._listener.close()
         if self._server is not None:
             self._server.close()
+        if self._postgres is not None:
+            self._postgres.close()
         self._folder.cleanup()
 
     def _accept(self) -> None:
@@ -73,6 +79,13 @@ class KafkaKeeper:
             backend = self._server._backend
             return backend.description, backend.address, backend.tool_address
 
+    def _do_postgres(self) -> int:
+        with self._postgres_lock:
+            if self._postgres is None:
+                self._postgres = Postgres()
+                self._postgres.start()
+            return self._postgres.port
+
     def _do_log(self) -> bytes:
         assert self._server is not None
         return self._server._backend.log()
@@ -82,7 +95,7 @@ class KafkaKeeper:
         return self._server._backend.tool(main_class, args, stdin, timeout)
 
 
-def connect(address: str) -> KafkaServer:
+def shared_kafka(address: str) -> KafkaServer:
     """The shared broker, started if this is the first process that asks.
 
     Raises:
@@ -92,20 +105,26 @@ def connect(address: str) -> KafkaServer:
     return KafkaServer(_SharedKafka(address))
 
 
+def shared_postgres(address: str) -> Databases:
+    """The shared PostgreSQL, started if this is the first process that asks."""
+    return Databases(_ask(address, "postgres"))
+
+
+def _ask(keeper: str, method: str, *arguments: object) -> Any:
+    with Client(keeper, authkey=_KEY) as link:
+        link.send((method, arguments))
+        answer = link.recv()
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
+
+
 class _SharedKafka:
     """A worker's side; a `KafkaBackend`."""
 
     def __init__(self, keeper: str) -> None:
         self._keeper = keeper
-        self.description, self.address, self.tool_address = self._ask("start")
-
-    def _ask(self, method: str, *arguments: object) -> Any:
-        with Client(self._keeper, authkey=_KEY) as link:
-            link.send((method, arguments))
-            answer = link.recv()
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
+        self.description, self.address, self.tool_address = _ask(keeper, "start")
 
     def start(self) -> None: ...
 
@@ -119,11 +138,11 @@ class _SharedKafka:
         raise KafkaServerError(_SHARED)
 
     def log(self) -> bytes:
-        answer: bytes = self._ask("log")
+        answer: bytes = _ask(self._keeper, "log")
         return answer
 
     def tool(self, main_class: str, args: Sequence[str], stdin: bytes | None, timeout: float) -> ToolResult:
-        answer: ToolResult = self._ask("tool", main_class, args, stdin, timeout)
+        answer: ToolResult = _ask(self._keeper, "tool", main_class, args, stdin, timeout)
         return answer
 
     def close(self) -> None: ...

@@ -6,26 +6,26 @@ from collections.abc import Iterator
 from types import SimpleNamespace
 
 import pytest
-from tests import shared_kafka
-from tests.shared_kafka import KafkaKeeper, connect
+from tests import shared_servers
+from tests.shared_servers import ServerKeeper, shared_kafka
 
 from eventzr_kafka.testing.kafka_server import KafkaServer, KafkaServerError, KafkaUnavailableError
 
 
 @pytest.fixture
-def keeper() -> Iterator[KafkaKeeper]:
-    keeper = KafkaKeeper()
+def keeper() -> Iterator[ServerKeeper]:
+    keeper = ServerKeeper()
     yield keeper
     keeper.close()
 
 
 def test_the_first_process_that_asks_starts_the_broker(
-    kafka: KafkaServer, keeper: KafkaKeeper, monkeypatch: pytest.MonkeyPatch
+    kafka: KafkaServer, keeper: ServerKeeper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started = [SimpleNamespace(_backend=kafka._backend, close=list[None])]
-    monkeypatch.setattr(shared_kafka, "start_kafka", started.pop)
+    monkeypatch.setattr(shared_servers, "start_kafka", started.pop)
 
-    servers = [connect(keeper.address) for _ in range(3)]
+    servers = [shared_kafka(keeper.address) for _ in range(3)]
 
     assert {server.bootstrap_servers for server in servers} == {kafka.bootstrap_servers}
     assert servers[0].tool("kafka.tools.StorageTool", "random-uuid", bootstrap=False).strip()
@@ -36,12 +36,12 @@ def test_the_first_process_that_asks_starts_the_broker(
     assert kafka.running
 
 
-def test_every_process_hears_why_there_is_no_broker(keeper: KafkaKeeper, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_process_hears_why_there_is_no_broker(keeper: ServerKeeper, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse() -> KafkaServer:
         raise KafkaUnavailableError("no JDK")
 
-    monkeypatch.setattr(shared_kafka, "start_kafka", refuse)
+    monkeypatch.setattr(shared_servers, "start_kafka", refuse)
 
     for _ in range(2):
         with pytest.raises(KafkaUnavailableError, match="no JDK"):
-            connect(keeper.address)
+            shared_kafka(keeper.address)
