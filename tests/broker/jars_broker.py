@@ -34,7 +34,7 @@ def jars_kafka(
     plain = f"PLAINTEXT://127.0.0.1:{port}"
     return JarsKafka(
         java=java,
-        classpath=[*classpath, resolve_libs() / "*"],
+        classpath=[resolve_libs() / "*", *classpath],  # the order that the archive of classes was made with
         ports=(port, controller_port),
         description=f"Apache Kafka with listeners of its own (jars, JDK {major})",
         extra={
