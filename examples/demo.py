@@ -1,7 +1,7 @@
 """The marketplace service and a subscriber on an embedded broker, and a day of two tenants: python -m examples.demo
 
-Nothing has to be installed or running: broker and database are gone when it ends. With ``keep`` it stays up until
-Ctrl-C, with its page to look at. The exit code is 0 only if all 18 events flowed for both tenants, each exactly once.
+It brings its own broker and database, and removes both when it ends. With ``keep`` it runs until Ctrl-C, so that its
+page can be opened. The exit code is 0 only if all 18 events flowed for both tenants, each exactly once.
 """
 
 import asyncio
@@ -51,18 +51,18 @@ async def main(*, keep: bool = False) -> bool:
             await subscriber.ready()
             url = f"http://{settings.host}:{server.port}"
             print(f"An embedded Kafka broker runs at {kafka.brokers}, the marketplace service at {url}\n")
-            complete = await tell_and_count(url, seen)
+            complete = await play_and_count(url, seen)
             print(f"\nThe page: {url}/   The API: {url}/docs")
             if keep:
                 print("Ctrl-C ends it.")
                 await interrupted()
             else:
-                print("They are gone now; `make demo KEEP=1` stays up.")
+                print("Both end now; `make demo KEEP=1` keeps them running.")
     return complete
 
 
 class DemoServer(Server):
-    """Leaves signals to the demo, which has more to end than this."""
+    """A server that leaves signals to the demo, which has to stop the consumer and the broker too."""
 
     @contextmanager
     def capture_signals(self) -> Generator[None]:
@@ -76,10 +76,10 @@ class DemoServer(Server):
 
 @asynccontextmanager
 async def serving(settings: Settings, kafka: KafkaSettings) -> AsyncGenerator[DemoServer]:
-    """The service, in this process."""
+    """Serve the marketplace in this process."""
     server = DemoServer(create_app(settings, kafka), settings)
     task = asyncio.create_task(server.serve())
-    while not server.started and not task.done():  # noqa: ASYNC110 -- it does not tell
+    while not server.started and not task.done():  # noqa: ASYNC110 -- uvicorn sets no event
         await asyncio.sleep(0.02)
     try:
         yield server
@@ -89,11 +89,11 @@ async def serving(settings: Settings, kafka: KafkaSettings) -> AsyncGenerator[De
 
 
 def subscribing(kafka: KafkaSettings, seen: Counter[Event]) -> ConsumerRunner:
-    """Your service: the guide's handler, which prints a line for two of the topics, and one that counts all of them."""
+    """Make the runner of a subscriber: the guide's handler prints a line for two topics, a second one counts all."""
     return ConsumerRunner(MarketplaceEventHandler(), EventCounter(seen), settings=kafka)
 
 
-async def tell_and_count(url: str, seen: Counter[Event]) -> bool:
+async def play_and_count(url: str, seen: Counter[Event]) -> bool:
     async with httpx.AsyncClient(base_url=url, timeout=60) as http:
         shops = [Shop(http, tenant) for tenant in TENANTS]
         stories = [Story(shop, partial(print, f"{shop.tenant}  |")) for shop in shops]
@@ -101,23 +101,23 @@ async def tell_and_count(url: str, seen: Counter[Event]) -> bool:
         await stories[-1].money_comes_too_early()
         books = Books(published=Counter(), arrived=seen)
         for shop in shops:
-            await take_down(shop, books)
+            await record_published(shop, books)
     with suppress(TimeoutError):
         async with asyncio.timeout(TIMEOUT):
-            while books.wrong():  # noqa: ASYNC110 -- counted by a handler that knows nothing of this
+            while books.mismatches():  # noqa: ASYNC110 -- the handler that counts sets no event
                 await asyncio.sleep(0.05)
     return show_summary(books)
 
 
 @dataclass
 class Books:
-    """Every event that was published, and every one that arrived: how often."""
+    """Counts of each event: how often it was published, and how often it arrived."""
 
     published: Counter[Event]
     arrived: Counter[Event]
 
-    def wrong(self) -> list[Event]:
-        """Those that were not published once and did not arrive once."""
+    def mismatches(self) -> list[Event]:
+        """Return the events that were not published exactly once, or did not arrive exactly once."""
         every = self.published.keys() | self.arrived.keys()
         return sorted(event for event in every if not self.published[event] == self.arrived[event] == 1)
 
@@ -125,16 +125,17 @@ class Books:
         return sum(count for event, count in self.arrived.items() if event[:2] == (topic, tenant))
 
 
-async def take_down(shop: Shop, books: Books) -> None:
-    """What the service has published and the neighbours have said, and what of that the service has handled."""
-    books.published.update((topic, shop.tenant, event_id) for topic, event_id in shop.said)
+async def record_published(shop: Shop, books: Books) -> None:
+    """Count the events that the service and its neighbours have published, and those that the service has handled."""
+    books.published.update((topic, shop.tenant, event_id) for topic, event_id in shop.published)
     for line in await shop.get("/activity"):
         side = books.published if line["direction"] == "out" else books.arrived
         side[line["topic"], shop.tenant, line["eventId"]] += 1
 
 
 def show_summary(books: Books) -> bool:
-    print(f"\n{'topic':<49}" + "".join(f"{tenant:>10}" for tenant in TENANTS))
+    print("\nEvents that arrived; out: published by the marketplace service, in: by other services")
+    print(f"{'topic':<49}" + "".join(f"{tenant:>10}" for tenant in TENANTS))
     silent: list[str] = []
     for topic in ALL_TOPICS:
         counts = [books.arrived_of(topic, tenant) for tenant in TENANTS]
@@ -142,9 +143,10 @@ def show_summary(books: Books) -> bool:
             f"{'out' if topic in topics.PRODUCED else 'in':<5}{topic:<44}" + "".join(f"{count:>10}" for count in counts)
         )
         silent += [f"{topic} for {tenant}" for tenant, count in zip(TENANTS, counts, strict=True) if not count]
-    wrong = [f"{topic} for {tenant}: {event_id}" for topic, tenant, event_id in books.wrong()]
-    if silent or wrong:
-        print(f"\nFAILED: without an event: {', '.join(silent) or 'none'}; lost or twice: {', '.join(wrong) or 'none'}")
+    mismatched = [f"{topic} for {tenant}: {event_id}" for topic, tenant, event_id in books.mismatches()]
+    if silent or mismatched:
+        print(f"\nFAILED: without an event: {', '.join(silent) or 'none'}")
+        print(f"lost or duplicated: {', '.join(mismatched) or 'none'}")
         return False
     flowed = f"{len(ALL_TOPICS)} topics flowed for {len(TENANTS)} tenants"
     print(f"\nAll {flowed}: {len(books.arrived)} events, each exactly once.")
@@ -159,6 +161,6 @@ async def interrupted() -> None:
 
 
 if __name__ == "__main__":
-    with suppress(KeyboardInterrupt):  # Ctrl-C before the story is over; all has ended by then
+    with suppress(KeyboardInterrupt):  # Ctrl-C during the story; everything has been closed by then
         sys.exit(0 if asyncio.run(main(keep=sys.argv[1:] == ["keep"])) else 1)
     sys.exit(128 + signal.SIGINT)

@@ -1,6 +1,6 @@
-"""The function's module: what it handles, what it publishes, and the name that template.yaml calls.
+"""A Lambda function that handles an event and publishes another; template.yaml calls `handler`.
 
-What stands at the bottom is made once, while the container is loaded, and kept from invocation to invocation.
+The objects at the bottom are made once, when the container is loaded, and kept between invocations.
 """
 
 from collections.abc import Callable
@@ -33,7 +33,7 @@ class EscrowHandler:
             amount=order.final_amount,
             currency=order.currency,
         )
-        # The tenant is the order's. The id is always the same: a record may come again.
+        # The tenant is inherited. The id is the same each time, because a record may be redelivered.
         await self.producer.publish(released, event_id=f"escrow-released-{order.id}")
 
 

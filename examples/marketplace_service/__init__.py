@@ -1,4 +1,5 @@
-"""A small marketplace service on the SDK: the model to copy when a team starts one of its own.
+"""A small marketplace service on the SDK, meant to be copied for a service of your own.
 
-``domain`` decides, ``events`` consumes what the neighbours say, ``api`` is the HTTP side, ``wiring`` puts it together.
+``domain`` has the rules, ``events`` consumes other services' events, ``api`` is the HTTP side, and ``wiring`` connects
+them.
 """

@@ -1,6 +1,6 @@
 """Run the service: python -m examples.marketplace_service [migrate]
 
-With ``migrate`` it brings the database up to date and ends; a deployment does that before the new version starts.
+With ``migrate`` it brings the database up to date and exits; a deployment does that before the new version starts.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from examples.marketplace_service.wiring import create_app
 
 
 def main() -> None:
-    """Do what the arguments say."""
+    """Migrate or serve, as the arguments ask."""
     settings = Settings.from_env()
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     if sys.argv[1:] == ["migrate"]:

@@ -1,4 +1,4 @@
-"""What happened to a tenant, as the page shows it: each line is written in the transaction that it tells of."""
+"""Tables for the page: events, failures and dead letters of a tenant, written with the change that they report."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Activity(Base):
 
 
 class Failure(Base):
-    """A handler's failure, as the SDK's hook told it: one line for each attempt."""
+    """A failed attempt of a handler, as reported by the SDK's hook."""
 
     __tablename__ = "failure"
     __table_args__ = (Index("failure_tenant", "tenant_id", "number"), Index("failure_at", "at"))
@@ -50,8 +50,8 @@ class DeadLetter(Base):
     """A dead letter of this service.
 
     Attributes:
-        position: Where its record is, ``topic[partition]@offset``: names the letter for `eventzr-kafka dlq show` too.
-        replayed_at: When a replay succeeded.
+        position: Of its record, ``topic[partition]@offset``; `eventzr-kafka dlq show` takes it as a name.
+        replayed_at: Time of the successful replay; None while the dead letter is open.
     """
 
     __tablename__ = "dead_letter"

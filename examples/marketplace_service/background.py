@@ -1,4 +1,4 @@
-"""Work beside the requests. It ends between two steps, since a driver may not survive being broken off in one."""
+"""Background tasks that stop between two steps: a database driver may break when it is cancelled in the middle."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _LAST_STEP = 5.0  # seconds
 
 @asynccontextmanager
 async def beside(work: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> AsyncGenerator[None]:
-    """Have some work done meanwhile; the event that it gets is set when it is to end."""
+    """Run a task inside the block; the event that it gets is set when it should stop."""
     ending = asyncio.Event()
     task = asyncio.create_task(work(ending))
     try:
@@ -27,6 +27,6 @@ async def beside(work: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> 
 
 
 async def pause(ending: asyncio.Event, seconds: float) -> None:
-    """Sleep, but not beyond the end."""
+    """Sleep, or return early when the task should stop."""
     with suppress(TimeoutError):
         await asyncio.wait_for(ending.wait(), seconds)

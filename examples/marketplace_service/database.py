@@ -1,7 +1,7 @@
 """The database: one engine a process, and sessions that all parts of the service share.
 
-SQLite takes the write lock when a transaction begins: a transaction that first read and then writes would otherwise be
-refused when another one wrote in between. PostgreSQL locks rows instead, see `UnitOfWork.find`.
+In SQLite a transaction takes the write lock when it begins. Otherwise one that reads first would fail at its first
+write if another transaction had written in between. PostgreSQL locks rows instead, see `UnitOfWork.find`.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from sqlalchemy.types import TypeEngine
 
 __all__ = ["Amount", "Base", "Moment", "TenantOwned", "now", "open_engine", "sessions"]
 
-_CONNECTIONS = 20  # handlers have one each while they run, and so do requests
+_CONNECTIONS = 20  # each running handler and each request uses one
 
 sessions = async_sessionmaker(expire_on_commit=False)
-"""Makes every session of the process; `open_engine` tells it the database."""
+"""Makes every session of the process; `open_engine` binds it to the database."""
 
 
 def open_engine(url: str) -> AsyncEngine:
     """Make the engine, and bind `sessions` to it."""
     is_sqlite = url.startswith("sqlite")
     options = {"connect_args": {"timeout": 30}} if is_sqlite else {"pool_size": _CONNECTIONS}
-    engine = create_async_engine(url, hide_parameters=True, **options)  # in errors, and so in logs
+    engine = create_async_engine(url, hide_parameters=True, **options)  # they would show in errors and logs
     if is_sqlite:
         event.listen(engine.sync_engine, "connect", _prepare_sqlite)
         event.listen(engine.sync_engine, "begin", _begin_immediate)
@@ -36,7 +36,7 @@ def open_engine(url: str) -> AsyncEngine:
 
 
 def _prepare_sqlite(connection: Any, _: object) -> None:
-    connection.isolation_level = None  # the driver begins nothing by itself
+    connection.isolation_level = None  # the driver does not begin transactions by itself
     for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
         connection.execute(f"PRAGMA {pragma}")
 
@@ -46,12 +46,12 @@ def _begin_immediate(connection: Connection) -> None:
 
 
 def now() -> datetime:
-    """This moment, in UTC."""
+    """Return the current time in UTC."""
     return datetime.now(UTC)
 
 
 class Amount(TypeDecorator[Decimal]):
-    """A decimal number, exact also in SQLite, which keeps it as text."""
+    """A decimal number; SQLite keeps it as text, so that it stays exact."""
 
     impl = Numeric(19, 4)
     cache_ok = True
@@ -68,12 +68,12 @@ class Amount(TypeDecorator[Decimal]):
 
 
 def _short(number: Decimal) -> Decimal:
-    """The same number without the zeros that the column's scale adds."""
+    """Strip the zeros that the column's scale adds."""
     return number.quantize(Decimal(1)) if number == number.to_integral() else number.normalize()
 
 
 class Moment(TypeDecorator[datetime]):
-    """A moment with a zone, also in SQLite, which keeps none."""
+    """A time with a zone; SQLite does not store the zone, so UTC is added."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
@@ -86,13 +86,13 @@ class Moment(TypeDecorator[datetime]):
 
 
 class Base(DeclarativeBase):
-    """What all tables of the service share."""
+    """Base class of all tables of the service."""
 
     type_annotation_map = {Decimal: Amount, datetime: Moment}  # noqa: RUF012 -- SQLAlchemy reads it from the class
 
 
 class TenantOwned(Base):
-    """A row that belongs to a tenant: its key begins with the tenant, so nothing finds it without."""
+    """A row of a tenant; its primary key begins with the tenant, so a look-up needs the tenant."""
 
     __abstract__ = True
 

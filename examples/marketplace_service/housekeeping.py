@@ -1,6 +1,6 @@
-"""Deletes what has grown old: lines of the feed, failures, replayed dead letters, answers to repeated requests.
+"""Deletes old rows: lines of the feed, failures, replayed dead letters, kept answers to POST requests.
 
-Marks of the inbox and published rows of the outbox are not its business: the consumers and the relay delete them.
+The consumers delete old marks of the inbox, and the relay deletes published rows of the outbox.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ _EVERY = 3_600.0  # seconds
 _KEPT: tuple[tuple[type[Base], InstrumentedAttribute[Any], timedelta], ...] = (
     (Activity, Activity.at, timedelta(days=30)),
     (Failure, Failure.at, timedelta(days=30)),
-    (DeadLetter, DeadLetter.replayed_at, timedelta(days=30)),  # an open letter has no such time, and stays
+    (DeadLetter, DeadLetter.replayed_at, timedelta(days=30)),  # NULL for an open dead letter, which stays
     (Answer, Answer.at, timedelta(days=2)),
 )
 
 
 async def keep_house(ending: asyncio.Event) -> None:
-    """Delete at the start and every hour; each replica does, and that does no harm."""
+    """Delete at the start and every hour. All replicas may do it at the same time."""
     while not ending.is_set():
         try:
             await purge()
@@ -43,7 +43,7 @@ async def keep_house(ending: asyncio.Event) -> None:
 
 
 async def purge() -> None:
-    """Delete what is older than it is kept."""
+    """Delete the rows that are older than their table keeps them."""
     for table, at, age in _KEPT:
         async with sessions.begin() as session:
             await session.execute(delete(table).where(at < now() - age))

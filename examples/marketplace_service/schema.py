@@ -1,4 +1,4 @@
-"""All tables of the service, and how they are brought up to date."""
+"""All tables of the service, and their migration."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from examples.marketplace_service.domain import models
 __all__ = ["METADATA", "migrate"]
 
 METADATA: tuple[MetaData, ...] = (Base.metadata, outbox.metadata, inbox.metadata)
-"""What autogenerate compares the database with."""
+"""Tables that Alembic's autogenerate compares with the database."""
 
-_DEFINE_TABLES = (activity, models, transactions)  # importing them is what fills the metadata
+_DEFINE_TABLES = (activity, models, transactions)  # importing them fills the metadata
 
 
 def migrate(database_url: str) -> None:
-    """Bring a database to the newest version; it may be empty."""
+    """Bring a database, which may be empty, to the newest version."""
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).with_name("migrations")))
     config.attributes["database_url"] = database_url

@@ -1,4 +1,4 @@
-"""The HTTP server: uvicorn, but the live feeds end first, since it waits for every open connection."""
+"""The HTTP server: uvicorn, with live feeds ended first, because uvicorn waits for every open connection."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from examples.marketplace_service.settings import Settings
 
 __all__ = ["GRACE", "Server"]
 
-GRACE = 5  # seconds that running requests may take when it ends
+GRACE = 5  # seconds that running requests may take at shutdown
 
 
 class Server(uvicorn.Server):

@@ -1,10 +1,10 @@
-"""Settings of the service, from the environment; how to reach Kafka is the SDK's `KafkaSettings`.
+"""Settings of the service, from the environment; those of Kafka are in the SDK's `KafkaSettings`.
 
 ========================  =====================================================================================
 MARKETPLACE_DATABASE_URL  SQLAlchemy's async address; default ``sqlite+aiosqlite:///marketplace.db``
 MARKETPLACE_HOST          address to listen on; default ``127.0.0.1``
 MARKETPLACE_PORT          port to listen on; default 8000
-MARKETPLACE_PLAYGROUND    ``true`` lets the page play the neighbours' events; default ``false``
+MARKETPLACE_PLAYGROUND    ``true`` lets the page publish other services' events; default ``false``
 MARKETPLACE_LOG_LEVEL     default ``INFO``
 ========================  =====================================================================================
 """
@@ -21,7 +21,7 @@ __all__ = ["Settings"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What differs between a laptop and production."""
+    """Settings that differ between a laptop and production."""
 
     database_url: str = "sqlite+aiosqlite:///marketplace.db"
     host: str = "127.0.0.1"

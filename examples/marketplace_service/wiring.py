@@ -1,4 +1,4 @@
-"""Puts the service together: database, outbox relay, consumers, and the HTTP app around them."""
+"""Connects the parts of the service: database, outbox relay, consumers and HTTP app."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _PAGE = Path(__file__).with_name("page")
 
 
 def create_app(settings: Settings | None = None, kafka: KafkaSettings | None = None) -> FastAPI:
-    """Make the app; the database and Kafka are reached while it runs."""
+    """Make the app; it connects to the database and Kafka when it starts."""
     settings = settings or Settings.from_env()
     kafka = kafka or KafkaSettings.from_env()
 
@@ -62,7 +62,7 @@ def make_handler() -> NeighbourEvents:
 
 @asynccontextmanager
 async def _running(app: FastAPI, settings: Settings, kafka: KafkaSettings) -> AsyncGenerator[None]:
-    """What ends last is entered first: the relay publishes what the consumers still commit."""
+    """Start all parts. The relay is entered before the runner, so it ends later and publishes the last commits."""
     async with AsyncExitStack() as stack:
         engine = open_engine(settings.database_url)
         stack.push_async_callback(engine.dispose)
@@ -81,5 +81,5 @@ async def _running(app: FastAPI, settings: Settings, kafka: KafkaSettings) -> As
 
 
 def _environ(settings: Settings, kafka: KafkaSettings) -> dict[str, str]:
-    """The environment of a command that does this service's work; credentials are there already."""
+    """Return the environment for commands of this service; credentials are in os.environ already."""
     return {**os.environ, "MARKETPLACE_DATABASE_URL": settings.database_url, "KAFKA_BROKERS": kafka.brokers}

@@ -1,6 +1,6 @@
 """A consumer of all 12 events that marketplace-svc publishes: one typed method each.
 
-It gets what it needs through its constructor, and counts how often each event arrives.
+Its constructor takes the counter, so `eventzr-kafka run` needs a function that makes the object.
 """
 
 from collections import Counter

@@ -119,11 +119,11 @@ async def test_every_list_is_empty_for_a_tenant_that_has_nothing(
     paths = (await client.get("/openapi.json")).json()["paths"]
     lists = [path for path in paths if "{" not in path and "get" in paths[path] and not path.startswith("/health")]
 
-    answers = {path: await tenant.get(path) for path in lists if path not in {"/activity/stream", "/lane"}}
+    answers = {path: await tenant.get(path) for path in lists if path not in {"/activity/stream", "/event-counts"}}
 
     assert set(answers) == LISTS
     assert all(answer == [] for answer in answers.values())
-    assert (await tenant.get("/lane"))["published"] == 0
+    assert (await tenant.get("/event-counts"))["published"] == 0
 
 
 async def test_one_id_in_two_tenants_is_two_things(tenant: Tenant, other: Tenant) -> None:

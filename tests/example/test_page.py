@@ -184,7 +184,7 @@ async def test_a_tenant_that_is_chosen_while_the_service_is_away_is_shown_when_i
 
     await page.route("**/activity", lambda route: route.abort())
     await choose(page, other)
-    await expect(page.locator("#message")).to_contain_text("The service does not answer")
+    await expect(page.locator("#message")).to_contain_text("The service does not respond")
     assert "Of the tenant before" not in await page.inner_text("body")
     await page.unroute("**/activity")
 

@@ -1,8 +1,8 @@
-"""The feed as server-sent events: ``activity`` for each line, ``lane`` when failures or dead letters have changed.
+"""The feed as server-sent events: ``activity`` for each line, ``counts`` when failures or dead letters have changed.
 
-The table is looked at again and again, so any replica of the service can serve any page. Numbers are given before they
-are committed: a lower one may appear after a higher one, and is still sent, under the highest number as its id: a
-browser that comes back goes on from there.
+The feed polls the table, so any replica of the service can serve any page. Numbers are given before they are committed,
+so a lower one may appear after a higher one. It is still sent, with the highest number as its id: a browser that
+reconnects continues from there.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from examples.marketplace_service.database import sessions
 __all__ = ["follow"]
 
 _LOOK_EVERY = 0.3  # seconds
-_OVERLAP = 100  # how much lower a number may be that appears later
+_OVERLAP = 100  # a number that appears later may be lower by so much
 _AT_ONCE = 500
-_ALIVE_AFTER = 50  # looks without anything new
+_ALIVE_AFTER = 50  # polls without a new line
 
 
 async def follow(tenant_id: str, after: int, closing: asyncio.Event) -> AsyncGenerator[str]:
-    """Send what is newer than a line, and what comes from then on, until the browser goes or the service ends."""
+    """Send all lines after a number, then new ones, until the browser disconnects or the service ends."""
     sent: set[int] = set()
     pulse: Any = None
     quiet = 0
@@ -42,7 +42,7 @@ async def follow(tenant_id: str, after: int, closing: asyncio.Event) -> AsyncGen
             after = max(after, line.number)
             yield _message("activity", _json(line), after)
         if beat != pulse:
-            yield _message("lane", "{}")
+            yield _message("counts", "{}")
         quiet = 0 if new or beat != pulse else quiet + 1
         if quiet >= _ALIVE_AFTER:
             yield ": alive\n\n"

@@ -1,4 +1,4 @@
-"""Probes: alive while the process can answer, ready while it can do its work."""
+"""Probes: live while relay and consumers run, ready while they can work."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ router = APIRouter(prefix="/health")
 
 @router.get("/live")
 async def live(request: Request) -> dict[str, str]:
-    """What has ended does not come back by itself: the process must be started anew."""
+    """Fail when the relay or a consumer has ended: neither restarts by itself, so the process must be restarted."""
     _require_running(request.app.state)
     return {"status": "alive"}
 
 
 @router.get("/ready")
 async def ready(request: Request) -> dict[str, str]:
-    """Kafka being away is no reason to refuse requests: the outbox keeps the events meanwhile."""
+    """Fail when consumers or database cannot work. Requests need no Kafka: the outbox keeps their events."""
     _require_running(request.app.state)
     runner: ConsumerRunner = request.app.state.runner
     if runner.problems:
@@ -47,5 +47,5 @@ def _require_running(state: State) -> None:
 
 
 def _relay_error(relay: OutboxRelay) -> str | None:
-    """Why it has ended, by name: the error's text may hold what was to be published."""
+    """Name the error that ended the relay, without its text, which may contain a payload."""
     return None if relay.error is None else f"the outbox relay has ended: {type(relay.error).__name__}"

@@ -1,4 +1,4 @@
-"""What requests and answers look like in JSON: camelCase, as the events are."""
+"""Requests and answers as JSON, in camelCase like the events."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ Number: TypeAlias = Annotated[Decimal, PlainSerializer(float, return_type=float,
 
 
 class Body(BaseModel):
-    """What comes in: a misspelt field is an error."""
+    """A request; a misspelt field is an error."""
 
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid")
 
 
 class View(BaseModel):
-    """What goes out, read from a row."""
+    """An answer, read from a row."""
 
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, from_attributes=True)
 
@@ -66,11 +66,11 @@ class ListingChanges(Body):
     @model_validator(mode="after")
     def _something_changes(self) -> Self:
         if not self.changes():
-            raise ValueError("nothing is to change")
+            raise ValueError("give at least one field to change")
         return self
 
     def changes(self) -> dict[str, Any]:
-        """What is to change, by name of the column."""
+        """Return the new values by column name."""
         return self.model_dump(exclude_none=True)
 
 

@@ -1,4 +1,4 @@
-"""What the page watches: the feed of a tenant's events, its lane, and its dead letters."""
+"""Operations on the page: the feed of a tenant's events, their counts, and its dead letters."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class FailureView(View):
 
 
 class DeadLetterView(View):
-    """A dead letter; `replayed_at` says that it is one no more."""
+    """A dead letter; open while `replayed_at` is None."""
 
     position: str
     topic: str
@@ -65,8 +65,8 @@ class DeadLetterView(View):
     replayed_at: datetime | None
 
 
-class LaneView(View):
-    """How the tenant's lane has run: counts, and the last attempts that failed."""
+class EventCountsView(View):
+    """Counts of a tenant's events, and the last attempts that failed."""
 
     published: int
     handled: int
@@ -76,7 +76,7 @@ class LaneView(View):
 
 
 class ReplayView(View):
-    """How a replay went."""
+    """The result of a replay."""
 
     succeeded: bool
     summary: str
@@ -88,11 +88,11 @@ async def list_activity(unit: Unit) -> Sequence[Activity]:
     return (await unit.session.scalars(mine.order_by(Activity.number.desc()).limit(_SHOWN))).all()
 
 
-@router.get("/lane")
-async def show_lane(unit: Unit) -> LaneView:
+@router.get("/event-counts")
+async def show_event_counts(unit: Unit) -> EventCountsView:
     mine = select(Failure).where(Failure.tenant_id == unit.tenant_id)
     failures = await unit.session.scalars(mine.order_by(Failure.number.desc()).limit(_RECENT))
-    return LaneView(
+    return EventCountsView(
         published=await _count(unit, Activity, Activity.direction == "out"),
         handled=await _count(unit, Activity, Activity.direction == "in"),
         retried=await _count(unit, Failure, Failure.outcome == "retried"),
@@ -109,8 +109,8 @@ async def list_dead_letters(unit: Unit) -> Sequence[DeadLetter]:
 
 @long.post("/dead-letters/{position}/replay")
 async def replay_dead_letter(request: Request, position: str, tenant_id: Tenant, key: Key) -> ReplayView:
-    """Replay the letter, and the tenant's other open ones of its topic: a lane keeps its order here too."""
-    del key  # a repetition finds nothing open
+    """Replay a dead letter with the tenant's other open ones of its topic, to keep their order."""
+    del key  # a repeated request finds no open dead letter
     async with sessions() as session:
         letter = await session.get(DeadLetter, (tenant_id, position))
         if letter is None:
@@ -119,7 +119,7 @@ async def replay_dead_letter(request: Request, position: str, tenant_id: Tenant,
         known = (await session.scalars(select(DeadLetter.position).where(*mine))).all()
     replay: DeadLetterReplay = request.app.state.replay
     result = await replay.run(tenant_id=tenant_id, topic=letter.topic)
-    if result.succeeded:  # then none is open, also of those that were discarded or had been handled already
+    if result.succeeded:  # then all of them are closed, also those that were discarded or handled before
         async with sessions.begin() as session:
             done = update(DeadLetter).where(*mine, DeadLetter.position.in_(known)).values(replayed_at=now())
             await session.execute(done)
@@ -130,7 +130,7 @@ async def replay_dead_letter(request: Request, position: str, tenant_id: Tenant,
 async def stream_activity(
     request: Request,
     tenant_id: Tenant,
-    last_event_id: Annotated[int, Header(description="Number of the last line that is known.")] = 0,
+    last_event_id: Annotated[int, Header(description="Number of the last line received.")] = 0,
 ) -> StreamingResponse:
     lines = follow(tenant_id, last_event_id, request.app.state.closing)
     return StreamingResponse(lines, media_type="text/event-stream", headers={"Cache-Control": "no-store"})

@@ -17,7 +17,7 @@ router = APIRouter(prefix="/playground", route_class=LongRoute)
 
 
 class Published(View):
-    """Where the event is."""
+    """The position of the published event."""
 
     event_id: str
     topic: str
@@ -26,8 +26,8 @@ class Published(View):
 
 
 @router.post("/{topic}", status_code=HTTPStatus.ACCEPTED)
-async def say(request: Request, topic: str, tenant_id: Tenant, key: Key, body: dict[str, Any]) -> Published:
-    """Publish an event as the neighbour would; the body is its payload."""
+async def publish(request: Request, topic: str, tenant_id: Tenant, key: Key, body: dict[str, Any]) -> Published:
+    """Publish an event as another service would; the body is its payload."""
     neighbours: Neighbours = request.app.state.neighbours
-    result = await neighbours.say(tenant_id, topic, body, key=key)
+    result = await neighbours.publish(tenant_id, topic, body, key=key)
     return Published(event_id=result.event_id, topic=result.topic, partition=result.partition, offset=result.offset)

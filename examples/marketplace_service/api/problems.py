@@ -59,20 +59,20 @@ async def _on_problem(_: Request, error: Exception) -> JSONResponse:
 
 
 async def _on_unpublishable(_: Request, error: Exception) -> JSONResponse:
-    """The event that tells of it would be too large, most likely."""
+    """Answer when the event of a change cannot be encoded, mostly because it is too large."""
     return _answer(HTTPStatus.UNPROCESSABLE_ENTITY, "unpublishable", str(error))
 
 
 async def _on_unstorable(_: Request, error: Exception) -> JSONResponse:
-    """What PostgreSQL refuses, such as a NUL in a text; the driver's words may hold what was sent."""
+    """Answer when PostgreSQL refuses a value, such as a NUL in a text; the driver's text may contain the value."""
     del error
-    return _answer(HTTPStatus.UNPROCESSABLE_ENTITY, "unstorable", "the database cannot hold this")
+    return _answer(HTTPStatus.UNPROCESSABLE_ENTITY, "unstorable", "the database cannot store a value of this request")
 
 
 async def _on_busy(_: Request, error: Exception) -> JSONResponse:
-    """The database is away, or broke a deadlock up: nothing has changed, so the request may be repeated."""
-    log.warning("a request found the database away or busy: %s", getattr(error, "orig", error))
-    answer = _answer(HTTPStatus.SERVICE_UNAVAILABLE, "busy", "the database is busy: repeat the request")
+    """Answer when the database is away or has ended a deadlock: nothing has changed, so the request may be repeated."""
+    log.warning("a request failed, because the database is away or busy: %s", getattr(error, "orig", error))
+    answer = _answer(HTTPStatus.SERVICE_UNAVAILABLE, "busy", "the database is busy; repeat the request")
     answer.headers["Retry-After"] = "1"
     return answer
 
@@ -90,6 +90,6 @@ async def _on_http_error(_: Request, error: Exception) -> JSONResponse:
 
 
 async def _on_failure(_: Request, error: Exception) -> JSONResponse:
-    """A fault of the service: the log has it, and the answer does not say more."""
+    """Answer to a fault of the service; the details are only in the log."""
     del error
     return _answer(HTTPStatus.INTERNAL_SERVER_ERROR, "about:blank", "the service has failed")

@@ -1,11 +1,11 @@
-"""One request, one transaction: `TransactionalRoute` opens it, and the answer leaves after the commit.
+"""One request, one transaction: `TransactionalRoute` opens it, and the answer is sent after the commit.
 
-1. Every request names its tenant, and a POST an ``Idempotency-Key``; without them nothing else is looked at.
-2. The answer to a POST is kept in the transaction that it is the answer of, so a repetition gets the same answer and
-   changes nothing. The same key for another request is refused.
+1. Every request needs ``X-Tenant-Id``, and a POST an ``Idempotency-Key``; without them it is refused at once.
+2. The answer to a POST is kept in its own transaction, so a repeated request gets the same answer and changes nothing.
+   The same key with another request is refused.
 3. Of two requests with one key at the same time, the second waits for the first, at the key's row.
-4. An error rolls back: nothing is kept, and the same key may be tried again.
-5. What takes longer than a transaction should is a `LongRoute`: its answer is kept when it is done.
+4. An error rolls back: nothing is kept, and the same key may be used again.
+5. A request that takes longer than a transaction should is a `LongRoute`: its answer is kept when it is done.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ Handler: TypeAlias = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
 class Answer(Base):
-    """What a POST was answered, by its key."""
+    """The kept answer to a POST, by its key."""
 
     __tablename__ = "idempotency_key"
     __table_args__ = (Index("idempotency_key_at", "at"),)
@@ -49,15 +49,15 @@ class Answer(Base):
     at: Mapped[datetime] = mapped_column(default=now)
 
     def take(self, response: Response) -> None:
-        """Note what was answered."""
+        """Keep a response."""
         self.status, self.body = response.status_code, bytes(response.body).decode()
 
 
 class TransactionalRoute(APIRoute):
-    """A route whose function works in a transaction of its own."""
+    """A route whose function runs in one transaction."""
 
     def get_route_handler(self) -> Handler:
-        """Wrap the route's handler, which makes the answer."""
+        """Wrap the handler of the route."""
         handler = super().get_route_handler()
 
         async def handle(request: Request) -> Response:
@@ -65,21 +65,21 @@ class TransactionalRoute(APIRoute):
             if request.method != "POST":
                 async with sessions.begin() as session:
                     return await _run(request, handler, session, tenant_id)
-            return await _once(request, handler, tenant_id)
+            return await _answer_once(request, handler, tenant_id)
 
         return handle
 
 
 class LongRoute(APIRoute):
-    """A route whose function opens transactions of its own; as a POST it must bear being repeated before it is done."""
+    """A route whose function opens its own transactions; a POST may run twice if it is repeated before it is done."""
 
     def get_route_handler(self) -> Handler:
-        """Wrap the route's handler, which makes the answer."""
+        """Wrap the handler of the route."""
         handler = super().get_route_handler()
 
         async def handle(request: Request) -> Response:
             tenant_id = _header(request, "X-Tenant-Id")
-            return await (_kept(request, handler, tenant_id) if request.method == "POST" else handler(request))
+            return await (_run_and_keep(request, handler, tenant_id) if request.method == "POST" else handler(request))
 
         return handle
 
@@ -89,47 +89,47 @@ async def _run(request: Request, handler: Handler, session: AsyncSession, tenant
     return await handler(request)
 
 
-async def _once(request: Request, handler: Handler, tenant_id: str) -> Response:
+async def _answer_once(request: Request, handler: Handler, tenant_id: str) -> Response:
     answer = await _answer(request, tenant_id)
     async with sessions() as session, session.begin():
         known = await session.get(Answer, (tenant_id, answer.key))
         if known is not None:
-            return _again(known, answer.request)
+            return _repeat(known, answer.request)
         session.add(answer)
         try:
             await session.flush()
         except IntegrityError:
             raise ProblemError(
-                HTTPStatus.CONFLICT, "concurrent-request", "the same request was under way: repeat it"
+                HTTPStatus.CONFLICT, "concurrent-request", "the same request was still running; repeat it"
             ) from None
         response = await _run(request, handler, session, tenant_id)
         answer.take(response)
         return response
 
 
-async def _kept(request: Request, handler: Handler, tenant_id: str) -> Response:
+async def _run_and_keep(request: Request, handler: Handler, tenant_id: str) -> Response:
     answer = await _answer(request, tenant_id)
     async with sessions() as session:
         known = await session.get(Answer, (tenant_id, answer.key))
     if known is not None:
-        return _again(known, answer.request)
+        return _repeat(known, answer.request)
     response = await handler(request)
     answer.take(response)
-    with suppress(IntegrityError):  # a repetition was done before
+    with suppress(IntegrityError):  # a repeated request was faster
         async with sessions.begin() as session:
             session.add(answer)
     return response
 
 
 async def _answer(request: Request, tenant_id: str) -> Answer:
-    """The answer to be, which has nothing but its key."""
+    """Make the answer with nothing but its key."""
     key = _header(request, "Idempotency-Key")
     return Answer(tenant_id=tenant_id, key=key, request=await _fingerprint(request))
 
 
-def _again(known: Answer, request: str) -> Response:
+def _repeat(known: Answer, request: str) -> Response:
     if known.request != request:
-        detail = "this Idempotency-Key was used for another request"
+        detail = "this Idempotency-Key was used for another request; use a new one"
         raise ProblemError(HTTPStatus.UNPROCESSABLE_ENTITY, "idempotency-key-reused", detail)
     headers = {"Idempotency-Replayed": "true"}
     return Response(known.body, known.status, headers, media_type="application/json")
@@ -140,8 +140,8 @@ def _header(request: Request, name: str) -> str:
     value = values[0].strip() if values else ""
     if not value:
         raise ProblemError(HTTPStatus.BAD_REQUEST, "missing-header", f"the header {name} is missing")
-    if len(values) > 1:  # one may be the gateway's, and the other the client's own
-        raise ProblemError(HTTPStatus.BAD_REQUEST, "malformed-header", f"the header {name} is there more than once")
+    if len(values) > 1:  # one may be from the gateway, and the other from the client
+        raise ProblemError(HTTPStatus.BAD_REQUEST, "malformed-header", f"the header {name} is given more than once")
     if len(value) > _LONGEST or not value.isprintable():
         detail = f"the header {name} must be at most {_LONGEST} printable characters"
         raise ProblemError(HTTPStatus.BAD_REQUEST, "malformed-header", detail)
@@ -153,12 +153,12 @@ async def _fingerprint(request: Request) -> str:
     return hashlib.sha256(b"\0".join((request.method.encode(), request.url.path.encode(), body))).hexdigest()
 
 
-TenantHeader: TypeAlias = Annotated[str, Header(description="Whose marketplace this is about.")]
-KeyHeader: TypeAlias = Annotated[str, Header(description="The same for every repetition of one request.")]
+TenantHeader: TypeAlias = Annotated[str, Header(description="The tenant of the request.")]
+KeyHeader: TypeAlias = Annotated[str, Header(description="The same for every repetition of a request.")]
 
 
 def _tenant(request: Request, x_tenant_id: TenantHeader) -> str:
-    del x_tenant_id  # named here for OpenAPI; the route has read it
+    del x_tenant_id  # a parameter for OpenAPI; the route has read it
     return _header(request, "X-Tenant-Id")
 
 
@@ -179,13 +179,13 @@ def _command(request: Request, x_tenant_id: TenantHeader, idempotency_key: KeyHe
 
 
 Tenant: TypeAlias = Annotated[str, Depends(_tenant)]
-"""Whose request it is, for a `LongRoute`."""
+"""The tenant of a request, for a `LongRoute`."""
 
 Key: TypeAlias = Annotated[str, Depends(_key)]
-"""The request's key, for a POST of a `LongRoute`."""
+"""The idempotency key, for a POST of a `LongRoute`."""
 
 Unit: TypeAlias = Annotated[UnitOfWork, Depends(_unit)]
-"""The request's transaction, as a route's function gets it."""
+"""The transaction of a request, for a `TransactionalRoute`."""
 
 Command: TypeAlias = Annotated[UnitOfWork, Depends(_command)]
 """The same for a POST."""

@@ -13,7 +13,7 @@ __all__ = ["open_dispute", "resolve"]
 
 
 async def open_dispute(unit: UnitOfWork, order_id: str, reason: str, evidence: Sequence[DisputeEvidence]) -> Dispute:
-    """Object to an order, unless it is cancelled."""
+    """Open a dispute about an order, unless it is cancelled."""
     order = await unit.lock(Order, order_id)
     order.state = ORDER.after(order.state, "dispute")
     dispute = unit.add(Dispute, order_id=order.id, reason=reason, state=DISPUTE.initial)
@@ -22,7 +22,7 @@ async def open_dispute(unit: UnitOfWork, order_id: str, reason: str, evidence: S
 
 
 async def resolve(unit: UnitOfWork, dispute_id: str, outcome: str, notes: str) -> Dispute:
-    """Decide a dispute, as an admin does."""
+    """Record an admin's decision about a dispute."""
     dispute = await unit.lock(Dispute, dispute_id)
     dispute.state = DISPUTE.after(dispute.state, "resolve")
     dispute.outcome = outcome

@@ -1,4 +1,4 @@
-"""What can go wrong in the domain: one tree, each with the HTTP status that it answers with.
+"""Errors of the domain: one tree, each with the HTTP status of its answer.
 
 ::
 
@@ -7,8 +7,8 @@
     ├── IllegalTransitionError
     ├── NotOpenError
     ├── LimitReachedError
-    ├── TooEarlyError          of an event: what it needs may still happen
-    ├── AmountMismatchError    of an event: somebody has to look at it
+    ├── TooEarlyError          of an event: it may succeed later
+    ├── AmountMismatchError    of an event: an operator has to decide
     ├── ContradictionError     the same
     └── TooLargeError          the same
 """
@@ -32,7 +32,7 @@ __all__ = [
 
 
 class DomainError(Exception):
-    """A rule of the marketplace says no.
+    """A rule of the marketplace is broken.
 
     Attributes:
         problem: Last part of the problem's type.
@@ -43,7 +43,7 @@ class DomainError(Exception):
 
 
 class NotFoundError(DomainError):
-    """The tenant has no such thing; whether another one has it is not told."""
+    """The tenant does not have this row; the answer does not reveal whether another tenant does."""
 
     status = HTTPStatus.NOT_FOUND
     problem = "not-found"
@@ -55,7 +55,7 @@ class NotFoundError(DomainError):
 
 
 class IllegalTransitionError(DomainError):
-    """The thing is not in a state for that."""
+    """The action is not allowed in this state."""
 
     problem = "illegal-transition"
 
@@ -67,7 +67,7 @@ class IllegalTransitionError(DomainError):
 
 
 class NotOpenError(DomainError):
-    """The listing takes no quotes, and none of its quotes can be accepted."""
+    """The listing is not open: quotes cannot be submitted or accepted."""
 
     problem = "listing-not-open"
 
@@ -86,7 +86,7 @@ class LimitReachedError(DomainError):
 
 
 class TooEarlyError(DomainError):
-    """The thing has not come so far yet."""
+    """The row is not yet in the state that the event needs."""
 
     problem = "too-early"
 
@@ -95,16 +95,16 @@ class TooEarlyError(DomainError):
 
 
 class AmountMismatchError(DomainError):
-    """What was paid is not what is due."""
+    """The amount that was paid differs from the amount due."""
 
     problem = "amount-mismatch"
 
     def __init__(self, payment_id: str) -> None:
-        super().__init__(f"{payment_id!r} is not of the amount that is due")
+        super().__init__(f"{payment_id!r} differs from the amount due")
 
 
 class ContradictionError(DomainError):
-    """An event does not fit what it is about."""
+    """An event contradicts the row that it is about."""
 
     problem = "contradiction"
 
@@ -113,9 +113,9 @@ class ContradictionError(DomainError):
 
 
 class TooLargeError(DomainError):
-    """There are more of something than can be."""
+    """A count exceeds its maximum."""
 
     problem = "too-large"
 
     def __init__(self, what: str, count: int, most: int) -> None:
-        super().__init__(f"{count} {what}: at most {most}")
+        super().__init__(f"{count} {what}: at most {most} are allowed")

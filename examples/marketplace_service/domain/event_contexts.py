@@ -1,4 +1,4 @@
-"""The marketplace around an event: slots for exhibitors, and ways to sponsor it."""
+"""The marketplace of a calendar event: slots for exhibitors, and sponsorships."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _MOST_SLOTS = 10_000
 
 
 async def apply_event(unit: UnitOfWork, event: EventCreated) -> None:
-    """Make the slots and the sponsorships of a new event; one that is known already is left as it is.
+    """Create the slots and sponsorships of a new event; an event that exists is left unchanged.
 
     Raises:
-        TooLargeError: No event has so many slots.
+        TooLargeError: The event has more slots than are allowed.
     """
     if event.exhibitor_slots > _MOST_SLOTS:
         raise TooLargeError("exhibitor slots", event.exhibitor_slots, _MOST_SLOTS)

@@ -23,7 +23,7 @@ __all__ = ["close", "create", "publish", "update"]
 
 
 async def create(unit: UnitOfWork, *, seller_id: str, title: str, lane: str, price: Decimal, currency: str) -> Listing:
-    """Make a draft."""
+    """Create a draft."""
     seller = await known_seller(unit, seller_id)
     listing = unit.add(
         Listing,
@@ -53,7 +53,7 @@ async def create(unit: UnitOfWork, *, seller_id: str, title: str, lane: str, pri
 
 
 async def publish(unit: UnitOfWork, listing_id: str) -> Listing:
-    """Show a draft to buyers, if the seller's tier allows one more."""
+    """Publish a draft, if the seller's tier allows another open listing."""
     seller = await known_seller(unit, await unit.fixed(Listing.seller_id, listing_id))
     listing = await unit.lock(Listing, listing_id)
     state = LISTING.after(listing.state, "publish")
@@ -64,10 +64,10 @@ async def publish(unit: UnitOfWork, listing_id: str) -> Listing:
 
 
 async def update(unit: UnitOfWork, listing_id: str, changes: dict[str, Any]) -> Listing:
-    """Change details.
+    """Change some columns.
 
     Args:
-        changes: By name of the column; only what changes.
+        changes: New values by column name.
     """
     listing = await unit.lock(Listing, listing_id)
     listing.state = LISTING.after(listing.state, "update")
@@ -78,7 +78,7 @@ async def update(unit: UnitOfWork, listing_id: str, changes: dict[str, Any]) -> 
 
 
 async def close(unit: UnitOfWork, listing_id: str, reason: str) -> Listing:
-    """Take a listing away from buyers, for good."""
+    """Close a listing for good."""
     listing = await unit.lock(Listing, listing_id)
     listing.state = LISTING.after(listing.state, "close")
     statistics = ListingStatistics(
@@ -91,7 +91,7 @@ async def close(unit: UnitOfWork, listing_id: str, reason: str) -> Listing:
 
 
 async def _require_room(unit: UnitOfWork, seller: Member) -> None:
-    """The seller's row is locked, so two of its listings are not published side by side."""
+    """Check the seller's limit. Its row is locked, so two of its listings cannot be published at the same time."""
     if seller.listing_limit is None:
         return
     theirs = unit.select(Listing).where(Listing.seller_id == seller.id, Listing.state.in_(OPEN_LISTING))

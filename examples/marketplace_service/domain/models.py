@@ -1,4 +1,4 @@
-"""The tables of the marketplace. Ids are opaque; those of sellers, events and escrows come from the neighbours."""
+"""The tables of the marketplace. Ids are opaque; ids of sellers, events and escrows come from other services."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ FREE_LISTING_LIMIT = 5  # open listings of a seller without a subscription
 
 
 class Member(TenantOwned):
-    """A user, made when first heard of: by a profile, a listing or a subscription.
+    """A user, created by the first profile, listing or subscription that names it.
 
     Attributes:
-        sells: Whether it has offered a listing or holds a subscription; a profile alone makes nobody a seller.
-        display_name_at, avatar_url_at, bio_at: Of when these are; what is said of before is too late.
-        subscribed_at: The same of tier, entitlements and limit.
+        sells: True once the user has offered a listing or has a subscription; a profile alone is not enough.
+        display_name_at, avatar_url_at, bio_at: Times of these values; an event with an earlier time is ignored.
+        subscribed_at: The same for tier, entitlements and limit.
         listing_limit: Listings that may be open at once; None for no limit.
         rating: Average of the reviews, from 0 to 5; None before the first one.
     """
@@ -57,10 +57,10 @@ class Member(TenantOwned):
 
 
 class Listing(TenantOwned):
-    """What a seller offers in a lane.
+    """A seller's offer in one lane of the marketplace, such as ``vendora``.
 
     Attributes:
-        seller_name, seller_avatar_url: Copies, so that a page of listings needs no other table.
+        seller_name, seller_avatar_url: Copies, so that a list of listings needs only this table.
         quality_score: Average of the reviews, from 0 to 100; None before the first one.
     """
 
@@ -81,10 +81,10 @@ class Listing(TenantOwned):
 
 
 class Review(TenantOwned):
-    """What a buyer thought of a listing: kept, so that a rating is what the reviews say, however often one comes.
+    """A buyer's review of a listing. Ratings are computed from these rows, so a redelivered event changes nothing.
 
     Attributes:
-        share: Of the points that could be given, from 0 to 1.
+        share: Points divided by the maximum, from 0 to 1.
     """
 
     __tablename__ = "review"
@@ -100,7 +100,7 @@ class Review(TenantOwned):
 
 
 class Quote(TenantOwned):
-    """What a buyer bids on a listing."""
+    """A buyer's bid on a listing."""
 
     __tablename__ = "quote"
     __table_args__ = (ForeignKeyConstraint(["tenant_id", "listing_id"], ["listing.tenant_id", "listing.id"]),)
@@ -118,7 +118,7 @@ class Order(TenantOwned):
     """An accepted quote on its way to delivery.
 
     Attributes:
-        payment_id: Of the payment that paid it.
+        payment_id: Id of the payment; None until then.
     """
 
     __tablename__ = "orders"
@@ -136,7 +136,7 @@ class Order(TenantOwned):
 
 
 class Payout(TenantOwned):
-    """What a seller gets for a delivered order; it has the order's id."""
+    """The amount that a seller gets for a delivered order; its id is the order's."""
 
     __tablename__ = "payout"
     __table_args__ = (ForeignKeyConstraint(["tenant_id", "id"], ["orders.tenant_id", "orders.id"]),)
@@ -149,7 +149,7 @@ class Payout(TenantOwned):
 
 
 class Dispute(TenantOwned):
-    """What buyer and seller do not agree on about an order."""
+    """A disagreement between buyer and seller about an order."""
 
     __tablename__ = "dispute"
     __table_args__ = (ForeignKeyConstraint(["tenant_id", "order_id"], ["orders.tenant_id", "orders.id"]),)
@@ -179,7 +179,7 @@ class Rfp(TenantOwned):
 
 
 class EventContext(TenantOwned):
-    """The marketplace around an event in the calendar's sense; it has the event's id."""
+    """The marketplace of a calendar event; its id is the event's."""
 
     __tablename__ = "event_context"
 
@@ -189,7 +189,7 @@ class EventContext(TenantOwned):
 
 
 class ExhibitorSlot(TenantOwned):
-    """Room for one exhibitor at an event."""
+    """A slot for one exhibitor at an event."""
 
     __tablename__ = "exhibitor_slot"
     __table_args__ = (ForeignKeyConstraint(["tenant_id", "event_id"], ["event_context.tenant_id", "event_context.id"]),)

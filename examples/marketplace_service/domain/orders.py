@@ -1,4 +1,4 @@
-"""Orders: created → paid → delivered → completed, or cancelled; and the payouts of delivered ones."""
+"""Orders: created → paid → delivered → completed, or cancelled. A delivered order has a payout."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["apply_escrow_release", "apply_payment", "cancel", "complete", "deliv
 
 
 async def deliver(unit: UnitOfWork, order_id: str) -> Order:
-    """Note that the seller has delivered; from now on a payout is due."""
+    """Record the delivery; the seller is owed a payout from now on."""
     order = await unit.lock(Order, order_id)
     order.state = ORDER.after(order.state, "deliver")
     unit.add(
@@ -28,7 +28,7 @@ async def deliver(unit: UnitOfWork, order_id: str) -> Order:
 
 
 async def complete(unit: UnitOfWork, order_id: str) -> Order:
-    """Close a delivered order."""
+    """Complete a delivered order."""
     order = await unit.lock(Order, order_id)
     order.state = ORDER.after(order.state, "complete")
     unit.publish(OrderCompleted(id=order.id, completed_at=now(), final_amount=order.amount, currency=order.currency))
@@ -36,7 +36,7 @@ async def complete(unit: UnitOfWork, order_id: str) -> Order:
 
 
 async def cancel(unit: UnitOfWork, order_id: str, reason: str) -> Order:
-    """Call off an order that is not delivered; what was paid is refunded."""
+    """Cancel an order that is not delivered; a payment is refunded."""
     order = await unit.lock(Order, order_id)
     refund = "pending" if order.state == "paid" else "not_required"
     order.state = ORDER.after(order.state, "cancel")
@@ -45,10 +45,10 @@ async def cancel(unit: UnitOfWork, order_id: str, reason: str) -> Order:
 
 
 async def apply_payment(unit: UnitOfWork, payment: PaymentCompleted) -> None:
-    """Note that an order is paid; a payment that is known is left out.
+    """Record a payment, once for each payment id.
 
     Raises:
-        AmountMismatchError: Something else was paid than the order costs.
+        AmountMismatchError: The payment differs from the order's amount.
     """
     order = await unit.lock(Order, payment.order_id)
     _require_same_amount(order, payment)
@@ -58,12 +58,12 @@ async def apply_payment(unit: UnitOfWork, payment: PaymentCompleted) -> None:
 
 
 async def apply_escrow_release(unit: UnitOfWork, release: EscrowReleased) -> None:
-    """Complete the seller's payout; a release that is known is left out.
+    """Complete the seller's payout, once for each release.
 
     Raises:
         TooEarlyError: The order is not delivered yet.
-        ContradictionError: Somebody else is paid than the order's seller.
-        AmountMismatchError: Something else was released than is due.
+        ContradictionError: The release names another seller than the order.
+        AmountMismatchError: The release differs from the payout's amount.
     """
     order = await unit.lock(Order, release.order_id)
     if release.seller_id != order.seller_id:

@@ -1,4 +1,4 @@
-"""Quotes: submitted → accepted, and with that an order."""
+"""Quotes: submitted → accepted, which creates an order."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ async def submit(unit: UnitOfWork, listing_id: str, *, buyer_id: str, amount: De
 
 
 async def accept(unit: UnitOfWork, quote_id: str) -> Order:
-    """Agree: the quote is accepted and its order made, in one transaction."""
+    """Accept a quote and create its order, in one transaction."""
     listing = await _open_listing(unit, await unit.fixed(Quote.listing_id, quote_id))
     quote = await unit.lock(Quote, quote_id)
     quote.state = QUOTE.after(quote.state, "accept")
@@ -54,7 +54,7 @@ async def accept(unit: UnitOfWork, quote_id: str) -> Order:
             seller_id=listing.seller_id,
         )
     )
-    return _order(unit, quote, listing)
+    return _create_order(unit, quote, listing)
 
 
 async def _open_listing(unit: UnitOfWork, listing_id: str) -> Listing:
@@ -64,7 +64,7 @@ async def _open_listing(unit: UnitOfWork, listing_id: str) -> Listing:
     return listing
 
 
-def _order(unit: UnitOfWork, quote: Quote, listing: Listing) -> Order:
+def _create_order(unit: UnitOfWork, quote: Quote, listing: Listing) -> Order:
     order = unit.add(
         Order,
         quote_id=quote.id,

@@ -16,7 +16,7 @@ __all__ = ["broadcast"]
 async def broadcast(
     unit: UnitOfWork, *, buyer_id: str, title: str, requirements: list[str], target_lanes: list[str], deadline: datetime
 ) -> Rfp:
-    """Ask all matching sellers at once."""
+    """Broadcast a request to all matching sellers."""
     matching = unit.select(Listing).where(Listing.lane.in_(target_lanes), Listing.state.in_(OPEN_LISTING))
     asked: dict[str, Any] = {
         "buyer_id": buyer_id,

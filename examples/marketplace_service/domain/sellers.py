@@ -1,4 +1,4 @@
-"""Sellers: what subscriptions, reviews and profiles say about them."""
+"""Sellers, and the subscriptions, reviews and profiles that change them."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _SHOWN = frozenset({"display_name", "avatar_url", "bio"})
 
 
 async def get_seller(unit: UnitOfWork, seller_id: str) -> Member:
-    """The seller, to be looked at.
+    """Return a seller, for reading.
 
     Raises:
-        NotFoundError: The tenant has no such member, or it sells nothing.
+        NotFoundError: The tenant does not have this member, or it is not a seller.
     """
     member = await unit.find(Member, seller_id)
     if member is None or not member.sells:
@@ -34,14 +34,14 @@ async def get_seller(unit: UnitOfWork, seller_id: str) -> Member:
 
 
 async def known_seller(unit: UnitOfWork, seller_id: str) -> Member:
-    """The seller, locked: whoever offers something, or subscribes, is one from then on."""
+    """Return the member, locked, and make it a seller: it offers a listing or subscribes."""
     member = await _known_member(unit, seller_id)
     member.sells = True
     return member
 
 
 async def apply_review(unit: UnitOfWork, review: ReviewCreated) -> None:
-    """Keep a review, and work out the seller's rating and the listing's quality score; one that is known is left out.
+    """Store a review, once for each id, and compute the seller's rating and the listing's quality score.
 
     Raises:
         ContradictionError: Listing, seller and order do not belong together.
@@ -60,10 +60,10 @@ async def apply_review(unit: UnitOfWork, review: ReviewCreated) -> None:
 
 
 async def apply_subscription(unit: UnitOfWork, subscription: SubscriptionChanged, at: datetime) -> None:
-    """Take over tier, entitlements and listing limit. Listings that are open already stay open.
+    """Set tier, entitlements and listing limit. Open listings stay open.
 
     Args:
-        at: From when it holds. What was to hold from an earlier moment, and comes later, changes nothing.
+        at: Time from which it is valid. An event with an earlier time than the stored one changes nothing.
     """
     seller = await known_seller(unit, subscription.seller_id)
     if _is_newer(at, seller.subscribed_at):
@@ -74,10 +74,10 @@ async def apply_subscription(unit: UnitOfWork, subscription: SubscriptionChanged
 
 
 async def apply_profile(unit: UnitOfWork, profile: UserProfileUpdated, at: datetime) -> None:
-    """Copy display info to the member and all its listings, and tell who shows the open ones.
+    """Copy the profile to the member and all its listings, and publish an update of each open one.
 
     Args:
-        at: When it was said. Each part of the profile has a time of its own, since events carry only what changed.
+        at: Time of the event. Each field of the profile has its own time, because an event has only the changed fields.
     """
     member = await _known_member(unit, profile.id)
     for name in profile.model_fields_set & _SHOWN:
@@ -99,7 +99,7 @@ def _show_seller(unit: UnitOfWork, listing: Listing, seller: Member) -> None:
 
 
 async def _known_member(unit: UnitOfWork, member_id: str) -> Member:
-    """The member, locked; made when it is first heard of, which another transaction may do at the same time."""
+    """Return the member, locked; create it if it is new, which another transaction may do at the same time."""
     member = await unit.find(Member, member_id, lock=True)
     if member is not None:
         return member
@@ -117,7 +117,7 @@ async def _require_consistent(unit: UnitOfWork, review: ReviewCreated) -> None:
 
 
 async def _reviews(unit: UnitOfWork, which: ColumnElement[bool]) -> tuple[int, Decimal]:
-    """How many reviews there are, and the average of their shares."""
+    """Count reviews, and return the average of their shares too."""
     counted = unit.select(Review).where(which).with_only_columns(func.count(), func.avg(Review.share))
     count, average = (await unit.session.execute(counted)).one()
     return count, Decimal(average)

@@ -1,4 +1,4 @@
-"""State machines, as tables: what is not in a table is not allowed."""
+"""State machines as tables: a transition that is not in the table is not allowed."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ __all__ = ["DISPUTE", "LISTING", "MACHINES", "OPEN_LISTING", "ORDER", "PAYOUT", 
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """The states of one kind of thing.
+    """The states of one kind of row.
 
     Attributes:
-        initial: The state that it is made in.
+        initial: State of a new row.
         table: (state, action) → next state.
     """
 
@@ -25,7 +25,7 @@ class Machine:
     table: Mapping[tuple[str, str], str]
 
     def after(self, state: str, action: str) -> str:
-        """The state that an action leads to.
+        """Return the state that an action leads to.
 
         Raises:
             IllegalTransitionError: The action is not possible in this state.
@@ -49,7 +49,7 @@ LISTING: Final = Machine(
         ("updated", "close"): "closed",
     },
 )
-OPEN_LISTING: Final = ("published", "updated")  # what buyers see, and what counts towards a seller's limit
+OPEN_LISTING: Final = ("published", "updated")  # visible to buyers, and counted towards a seller's limit
 
 QUOTE: Final = Machine("quote", "submitted", {("submitted", "accept"): "accepted"})
 

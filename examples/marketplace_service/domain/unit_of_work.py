@@ -1,4 +1,4 @@
-"""One transaction of one tenant: what it finds is the tenant's, and what it publishes leaves if it commits.
+"""One transaction of one tenant: it finds only the tenant's rows, and its events are published if it commits.
 
 Rows are locked in one order: member, listing, quote, order, payout, dispute. So transactions wait for each other, but
 never in a circle.
@@ -26,69 +26,69 @@ __all__ = ["UnitOfWork"]
 RowT = TypeVar("RowT", bound=TenantOwned)
 ValueT = TypeVar("ValueT")
 
-_limits = Limits(max_bytes=1_000_000)  # of 1 MiB that the broker takes; the rest is for key and headers
+_limits = Limits(max_bytes=1_000_000)  # the broker takes 1 MiB; the rest is for key and headers
 _outbox = Outbox(source="marketplace-svc", limits=_limits)
 
 
 @dataclass(frozen=True, slots=True)
 class UnitOfWork:
-    """What a command and a handler get in place of a session. Whoever opened the session commits it."""
+    """The session and tenant of a request or a handler; the caller that opened the session commits it."""
 
     session: AsyncSession
     tenant_id: str
 
     async def find(self, model: type[RowT], key: str, *, lock: bool = False) -> RowT | None:
-        """The tenant's row of this key, if there is one."""
+        """Return the tenant's row of this key, or None."""
         return await self.session.get(
             model, (self.tenant_id, key), with_for_update=lock or None, populate_existing=lock
         )
 
     async def get(self, model: type[RowT], key: str) -> RowT:
-        """A row that must be there, to be looked at.
+        """Return a row for reading.
 
         Raises:
-            NotFoundError: The tenant has none.
+            NotFoundError: The tenant does not have it.
         """
-        return _there(await self.find(model, key), model, key)
+        return _require_found(await self.find(model, key), model, key)
 
     async def lock(self, model: type[RowT], key: str) -> RowT:
-        """The same, to be changed: as it is now, and nobody else's until the transaction ends.
+        """Return a row for changing: read anew, and locked until the transaction ends.
 
         Raises:
-            NotFoundError: The tenant has none.
+            NotFoundError: The tenant does not have it.
         """
-        return _there(await self.find(model, key, lock=True), model, key)
+        return _require_found(await self.find(model, key, lock=True), model, key)
 
     async def fixed(self, column: InstrumentedAttribute[ValueT], key: str) -> ValueT:
-        """A value that a row has for good, read without a lock: says what has to be locked before the row.
+        """Return a value that never changes, read without a lock, to lock its row before this one.
 
         Raises:
-            NotFoundError: The tenant has no such row.
+            NotFoundError: The tenant does not have the row.
         """
         model = cast("type[TenantOwned]", column.class_)
         query: Select[ValueT] = select(column).where(model.tenant_id == self.tenant_id, model.id == key)
-        return _there(await self.session.scalar(query), model, key)
+        return _require_found(await self.session.scalar(query), model, key)
 
     def select(self, model: type[RowT]) -> Select[RowT]:
-        """A query over the tenant's rows; the only way by which queries begin."""
+        """Begin a query over the tenant's rows. All queries begin here."""
         return select(model).where(model.tenant_id == self.tenant_id)
 
     async def all(self, query: Select[RowT]) -> Sequence[RowT]:
-        """The rows of a query."""
+        """Return the rows of a query."""
         return (await self.session.scalars(query)).all()
 
     async def count(self, query: Select[RowT]) -> int:
-        """How many rows a query has."""
+        """Count the rows of a query."""
         return await self.session.scalar(select(func.count()).select_from(query.subquery())) or 0
 
     def add(self, model: type[RowT], *, id: str | None = None, **values: Any) -> RowT:  # noqa: A002 -- the column's name
-        """Make a row of the tenant, with an id of its own unless it is given."""
+        """Add a row of the tenant, with a new id unless one is given."""
         row = model(tenant_id=self.tenant_id, id=id or str(uuid.uuid4()), **values)
         self.session.add(row)
         return row
 
     def publish(self, event: EventData) -> None:
-        """Have an event published when the transaction commits."""
+        """Publish an event when the transaction commits."""
         event_id = _outbox.publish(self.session, event, tenant_id=self.tenant_id)
         self.note("out", type(event).__topic__ or "", event_id, event.default_subject())
 
@@ -100,7 +100,7 @@ class UnitOfWork:
         self.session.add(line)
 
 
-def _there(found: ValueT | None, model: type[TenantOwned], key: str) -> ValueT:
+def _require_found(found: ValueT | None, model: type[TenantOwned], key: str) -> ValueT:
     if found is None:
         raise NotFoundError(model.__tablename__.removesuffix("s"), key)
     return found

@@ -1,1 +1,1 @@
-"""What comes in from Kafka, and what becomes of it."""
+"""Consumers of other services' events, and the dead letters of this one."""

@@ -1,9 +1,10 @@
-"""The six events of the neighbours, and what each of them does here.
+"""Handlers for the six events of other services.
 
 1. An effect, its mark in the inbox, the events that it publishes and its line in the feed are one transaction.
-2. What is not there *yet* is waited for: `RetryLater`, a few times. The tenant's other events wait meanwhile, so the
-   wait is short; what then still misses goes to the dead letters, and is replayed once it is there.
-3. What will never be right is a `Reject`: it goes to the dead letters at once.
+2. If a row that an event needs does not exist *yet*, the handler raises `RetryLater`. The tenant's other events wait
+   meanwhile, so the wait is short. After five attempts the event becomes a dead letter, to be replayed later. Example:
+   an escrow is released before its order is delivered.
+3. An event that can never be right is a `Reject`: it becomes a dead letter at once. Example: a wrong amount.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ __all__ = ["GROUP", "PATIENT", "NeighbourEvents"]
 
 GROUP = "marketplace-svc"
 PATIENT = RetryPolicy(attempts=5, initial=4.0, jitter=False)
-"""58 seconds in all: a database that is away for less makes no dead letters."""
+"""58 seconds in all: a shorter outage of the database does not cause dead letters."""
 
 _AGAIN_AFTER = 0.4  # seconds
 
@@ -82,14 +83,14 @@ class NeighbourEvents:
 
 
 def _time_of(event: CloudEvent[Any], effective_at: datetime | None = None) -> datetime:
-    """From when it holds: from now at the latest, because it has its effect as it comes."""
+    """Return the time from which the event is valid: now at the latest, because it takes effect when it is handled."""
     moment = now()
     return min(effective_at or event.time or moment, moment)
 
 
 @asynccontextmanager
 async def _effect_of(event: CloudEvent[Any], context: MessageContext) -> AsyncGenerator[UnitOfWork]:
-    """The tenant's unit of work in the inbox's transaction; says what a broken rule means for the event."""
+    """Open the tenant's unit of work in the inbox's transaction, and turn broken rules into retries or rejections."""
     unit = UnitOfWork(context.session, event.tenantid)
     try:
         yield unit
@@ -102,7 +103,7 @@ async def _effect_of(event: CloudEvent[Any], context: MessageContext) -> AsyncGe
 
 
 async def _close_dead_letter(unit: UnitOfWork, event: CloudEvent[Any]) -> None:
-    """If this was a replay, the page need not offer it again. An event is known by tenant, source and id."""
+    """Close the dead letter of an event that was replayed; tenant, source and id identify it."""
     letters = update(DeadLetter).where(
         DeadLetter.tenant_id == unit.tenant_id,
         DeadLetter.source.in_([event.source, ""]),  # empty in rows of an earlier release

@@ -1,7 +1,7 @@
-"""The dead letters of this service: kept for the page, and replayed when somebody asks.
+"""The dead letters of this service: kept for the page, and replayed on request.
 
-They are events in a topic like any other, so a consumer of its own reads them. The replay is the SDK's: it runs them
-through their own handlers, in the order of their lanes, and notes in the topic that they are done.
+A dead-letter topic is a topic like any other, so a second consumer reads it. The SDK replays: it runs the events
+through their own handlers, in order, and writes notes into the topic that close the dead letters.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ _TARGET = "examples.marketplace_service.wiring:make_handler"
     group_id=DEAD_LETTERS_GROUP, inbox=SqlInbox(sessions), retry=PATIENT, max_concurrency=2, on_tombstone="skip"
 )
 class DeadLetters:
-    """Keeps what can be read of them; notes of replays have no value and are skipped."""
+    """Stores each dead letter; the notes of replays have no value, and are skipped as tombstones."""
 
     @on_message(DEAD_LETTERS)
     async def on_dead_letter(self, event: CloudEvent[Any], context: MessageContext) -> None:
         letter = read_letter(context.record)
         if letter is None:
-            raise Reject("this is no dead letter")
+            raise Reject("this is not a dead letter")
         facts = letter.facts
         await context.session.merge(
             DeadLetter(
@@ -60,10 +60,10 @@ class DeadLetters:
 
 @dataclass(frozen=True, slots=True)
 class ReplayResult:
-    """How a replay went.
+    """The result of a replay.
 
     Attributes:
-        summary: The command's own words.
+        summary: The output of the command.
     """
 
     succeeded: bool
@@ -76,7 +76,7 @@ class DeadLetterReplay:
     def __init__(
         self, environ: Mapping[str, str], *, command: Sequence[str] = _COMMAND, timeout: float = _TIMEOUT
     ) -> None:
-        """Take the environment of the command: how to reach Kafka and the database.
+        """Take the environment of the command, with the addresses of Kafka and the database.
 
         Args:
             timeout: Seconds that a replay may take.
@@ -87,13 +87,13 @@ class DeadLetterReplay:
         self._one_at_a_time = asyncio.Lock()
 
     async def run(self, *, tenant_id: str, topic: str) -> ReplayResult:
-        """Replay a tenant's open letters of one topic."""
+        """Replay a tenant's open dead letters of one topic."""
         arguments = ("dlq", "replay", _TARGET, f"--tenant={tenant_id}", f"--type={topic}")
         async with self._one_at_a_time:
             try:
                 return await self._run(*arguments)
             except TimeoutError:
-                return ReplayResult(False, f"ended after {self._timeout:g} s; the letters that are left stay open")
+                return ReplayResult(False, f"ended after {self._timeout:g} s; the other dead letters stay open")
 
     async def _run(self, *arguments: str) -> ReplayResult:
         process = await asyncio.create_subprocess_exec(

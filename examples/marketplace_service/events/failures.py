@@ -1,4 +1,4 @@
-"""What the SDK's hook tells about failures, written down for the page."""
+"""Stores the failures that the SDK's hook reports, for the page."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _EVERY = 0.2  # seconds
 
 
 class FailureLog:
-    """A hook must be quick, so the lines wait to be written; when too many do, the page misses some."""
+    """A buffer between the hook, which must be quick, and the database; when it is full, failures are left out."""
 
     def __init__(self) -> None:
-        """Begin with nothing to write."""
+        """Begin with an empty buffer."""
         self._waiting: list[Failure] = []
 
     def note(self, fact: EventFailed) -> None:
-        """Take one failure; what was passed over, or cannot be shown to a tenant, is left to the log."""
+        """Buffer one failure; skipped events and those without a tenant are only in the log."""
         if fact.tenant_id is None or fact.outcome == "skipped" or len(self._waiting) == _MOST_WAITING:
             return
         self._waiting.append(
@@ -46,7 +46,7 @@ class FailureLog:
         )
 
     async def write(self, ending: asyncio.Event) -> None:
-        """Write what waits, a few times a second and once more at the end."""
+        """Write the buffer a few times a second, and once more at the end."""
         while not ending.is_set():
             await pause(ending, _EVERY)
             lines, self._waiting = self._waiting, []
@@ -59,4 +59,4 @@ async def _write(lines: Sequence[Failure]) -> None:
         async with sessions.begin() as session:
             session.add_all(lines)
     except SQLAlchemyError:
-        log.warning("%d failures could not be written down for the page", len(lines))
+        log.warning("%d failures could not be stored for the page", len(lines))

@@ -1,4 +1,4 @@
-"""The playground: this service says what its neighbours would say. Only for demonstrations."""
+"""The playground: this service publishes events in the name of other services. Only for demonstrations."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ class Neighbours:
         """Take the configuration; the producer starts when this is entered."""
         self.producer = EventProducer(settings=kafka)
 
-    async def say(self, tenant_id: str, topic: str, payload: Any, *, key: str) -> PublishResult:
+    async def publish(self, tenant_id: str, topic: str, payload: Any, *, key: str) -> PublishResult:
         """Publish one event of a neighbour.
 
         Args:
-            key: Of the request: its repetition publishes the same event.
+            key: The request's idempotency key; a repeated request publishes the same event again.
 
         Raises:
-            NotFoundError: No neighbour publishes to this topic.
-            ValidationError: The payload is not of its class.
+            NotFoundError: The topic does not belong to another service.
+            ValidationError: The payload does not fit the class of the topic.
         """
         kind = _KINDS.get(topic)
         if kind is None:

@@ -1,6 +1,7 @@
-"""What Alembic runs: every migration in one transaction, on the sync driver of the same database.
+"""Alembic's environment: runs all migrations in one transaction, on the sync driver of the database.
 
-Pods that start together migrate one after the other, and all but the first find nothing to do. SQLite has one writer.
+Pods that start together wait for an advisory lock: the first one migrates, the others find nothing to do.
+SQLite has one writer anyway.
 """
 
 from __future__ import annotations

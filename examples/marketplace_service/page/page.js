@@ -1,4 +1,4 @@
-// The page of the marketplace service. Whatever comes from the server is shown as text, never as HTML.
+// The page of the marketplace service. Data from the server is inserted as text, never as HTML.
 
 const byId = (id) => document.getElementById(id);
 const short = (id) => id.slice(0, 8);
@@ -6,11 +6,11 @@ const money = (amount, currency) => `${amount} ${currency}`;
 const plainTopic = (topic) => topic.replace(/^eventzr\.(marketplace\.)?/, "").replace(/\.v1$/, "");
 const MOST_LINES = 100;
 const AGAIN_AFTER = 1000; // milliseconds
-const SILENT = 45_000; // milliseconds; the server says something every 15 s
-const OF_TENANT = ["listings", "orders", "sellers", "lane", "failures", "dead-letters", "feed"];
+const SILENT = 45_000; // milliseconds; the server sends at least a comment every 15 s
+const OF_TENANT = ["listings", "orders", "sellers", "counts", "failures", "dead-letters", "feed"];
 
 let tenant = new URLSearchParams(location.search).get("tenant") || "tenant-a";
-let shown = new AbortController(); // aborted when another tenant is to be seen
+let shown = new AbortController(); // aborted when another tenant is selected
 let refreshing = 0;
 
 // Elements
@@ -28,7 +28,7 @@ function button(label, name, act, { neighbour = false } = {}) {
     made.append(element("span", { className: "from", ariaHidden: "true" }, "⚡ "));
   }
   made.append(label);
-  made.dataset.key = name; // finds it again after the table was drawn anew
+  made.dataset.key = name; // finds the button again after the table was redrawn
   made.setAttribute("aria-label", `${label}: ${name.split("/").pop()}`);
   made.addEventListener("click", () => attempt(label, act, made));
   return made;
@@ -75,9 +75,9 @@ async function attempt(label, act, pressed) {
   pressed.disabled = true;
   try {
     const answer = await act();
-    say(typeof answer === "string" ? answer : `${label}: done`);
+    showMessage(typeof answer === "string" ? answer : `${label}: done`);
   } catch (error) {
-    say(`${label}: ${error.message}`, "bad");
+    showMessage(`${label}: ${error.message}`, "bad");
   } finally {
     pressed.disabled = false;
     if (document.activeElement === document.body) focusAgain(pressed.dataset.key, pressed);
@@ -85,23 +85,23 @@ async function attempt(label, act, pressed) {
   await refresh();
 }
 
-function say(text, kind = "") {
+function showMessage(text, kind = "") {
   byId("message").textContent = text;
   byId("message").className = kind;
 }
 
-// What is shown
+// The tables
 
 async function refresh() {
   const mine = ++refreshing;
-  const paths = ["listings", "orders", "payouts", "sellers", "lane", "dead-letters"];
-  const answers = await Promise.all(paths.map(get)).catch((error) => say(`Refresh: ${error.message}`, "bad"));
-  if (!answers || mine !== refreshing) return; // a newer one is under way
-  const [listings, orders, payouts, sellers, lane, letters] = answers;
+  const paths = ["listings", "orders", "payouts", "sellers", "event-counts", "dead-letters"];
+  const answers = await Promise.all(paths.map(get)).catch((error) => showMessage(`Refresh: ${error.message}`, "bad"));
+  if (!answers || mine !== refreshing) return; // a newer refresh has started
+  const [listings, orders, payouts, sellers, counts, letters] = answers;
   showListings(listings);
   showOrders(orders, new Map(payouts.map((payout) => [payout.id, payout])));
   showSellers(sellers);
-  showLane(lane);
+  showCounts(counts);
   showDeadLetters(letters);
 }
 
@@ -189,10 +189,10 @@ function sellerActions(seller) {
   ];
 }
 
-function showLane(lane) {
-  const counts = [["published", lane.published], ["handled", lane.handled], ["retried", lane.retried], ["dead letters", lane.deadLetters]];
-  byId("lane").replaceChildren(...counts.flatMap(([name, count]) => [element("dt", {}, name), element("dd", {}, String(count))]));
-  const lines = lane.failures.map((failure) => element("li", {},
+function showCounts(events) {
+  const counts = [["published", events.published], ["handled", events.handled], ["retried", events.retried], ["dead letters", events.deadLetters]];
+  byId("counts").replaceChildren(...counts.flatMap(([name, count]) => [element("dt", {}, name), element("dd", {}, String(count))]));
+  const lines = events.failures.map((failure) => element("li", {},
     element("span", { className: "bad" }, failure.outcome),
     ` ${plainTopic(failure.topic)}, attempt ${failure.attempt} `,
     element("small", {}, `${failure.error} · ${failure.position}`)));
@@ -211,7 +211,7 @@ function showDeadLetters(letters) {
 }
 
 async function replay(letter) {
-  say("Replaying…");
+  showMessage("Replaying…");
   const result = await post(`dead-letters/${encodeURIComponent(letter.position)}/replay`);
   if (!result.succeeded) throw new Error(result.summary);
   return result.summary;
@@ -219,11 +219,11 @@ async function replay(letter) {
 
 const orNothing = (lines, text) => (lines.length ? lines : [element("li", { className: "empty" }, text)]);
 
-// The live feed. An EventSource sends no header that says whose feed it is, so fetch reads the stream. When it breaks
-// off, it goes on with the line after the last one.
+// The live feed. An EventSource cannot send the tenant's header, so fetch reads the stream. After an interruption the
+// stream continues with the line after the last one.
 
 async function follow(signal) {
-  let last = null; // nothing is shown yet
+  let last = null; // no line is shown yet
   while (!signal.aborted) {
     try {
       last ??= await begin(signal);
@@ -235,9 +235,9 @@ async function follow(signal) {
       }
     } catch (error) {
       if (signal.aborted) return;
-      if (last === null) say(`The service does not answer: ${error.message}`, "bad");
+      if (last === null) showMessage(`The service does not respond: ${error.message}`, "bad");
     }
-    byId("connection").textContent = "connection lost, trying again";
+    byId("connection").textContent = "connection lost; reconnecting";
     await new Promise((resolve) => { setTimeout(resolve, AGAIN_AFTER); });
   }
 }
@@ -245,7 +245,7 @@ async function follow(signal) {
 async function begin(signal) {
   const [api, lines] = await Promise.all([get("openapi.json"), get("activity")]);
   signal.throwIfAborted();
-  say("");
+  showMessage("");
   document.body.classList.toggle("no-playground", !("/playground/{topic}" in api.paths));
   lines.toReversed().forEach(showLine);
   return lines[0]?.number ?? 0;
@@ -254,8 +254,8 @@ async function begin(signal) {
 async function* messages(last, signal) {
   const silence = new AbortController();
   let timer = null;
-  const heard = () => { clearTimeout(timer); timer = setTimeout(() => silence.abort(), SILENT); };
-  heard();
+  const restartTimer = () => { clearTimeout(timer); timer = setTimeout(() => silence.abort(), SILENT); };
+  restartTimer();
   const headers = { "X-Tenant-Id": tenant, "Last-Event-ID": String(last) };
   const response = await fetch("activity/stream", { headers, signal: AbortSignal.any([signal, silence.signal]) });
   if (!response.ok) throw new Error(response.statusText);
@@ -263,7 +263,7 @@ async function* messages(last, signal) {
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let text = "";
   for (let part = await reader.read(); !part.done; part = await reader.read()) {
-    heard();
+    restartTimer();
     const whole = (text + part.value).split("\n\n");
     text = whole.pop();
     yield* whole.map((message) => Object.fromEntries(message.split("\n").map((line) => line.split(/: (.*)/, 2))));
@@ -289,13 +289,13 @@ function soon() {
 function open() {
   shown.abort();
   shown = new AbortController();
-  refreshing += 1; // what is under way is of the tenant before
+  refreshing += 1; // running requests are those of the previous tenant
   for (const id of OF_TENANT) byId(id).replaceChildren();
   byId("connection").textContent = "connecting";
   follow(shown.signal);
 }
 
-// Forms and buttons that are always there
+// Forms and buttons outside of the tables
 
 byId("tenant").value = tenant;
 byId("tenant").addEventListener("change", () => {

@@ -34,7 +34,7 @@ def downgrade() -> None:
 
 
 def create_members() -> None:
-    owned(
+    create_owned(
         "member",
         sa.Column("sells", sa.Boolean(), nullable=False),
         *texts("display_name", "avatar_url", "bio", nullable=True),
@@ -45,7 +45,7 @@ def create_members() -> None:
         sa.Column("rating", Amount()),
         sa.Column("rating_count", sa.Integer(), nullable=False),
     )
-    owned(
+    create_owned(
         "rfp",
         *texts("buyer_id", "title"),
         *(sa.Column(name, sa.JSON(), nullable=False) for name in ("requirements", "target_lanes", "sellers")),
@@ -54,7 +54,7 @@ def create_members() -> None:
 
 
 def create_listings() -> None:
-    owned(
+    create_owned(
         "listing",
         *texts("seller_id", "title", "lane"),
         *price("price"),
@@ -65,7 +65,7 @@ def create_listings() -> None:
         sa.Column("created_at", Moment(), nullable=False),
     )
     op.create_index("listing_seller", "listing", ["tenant_id", "seller_id"])
-    owned(
+    create_owned(
         "review",
         *texts("seller_id", "listing_id"),
         sa.Column("share", Amount(), nullable=False),
@@ -73,7 +73,7 @@ def create_listings() -> None:
     )
     for column in ("seller_id", "listing_id"):
         op.create_index(f"review_{column.removesuffix('_id')}", "review", ["tenant_id", column])
-    owned(
+    create_owned(
         "quote",
         *texts("listing_id", "buyer_id"),
         *price("amount"),
@@ -84,7 +84,7 @@ def create_listings() -> None:
 
 
 def create_orders() -> None:
-    owned(
+    create_owned(
         "orders",
         *texts("quote_id", "listing_id", "buyer_id", "seller_id"),
         *price("amount"),
@@ -93,7 +93,7 @@ def create_orders() -> None:
         sa.Column("created_at", Moment(), nullable=False),
         refers_to("quote", "quote_id"),
     )
-    owned(
+    create_owned(
         "payout",
         *texts("seller_id"),
         *price("amount"),
@@ -101,7 +101,7 @@ def create_orders() -> None:
         *texts("escrow_id", nullable=True),
         refers_to("orders", "id"),
     )
-    owned(
+    create_owned(
         "dispute",
         *texts("order_id", "reason", "state"),
         *texts("outcome", "notes", nullable=True),
@@ -110,23 +110,23 @@ def create_orders() -> None:
 
 
 def create_events() -> None:
-    owned(
+    create_owned(
         "event_context",
         *texts("title", "organizer_id", nullable=True),
         sa.Column("starts_at", Moment()),
     )
-    owned(
+    create_owned(
         "exhibitor_slot",
         *texts("event_id"),
         sa.Column("number", sa.Integer(), nullable=False),
         refers_to("event_context", "event_id"),
     )
-    owned("sponsorship", *texts("event_id", "title"), *price("price"), refers_to("event_context", "event_id"))
+    create_owned("sponsorship", *texts("event_id", "title"), *price("price"), refers_to("event_context", "event_id"))
 
 
 def create_records() -> None:
-    numbered("activity", *texts("tenant_id", "direction", "topic", "event_id"), *texts("subject", nullable=True))
-    numbered(
+    create_numbered("activity", *texts("tenant_id", "direction", "topic", "event_id"), *texts("subject", nullable=True))
+    create_numbered(
         "failure",
         *texts("tenant_id", "topic", "position", "handler", "error"),
         sa.Column("attempt", sa.Integer(), nullable=False),
@@ -150,13 +150,13 @@ def create_records() -> None:
     op.create_index("idempotency_key_at", "idempotency_key", ["at"])
 
 
-def owned(name: str, *parts: sa.schema.SchemaItem) -> None:
-    """A table whose key begins with the tenant."""
+def create_owned(name: str, *parts: sa.schema.SchemaItem) -> None:
+    """Create a table whose key begins with the tenant."""
     op.create_table(name, *texts("tenant_id", "id", primary_key=True), *parts)
 
 
-def numbered(name: str, *parts: sa.schema.SchemaItem) -> None:
-    """A table of lines, found by tenant."""
+def create_numbered(name: str, *parts: sa.schema.SchemaItem) -> None:
+    """Create a table of numbered lines, indexed by tenant."""
     number = sa.Column("number", RISING, primary_key=True)
     op.create_table(name, number, *parts, sa.Column("at", Moment(), nullable=False))
     op.create_index(f"{name}_tenant", name, ["tenant_id", "number"])

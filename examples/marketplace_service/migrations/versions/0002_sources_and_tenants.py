@@ -1,4 +1,4 @@
-"""Events are known by tenant, source and id: in the inbox, and among the dead letters."""
+"""Tenant, source and id identify an event, in the inbox and among the dead letters."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -15,4 +15,4 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    op.drop_column("dead_letter", "source")  # the inbox stays: an earlier release works on its table as it is
+    op.drop_column("dead_letter", "source")  # the inbox keeps its column: earlier versions work with it
