@@ -66,7 +66,7 @@ class ListingChanges(Body):
     @model_validator(mode="after")
     def _something_changes(self) -> Self:
         if not self.changes():
-            raise ValueError("give at least one field to change")
+            raise ValueError("give at least one field")
         return self
 
     def changes(self) -> dict[str, Any]:
