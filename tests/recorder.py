@@ -167,8 +167,8 @@ class _Recorded:
         self._recorder.store(self._member, positions)
         self._transport.store(positions)
 
-    def more(self) -> None:
-        self._transport.more()
+    def request_batch(self) -> None:
+        self._transport.request_batch()
 
     def pause(self, epochs: Paused) -> None:
         self._transport.pause(epochs)

@@ -46,7 +46,7 @@ class Sink:
         self.calls += 1
         self.seen += [(epoch, record) for epoch, records in batches for record in records]
         if self._asks:
-            self._transport.more()
+            self._transport.request_batch()
         self._news.set()
 
     def passed(self, offsets: Mapping[int, int]) -> None:

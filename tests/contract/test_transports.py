@@ -19,7 +19,7 @@ from eventzr_kafka.errors import ProducerStateError
 from eventzr_kafka.kafka.losses import Loss
 from eventzr_kafka.kafka.record import Header, OutgoingRecord, TopicPartition
 from eventzr_kafka.kafka.transport import (
-    CREDITS,
+    MAX_OUTSTANDING,
     Acknowledgement,
     ConsumerTransport,
     Failure,
@@ -433,17 +433,17 @@ async def test_a_member_that_does_not_ask_for_more_is_given_no_more(
     topic = backend.create_topic()
     member, sink = join(group, topic, asks=False)
     await sink.until_owning(4)
-    for calls in range(1, CREDITS + 1):
+    for calls in range(1, MAX_OUTSTANDING + 1):
         produce(producer, topic, 1)
         await sink.until_received(calls)
     _, other = join(new_name("other"), topic)
     produce(producer, topic, 1)
-    await other.until_received(CREDITS + 1)
-    assert sink.calls == CREDITS
-    member.more()
-    await sink.until_received(CREDITS + 1)
+    await other.until_received(MAX_OUTSTANDING + 1)
+    assert sink.calls == MAX_OUTSTANDING
+    member.request_batch()
+    await sink.until_received(MAX_OUTSTANDING + 1)
 
-    assert [record.offset for record in sink.records] == list(range(CREDITS + 1))
+    assert [record.offset for record in sink.records] == list(range(MAX_OUTSTANDING + 1))
 
 
 async def test_a_paused_member_is_given_nothing_and_stays_a_member(

@@ -60,11 +60,11 @@ class Mutant:
 def highest_seen() -> AbstractContextManager[Any]:
     """Commits what was received, finished or not."""
 
-    def news(self: Epoch) -> Position | None:
+    def take_committable(self: Epoch) -> Position | None:
         seen = self.ledger.next_offset
         return None if seen < 0 else Position(self.partition, self.number, seen, "")
 
-    return patch.object(Epoch, "news", news)
+    return patch.object(Epoch, "take_committable", take_committable)
 
 
 def no_fence() -> AbstractContextManager[Any]:
@@ -142,12 +142,12 @@ def two_on_one_bucket() -> AbstractContextManager[Any]:
 
 def never_resumes() -> AbstractContextManager[Any]:
     """The intake stops when the buffer is full, and stays so."""
-    changes = Backpressure.changes
+    update = Backpressure.update
 
     def forgetful(self: Backpressure, fullness: float, weigh: Callable[[], Mapping[int, float]]) -> bool:
-        return changes(self, 1.0 if self.paused else fullness, weigh)
+        return update(self, 1.0 if self.paused else fullness, weigh)
 
-    return patch.object(Backpressure, "changes", forgetful)
+    return patch.object(Backpressure, "update", forgetful)
 
 
 def settles_what_was_dropped() -> AbstractContextManager[Any]:

@@ -48,7 +48,7 @@ class FakeTransport:
         for position in positions:
             self.stored[position.epoch] = position
 
-    def more(self) -> None:
+    def request_batch(self) -> None:
         self.credits += 1
 
     def pause(self, epochs: Paused) -> None:

@@ -15,7 +15,7 @@ from eventzr_kafka.dead_letters.letter import DeadLetterFacts
 from eventzr_kafka.engine.epoch import Epoch
 from eventzr_kafka.engine.failed_event import Failed
 from eventzr_kafka.engine.failures import Failures
-from eventzr_kafka.engine.intake import Origin, Work, admit, lanes_for
+from eventzr_kafka.engine.intake import PartitionBatch, Work, add_to_lanes, lanes_for
 from eventzr_kafka.engine.lanes import Lane
 from eventzr_kafka.engine.redelivery import Leave
 from eventzr_kafka.handlers.binding import bind
@@ -121,14 +121,14 @@ class Room:
     def take(self, *records: Record) -> list[Failed]:
         """Let records in, and take the lanes of all of them."""
         self.epoch.ledger.receive([each.offset for each in records])
-        origin = Origin(self.epoch, self.route, records)
-        admit(self.lanes, self.options.ordering, origin, records)
+        origin = PartitionBatch(self.epoch, self.route, records)
+        add_to_lanes(self.lanes, self.options.ordering, origin, records)
         return [self.failed(lane) for lane in iter(self.lanes.take, None)]
 
     def take_unread(self, *records: Record) -> list[Failed]:
         """The same for records that cannot be read."""
         self.epoch.ledger.receive([each.offset for each in records])
-        admit(self.lanes, self.options.ordering, Origin(self.epoch, self.route, records), records)
+        add_to_lanes(self.lanes, self.options.ordering, PartitionBatch(self.epoch, self.route, records), records)
         return [Failed(lane, lane.front, None) for lane in iter(self.lanes.take, None)]
 
     def one(self, **about: Any) -> Failed:

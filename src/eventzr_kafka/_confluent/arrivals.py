@@ -102,7 +102,7 @@ class Arrivals:
             if batches:
                 self.sink.received(batches)
             else:
-                self._mailbox.more()
+                self._mailbox.request_batch()
         except BaseException as error:  # also a KeyboardInterrupt: the positions are still stored while the loop ends
             self._fence(_epochs_of(messages, owned), error)
             if not isinstance(error, Exception):

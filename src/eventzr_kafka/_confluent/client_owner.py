@@ -183,7 +183,7 @@ class ClientOwner:
         self._pause(self._mailbox.paused)
         messages = self._fetch()
         if not messages or not self._arrivals.notify(self._arrivals.take_in, messages, self._owned):
-            self._mailbox.more()
+            self._mailbox.request_batch()
 
     def _keep_membership(self) -> None:
         """Poll while no credit is left, hold what comes along, and pause when that goes on."""

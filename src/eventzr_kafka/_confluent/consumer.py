@@ -65,9 +65,9 @@ class ConfluentConsumer:
         """Leave positions for the owner to store."""
         self._mailbox.store(positions)
 
-    def more(self) -> None:
+    def request_batch(self) -> None:
         """Let the owner bring one more list of batches."""
-        self._mailbox.more()
+        self._mailbox.request_batch()
 
     def pause(self, epochs: Paused) -> None:
         """Have the owner stop the intake of these, and start that of the others."""

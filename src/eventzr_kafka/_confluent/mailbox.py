@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Collection, Sequence
 
-from eventzr_kafka.kafka.transport import CREDITS, Paused, Position
+from eventzr_kafka.kafka.transport import MAX_OUTSTANDING, Paused, Position
 
 __all__ = ["Mailbox"]
 
@@ -29,7 +29,7 @@ class Mailbox:
         self._positions: dict[int, Position] = {}
         self._fenced: set[int] = set()
         self._stalled: dict[int, int] = {}
-        self._credits = threading.Semaphore(CREDITS)
+        self._credits = threading.Semaphore(MAX_OUTSTANDING)
         self._reading = threading.Event()  # clear while all partitions are to stand still
         self._reading.set()
 
@@ -63,7 +63,7 @@ class Mailbox:
 
     # On either side
 
-    def more(self) -> None:
+    def request_batch(self) -> None:
         """Add a credit: the owner may bring one more list of messages."""
         self._credits.release()
 

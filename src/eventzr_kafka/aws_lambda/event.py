@@ -21,14 +21,14 @@ from eventzr_kafka.aws_lambda.errors import EventSourceError
 from eventzr_kafka.kafka.record import Header, Record, TopicPartition
 from eventzr_kafka.safe_text import printable
 
-__all__ = ["PartitionBatch", "read_event"]
+__all__ = ["EventSourceBatch", "read_event"]
 
 _SOURCES = {"aws:kafka", "SelfManagedKafka", "aws:SelfManagedKafka"}
 _SIGNED = (-128, 255)
 
 
 @dataclass(frozen=True, slots=True)
-class PartitionBatch:
+class EventSourceBatch:
     """What an invocation brings of one partition.
 
     Attributes:
@@ -56,7 +56,7 @@ class _LambdaRecord(BaseModel):
 _RECORDS = TypeAdapter(dict[str, list[_LambdaRecord]])
 
 
-def read_event(event: object) -> list[PartitionBatch]:
+def read_event(event: object) -> list[EventSourceBatch]:
     """Read the event of an invocation.
 
     Raises:
@@ -74,14 +74,14 @@ def read_event(event: object) -> list[PartitionBatch]:
     return [_batch(name, records) for name, records in found.items() if records]
 
 
-def _batch(name: str, found: list[_LambdaRecord]) -> PartitionBatch:
+def _batch(name: str, found: list[_LambdaRecord]) -> EventSourceBatch:
     partition = TopicPartition(found[0].topic, found[0].partition)
     if any((f"{each.topic}-{each.partition}", each.topic) != (name, partition.topic) for each in found):
         raise EventSourceError(f"records of another partition stand under {printable(name, limit=260)!r}")
     records = sorted((_record(each) for each in found), key=lambda record: record.offset)
     if len({record.offset for record in records}) < len(records):
         raise EventSourceError(f"an offset stands twice under {printable(name, limit=260)!r}")
-    return PartitionBatch(name, partition, records)
+    return EventSourceBatch(name, partition, records)
 
 
 def _record(found: _LambdaRecord) -> Record:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypedDict, cast
 
 from eventzr_kafka.aws_lambda.container import Deadline, event_loop
 from eventzr_kafka.aws_lambda.errors import BatchIncompleteError
-from eventzr_kafka.aws_lambda.event import PartitionBatch, read_event
+from eventzr_kafka.aws_lambda.event import EventSourceBatch, read_event
 from eventzr_kafka.aws_lambda.invocation import Container, Invocation
 from eventzr_kafka.dead_letters.writer import DeadLetterWriter, compressing
 from eventzr_kafka.engine.handler_threads import HandlerThreads
@@ -103,15 +103,15 @@ class LambdaHandler:
                 unfinished = self._run(batches, deadline)
         return self._response(batches, unfinished)
 
-    def _run(self, batches: Sequence[PartitionBatch], deadline: Deadline) -> dict[str, list[int]]:
+    def _run(self, batches: Sequence[EventSourceBatch], deadline: Deadline) -> dict[str, list[int]]:
         return event_loop().run_until_complete(self._invoke(batches, deadline))
 
-    async def _invoke(self, batches: Sequence[PartitionBatch], deadline: Deadline) -> dict[str, list[int]]:
+    async def _invoke(self, batches: Sequence[EventSourceBatch], deadline: Deadline) -> dict[str, list[int]]:
         if self._container is None:
             self._container = await deadline.limit(self._make_container())
         return await Invocation(self._container, batches, deadline).run()
 
-    def _response(self, batches: Sequence[PartitionBatch], unfinished: dict[str, list[int]]) -> Response:
+    def _response(self, batches: Sequence[EventSourceBatch], unfinished: dict[str, list[int]]) -> Response:
         again = [
             ItemFailure(itemIdentifier=ItemIdentifier(partition=name, offset=offset))
             for name, offsets in unfinished.items()
@@ -148,7 +148,7 @@ class LambdaHandler:
             )
         return self._make_transport(settings)
 
-    def _require_routes(self, batches: Sequence[PartitionBatch]) -> None:
+    def _require_routes(self, batches: Sequence[EventSourceBatch]) -> None:
         known = {route.topic for route in self._definition.routes}
         for topic in [batch.partition.topic for batch in batches if batch.partition.topic not in known]:
             near = catalogue.suggest(topic)

@@ -20,13 +20,13 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from eventzr_kafka.aws_lambda.container import Deadline
-from eventzr_kafka.aws_lambda.event import PartitionBatch
+from eventzr_kafka.aws_lambda.event import EventSourceBatch
 from eventzr_kafka.dead_letters.writer import DeadLetterWriter
 from eventzr_kafka.engine.dispatcher import Dispatcher
 from eventzr_kafka.engine.epoch import Epoch
 from eventzr_kafka.engine.failed_event import Failed, History, HistoryKey
 from eventzr_kafka.engine.failures import Failures
-from eventzr_kafka.engine.intake import Origin, admit, lanes_for
+from eventzr_kafka.engine.intake import PartitionBatch, add_to_lanes, lanes_for
 from eventzr_kafka.engine.redelivery import Leave
 from eventzr_kafka.handlers.binding import BoundRoute
 from eventzr_kafka.handlers.options import ConsumerOptions
@@ -65,7 +65,7 @@ class Container:
 class Invocation:
     """The work of one invocation; a `Redelivery`."""
 
-    def __init__(self, container: Container, batches: Sequence[PartitionBatch], deadline: Deadline) -> None:
+    def __init__(self, container: Container, batches: Sequence[EventSourceBatch], deadline: Deadline) -> None:
         """Prepare; `run` does it."""
         options = container.options
         self._container = container
@@ -115,17 +115,17 @@ class Invocation:
 
     # Beginning
 
-    def _epoch(self, batch: PartitionBatch) -> Epoch:
+    def _epoch(self, batch: EventSourceBatch) -> Epoch:
         numbers = self._container.numbers
         number = numbers.setdefault(batch.partition, len(numbers))
         epoch = Epoch(Assignment(batch.partition, number, None, ""))
         epoch.ledger.receive([record.offset for record in batch.records])
         return epoch
 
-    def _admit(self, batch: PartitionBatch) -> None:
+    def _admit(self, batch: EventSourceBatch) -> None:
         route = self._container.routes[batch.partition.topic]
-        origin = Origin(self._epochs[batch.name], route, batch.records)
-        admit(self._lanes, self._container.options.ordering, origin, batch.records)
+        origin = PartitionBatch(self._epochs[batch.name], route, batch.records)
+        add_to_lanes(self._lanes, self._container.options.ordering, origin, batch.records)
 
     def _forget_passed(self) -> None:
         """Other containers have seen to what comes before these records; and memory is bounded."""

@@ -27,7 +27,7 @@ class Backpressure:
     def __init__(self) -> None:
         self.paused: Paused = frozenset()
 
-    def changes(self, fullness: float, weigh: Callable[[], Mapping[int, float]]) -> bool:
+    def update(self, fullness: float, weigh: Callable[[], Mapping[int, float]]) -> bool:
         """Look at the memory; whether something else stands still from now on.
 
         Args:

@@ -124,7 +124,7 @@ class Dispatcher:
             await self._run_batches()
             while copy_context() == clean and not worker.cancelling() and (lane := lanes.take()) is not None:
                 record, origin, event, _ = work = lane.items[0]
-                if (due or origin.detour) and await self._went_elsewhere(lane, work):
+                if (due or origin.needs_slow_path) and await self._went_elsewhere(lane, work):
                     continue
                 if not self._in_turn:
                     self._begin_turn()

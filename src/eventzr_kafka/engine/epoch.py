@@ -54,17 +54,17 @@ class Epoch:
         self._seen: tuple[int, ...] | None = None
         self._admitted = self._bytes = 0
 
-    def admitted(self, events: int, size: int) -> None:
+    def note_buffered(self, events: int, size: int) -> None:
         """Take note of events that went into lanes, and of their bytes."""
         self._admitted += events
         self._bytes += size
 
     @property
-    def weight(self) -> float:
+    def buffered_bytes(self) -> float:
         """The bytes in memory: the events that have no outcome yet, each taken for one of mean size."""
         return self.ledger.unfinished * self._bytes / max(self._admitted, 1)
 
-    def news(self, *, last: bool = False) -> Position | None:
+    def take_committable(self, *, last: bool = False) -> Position | None:
         """What may be committed, if that is more than the last time.
 
         Args:

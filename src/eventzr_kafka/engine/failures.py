@@ -23,7 +23,7 @@ from eventzr_kafka.dead_letters.writer import DeadLetterWriter
 from eventzr_kafka.engine.burials import Burials
 from eventzr_kafka.engine.epoch import Epoch
 from eventzr_kafka.engine.failed_event import Failed, History, HistoryKey, history_key, tenant_of, what, whose
-from eventzr_kafka.engine.intake import Work, lane_name, read
+from eventzr_kafka.engine.intake import Work, decode_early, lane_name
 from eventzr_kafka.engine.lanes import Lane, Lanes
 from eventzr_kafka.engine.redelivery import Leave, Redelivery, meant
 from eventzr_kafka.errors import (
@@ -147,7 +147,7 @@ class Failures:
         if self._parking is None or not self._parking.contains(record.key, name):
             return False
         if event is None:
-            event = read(origin, record)
+            event = decode_early(origin, record)
         each = Failed(lane, work, event)
         self._count(Failed(lane, work, None))
         log.info("%s%s: parked: its ordering key has an open dead letter", record.position, whose(each))

@@ -24,7 +24,7 @@ from eventzr_kafka.engine.backpressure import Backpressure
 from eventzr_kafka.engine.dispatcher import Dispatcher
 from eventzr_kafka.engine.epoch import Epoch
 from eventzr_kafka.engine.failures import Failures
-from eventzr_kafka.engine.intake import Origin, admit, lanes_for
+from eventzr_kafka.engine.intake import PartitionBatch, add_to_lanes, lanes_for
 from eventzr_kafka.engine.ledger import Ledger
 from eventzr_kafka.engine.runtime import SYSTEM_RUNTIME, Runtime
 from eventzr_kafka.errors import ConsumerError, OffsetsLostError
@@ -267,10 +267,10 @@ class GroupConsumer:
         known = epoch.ledger.receive([record.offset for record in records])
         if known:
             records = [record for record in records if record.offset not in known]
-        origin = Origin(epoch, self._routes[epoch.partition.topic], records, parks=self._parking is not None)
+        origin = PartitionBatch(epoch, self._routes[epoch.partition.topic], records, parks=self._parking is not None)
         before = self._lanes.bytes
-        admit(self._lanes, self._options.ordering, origin, records)
-        epoch.admitted(len(records), self._lanes.bytes - before)
+        add_to_lanes(self._lanes, self._options.ordering, origin, records)
+        epoch.note_buffered(len(records), self._lanes.bytes - before)
 
     async def _load(self, parking: ParkedKeys, before: asyncio.Task[None] | None) -> None:
         """One after another: two loadings at once would each close the other's reader."""
@@ -306,16 +306,16 @@ class GroupConsumer:
         """Ask for more when little is ready to run; stop the intake when too much is in memory."""
         if self._stopping:
             return
-        if self._backpressure.changes(self._lanes.fullness, self._weights):
+        if self._backpressure.update(self._lanes.fullness, self._weights):
             self._transport.pause(self._backpressure.paused)
         if self._backpressure.paused == "all" and not self._lanes.ready:
             self._dispatcher.batches.end_all()
         while self._owed and not self._held_back and (self._lanes.ready < self._little or self._holds_little()):
             self._owed -= 1
-            self._transport.more()
+            self._transport.request_batch()
 
     def _weights(self) -> dict[int, float]:
-        return {number: epoch.weight for number, epoch in self._epochs.items()}
+        return {number: epoch.buffered_bytes for number, epoch in self._epochs.items()}
 
     def _holds_little(self) -> bool:
         return self._lanes.count < _FEW and self._lanes.bytes < _FEW_BYTES
@@ -355,7 +355,7 @@ class GroupConsumer:
             await self._clock.sleep(_DRAIN_INTERVAL)
 
     def _store(self, epochs: Iterable[Epoch], *, last: bool = False) -> None:
-        positions = [position for epoch in epochs if (position := epoch.news(last=last))]
+        positions = [position for epoch in epochs if (position := epoch.take_committable(last=last))]
         if positions:
             self._transport.store(positions)
 

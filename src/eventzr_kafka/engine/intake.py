@@ -1,6 +1,7 @@
-"""What comes in: the records of one batch, sorted into lanes.
+"""Intake: puts the records of one batch into their lanes.
 
-A batch is of one partition, and so of one topic: what its records have in common is looked up once, in an `Origin`.
+A batch is of one partition, and so of one topic. What its records have in common is looked up once, and kept in a
+`PartitionBatch` that all of them share.
 """
 
 from __future__ import annotations
@@ -16,20 +17,21 @@ from eventzr_kafka.handlers.binding import BoundRoute
 from eventzr_kafka.handlers.options import ConsumerOptions, Ordering
 from eventzr_kafka.kafka.record import Header, Record
 
-__all__ = ["Origin", "Work", "admit", "lane_name", "lanes_for", "read"]
+__all__ = ["PartitionBatch", "Work", "add_to_lanes", "decode_early", "epoch_of", "lane_name", "lanes_for"]
 
 _RECORD_OVERHEAD = 580  # bytes that a buffered record costs besides its value: key, tuples, its place in a lane
 _HEADER_OVERHEAD = 160  # bytes that a header costs besides its name and value
 
 
-class Origin:
-    """What the records of one batch have in common.
+class PartitionBatch:
+    """The epoch, the route and the decoder that the records of one batch share.
 
     Attributes:
-        detour: Whether they may go elsewhere than straight to their handler.
+        needs_slow_path: True if a record may go elsewhere than straight to its handler: into a batch of events, or to
+            the dead letters behind another one of its ordering key.
     """
 
-    __slots__ = ("call", "context", "decode", "detour", "epoch", "in_batches", "ledger", "route")
+    __slots__ = ("call", "context", "decode", "epoch", "in_batches", "ledger", "needs_slow_path", "route")
 
     def __init__(self, epoch: Epoch, route: BoundRoute, records: Sequence[Record], *, parks: bool = False) -> None:
         self.epoch = epoch
@@ -38,84 +40,90 @@ class Origin:
         self.call = route.call
         self.context = route.context
         self.in_batches = route.batch is not None
-        self.detour = parks or self.in_batches
+        self.needs_slow_path = parks or self.in_batches
         self.decode = route.decoder.reader(records)
 
 
-# What stands in a lane: a record, where it came from, the event where its subject chose the lane, and the bytes.
-Work: TypeAlias = tuple[Record, Origin, CloudEvent[Any] | None, int]
+# An item of a lane: a record, its batch, the event if its subject has chosen the lane, and the bytes in memory.
+Work: TypeAlias = tuple[Record, PartitionBatch, CloudEvent[Any] | None, int]
 _Keys: TypeAlias = Sequence[Hashable]
 
 
+def epoch_of(work: Work) -> Epoch:
+    """Return the epoch in which a record was received."""
+    _, batch, _, _ = work
+    return batch.epoch
+
+
 def lanes_for(options: ConsumerOptions) -> Lanes[Work]:
-    """Empty lanes for an order."""
+    """Make empty lanes for the order that a group asks for."""
     max_items, max_bytes = options.max_buffered_events, options.max_buffered_bytes
     if options.ordering in ("tenant", "partition"):
         return Lanes(max_items=max_items, max_bytes=max_bytes)
     return TenantLanes(max_items=max_items, max_bytes=max_bytes, tenant_limit=options.tenant_concurrency)
 
 
-def admit(lanes: Lanes[Work], ordering: Ordering, origin: Origin, records: Sequence[Record]) -> None:
-    """Put records into their lanes."""
-    _SORTS[ordering](lanes, origin, records)
+def add_to_lanes(lanes: Lanes[Work], ordering: Ordering, batch: PartitionBatch, records: Sequence[Record]) -> None:
+    """Append records to their lanes."""
+    _ADDERS[ordering](lanes, batch, records)
 
 
 def lane_name(ordering: Ordering, record: Record, event: CloudEvent[Any] | None) -> str:
-    """What names the lane of a record beside its tenant, for people and for dead letters."""
+    """Name the ordering key of a record beside its tenant, for people and for dead letters."""
     if ordering == "partition":
         return f"{record.topic}[{record.partition}]"
     return (event.subject or "") if ordering == "subject" and event is not None else ""
 
 
-def _work(origin: Origin, records: Sequence[Record]) -> list[Work]:
-    plain = STRUCTURED_HEADERS  # one object, shared by all records that have no others
-    extra = [0 if record[5] is plain else _size(record[5]) for record in records]  # 5: the headers, 4: the value
-    return [
-        (record, origin, None, len(record[4] or b"") + _RECORD_OVERHEAD + more)
-        for record, more in zip(records, extra, strict=True)
-    ]
-
-
-def _size(headers: Sequence[Header]) -> int:
-    return sum([_HEADER_OVERHEAD + len(name) + len(value or b"") for name, value in headers])
-
-
-def _by_tenant(lanes: Lanes[Work], origin: Origin, records: Sequence[Record]) -> None:
-    tenants = [record[3] for record in records]  # 3: the key; by number, since every record passes here
-    lanes.add(tenants, tenants, _work(origin, records))
-
-
-def _by_partition(lanes: Lanes[Work], origin: Origin, records: Sequence[Record]) -> None:
-    partitions = [origin.epoch.partition] * len(records)
-    lanes.add(partitions, partitions, _work(origin, records))
-
-
-def _by_record(lanes: Lanes[Work], origin: Origin, records: Sequence[Record]) -> None:
-    keys: _Keys = [(origin.epoch.number, record.offset) for record in records]
-    lanes.add([record.key for record in records], keys, _work(origin, records))
-
-
-def _by_subject(lanes: Lanes[Work], origin: Origin, records: Sequence[Record]) -> None:
-    events = [read(origin, record) for record in records]
-    tenants = [record.key for record in records]
-    keys: _Keys = [(tenant, event.subject if event else None) for tenant, event in zip(tenants, events, strict=True)]
-    work = zip(_work(origin, records), events, strict=True)
-    lanes.add(tenants, keys, [(record, origin, event, size) for (record, _, _, size), event in work])
-
-
-def read(origin: Origin, record: Record) -> CloudEvent[Any] | None:
-    """The event of a record ahead of its turn, in which it is decoded again, and refused if it is not one."""
+def decode_early(batch: PartitionBatch, record: Record) -> CloudEvent[Any] | None:
+    """Decode a record before its turn; None if it is not an event, which is decoded and refused in its turn."""
     try:
-        return origin.decode(record)
+        return batch.decode(record)
     except KeyboardInterrupt:
         raise
     except BaseException:  # noqa: BLE001 -- a validator of the payload class may raise anything
         return None
 
 
-_SORTS: dict[Ordering, Callable[[Lanes[Work], Origin, Sequence[Record]], None]] = {
-    "tenant": _by_tenant,
-    "subject": _by_subject,
-    "partition": _by_partition,
-    "none": _by_record,
+def _add_by_tenant(lanes: Lanes[Work], batch: PartitionBatch, records: Sequence[Record]) -> None:
+    tenants = [record[3] for record in records]  # 3 is the key, read by number: every record passes here
+    lanes.add(tenants, tenants, _work_of(batch, records))
+
+
+def _add_by_partition(lanes: Lanes[Work], batch: PartitionBatch, records: Sequence[Record]) -> None:
+    partitions = [batch.epoch.partition] * len(records)
+    lanes.add(partitions, partitions, _work_of(batch, records))
+
+
+def _add_by_record(lanes: Lanes[Work], batch: PartitionBatch, records: Sequence[Record]) -> None:
+    keys: _Keys = [(batch.epoch.number, record.offset) for record in records]
+    lanes.add([record.key for record in records], keys, _work_of(batch, records))
+
+
+def _add_by_subject(lanes: Lanes[Work], batch: PartitionBatch, records: Sequence[Record]) -> None:
+    events = [decode_early(batch, record) for record in records]
+    tenants = [record.key for record in records]
+    keys: _Keys = [(tenant, event.subject if event else None) for tenant, event in zip(tenants, events, strict=True)]
+    work = zip(_work_of(batch, records), events, strict=True)
+    lanes.add(tenants, keys, [(record, batch, event, size) for (record, _, _, size), event in work])
+
+
+_ADDERS: dict[Ordering, Callable[[Lanes[Work], PartitionBatch, Sequence[Record]], None]] = {
+    "tenant": _add_by_tenant,
+    "subject": _add_by_subject,
+    "partition": _add_by_partition,
+    "none": _add_by_record,
 }
+
+
+def _work_of(batch: PartitionBatch, records: Sequence[Record]) -> list[Work]:
+    plain = STRUCTURED_HEADERS  # one object, shared by all records without other headers
+    extra = [0 if record[5] is plain else _size(record[5]) for record in records]  # 5 is the headers, 4 the value
+    return [
+        (record, batch, None, len(record[4] or b"") + _RECORD_OVERHEAD + more)
+        for record, more in zip(records, extra, strict=True)
+    ]
+
+
+def _size(headers: Sequence[Header]) -> int:
+    return sum([_HEADER_OVERHEAD + len(name) + len(value or b"") for name, value in headers])

@@ -30,7 +30,7 @@ from eventzr_kafka.engine.dispatcher import Dispatcher
 from eventzr_kafka.engine.epoch import Epoch
 from eventzr_kafka.engine.failed_event import Failed, history_key
 from eventzr_kafka.engine.failures import Failures
-from eventzr_kafka.engine.intake import Origin, Work, lanes_for
+from eventzr_kafka.engine.intake import PartitionBatch, Work, lanes_for
 from eventzr_kafka.engine.redelivery import Leave
 from eventzr_kafka.engine.runtime import SYSTEM_RUNTIME, Runtime
 from eventzr_kafka.events.context import enter_batch, leave
@@ -197,7 +197,7 @@ class Replay:
             number = next(self._numbers)
             self._entries[number] = self._by_record[entry.letter.identity] = entry
             epoch = Epoch(Assignment(TopicPartition(record.topic, record.partition), number))
-            work: Work = (record, Origin(epoch, route, [record]), None, len(record.value or b""))
+            work: Work = (record, PartitionBatch(epoch, route, [record]), None, len(record.value or b""))
             self._lanes.add([record.key], [key], [work])
 
     def _go_on(self) -> None:

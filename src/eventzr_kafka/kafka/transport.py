@@ -14,7 +14,7 @@ from eventzr_kafka.kafka.losses import Loss
 from eventzr_kafka.kafka.record import OutgoingRecord, Record, TopicPartition
 
 __all__ = [
-    "CREDITS",
+    "MAX_OUTSTANDING",
     "Acknowledgement",
     "Assignment",
     "Batch",
@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 
-CREDITS = 2  # calls of `received` that a transport may make before it is asked for more
+MAX_OUTSTANDING = 2  # calls of `received` that a transport may make before it is asked for more
 Paused: TypeAlias = Collection[int] | Literal["all"]  # epochs
 
 
@@ -116,8 +116,8 @@ class ConsumerTransport(Protocol):
         """Have these positions committed at the client's next interval. Ended epochs are ignored."""
         ...
 
-    def more(self) -> None:
-        """Ask for one more batch list: `CREDITS` of them may be under way, each `received` uses one up."""
+    def request_batch(self) -> None:
+        """Ask for one more batch list: `MAX_OUTSTANDING` of them may be under way, each `received` uses one up."""
         ...
 
     def pause(self, epochs: Paused) -> None:

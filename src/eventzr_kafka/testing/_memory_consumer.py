@@ -20,7 +20,7 @@ from eventzr_kafka.errors import TransportError
 from eventzr_kafka.handlers.options import ConsumerOptions
 from eventzr_kafka.kafka.losses import Loss, find_loss
 from eventzr_kafka.kafka.record import TopicPartition
-from eventzr_kafka.kafka.transport import CREDITS, Assignment, Batch, ConsumerSink, Paused, Position
+from eventzr_kafka.kafka.transport import MAX_OUTSTANDING, Assignment, Batch, ConsumerSink, Paused, Position
 from eventzr_kafka.testing._memory_cluster import AT_ONCE, Cluster, on_loop
 from eventzr_kafka.testing._memory_group import Group
 from eventzr_kafka.testing._memory_log import PartitionLog
@@ -70,7 +70,7 @@ class MemoryConsumer:
         self._closing = False
         self._ended = False
         self._paused: Paused = ()
-        self._credits = CREDITS
+        self._credits = MAX_OUTSTANDING
         self._fetch_scheduled = False
         self._last_epoch = 0
         self._lives = 1
@@ -105,7 +105,7 @@ class MemoryConsumer:
         elif self._commit_timer is None:
             self._commit_later()
 
-    def more(self) -> None:
+    def request_batch(self) -> None:
         """Allow one more call of `received`."""
         self._credits += 1
         self.wake()

@@ -25,7 +25,7 @@ from eventzr_kafka.engine.commit_metadata import ranges_of, write_metadata
 from eventzr_kafka.handlers.options import ConsumerOptions, Ordering
 from eventzr_kafka.kafka.losses import Loss
 from eventzr_kafka.kafka.record import TopicPartition
-from eventzr_kafka.kafka.transport import CREDITS, Assignment, Batch, Paused, Position
+from eventzr_kafka.kafka.transport import MAX_OUTSTANDING, Assignment, Batch, Paused, Position
 from eventzr_kafka.settings import KafkaSettings
 
 TOPIC = "bench.thing.happened.v1"
@@ -428,13 +428,13 @@ def test_a_fetch_that_brings_nothing_of_its_own_partitions_is_not_counted_and_an
     owner.assign(0)
     owner.client.ready = [Fetched(7, partition=1), Failed()]
     owner.turn()
-    assert owner.credits() == CREDITS
+    assert owner.credits() == MAX_OUTSTANDING
     received: list[Sequence[Batch]] = []
     cast("Any", owner.sink).received = received.append
     owner.client.ready = [Fetched(40), Failed()]
     owner.turn()
     assert [batch.epoch for batch in received[0]] == [1]
-    assert owner.credits() == CREDITS - 1
+    assert owner.credits() == MAX_OUTSTANDING - 1
 
 
 def test_the_partitions_that_are_to_stand_still_do_and_no_others(owner: Owner) -> None:
@@ -476,7 +476,7 @@ def test_nothing_is_brought_while_all_are_to_stand_still_however_much_is_asked_f
     owner.mailbox.pause("all")
     owner.thread.run()
     assert owner.sink.errors == []  # the sink raises when it is given records
-    assert owner.credits() == CREDITS
+    assert owner.credits() == MAX_OUTSTANDING
 
 
 def test_a_partition_that_went_while_it_stood_still_is_resumed_before_it_comes_back(owner: Owner) -> None:

@@ -12,7 +12,7 @@ EVEN: Final[Mapping[int, float]] = {1: 10, 2: 10, 3: 10}
 
 
 def told(pressure: Backpressure, *looks: tuple[float, Mapping[int, float]]) -> list[Paused | None]:
-    return [pressure.paused if pressure.changes(fullness, lambda: weights) else None for fullness, weights in looks]  # noqa: B023
+    return [pressure.paused if pressure.update(fullness, lambda: weights) else None for fullness, weights in looks]  # noqa: B023
 
 
 def test_a_full_memory_stops_all_until_half_of_it_is_free() -> None:
@@ -52,4 +52,4 @@ def test_nothing_is_weighed_while_little_is_in_memory() -> None:
     def weigh() -> dict[int, float]:
         raise AssertionError
 
-    assert not Backpressure().changes(0.49, weigh)
+    assert not Backpressure().update(0.49, weigh)

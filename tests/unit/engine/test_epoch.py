@@ -18,7 +18,7 @@ def half_finished(events: int) -> Epoch:
 
 def test_the_last_commit_of_an_epoch_remembers_all_of_24000_events() -> None:
     epoch = half_finished(24_000)
-    in_passing, last = epoch.news(), epoch.news(last=True)
+    in_passing, last = epoch.take_committable(), epoch.take_committable(last=True)
     assert in_passing is not None
     assert last is not None
     assert 2_000 < len(read_metadata(0, in_passing.metadata)) < 2_100
@@ -27,23 +27,23 @@ def test_the_last_commit_of_an_epoch_remembers_all_of_24000_events() -> None:
 
 def test_what_has_not_changed_is_no_news() -> None:
     epoch = half_finished(10)
-    assert epoch.news() is not None
-    assert epoch.news() is None
-    assert epoch.news(last=True) is None
+    assert epoch.take_committable() is not None
+    assert epoch.take_committable() is None
+    assert epoch.take_committable(last=True) is None
     epoch.ledger.finish(0)
-    news = epoch.news()
+    news = epoch.take_committable()
     assert news is not None
     assert news.offset == 2
 
 
 def test_a_position_that_the_group_has_already_is_no_news() -> None:
-    assert Epoch(Assignment(PARTITION, 1, 7)).news() is None
-    assert Epoch(Assignment(PARTITION, 1)).news() is None
+    assert Epoch(Assignment(PARTITION, 1, 7)).take_committable() is None
+    assert Epoch(Assignment(PARTITION, 1)).take_committable() is None
 
 
 def test_a_commit_names_its_topic() -> None:
     epoch = Epoch(Assignment(PARTITION, 1, 7, topic_id="new"))
-    news = epoch.news()
+    news = epoch.take_committable()
     assert news is not None
     assert is_of_topic(news.metadata, "new")
     assert not is_of_topic(news.metadata, "former")

@@ -17,7 +17,7 @@ from eventzr_kafka._confluent.outage import Outage
 from eventzr_kafka.engine.ledger import Ledger
 from eventzr_kafka.errors import ConsumerError, TransportError
 from eventzr_kafka.kafka.record import UnreadableHeaders
-from eventzr_kafka.kafka.transport import CREDITS, Batch
+from eventzr_kafka.kafka.transport import MAX_OUTSTANDING, Batch
 
 if TYPE_CHECKING:
     from tests.unit.conftest import Group
@@ -142,7 +142,7 @@ def test_a_fenced_epoch_gives_its_credit_back(hops: Hops) -> None:
     hops.bring(Broken(6, "value", RuntimeError()))
     credits_left = hops.mailbox._credits._value
     hops.bring(Fetched(7))
-    assert hops.mailbox._credits._value == credits_left + 1 <= CREDITS + 1
+    assert hops.mailbox._credits._value == credits_left + 1 <= MAX_OUTSTANDING + 1
 
 
 class Interrupted(Ledger):

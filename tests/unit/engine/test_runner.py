@@ -47,7 +47,7 @@ class Wire:
     def store(self, positions: Sequence[Position]) -> None:
         self.positions += positions
 
-    def more(self) -> None:
+    def request_batch(self) -> None:
         """Take no notice: the test brings what it wants."""
 
     def pause(self, epochs: Paused) -> None:

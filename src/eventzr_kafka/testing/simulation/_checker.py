@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from eventzr_kafka.kafka.record import Record
-from eventzr_kafka.kafka.transport import CREDITS
+from eventzr_kafka.kafka.transport import MAX_OUTSTANDING
 from eventzr_kafka.testing.simulation._promises import watchers
 from eventzr_kafka.testing.simulation._replays import Replays
 from eventzr_kafka.testing.simulation._rows import Rows
@@ -152,7 +152,7 @@ class _Checker:
 
     def _require_bounds(self, name: str, group: str) -> None:
         """Fetches that are under way when the intake is to stop come in all the same."""
-        options, under_way = self._evidence.options[group], CREDITS * self._evidence.fetch
+        options, under_way = self._evidence.options[group], MAX_OUTSTANDING * self._evidence.fetch
         sizes = sorted((self._size_of(place) for place in self._held_by(name, group)), reverse=True)
         if len(sizes) >= options.max_buffered_events + under_way:
             self._fail("a buffer is out of its bounds", f"{name} holds {len(sizes)} records of {group}")

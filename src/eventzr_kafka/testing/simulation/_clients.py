@@ -107,9 +107,9 @@ class Member:
             self._note("stores", position.epoch, *position.partition, position.offset)
         self._enter(self.inner.store, positions)
 
-    def more(self) -> None:
+    def request_batch(self) -> None:
         """Ask for more."""
-        self._enter(self.inner.more)
+        self._enter(self.inner.request_batch)
 
     def pause(self, epochs: Paused) -> None:
         """Stop the intake of some, or of all, and start that of the others."""
