@@ -1,9 +1,9 @@
 """Reviews, as reviews-svc announces them."""
 
 from decimal import Decimal
-from typing import Annotated, Self
+from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from eventzr_kafka import EventData
 from eventzr_marketplace_events._types import Id
@@ -27,14 +27,17 @@ class ReviewCreated(
     """The listing whose quality score it counts towards."""
     rating: Annotated[Decimal, Field(ge=0, max_digits=15)]
     """Points given, from 0 to ``rating_scale``, fractions allowed; more is better."""
-    rating_scale: Annotated[int, Field(ge=1)] = 5
+    rating_scale: Annotated[int, Field(ge=1, validate_default=True)] = 5
     """The most points that can be given; five stars where it is absent."""
     order_id: Id | None = None
     """The order that was reviewed; None for a review without a purchase."""
 
-    @model_validator(mode="after")
-    def _rating_within_scale(self) -> Self:
-        if self.rating > self.rating_scale:
+    # A validator of the field and not of the whole class: refusing a record stays cheap, whatever else is in it.
+    @field_validator("rating_scale")
+    @classmethod
+    def _not_below_rating(cls, scale: int, info: ValidationInfo) -> int:
+        rating = info.data.get("rating")
+        if rating is not None and rating > scale:
             msg = "rating is above ratingScale"
             raise ValueError(msg)
-        return self
+        return scale

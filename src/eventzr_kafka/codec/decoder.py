@@ -223,11 +223,12 @@ class Decoder:
     def _read_structured(self, record: Record, value: bytes) -> CloudEvent[Any]:
         value = replace_lone_surrogates(value) if self._replaces else value
         self._require_strict_json(record, value)
-        if is_dear(value):
-            self._look_first(record, value)
+        envelope_fits = is_dear(value) and self._look_first(record, value)
         try:
             return self._into_event(self._careful, value)
         except ValidationError as error:
+            if envelope_fits:  # and the payload is in data: no second reading, which would be dear
+                raise
             if error.error_count() == 1 and error.errors(include_input=False)[0]["type"] == "json_invalid":
                 raise
             given: Any = from_json(value)
@@ -239,10 +240,14 @@ class Decoder:
                 raise
         return self._into_event(self._attributes, self._with_data(record, attributes))
 
-    def _look_first(self, record: Record, value: bytes) -> None:
-        """Refuse a dear record while that is still cheap, with the error that it would have anyway."""
+    def _look_first(self, record: Record, value: bytes) -> bool:
+        """Refuse a dear record while that is still cheap, with the error that it would have anyway.
+
+        Returns:
+            True if the envelope fits and the payload is not in ``data_base64``.
+        """
         if self._skimmer is None:
-            return
+            return False
         seen = self._skimmer.look(value)
         if seen.envelope is not None:
             raise InvalidEnvelopeError(record, seen.envelope)
@@ -250,6 +255,7 @@ class Decoder:
         if seen.data is not None:
             raise InvalidDataError(record, seen.data)
         self._require_own_key(record, seen.attributes["tenantid"])
+        return not seen.is_base64
 
     def _look_first_at_data(self, record: Record, value: bytes, tenant_id: str) -> None:
         fault = self._skimmer.look_at_data(value) if self._typed and self._skimmer is not None else None

@@ -59,11 +59,13 @@ class FirstLook(NamedTuple):
     Attributes:
         attributes: Of the core, by name; those that do not fit are missing.
         envelope, data: What does not fit there, in words; None where all does.
+        is_base64: The payload is in ``data_base64``, or both are there.
     """
 
     attributes: dict[str, Any]
     envelope: str | None
     data: str | None
+    is_base64: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +103,7 @@ class Skimmer:
         fields: _Schema = _fields_node(whole)["fields"]
         payload: _Schema = fields["data"]["schema"]
         self._max_extensions = max_extensions
-        self._requires_data = payload.get("validate_default") is True and _is_class(payload["schema"])
+        self._requires_data = payload.get("validate_default") is True and _is_class(_unvalidated(payload["schema"]))
         data = _payload(payload["schema"])
         self._data = _validator(data, definitions)
         marked = {name: _marked(field) for name, field in fields.items() if name != "data"}
@@ -142,7 +144,7 @@ class Skimmer:
             data = _fault_of(found["data"])
         else:
             data = "data: Field required" if self._requires_data else None
-        return FirstLook(fits, "; ".join(faults[:_SHOWN]) or None, data)
+        return FirstLook(fits, "; ".join(faults[:_SHOWN]) or None, data, "data_base64" in extras)
 
     def look_at_data(self, value: bytes) -> str | None:
         """What does not fit in a payload that stands alone, in words; None where all does.
@@ -222,7 +224,15 @@ def _words(schema: _Schema) -> str:
     return str(schema.get("custom_error_message") or f"is no valid {schema['type']}, or something in it is not")
 
 
+def _unvalidated(schema: _Schema) -> _Schema:
+    """A schema without its validators in mode "after": they judge what fits, and the whole reading runs them."""
+    while schema["type"] == "function-after":
+        schema = schema["schema"]
+    return schema
+
+
 def _payload(schema: _Schema) -> Any:
+    schema = _unvalidated(schema)
     if not _is_class(schema):
         return _or_mark(_skimmed(schema), "does not fit")
     return _or_mark(_as_dict(schema, mark=True), "Input should be an object")

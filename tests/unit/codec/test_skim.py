@@ -251,3 +251,29 @@ def outcome(data_type: Any, record: Record) -> Any:
         return Decoder(data_type, None, Limits())(record)
     except DecodeError as error:
         return type(error)
+
+
+def test_a_first_look_sees_into_a_class_with_a_validator() -> None:
+    skimmer = decoder_for(Judging, event_type=None)._skimmer
+    assert skimmer is not None
+    wrong = skimmer.look_at_data(b'{"amounts": [1, "x"], "zz": [1, 2]}')
+    assert wrong == "data.amounts: is no valid list, or something in it is not"
+
+
+@pytest.mark.usefixtures("all_dear")
+def test_a_dear_record_is_not_read_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    def read_again(_value: bytes) -> Any:
+        raise AssertionError
+
+    monkeypatch.setattr(decoder, "from_json", read_again)
+    record = structured({"type": "test.skim.judging.v1", "data": {"anything": "wrong"}}, topic="test.skim.judging.v1")()
+    error = refuse(record)
+    assert (type(error), error.reason) == (InvalidDataError, "data: refused by a validator of the payload class")
+
+
+@pytest.mark.usefixtures("all_dear")
+def test_a_wrong_payload_in_base64_is_read_and_refused() -> None:
+    payload = base64.b64encode(b'{"anything": "wrong"}').decode()
+    changes = {"type": "test.skim.judging.v1", "data": ..., "data_base64": payload}
+    error = refuse(structured(changes, topic="test.skim.judging.v1")())
+    assert (type(error), error.reason) == (InvalidDataError, "data: refused by a validator of the payload class")
