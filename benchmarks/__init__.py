@@ -1,1 +1,1 @@
-"""`make bench`: this package against a bare client and its peers, on a real Kafka."""
+"""`make bench`: compares this package with a bare client and its peers, on a real Kafka."""

@@ -1,4 +1,4 @@
-"""A real Kafka of its own for each case, with the topic of the guide's listing event and a backlog in it."""
+"""A real Kafka for each case, with the topic of the guide's listing event and a backlog in it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _HEADERS: list[tuple[str, str | bytes | None]] = [("content-type", b"application
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """What waits in the topic.
+    """The events that wait in the topic.
 
     Attributes:
         skewed: Every second event is the first tenant's.
@@ -30,14 +30,14 @@ class Backlog:
     skewed: bool = False
 
     def names(self) -> list[str]:
-        """One tenant for each event, to be repeated."""
+        """Return one tenant for each event, to be repeated."""
         found = tenants(self.tenants)
         return [name for other in found for name in (found[0], other)] if self.skewed else found
 
 
 @contextmanager
 def serving(backlog: Backlog) -> Generator[KafkaServer]:
-    """A broker with this backlog; gone afterwards."""
+    """Start a broker with this backlog, and end it after the block."""
     with start_kafka() as kafka:
         kafka.create_topic(TOPIC, partitions=backlog.partitions)
         _fill(kafka.bootstrap_servers, backlog)
@@ -50,7 +50,7 @@ def _fill(brokers: str, backlog: Backlog) -> None:
             "bootstrap.servers": brokers,
             "partitioner": "murmur2_random",
             "linger.ms": 20,
-            "enable.idempotence": True,  # the tenants' events in their order, whatever has to be sent again
+            "enable.idempotence": True,  # a tenant's events keep their order, also after a retry
         }
     )
     for tenant, value in numbered_values(backlog.names(), backlog.events):

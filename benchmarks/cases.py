@@ -1,4 +1,4 @@
-"""The cases: who competes, over which backlog, and what the design asks for."""
+"""The cases: contestants, backlogs and budgets."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ FASTSTREAM = ("FastStream (confluent)", "FastStream (aiokafka)")
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """Our figure is to be at least (or, for a latency, at most) so many times the best of these.
+    """A ratio that our figure must reach (or, for a latency, not exceed), against the best of some contestants.
 
     Attributes:
-        note: Said behind the verdict.
+        note: Shown behind the verdict.
     """
 
     times: float
@@ -34,8 +34,8 @@ class Case:
     """One comparison; the contestant named `OURS` is measured against the others.
 
     Attributes:
-        fed: Whether 200 events a second are published all the while.
-        lower: Whether less is better.
+        fed: True if 200 events a second are published during the run.
+        lower: True if less is better.
     """
 
     group: str
@@ -49,7 +49,7 @@ class Case:
 
 
 def all_cases(*, quick: bool) -> list[Case]:
-    """Every case, the most important first.
+    """Return every case, the most important first.
 
     Args:
         quick: A tenth of the events and a second or two of time for each contestant.
@@ -187,7 +187,7 @@ def _sync(scale: float) -> Case:
 
 
 def _processes(scale: float) -> Case:
-    """More waits than is measured, so that no process runs out of it before the other one."""
+    """Make a case whose backlog is larger than the measured part, so that no process runs out of events early."""
     events = int(300_000 * scale)
     args, one = {"events": events, "seconds": 4}, f"{OURS}, one process"
     contestants = (

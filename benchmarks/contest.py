@@ -1,4 +1,4 @@
-"""Contestants run in turn, each in a process of its own that cannot outlive its time."""
+"""Runs contestants in turn, each in its own process, which is killed when its time is over."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Contestant:
     """A program under ``benchmarks/contestants``, or its ``peers``, and its arguments.
 
     Attributes:
-        peer: Whether it needs the peers' virtual environment.
+        peer: True if it needs the virtual environment of the peers.
         args: Options of the program, see ``kit.Task``.
     """
 
@@ -36,7 +36,7 @@ class Contestant:
     args: Mapping[str, object] = field(default_factory=dict[str, object])
 
     def command(self, brokers: str) -> list[str]:
-        """How to start it."""
+        """Return the command that starts it."""
         python, folder = (str(PEERS_PYTHON), "contestants.peers") if self.peer else (sys.executable, "contestants")
         options = [str(part) for name, value in self.args.items() for part in (f"--{name}", value)]
         return [python, "-m", f"benchmarks.{folder}.{self.module}", "--brokers", brokers, *options]
@@ -44,7 +44,7 @@ class Contestant:
 
 @dataclass(slots=True)
 class Result:
-    """The figures of a contestant, or why there is none."""
+    """The figures of a contestant, or the reason of its failure."""
 
     contestant: Contestant
     figures: list[float] = field(default_factory=list[float])
@@ -53,18 +53,18 @@ class Result:
 
     @property
     def median(self) -> float | None:
-        """None if it has failed."""
+        """The median figure; None after a failure."""
         return statistics.median(self.figures) if self.figures and self.failure is None else None
 
     def add(self, line: dict[str, Any]) -> None:
-        """Note one round."""
+        """Add the figures of one round."""
         self.figures.append(line["figure"])
         for name, value in line["also"].items():
             self.also.setdefault(name, []).append(value)
 
 
 def compete(contestants: Sequence[Contestant], brokers: str, rounds: int, tell: Callable[[str], None]) -> list[Result]:
-    """Let all run once a round, each round beginning with another one; who fails once is out."""
+    """Run all contestants once a round. Each round begins with another one; one that fails is left out from then on."""
     results = [Result(contestant) for contestant in contestants]
     for number in range(rounds):
         first = number % len(results)
@@ -104,7 +104,7 @@ def _read(result: Result, output: str, errors: str, code: int) -> None:
 
 @contextmanager
 def program(command: Sequence[str]) -> Generator[subprocess.Popen[str]]:
-    """A process in a group of its own, which is killed at the end."""
+    """Start a process in its own process group, and kill the group after the block."""
     process = subprocess.Popen(  # noqa: S603 -- our own programs
         command,
         stdin=subprocess.DEVNULL,

@@ -1,7 +1,7 @@
 """The inbox on PostgreSQL, fsync on: a handler that inserts one row, with the inbox and with a session of its own.
 
-``python -m benchmarks.inbox``. Both run under a `ConsumerRunner` that is handed its records without Kafka, which would
-add the same to both.
+``python -m benchmarks.inbox``. Both run under a `ConsumerRunner` that gets its records without Kafka, because Kafka
+would add the same to both.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ IDS = itertools.count()
 
 
 class Countdown:
-    """Says when all is committed."""
+    """Sets an event when everything is committed."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         self.sessions = async_sessionmaker(engine)
@@ -37,14 +37,14 @@ class Countdown:
         self.over = asyncio.Event()
 
     def count(self) -> None:
-        """One more is committed."""
+        """Count one more commit."""
         self.left -= 1
         if not self.left:
             self.over.set()
 
 
 class CountingInbox(SqlInbox):
-    """Counts what was committed."""
+    """Counts committed events."""
 
     def __init__(self, countdown: Countdown) -> None:
         super().__init__(countdown.sessions)
@@ -58,13 +58,13 @@ class CountingInbox(SqlInbox):
 
 
 def counting_inbox(handler: Countdown) -> SqlInbox:
-    """Make the inbox of a handler."""
+    """Return the inbox of a handler."""
     return CountingInbox(handler)
 
 
 @kafka_consumer(group_id="own", max_concurrency=CONCURRENCY)
 class Own(Countdown):
-    """Commits by itself, and books twice what comes twice."""
+    """Commits by itself; a redelivered event is booked twice."""
 
     @on_message(TOPIC)
     async def book(self, event: CloudEvent[Any]) -> None:
@@ -76,7 +76,7 @@ class Own(Countdown):
 
 @kafka_consumer(group_id="inbox", max_concurrency=CONCURRENCY, inbox=counting_inbox)
 class WithInbox(Countdown):
-    """Books once."""
+    """Books each event once."""
 
     @on_message(TOPIC)
     async def book(self, event: CloudEvent[Any], context: MessageContext) -> None:
@@ -85,7 +85,7 @@ class WithInbox(Countdown):
 
 
 async def seconds(handler: Countdown, tenants: int) -> float:
-    """How long one event takes."""
+    """Return the seconds that one event takes."""
     records = [record(n, f"event-{next(IDS):012}", tenant=f"t{n % tenants}") for n in range(EVENTS)]
     async with running(handler) as member:
         started = time.perf_counter()
@@ -95,7 +95,7 @@ async def seconds(handler: Countdown, tenants: int) -> float:
 
 
 async def compare(engine: AsyncEngine, tenants: int) -> None:
-    """Say what the inbox costs with so many lanes."""
+    """Print the cost of the inbox with a number of lanes."""
     runs = [[await seconds(kind(engine), tenants) for kind in (Own, WithInbox)] for _ in range(ROUNDS)]
     own, inbox = (statistics.median(run[kind] for run in runs) * 1e6 for kind in (0, 1))
     least, most = (pick(run[0] / run[1] for run in runs) for pick in (min, max))

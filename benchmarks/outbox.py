@@ -1,6 +1,6 @@
-"""The outbox on PostgreSQL, fsync on: what an event adds to a transaction, and how fast a relay is.
+"""The outbox on PostgreSQL, fsync on: the cost of an event in a transaction, and the rate of a relay.
 
-``python -m benchmarks.outbox``. A transaction of a service that inserts one row is compared with itself plus events.
+``python -m benchmarks.outbox``. It compares a transaction that inserts one row with the same one plus events.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ ROUNDS, TRANSACTIONS, BACKLOG, TENANTS = 5, 300, 50_000, 1_000
 
 
 async def transactions(engine: AsyncEngine, events: int) -> float:
-    """Seconds of one transaction."""
+    """Return the seconds of one transaction."""
     started = time.perf_counter()
     for number in range(TRANSACTIONS):
         async with AsyncSession(engine) as session, session.begin():
@@ -37,13 +37,13 @@ async def transactions(engine: AsyncEngine, events: int) -> float:
 
 
 async def overhead(engine: AsyncEngine) -> None:
-    """Say what events add to a transaction."""
+    """Print the cost of events in a transaction."""
     sizes = (0, 1, 10)
     runs = [{events: await transactions(engine, events) for events in sizes} for _ in range(ROUNDS)]
     best = {events: statistics.median(run[events] for run in runs) * 1e6 for events in sizes}
     for events in sizes[1:]:
         added = best[events] - best[0]
-        say(
+        print_figure(
             f"transaction of {best[0]:.0f} us, with {events} events: +{added:.0f} us, {added / events:.0f} us per event"
         )
 
@@ -57,7 +57,7 @@ async def fill(engine: AsyncEngine) -> None:
 
 
 async def throughput(engine: AsyncEngine, brokers: str) -> None:
-    """Say how fast a relay empties it."""
+    """Print the rate at which a relay publishes the backlog."""
     empty, left = asyncio.Event(), BACKLOG
 
     def count(fact: RowsPublished) -> None:
@@ -70,11 +70,12 @@ async def throughput(engine: AsyncEngine, brokers: str) -> None:
     async with OutboxRelay(engine, KafkaSettings(brokers=brokers), hooks=RelayHooks(on_rows_published=count)):
         await empty.wait()
         seconds, used = time.perf_counter() - started, time.process_time() - used
-    say(f"relay: {BACKLOG / seconds:,.0f} rows/s, start included; {used / BACKLOG * 1e6:.0f} us of processor per row")
+    per_row = used / BACKLOG * 1e6
+    print_figure(f"relay: {BACKLOG / seconds:,.0f} rows/s, start included; {per_row:.0f} us of processor per row")
 
 
-def say(line: str) -> None:
-    """Tell a figure."""
+def print_figure(line: str) -> None:
+    """Print a figure."""
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
 

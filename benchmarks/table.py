@@ -1,4 +1,4 @@
-"""Results as one table, with the versions and the machine they come from."""
+"""Results as one table, with versions and machine."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _ASK = (
 
 
 def rows(case: Case, results: Sequence[Result]) -> list[str]:
-    """One line for each contestant."""
+    """Return one line for each contestant."""
     ours = next(result for result in results if result.contestant.name == OURS)
     return [_row(case, result, ours, results) for result in results]
 
@@ -64,7 +64,7 @@ def _number(value: float) -> str:
 
 
 def page(lines: Sequence[str], kafka: str, rounds: int) -> str:
-    """The whole document."""
+    """Return the whole page."""
     return "\n".join([*_introduction(kafka, rounds), "", _HEAD, _RULE, *lines, ""])
 
 

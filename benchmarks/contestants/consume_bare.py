@@ -1,4 +1,4 @@
-"""A loop of confluent-kafka that decodes each event, and does nothing else."""
+"""A loop of confluent-kafka that only decodes each event."""
 
 from confluent_kafka import Consumer
 

@@ -1,6 +1,6 @@
 """An event loop fed by a thread: the same client, decoding and handler, without order, commits, retries or tenancy.
 
-What any SDK costs that runs ``async`` handlers on librdkafka; the difference to it is the price of this one's promises.
+This is the cost of any SDK that runs ``async`` handlers on librdkafka. The rest of our cost is that of its promises.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ METER = Meter(TASK, done.set)
 
 
 async def handle(event: CloudEvent[ListingCreated]) -> None:  # noqa: ARG001
-    """Sleep, if asked to, and count."""
+    """Sleep, if the task asks for it, and count."""
     if TASK.wait:
         await asyncio.sleep(TASK.wait)
     METER.count += 1
@@ -30,7 +30,7 @@ async def handle(event: CloudEvent[ListingCreated]) -> None:  # noqa: ARG001
 
 
 async def work(backlog: deque[bytes], more: asyncio.Event) -> None:
-    """Take the next value, whoever's it is."""
+    """Take the next value of any tenant."""
     while not done.is_set():
         while backlog and not done.is_set():
             await handle(read_event(backlog.popleft()))
@@ -40,7 +40,7 @@ async def work(backlog: deque[bytes], more: asyncio.Event) -> None:
 
 
 def feed(backlog: deque[bytes], loop: asyncio.AbstractEventLoop, more: asyncio.Event) -> None:
-    """Own the client, in a thread."""
+    """Run the client in a thread."""
     client = Consumer(consumer_config(TASK))
     client.subscribe([TOPIC])
     while not done.is_set():
@@ -55,7 +55,7 @@ def feed(backlog: deque[bytes], loop: asyncio.AbstractEventLoop, more: asyncio.E
 
 
 async def main() -> None:
-    """Let the workers share what the thread brings."""
+    """Let the workers share the values that the thread reads."""
     backlog: deque[bytes] = deque()
     more = asyncio.Event()
     feeding = asyncio.create_task(asyncio.to_thread(feed, backlog, asyncio.get_running_loop(), more))

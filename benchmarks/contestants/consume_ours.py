@@ -13,7 +13,7 @@ LOCK = threading.Lock()
 
 
 def finish() -> None:
-    """Stop, from whatever thread."""
+    """Stop the runner from any thread."""
     LOOP.call_soon_threadsafe(runner.stop)
 
 
@@ -73,11 +73,11 @@ class Sync:
 
 @kafka_consumer(group_id=TASK.group, max_concurrency=TASK.workers)
 class Ages:
-    """Notes how old events are."""
+    """Measures the age of events."""
 
     @on_message(ListingCreated)
     async def handle(self, event: CloudEvent[ListingCreated]) -> None:
-        """Take the age."""
+        """Add the age of the event."""
         AGES.take(event.id)
 
 

@@ -1,4 +1,4 @@
-"""Members of one group, ``--workers`` of them, each in a process: what they handle together. Modes: none, ``bare``."""
+"""``--workers`` members of one group, each in a process; measures their sum. Modes: none, ``bare``."""
 
 import asyncio
 import multiprocessing
@@ -18,7 +18,7 @@ _QUICK_JOIN = {"heartbeat.interval.ms": 200, "session.timeout.ms": 6000}
 
 
 def member(work: Task, joined: MutableSequence[int], counts: MutableSequence[int], place: int) -> None:
-    """Consume until killed, from when all have joined, counting the events in one place of `counts`."""
+    """Consume until killed; count events in one place of `counts` once all members have joined."""
 
     @kafka_consumer(group_id=work.group, drain_timeout=0)
     class NoOp:
@@ -39,7 +39,7 @@ def member(work: Task, joined: MutableSequence[int], counts: MutableSequence[int
 
 
 def bare_member(work: Task, joined: MutableSequence[int], counts: MutableSequence[int], place: int) -> None:
-    """The same with a loop of confluent-kafka that decodes each event."""
+    """Consume with a loop of confluent-kafka that decodes each event."""
 
     def assigned(client: Consumer, partitions: list[TopicPartition]) -> None:
         client.incremental_assign(partitions)
@@ -49,7 +49,7 @@ def bare_member(work: Task, joined: MutableSequence[int], counts: MutableSequenc
     client = Consumer({**consumer_config(work), **_QUICK_JOIN, "partition.assignment.strategy": "cooperative-sticky"})
     client.subscribe([TOPIC], on_assign=assigned)
     while not all(joined):
-        client.poll(_LOOK)  # whoever does not poll does not share
+        client.poll(_LOOK)  # a member that does not poll gets no partitions
     client.resume(client.assignment())
     while True:
         messages = client.consume(2000, 0.1)
@@ -59,7 +59,7 @@ def bare_member(work: Task, joined: MutableSequence[int], counts: MutableSequenc
 
 
 def measure(work: Task, joined: MutableSequence[int], counts: MutableSequence[int]) -> float:
-    """Events a second, from when each member has its share until enough events are handled or the time is over."""
+    """Return events a second, from the first event of the last member until enough are handled or the time is over."""
     while not all(joined):
         time.sleep(_LOOK)
     first, began = sum(counts), time.perf_counter()

@@ -1,4 +1,4 @@
-"""What every contestant needs: its task, the guide's event, and a meter that prints the one JSON line."""
+"""Parts that all contestants share: task, the guide's event, and a meter that prints the JSON line."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ read_event: Callable[[Any], CloudEvent[ListingCreated]] = CloudEvent[
 
 
 def tenants(count: int) -> list[str]:
-    """Tenant ids as the platform writes them."""
+    """Return tenant ids as the platform writes them."""
     return [str(UUID(int=number)) for number in range(count)]
 
 
@@ -56,11 +56,11 @@ TENANTS = tenants(1000)
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What a contestant is to do.
+    """The task of a contestant.
 
     Attributes:
-        events: How many to measure.
-        seconds: After which it stops, however many there were.
+        events: Number of events to measure.
+        seconds: Time after which it stops in any case.
         wait: Seconds that each handler sleeps.
         mode: Variant of the program.
         workers: Handlers at once.
@@ -89,7 +89,7 @@ def task() -> Task:
 
 
 def consumer_config(work: Task) -> dict[str, Any]:
-    """What this package tells librdkafka, for a bare loop; offsets are stored by being read."""
+    """Return this package's configuration of librdkafka for a bare loop, which stores offsets as it reads."""
     return {
         "bootstrap.servers": work.brokers,
         "group.id": work.group,
@@ -106,10 +106,10 @@ def report(figure: float, **also: float) -> None:
 
 
 class Meter:
-    """Counts events from the first one on; whoever counts calls `look` whenever `count` has reached `mark`."""
+    """Counts events from the first one on; the caller calls `look` whenever `count` has reached `mark`."""
 
     def __init__(self, work: Task, finished: Callable[[], object]) -> None:
-        """Take the task, and what to call when it is fulfilled."""
+        """Take the task, and a function to call at its end."""
         self.count = 0
         self.mark = 1
         self._work = work
@@ -117,7 +117,7 @@ class Meter:
         self._began = self._cpu = 0.0
 
     def look(self) -> None:
-        """Start the clock, or see whether it is time to stop."""
+        """Start the clock at the first call; stop when the task is done."""
         if self.mark == 1:
             self._began, self._cpu = time.perf_counter(), time.process_time()
         elapsed = time.perf_counter() - self._began
@@ -130,17 +130,17 @@ class Meter:
 
 
 class LatencyMeter:
-    """Takes the ages of events, whose ids are the monotonic clock at which the feeder sent them."""
+    """Collects the ages of events; an event's id is the feeder's monotonic clock when it was sent."""
 
     def __init__(self, work: Task, finished: Callable[[], object]) -> None:
-        """Prepare; nothing counts that was sent within a second of the first event, while the group was joining."""
+        """Prepare. Events sent within a second after the first do not count: the group was still joining."""
         self._begins: int | None = None
         self._wanted = work.events + LATENCY_WARM_UP
         self._ages: list[float] = []
         self._finished = finished
 
     def take(self, event_id: str) -> None:
-        """Note the age of one event."""
+        """Add the age of one event."""
         now, sent = time.monotonic_ns(), int(event_id)
         if self._begins is None:
             self._begins = now + 1_000_000_000
@@ -154,19 +154,19 @@ class LatencyMeter:
 
 
 class Stopwatch:
-    """Starts when it is made; for contestants that know when they are done."""
+    """Measures the time since it was made, for contestants that end by themselves."""
 
     def __init__(self) -> None:
         self._began, self._cpu = time.perf_counter(), time.process_time()
 
     def stop(self, count: int) -> None:
-        """Report so many events."""
+        """Print the figure for a number of events."""
         elapsed, cpu = time.perf_counter() - self._began, time.process_time() - self._cpu
         report(count / elapsed, cpu=cpu / count * 1e6)
 
 
 def paced(work: Task, step: int = 1) -> Iterator[int]:
-    """Numbers of events to publish, `step` apart, until there are enough or the time is over."""
+    """Yield numbers of events to publish, `step` apart, until there are enough or the time is over."""
     deadline = time.perf_counter() + work.seconds
     for number in range(0, work.events, step):
         if (step > 1 or number % 50 == 0) and time.perf_counter() > deadline:
@@ -175,7 +175,7 @@ def paced(work: Task, step: int = 1) -> Iterator[int]:
 
 
 def numbered_values(names: list[str], count: int) -> Iterator[tuple[str, bytes]]:
-    """Tenants and structured events, as this package writes them."""
+    """Yield tenants and structured events, as this package writes them."""
     event = CloudEvent[ListingCreated](
         id="%ID%",
         source="marketplace-svc",
@@ -192,6 +192,6 @@ def numbered_values(names: list[str], count: int) -> Iterator[tuple[str, bytes]]
 
 
 def rss_mib() -> float:
-    """Resident memory of this process."""
+    """Return the resident memory of this process."""
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20

@@ -1,4 +1,4 @@
-"""How much memory a backlog takes while handlers are slow: RSS at its highest, beyond that before the first event."""
+"""Memory of a backlog while handlers are slow: the highest RSS minus that before the first event."""
 
 import asyncio
 
@@ -22,12 +22,12 @@ class Slow:
 
 
 def assigned(_fact: PartitionsAssigned) -> None:
-    """Take the idle figure before any record has come."""
+    """Measure the idle memory, before the first record."""
     idle.append(rss_mib())
 
 
 async def main() -> None:
-    """Look every 50 ms until the time is over."""
+    """Measure every 50 ms until the time is over."""
     runner = ConsumerRunner(
         Slow(), settings=KafkaSettings(brokers=TASK.brokers), hooks=ConsumerHooks(on_partitions_assigned=assigned)
     )

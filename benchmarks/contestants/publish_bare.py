@@ -23,12 +23,12 @@ CONFIG = {  # as this package sets it up
 
 
 def payload(_tenant: str) -> str:
-    """The payload alone."""
+    """Return the payload alone as JSON."""
     return LISTING.model_dump_json(by_alias=True)
 
 
 def event(tenant: str) -> str:
-    """The whole event, as a model too."""
+    """Return the whole event as JSON, from a model too."""
     whole = CloudEvent[ListingCreated](
         id=str(uuid4()),
         source="marketplace-svc",

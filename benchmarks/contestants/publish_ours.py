@@ -38,7 +38,7 @@ def put(tenant: str) -> None:
 
 
 def measure_queue() -> None:
-    """From the first call until the last acknowledgement."""
+    """Measure from the first call until the last acknowledgement."""
     with PRODUCER:
         PRODUCER.enqueue(LISTING, tenant_id=TENANTS[0]).result(10)
         watch = Stopwatch()

@@ -1,4 +1,4 @@
-"""The two ways of awaiting acknowledgements, for every contestant that publishes on an event loop."""
+"""Two ways to await acknowledgements, for contestants that publish on an event loop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`import eventzr_kafka` is cheap: pydantic and 40 ms at the most."""
+"""`import eventzr_kafka` costs at most 40 ms more than pydantic."""
 
 import os
 import resource
@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 import pytest
 
 BUDGET = 0.040  # seconds above pydantic, on a machine that is idle
-SHARE_OF_PYDANTIC = 0.4  # of pydantic's own cost, where a busy or slow machine takes longer for both
+SHARE_OF_PYDANTIC = 0.4  # of pydantic's own cost, for a busy or slow machine that takes longer for both
 ROUNDS = 5
 PYDANTIC = "from pydantic import BaseModel, TypeAdapter\nclass Model(BaseModel): id: str"
-# Installed packages are byte-compiled; so is the work tree once it was imported without this variable.
+# Installed packages are byte-compiled. Without this variable the first import compiles the work tree too.
 INSTALLED = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
@@ -22,17 +22,17 @@ def used() -> float:
 
 
 def seconds(code: str) -> float:
-    """Processor time of a Python that runs the code: importing waits for nothing, and other work does not count."""
+    """Return the processor time of a Python that runs the code; the machine's other work does not count."""
     before = used()
     subprocess.run([sys.executable, "-c", code], check=True, env=INSTALLED)
     return used() - before
 
 
 def least(codes: Sequence[str], fits: Callable[..., bool]) -> list[float]:
-    """Least processor time of each code, measured in turns: a busy machine counts more of it for the same work.
+    """Return the least processor time of each code, measured in turns: a busy machine counts more for the same work.
 
-    One busy moment may flatter a first pair: several rounds come before the first look at `fits`, and more follow
-    until a calm moment.
+    `fits` is first asked after some rounds, because one busy moment may favour one code. Then rounds follow until it
+    holds.
     """
     best = [float("inf")] * len(codes)
     for number in range(1, 10 * ROUNDS + 1):
@@ -47,13 +47,13 @@ def fits(bare: float, pydantic: float, ours: float) -> bool:
 
 
 def test_importing_costs_at_most_40_ms_more_than_pydantic() -> None:
-    seconds("import eventzr_kafka")  # compiles what was not compiled yet
+    seconds("import eventzr_kafka")  # compiles the modules
     costs = least(["pass", PYDANTIC, "import eventzr_kafka"], fits)
     assert fits(*costs), f"bare, pydantic, ours: {costs}"
 
 
 LAMBDA_BUDGET = 0.250  # seconds; the signer is loaded when a token is needed
-# Of the budget, for pydantic and asyncio alone (two thirds of it on an idle machine); where they take longer, all may.
+# Of the budget, for pydantic and asyncio alone. A machine where they take longer may take longer for all.
 SHARE = 0.5
 FUNCTION = """
 from eventzr_kafka import CloudEvent, KafkaSettings, kafka_consumer, on_message

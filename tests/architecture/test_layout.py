@@ -19,7 +19,7 @@ MODULES = sorted(path for package in PACKAGES for path in package.glob("**/*.py"
 
 
 def function_lengths() -> list[int]:
-    """Lines of every function's body, without its signature and docstring."""
+    """Return the lines of every function's body, without its signature and docstring."""
     lengths: list[int] = []
     for path in MODULES:
         for node in ast.walk(ast.parse(path.read_text())):
@@ -96,12 +96,12 @@ FOLDERS = sorted(set(re.findall(r"`((?:tests|src)/[\w/]+)`", PAGE)))
 
 
 def file_named(name: str) -> Path:
-    """The file that the page means: below the SDK's package, or from the root."""
+    """Return the file of a name on the page: below the SDK's package, or from the root."""
     return next((path for path in (SDK / name, ROOT / name) if path.is_file()), SDK / name)
 
 
 def defined_in(path: Path) -> set[str]:
-    """Functions, classes and ``Class.method`` of a file."""
+    """Return the functions, classes and ``Class.method`` of a file."""
     names: set[str] = set()
     for node in ast.parse(path.read_text()).body:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
@@ -132,7 +132,7 @@ def test_the_page_has_every_room() -> None:
 
 
 def test_the_modules_of_the_rooms_exist() -> None:
-    """Each module that the list puts behind a room is a file there."""
+    """Each module that the list names behind a room is a file there."""
     rows = re.findall(r"^  (engine|dead_letters|producing|events|_confluent)/ +(.+)$", PAGE, re.MULTILINE)
     words = [
         (room, word)

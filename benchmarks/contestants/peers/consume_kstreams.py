@@ -10,7 +10,7 @@ from kstreams.backends.kafka import Kafka
 from benchmarks.contestants.kit import TOPIC, Meter, read_event, task
 
 TASK = task()
-METER = Meter(TASK, lambda: os._exit(0))  # how it stops is not measured
+METER = Meter(TASK, lambda: os._exit(0))  # stopping is not measured
 engine = create_engine(title="bench", backend=Kafka(bootstrap_servers=[TASK.brokers]))
 
 

@@ -14,11 +14,11 @@ from eventzr_marketplace_events import ListingCreated
 
 TASK = task()
 BROKER = KafkaBroker(TASK.brokers, logger=None)
-METER = Meter(TASK, lambda: os._exit(0))  # how it stops is not measured
+METER = Meter(TASK, lambda: os._exit(0))  # stopping is not measured
 
 
 async def decode(message: Any) -> CloudEvent[ListingCreated]:
-    """Decode as the bare loop does: FastStream does not take application/cloudevents+json for JSON."""
+    """Decode as the bare loop does: FastStream does not read application/cloudevents+json as JSON."""
     return read_event(message.body)
 
 
