@@ -45,7 +45,7 @@ from eventzr_kafka.handlers.retry import RetryPolicy
 
 dlq_claim.TIMES = dlq_claim.ClaimTimes(lifetime={lifetime}, renewal=0.5, check=2.0)
 
-@kafka_consumer(group_id="{group}", retry=RetryPolicy(attempts=2, initial=0.01), max_concurrency=4)
+@kafka_consumer(group_id="{group}", retry=RetryPolicy(attempts=2, wait_initial=0.01), max_concurrency=4)
 class Handler:
     @on_message("{topic}")
     async def handle(self, event: CloudEvent[Any]) -> None:

@@ -30,7 +30,7 @@ EVENTS: Final = 6  # of each tenant
 OTHERS: Final = (TENANTS - 1) * EVENTS
 FAILING: Final = "tenant-7"
 FAILURES: Final = 4  # at least
-FOR_EVER: Final = RetryPolicy(attempts=1_000_000, initial=0.02, maximum=0.02, jitter=False)
+FOR_EVER: Final = RetryPolicy(attempts=1_000_000, wait_initial=0.02, wait_max=0.02, jitter=False)
 
 
 class Run:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     TopicFactory = Callable[..., str]
 
 SECONDS: Final = 60.0
-RETRY: Final = RetryPolicy(attempts=2, initial=0)
+RETRY: Final = RetryPolicy(attempts=2, wait_initial=0)
 
 
 async def cancel_this() -> None:

@@ -36,7 +36,7 @@ from eventzr_kafka.hooks import ConsumerHooks, DuplicateSkipped
 from eventzr_kafka.inbox import SqlInbox
 from eventzr_kafka.inbox.tables import marks
 
-SOON = RetryPolicy(attempts=2, initial=0.0)
+SOON = RetryPolicy(attempts=2, wait_initial=0.0)
 Sessions = Callable[[], AsyncSession]
 
 

@@ -16,8 +16,8 @@ from eventzr_kafka import (
 )
 from eventzr_kafka.testing.simulation import SimulatedService
 
-RETRY = RetryPolicy(attempts=3, initial=0.05, maximum=0.2)
-EXACT = RetryPolicy(attempts=3, initial=0.05, maximum=0.08, jitter=False)
+RETRY = RetryPolicy(attempts=3, wait_initial=0.05, wait_max=0.2)
+EXACT = RetryPolicy(attempts=3, wait_initial=0.05, wait_max=0.08, jitter=False)
 
 
 class Ordered(EventData, topic="simulation.item.ordered.v1"):

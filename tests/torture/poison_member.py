@@ -35,7 +35,7 @@ class Listing(ListingCreated, topic=TOPIC):
     pass
 
 
-@kafka_consumer(group_id=GROUP, retry=RetryPolicy(initial=0.1))
+@kafka_consumer(group_id=GROUP, retry=RetryPolicy(wait_initial=0.1))
 class Journalist:
     def __init__(self) -> None:
         self.failures: Counter[int] = Counter()

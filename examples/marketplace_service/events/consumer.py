@@ -35,7 +35,7 @@ from examples.marketplace_service.domain.unit_of_work import UnitOfWork
 __all__ = ["GROUP", "PATIENT", "NeighbourEvents"]
 
 GROUP = "marketplace-svc"
-PATIENT = RetryPolicy(attempts=5, initial=4.0, jitter=False)
+PATIENT = RetryPolicy(attempts=5, wait_initial=4.0, jitter=False)
 """58 seconds in all: a shorter outage of the database does not cause dead letters."""
 
 _AGAIN_AFTER = 0.4  # seconds

@@ -1,17 +1,17 @@
-"""What happens next with an event that failed: tried again, put among the dead letters, passed over, or a stop.
+"""Decides what happens next with an event that failed: a retry, a dead letter, a skip, or a stop.
 
-1. A record that is no valid event fails the same way every time: it is never retried. Tombstones, and events of a
+1. A record that is not a valid event fails the same way every time: it is never retried. Tombstones, and events of a
    type that is not their topic's, have policies of their own.
-2. What a handler raises is retried while the policy has attempts and time left, and does not give up on that class.
-3. `RetryLater` says when, `Reject` that there is no use; both count as attempts like any other error.
-4. The wait before attempt n + 1 is at most ``initial * multiplier ** (n - 1)``, and never over `maximum`. With jitter
-   it is anything from 0 to that, so that events that failed together do not come back together ("full jitter").
-5. A handler that is no handler (`HandlerResultError`) would fail every event: that is a stop.
-6. `SystemExit` asks the process to end: that is a stop, once an event. A redelivered event that raises it again has
-   failed like any other.
+2. A handler's error is retried while the policy has attempts and time left, and does not give up on the error's class.
+3. `RetryLater` sets the wait, `Reject` rules a retry out; both count as attempts like any other error.
+4. The wait before attempt n + 1 is at most ``wait_initial * multiplier ** (n - 1)``, and never over `wait_max`. With
+   jitter it is drawn from 0 to that, so that events that failed together are not retried together ("full jitter").
+5. A handler that cannot be called (`HandlerResultError`) would fail every event: that is a stop.
+6. `SystemExit` asks the process to end: that is a stop, once for each event. A redelivered event whose handler raises
+   it again has failed like any other.
 7. An error is judged by its class and by the values that it carries, as far as these can be read and make sense; an
-   error of a strange class is a failure like any other. A `DecodeError` of a handler is one, too: rule 1 is about the
-   record that was delivered.
+   error of a strange class is a failure like any other. So is a `DecodeError` that a handler raises: rule 1 is about
+   the record that was delivered.
 """
 
 from __future__ import annotations
@@ -55,23 +55,23 @@ _LONGEST_WAIT = 10 * 365 * 86_400.0  # seconds; event loops cannot count further
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryPolicy:
-    """How often and when a handler's failure is tried again.
+    """Number and times of the retries after a handler has failed.
 
     Attributes:
         attempts: Calls of the handler in all, the first one included; 1 or more.
-        initial: Seconds before the second attempt, at most (see rule 4).
-        maximum: Seconds that no wait exceeds.
-        multiplier: What each wait is longer than the one before, 1 or more.
-        jitter: Whether waits are drawn from 0 to their length.
-        retry_on: Error classes that are tried again.
-        give_up_on: Those of them that are not.
+        wait_initial: Seconds before the second attempt, at most (see rule 4).
+        wait_max: The longest wait, in seconds.
+        multiplier: Factor by which each wait is longer than the one before, 1 or more.
+        jitter: True to draw each wait from 0 to its length.
+        retry_on: Error classes that are retried.
+        give_up_on: Classes among those that are not retried.
         max_elapsed: Seconds after the first failure beyond which no attempt begins; None for no limit.
-        on_exhausted: What becomes of an event that is not tried again: ``dead_letter`` or ``stop``.
+        on_exhausted: Outcome of an event that is not retried any more: ``dead_letter`` or ``stop``.
     """
 
     attempts: int = 5
-    initial: float = 0.2
-    maximum: float = 30.0
+    wait_initial: float = 0.2
+    wait_max: float = 30.0
     multiplier: float = 2.0
     jitter: bool = True
     retry_on: tuple[type[BaseException], ...] = (Exception,)
@@ -82,7 +82,7 @@ class RetryPolicy:
     def __post_init__(self) -> None:
         if type(self.attempts) is not int or self.attempts < 1:
             raise ValueError(f"RetryPolicy(attempts={self.attempts!r}): must be a whole number, 1 or more")
-        for name, least in (("initial", 0.0), ("maximum", 0.0), ("multiplier", 1.0)):
+        for name, least in (("wait_initial", 0.0), ("wait_max", 0.0), ("multiplier", 1.0)):
             _require_number(name, getattr(self, name), least)
         if self.max_elapsed is not None:
             _require_number("max_elapsed", self.max_elapsed, 0.0)
@@ -94,9 +94,9 @@ class RetryPolicy:
     def wait(self, attempt: int, random: Callable[[], float]) -> float:
         """Seconds between this attempt, counted from 1, and the next."""
         try:
-            longest = min(self.initial * self.multiplier ** (attempt - 1), self.maximum)
+            longest = min(self.wait_initial * self.multiplier ** (attempt - 1), self.wait_max)
         except OverflowError:
-            longest = self.maximum
+            longest = self.wait_max
         return longest * (random() if self.jitter else 1.0)
 
 
@@ -127,7 +127,7 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """Put it into the dead-letter topic of the group.
+    """Write a dead letter.
 
     Attributes:
         reason: For people; no payload, no control characters, 500 characters at most.
@@ -138,12 +138,12 @@ class DeadLetter:
 
 @dataclass(frozen=True, slots=True)
 class Skip:
-    """Pass over it: it counts as done."""
+    """Skip the event: it counts as done."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """Stop the group before it; it is not committed."""
+    """Stop the group before the event, which is not committed."""
 
 
 Decision: TypeAlias = Retry | DeadLetter | Skip | Stop
@@ -177,7 +177,7 @@ def decide_raised(
         attempt: How often the handler was called for the event.
         elapsed: Seconds since its first failure.
         random: Draws a number from 0 up to 1, for the jitter.
-        has_exited: Whether the event has stopped a runner with `SystemExit` before.
+        has_exited: True if the event has stopped a runner with `SystemExit` before.
     """
     cause = _cause(error)
     if is_a(cause, HandlerResultError) or (is_a(error, SystemExit) and not has_exited):
@@ -191,7 +191,7 @@ def decide_raised(
 
 
 def _cause(error: BaseException) -> BaseException:
-    """What a batch handler says about the events that it names."""
+    """The error itself; of a `BatchItemError`, the error that it was raised from."""
     cause = cause_of(error) if is_a(error, BatchItemError) else None
     return error if cause is None else cause
 
@@ -217,10 +217,10 @@ def _in_time(seconds: float, policy: RetryPolicy) -> bool:
 
 
 def reason_of(error: BaseException, *, from_handler: bool = False) -> str:
-    """An error in words that hold no payload: of a `Reject`, and of a record that cannot be read, their own.
+    """An error in words without payload: the reason of a `Reject` or of an unreadable record, else class and line.
 
     Args:
-        from_handler: Whether a handler raised it: the words of a `DecodeError` are not the SDK's then.
+        from_handler: True if a handler raised the error: then the words of a `DecodeError` are not the SDK's.
     """
     cause = _cause(error)
     words = None

@@ -43,7 +43,7 @@ from eventzr_kafka.kafka.record import OutgoingRecord
 from eventzr_kafka.kafka.transport import Acknowledgement, Failure, Report
 
 ON = KafkaSettings(enabled=True)
-AT_ONCE = RetryPolicy(attempts=3, initial=0)
+AT_ONCE = RetryPolicy(attempts=3, wait_initial=0)
 LATE = 100.0  # seconds that no invocation has
 
 

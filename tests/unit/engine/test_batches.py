@@ -264,7 +264,7 @@ async def test_the_rest_of_a_batch_counts_as_done_when_one_event_is_named(
 async def test_a_named_event_is_tried_again_before_what_follows_in_its_lane(
     make_group: MakeGroup, make_record: MakeRecord
 ) -> None:
-    handler = consumer(retry=RetryPolicy(attempts=2, initial=0))()
+    handler = consumer(retry=RetryPolicy(attempts=2, wait_initial=0))()
     handler.act = refuse(1)
     group = make_group(handler)
     group.assign()
@@ -279,7 +279,7 @@ async def test_a_named_event_is_tried_again_before_what_follows_in_its_lane(
 async def test_an_error_that_names_no_event_is_pinned_down_one_by_one(
     make_group: MakeGroup, make_record: MakeRecord
 ) -> None:
-    handler = consumer(retry=RetryPolicy(attempts=2, initial=0))()
+    handler = consumer(retry=RetryPolicy(attempts=2, wait_initial=0))()
     handler.act = fail_with(1)
     group = make_group(handler)
     group.assign()

@@ -301,7 +301,7 @@ async def test_a_sync_handler_has_no_time_out_because_its_thread_would_go_on_bes
 ) -> None:
     gate, calls = threading.Event(), list[str]()
 
-    @kafka_consumer(group_id="g", handler_timeout=0.01, retry=RetryPolicy(attempts=3, initial=0))
+    @kafka_consumer(group_id="g", handler_timeout=0.01, retry=RetryPolicy(attempts=3, wait_initial=0))
     class Sync:
         @on_message(TOPIC)
         def handle(self, event: CloudEvent[Any]) -> None:

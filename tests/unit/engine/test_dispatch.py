@@ -187,7 +187,7 @@ async def test_a_handler_that_cancels_its_own_task_has_failed(
 ) -> None:
     handled: list[str] = []
 
-    @kafka_consumer(group_id="g", drain_timeout=0, retry=RetryPolicy(attempts=2, initial=0))
+    @kafka_consumer(group_id="g", drain_timeout=0, retry=RetryPolicy(attempts=2, wait_initial=0))
     class Cancels:
         @on_message(TOPIC)
         async def handle(self, event: CloudEvent[Any]) -> None:

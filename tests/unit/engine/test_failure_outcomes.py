@@ -25,7 +25,7 @@ from eventzr_kafka.hooks import ConsumerHooks, EventFailed
 
 pytestmark = pytest.mark.virtual_time
 
-TWICE = RetryPolicy(attempts=2, initial=0.5, jitter=False)
+TWICE = RetryPolicy(attempts=2, wait_initial=0.5, jitter=False)
 STOPS = RetryPolicy(attempts=1, on_exhausted="stop")
 
 
@@ -183,7 +183,7 @@ async def test_what_is_left_is_logged_and_reported(caplog: pytest.LogCaptureFixt
 
 @pytest.mark.parametrize("after", [0.25, 12.345])
 async def test_a_handlers_own_wait_is_kept(after: float, caplog: pytest.LogCaptureFixture) -> None:
-    room = Room(policy=RetryPolicy(attempts=3, initial=5))
+    room = Room(policy=RetryPolicy(attempts=3, wait_initial=5))
     room.failures.failed(room.route, [room.one()], RetryLater(after=after))
     assert caplog.records[0].getMessage().endswith(f"again in {after:.3g} s")
     await asyncio.sleep(after - 0.1)
@@ -194,7 +194,7 @@ async def test_a_handlers_own_wait_is_kept(after: float, caplog: pytest.LogCaptu
 
 async def test_the_time_since_the_first_failure_bounds_retries() -> None:
     await asyncio.sleep(100)
-    room = Room(policy=RetryPolicy(attempts=9, initial=1, jitter=False, max_elapsed=10))
+    room = Room(policy=RetryPolicy(attempts=9, wait_initial=1, jitter=False, max_elapsed=10))
     failed = room.one()
     room.failures.failed(room.route, [failed], RetryLater(after=6))
     await asyncio.sleep(6)
@@ -210,7 +210,7 @@ async def test_the_time_since_the_first_failure_bounds_retries() -> None:
 async def test_a_letter_carries_what_its_failure_was() -> None:
     times = iter((1_000.0, 2_000.0))
     clock = Clock(wall=lambda: next(times))
-    room = Room(policy=RetryPolicy(attempts=2, initial=0), ordering="subject", clock=clock)
+    room = Room(policy=RetryPolicy(attempts=2, wait_initial=0), ordering="subject", clock=clock)
     failed = room.one(subject="order-7")
     room.failures.failed(room.route, [failed], ValueError())
     await asyncio.sleep(0.01)
@@ -251,7 +251,7 @@ async def test_a_batch_whose_result_is_wrong_stops_as_a_whole() -> None:
 
 
 async def test_a_batch_is_judged_by_the_event_that_failed_most() -> None:
-    room = Room(policy=RetryPolicy(attempts=2, initial=0))
+    room = Room(policy=RetryPolicy(attempts=2, wait_initial=0))
     both = room.take(record(0, "a"), record(1, "b"))
     room.failures.count(both[1])
     room.failures.failed(room.route, both, ValueError())

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.virtual_time
 
 MakeGroup = Callable[[object], Group]
 MakeRecord = Callable[..., Record]
-AT_ONCE = RetryPolicy(attempts=3, initial=0)
+AT_ONCE = RetryPolicy(attempts=3, wait_initial=0)
 
 
 def consumer(**options: Any) -> Any:
@@ -71,7 +71,7 @@ def letters(group: Group) -> list[Letter]:
 async def test_a_lane_waits_for_its_failing_event_and_other_lanes_go_on(
     make_group: MakeGroup, make_record: MakeRecord
 ) -> None:
-    handler = consumer(retry=RetryPolicy(attempts=2, initial=0.05, jitter=False))
+    handler = consumer(retry=RetryPolicy(attempts=2, wait_initial=0.05, jitter=False))
     handler.errors["e0"] = [ValueError()]
     group = make_group(handler)
     group.assign()
@@ -263,7 +263,7 @@ async def test_what_is_wrong_with_the_letters_topic_is_hinted_at(
 
 
 async def test_a_handler_may_say_when_to_try_again(make_group: MakeGroup, make_record: MakeRecord) -> None:
-    handler = consumer(retry=RetryPolicy(attempts=2, initial=60, jitter=False))
+    handler = consumer(retry=RetryPolicy(attempts=2, wait_initial=60, jitter=False))
     handler.errors["e0"] = [RetryLater(after=0.02)]
     group = make_group(handler)
     group.assign()
@@ -298,11 +298,11 @@ async def test_a_tombstone_goes_where_its_policy_says(
 
 
 async def test_a_handler_has_a_policy_of_its_own(make_group: MakeGroup, make_record: MakeRecord) -> None:
-    @kafka_consumer(group_id="group", retry=RetryPolicy(attempts=5, initial=60))
+    @kafka_consumer(group_id="group", retry=RetryPolicy(attempts=5, wait_initial=60))
     class Own:
         calls = 0
 
-        @on_message(TOPIC, retry=RetryPolicy(attempts=2, initial=0))
+        @on_message(TOPIC, retry=RetryPolicy(attempts=2, wait_initial=0))
         async def handle(self, event: CloudEvent[Any]) -> None:
             self.calls += 1
             raise ValueError(event.id)
@@ -318,7 +318,7 @@ async def test_a_handler_has_a_policy_of_its_own(make_group: MakeGroup, make_rec
 async def test_one_line_per_failure_says_where_whose_what_and_what_next(
     make_group: MakeGroup, make_record: MakeRecord, caplog: pytest.LogCaptureFixture
 ) -> None:
-    handler = consumer(retry=RetryPolicy(attempts=2, initial=0))
+    handler = consumer(retry=RetryPolicy(attempts=2, wait_initial=0))
     handler.errors["e0"] = [ValueError("secret"), ValueError("secret")]
     group = make_group(handler)
     group.assign()
@@ -338,7 +338,7 @@ async def test_one_line_per_failure_says_where_whose_what_and_what_next(
 async def test_a_waiting_event_is_dropped_with_its_partition_and_forgotten(
     make_group: MakeGroup, make_record: MakeRecord
 ) -> None:
-    handler = consumer(retry=RetryPolicy(attempts=2, initial=0.02, jitter=False))
+    handler = consumer(retry=RetryPolicy(attempts=2, wait_initial=0.02, jitter=False))
     handler.errors["e0"] = [ValueError(), ValueError()]
     group = make_group(handler)
     group.assign()
@@ -357,7 +357,7 @@ async def test_a_waiting_event_is_dropped_with_its_partition_and_forgotten(
 async def test_a_lane_whose_front_waited_goes_on_when_that_partition_has_gone(
     make_group: MakeGroup, make_record: MakeRecord
 ) -> None:
-    handler = consumer(retry=RetryPolicy(attempts=2, initial=60, jitter=False))
+    handler = consumer(retry=RetryPolicy(attempts=2, wait_initial=60, jitter=False))
     handler.errors["e0"] = [ValueError()]
     group = make_group(handler)
     group.assign(epoch=1)
@@ -390,7 +390,7 @@ async def test_what_fails_after_its_partition_was_lost_is_the_next_owners(
 
 
 async def test_a_waiting_lane_counts_against_the_buffer(make_group: MakeGroup, make_record: MakeRecord) -> None:
-    handler = consumer(max_buffered_events=3, retry=RetryPolicy(attempts=2, initial=60, jitter=False))
+    handler = consumer(max_buffered_events=3, retry=RetryPolicy(attempts=2, wait_initial=60, jitter=False))
     handler.errors["e0"] = [ValueError()]
     group = make_group(handler)
     group.assign()
@@ -462,7 +462,7 @@ class Held:
 async def test_what_fails_after_its_partition_has_gone_is_another_members(
     attempts: int, how: str, make_group: MakeGroup, make_record: MakeRecord
 ) -> None:
-    @kafka_consumer(group_id="group", retry=RetryPolicy(attempts=attempts, initial=0))
+    @kafka_consumer(group_id="group", retry=RetryPolicy(attempts=attempts, wait_initial=0))
     class Late(Held): ...
 
     group = make_group(handler := Late())
@@ -483,7 +483,7 @@ async def test_what_fails_after_its_partition_has_gone_is_another_members(
 
 
 async def test_what_fails_while_the_group_stops_comes_again(make_group: MakeGroup, make_record: MakeRecord) -> None:
-    @kafka_consumer(group_id="group", retry=RetryPolicy(attempts=5, initial=0))
+    @kafka_consumer(group_id="group", retry=RetryPolicy(attempts=5, wait_initial=0))
     class Late(Held): ...
 
     group = make_group(handler := Late())
@@ -520,7 +520,7 @@ async def test_one_lane_in_trouble_is_a_problem_until_it_is_out_of_it(
 async def test_attempts_are_counted_anew_when_offsets_begin_anew(
     make_group: MakeGroup, make_record: MakeRecord
 ) -> None:
-    handler = consumer(retry=RetryPolicy(attempts=2, initial=60))
+    handler = consumer(retry=RetryPolicy(attempts=2, wait_initial=60))
     handler.errors["e0"] = [ValueError(), ValueError()]
     group = make_group(handler)
     group.assign()

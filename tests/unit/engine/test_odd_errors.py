@@ -30,7 +30,7 @@ from eventzr_kafka.inbox.protocol import Handled
 
 MakeGroup = Callable[[object], Group]
 MakeRecord = Callable[..., Record]
-TWICE = RetryPolicy(attempts=2, initial=0)
+TWICE = RetryPolicy(attempts=2, wait_initial=0)
 
 
 async def until(condition: Callable[[], bool]) -> None:

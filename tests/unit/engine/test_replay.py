@@ -23,7 +23,7 @@ from eventzr_kafka.handlers.retry import RetryPolicy
 from eventzr_kafka.kafka.record import OutgoingRecord
 
 TOPIC, BATCHED, THREADED, LOST = "some.topic.v1", "some.batch.v1", "some.def.v1", "some.lost.v1"
-QUICK = RetryPolicy(attempts=3, initial=0.0)
+QUICK = RetryPolicy(attempts=3, wait_initial=0.0)
 
 
 @kafka_consumer(group_id="g", retry=QUICK, max_concurrency=2, on_tombstone="skip", handler_timeout=5.0)

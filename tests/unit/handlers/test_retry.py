@@ -46,8 +46,8 @@ SECONDS = st.floats(0, 1e6)
 POLICIES = st.builds(
     RetryPolicy,
     attempts=st.integers(1, 10),
-    initial=SECONDS,
-    maximum=SECONDS,
+    wait_initial=SECONDS,
+    wait_max=SECONDS,
     multiplier=st.floats(1, 10),
     jitter=st.booleans(),
     max_elapsed=st.none() | SECONDS,
@@ -90,7 +90,7 @@ def test_no_wait_is_longer_than_the_maximum_or_less_than_nothing(
 ) -> None:
     wait = policy.wait(attempt, lambda: drawn)
 
-    assert 0 <= wait <= policy.maximum
+    assert 0 <= wait <= policy.wait_max
     assert math.isfinite(wait)
 
 
@@ -103,7 +103,7 @@ def test_without_jitter_waits_grow_until_the_maximum(policy: RetryPolicy, attemp
     steady = replace(policy, jitter=False)
 
     assert steady.wait(attempt, lambda: 0.0) <= steady.wait(attempt + 1, lambda: 0.0)
-    assert steady.wait(1, lambda: 0.0) == min(policy.initial, policy.maximum)
+    assert steady.wait(1, lambda: 0.0) == min(policy.wait_initial, policy.wait_max)
 
 
 @given(POLICIES, st.integers(1, 20), SECONDS)
@@ -224,10 +224,10 @@ def test_a_reason_fits_one_line(text: str) -> None:
         ("attempts", 0),
         ("attempts", True),
         ("attempts", 2.0),
-        ("initial", -0.1),
-        ("initial", "1"),
-        ("maximum", math.inf),
-        ("maximum", math.nan),
+        ("wait_initial", -0.1),
+        ("wait_initial", "1"),
+        ("wait_max", math.inf),
+        ("wait_max", math.nan),
         ("multiplier", 0.9),
         ("max_elapsed", -1.0),
         ("retry_on", ValueError),

@@ -341,7 +341,7 @@ async def test_a_dead_letter_that_no_emit_has_told_of_fails_drain(events: Events
 
 
 async def test_done_means_at_the_first_attempt_on_a_real_clock(events: Events) -> None:
-    @kafka_consumer(group_id="g", retry=RetryPolicy(initial=0))
+    @kafka_consumer(group_id="g", retry=RetryPolicy(wait_initial=0))
     class Second:
         calls = 0
 

@@ -212,7 +212,7 @@ def _least_wait(policy: RetryPolicy, attempt: int, error: str) -> float:
         return _LATER
     if policy.jitter:
         return 0.0
-    return float(min(policy.initial * policy.multiplier ** (attempt - 1), policy.maximum))
+    return float(min(policy.wait_initial * policy.multiplier ** (attempt - 1), policy.wait_max))
 
 
 class _TenantsInHand:
