@@ -215,5 +215,5 @@ class _RecordedSink:
     def lost(self, epochs: Sequence[int]) -> None:
         self._sink.lost(epochs)
 
-    def failed(self, error: Exception) -> None:
-        self._sink.failed(error)
+    def on_client_error(self, error: Exception) -> None:
+        self._sink.on_client_error(error)

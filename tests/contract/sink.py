@@ -69,7 +69,7 @@ class Sink:
         self.gone += epochs
         self._news.set()
 
-    def failed(self, error: Exception) -> None:
+    def on_client_error(self, error: Exception) -> None:
         self.errors.append(error)
         self._news.set()
 

@@ -22,7 +22,8 @@ from eventzr_kafka.kafka.transport import (
     MAX_OUTSTANDING,
     Acknowledgement,
     ConsumerTransport,
-    Failure,
+    DeliveryFailure,
+    DeliveryOutcome,
     Position,
     ProducerTransport,
 )
@@ -47,7 +48,7 @@ PROTOCOL_TESTS: Final = {
     "test_a_former_owner_commits_nothing",
 }
 
-Outcome: TypeAlias = Acknowledgement | Failure
+Outcome: TypeAlias = DeliveryOutcome
 Join: TypeAlias = Callable[..., tuple[ConsumerTransport, Sink]]
 
 
@@ -221,7 +222,9 @@ def test_a_key_lies_on_the_partition_that_java_gives_it(backend: Backend, produc
     producer.all()
 
     found = {
-        keys[number]: outcome.partition for number, outcome in producer.outcomes if not isinstance(outcome, Failure)
+        keys[number]: outcome.partition
+        for number, outcome in producer.outcomes
+        if not isinstance(outcome, DeliveryFailure)
     }
     assert found == {key: partition_of(key, 4) for key in keys}
 
@@ -521,7 +524,7 @@ def test_a_record_that_is_too_large_is_refused(backend: Backend, producer: Repor
 
     small, large, small_again = producer.all()
     assert isinstance(small, Acknowledgement)
-    assert isinstance(large, Failure)
+    assert isinstance(large, DeliveryFailure)
     assert (large.reason, large.unknown) == ("MSG_SIZE_TOO_LARGE", False)
     assert isinstance(small_again, Acknowledgement)
 
@@ -530,7 +533,7 @@ def test_a_topic_that_does_not_exist_is_named(producer: Reports) -> None:
     producer.produce(new_name("missing"))
 
     (failure,) = producer.all()
-    assert isinstance(failure, Failure)
+    assert isinstance(failure, DeliveryFailure)
     assert failure.reason in {"_UNKNOWN_TOPIC", "UNKNOWN_TOPIC_OR_PART"}
     assert not failure.unknown
 

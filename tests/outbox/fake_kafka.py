@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from eventzr_kafka import CloudEvent, KafkaSettings, OutgoingRecord, Record, decode
-from eventzr_kafka.kafka.transport import Acknowledgement, Failure, Report
+from eventzr_kafka.kafka.transport import Acknowledgement, DeliveryCallback, DeliveryFailure
 
-FATAL = Failure("_FATAL", "another batch failed", unknown=True)
-TOO_LARGE = Failure("MSG_SIZE_TOO_LARGE", "too large", unknown=False)
-TOO_LARGE_FOR_CLIENT = Failure("MSG_SIZE_TOO_LARGE", "too large", unknown=False, local=True)
-NO_TOPIC = Failure("_UNKNOWN_TOPIC", "no such topic", unknown=False)
+FATAL = DeliveryFailure("_FATAL", "another batch failed", unknown=True)
+TOO_LARGE = DeliveryFailure("MSG_SIZE_TOO_LARGE", "too large", unknown=False)
+TOO_LARGE_FOR_CLIENT = DeliveryFailure("MSG_SIZE_TOO_LARGE", "too large", unknown=False, local=True)
+NO_TOPIC = DeliveryFailure("_UNKNOWN_TOPIC", "no such topic", unknown=False)
 
 
 class FakeKafka:
@@ -31,7 +31,7 @@ class FakeKafka:
         self.log: list[tuple[str, str]] = []
         self.clients = 0
         self.closed = 0
-        self.failures: dict[str, Failure] = {}
+        self.failures: dict[str, DeliveryFailure] = {}
         self.silent: set[str] = set()
         self.missing: set[str] = set()
         self.asked = 0
@@ -50,7 +50,7 @@ class FakeClient:
 
     def __init__(self, kafka: FakeKafka) -> None:
         self._kafka = kafka
-        self._held: list[Report] = []
+        self._held: list[DeliveryCallback] = []
         self._fatal = False
         self._unknown: set[str] = set()
 
@@ -59,7 +59,7 @@ class FakeClient:
         if self._kafka.no_login is not None:
             raise self._kafka.no_login
 
-    def produce(self, record: OutgoingRecord, report: Report) -> bool:
+    def produce(self, record: OutgoingRecord, report: DeliveryCallback) -> bool:
         event = read(record)
         failure = FATAL if self._fatal else self._failure_of(event)
         if failure is not None:
@@ -72,7 +72,7 @@ class FakeClient:
         self._reported()
         return True
 
-    def _failure_of(self, event: CloudEvent[object]) -> Failure | None:
+    def _failure_of(self, event: CloudEvent[object]) -> DeliveryFailure | None:
         if event.type in self._kafka.missing:
             self._unknown.add(event.type)
         if event.type in self._unknown:
@@ -80,7 +80,7 @@ class FakeClient:
             return NO_TOPIC
         return self._kafka.failures.get(event.id)
 
-    def _answer(self, tenant: str, report: Report) -> None:
+    def _answer(self, tenant: str, report: DeliveryCallback) -> None:
         if tenant in self._kafka.silent:
             self._held.append(report)
         else:
@@ -89,7 +89,7 @@ class FakeClient:
     def flush(self, timeout: float) -> int:
         return len(self._held) if timeout else 0
 
-    def _end(self, failure: Failure) -> None:
+    def _end(self, failure: DeliveryFailure) -> None:
         """Fail whatever is under way."""
         self._fatal = True
         for report in self._held:
@@ -98,7 +98,7 @@ class FakeClient:
 
     def close(self) -> None:
         self._kafka.closed += 1
-        self._end(Failure("_DESTROY", "closed", unknown=True))
+        self._end(DeliveryFailure("_DESTROY", "closed", unknown=True))
 
 
 def read(record: OutgoingRecord) -> CloudEvent[object]:

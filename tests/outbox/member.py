@@ -16,10 +16,10 @@ from eventzr_kafka.kafka.transport import (
     Assignment,
     Batch,
     ConsumerSink,
+    DeliveryCallback,
     LogReader,
     Paused,
     Position,
-    Report,
 )
 
 TOPIC = "ledger.amount.booked.v1"
@@ -40,7 +40,7 @@ class DeadLetters:
     def start(self, reported: Callable[[], None]) -> None:
         reported()
 
-    def produce(self, record: OutgoingRecord, report: Report) -> bool:
+    def produce(self, record: OutgoingRecord, report: DeliveryCallback) -> bool:
         self.records.append(record)
         report(Acknowledgement(0, 0))
         return True

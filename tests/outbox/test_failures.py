@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from eventzr_kafka.kafka.transport import Failure
+from eventzr_kafka.kafka.transport import DeliveryFailure
 from eventzr_kafka.outbox.failures import Verdict, judge
 
 
@@ -24,4 +24,4 @@ from eventzr_kafka.outbox.failures import Verdict, judge
     ],
 )
 def test_what_a_failure_means(reason: str, alone: bool, verdict: Verdict) -> None:  # noqa: FBT001
-    assert judge(Failure(reason, "", unknown=False), alone=alone) == verdict
+    assert judge(DeliveryFailure(reason, "", unknown=False), alone=alone) == verdict

@@ -11,14 +11,14 @@ from tests.outbox.fake_kafka import TOO_LARGE, TOO_LARGE_FOR_CLIENT, FakeKafka
 
 from eventzr_kafka import CloudEvent, KafkaSettings, OutgoingRecord, encode
 from eventzr_kafka.clock import SYSTEM_CLOCK, Clock
-from eventzr_kafka.kafka.transport import Acknowledgement, Failure, Report
+from eventzr_kafka.kafka.transport import Acknowledgement, DeliveryCallback, DeliveryFailure, DeliveryOutcome
 from eventzr_kafka.outbox import LaneWaits, RelayHooks, RelayOptions, RowParked, RowsPublished, turn, waiting
 from eventzr_kafka.outbox.rows import OutboxRow
 from eventzr_kafka.outbox.sending import Outcome, Sender
 from eventzr_kafka.outbox.turn import Turns
 
-FATAL = Failure("_FATAL", "another batch failed", unknown=True)
-CLOSED = Failure("_DESTROY", "closed", unknown=True)
+FATAL = DeliveryFailure("_FATAL", "another batch failed", unknown=True)
+CLOSED = DeliveryFailure("_DESTROY", "closed", unknown=True)
 SOON = 0.01  # seconds until a report; a turn waits less for it, and reads longer
 
 
@@ -40,22 +40,22 @@ class SlowRows:
 class SmallClient:
     """Has room for one record, and reports it soon."""
 
-    def __init__(self, outcome: Acknowledgement | Failure) -> None:
+    def __init__(self, outcome: DeliveryOutcome) -> None:
         self._outcome = outcome
         self._is_full = self._closed = False
-        self._report: Report | None = None
+        self._report: DeliveryCallback | None = None
 
     def start(self, reported: Callable[[], None]) -> None:
         self._reported = reported
 
-    def produce(self, record: OutgoingRecord, report: Report) -> bool:
+    def produce(self, record: OutgoingRecord, report: DeliveryCallback) -> bool:
         if self._is_full or record.key is None:
             return False
         self._is_full, self._report = True, report
         asyncio.get_running_loop().call_later(SOON, self._tell, report)
         return True
 
-    def _tell(self, report: Report) -> None:
+    def _tell(self, report: DeliveryCallback) -> None:
         if self._closed:
             return
         self._is_full = False
@@ -175,7 +175,7 @@ async def test_a_topic_goes_on_after_its_trial_while_a_row_of_another_one_is_und
 
 @pytest.mark.parametrize("refusal", [TOO_LARGE, TOO_LARGE_FOR_CLIENT])
 async def test_a_refused_row_is_parked_while_a_row_of_its_topic_is_under_way_for_ever(
-    bench: Bench, refusal: Failure
+    bench: Bench, refusal: DeliveryFailure
 ) -> None:
     bench.kafka.failures = {"7": refusal}
     for number in range(20):
@@ -244,7 +244,7 @@ async def test_rows_that_are_only_sent_again_are_a_problem_until_one_is_out(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(turn, "_LONG", 0.0)
-    bench.kafka.failures = {"x": Failure("_GAPLESS_GUARANTEE", "a hole", unknown=True)}
+    bench.kafka.failures = {"x": DeliveryFailure("_GAPLESS_GUARANTEE", "a hole", unknown=True)}
     bench.rows.add("t1", "a.b", "x")
     await bench.until(lambda: any("nothing was published for 0 s: _" in each for each in bench.turns.problems))
     bench.kafka.failures.clear()
@@ -351,7 +351,7 @@ async def test_a_stopped_lane_is_reported_with_its_wait(bench: Bench) -> None:
 
 
 async def test_a_long_failure_is_cut_and_cleaned(bench: Bench) -> None:
-    bench.kafka.failures = {"x": Failure("_INVALID_ARG", "\x1b" + 300 * "y", unknown=False, local=True)}
+    bench.kafka.failures = {"x": DeliveryFailure("_INVALID_ARG", "\x1b" + 300 * "y", unknown=False, local=True)}
     bench.rows.add("t1", "a.b", "x")
     await bench.until(lambda: bench.rows.parked == ["x"])
     assert bench.rows.notes == [("x", f"_INVALID_ARG: ?{198 * 'y'}…")]
@@ -406,7 +406,7 @@ async def test_30_s_of_nothing_but_failures_are_a_problem(monkeypatch: pytest.Mo
     bench = Bench(RelayOptions(), time.clock)
     bench.rows.pending.clear()
     bench.rows.add("t1", "a.b", "x")
-    bench.kafka.failures = {"x": Failure("_GAPLESS_GUARANTEE", "a hole", unknown=True)}
+    bench.kafka.failures = {"x": DeliveryFailure("_GAPLESS_GUARANTEE", "a hole", unknown=True)}
     await bench.sender.start()
     for time.now in (100.0, 120.0, 130.0):
         await bench.turns.take()
@@ -419,7 +419,10 @@ async def test_30_s_of_nothing_but_failures_are_a_problem(monkeypatch: pytest.Mo
 async def test_a_topic_that_waits_is_not_a_row_sent_again() -> None:
     time = StoppedTime()
     bench = Bench(RelayOptions(), time.clock)
-    again, missing = Failure("_STATE", "no", unknown=True), Failure("_UNKNOWN_TOPIC", "no", unknown=False)
+    again, missing = (
+        DeliveryFailure("_STATE", "no", unknown=True),
+        DeliveryFailure("_UNKNOWN_TOPIC", "no", unknown=False),
+    )
     await bench.turns._settle([Outcome(row_of(1), again), Outcome(row_of(2), missing)])
     time.now = 200.0
     assert not any("nothing was published" in problem for problem in bench.turns.problems)

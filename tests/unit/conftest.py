@@ -21,10 +21,10 @@ from eventzr_kafka.kafka.transport import (
     Assignment,
     Batch,
     ConsumerSink,
-    Failure,
+    DeliveryCallback,
+    DeliveryFailure,
     Paused,
     Position,
-    Report,
 )
 
 TOPIC = "bench.thing.happened.v1"
@@ -73,12 +73,12 @@ class FakeProducer:
 
     def __init__(self) -> None:
         self.records: list[OutgoingRecord] = []
-        self.failure: Failure | None = None
+        self.failure: DeliveryFailure | None = None
 
     def start(self, reported: Callable[[], None]) -> None:
         reported()
 
-    def produce(self, record: OutgoingRecord, report: Report) -> bool:
+    def produce(self, record: OutgoingRecord, report: DeliveryCallback) -> bool:
         if self.failure is None:
             self.records.append(record)
         report(self.failure or Acknowledgement(0, len(self.records) - 1))

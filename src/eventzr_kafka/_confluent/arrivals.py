@@ -93,7 +93,7 @@ class Arrivals:
         try:
             method(*args)
         except Exception as error:  # noqa: BLE001 -- a fault of the SDK; the runner must hear of it
-            self.sink.failed(self._typed(error))
+            self.sink.on_client_error(self._typed(error))
 
     def take_in(self, messages: list[Message], owned: Owned) -> None:
         """Pass messages on as records; the credit goes back if none of them is a record of an owned partition."""
@@ -114,7 +114,7 @@ class Arrivals:
         try:
             self.sink.lost(sorted(epochs))
         finally:
-            self.sink.failed(self._typed(error))
+            self.sink.on_client_error(self._typed(error))
 
     def _typed(self, error: BaseException) -> Exception:
         if isinstance(error, EventzrKafkaError):
@@ -188,7 +188,7 @@ class Arrivals:
     def client_failed(self, error: Exception, topic: str | None = None) -> None:
         """Stop the sink: the client cannot go on, because of a topic where one is given."""
         if isinstance(error, AuthenticationError):
-            self.sink.failed(error)
+            self.sink.on_client_error(error)
             return
         reason = describe_client_error(error)
         is_unknown = self._group_protocol == "consumer" and "API version not supported" in reason
@@ -196,7 +196,7 @@ class Arrivals:
         place = f"{self._group_id}: topic {printable(topic, limit=249)}" if topic else self._group_id
         failure = TransportError(f"{place}: the Kafka client cannot go on: {reason}{hint}")
         failure.__cause__ = error
-        self.sink.failed(failure)
+        self.sink.on_client_error(failure)
 
 
 def _epochs_of(messages: list[Message], owned: Owned) -> set[int]:

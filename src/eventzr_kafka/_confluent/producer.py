@@ -29,7 +29,7 @@ from eventzr_kafka._confluent.outage import Hearing, Outage, describe_client_err
 from eventzr_kafka._confluent.refused import RefusedBatches
 from eventzr_kafka.errors import ProducerStateError
 from eventzr_kafka.kafka.record import Header, OutgoingRecord
-from eventzr_kafka.kafka.transport import Acknowledgement, Failure, Report
+from eventzr_kafka.kafka.transport import Acknowledgement, DeliveryCallback, DeliveryFailure, DeliveryOutcome
 from eventzr_kafka.safe_text import error_location, printable
 from eventzr_kafka.settings import KafkaSettings
 
@@ -59,7 +59,9 @@ class _Sent:
 
     __slots__ = ("_producer", "headers", "report", "topic")
 
-    def __init__(self, producer: ConfluentProducer, report: Report, topic: str, headers: Sequence[Header]) -> None:
+    def __init__(
+        self, producer: ConfluentProducer, report: DeliveryCallback, topic: str, headers: Sequence[Header]
+    ) -> None:
         self._producer = producer
         self.report = report
         self.topic = topic
@@ -88,7 +90,7 @@ class ConfluentProducer:
         self._room = 1024 * int(self._config["queue.buffering.max.kbytes"])
         self._is_gapless = str(self._config.get("enable.gapless.guarantee")).lower() == "true"
         self._is_alone = str(self._config.get("batch.num.messages")) == "1"
-        self._ended: Failure | None = None  # why the client sends nothing more
+        self._ended: DeliveryFailure | None = None  # why the client sends nothing more
         self._hearing = Hearing()
         self._given_up: Producer | None = None
 
@@ -99,7 +101,7 @@ class ConfluentProducer:
         self._thread = threading.Thread(target=self._serve, name="eventzr-kafka producer", daemon=True)
         self._thread.start()
 
-    def produce(self, record: OutgoingRecord, report: Report) -> bool:
+    def produce(self, record: OutgoingRecord, report: DeliveryCallback) -> bool:
         """Queue a record; False if there is no room."""
         if self._ended is not None:
             report(replace(self._ended, unknown=False, local=True))
@@ -121,12 +123,12 @@ class ConfluentProducer:
             if len(record.value or b"") <= self._room:
                 return False
             text = "the event is larger than all that the client may hold"
-            report(Failure("_QUEUE_FULL", text, unknown=False, local=True))
+            report(DeliveryFailure("_QUEUE_FULL", text, unknown=False, local=True))
         except KafkaException as error:
             self._report(sent, replace(self._failure(error.args[0]), local=True))
         except (TypeError, ValueError) as error:  # such as a header name that is not text; UnicodeError is a ValueError
             text = f"the client cannot write this record: {type(error).__name__}"
-            self._report(sent, Failure("_INVALID_ARG", text, unknown=False, local=True))
+            self._report(sent, DeliveryFailure("_INVALID_ARG", text, unknown=False, local=True))
         except RuntimeError as error:  # what the client says when it is closed
             self._under_way.discard(sent)
             raise ProducerStateError("the producer was closed") from error
@@ -149,7 +151,9 @@ class ConfluentProducer:
         self._closing.set()
         self._thread.join(timeout=5.0)
         self._batches.close()
-        self._report_all(Failure("_DESTROY", "the producer was closed before the broker acknowledged", unknown=True))
+        self._report_all(
+            DeliveryFailure("_DESTROY", "the producer was closed before the broker acknowledged", unknown=True)
+        )
         self._attempt("closing", self._client.close)
 
     def _attempt(self, what: str, call: Callable[..., object], *arguments: object) -> None:
@@ -193,13 +197,13 @@ class ConfluentProducer:
     def _end(self, reason: str) -> None:
         """Let nothing more come to the client."""
         self._ended_at = time.monotonic()
-        self._ended = Failure("_FATAL", reason, unknown=True)
+        self._ended = DeliveryFailure("_FATAL", reason, unknown=True)
         if self._is_gapless:
             log.info("producer: the client has ended, as enable.gapless.guarantee asks: %s", reason)
         else:
             log.error("producer: the client has ended, what it held fails, going on with another: %s", reason)
 
-    def _go_on_without(self, failure: Failure) -> None:
+    def _go_on_without(self, failure: DeliveryFailure) -> None:
         """Have everything reported that the client holds, and make another one when it is time."""
         if len(self._client) and time.monotonic() < self._ended_at + _GRACE:
             return
@@ -232,7 +236,7 @@ class ConfluentProducer:
         log.error(
             "producer: a report on %s was not taken in: %s", printable(sent.topic, limit=249), error_location(fault)
         )
-        self._report(sent, Failure("_FAIL", "the client's report was not taken in", unknown=True))
+        self._report(sent, DeliveryFailure("_FAIL", "the client's report was not taken in", unknown=True))
 
     def _had_company(self, sent: _Sent, message: Message) -> bool:
         """Whether its batch perhaps held others: they are not reported yet, or were sent back just now."""
@@ -242,7 +246,7 @@ class ConfluentProducer:
             other.topic == sent.topic for other in list(self._under_way) if other is not sent
         )
 
-    def _take_back(self, sent: _Sent, message: Message, failure: Failure) -> None:
+    def _take_back(self, sent: _Sent, message: Message, failure: DeliveryFailure) -> None:
         record = OutgoingRecord(sent.topic, message.key(), message.value(), sent.headers)
         if sent in self._under_way:
             self._batches.take(record, sent.report, failure)
@@ -251,22 +255,22 @@ class ConfluentProducer:
     def _busy_topics(self) -> set[str]:
         return {sent.topic for sent in list(self._under_way)}
 
-    def _report(self, sent: _Sent, outcome: Acknowledgement | Failure) -> None:
+    def _report(self, sent: _Sent, outcome: DeliveryOutcome) -> None:
         try:
             self._under_way.remove(sent)
         except KeyError:  # reported already, by another thread perhaps
             return
         sent.report(outcome)
 
-    def _report_all(self, failure: Failure) -> None:
+    def _report_all(self, failure: DeliveryFailure) -> None:
         for sent in list(self._under_way):
             self._report(sent, failure)
         self._reported()
 
-    def _failure(self, error: KafkaError) -> Failure:
+    def _failure(self, error: KafkaError) -> DeliveryFailure:
         cause = (self._login.error if self._login is not None else None) or self._outage.refusal
         text = printable(error.str(), limit=200) if cause is None else str(cause)
-        return Failure(error.name(), text, unknown=error.code() in _MAY_HAVE_ARRIVED, cause=cause)
+        return DeliveryFailure(error.name(), text, unknown=error.code() in _MAY_HAVE_ARRIVED, cause=cause)
 
 
 def _one_in_a_batch(settings: KafkaSettings) -> KafkaSettings:

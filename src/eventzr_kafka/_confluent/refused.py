@@ -20,17 +20,22 @@ from functools import partial
 from typing import TypeAlias
 
 from eventzr_kafka.kafka.record import OutgoingRecord, TopicPartition, describe_offsets
-from eventzr_kafka.kafka.transport import Acknowledgement, Failure, ProducerTransport, Report
+from eventzr_kafka.kafka.transport import (
+    DeliveryCallback,
+    DeliveryFailure,
+    DeliveryOutcome,
+    ProducerTransport,
+)
 from eventzr_kafka.safe_text import error_location, printable
 
 __all__ = ["RefusedBatches"]
 
 log = logging.getLogger("eventzr_kafka.producer")
 
-_CLOSED = Failure("_DESTROY", "the producer was closed before the event was sent again", unknown=False)
+_CLOSED = DeliveryFailure("_DESTROY", "the producer was closed before the event was sent again", unknown=False)
 _MOST_WAITING = 100_000  # events of a topic that wait, as many as the client's own queue takes
 
-Entry: TypeAlias = tuple[OutgoingRecord, Report]
+Entry: TypeAlias = tuple[OutgoingRecord, DeliveryCallback]
 
 
 class _Episode:
@@ -72,7 +77,7 @@ class RefusedBatches:
         self._make_client = make_client
         self._batch_bytes = batch_bytes
         self._client: ProducerTransport | None = None
-        self._outcomes: deque[tuple[_Episode, Report, Acknowledgement | Failure]] = deque()
+        self._outcomes: deque[tuple[_Episode, DeliveryCallback, DeliveryOutcome]] = deque()
         self._lock = threading.RLock()
 
     @property
@@ -81,7 +86,7 @@ class RefusedBatches:
         with self._lock:
             return sum(episode.count for episode in self.episodes.values())
 
-    def take(self, record: OutgoingRecord, report: Report, failure: Failure) -> None:
+    def take(self, record: OutgoingRecord, report: DeliveryCallback, failure: DeliveryFailure) -> None:
         """Take an event of a refused batch."""
         with self._lock:
             episode = self.episodes.get(record.topic)
@@ -97,7 +102,7 @@ class RefusedBatches:
             episode.refused.append((record, report))
             episode.keys.add(record.key)
 
-    def wait(self, record: OutgoingRecord, report: Report) -> bool | None:
+    def wait(self, record: OutgoingRecord, report: DeliveryCallback) -> bool | None:
         """Let a new event wait behind the refused ones of its topic; None if there are none, False if too many wait."""
         with self._lock:
             episode = self.episodes.get(record.topic)
@@ -158,7 +163,7 @@ class RefusedBatches:
         except Exception as error:  # noqa: BLE001 -- such as a login that fails; what waits must hear of it
             _fail(
                 _taken(episode),
-                Failure("_STATE", f"it could not be sent again: {error_location(error)}", unknown=False),
+                DeliveryFailure("_STATE", f"it could not be sent again: {error_location(error)}", unknown=False),
             )
             return
         for queue in (episode.refused, episode.later):
@@ -175,7 +180,7 @@ class RefusedBatches:
         client.start(_nothing)
         return client
 
-    def _on_outcome(self, episode: _Episode, report: Report, outcome: Acknowledgement | Failure) -> None:
+    def _on_outcome(self, episode: _Episode, report: DeliveryCallback, outcome: DeliveryOutcome) -> None:
         """Keep a report of the second client for the thread that serves the first one."""
         self._outcomes.append((episode, report, outcome))
 
@@ -193,7 +198,7 @@ def _taken(episode: _Episode) -> list[Entry]:
     return entries
 
 
-def _fail(entries: Iterable[Entry], failure: Failure) -> None:
+def _fail(entries: Iterable[Entry], failure: DeliveryFailure) -> None:
     for _, report in entries:
         report(failure)
 

@@ -18,7 +18,7 @@ from eventzr_kafka.codec.size_hints import TOO_LARGE
 from eventzr_kafka.dead_letters.letter import DeadLetterFacts, Shrink, write_letter
 from eventzr_kafka.errors import DeliveryError
 from eventzr_kafka.kafka.record import OutgoingRecord, Record
-from eventzr_kafka.kafka.transport import Acknowledgement, Failure, ProducerTransport
+from eventzr_kafka.kafka.transport import Acknowledgement, DeliveryFailure, DeliveryOutcome, ProducerTransport
 from eventzr_kafka.lifecycle.shutdown import LoopWatch
 from eventzr_kafka.settings import KafkaSettings
 
@@ -105,7 +105,7 @@ class DeadLetterWriter:
             DeliveryError: The broker did not acknowledge it.
         """
         outcome = await self._send(self._plain, record)
-        if isinstance(outcome, Failure):
+        if isinstance(outcome, DeliveryFailure):
             raise _not_written(record, outcome, None)
         return outcome
 
@@ -123,14 +123,14 @@ class DeadLetterWriter:
 
     async def _send(
         self, client: _Client, record: OutgoingRecord, is_wanted: Callable[[], bool] = lambda: True
-    ) -> Acknowledgement | Failure:
+    ) -> DeliveryOutcome:
         if self._closed:
-            return Failure("_DESTROY", "the writer is closed", unknown=False)
+            return DeliveryFailure("_DESTROY", "the writer is closed", unknown=False)
         transport = await client.transport()
         loop = asyncio.get_running_loop()
-        delivered: asyncio.Future[Acknowledgement | Failure] = loop.create_future()
+        delivered: asyncio.Future[DeliveryOutcome] = loop.create_future()
 
-        def report(outcome: Acknowledgement | Failure) -> None:
+        def report(outcome: DeliveryOutcome) -> None:
             with suppress(RuntimeError):  # the loop is closed: the coroutine that waited has ended
                 loop.call_soon_threadsafe(_set_outcome, delivered, outcome)
 
@@ -138,7 +138,7 @@ class DeadLetterWriter:
             if transport.produce(record, report):
                 return await delivered
             await asyncio.sleep(_FULL_QUEUE_PAUSE)  # the client does not say when there is room
-        return Failure("_UNWANTED", "its partition was revoked meanwhile", unknown=False)
+        return DeliveryFailure("_UNWANTED", "its partition was revoked meanwhile", unknown=False)
 
 
 class _Client:
@@ -184,7 +184,7 @@ def _has_failed(creation: asyncio.Future[ProducerTransport]) -> bool:
     return creation.done() and (creation.cancelled() or creation.exception() is not None)
 
 
-def _set_outcome(delivered: asyncio.Future[Acknowledgement | Failure], outcome: Acknowledgement | Failure) -> None:
+def _set_outcome(delivered: asyncio.Future[DeliveryOutcome], outcome: DeliveryOutcome) -> None:
     if not delivered.done():
         delivered.set_result(outcome)
 
@@ -200,7 +200,7 @@ def _log_cut(record: Record, written: OutgoingRecord) -> None:
     )
 
 
-def _not_written(record: OutgoingRecord, failure: Failure, event_id: str | None) -> DeliveryError:
+def _not_written(record: OutgoingRecord, failure: DeliveryFailure, event_id: str | None) -> DeliveryError:
     if failure.reason in {"UNKNOWN_TOPIC_OR_PART", "_UNKNOWN_TOPIC"}:
         hint = f"create it: eventzr-kafka topics apply, or kafka-topics --create --topic {record.topic}"
         return DeliveryError(event_id or "?", record.topic, f"topic {record.topic} does not exist", hint)

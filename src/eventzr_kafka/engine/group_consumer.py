@@ -236,7 +236,7 @@ class GroupConsumer:
         """Forget these epochs: another member owns them already."""
         self._end(epochs)
 
-    def failed(self, error: Exception) -> None:
+    def on_client_error(self, error: Exception) -> None:
         """Stop: the client cannot go on."""
         self._on_failure(error)
 
@@ -257,7 +257,7 @@ class GroupConsumer:
             try:
                 self._end([epoch.number])
             finally:
-                self.failed(failure)
+                self.on_client_error(failure)
             if not isinstance(error, Exception):
                 raise
 

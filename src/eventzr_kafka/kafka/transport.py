@@ -20,12 +20,13 @@ __all__ = [
     "Batch",
     "ConsumerSink",
     "ConsumerTransport",
-    "Failure",
+    "DeliveryCallback",
+    "DeliveryFailure",
+    "DeliveryOutcome",
     "LogReader",
     "Paused",
     "Position",
     "ProducerTransport",
-    "Report",
 ]
 
 
@@ -100,7 +101,7 @@ class ConsumerSink(Protocol):
         """These epochs have ended already; nothing of them may be committed."""
         ...
 
-    def failed(self, error: Exception) -> None:
+    def on_client_error(self, error: Exception) -> None:
         """The client cannot go on."""
         ...
 
@@ -145,7 +146,7 @@ class Acknowledgement(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class DeliveryFailure:
     """Why the broker did not acknowledge a record.
 
     Attributes:
@@ -162,7 +163,8 @@ class Failure:
     local: bool = False
 
 
-Report = Callable[[Acknowledgement | Failure], None]
+DeliveryOutcome: TypeAlias = Acknowledgement | DeliveryFailure
+DeliveryCallback: TypeAlias = Callable[[DeliveryOutcome], None]
 
 
 class ProducerTransport(Protocol):
@@ -176,7 +178,7 @@ class ProducerTransport(Protocol):
         """
         ...
 
-    def produce(self, record: OutgoingRecord, report: Report) -> bool:
+    def produce(self, record: OutgoingRecord, report: DeliveryCallback) -> bool:
         """Queue a record; False if there is no room. `report` is called from the client's thread."""
         ...
 

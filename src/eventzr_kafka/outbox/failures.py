@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Literal, TypeAlias
 
 from eventzr_kafka.codec.size_hints import TOO_LARGE
-from eventzr_kafka.kafka.transport import Failure
+from eventzr_kafka.kafka.transport import DeliveryFailure
 
 __all__ = ["Verdict", "is_refusal", "judge"]
 
@@ -38,12 +38,12 @@ _OF_ANOTHER = {
 }
 
 
-def is_refusal(failure: Failure) -> bool:
+def is_refusal(failure: DeliveryFailure) -> bool:
     """Whether the broker will not take the row, or one that was in a batch with it, however often it is sent."""
     return failure.reason in _REFUSED
 
 
-def judge(failure: Failure, *, alone: bool) -> Verdict:
+def judge(failure: DeliveryFailure, *, alone: bool) -> Verdict:
     """Say what to do with a row that failed.
 
     Args:

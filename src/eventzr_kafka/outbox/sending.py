@@ -22,7 +22,7 @@ from typing import NamedTuple, TypeAlias
 
 from eventzr_kafka.codec.size_hints import TOO_LARGE
 from eventzr_kafka.kafka.record import OutgoingRecord
-from eventzr_kafka.kafka.transport import Acknowledgement, Failure, ProducerTransport
+from eventzr_kafka.kafka.transport import DeliveryFailure, DeliveryOutcome, ProducerTransport
 from eventzr_kafka.lifecycle.shutdown import LoopWatch, complete
 from eventzr_kafka.outbox.failures import is_refusal
 from eventzr_kafka.outbox.rows import OutboxRow
@@ -52,7 +52,7 @@ class Outcome(NamedTuple):
     """
 
     row: OutboxRow
-    failure: Failure | None
+    failure: DeliveryFailure | None
     alone: bool = False
     late: bool = False
 
@@ -75,7 +75,7 @@ class Sender:
         self._batches_are_large = False  # for a topic
         self._make_transport = make_transport or _real_transport
         self._transport: ProducerTransport | None = None
-        self._reports: deque[tuple[OutboxRow, Failure | None]] = deque()
+        self._reports: deque[tuple[OutboxRow, DeliveryFailure | None]] = deque()
         self._reported = reported
         self._failed: set[str] = set()  # tenants, since the last `send` began
         self._late: set[int] = set()  # ids, as the next one
@@ -118,7 +118,7 @@ class Sender:
         assert self._transport is not None, "not started"  # noqa: S101
         self.under_way[row.id] = row
         record = _record(row)
-        if isinstance(record, Failure):
+        if isinstance(record, DeliveryFailure):
             self._on_report(row, record)
         elif not self._transport.produce(record, partial(self._on_report, row)):
             del self.under_way[row.id]
@@ -149,7 +149,7 @@ class Sender:
                 found.append(self._outcome(row, failure))
         return found
 
-    def _outcome(self, row: OutboxRow, failure: Failure | None) -> Outcome:
+    def _outcome(self, row: OutboxRow, failure: DeliveryFailure | None) -> Outcome:
         if failure is None:
             return Outcome(row, None)
         if not (failure.local and is_refusal(failure)):
@@ -171,8 +171,8 @@ class Sender:
 
     # In the client's thread
 
-    def _on_report(self, row: OutboxRow, outcome: Acknowledgement | Failure) -> None:
-        failure = outcome if isinstance(outcome, Failure) else None
+    def _on_report(self, row: OutboxRow, outcome: DeliveryOutcome) -> None:
+        failure = outcome if isinstance(outcome, DeliveryFailure) else None
         if failure is not None:
             self._failed.add(row.tenant_id)
         self._reports.append((row, failure))
@@ -184,11 +184,11 @@ class Sender:
                 self._loop.call_soon_threadsafe(self._reported.set)
 
 
-def _record(row: OutboxRow) -> OutgoingRecord | Failure:
+def _record(row: OutboxRow) -> OutgoingRecord | DeliveryFailure:
     try:
         return row.record()
     except _UNREADABLE as error:
-        return Failure("_BAD_MSG", f"the row cannot be read: {type(error).__name__}", unknown=False, local=True)
+        return DeliveryFailure("_BAD_MSG", f"the row cannot be read: {type(error).__name__}", unknown=False, local=True)
 
 
 def _real_transport(settings: KafkaSettings) -> ProducerTransport:

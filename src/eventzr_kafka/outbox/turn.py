@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from eventzr_kafka.clock import SYSTEM_CLOCK, Clock
 from eventzr_kafka.codec.size_hints import size_hint
 from eventzr_kafka.hooks import notify
-from eventzr_kafka.kafka.transport import Failure
+from eventzr_kafka.kafka.transport import DeliveryFailure
 from eventzr_kafka.outbox.failures import is_refusal, judge
 from eventzr_kafka.outbox.hooks import LaneWaits, RelayHooks, RowParked, RowsPublished
 from eventzr_kafka.outbox.options import RelayOptions
@@ -140,7 +140,7 @@ class Turns:
         if self._waiting.acknowledged(row):
             log.info("events for %s are published again", printable(row.topic, limit=249))
 
-    async def _fail(self, outcome: Outcome, failure: Failure) -> bool:
+    async def _fail(self, outcome: Outcome, failure: DeliveryFailure) -> bool:
         """Do what the failure asks for; returns whether more than sending the row again."""
         row, now = outcome.row, self._monotonic()
         verdict = judge(failure, alone=outcome.alone)

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeAlias
 
 from eventzr_kafka.codec.size_hints import size_hint
 from eventzr_kafka.errors import DeliveryError
-from eventzr_kafka.kafka.transport import Failure
+from eventzr_kafka.kafka.transport import DeliveryFailure
 from eventzr_kafka.lifecycle.asyncio_only import no_loop
 from eventzr_kafka.safe_text import printable
 
@@ -128,7 +128,7 @@ class Delivery:
         return self._waiters
 
 
-def delivery_error(delivery: Delivery, failure: Failure) -> DeliveryError:
+def delivery_error(delivery: Delivery, failure: DeliveryFailure) -> DeliveryError:
     """Make the error of an event that the broker did not acknowledge, with what to do about it."""
     again = "publish it again with the same event id: it may have arrived, and the id tells the duplicate"
     otherwise = _HINTS.get(failure.reason, again if failure.unknown else "publish it again")

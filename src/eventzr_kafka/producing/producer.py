@@ -26,7 +26,7 @@ from eventzr_kafka.codec.limits import DEFAULT_LIMITS, Limits
 from eventzr_kafka.errors import ProducerError, ProducerStateError, QueueFullError
 from eventzr_kafka.events.event import CloudEvent, EventData, ExtensionValue
 from eventzr_kafka.kafka.record import OutgoingRecord
-from eventzr_kafka.kafka.transport import Acknowledgement, Failure, ProducerTransport
+from eventzr_kafka.kafka.transport import Acknowledgement, DeliveryOutcome, ProducerTransport
 from eventzr_kafka.lifecycle.asyncio_only import running_loop
 from eventzr_kafka.lifecycle.process import forget_open, forks, note_open
 from eventzr_kafka.lifecycle.shutdown import complete
@@ -153,7 +153,7 @@ class EventProducer:
         return lost
 
     @property
-    def unheard(self) -> int:
+    def unreported_failures(self) -> int:
         """How many events were not acknowledged without anybody having awaited their futures."""
         return sum(not delivery.retrieved for delivery in self._failed)
 
@@ -334,7 +334,7 @@ class EventProducer:
 
     # In the client's thread
 
-    def _on_report(self, delivery: Delivery, outcome: Acknowledgement | Failure) -> None:
+    def _on_report(self, delivery: Delivery, outcome: DeliveryOutcome) -> None:
         if isinstance(outcome, Acknowledgement):
             result = PublishResult("acknowledged", delivery.event_id, delivery.topic, outcome.partition, outcome.offset)
             self._settled.extend(delivery.settle(result))

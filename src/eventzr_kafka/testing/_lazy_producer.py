@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from eventzr_kafka.events.event import declared_events
 from eventzr_kafka.kafka.record import OutgoingRecord
-from eventzr_kafka.kafka.transport import Report
+from eventzr_kafka.kafka.transport import DeliveryCallback
 from eventzr_kafka.testing._memory_producer import MemoryProducer
 from eventzr_kafka.testing._memory_service import ensure_topics
 from eventzr_kafka.testing.memory_broker import MemoryBroker
@@ -30,7 +30,7 @@ class LazyProducer:
         """Keep whom to tell."""
         self._reported = reported
 
-    def produce(self, record: OutgoingRecord, report: Report) -> bool:
+    def produce(self, record: OutgoingRecord, report: DeliveryCallback) -> bool:
         """Queue a record; False if there is no room."""
         with self._lock:
             if record.topic in declared_events():

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 from eventzr_kafka.kafka.record import Header, OutgoingRecord, Record, TopicPartition
-from eventzr_kafka.kafka.transport import Failure
+from eventzr_kafka.kafka.transport import DeliveryFailure
 from eventzr_kafka.testing._memory_log import PartitionLog
 from eventzr_kafka.testing._partitioner import partition_of
 from eventzr_kafka.testing.virtual_time import virtual_loop
@@ -89,7 +89,7 @@ class DeliveryFault:
         reports: How often it is reported.
     """
 
-    failure: Failure | None = None
+    failure: DeliveryFailure | None = None
     arrives: bool = False
     retries: int = 0
     late: float = 0.0

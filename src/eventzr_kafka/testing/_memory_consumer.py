@@ -160,7 +160,7 @@ class MemoryConsumer:
         """Tell the runner that the client cannot go on."""
         self._note("failed")
         error = TransportError(f"{self._group.group_id}: the Kafka client cannot go on: {reason}")
-        on_loop(self.loop, self._sink.failed, error)
+        on_loop(self.loop, self._sink.on_client_error, error)
 
     def cluster_changed(self) -> None:
         """The connection was lost or came back."""

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 from eventzr_kafka.errors import ProducerStateError
 from eventzr_kafka.kafka.record import OutgoingRecord, TopicPartition
-from eventzr_kafka.kafka.transport import Acknowledgement, Failure, Report
+from eventzr_kafka.kafka.transport import Acknowledgement, DeliveryCallback, DeliveryFailure, DeliveryOutcome
 from eventzr_kafka.testing._memory_cluster import Cluster, DeliveryFault, now, on_loop
 from eventzr_kafka.testing.virtual_time import VirtualTimeLoop, virtual_loop
 
@@ -25,11 +25,11 @@ __all__ = ["MemoryProducer", "Sending"]
 _POLL = 0.1  # seconds between two calls of `reported` when nothing happens
 _OVERHEAD = 70  # bytes of a batch of one record besides key, value and headers
 
-_UNKNOWN_TOPIC = Failure("_UNKNOWN_TOPIC", "Local: Unknown topic", unknown=False)
-_TOO_LARGE = Failure("MSG_SIZE_TOO_LARGE", "Broker: Message size too large", unknown=False)
-_TIMED_OUT = Failure("_MSG_TIMED_OUT", "Local: Message timed out", unknown=True)
-_PURGED = Failure("_PURGE_QUEUE", "Local: Purged in queue", unknown=False)
-_PURGED_IN_FLIGHT = Failure("_PURGE_INFLIGHT", "Local: Purged in flight", unknown=True)
+_UNKNOWN_TOPIC = DeliveryFailure("_UNKNOWN_TOPIC", "Local: Unknown topic", unknown=False)
+_TOO_LARGE = DeliveryFailure("MSG_SIZE_TOO_LARGE", "Broker: Message size too large", unknown=False)
+_TIMED_OUT = DeliveryFailure("_MSG_TIMED_OUT", "Local: Message timed out", unknown=True)
+_PURGED = DeliveryFailure("_PURGE_QUEUE", "Local: Purged in queue", unknown=False)
+_PURGED_IN_FLIGHT = DeliveryFailure("_PURGE_INFLIGHT", "Local: Purged in flight", unknown=True)
 
 
 @dataclass(slots=True)
@@ -42,12 +42,12 @@ class Sending:
     """
 
     record: OutgoingRecord
-    report: Report
+    report: DeliveryCallback
     fault: DeliveryFault
     expires: float
     due: float
     retries: int
-    outcome: Acknowledgement | Failure = _TIMED_OUT
+    outcome: DeliveryOutcome = _TIMED_OUT
 
 
 @dataclass(slots=True)
@@ -85,7 +85,7 @@ class MemoryProducer:
         else:
             self._serve_soon()
 
-    def produce(self, record: OutgoingRecord, report: Report) -> bool:
+    def produce(self, record: OutgoingRecord, report: DeliveryCallback) -> bool:
         """Queue a record; False if there is no room."""
         with self._cluster.lock:
             if self._closed:
@@ -123,7 +123,7 @@ class MemoryProducer:
 
     # Queueing
 
-    def _queue(self, record: OutgoingRecord, report: Report) -> None:
+    def _queue(self, record: OutgoingRecord, report: DeliveryCallback) -> None:
         known = record.topic in self._cluster.topics
         partition = self._cluster.choose_partition(record.topic, record.key) if known else -1
         lane = self._lanes.setdefault(TopicPartition(record.topic, partition), _Lane())
@@ -217,7 +217,7 @@ class MemoryProducer:
             sending.due = at + self._cluster.delay(self._cluster.options.acknowledgement_delay) + sending.fault.late
             lane.in_flight.append(sending)
 
-    def _append(self, partition: TopicPartition, sending: Sending) -> Acknowledgement | Failure:
+    def _append(self, partition: TopicPartition, sending: Sending) -> DeliveryOutcome:
         record, fault = sending.record, sending.fault
         topic = self._cluster.topics.get(record.topic)
         if topic is None or partition.partition < 0:
@@ -231,7 +231,7 @@ class MemoryProducer:
             self._cluster.append(partition, record.key, record.value, record.headers)
         return fault.failure or Acknowledgement(partition.partition, offset)
 
-    def _refuse(self, record: OutgoingRecord, failure: Failure) -> Failure:
+    def _refuse(self, record: OutgoingRecord, failure: DeliveryFailure) -> DeliveryFailure:
         self._cluster.note("refused", record.topic, failure.reason)
         return failure
 

@@ -254,7 +254,7 @@ class Events:
         Raises:
             ProducerError: The broker has refused events that nobody awaited.
         """
-        lost = self._producer.unheard if self._producer is not None else 0
+        lost = self._producer.unreported_failures if self._producer is not None else 0
         for producer in self._producers:
             producer.close()
         if lost:

@@ -40,7 +40,7 @@ from eventzr_kafka.aws_lambda.event import read_event
 from eventzr_kafka.dead_letters.letter import read_letter
 from eventzr_kafka.errors import ConfigurationError, EventzrKafkaError, RoutingError
 from eventzr_kafka.kafka.record import OutgoingRecord
-from eventzr_kafka.kafka.transport import Acknowledgement, Failure, Report
+from eventzr_kafka.kafka.transport import Acknowledgement, DeliveryCallback, DeliveryFailure
 
 ON = KafkaSettings(enabled=True)
 AT_ONCE = RetryPolicy(attempts=3, wait_initial=0)
@@ -344,7 +344,7 @@ def test_a_dead_letter_that_cannot_be_written_makes_its_event_come_again(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     producer = FakeProducer()
-    producer.failure = Failure("UNKNOWN_TOPIC_OR_PART", "no such topic", unknown=False)
+    producer.failure = DeliveryFailure("UNKNOWN_TOPIC_OR_PART", "no such topic", unknown=False)
     consumer = Awaits({1: Reject("no")})
     handler = lambda_handler(consumer, settings=KafkaSettings(enabled=enabled), transport=lambda _: producer)
 
@@ -359,7 +359,7 @@ def test_dead_letters_under_way_at_the_end_are_given_up() -> None:
     class Silent(FakeProducer):
         closed = 0
 
-        def produce(self, record: OutgoingRecord, report: Report) -> bool:
+        def produce(self, record: OutgoingRecord, report: DeliveryCallback) -> bool:
             self.kept = record, report
             return True
 
@@ -373,11 +373,11 @@ def test_dead_letters_under_way_at_the_end_are_given_up() -> None:
 
 
 def test_a_dead_letter_under_way_counts_though_its_partition_is_left_meanwhile() -> None:
-    reports: list[Report] = []
+    reports: list[DeliveryCallback] = []
     under_way = asyncio.Event()
 
     class Slow(FakeProducer):
-        def produce(self, record: OutgoingRecord, report: Report) -> bool:
+        def produce(self, record: OutgoingRecord, report: DeliveryCallback) -> bool:
             self.records.append(record)
             reports.append(report)
             under_way.set()
@@ -490,7 +490,7 @@ def test_parked_keys_are_refused() -> None:
 
 # Whatever comes
 
-FAILURES = st.sampled_from([None, Failure("_TRANSPORT", "gone", unknown=True)])
+FAILURES = st.sampled_from([None, DeliveryFailure("_TRANSPORT", "gone", unknown=True)])
 PLANS = st.sampled_from(
     [None, None, None, "once", "always", "reject", "late", "tombstone", "garbage", "keyless"],
 )
@@ -533,7 +533,7 @@ def backlogs(draw: st.DrawFn) -> list[tuple[str | None, Record]]:
 @settings(max_examples=150)
 @given(backlogs(), st.sampled_from(["tenant", "subject", "partition", "none"]), FAILURES)
 def test_no_record_is_lost_and_no_lane_overtakes(
-    backlog: list[tuple[str | None, Record]], ordering: Any, failure: Failure | None
+    backlog: list[tuple[str | None, Record]], ordering: Any, failure: DeliveryFailure | None
 ) -> None:
     @kafka_consumer(group_id="g", retry=AT_ONCE, ordering=ordering, on_tombstone="skip")
     class Ordered(Awaits):

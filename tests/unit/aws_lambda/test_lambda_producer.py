@@ -15,10 +15,10 @@ from eventzr_kafka.aws_lambda import LambdaProducer, UnacknowledgedError, lambda
 from eventzr_kafka.aws_lambda.container import event_loop
 from eventzr_kafka.errors import ProducerError, ProducerStateError, SettingsError
 from eventzr_kafka.kafka.record import OutgoingRecord
-from eventzr_kafka.kafka.transport import Acknowledgement, Failure, Report
+from eventzr_kafka.kafka.transport import Acknowledgement, DeliveryCallback, DeliveryFailure, DeliveryOutcome
 
 ON = KafkaSettings(enabled=True)
-PURGED = Failure("_PURGE_QUEUE", "purged", unknown=False)
+PURGED = DeliveryFailure("_PURGE_QUEUE", "purged", unknown=False)
 
 
 @pytest.fixture(autouse=True)
@@ -34,7 +34,7 @@ class Client:
 
     def __init__(self) -> None:
         self.started_in = ""
-        self.waiting: list[Report] = []
+        self.waiting: list[DeliveryCallback] = []
         self.is_there = True
         self.closed = False
         self.produced = 0
@@ -43,7 +43,7 @@ class Client:
         self.started_in = threading.current_thread().name
         self.reported = reported
 
-    def produce(self, record: OutgoingRecord, report: Report) -> bool:
+    def produce(self, record: OutgoingRecord, report: DeliveryCallback) -> bool:
         assert record.key is not None
         assert not self.closed
         self.produced += 1
@@ -60,7 +60,7 @@ class Client:
         self.closed = True
         self._report(PURGED)
 
-    def _report(self, outcome: Acknowledgement | Failure) -> None:
+    def _report(self, outcome: DeliveryOutcome) -> None:
         while self.waiting:
             self.waiting.pop(0)(outcome)
         self.reported()

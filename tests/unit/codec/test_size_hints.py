@@ -10,7 +10,7 @@ from eventzr_kafka.codec.limits import Limits
 from eventzr_kafka.codec.size_hints import size_hint
 from eventzr_kafka.errors import DeliveryError
 from eventzr_kafka.events.event import CloudEvent
-from eventzr_kafka.kafka.transport import Acknowledgement, Failure
+from eventzr_kafka.kafka.transport import DeliveryFailure, DeliveryOutcome
 
 
 @pytest.mark.parametrize(
@@ -51,10 +51,10 @@ def test_an_event_larger_than_the_clients_queue_fails_at_once() -> None:
 
 
 def test_headers_that_the_client_cannot_write_are_a_failure_of_their_record() -> None:
-    outcomes: list[Acknowledgement | Failure] = []
+    outcomes: list[DeliveryOutcome] = []
     client = ConfluentProducer(KafkaSettings(brokers="127.0.0.1:1"))
     client.start(lambda: None)
     headers: list[tuple[str, bytes | None]] = [("number", 1)]  # type: ignore[list-item]
     assert client.produce(OutgoingRecord("a.b", b"t", b"v", headers), outcomes.append)
     client.close()
-    assert [outcome.reason for outcome in outcomes if isinstance(outcome, Failure)] == ["_INVALID_ARG"]
+    assert [outcome.reason for outcome in outcomes if isinstance(outcome, DeliveryFailure)] == ["_INVALID_ARG"]

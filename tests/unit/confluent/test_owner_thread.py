@@ -199,7 +199,7 @@ class Sink:
     def lost(self, epochs: Sequence[int]) -> None:
         self.ended += epochs
 
-    def failed(self, error: Exception) -> None:
+    def on_client_error(self, error: Exception) -> None:
         self.errors.append(error)
 
 

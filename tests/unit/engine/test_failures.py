@@ -13,7 +13,7 @@ from eventzr_kafka.dead_letters.letter import Cut, DeadLetterFacts, Letter, read
 from eventzr_kafka.dead_letters.writer import DeadLetterWriter
 from eventzr_kafka.errors import EventStoppedError
 from eventzr_kafka.kafka.record import OutgoingRecord
-from eventzr_kafka.kafka.transport import Failure
+from eventzr_kafka.kafka.transport import DeliveryFailure
 
 pytestmark = pytest.mark.virtual_time
 
@@ -126,7 +126,7 @@ async def test_a_dead_letter_counts_only_when_the_broker_has_it(
     handler = consumer(retry=RetryPolicy(attempts=1))
     handler.errors["e0"] = [ValueError()]
     group = make_group(handler)
-    group.producer.failure = Failure("TOPIC_AUTHORIZATION_FAILED", "not authorised", unknown=False)
+    group.producer.failure = DeliveryFailure("TOPIC_AUTHORIZATION_FAILED", "not authorised", unknown=False)
     group.assign()
     group.receive(make_record(0, "a"), make_record(1, "a"), make_record(2, "b"))
     await asyncio.sleep(0.1)
@@ -152,7 +152,7 @@ async def test_a_letter_given_up_between_two_tries_counts_down_once(
     handler = consumer(retry=RetryPolicy(attempts=1))
     handler.errors["e0"] = [ValueError()]
     group = make_group(handler)
-    group.producer.failure = Failure("TOPIC_AUTHORIZATION_FAILED", "not authorised", unknown=False)
+    group.producer.failure = DeliveryFailure("TOPIC_AUTHORIZATION_FAILED", "not authorised", unknown=False)
     group.assign()
     group.receive(make_record(0))
     await asyncio.sleep(0.1)
@@ -187,7 +187,7 @@ async def test_a_missing_dead_letter_topic_is_named_with_its_hint(
     make_group: MakeGroup, make_record: MakeRecord, caplog: pytest.LogCaptureFixture
 ) -> None:
     group = make_group(consumer())
-    group.producer.failure = Failure("_UNKNOWN_TOPIC", "unknown topic", unknown=False)
+    group.producer.failure = DeliveryFailure("_UNKNOWN_TOPIC", "unknown topic", unknown=False)
     group.assign()
     group.receive(make_record(0)._replace(value=b"{"))
     await asyncio.sleep(0.05)
@@ -201,7 +201,7 @@ def refuse_letters(group: Group, count: int, reason: str) -> list[OutgoingRecord
 
     def refuse(record: OutgoingRecord, report: Any) -> bool:
         sent.append(record)
-        group.producer.failure = Failure(reason, "no", unknown=False) if len(sent) <= count else None
+        group.producer.failure = DeliveryFailure(reason, "no", unknown=False) if len(sent) <= count else None
         return produce(record, report)
 
     group.producer.produce = refuse  # type: ignore[method-assign]
@@ -229,7 +229,7 @@ async def test_a_letter_shrinks_until_the_broker_takes_it(
 
 async def test_a_letter_that_is_too_large_goes_out_compressed(make_record: MakeRecord) -> None:
     plain, gzip = FakeProducer(), FakeProducer()
-    plain.failure = Failure("MSG_SIZE_TOO_LARGE", "too large", unknown=False)
+    plain.failure = DeliveryFailure("MSG_SIZE_TOO_LARGE", "too large", unknown=False)
     writer = DeadLetterWriter(lambda: plain, lambda: gzip)
     facts = DeadLetterFacts(
         group_id="group", handler="H.h", error="E", reason="r", attempts=0, first_failure=1.0, last_failure=1.0
@@ -254,7 +254,7 @@ async def test_what_is_wrong_with_the_letters_topic_is_hinted_at(
     reason: str, hint: str, make_group: MakeGroup, make_record: MakeRecord
 ) -> None:
     group = make_group(consumer())
-    group.producer.failure = Failure(reason, "no", unknown=False)
+    group.producer.failure = DeliveryFailure(reason, "no", unknown=False)
     group.assign()
     group.receive(make_record(0)._replace(value=b"{"))
     await asyncio.sleep(0.05)
@@ -506,7 +506,7 @@ async def test_one_lane_in_trouble_is_a_problem_until_it_is_out_of_it(
 
     def refuse_a(record: Any, report: Any) -> bool:
         bad = record.key == b"a"
-        group.producer.failure = Failure("MSG_TIMED_OUT", "late", unknown=True) if bad else None
+        group.producer.failure = DeliveryFailure("MSG_TIMED_OUT", "late", unknown=True) if bad else None
         return produce(record, report)
 
     group.producer.produce = refuse_a  # type: ignore[method-assign]

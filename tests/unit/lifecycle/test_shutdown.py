@@ -16,7 +16,7 @@ from eventzr_kafka import CloudEvent, ConsumerRunner, kafka_consumer, on_message
 from eventzr_kafka.dead_letters.writer import DeadLetterWriter
 from eventzr_kafka.engine.handler_threads import HandlerThreads
 from eventzr_kafka.kafka.record import OutgoingRecord
-from eventzr_kafka.kafka.transport import Acknowledgement, ConsumerSink, Report
+from eventzr_kafka.kafka.transport import Acknowledgement, ConsumerSink, DeliveryCallback
 from eventzr_kafka.lifecycle.shutdown import LoopWatch, complete
 from eventzr_kafka.lifecycle.signals import stopped_by_signals
 
@@ -229,7 +229,7 @@ def test_the_client_of_dead_letters_ends_with_its_loop() -> None:
         def start(self, reported: Callable[[], None]) -> None:
             self.reported = reported
 
-        def produce(self, record: OutgoingRecord, report: Report) -> bool:
+        def produce(self, record: OutgoingRecord, report: DeliveryCallback) -> bool:
             report(Acknowledgement(0, len(record.topic)))
             return True
 

@@ -16,7 +16,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 from eventzr_kafka import KafkaSettings
 from eventzr_kafka._confluent import producer
 from eventzr_kafka.kafka.record import OutgoingRecord
-from eventzr_kafka.kafka.transport import Acknowledgement, Failure
+from eventzr_kafka.kafka.transport import DeliveryFailure, DeliveryOutcome
 
 RECORD = OutgoingRecord("thing.happened.v1", b"t-1", b"{}", ())
 SECONDS = 60.0
@@ -99,7 +99,9 @@ def made(monkeypatch: pytest.MonkeyPatch) -> Made:
 
 
 @contextmanager
-def started(**client: bool) -> Generator[tuple[producer.ConfluentProducer, queue.Queue[Acknowledgement | Failure]]]:
+def started(
+    **client: bool,
+) -> Generator[tuple[producer.ConfluentProducer, queue.Queue[DeliveryOutcome]]]:
     one = producer.ConfluentProducer(KafkaSettings(brokers="127.0.0.1:1", librdkafka=client))
     one.start(lambda: None)
     try:
@@ -120,7 +122,7 @@ def test_what_a_client_forgets_after_a_fatal_error_is_reported_and_another_one_g
         made.wait_for(2)
         until_taken(one, made[1])
 
-    assert isinstance(outcome, Failure)
+    assert isinstance(outcome, DeliveryFailure)
     assert (outcome.reason, outcome.unknown, outcome.local) == ("_FATAL", True, False)
     assert outcome.text == "INVALID_PRODUCER_EPOCH: fenced"
     assert made[0].taken == 1
@@ -135,7 +137,7 @@ def test_what_the_broker_said_comes_before_what_the_client_says(made: Made) -> N
         made[0].held.pop()(KafkaError(KafkaError.MSG_SIZE_TOO_LARGE), None)
         outcome = outcomes.get(timeout=SECONDS)
 
-    assert isinstance(outcome, Failure)
+    assert isinstance(outcome, DeliveryFailure)
     assert outcome.reason == "MSG_SIZE_TOO_LARGE"
 
 
@@ -146,7 +148,7 @@ def test_what_a_client_that_lost_its_brokers_had_not_sent_is_reported_as_not_arr
         outcome = outcomes.get(timeout=SECONDS)
         made.wait_for(2)
 
-    assert isinstance(outcome, Failure)
+    assert isinstance(outcome, DeliveryFailure)
     assert (outcome.reason, outcome.unknown) == ("_PURGE_QUEUE", False)
 
 
@@ -167,8 +169,8 @@ def test_a_gapless_client_is_not_replaced_and_takes_nothing_more(
         assert one.produce(RECORD, outcomes.put)
         second = outcomes.get(timeout=SECONDS)
 
-    assert isinstance(first, Failure)
-    assert isinstance(second, Failure)
+    assert isinstance(first, DeliveryFailure)
+    assert isinstance(second, DeliveryFailure)
     assert first.reason == "_PURGE_QUEUE"
     assert (second.reason, second.unknown, second.local) == ("_FATAL", False, True)
     assert [client.taken for client in made] == [1]
@@ -184,7 +186,7 @@ def test_what_reaches_a_client_just_after_it_was_given_up_is_reported(made: Made
         late = producer._Sent(one, outcomes.put, RECORD.topic, ())
         one._under_way.add(late)
         made[0].held.append(late)
-        assert isinstance(outcomes.get(timeout=SECONDS), Failure)
+        assert isinstance(outcomes.get(timeout=SECONDS), DeliveryFailure)
 
 
 def test_a_client_that_was_given_up_is_not_heard_any_more(made: Made, caplog: pytest.LogCaptureFixture) -> None:

@@ -16,11 +16,11 @@ from eventzr_kafka import CloudEvent, EventData, EventProducer
 from eventzr_kafka.clock import Clock
 from eventzr_kafka.errors import DeliveryError, EncodeError, ProducerError, ProducerStateError, QueueFullError
 from eventzr_kafka.kafka.record import OutgoingRecord
-from eventzr_kafka.kafka.transport import Acknowledgement, Failure, Report
+from eventzr_kafka.kafka.transport import Acknowledgement, DeliveryCallback, DeliveryFailure, DeliveryOutcome
 from eventzr_kafka.producing.delivery import Delivery
 from eventzr_kafka.settings import KafkaSettings
 
-TIMED_OUT = Failure("_MSG_TIMED_OUT", "too late", unknown=True)
+TIMED_OUT = DeliveryFailure("_MSG_TIMED_OUT", "too late", unknown=True)
 
 
 class Thing(EventData, topic="bench.thing.queued.v1"):
@@ -33,21 +33,21 @@ class Transport:
     def __init__(self) -> None:
         self.room = 0
         self.sent: list[str] = []
-        self.under_way: deque[Report] = deque()
-        self.flushed: Acknowledgement | Failure | None = None
+        self.under_way: deque[DeliveryCallback] = deque()
+        self.flushed: DeliveryOutcome | None = None
         self.closed = 0
 
     def start(self, reported: Callable[[], None]) -> None:
         self.reported = reported
 
-    def produce(self, record: OutgoingRecord, report: Report) -> bool:
+    def produce(self, record: OutgoingRecord, report: DeliveryCallback) -> bool:
         if len(self.under_way) >= self.room:
             return False
         self.sent.append(json.loads(record.value or b"{}")["id"])
         self.under_way.append(report)
         return True
 
-    def report(self, outcome: Acknowledgement | Failure | None = None) -> None:
+    def report(self, outcome: DeliveryOutcome | None = None) -> None:
         """Report the oldest record under way, acknowledged unless said otherwise."""
         self.under_way.popleft()(outcome or Acknowledgement(0, len(self.sent)))
 
@@ -59,7 +59,7 @@ class Transport:
     def close(self) -> None:
         self.closed += 1
         while self.under_way:
-            self.report(Failure("_DESTROY", "the producer was closed", unknown=True))
+            self.report(DeliveryFailure("_DESTROY", "the producer was closed", unknown=True))
         self.reported()
 
 
@@ -157,7 +157,7 @@ async def test_thousands_of_cancelled_publishes_leave_nothing_waiting(bench: Ben
             task.cancel()
         await asyncio.wait(tasks)
     assert len(bench.producer._waiting.entries) == 0
-    assert bench.producer.unheard == 0
+    assert bench.producer.unreported_failures == 0
 
 
 async def test_a_cancelled_publish_that_the_client_has_may_arrive(bench: Bench) -> None:
@@ -170,7 +170,7 @@ async def test_a_cancelled_publish_that_the_client_has_may_arrive(bench: Bench) 
     assert bench.transport.sent == ["a"]
     bench.transport.report()
     bench.transport.reported()
-    assert bench.producer.unheard == 0
+    assert bench.producer.unreported_failures == 0
 
 
 async def test_a_cancelled_enqueue_result_withdraws_nothing(bench: Bench) -> None:

@@ -9,9 +9,9 @@ from tests.unit.conftest import FakeProducer
 
 from eventzr_kafka._confluent.refused import RefusedBatches
 from eventzr_kafka.kafka.record import OutgoingRecord
-from eventzr_kafka.kafka.transport import Acknowledgement, Failure, Report
+from eventzr_kafka.kafka.transport import Acknowledgement, DeliveryCallback, DeliveryFailure, DeliveryOutcome
 
-TOO_LARGE = Failure("MSG_SIZE_TOO_LARGE", "too large", unknown=False)
+TOO_LARGE = DeliveryFailure("MSG_SIZE_TOO_LARGE", "too large", unknown=False)
 
 
 def record(name: str, key: bytes = b"t", topic: str = "orders") -> OutgoingRecord:
@@ -24,7 +24,7 @@ class Bench:
     def __init__(self) -> None:
         self.second = FakeProducer()
         self.busy = {"orders"}
-        self.outcomes: dict[str, Acknowledgement | Failure] = {}
+        self.outcomes: dict[str, DeliveryOutcome] = {}
         self.batches = RefusedBatches(self.make, 500_000)
         self.fails = False
 
@@ -33,7 +33,7 @@ class Bench:
             raise OSError("no token now")
         return self.second
 
-    def report(self, name: str) -> Report:
+    def report(self, name: str) -> DeliveryCallback:
         return lambda outcome: self.outcomes.__setitem__(name, outcome)
 
     def refuse(self, name: str, key: bytes = b"t") -> None:
@@ -117,7 +117,9 @@ def test_events_fail_if_the_second_client_cannot_be_made(caplog: pytest.LogCaptu
     bench.publish("2")
     bench.busy = set()
     bench.advance()
-    assert [outcome.reason for outcome in bench.outcomes.values() if isinstance(outcome, Failure)] == ["_STATE"] * 2
+    assert [outcome.reason for outcome in bench.outcomes.values() if isinstance(outcome, DeliveryFailure)] == [
+        "_STATE"
+    ] * 2
     assert "no token now" not in str(bench.outcomes)
     assert bench.batches.count == 0
 
@@ -127,7 +129,9 @@ def test_closing_reports_what_waits_as_failed() -> None:
     bench.refuse("1")
     bench.publish("2")
     bench.batches.close()
-    assert {name: outcome.reason for name, outcome in bench.outcomes.items() if isinstance(outcome, Failure)} == {
+    assert {
+        name: outcome.reason for name, outcome in bench.outcomes.items() if isinstance(outcome, DeliveryFailure)
+    } == {
         "1": "_DESTROY",
         "2": "_DESTROY",
     }

@@ -19,7 +19,7 @@ from eventzr_kafka.errors import ConfigurationError, DeliveryError, TransportErr
 from eventzr_kafka.handlers.options import ConsumerOptions
 from eventzr_kafka.kafka.losses import Loss
 from eventzr_kafka.kafka.record import OutgoingRecord, TopicPartition
-from eventzr_kafka.kafka.transport import Acknowledgement, Failure, Position
+from eventzr_kafka.kafka.transport import Acknowledgement, DeliveryFailure, DeliveryOutcome, Position
 from eventzr_kafka.testing import DeliveryFault, MemoryBroker, MemoryBrokerOptions, run_virtual
 from eventzr_kafka.testing._memory_consumer import MemoryConsumer
 from eventzr_kafka.testing._memory_group import balance
@@ -36,7 +36,7 @@ SHAKY = MemoryBrokerOptions(
     commit_interval=(0.5, 1.5),
     lost_delay=(0, 2),
 )
-Outcome: TypeAlias = Acknowledgement | Failure
+Outcome: TypeAlias = DeliveryOutcome
 
 
 class Thing(EventData, topic=TOPIC):
@@ -424,15 +424,15 @@ class Reports:
 
     @property
     def failed(self) -> dict[int, str]:
-        return {number: outcome.reason for number, outcome in self.outcomes if isinstance(outcome, Failure)}
+        return {number: outcome.reason for number, outcome in self.outcomes if isinstance(outcome, DeliveryFailure)}
 
 
 def values(broker: MemoryBroker) -> list[int]:
     return [int(record.value or b"") for record in broker.records(TOPIC)]
 
 
-REFUSED = Failure("POLICY_VIOLATION", "Broker: Policy violation", unknown=False)
-TIMED_OUT = Failure("REQUEST_TIMED_OUT", "Broker: Request timed out", unknown=True)
+REFUSED = DeliveryFailure("POLICY_VIOLATION", "Broker: Policy violation", unknown=False)
+TIMED_OUT = DeliveryFailure("REQUEST_TIMED_OUT", "Broker: Request timed out", unknown=True)
 
 
 @pytest.mark.parametrize(

@@ -19,10 +19,11 @@ from eventzr_kafka.kafka.transport import (
     Assignment,
     Batch,
     ConsumerSink,
-    Failure,
+    DeliveryCallback,
+    DeliveryFailure,
+    DeliveryOutcome,
     Paused,
     Position,
-    Report,
 )
 from eventzr_kafka.settings import KafkaSettings
 from eventzr_kafka.testing._memory_cluster import Cluster
@@ -37,7 +38,7 @@ __all__ = ["Clients", "Member"]
 
 # Of a dead letter: its group, the epoch in which it was sent, and the place of the record that failed.
 Letter: TypeAlias = tuple[str, int, tuple[str, int, int]] | None
-_BEHIND = Failure("_GAPLESS_GUARANTEE", "Local: Gapless ordering guarantee broken", unknown=False)
+_BEHIND = DeliveryFailure("_GAPLESS_GUARANTEE", "Local: Gapless ordering guarantee broken", unknown=False)
 _IDLE = 30.0  # seconds between two calls of `reported` when nothing is under way
 
 
@@ -151,9 +152,9 @@ class Member:
         """Pass on."""
         self._post(self._lost, epochs)
 
-    def failed(self, error: Exception) -> None:
+    def on_client_error(self, error: Exception) -> None:
         """Pass on."""
-        self._post(self._sink.failed, error)
+        self._post(self._sink.on_client_error, error)
 
     def _assigned(self, assignments: Sequence[Assignment]) -> None:
         for each in assignments:
@@ -217,14 +218,14 @@ class _Producer(MemoryProducer):
             return
         for sending in super()._settled(at):
             yield sending
-            if self._gapless and isinstance(sending.outcome, Failure):
+            if self._gapless and isinstance(sending.outcome, DeliveryFailure):
                 self._has_failed = True
                 yield from self._purged()
                 return
 
-    def _append(self, partition: TopicPartition, sending: Sending) -> Acknowledgement | Failure:
+    def _append(self, partition: TopicPartition, sending: Sending) -> DeliveryOutcome:
         lane = self._lanes[partition]
-        if self._gapless and any(isinstance(each.outcome, Failure) for each in lane.in_flight):
+        if self._gapless and any(isinstance(each.outcome, DeliveryFailure) for each in lane.in_flight):
             return _BEHIND
         return super()._append(partition, sending)
 
@@ -252,7 +253,7 @@ class ProducerLink:
         """Begin."""
         self._enter(self._inner.start, partial(self._post, reported))
 
-    def produce(self, record: OutgoingRecord, report: Report) -> bool:
+    def produce(self, record: OutgoingRecord, report: DeliveryCallback) -> bool:
         """Send a record, if there is room."""
         letter = _letter(record, self._clients.epochs)
         return self._enter(self._inner.produce, record, partial(self._report, record.topic, letter, report))
@@ -265,10 +266,10 @@ class ProducerLink:
         """Give up what is not acknowledged."""
         self._enter(self._inner.close)
 
-    def _report(self, topic: str, letter: Letter, report: Report, outcome: Acknowledgement | Failure) -> None:
+    def _report(self, topic: str, letter: Letter, report: DeliveryCallback, outcome: DeliveryOutcome) -> None:
         self._post(self._tell, topic, letter, report, outcome)
 
-    def _tell(self, topic: str, letter: Letter, report: Report, outcome: Acknowledgement | Failure) -> None:
+    def _tell(self, topic: str, letter: Letter, report: DeliveryCallback, outcome: DeliveryOutcome) -> None:
         told = outcome if isinstance(outcome, Acknowledgement) else ("failed", outcome.reason)
         self._clients.history.note("hears of", self._clients.process.name, topic, letter, *told)
         report(outcome)

@@ -18,7 +18,7 @@ from eventzr_kafka.handlers.retry import RetryPolicy
 from eventzr_kafka.inbox.memory_inbox import MemoryInbox
 from eventzr_kafka.inbox.protocol import Inbox
 from eventzr_kafka.kafka.record import Header, OutgoingRecord, Record
-from eventzr_kafka.kafka.transport import Failure
+from eventzr_kafka.kafka.transport import DeliveryFailure
 from eventzr_kafka.testing._memory_cluster import DeliveryFault
 from eventzr_kafka.testing.memory_broker import MemoryBroker
 from eventzr_kafka.testing.simulation._clients import Member
@@ -49,8 +49,10 @@ _FOREIGN_HEADERS: Sequence[Sequence[Header]] = (
 )
 _MOST_SERVICES = 4
 _FAULTS: dict[str, DeliveryFault] = {
-    "delivery fails": DeliveryFault(failure=Failure("NOT_ENOUGH_REPLICAS", "simulated", unknown=False)),
-    "delivery unknown": DeliveryFault(failure=Failure("_MSG_TIMED_OUT", "simulated", unknown=True), arrives=True),
+    "delivery fails": DeliveryFault(failure=DeliveryFailure("NOT_ENOUGH_REPLICAS", "simulated", unknown=False)),
+    "delivery unknown": DeliveryFault(
+        failure=DeliveryFailure("_MSG_TIMED_OUT", "simulated", unknown=True), arrives=True
+    ),
     "delivery late": DeliveryFault(late=0.4),
     "delivery doubled": DeliveryFault(copies=2, reports=2),
 }
