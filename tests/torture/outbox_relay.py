@@ -1,6 +1,7 @@
 """One relay under torture: ``python outbox_relay.py URL BROKERS``.
 
-After SIGUSR1 it kills itself at the next moment between an acknowledgement and its mark.
+It prints a line when it listens to signals. After SIGUSR1 it kills itself at the next moment between an
+acknowledgement and its mark.
 """
 
 import asyncio
@@ -35,6 +36,7 @@ async def main() -> None:
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGUSR1, setattr, Doomed, "doomed", True)
     loop.add_signal_handler(signal.SIGTERM, relay.stop)
+    print("ready", flush=True)  # noqa: T201
     await relay.run()
     await engine.dispose()
 

@@ -52,7 +52,7 @@ class Relays:
         self._start()
 
     def _start(self) -> None:
-        self._running.append(subprocess.Popen(self._command))
+        self._running.append(subprocess.Popen(self._command, stdout=subprocess.PIPE))
 
     async def kill_one(self) -> None:
         victim = self._running.pop(random.randrange(2))  # noqa: S311
@@ -68,10 +68,11 @@ class Relays:
         return sum(self.kills.values()) >= KILLS and self.kills["killed between publish and mark"] >= KILLS_BEFORE_MARK
 
     async def _dies_before_mark(self, victim: subprocess.Popen[bytes]) -> bool:
-        await asyncio.sleep(1.5)  # it may have just begun, and not listen to signals yet
+        assert victim.stdout is not None
+        await asyncio.to_thread(victim.stdout.readline)  # it may have just begun, and not listen to signals yet
         victim.send_signal(signal.SIGUSR1)
         with contextlib.suppress(subprocess.TimeoutExpired):
-            return await asyncio.to_thread(victim.wait, 5) == -signal.SIGKILL
+            return await asyncio.to_thread(victim.wait, 30) == -signal.SIGKILL
         return False
 
     def end(self, how: signal.Signals) -> None:
