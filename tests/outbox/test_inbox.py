@@ -27,7 +27,7 @@ from eventzr_kafka import (
     on_message,
 )
 from eventzr_kafka.dead_letters.journal import DeadLetterJournal
-from eventzr_kafka.engine.replay import Replay, Replayed
+from eventzr_kafka.engine.replay import Replay, ReplayResult
 from eventzr_kafka.errors import ConfigurationError, RoutingError
 from eventzr_kafka.handlers.binding import bind
 from eventzr_kafka.handlers.decorators import definition_of
@@ -173,10 +173,12 @@ async def test_a_dead_letter_has_no_mark_and_its_replay_is_handled_once(engine: 
 async def write_nowhere(_note: OutgoingRecord) -> None: ...
 
 
-async def replay(ledger: Plan, letter: OutgoingRecord, failed: Record) -> tuple[list[Replayed], list[DuplicateSkipped]]:
+async def replay(
+    ledger: Plan, letter: OutgoingRecord, failed: Record
+) -> tuple[list[ReplayResult], list[DuplicateSkipped]]:
     definition, journal = definition_of(ledger), DeadLetterJournal()
     journal.add([Record(letter.topic, 0, 0, letter.key, letter.value, letter.headers)])
-    outcomes, skipped = list[Replayed](), list[DuplicateSkipped]()
+    outcomes, skipped = list[ReplayResult](), list[DuplicateSkipped]()
     deduplicator = await make_deduplicator(ledger, definition.inbox, ConsumerHooks(on_duplicate_skipped=skipped.append))
     with ThreadPoolExecutor(1) as pool:
         routes = {

@@ -23,10 +23,10 @@ from eventzr_kafka.dead_letters.letter import DeadLetterFacts, RecordIdentity, w
 from eventzr_kafka.dead_letters.parked_keys import ParkedKeys
 from eventzr_kafka.engine import dispatcher, failures, replay
 from eventzr_kafka.engine.backpressure import Backpressure
-from eventzr_kafka.engine.burials import Burials
+from eventzr_kafka.engine.dead_letter_writes import DeadLetterWrites
 from eventzr_kafka.engine.epoch import Epoch
-from eventzr_kafka.engine.failed_event import Failed
-from eventzr_kafka.engine.failures import Failures
+from eventzr_kafka.engine.failed_event import FailedEvent
+from eventzr_kafka.engine.failures import FailureHandler
 from eventzr_kafka.engine.group_consumer import GroupConsumer
 from eventzr_kafka.engine.lanes import Lane, Lanes
 from eventzr_kafka.engine.replay import Replay
@@ -41,7 +41,7 @@ from eventzr_kafka.inbox import memory_inbox, protocol
 from eventzr_kafka.inbox.memory_inbox import MemoryInbox
 from eventzr_kafka.inbox.protocol import Handled, InboxKey, ReceivedEvent, failed_keys, inbox_key
 from eventzr_kafka.kafka.record import OutgoingRecord, Record
-from eventzr_kafka.kafka.transport import Position
+from eventzr_kafka.kafka.transport import Acknowledgement, Position
 from eventzr_kafka.outbox.turn import Turns
 from eventzr_kafka.testing.simulation import SimulatedInbox, SimulatedSession, _database
 from eventzr_kafka.testing.simulation._database import StoredRow
@@ -78,28 +78,29 @@ def no_fence() -> AbstractContextManager[Any]:
 
 def letter_counts_at_once() -> AbstractContextManager[Any]:
     """A dead letter is an outcome when it is sent."""
-    bury = Burials._bury
+    write = DeadLetterWrites._write_until_acknowledged
 
-    async def early(self: Burials, each: Failed, facts: DeadLetterFacts) -> None:
-        record, origin, _, _ = each.work
-        origin.ledger.finish(record.offset)
-        await bury(self, each, facts)
+    async def early(self: DeadLetterWrites, failed: FailedEvent, facts: DeadLetterFacts) -> Acknowledgement | None:
+        failed.batch.ledger.finish(failed.record.offset)
+        return await write(self, failed, facts)
 
-    return patch.object(Burials, "_bury", early)
+    return patch.object(DeadLetterWrites, "_write_until_acknowledged", early)
 
 
 def lane_goes_on() -> AbstractContextManager[Any]:
     """What stands behind an event that is tried again goes first."""
-    carry_out = Failures._carry_out
+    carry_out = FailureHandler._carry_out
 
-    def impatient(self: Failures, decision: Decision, route: BoundRoute, each: Failed, error: BaseException) -> None:
-        if not isinstance(decision, Retry) or len(each.lane.items) == 1:
-            carry_out(self, decision, route, each, error)
+    def impatient(
+        self: FailureHandler, decision: Decision, route: BoundRoute, failed: FailedEvent, error: BaseException
+    ) -> None:
+        if not isinstance(decision, Retry) or len(failed.lane.items) == 1:
+            carry_out(self, decision, route, failed, error)
             return
-        each.lane.items.rotate(-1)
-        self._lanes.release(each.lane)
+        failed.lane.items.rotate(-1)
+        self._lanes.release(failed.lane)
 
-    return patch.object(Failures, "_carry_out", impatient)
+    return patch.object(FailureHandler, "_carry_out", impatient)
 
 
 def marked_first() -> AbstractContextManager[Any]:
@@ -182,7 +183,7 @@ def replays_without_note() -> AbstractContextManager[Any]:
 
     async def nothing(_self: Replay, *_about: Any) -> None: ...
 
-    return patch.object(Replay, "_note", nothing)
+    return patch.object(Replay, "_write_note", nothing)
 
 
 def replays_out_of_order() -> AbstractContextManager[Any]:
@@ -199,23 +200,23 @@ def replays_count_at_once() -> AbstractContextManager[Any]:
 
     def early(self: Replay, route: BoundRoute) -> BoundRoute:
         async def call(event: CloudEvent[Any], context: MessageContext) -> None:
-            await self._close(self._by_record[replay._identity(context.record)], "replayed", "")
-            await replay._call(route, event, context)
+            await self._close(self._by_record[replay._identity_of(context.record)], "replayed", "")
+            await replay._call_handler(route, event, context)
 
         return dataclasses.replace(route, call=call, context=True, batch=None)
 
-    return patch.object(Replay, "_noted", early)
+    return patch.object(Replay, "_with_note", early)
 
 
 def replays_half() -> AbstractContextManager[Any]:
     """A replay ends where a letter fails again, and leaves the other lanes as they are."""
-    keep = Replay._keep
+    leave_open = Replay._leave_open
 
-    async def stop_at_failure(self: Replay, each: Failed, why: str) -> None:
-        await keep(self, each, why)
+    async def stop_at_failure(self: Replay, failed: FailedEvent, why: str) -> None:
+        await leave_open(self, failed, why)
         self.stop()
 
-    return patch.object(Replay, "_keep", stop_at_failure)
+    return patch.object(Replay, "_leave_open", stop_at_failure)
 
 
 def letters_lose_headers() -> AbstractContextManager[Any]:

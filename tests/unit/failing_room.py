@@ -1,4 +1,4 @@
-"""Failures on their own: lanes by hand, a writer that waits for a word, and what would bring an event again."""
+"""A `FailureHandler` on its own: lanes by hand, a writer that can be held up, and a redelivery."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from eventzr_kafka import CloudEvent, Record, RetryPolicy, kafka_consumer, on_me
 from eventzr_kafka.clock import SYSTEM_CLOCK, Clock
 from eventzr_kafka.dead_letters.letter import DeadLetterFacts
 from eventzr_kafka.engine.epoch import Epoch
-from eventzr_kafka.engine.failed_event import Failed
-from eventzr_kafka.engine.failures import Failures
+from eventzr_kafka.engine.failed_event import FailedEvent
+from eventzr_kafka.engine.failure_host import FailureHost, LeaveToRedelivery
+from eventzr_kafka.engine.failures import FailureHandler
 from eventzr_kafka.engine.intake import PartitionBatch, Work, add_to_lanes, lanes_for
 from eventzr_kafka.engine.lanes import Lane
-from eventzr_kafka.engine.redelivery import Leave
 from eventzr_kafka.handlers.binding import bind
 from eventzr_kafka.handlers.decorators import definition_of
 from eventzr_kafka.handlers.retry import Decision, Retry, Skip
@@ -51,18 +51,20 @@ class Pen:
 
 
 class Again:
-    """A redelivery that leaves all but retries, skips, and one more kind."""
+    """A redelivery that takes over all but retries, skips, and one more kind."""
 
     def __init__(self, but: type[Decision] = Skip) -> None:
-        self.left: list[tuple[int, Leave]] = []
+        self.left: list[tuple[int, LeaveToRedelivery]] = []
         self._but = (Retry, Skip, but)
 
-    def plan(self, decision: Decision, error: BaseException) -> Decision | Leave:
+    def adapt(self, decision: Decision, error: BaseException) -> Decision | LeaveToRedelivery:
         assert isinstance(error, BaseException)
-        return decision if isinstance(decision, self._but) else Leave(decision, "why", "its event comes later")
+        if isinstance(decision, self._but):
+            return decision
+        return LeaveToRedelivery(decision, "why", "its event comes later")
 
-    def leave(self, each: Failed, left: Leave) -> None:
-        self.left.append((each.work[0].offset, left))
+    def take_over(self, failed: FailedEvent, left: LeaveToRedelivery) -> None:
+        self.left.append((failed.record.offset, left))
 
 
 class Park:
@@ -82,7 +84,7 @@ class Park:
 
 
 class Room:
-    """Failures with what they need, started."""
+    """A `FailureHandler` with its host."""
 
     def __init__(
         self,
@@ -105,39 +107,46 @@ class Room:
         self.options = definition.options
         self.pen = Pen()
         writer: Any = self.pen
-        parking: Any = park
+        parked_keys: Any = park
         self.lanes = lanes_for(self.options)
-        self.failures = Failures(
-            "group", self.options, self.lanes, writer, hooks or ConsumerHooks(), parking, clock=clock
-        )
         self.ready = 0
         self.stops: list[Exception] = []
         self.epoch = Epoch(Assignment(TopicPartition(TOPIC, 0), 1, 0))
-        self.failures.start(self._on_ready, self.stops.append, again)
+        host = FailureHost(
+            group_id="group",
+            on_ready=self._on_ready,
+            on_stop=self.stops.append,
+            writer=writer,
+            hooks=hooks or ConsumerHooks(),
+            parked_keys=parked_keys,
+            redelivery=again,
+            clock=clock,
+        )
+        self.failures = FailureHandler(host, self.options, self.lanes)
 
     def _on_ready(self) -> None:
         self.ready += 1
 
-    def take(self, *records: Record) -> list[Failed]:
+    def take(self, *records: Record) -> list[FailedEvent]:
         """Let records in, and take the lanes of all of them."""
         self.epoch.ledger.receive([each.offset for each in records])
         origin = PartitionBatch(self.epoch, self.route, records)
         add_to_lanes(self.lanes, self.options.ordering, origin, records)
         return [self.failed(lane) for lane in iter(self.lanes.take, None)]
 
-    def take_unread(self, *records: Record) -> list[Failed]:
+    def take_unread(self, *records: Record) -> list[FailedEvent]:
         """The same for records that cannot be read."""
         self.epoch.ledger.receive([each.offset for each in records])
         add_to_lanes(self.lanes, self.options.ordering, PartitionBatch(self.epoch, self.route, records), records)
-        return [Failed(lane, lane.front, None) for lane in iter(self.lanes.take, None)]
+        return [FailedEvent(lane, lane.front, None) for lane in iter(self.lanes.take, None)]
 
-    def one(self, **about: Any) -> Failed:
+    def one(self, **about: Any) -> FailedEvent:
         (failed,) = self.take(record(0, **about))
         return failed
 
-    def failed(self, lane: Lane[Work]) -> Failed:
+    def failed(self, lane: Lane[Work]) -> FailedEvent:
         work = lane.front
-        return Failed(lane, work, work[2] or work[1].decode(work[0]))
+        return FailedEvent(lane, work, work[2] or work[1].decode(work[0]))
 
     async def settle(self) -> None:
         for _ in range(20):

@@ -17,17 +17,17 @@ import logging
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import islice
 
 from eventzr_kafka.aws_lambda.container import Deadline
 from eventzr_kafka.aws_lambda.event import EventSourceBatch
 from eventzr_kafka.dead_letters.writer import DeadLetterWriter
 from eventzr_kafka.engine.dispatcher import Dispatcher
 from eventzr_kafka.engine.epoch import Epoch
-from eventzr_kafka.engine.failed_event import Failed, History, HistoryKey
-from eventzr_kafka.engine.failures import Failures
+from eventzr_kafka.engine.failed_event import FailedEvent
+from eventzr_kafka.engine.failure_host import FailureHost, LeaveToRedelivery
+from eventzr_kafka.engine.failure_states import FailureStates
+from eventzr_kafka.engine.failures import FailureHandler
 from eventzr_kafka.engine.intake import PartitionBatch, add_to_lanes, lanes_for
-from eventzr_kafka.engine.redelivery import Leave
 from eventzr_kafka.handlers.binding import BoundRoute
 from eventzr_kafka.handlers.options import ConsumerOptions
 from eventzr_kafka.handlers.retry import DeadLetter, Decision, Retry, Skip, reason_of
@@ -49,7 +49,7 @@ class Container:
 
     Attributes:
         routes: By topic.
-        histories: Of events that failed and are to come again.
+        failures: States of the events that failed and are redelivered.
         numbers: A number for each partition that was seen, which is its epochs'.
     """
 
@@ -58,7 +58,7 @@ class Container:
     routes: Mapping[str, BoundRoute]
     dead_letters: DeadLetterWriter
     hooks: ConsumerHooks
-    histories: dict[HistoryKey, History] = field(default_factory=dict[HistoryKey, History])
+    failures: FailureStates = field(default_factory=FailureStates)
     numbers: dict[TopicPartition, int] = field(default_factory=dict[TopicPartition, int])
 
 
@@ -72,9 +72,15 @@ class Invocation:
         self._batches = batches
         self._deadline = deadline
         self._lanes = lanes_for(options)
-        self._failures = Failures(
-            container.group_id, options, self._lanes, container.dead_letters, container.hooks, None
+        host = FailureHost(
+            group_id=container.group_id,
+            on_ready=self._go_on,
+            on_stop=self._give_up,
+            writer=container.dead_letters,
+            hooks=container.hooks,
+            redelivery=self,
         )
+        self._failures = FailureHandler(host, options, self._lanes, container.failures)
         self._dispatcher = Dispatcher(container.group_id, options, self._lanes, self._failures)
         self._epochs = {batch.name: self._epoch(batch) for batch in batches}
         self._ended = asyncio.Event()
@@ -87,8 +93,6 @@ class Invocation:
 
     async def _work(self) -> None:
         self._forget_passed()
-        self._failures.histories = self._container.histories
-        self._failures.start(self._go_on, self._give_up, self)
         self._dispatcher.start(self._progress)
         for batch in self._batches:
             self._admit(batch)
@@ -99,17 +103,17 @@ class Invocation:
 
     # Redelivery
 
-    def plan(self, decision: Decision, error: BaseException) -> Decision | Leave:
+    def adapt(self, decision: Decision, error: BaseException) -> Decision | LeaveToRedelivery:
         """Try again while there is time; what a runner would wait or stop for comes again by itself."""
         if isinstance(decision, DeadLetter | Skip):
             return decision
         if isinstance(decision, Retry) and decision.after < self._deadline.left():
             return decision
-        return Leave(decision, reason_of(error), "it comes again, and all after it in its partition")
+        return LeaveToRedelivery(decision, reason_of(error), "it comes again, and all after it in its partition")
 
-    def leave(self, each: Failed, left: Leave) -> None:  # noqa: ARG002 -- whatever was decided, it is delivered again
+    def take_over(self, failed: FailedEvent, left: LeaveToRedelivery) -> None:  # noqa: ARG002 -- whatever was decided, it is delivered again
         """Run nothing more of this partition, from this record on."""
-        record, origin, _, _ = each.work
+        record, origin, _, _ = failed.work
         self._lanes.discard(lambda other: other[1].epoch is origin.epoch and other[0].offset >= record.offset)
         self._go_on()
 
@@ -124,16 +128,13 @@ class Invocation:
 
     def _admit(self, batch: EventSourceBatch) -> None:
         route = self._container.routes[batch.partition.topic]
-        origin = PartitionBatch(self._epochs[batch.name], route, batch.records)
-        add_to_lanes(self._lanes, self._container.options.ordering, origin, batch.records)
+        shared = PartitionBatch(self._epochs[batch.name], route, batch.records)
+        add_to_lanes(self._lanes, self._container.options.ordering, shared, batch.records)
 
     def _forget_passed(self) -> None:
         """Other containers have seen to what comes before these records; and memory is bounded."""
-        histories = self._container.histories
         first = {self._epochs[batch.name].number: batch.records[0].offset for batch in self._batches}
-        passed = [key for key in histories if key[1] < first.get(key[0], 0)]
-        for key in passed or list(islice(histories, max(len(histories) - _REMEMBERED, 0))):
-            del histories[key]
+        self._container.failures.forget_passed(first, _REMEMBERED)
 
     # Going on and ending
 

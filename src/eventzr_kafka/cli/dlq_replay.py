@@ -26,7 +26,7 @@ from eventzr_kafka.dead_letters.letter import Letter, RecordIdentity, dead_lette
 from eventzr_kafka.dead_letters.order import LetterChoice
 from eventzr_kafka.dead_letters.writer import DeadLetterWriter
 from eventzr_kafka.engine.handler_threads import HandlerThreads
-from eventzr_kafka.engine.replay import BeforeReplay, Replay, Replayed, ReplayOutcome
+from eventzr_kafka.engine.replay import BeforeReplay, Replay, ReplayOutcome, ReplayResult
 from eventzr_kafka.handlers.binding import bind
 from eventzr_kafka.handlers.decorators import definition_of
 from eventzr_kafka.handlers.deduplication import make_deduplicator
@@ -64,7 +64,7 @@ class ReplayReport:
         self.began, self.is_incomplete = True, bool(chosen.left_out)
         return chosen.letters
 
-    def add(self, replayed: Replayed) -> None:
+    def add(self, replayed: ReplayResult) -> None:
         """Count one letter."""
         self.counts[replayed.outcome] += 1
         if replayed.outcome == "no_handler":
@@ -192,7 +192,7 @@ async def _replay(
     routes = {route.topic: route for route in bind(handler, definition.routes, options, pool, deduplicator)}
     with _progress(len(entries)) as advance:
 
-        def on_outcome(replayed: Replayed) -> None:
+        def on_outcome(replayed: ReplayResult) -> None:
             report.add(replayed)
             advance()
 

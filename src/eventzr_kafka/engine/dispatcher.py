@@ -19,8 +19,8 @@ from contextvars import copy_context
 from typing import Any
 
 from eventzr_kafka.engine.batches import BatchGatherer, BatchItem, EventBatch, Share, failed_of
-from eventzr_kafka.engine.failed_event import Failed
-from eventzr_kafka.engine.failures import Failures
+from eventzr_kafka.engine.failed_event import FailedEvent
+from eventzr_kafka.engine.failures import FailureHandler
 from eventzr_kafka.engine.intake import Work
 from eventzr_kafka.engine.lanes import Lane, Lanes
 from eventzr_kafka.engine.runtime import SYSTEM_RUNTIME, Runtime
@@ -47,7 +47,7 @@ class Dispatcher:
         group_id: str,
         options: ConsumerOptions,
         lanes: Lanes[Work],
-        failures: Failures,
+        failures: FailureHandler,
         *,
         runtime: Runtime = SYSTEM_RUNTIME,
     ) -> None:
@@ -111,14 +111,14 @@ class Dispatcher:
         self._workers_alive.discard(worker)
         error = asyncio.CancelledError() if worker.cancelled() else worker.exception()
         if error is not None and not (worker.cancelled() and (self._cancelled or worker.by_handler)):
-            self._failures.give_up(error)
+            self._failures.stop_group(error)
 
     def _after(self, seconds: float, do: Callable[[], None]) -> Callable[[], None]:
         return self._loop.call_later(seconds, do).cancel
 
     async def _work(self) -> None:
         """Every event's way: take the lane whose turn it is, run its front event, note the outcome."""
-        lanes, due, failed = self._lanes, self.batches.due, self._failures.histories
+        lanes, due, failures = self._lanes, self.batches.due, self._failures.states
         clean, worker, monotonic = copy_context(), current_worker(), self._monotonic
         try:
             await self._run_batches()
@@ -148,8 +148,8 @@ class Dispatcher:
                     self._fail(lane, work, event, error)
                 else:
                     origin.ledger.finish(record[2])
-                    if failed:
-                        failed.pop((epoch.number, record[2]), None)
+                    if failures:
+                        failures.pop((epoch.number, record[2]), None)
                     lanes.finish(lane)
                 if turn == self._turn and monotonic() > self._turn_ends and not await self._give_turn():
                     break
@@ -161,7 +161,7 @@ class Dispatcher:
     def _fail(self, lane: Lane[Work], work: Work, event: CloudEvent[Any] | None, error: BaseException) -> None:
         if event is None and not is_a(error, DecodeError):
             error = InvalidDataError(work[0], f"data: a validator of the payload class raised {error_location(error)}")
-        self._failures.failed(work[1].route, [Failed(lane, work, event)], error)
+        self._failures.handle(work[1].route, [FailedEvent(lane, work, event)], error)
 
     def _is_outcome(self, error: BaseException, worker: Worker) -> bool:
         """True if an error is a handler's, and not the end of the worker or of the process."""
@@ -197,11 +197,11 @@ class Dispatcher:
         """A parked lane goes to the dead letters, one for a batch joins it; any other waits while batches are due."""
         origin = work[1]
         self._begin_turn()
-        if self._failures.park(lane, work):
+        if self._failures.park_front(lane, work):
             pass
         elif origin.in_batches:
             self._lanes.set_aside(lane)
-            self.batches.gather(lane, origin.route, alone=self._failures.is_alone(work))
+            self.batches.gather(lane, origin.route, alone=self._failures.is_retried_individually(work))
         elif self.batches.due:
             self._lanes.release(lane)
         else:
@@ -273,7 +273,7 @@ class Dispatcher:
             named = failed_of(items, error)
             failed, rest = named or (items, [])
             self._finish(rest)
-            self._fail_batch(route, failed, error, condemned=named is not None or len(items) == 1)
+            self._fail_batch(route, failed, error, dead_letter_each=named is not None or len(items) == 1)
         else:
             self._finish(items)
         finally:
@@ -281,15 +281,15 @@ class Dispatcher:
             leave(token)
 
     def _finish(self, items: Sequence[BatchItem]) -> None:
-        failed = self._failures.histories
+        failures = self._failures.states
         for item in items:
             record, origin, _, _ = item.work
             origin.ledger.finish(record[2])
-            if failed:
-                failed.pop((origin.epoch.number, record[2]), None)
+            if failures:
+                failures.pop((origin.epoch.number, record[2]), None)
 
     def _fail_batch(
-        self, route: BoundRoute, failed: Sequence[BatchItem], error: BaseException, *, condemned: bool
+        self, route: BoundRoute, failed: Sequence[BatchItem], error: BaseException, *, dead_letter_each: bool
     ) -> None:
         """Decide about the first failed event of each lane; what failed behind it in its lane runs again after it."""
         by_share: dict[Share, list[BatchItem]] = {}
@@ -300,6 +300,6 @@ class Dispatcher:
             share.is_done = False
             self._lanes.keep(share.lane, [item.work for item in items])
             for item in items[1:]:
-                self._failures.count(Failed(share.lane, item.work, item.event))
-        firsts = [Failed(share.lane, items[0].work, items[0].event) for share, items in by_share.items()]
-        self._failures.failed(route, firsts, error, condemned=condemned)
+                self._failures.count(FailedEvent(share.lane, item.work, item.event))
+        firsts = [FailedEvent(share.lane, items[0].work, items[0].event) for share, items in by_share.items()]
+        self._failures.handle(route, firsts, error, dead_letter_each=dead_letter_each)

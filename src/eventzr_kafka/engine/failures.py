@@ -1,12 +1,12 @@
-"""What becomes of events that failed: a wait in their lane, a dead letter, a skip, or a stop of the group.
+"""`FailureHandler`: decides what follows when events fail: a retry, a dead letter, a skip, or a stop of the group.
 
-1. Only the lane of the event waits; every other lane goes on, on the same partition too.
-2. A dead letter is an outcome once the broker has acknowledged it, see burials. Until then its lane waits.
-3. A batch handler's error that names no event condemns none: when the attempts are used up, each event of the batch is
-   tried once more, alone.
-4. With ``park_key`` what follows a dead letter in its lane goes the same way, see parking.
-5. One log line per failure says where the record is, whose it is, what happened, and what comes next.
-6. With a `Redelivery`, what cannot be tried again in time comes again by itself, and so does an event whose dead letter
+1. Only the ordering key of the event waits; every other one goes on, on the same partition too.
+2. A dead letter is an outcome once the broker has acknowledged it, see `dead_letter_writes`. Until then its lane waits.
+3. A batch handler's error that names no event dead-letters none of them: when the attempts are used up, each event of
+   the batch is retried once more, individually.
+4. With ``park_key`` the later events of a dead letter's ordering key become dead letters too, see `parked_keys`.
+5. Each failure has one log line: the record, its event and tenant, the error, and the next step.
+6. With a `Redelivery`, an event that cannot be retried in time is left to it, and so is an event whose dead letter
    cannot be written.
 """
 
@@ -14,18 +14,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from typing import assert_never
 
-from eventzr_kafka.clock import SYSTEM_CLOCK, Clock
 from eventzr_kafka.dead_letters.letter import DeadLetterFacts
-from eventzr_kafka.dead_letters.parked_keys import ParkedKeys
-from eventzr_kafka.dead_letters.writer import DeadLetterWriter
-from eventzr_kafka.engine.burials import Burials
+from eventzr_kafka.engine.dead_letter_writes import DeadLetterWrites
 from eventzr_kafka.engine.epoch import Epoch
-from eventzr_kafka.engine.failed_event import Failed, History, HistoryKey, history_key, tenant_of, what, whose
+from eventzr_kafka.engine.failed_event import FailedEvent, error_summary
+from eventzr_kafka.engine.failure_host import FailureHost, LeaveToRedelivery, underlying_decision
+from eventzr_kafka.engine.failure_states import FailureState, FailureStates
 from eventzr_kafka.engine.intake import Work, decode_early, lane_name
 from eventzr_kafka.engine.lanes import Lane, Lanes
-from eventzr_kafka.engine.redelivery import Leave, Redelivery, meant
 from eventzr_kafka.errors import (
     ConsumerError,
     EventStoppedError,
@@ -34,277 +33,243 @@ from eventzr_kafka.errors import (
 from eventzr_kafka.handlers.binding import BoundRoute
 from eventzr_kafka.handlers.options import ConsumerOptions
 from eventzr_kafka.handlers.retry import DeadLetter, Decision, Retry, Skip, Stop, decide_raised, decide_unreadable
-from eventzr_kafka.hooks import ConsumerHooks, EventFailed, Outcome, notify
+from eventzr_kafka.hooks import EventFailed, Outcome, notify
 from eventzr_kafka.safe_text import error_location, is_a, name_of
 
-__all__ = ["Failures"]
+__all__ = ["FailureHandler"]
 
 log = logging.getLogger("eventzr_kafka.consumer")
 
 
-class Failures:
-    """The failures of one group."""
+class FailureHandler:
+    """Handles the failures of one group.
+
+    Attributes:
+        states: The failures so far of the events without an outcome.
+    """
 
     def __init__(
-        self,
-        group_id: str,
-        options: ConsumerOptions,
-        lanes: Lanes[Work],
-        writer: DeadLetterWriter,
-        hooks: ConsumerHooks,
-        parking: ParkedKeys | None,
-        *,
-        clock: Clock = SYSTEM_CLOCK,
+        self, host: FailureHost, options: ConsumerOptions, lanes: Lanes[Work], states: FailureStates | None = None
     ) -> None:
-        """Begin without any.
+        """Begin with the failures that are known.
 
         Args:
-            writer: Shared by the groups of a runner.
-            parking: Set if a dead letter parks its lane.
+            states: Failures of earlier invocations on AWS Lambda.
         """
-        self.histories: dict[HistoryKey, History] = {}
-        self._group_id = group_id
+        self.states = FailureStates() if states is None else states
+        self._host = host
         self._options = options
         self._lanes = lanes
-        self._hooks = hooks
-        self._parking = parking
-        self._clock = clock
-        self._burials = Burials(group_id, lanes, writer, parking, clock=clock)
+        self._writes = DeadLetterWrites(host, lanes, self.states)
         self._stopping = False
 
-    def start(
-        self,
-        on_ready: Callable[[], None],
-        on_stop: Callable[[Exception], None],
-        redelivery: Redelivery | None = None,
-    ) -> None:
-        """Take what is called when a lane may go on, and when the group must not; the event loop runs by now."""
-        self._loop = asyncio.get_running_loop()
-        self._redelivery = redelivery
-        self._on_ready = on_ready
-        self._on_stop = on_stop
-        self._burials.start(self._buried, on_stop, redelivery)
-
-    def failed(
-        self, route: BoundRoute, events: Sequence[Failed], error: BaseException, *, condemned: bool = True
+    def handle(
+        self, route: BoundRoute, events: Sequence[FailedEvent], error: BaseException, *, dead_letter_each: bool = True
     ) -> None:
         """Decide about events that failed together, each the front of a lane of its own.
 
         Args:
-            condemned: Whether the error is about each of them, see rule 3.
+            dead_letter_each: True if the error is about each of them, see rule 3.
         """
-        events = [each for each in events if not self._is_too_late(each)]
+        events = [failed for failed in events if not self._drop_revoked(failed)]
         if not events or self._stopping:
             return
-        history = max((self._count(each) for each in events), key=lambda history: history.attempts)
-        decision = self._decide(route, events, error, history)
-        if isinstance(decision, DeadLetter | Stop) and not (condemned or is_a(error, HandlerResultError)):
-            for each in events:
-                self.histories[history_key(each.work)].alone = True
+        states = [self.count(failed) for failed in events]
+        state = max(states, key=lambda state: state.attempts)
+        decision = self._decide(route, events, error, state)
+        if isinstance(decision, DeadLetter | Stop) and not (dead_letter_each or is_a(error, HandlerResultError)):
+            for each in states:
+                each.retry_individually = True
             decision = Retry(0.0)
-        plan = decision if self._redelivery is None else self._redelivery.plan(decision, error)
-        self._say(route, events, error, history, plan)
-        for each in events:
-            self._carry_out(plan, route, each, error)
+        redelivery = self._host.redelivery
+        adapted = decision if redelivery is None else redelivery.adapt(decision, error)
+        self._report(route, events, error, state, adapted)
+        for failed in events:
+            self._carry_out(adapted, route, failed, error)
 
-    def _decide(self, route: BoundRoute, events: Sequence[Failed], error: BaseException, history: History) -> Decision:
-        if events[0].event is None:
-            options = self._options
-            return decide_unreadable(error, on_tombstone=options.on_tombstone, on_unknown_type=options.on_unknown_type)
-        elapsed = self._loop.time() - history.since
-        has_exited = any(self._has_exited(each.work) for each in events)
-        return decide_raised(
-            error,
-            history.attempts,
-            elapsed,
-            policy=route.retry,
-            has_exited=has_exited,
-            random=self._clock.random,
-        )
-
-    def _has_exited(self, work: Work) -> bool:
-        """True if the event has stopped a runner with `SystemExit`: this one, or an earlier one of the group."""
-        return self.histories[history_key(work)].exited or work[0].offset in work[1].epoch.exits
-
-    def _note_exit(self, work: Work) -> None:
-        """The redelivered event is not to stop the next runner, which reads it from the commit."""
-        self.histories[history_key(work)].exited = True
-        work[1].epoch.exits.add(work[0].offset)
-
-    def _is_too_late(self, each: Failed) -> bool:
-        """Whether its partition has gone while it ran: it is another member's, and is dropped here."""
-        if not each.work[1].epoch.ended:
+    def park_front(self, lane: Lane[Work], work: Work) -> bool:
+        """Make a dead letter of a lane's front event if its ordering key is parked; returns True if it is."""
+        parked_keys = self._host.parked_keys
+        record, batch, event, _ = work
+        key = lane_name(self._options.ordering, record, event)
+        if parked_keys is None or not parked_keys.contains(record.key, key):
             return False
-        self._forget(history_key(each.work))
-        each.lane.running = 1
-        self._lanes.finish_all(each.lane)
-        return True
-
-    def park(self, lane: Lane[Work], work: Work) -> bool:
-        """Have the front of a lane with an open dead letter follow that; False if there is none."""
-        record, origin, event, _ = work
-        name = lane_name(self._options.ordering, record, event)
-        if self._parking is None or not self._parking.contains(record.key, name):
-            return False
-        if event is None:
-            event = decode_early(origin, record)
-        each = Failed(lane, work, event)
-        self._count(Failed(lane, work, None))
-        log.info("%s%s: parked: its ordering key has an open dead letter", record.position, whose(each))
-        notify(self._hooks.on_event_failed, self._fact(origin.route, each, "", "parked"))
+        self.count(FailedEvent(lane, work, None))  # without an event: its handler is not called
+        failed = FailedEvent(lane, work, decode_early(batch, record) if event is None else event)
+        log.info("%s%s: parked: its ordering key has an open dead letter", record.position, failed.event_and_tenant)
+        notify(self._host.hooks.on_event_failed, self._fact(batch.route, failed, "", "parked"))
         self._lanes.wait(lane)
-        self._burials.begin(
-            each, self._facts(origin.route, each, "parked", "follows a dead letter of its ordering key")
-        )
+        reason = "follows a dead letter of its ordering key"
+        self._writes.begin(failed, self._facts(batch.route, failed, "parked", reason))
         return True
 
-    def give_up(self, error: BaseException) -> None:
-        """Something failed that nobody may decide about."""
-        self._on_stop(
-            error if isinstance(error, Exception) else ConsumerError(f"a worker ended: {error_location(error)}")
-        )
+    def count(self, failed: FailedEvent) -> FailureState:
+        """Count a failure; alone for an event behind another failed one of its lane, which is decided about first."""
+        now, wall = asyncio.get_running_loop().time(), self._host.clock.wall()
+        return self.states.count(failed.work, attempted=failed.event is not None, now=now, wall=wall)
 
-    def is_alone(self, work: Work) -> bool:
-        """Whether an event is to be tried outside of a batch."""
-        history = self.histories.get(history_key(work))
-        return history is not None and history.alone
+    def is_retried_individually(self, work: Work) -> bool:
+        """True if an event is to be retried outside of a batch."""
+        state = self.states.find(work)
+        return state is not None and state.retry_individually
 
-    def count(self, each: Failed) -> None:
-        """An event failed behind another one of its lane, which is decided about first."""
-        self._count(each)
+    def stop_group(self, error: BaseException) -> None:
+        """Stop the group for an error that is not an event's."""
+        if not isinstance(error, Exception):
+            error = ConsumerError(f"a worker ended: {error_location(error)}")
+        self._host.on_stop(error)
 
     def forget(self, epochs: Iterable[Epoch]) -> None:
-        """Forget what failed in epochs that have ended."""
-        gone = {epoch.number for epoch in epochs}
-        for key in [key for key in self.histories if key[0] in gone]:
-            self._forget(key)
+        """Forget the failures of epochs that have ended."""
+        self.states.forget_epochs(epoch.number for epoch in epochs)
 
     def stop_deciding(self) -> None:
-        """From now on nothing that fails gets an outcome: it comes again. Dead letters under way are still written."""
+        """Leave every event that fails from now on without an outcome: it is redelivered.
+
+        Dead letters in flight are still written.
+        """
         self._stopping = True
 
     async def stop(self, patience: float = 0.0) -> bool:
-        """Give up the dead letters that are not written, see `Burials.stop`."""
-        return await self._burials.stop(patience)
+        """Give up the dead letters that are not acknowledged, see `DeadLetterWrites.stop`."""
+        return await self._writes.stop(patience)
 
     @property
     def problem(self) -> str | None:
-        """Why lanes wait for their dead letters, or None."""
-        return self._burials.problem
+        """The reason why lanes wait for their dead letters; None if all writes succeed."""
+        return self._writes.problem
 
-    def _forget(self, key: HistoryKey) -> None:
-        history = self.histories.pop(key, None)
-        if history is not None and history.timer is not None:
-            history.timer.cancel()
+    def _drop_revoked(self, failed: FailedEvent) -> bool:
+        """Drop an event whose partition went to another member while it ran; returns True if it was dropped."""
+        if not failed.epoch.ended:
+            return False
+        self.states.forget(failed.key)
+        self._lanes.drop_front(failed.lane)
+        return True
 
-    def _count(self, each: Failed) -> History:
-        now = self._clock.wall()
-        history = self.histories.setdefault(history_key(each.work), History(self._loop.time(), now))
-        history.attempts += each.event is not None
-        history.last = now
-        return history
+    def _decide(
+        self, route: BoundRoute, events: Sequence[FailedEvent], error: BaseException, state: FailureState
+    ) -> Decision:
+        if events[0].event is None:
+            options = self._options
+            return decide_unreadable(error, on_tombstone=options.on_tombstone, on_unknown_type=options.on_unknown_type)
+        # An event has exited if it stopped this runner with `SystemExit`, or an earlier one of the group.
+        has_exited = any(self.states[each.key].has_exited or each.record.offset in each.epoch.exits for each in events)
+        return decide_raised(
+            error,
+            state.attempts,
+            asyncio.get_running_loop().time() - state.since,
+            policy=route.retry,
+            has_exited=has_exited,
+            random=self._host.clock.random,
+        )
 
-    def _carry_out(self, decision: Decision | Leave, route: BoundRoute, each: Failed, error: BaseException) -> None:
-        lane, work = each.lane, each.work
-        record, origin, _, _ = work
-        if isinstance(decision, Retry):
-            self._lanes.wait(lane)
-            self.histories[history_key(work)].timer = self._loop.call_later(decision.after, self._resume, lane, work)
-        elif isinstance(decision, DeadLetter):
-            self._lanes.wait(lane)
-            self._burials.begin(each, self._facts(route, each, name_of(error), decision.reason))
-        elif isinstance(decision, Leave):
-            if isinstance(decision.instead_of, Stop) and is_a(error, SystemExit):
-                self._note_exit(work)
-            self._lanes.wait(lane)
-            assert self._redelivery is not None  # noqa: S101 -- else nothing is left
-            self._redelivery.leave(each, decision)
-        elif isinstance(decision, Skip):
-            self._forget(history_key(work))
-            origin.ledger.finish(record.offset)
-            lane.running = 1
-            self._lanes.finish_all(lane)
-        else:
-            if is_a(error, SystemExit):
-                self._note_exit(work)
-            stopped = EventStoppedError(record, route.label, error, event_id=each.event.id if each.event else None)
-            stopped.__cause__ = None if each.event is None else error
-            self._on_stop(stopped)
+    def _carry_out(
+        self, decision: Decision | LeaveToRedelivery, route: BoundRoute, failed: FailedEvent, error: BaseException
+    ) -> None:
+        lane = failed.lane
+        match decision:
+            case Retry(after=seconds):
+                self._lanes.wait(lane)
+                call_later = asyncio.get_running_loop().call_later
+                self.states[failed.key].timer = call_later(seconds, self._resume, failed)
+            case DeadLetter(reason=reason):
+                self._lanes.wait(lane)
+                self._writes.begin(failed, self._facts(route, failed, name_of(error), reason))
+            case Skip():
+                self.states.forget(failed.key)
+                failed.batch.ledger.finish(failed.record.offset)
+                self._lanes.drop_front(lane)
+            case Stop():
+                self._note_exit(failed, error)
+                stopped = EventStoppedError(
+                    failed.record, route.label, error, event_id=failed.event.id if failed.event else None
+                )
+                stopped.__cause__ = None if failed.event is None else error
+                self._host.on_stop(stopped)
+            case LeaveToRedelivery():
+                if isinstance(decision.instead_of, Stop):
+                    self._note_exit(failed, error)
+                self._lanes.wait(lane)
+                assert self._host.redelivery is not None  # noqa: S101 -- it alone makes these
+                self._host.redelivery.take_over(failed, decision)
+            case _:
+                assert_never(decision)
 
-    def _resume(self, lane: Lane[Work], work: Work) -> None:
-        self._lanes.resume(lane, work)
-        self._on_ready()
+    def _note_exit(self, failed: FailedEvent, error: BaseException) -> None:
+        """Keep the redelivered event from stopping the next runner too, which reads the note from the commit."""
+        if is_a(error, SystemExit):
+            self.states[failed.key].has_exited = True
+            failed.epoch.exits.add(failed.record.offset)
 
-    def _buried(self, work: Work) -> None:
-        """The broker has its dead letter."""
-        self._forget(history_key(work))
-        self._on_ready()
+    def _resume(self, failed: FailedEvent) -> None:
+        self._lanes.resume(failed.lane, failed.work)
+        self._host.on_ready()
 
-    def _facts(self, route: BoundRoute, each: Failed, error: str, reason: str) -> DeadLetterFacts:
-        history = self.histories[history_key(each.work)]
+    def _facts(self, route: BoundRoute, failed: FailedEvent, error: str, reason: str) -> DeadLetterFacts:
+        state = self.states[failed.key]
         return DeadLetterFacts(
-            group_id=self._group_id,
+            group_id=self._host.group_id,
             handler=route.label,
             error=error,
             reason=reason,
-            attempts=history.attempts,
-            first_failure=history.first,
-            last_failure=history.last,
-            event_id=each.event.id if each.event else None,
-            event_source=each.event.source if each.event else None,
-            ordering_key=lane_name(self._options.ordering, each.work[0], each.event),
-            position=each.work[1].ledger.position(),
+            attempts=state.attempts,
+            first_failure=state.first,
+            last_failure=state.last,
+            event_id=failed.event.id if failed.event else None,
+            event_source=failed.event.source if failed.event else None,
+            ordering_key=lane_name(self._options.ordering, failed.record, failed.event),
+            position=failed.batch.ledger.position(),
         )
 
-    # What is told
-
-    def _say(
+    def _report(
         self,
         route: BoundRoute,
-        events: Sequence[Failed],
+        events: Sequence[FailedEvent],
         error: BaseException,
-        history: History,
-        decision: Decision | Leave,
+        state: FailureState,
+        decision: Decision | LeaveToRedelivery,
     ) -> None:
-        first = events[0]
-        if not isinstance(decision, Stop):  # the runner says what stops it
+        """Log one line for all of the events, and call the hook for each of them."""
+        first, decided = events[0], underlying_decision(decision)
+        if not isinstance(decision, Stop):  # the runner logs the error that stops it
             log.log(
-                logging.WARNING if isinstance(meant(decision), Retry | Skip) else logging.ERROR,
+                logging.WARNING if isinstance(decided, Retry | Skip) else logging.ERROR,
                 "%s%s%s: %s: %s%s; %s",
-                first.work[0].position,
+                first.record.position,
                 f" and {len(events) - 1} more" if len(events) > 1 else "",
-                whose(first),
+                first.event_and_tenant,
                 route.label,
-                what(first, error),
-                f"; attempt {history.attempts} of {route.retry.attempts}" if history.attempts else "",
-                _next(decision),
+                error_summary(first, error),
+                f"; attempt {state.attempts} of {route.retry.attempts}" if state.attempts else "",
+                _next_step(decision),
             )
-        if self._hooks.on_event_failed is not None:
-            for each in events:
-                fact = self._fact(route, each, name_of(error), _OUTCOMES[type(meant(decision))], error)
-                notify(self._hooks.on_event_failed, fact)
+        if self._host.hooks.on_event_failed is not None:
+            for failed in events:
+                fact = self._fact(route, failed, name_of(error), _OUTCOMES[type(decided)], error)
+                notify(self._host.hooks.on_event_failed, fact)
 
     def _fact(
-        self, route: BoundRoute, each: Failed, error: str, outcome: Outcome, cause: BaseException | None = None
+        self, route: BoundRoute, failed: FailedEvent, error: str, outcome: Outcome, cause: BaseException | None = None
     ) -> EventFailed:
-        record = each.work[0]
+        record = failed.record
         return EventFailed(
-            group_id=self._group_id,
+            group_id=self._host.group_id,
             topic=record.topic,
             partition=record.partition,
             offset=record.offset,
-            tenant_id=tenant_of(record),
+            tenant_id=failed.tenant_id,
             handler=route.label,
             error=error,
-            attempt=self.histories[history_key(each.work)].attempts,
+            attempt=self.states[failed.key].attempts,
             outcome=outcome,
             cause=cause,
         )
 
 
-def _next(decision: Decision | Leave) -> str:
-    if isinstance(decision, Leave):
-        return decision.then
+def _next_step(decision: Decision | LeaveToRedelivery) -> str:
+    if isinstance(decision, LeaveToRedelivery):
+        return decision.next_step
     if isinstance(decision, Retry):
         return f"again in {decision.after:.3g} s"
     return "skipped" if isinstance(decision, Skip) else "to the dead letters"

@@ -23,7 +23,8 @@ from eventzr_kafka.dead_letters.writer import DeadLetterWriter
 from eventzr_kafka.engine.backpressure import Backpressure
 from eventzr_kafka.engine.dispatcher import Dispatcher
 from eventzr_kafka.engine.epoch import Epoch
-from eventzr_kafka.engine.failures import Failures
+from eventzr_kafka.engine.failure_host import FailureHost
+from eventzr_kafka.engine.failures import FailureHandler
 from eventzr_kafka.engine.intake import PartitionBatch, add_to_lanes, lanes_for
 from eventzr_kafka.engine.ledger import Ledger
 from eventzr_kafka.engine.runtime import SYSTEM_RUNTIME, Runtime
@@ -92,9 +93,16 @@ class GroupConsumer:
         parks = options.after_dead_letter == "park_key"
         self._parking = ParkedKeys(group_id, options.ordering, clients.make_reader) if parks else None
         self._clock = runtime.clock
-        self._failures = Failures(
-            group_id, options, self._lanes, clients.dead_letters, hooks, self._parking, clock=runtime.clock
+        host = FailureHost(
+            group_id=group_id,
+            on_ready=self._go_on,
+            on_stop=on_failure,
+            writer=clients.dead_letters,
+            hooks=hooks,
+            parked_keys=self._parking,
+            clock=runtime.clock,
         )
+        self._failures = FailureHandler(host, options, self._lanes)
         self._dispatcher = Dispatcher(group_id, options, self._lanes, self._failures, runtime=runtime)
         self._epochs: dict[int, Epoch] = {}
         self._ending: set[Epoch] = set()
@@ -118,7 +126,6 @@ class GroupConsumer:
         """Join the group."""
         self._loop = asyncio.get_running_loop()
         self._dispatcher.start(self._regulate)
-        self._failures.start(self._go_on, self._on_failure)
         self._transport.start(list(self._routes), self)
         self._timer = self._loop.call_later(_STORE_INTERVAL, self._store_regularly)
 

@@ -99,6 +99,11 @@ class Lanes(Generic[ItemT]):
         self._take_out(lane, lane.running)
         self.release(lane)
 
+    def drop_front(self, lane: Lane[ItemT]) -> None:
+        """The front item of a taken lane has its outcome, and nothing else of it has run: the next ones may run."""
+        self._take_out(lane, 1)
+        self.release(lane)
+
     def set_aside(self, lane: Lane[ItemT]) -> None:
         """A taken lane is gathered for a batch: not offered, nothing of it runs, and no limit counts it any more."""
         lane.running = 0

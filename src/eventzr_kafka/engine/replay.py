@@ -1,14 +1,15 @@
-"""Runs dead letters through the handlers of their own group, so that no other group sees the events twice.
+"""`Replay`: runs open dead letters through the group's own handlers, on the dispatcher and lanes of a consumer.
 
-1. It is the consumer's own machinery: lanes, dispatcher and failures, with the group's order, its retries and as many
-   handlers at once. A `Redelivery` says what becomes of what fails: the letter stays open.
-2. A letter is replayed once the broker has acknowledged the note that says so, and its lane goes on after that. If the
-   process dies before, the letter is still open and runs again: at least once, as for any event.
-3. One that fails again gets a note with its attempts and stays open; what stands behind it in its lane is left alone.
-4. An event that was published twice, and so has two letters, runs once: tenant, source and id tell (`EventIdentity`).
+1. Each letter is an item of a lane, as its record was in the consumer. Retries, ordering, tenant limits, tenancy and
+   the number of handlers at once are those of the consumer. A letter whose event fails is left to a `Redelivery`: it
+   stays open.
+2. A letter is replayed once the broker has acknowledged the note that says so, and its lane goes on only then. If the
+   process dies between the handler's return and the note, the letter is still open and runs again, as any event does.
+3. A letter that fails again gets a note with its attempts and stays open. The letters behind it in its lane do not run.
+4. An event that was published twice, and so has two letters, runs once: both have one `EventIdentity`.
 5. A letter that waits for its next attempt keeps no other lane waiting.
-6. A batch handler is given its events one by one, in a list: the failure of one says nothing about the others.
-7. Asked to stop, it lets the running calls finish, writes their notes, and begins nothing new.
+6. A batch handler is called with one event at a time, in a list, so that a failure is that event's alone.
+7. After `stop` the running calls finish and their notes are written; nothing new begins.
 """
 
 from __future__ import annotations
@@ -28,10 +29,10 @@ from eventzr_kafka.dead_letters.order import ordering_key
 from eventzr_kafka.dead_letters.writer import DeadLetterWriter
 from eventzr_kafka.engine.dispatcher import Dispatcher
 from eventzr_kafka.engine.epoch import Epoch
-from eventzr_kafka.engine.failed_event import Failed, history_key
-from eventzr_kafka.engine.failures import Failures
+from eventzr_kafka.engine.failed_event import FailedEvent
+from eventzr_kafka.engine.failure_host import FailureHost, LeaveToRedelivery
+from eventzr_kafka.engine.failures import FailureHandler
 from eventzr_kafka.engine.intake import PartitionBatch, Work, lanes_for
-from eventzr_kafka.engine.redelivery import Leave
 from eventzr_kafka.engine.runtime import SYSTEM_RUNTIME, Runtime
 from eventzr_kafka.events.context import enter_batch, leave
 from eventzr_kafka.events.event import CloudEvent
@@ -40,11 +41,10 @@ from eventzr_kafka.events.message_context import MessageContext
 from eventzr_kafka.handlers.binding import BoundRoute
 from eventzr_kafka.handlers.options import ConsumerOptions, Ordering
 from eventzr_kafka.handlers.retry import Decision, Retry, Skip, reason_of
-from eventzr_kafka.hooks import ConsumerHooks
 from eventzr_kafka.kafka.record import OutgoingRecord, Record, TopicPartition
 from eventzr_kafka.kafka.transport import Assignment, ProducerTransport
 
-__all__ = ["BeforeReplay", "Replay", "ReplayOutcome", "Replayed", "make_note"]
+__all__ = ["BeforeReplay", "Replay", "ReplayOutcome", "ReplayResult", "make_note"]
 
 log = logging.getLogger("eventzr_kafka.replay")
 
@@ -53,19 +53,18 @@ ReplayOutcome: TypeAlias = Literal[
 ]
 Write: TypeAlias = Callable[[OutgoingRecord], Awaitable[object]]
 
-_STAYS_OPEN, _PASSED_OVER = "its letter stays open", "passed over, as its policy says"
+_STAYS_OPEN, _SKIPPED = "its dead letter stays open", "skipped, by the consumer's policy"
 
 
 @dataclass(frozen=True, slots=True)
-class Replayed:
-    """What became of one letter.
+class ReplayResult:
+    """The result of a replay for one letter.
 
     Attributes:
-        outcome: ``replayed``; ``duplicate``, of an event that was replayed already, which closes the letter too;
-            ``failed``; or left as it was: ``no_handler`` takes its topic, it stands ``behind`` one that failed, its
-            letter has no value and its topic neither (``value_gone``), or the replay was ``interrupted`` before its
-            turn.
-        why: For ``failed``.
+        outcome: ``replayed``; ``duplicate`` for an event that was replayed already, which closes the letter too;
+            ``failed`` again. The other letters have not run: ``no_handler`` for their topic; ``behind`` one of their
+            ordering key that failed; ``value_gone`` from the letter and from the topic; ``interrupted`` by `stop`.
+        why: The error, for ``failed``.
     """
 
     entry: Entry
@@ -98,7 +97,7 @@ class Replay:
         routes: Mapping[str, BoundRoute],
         options: ConsumerOptions,
         write: Write,
-        on_outcome: Callable[[Replayed], None],
+        on_outcome: Callable[[ReplayResult], None],
         *,
         before: BeforeReplay = NOTHING_BEFORE,
         runtime: Runtime = SYSTEM_RUNTIME,
@@ -112,29 +111,34 @@ class Replay:
             before: Results of earlier replays, and the group's commits.
         """
         self._group_id = group_id
-        self._routes = {topic: self._noted(route) for topic, route in routes.items()}
+        self._routes = {topic: self._with_note(route) for topic, route in routes.items()}
         self._ordering: Ordering = options.ordering
         self._write = write
         self._on_outcome = on_outcome
-        self._lanes = lanes_for(options)
-        no_letters = DeadLetterWriter(_no_letters)
         self._clock = runtime.clock
-        self._failures = Failures(
-            group_id, options, self._lanes, no_letters, ConsumerHooks(), None, clock=runtime.clock
+        self._lanes = lanes_for(options)
+        host = FailureHost(
+            group_id=group_id,
+            on_ready=self._go_on,
+            on_stop=self._end_with,
+            writer=DeadLetterWriter(_make_no_client),
+            redelivery=self,
+            clock=runtime.clock,
         )
+        self._failures = FailureHandler(host, options, self._lanes)
         self._dispatcher = Dispatcher(group_id, options, self._lanes, self._failures, runtime=runtime)
-        self._numbers = count(1)  # of epochs: each letter has its own, as two may be of one offset
+        self._epoch_numbers = count(1)  # each letter has its own epoch, as two may be of one offset
         self._entries: dict[int, Entry] = {}
         self._by_record: dict[RecordIdentity, Entry] = {}
-        self._seen = {event: entry.letter.record.position for event, entry in before.replayed.items()}
-        self._turns: defaultdict[EventIdentity, asyncio.Lock] = defaultdict(asyncio.Lock)
-        self._failed_lanes: set[Hashable] = set()
-        self._notes: set[asyncio.Task[None]] = set()
-        self._in_note: set[int] = set()  # epochs of letters whose note is being written, while their lane waits
+        self._replayed = {event: entry.letter.record.position for event, entry in before.replayed.items()}
+        self._event_locks: defaultdict[EventIdentity, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._failed_keys: set[Hashable] = set()
+        self._note_tasks: set[asyncio.Task[None]] = set()
+        self._noting: set[int] = set()  # epochs of letters whose note is being written, while their lane waits
         self._ended = asyncio.Event()
         self._error: Exception | None = None
         self._committed = before.committed
-        self._began = self._stopping = False
+        self._has_begun = self._stopping = False
 
     def stop(self) -> None:
         """Begin nothing new. To be called on the event loop."""
@@ -143,26 +147,32 @@ class Replay:
         self._stopping = True
         self._dispatcher.stop()
         dropped: list[Work] = []
-        self._lanes.discard(lambda work: self._is_unwanted(work, dropped))
+
+        def is_unwanted(work: Work) -> bool:
+            if work[1].epoch.number in self._noting:
+                return False
+            dropped.append(work)  # it has not begun, or waits for its next attempt
+            return True
+
+        self._lanes.discard(is_unwanted)
         for work in dropped:
             self._interrupt(work)
-        self._progress()
+        self._end_if_idle()
 
     @property
     def is_stopping(self) -> bool:
-        """Whether it was asked to stop."""
+        """True once `stop` was called, or an error has stopped the replay."""
         return self._stopping
 
     async def run(self, letters: Iterable[tuple[Entry, Record]]) -> None:
-        """Run letters, each with the record that failed. May be called again with more, in order.
+        """Run letters, each with the record that failed. May be called again with the next ones, in order.
 
         Raises:
-            DeliveryError: A note could not be written; what still ran has finished.
+            DeliveryError: A note could not be written; the calls that were running have finished.
         """
-        if not self._began:
-            self._began = True
-            self._failures.start(self._go_on, self._give_up, self)
-            self._dispatcher.start(self._progress)
+        if not self._has_begun:
+            self._has_begun = True
+            self._dispatcher.start(self._end_if_idle)
         self._ended.clear()
         for entry, record in letters:
             self._admit(entry, record)
@@ -170,31 +180,31 @@ class Replay:
         try:
             await self._ended.wait()
         finally:
-            if self._lanes.count or self._notes:  # cancelled, or a worker ended
+            if self._lanes.count or self._note_tasks:  # cancelled, or a worker ended
                 self._stopping = True
-                for task in self._notes:
+                for task in self._note_tasks:
                     task.cancel()
                 await self._dispatcher.end()
             self._entries.clear()
             self._by_record.clear()
-            self._turns.clear()
+            self._event_locks.clear()
         if self._error is not None:
             raise self._error
 
     def _admit(self, entry: Entry, record: Record) -> None:
         route, key = self._routes.get(record.topic), ordering_key(entry, self._ordering)
         if self._stopping:
-            self._on_outcome(Replayed(entry, "interrupted"))
+            self._on_outcome(ReplayResult(entry, "interrupted"))
         elif route is None:
-            self._on_outcome(Replayed(entry, "no_handler"))
-        elif key in self._failed_lanes:
-            self._on_outcome(Replayed(entry, "behind"))
+            self._on_outcome(ReplayResult(entry, "no_handler"))
+        elif key in self._failed_keys:
+            self._on_outcome(ReplayResult(entry, "behind"))
         elif entry.letter.cut is not None and _lacks_its_content(entry.letter.cut, record):
-            self._failed_lanes.add(key)
-            log.error("%s: not replayed: neither its letter nor its topic has the value", record.position)
-            self._on_outcome(Replayed(entry, "value_gone"))
+            self._failed_keys.add(key)
+            log.error("%s: not replayed: neither its dead letter nor its topic has the value", record.position)
+            self._on_outcome(ReplayResult(entry, "value_gone"))
         else:
-            number = next(self._numbers)
+            number = next(self._epoch_numbers)
             self._entries[number] = self._by_record[entry.letter.identity] = entry
             epoch = Epoch(Assignment(TopicPartition(record.topic, record.partition), number))
             work: Work = (record, PartitionBatch(epoch, route, [record]), None, len(record.value or b""))
@@ -202,93 +212,86 @@ class Replay:
 
     def _go_on(self) -> None:
         self._dispatcher.spawn()
-        self._progress()
+        self._end_if_idle()
 
-    def _progress(self) -> None:
-        if not self._lanes.count and not self._notes:
+    def _end_if_idle(self) -> None:
+        if not self._lanes.count and not self._note_tasks:
             self._ended.set()
 
-    def _fail(self, error: Exception) -> None:
-        """No note can be written: every other letter would run in vain. What runs finishes."""
+    def _stop_with(self, error: Exception) -> None:
+        """Stop for an error, after the running calls: if no note can be written, every further call is in vain."""
         self._error = self._error or error
         self.stop()
 
-    def _give_up(self, error: Exception) -> None:
-        self._fail(error)
+    def _end_with(self, error: Exception) -> None:
+        """End at once for an error."""
+        self._stop_with(error)
         self._ended.set()
 
-    # The call of a handler
+    # Calls of a handler
 
-    def _noted(self, route: BoundRoute) -> BoundRoute:
-        """The route with calls that return when the note is there."""
+    def _with_note(self, route: BoundRoute) -> BoundRoute:
+        """Make a route whose calls return once the note about their letter is written."""
 
         async def call(event: CloudEvent[Any], context: MessageContext) -> None:
-            entry, identity = self._by_record[_identity(context.record)], identity_of(event)
-            async with self._turns[identity]:
-                twin = self._seen.get(identity)
+            entry, identity = self._by_record[_identity_of(context.record)], identity_of(event)
+            async with self._event_locks[identity]:
+                twin = self._replayed.get(identity)
                 if twin is None:
-                    await _call(route, event, context)
+                    await _call_handler(route, event, context)
                     await self._close(entry, "replayed", "")
-                    self._seen[identity] = entry.letter.record.position
+                    self._replayed[identity] = entry.letter.record.position
                 else:
                     await self._close(entry, "duplicate", f"the event was replayed from {twin}")
 
         return replace(route, call=call, context=True, batch=None)
 
     async def _close(self, entry: Entry, outcome: ReplayOutcome, why: str) -> None:
-        await self._note(entry, "replayed", why, 0)
-        self._on_outcome(Replayed(entry, outcome, why))
+        await self._write_note(entry, "replayed", why, 0)
+        self._on_outcome(ReplayResult(entry, outcome, why))
 
     # Redelivery
 
-    def plan(self, decision: Decision, error: BaseException) -> Decision | Leave:
-        """Try again while the policy says so; then leave the letter open."""
+    def adapt(self, decision: Decision, error: BaseException) -> Decision | LeaveToRedelivery:
+        """Retry while the policy says so; after that the letter stays open."""
         if isinstance(decision, Retry) and not self._stopping:
             return decision
-        return Leave(decision, reason_of(error), _PASSED_OVER if isinstance(decision, Skip) else _STAYS_OPEN)
+        return LeaveToRedelivery(decision, reason_of(error), _SKIPPED if isinstance(decision, Skip) else _STAYS_OPEN)
 
-    def leave(self, each: Failed, left: Leave) -> None:
-        """Note what became of a letter whose lane waits; nothing, if it is the note that failed."""
+    def take_over(self, failed: FailedEvent, left: LeaveToRedelivery) -> None:
+        """Write a note about a letter whose lane waits; not if it failed because notes cannot be written."""
         if self._error is None:
-            self._in_note.add(each.work[1].epoch.number)
-            self._in_task(self._settle_with_note(each, left))
+            self._noting.add(failed.epoch.number)
+            self._in_task(self._settle_with_note(failed, left))
         else:
-            self._settle(each)
+            self._settle(failed)
 
-    async def _settle_with_note(self, each: Failed, left: Leave) -> None:
+    async def _settle_with_note(self, failed: FailedEvent, left: LeaveToRedelivery) -> None:
         try:
             if isinstance(left.instead_of, Skip):
-                await self._close(self._entry(each.work), "replayed", left.then)
+                await self._close(self._entry(failed.work), "replayed", left.next_step)
             else:
-                await self._keep(each, left.reason)
+                await self._leave_open(failed, left.reason)
         finally:
-            self._settle(each)
+            self._settle(failed)
 
-    async def _keep(self, each: Failed, why: str) -> None:
-        """It has failed again: so it stays open, and nothing behind it is run."""
-        entry = self._entry(each.work)
-        self._failed_lanes.add(ordering_key(entry, self._ordering))
-        await self._note_failure(entry, each.work, why)
-        for work in self._lanes.drop_behind(each.lane):
-            self._on_outcome(Replayed(self._entry(work), "behind"))
+    async def _leave_open(self, failed: FailedEvent, why: str) -> None:
+        """Leave a letter open that has failed again, and run none of the letters behind it."""
+        entry = self._entry(failed.work)
+        self._failed_keys.add(ordering_key(entry, self._ordering))
+        await self._note_failure(entry, failed.work, why)
+        for work in self._lanes.drop_behind(failed.lane):
+            self._on_outcome(ReplayResult(self._entry(work), "behind"))
 
-    def _settle(self, each: Failed) -> None:
-        self._in_note.discard(each.work[1].epoch.number)
-        self._failures.forget([each.work[1].epoch])
-        self._lanes.settle(each.lane, each.work)
+    def _settle(self, failed: FailedEvent) -> None:
+        self._noting.discard(failed.epoch.number)
+        self._failures.forget([failed.epoch])
+        self._lanes.settle(failed.lane, failed.work)
         self._go_on()
 
-    def _is_unwanted(self, work: Work, dropped: list[Work]) -> bool:
-        """Whether it has not begun, or waits for its next attempt; not so while its note is being written."""
-        if work[1].epoch.number in self._in_note:
-            return False
-        dropped.append(work)
-        return True
-
     def _interrupt(self, work: Work) -> None:
-        history = self._failures.histories.get(history_key(work))
-        if history is None:
-            self._on_outcome(Replayed(self._entry(work), "interrupted"))
+        if self._failures.states.find(work) is None:
+            self._on_outcome(ReplayResult(self._entry(work), "interrupted"))
         elif self._error is None:
             why = "the replay was stopped before its next attempt"
             self._in_task(self._note_failure(self._entry(work), work, why))
@@ -297,26 +300,26 @@ class Replay:
 
     def _in_task(self, writing: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(writing)
-        self._notes.add(task)
-        task.add_done_callback(self._noted_down)
+        self._note_tasks.add(task)
+        task.add_done_callback(self._note_ended)
 
-    def _noted_down(self, task: asyncio.Task[None]) -> None:
-        self._notes.discard(task)
+    def _note_ended(self, task: asyncio.Task[None]) -> None:
+        self._note_tasks.discard(task)
         if not task.cancelled():
-            task.exception()  # it is known already, see _note
-        self._progress()
+            task.exception()  # retrieved, so that asyncio does not log it: `_write_note` has stopped the replay for it
+        self._end_if_idle()
 
     async def _note_failure(self, entry: Entry, work: Work, why: str) -> None:
-        history = self._failures.histories[history_key(work)]
-        await self._note(entry, "failed", why, entry.attempts + history.attempts)
-        self._on_outcome(Replayed(entry, "failed", why))
+        state = self._failures.states.find(work)
+        await self._write_note(entry, "failed", why, entry.attempts + (0 if state is None else state.attempts))
+        self._on_outcome(ReplayResult(entry, "failed", why))
 
-    async def _note(self, entry: Entry, kind: NoteKind, why: str, attempts: int) -> None:
+    async def _write_note(self, entry: Entry, kind: NoteKind, why: str, attempts: int) -> None:
         note = make_note(entry, kind, self._committed, why=why, attempts=attempts, clock=self._clock)
         try:
             await self._write(write_note(self._group_id, entry.letter.record.key, note))
         except Exception as error:
-            self._fail(error)
+            self._stop_with(error)
             raise
 
     def _entry(self, work: Work) -> Entry:
@@ -332,7 +335,7 @@ def make_note(
     attempts: int = 0,
     clock: Clock = SYSTEM_CLOCK,
 ) -> Note:
-    """A note about a letter, and about the others of its record."""
+    """Make a note about a letter and the other letters of its record."""
     topic, partition, _ = origin = entry.letter.origin
     return Note(
         kind=kind,
@@ -347,11 +350,11 @@ def make_note(
 
 
 def _lacks_its_content(cut: Cut, record: Record) -> bool:
-    """Whether the record of a cut letter was not found; an event may be in its headers alone, without a value."""
+    """True if the record of a cut letter was not found; an event may be in its headers alone, without a value."""
     return len(record.value or b"") != cut.size or (cut.headers_too and not cut.size and not record.headers)
 
 
-async def _call(route: BoundRoute, event: CloudEvent[Any], context: MessageContext) -> None:
+async def _call_handler(route: BoundRoute, event: CloudEvent[Any], context: MessageContext) -> None:
     if route.batch is None:
         await (route.call(event, context) if route.context else route.call(event))
         return
@@ -362,9 +365,9 @@ async def _call(route: BoundRoute, event: CloudEvent[Any], context: MessageConte
         leave(token)
 
 
-def _identity(record: Record) -> RecordIdentity:
+def _identity_of(record: Record) -> RecordIdentity:
     return record.topic, record.partition, record.offset, record.timestamp
 
 
-def _no_letters() -> ProducerTransport:
-    raise AssertionError("a replay writes notes, never letters")
+def _make_no_client() -> ProducerTransport:
+    raise AssertionError("a replay writes notes, not dead letters")

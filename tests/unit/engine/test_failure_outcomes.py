@@ -12,7 +12,7 @@ from tests.unit.failing_room import Again, Park, Room
 
 from eventzr_kafka import Reject, RetryLater, RetryPolicy
 from eventzr_kafka.clock import Clock
-from eventzr_kafka.engine.failed_event import Failed, history_key
+from eventzr_kafka.engine.failed_event import FailedEvent
 from eventzr_kafka.errors import (
     ConsumerError,
     EventStoppedError,
@@ -43,8 +43,8 @@ def facts_of(*, error: str = "ValueError", attempt: int = 1, outcome: Any = "dea
     )
 
 
-def unread(failed: Failed) -> Failed:
-    return Failed(failed.lane, failed.work, None)
+def unread(failed: FailedEvent) -> FailedEvent:
+    return FailedEvent(failed.lane, failed.work, None)
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def unread(failed: Failed) -> Failed:
 async def test_hooks_learn_of_each_failure(policy: RetryPolicy, error: Exception, outcome: str) -> None:
     facts: list[EventFailed] = []
     room = Room(policy=policy, hooks=ConsumerHooks(on_event_failed=facts.append))
-    room.failures.failed(room.route, [room.one()], error)
+    room.failures.handle(room.route, [room.one()], error)
     assert facts == [facts_of(outcome=outcome)]
     assert facts[0].cause is error
 
@@ -67,9 +67,9 @@ async def test_a_skipped_tombstone_is_done(caplog: pytest.LogCaptureFixture) -> 
     facts: list[EventFailed] = []
     room = Room(hooks=ConsumerHooks(on_event_failed=facts.append), on_unknown_type="skip", on_tombstone="skip")
     (failed,) = room.take_unread(record(0)._replace(value=None))
-    room.failures.failed(room.route, [failed], failed_to_read(failed))
+    room.failures.handle(room.route, [failed], failed_to_read(failed))
     assert facts == [facts_of(error="TombstoneError", attempt=0, outcome="skipped")]
-    assert (room.epoch.ledger.position(), room.lanes.count, room.failures.histories) == (1, 0, {})
+    assert (room.epoch.ledger.position(), room.lanes.count, room.failures.states) == (1, 0, {})
     (line,) = caplog.records
     assert line.levelno == logging.WARNING
     assert line.getMessage().endswith("; skipped")
@@ -79,19 +79,19 @@ async def test_a_skipped_tombstone_is_done(caplog: pytest.LogCaptureFixture) -> 
 async def test_an_event_of_an_unknown_type_goes_where_its_policy_says() -> None:
     room = Room(on_unknown_type="skip")
     (failed,) = room.take_unread(record(0))
-    room.failures.failed(room.route, [failed], TypeMismatchError(record(0), "bench.other.v1"))
-    assert (room.epoch.ledger.position(), room.failures.histories) == (1, {})
+    room.failures.handle(room.route, [failed], TypeMismatchError(record(0), "bench.other.v1"))
+    assert (room.epoch.ledger.position(), room.failures.states) == (1, {})
 
 
 async def test_a_dead_letter_is_logged_as_an_error(caplog: pytest.LogCaptureFixture) -> None:
     room = Room()
-    room.failures.failed(room.route, [room.one()], ValueError())
+    room.failures.handle(room.route, [room.one()], ValueError())
     (line,) = caplog.records
     assert line.levelno == logging.ERROR
     assert line.getMessage().endswith(": raised ValueError; attempt 1 of 1; to the dead letters")
 
 
-def failed_to_read(failed: Failed) -> Exception:
+def failed_to_read(failed: FailedEvent) -> Exception:
     with pytest.raises(Exception) as raised:  # noqa: PT011 -- which one is what the test is about
         failed.work[1].decode(failed.work[0])
     return raised.value
@@ -100,7 +100,7 @@ def failed_to_read(failed: Failed) -> Exception:
 async def test_a_retry_waits_and_then_offers_its_lane(caplog: pytest.LogCaptureFixture) -> None:
     room = Room(policy=TWICE)
     failed = room.one()
-    room.failures.failed(room.route, [failed], ValueError())
+    room.failures.handle(room.route, [failed], ValueError())
     await asyncio.sleep(0.4)
     assert (room.lanes.take(), room.ready) == (None, 0)
     await asyncio.sleep(0.2)
@@ -115,7 +115,7 @@ async def test_a_retry_waits_and_then_offers_its_lane(caplog: pytest.LogCaptureF
 async def test_a_stop_names_its_event_and_its_cause() -> None:
     room = Room(policy=STOPS)
     error = ValueError("secret")
-    room.failures.failed(room.route, [room.one()], error)
+    room.failures.handle(room.route, [room.one()], error)
     (stopped,) = room.stops
     assert isinstance(stopped, EventStoppedError)
     assert (stopped.event_id, stopped.handler, stopped.offset, stopped.error) == ("e0", "Consumer.handle", 0, error)
@@ -126,7 +126,7 @@ async def test_a_stop_names_its_event_and_its_cause() -> None:
 async def test_a_record_that_cannot_be_read_stops_without_a_cause() -> None:
     room = Room(on_tombstone="stop")
     (failed,) = room.take_unread(record(0)._replace(value=None))
-    room.failures.failed(room.route, [failed], failed_to_read(failed))
+    room.failures.handle(room.route, [failed], failed_to_read(failed))
     (stopped,) = room.stops
     assert isinstance(stopped, EventStoppedError)
     assert (stopped.event_id, stopped.__cause__) == (None, None)
@@ -135,10 +135,10 @@ async def test_a_record_that_cannot_be_read_stops_without_a_cause() -> None:
 async def test_the_second_exit_of_an_event_is_a_failure() -> None:
     room = Room(policy=TWICE)
     failed = room.one()
-    room.failures.failed(room.route, [failed], SystemExit(3))
+    room.failures.handle(room.route, [failed], SystemExit(3))
     assert len(room.stops) == 1
-    assert (room.epoch.exits, room.failures.histories[history_key(failed.work)].exited) == ({0}, True)
-    room.failures.failed(room.route, [failed], SystemExit(3))
+    assert (room.epoch.exits, room.failures.states[failed.key].has_exited) == ({0}, True)
+    room.failures.handle(room.route, [failed], SystemExit(3))
     await room.settle()
     assert (len(room.stops), len(room.pen.written)) == (1, 1)
 
@@ -146,7 +146,7 @@ async def test_the_second_exit_of_an_event_is_a_failure() -> None:
 async def test_an_exit_of_an_earlier_runner_counts() -> None:
     room = Room()
     room.epoch.exits.add(0)
-    room.failures.failed(room.route, [room.one()], SystemExit(3))
+    room.failures.handle(room.route, [room.one()], SystemExit(3))
     assert room.stops == []
 
 
@@ -155,7 +155,7 @@ async def test_what_stops_a_runner_is_left_to_a_redelivery(error: BaseException,
     again = Again()
     room = Room(policy=STOPS, again=again)
     failed = room.one()
-    room.failures.failed(room.route, [failed], error)
+    room.failures.handle(room.route, [failed], error)
     ((offset, left),) = again.left
     assert (offset, left.instead_of, room.epoch.exits, room.stops) == (0, Stop(), exits, [])
     assert (failed.lane.waiting, room.epoch.ledger.position()) == (True, 0)
@@ -166,15 +166,15 @@ async def test_an_exit_that_is_a_dead_letter_elsewhere_is_not_noted() -> None:
     room = Room(again=again)
     room.epoch.exits.add(1)
     (failed,) = room.take(record(1))
-    room.failures.failed(room.route, [failed], SystemExit(3))
+    room.failures.handle(room.route, [failed], SystemExit(3))
     assert isinstance(again.left[0][1].instead_of, DeadLetter)
-    assert not room.failures.histories[history_key(failed.work)].exited
+    assert not room.failures.states[failed.key].has_exited
 
 
 async def test_what_is_left_is_logged_and_reported(caplog: pytest.LogCaptureFixture) -> None:
     facts: list[EventFailed] = []
     room = Room(again=Again(), hooks=ConsumerHooks(on_event_failed=facts.append))
-    room.failures.failed(room.route, [room.one()], Reject("no use"))
+    room.failures.handle(room.route, [room.one()], Reject("no use"))
     (line,) = caplog.records
     assert line.levelno == logging.ERROR
     assert line.getMessage().endswith(": rejected: no use; attempt 1 of 1; its event comes later")
@@ -184,7 +184,7 @@ async def test_what_is_left_is_logged_and_reported(caplog: pytest.LogCaptureFixt
 @pytest.mark.parametrize("after", [0.25, 12.345])
 async def test_a_handlers_own_wait_is_kept(after: float, caplog: pytest.LogCaptureFixture) -> None:
     room = Room(policy=RetryPolicy(attempts=3, wait_initial=5))
-    room.failures.failed(room.route, [room.one()], RetryLater(after=after))
+    room.failures.handle(room.route, [room.one()], RetryLater(after=after))
     assert caplog.records[0].getMessage().endswith(f"again in {after:.3g} s")
     await asyncio.sleep(after - 0.1)
     assert room.ready == 0
@@ -196,12 +196,12 @@ async def test_the_time_since_the_first_failure_bounds_retries() -> None:
     await asyncio.sleep(100)
     room = Room(policy=RetryPolicy(attempts=9, wait_initial=1, jitter=False, max_elapsed=10))
     failed = room.one()
-    room.failures.failed(room.route, [failed], RetryLater(after=6))
+    room.failures.handle(room.route, [failed], RetryLater(after=6))
     await asyncio.sleep(6)
-    room.failures.failed(room.route, [failed], RetryLater(after=3))
+    room.failures.handle(room.route, [failed], RetryLater(after=3))
     await asyncio.sleep(3)
     assert room.pen.written == []
-    room.failures.failed(room.route, [failed], RetryLater(after=3))
+    room.failures.handle(room.route, [failed], RetryLater(after=3))
     await room.settle()
     ((_, facts),) = room.pen.written
     assert (facts.attempts, facts.group_id, facts.handler) == (3, "group", "Consumer.handle")
@@ -212,10 +212,10 @@ async def test_a_letter_carries_what_its_failure_was() -> None:
     clock = Clock(wall=lambda: next(times))
     room = Room(policy=RetryPolicy(attempts=2, wait_initial=0), ordering="subject", clock=clock)
     failed = room.one(subject="order-7")
-    room.failures.failed(room.route, [failed], ValueError())
+    room.failures.handle(room.route, [failed], ValueError())
     await asyncio.sleep(0.01)
     room.lanes.take()
-    room.failures.failed(room.route, [failed], ValueError())
+    room.failures.handle(room.route, [failed], ValueError())
     await room.settle()
     ((_, facts),) = room.pen.written
     assert (facts.first_failure, facts.last_failure, facts.attempts) == (1_000.0, 2_000.0, 2)
@@ -226,7 +226,7 @@ async def test_a_letter_carries_what_its_failure_was() -> None:
 async def test_an_unread_record_has_a_letter_without_an_event() -> None:
     room = Room()
     failed = unread(room.one())
-    room.failures.failed(room.route, [failed], InvalidEnvelopeError(failed.work[0], "bad"))
+    room.failures.handle(room.route, [failed], InvalidEnvelopeError(failed.work[0], "bad"))
     await room.settle()
     ((_, facts),) = room.pen.written
     assert (facts.event_id, facts.event_source, facts.attempts, facts.error) == (None, None, 0, "InvalidEnvelopeError")
@@ -235,8 +235,8 @@ async def test_an_unread_record_has_a_letter_without_an_event() -> None:
 async def test_a_batch_that_failed_as_a_whole_is_tried_event_by_event(caplog: pytest.LogCaptureFixture) -> None:
     room = Room()
     both = room.take(record(0, "a"), record(1, "b"))
-    room.failures.failed(room.route, both, ValueError(), condemned=False)
-    assert [room.failures.is_alone(each.work) for each in both] == [True, True]
+    room.failures.handle(room.route, both, ValueError(), dead_letter_each=False)
+    assert [room.failures.is_retried_individually(each.work) for each in both] == [True, True]
     assert ("@0 and 1 more, event e0" in caplog.text, "again in 0 s" in caplog.text) == (True, True)
     await asyncio.sleep(0.01)
     assert (room.ready, room.lanes.ready, room.pen.written) == (2, 2, [])
@@ -245,16 +245,16 @@ async def test_a_batch_that_failed_as_a_whole_is_tried_event_by_event(caplog: py
 async def test_a_batch_whose_result_is_wrong_stops_as_a_whole() -> None:
     room = Room()
     both = room.take(record(0, "a"), record(1, "b"))
-    room.failures.failed(room.route, both, HandlerResultError("H.h", "a list"), condemned=False)
+    room.failures.handle(room.route, both, HandlerResultError("H.h", "a list"), dead_letter_each=False)
     assert len(room.stops) == 2
-    assert not any(room.failures.is_alone(each.work) for each in both)
+    assert not any(room.failures.is_retried_individually(each.work) for each in both)
 
 
 async def test_a_batch_is_judged_by_the_event_that_failed_most() -> None:
     room = Room(policy=RetryPolicy(attempts=2, wait_initial=0))
     both = room.take(record(0, "a"), record(1, "b"))
     room.failures.count(both[1])
-    room.failures.failed(room.route, both, ValueError())
+    room.failures.handle(room.route, both, ValueError())
     await room.settle()
     assert [facts.attempts for _, facts in room.pen.written] == [1, 2]
 
@@ -262,46 +262,46 @@ async def test_a_batch_is_judged_by_the_event_that_failed_most() -> None:
 async def test_an_event_that_never_failed_is_not_alone() -> None:
     room = Room()
     failed = room.one()
-    assert room.failures.is_alone(failed.work) is False
+    assert room.failures.is_retried_individually(failed.work) is False
     room.failures.count(failed)
-    assert room.failures.is_alone(failed.work) is False
+    assert room.failures.is_retried_individually(failed.work) is False
 
 
 async def test_what_failed_in_an_ended_epoch_is_dropped() -> None:
     room = Room(policy=TWICE)
     failed, other = room.take(record(0, "a"), record(1, "b"))
-    room.failures.failed(room.route, [failed], ValueError())
+    room.failures.handle(room.route, [failed], ValueError())
     room.epoch.ended = True
-    room.failures.failed(room.route, [other], ValueError())
-    assert (room.lanes.count, list(room.failures.histories)) == (1, [(1, 0)])
+    room.failures.handle(room.route, [other], ValueError())
+    assert (room.lanes.count, list(room.failures.states)) == (1, [(1, 0)])
     room.failures.forget([room.epoch])
     await asyncio.sleep(1)
-    assert (room.failures.histories, room.ready, failed.lane.waiting) == ({}, 0, True)
+    assert (room.failures.states, room.ready, failed.lane.waiting) == ({}, 0, True)
 
 
 async def test_other_epochs_are_not_forgotten() -> None:
     room = Room(policy=TWICE)
-    room.failures.failed(room.route, [room.one()], ValueError())
+    room.failures.handle(room.route, [room.one()], ValueError())
     other = Room().epoch
     other.number = 2
     room.failures.forget([other])
     await asyncio.sleep(1)
-    assert (len(room.failures.histories), room.ready) == (1, 1)
+    assert (len(room.failures.states), room.ready) == (1, 1)
 
 
 async def test_while_the_group_stops_no_failure_is_decided() -> None:
     room = Room()
     room.failures.stop_deciding()
-    room.failures.failed(room.route, [room.one()], ValueError())
+    room.failures.handle(room.route, [room.one()], ValueError())
     await room.settle()
-    assert (room.pen.written, room.failures.histories, room.stops) == ([], {}, [])
+    assert (room.pen.written, room.failures.states, room.stops) == ([], {}, [])
 
 
 async def test_giving_up_hands_on_an_error_or_describes_it() -> None:
     room = Room()
     error = ValueError("secret")
-    room.failures.give_up(error)
-    room.failures.give_up(KeyboardInterrupt("secret"))
+    room.failures.stop_group(error)
+    room.failures.stop_group(KeyboardInterrupt("secret"))
     assert room.stops[0] is error
     assert isinstance(room.stops[1], ConsumerError)
     assert str(room.stops[1]) == "a worker ended: KeyboardInterrupt"
@@ -312,7 +312,7 @@ async def test_a_parked_event_follows_the_letter_of_its_lane(caplog: pytest.LogC
     park, facts = Park(), list[EventFailed]()
     room = Room(park=park, hooks=ConsumerHooks(on_event_failed=facts.append), ordering="subject")
     failed = room.one(subject="order-7")
-    assert room.failures.park(failed.lane, failed.work)
+    assert room.failures.park_front(failed.lane, failed.work)
     assert failed.lane.waiting
     await room.settle()
     ((_, letter),) = room.pen.written
@@ -329,8 +329,8 @@ async def test_an_event_of_an_open_lane_is_not_parked() -> None:
     for park in (None, Park(holds=False)):
         room = Room(park=park)
         failed = room.one()
-        assert room.failures.park(failed.lane, failed.work) is False
-        assert (failed.lane.waiting, room.failures.histories) == (False, {})
+        assert room.failures.park_front(failed.lane, failed.work) is False
+        assert (failed.lane.waiting, room.failures.states) == (False, {})
 
 
 @pytest.mark.parametrize(("ordering", "lane"), [("tenant", ""), ("partition", f"{TOPIC}[0]")])
@@ -338,7 +338,7 @@ async def test_a_parked_event_is_read_for_its_letter(ordering: str, lane: str) -
     park = Park()
     room = Room(park=park, ordering=ordering)
     failed = room.one()
-    assert room.failures.park(failed.lane, failed.work)
+    assert room.failures.park_front(failed.lane, failed.work)
     await room.settle()
     ((_, letter),) = room.pen.written
     assert (letter.event_id, letter.event_source, letter.ordering_key) == ("e0", "s", lane)
@@ -348,7 +348,7 @@ async def test_a_parked_event_is_read_for_its_letter(ordering: str, lane: str) -
 async def test_a_letter_names_its_partitions_position() -> None:
     room = Room()
     _first, second = room.take(record(4, "a"), record(7, "b"))
-    room.failures.failed(room.route, [second], ValueError())
+    room.failures.handle(room.route, [second], ValueError())
     await room.settle()
     assert [facts.position for _, facts in room.pen.written] == [4]
 
@@ -356,9 +356,9 @@ async def test_a_letter_names_its_partitions_position() -> None:
 async def test_the_history_of_an_event_ends_with_its_epoch() -> None:
     room = Room(policy=TWICE)
     failed = room.one()
-    room.failures.failed(room.route, [failed], ValueError())
+    room.failures.handle(room.route, [failed], ValueError())
     await asyncio.sleep(1)
     assert room.lanes.take() is failed.lane
     room.epoch.ended = True
-    room.failures.failed(room.route, [failed], ValueError())
-    assert (room.failures.histories, room.lanes.count) == ({}, 0)
+    room.failures.handle(room.route, [failed], ValueError())
+    assert (room.failures.states, room.lanes.count) == ({}, 0)

@@ -141,7 +141,7 @@ async def test_a_dead_letter_counts_only_when_the_broker_has_it(
     assert group.transport.offset() == 3
     assert group.consumer.problem is None
     gone, back = [record.message for record in caplog.records if "dead letters can" in record.message]
-    assert gone.startswith("group: dead letters cannot be written, their lanes wait: event e0 for group.dlq: ")
+    assert gone.startswith("group: dead letters cannot be written, their ordering keys wait: event e0 for group.dlq: ")
     assert "TOPIC_AUTHORIZATION_FAILED: not authorised; allow this identity to write to it: " in gone
     assert back == "group: dead letters can be written again"
 
@@ -349,7 +349,7 @@ async def test_a_waiting_event_is_dropped_with_its_partition_and_forgotten(
     group.receive(make_record(0, "a"), epoch=2)
     await group.settle()
     assert not group.producer.records
-    assert [history.attempts for history in group.consumer._failures.histories.values()] == [1]
+    assert [state.attempts for state in group.consumer._failures.states.values()] == [1]
     await asyncio.sleep(0.06)
     assert handler.calls == ["e0", "e0", "e0"]
 
@@ -386,7 +386,7 @@ async def test_what_fails_after_its_partition_was_lost_is_the_next_owners(
     await group.settle()
     assert handler.calls == 1 + 3
     assert len(letters(group)) == 1
-    assert not group.consumer._failures.histories
+    assert not group.consumer._failures.states
 
 
 async def test_a_waiting_lane_counts_against_the_buffer(make_group: MakeGroup, make_record: MakeRecord) -> None:
@@ -431,7 +431,7 @@ async def test_a_storm_of_poison_leaves_the_loop_its_turns(make_group: MakeGroup
     assert turns > 10
 
 
-async def test_the_intake_goes_on_when_burials_have_emptied_the_memory(
+async def test_the_intake_goes_on_when_dead_letter_writes_have_emptied_the_memory(
     make_group: MakeGroup, make_record: MakeRecord
 ) -> None:
     group = make_group(consumer(max_buffered_events=4))
@@ -478,7 +478,7 @@ async def test_what_fails_after_its_partition_has_gone_is_another_members(
     await asyncio.sleep(0.05)
     assert handed_over.is_set() == (how == "revoked")
     assert (handler.calls, group.producer.records, group.consumer._lanes.count) == (1, [], 0)
-    assert group.consumer._failures.histories == {}
+    assert group.consumer._failures.states == {}
     assert group.transport.offset() in (None, 0)
 
 
@@ -528,5 +528,5 @@ async def test_attempts_are_counted_anew_when_offsets_begin_anew(
     await group.settle()
     group.receive(make_record(0, "a"))
     await group.settle()
-    assert [history.attempts for history in group.consumer._failures.histories.values()] == [1]
+    assert [state.attempts for state in group.consumer._failures.states.values()] == [1]
     assert group.producer.records == []

@@ -13,7 +13,7 @@ import pytest
 from eventzr_kafka import CloudEvent, MessageContext, Record, encode, kafka_consumer, on_batch, on_message
 from eventzr_kafka.dead_letters.journal import DeadLetterJournal, Entry
 from eventzr_kafka.dead_letters.letter import Cut, DeadLetterFacts, Note, read_note, write_letter
-from eventzr_kafka.engine.replay import BeforeReplay, Replay, Replayed
+from eventzr_kafka.engine.replay import BeforeReplay, Replay, ReplayResult
 from eventzr_kafka.errors import DeliveryError, Reject, RetryLater
 from eventzr_kafka.events.context import current_tenant
 from eventzr_kafka.handlers.binding import bind
@@ -62,7 +62,7 @@ class Setting:
         self.handler = Handler()
         self.letters: list[tuple[Entry, Record]] = []
         self.notes: list[Note] = []
-        self.outcomes: list[Replayed] = []
+        self.outcomes: list[ReplayResult] = []
         self.pool = ThreadPoolExecutor(2)
         definition = definition_of(self.handler)
         self.options = replace(definition.options, ordering=ordering)
@@ -155,7 +155,7 @@ async def test_a_letter_with_its_value_gone_stays_open_and_its_lane_too(
     cut_first(setting, value=b"")
     await setting.run()
     assert (setting.of("value_gone"), setting.of("behind"), setting.of("replayed")) == ([1], [2], [3])
-    assert "not replayed: neither its letter nor its topic has the value" in caplog.text
+    assert "not replayed: neither its dead letter nor its topic has the value" in caplog.text
     assert [note.origin[2] for note in setting.notes] == [3]
 
 
@@ -433,7 +433,7 @@ async def test_a_tombstone_is_passed_over_where_the_policy_says_so(setting: Sett
     await setting.run()
 
     assert setting.of("replayed") == [0]
-    assert setting.notes[0].why == "passed over, as its policy says"
+    assert setting.notes[0].why == "skipped, by the consumer's policy"
 
 
 async def test_asked_to_stop_it_finishes_what_runs_and_begins_nothing(setting: Setting) -> None:

@@ -15,7 +15,7 @@ from eventzr_kafka.dead_letters.journal import DeadLetterJournal
 from eventzr_kafka.dead_letters.letter import dead_letter_topic, read_letter
 from eventzr_kafka.dead_letters.order import sort_letters
 from eventzr_kafka.dead_letters.writer import DeadLetterWriter
-from eventzr_kafka.engine.replay import BeforeReplay, Replay, Replayed
+from eventzr_kafka.engine.replay import BeforeReplay, Replay, ReplayResult
 from eventzr_kafka.errors import EventzrKafkaError
 from eventzr_kafka.events.event import CloudEvent
 from eventzr_kafka.handlers.binding import bind
@@ -290,7 +290,7 @@ class Operator(SimulatedProcess):
             for partition in {record.partition for record in broker.records(topic)}
         }
 
-    def _tell(self, replayed: Replayed) -> None:
+    def _tell(self, replayed: ReplayResult) -> None:
         origin = replayed.entry.letter.origin
         self.world.history.note("letter", self.process.name, replayed.outcome, *origin)
 

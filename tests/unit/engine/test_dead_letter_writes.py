@@ -1,4 +1,4 @@
-"""Dead letters on their way: what is tried again, what is a problem, and when an event counts as done."""
+"""Dead letters in flight: when a write is tried again, is a problem, and makes its event done."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pytest
 from tests.unit.conftest import record
 from tests.unit.failing_room import Again, Park, Room
 
-from eventzr_kafka.engine import burials
-from eventzr_kafka.engine.failed_event import Failed
+from eventzr_kafka.engine import dead_letter_writes
+from eventzr_kafka.engine.failed_event import FailedEvent
 from eventzr_kafka.errors import DeliveryError
 from eventzr_kafka.handlers.retry import DeadLetter
 
@@ -21,9 +21,9 @@ REFUSED = DeliveryError("e0", "group.dlq", "NO", "do this")
 CANNOT = "group: dead letters cannot be written"
 
 
-def begin(room: Room, *failed: Failed, error: BaseException | None = None) -> None:
+def begin(room: Room, *failed: FailedEvent, error: BaseException | None = None) -> None:
     for each in failed:
-        room.failures.failed(room.route, [each], error or ValueError())
+        room.failures.handle(room.route, [each], error or ValueError())
 
 
 def messages(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -41,8 +41,8 @@ async def test_a_written_letter_is_the_outcome_of_its_event() -> None:
     assert (written.offset, facts.error) == (0, "ValueError")
     assert park.parked == [(0, facts, (3, 101))]
     assert (room.epoch.running, room.epoch.ledger.position()) == (0, 1)
-    assert (room.ready, room.lanes.count, room.failures.histories) == (1, 0, {})
-    assert room.failures._burials._buriers == set()
+    assert (room.ready, room.lanes.count, room.failures.states) == (1, 0, {})
+    assert room.failures._writes._tasks == set()
 
 
 async def test_a_refused_letter_is_tried_after_a_growing_pause(caplog: pytest.LogCaptureFixture) -> None:
@@ -56,7 +56,7 @@ async def test_a_refused_letter_is_tried_after_a_growing_pause(caplog: pytest.Lo
         calls.append(room.pen.calls)
     assert calls == [1, 2, 3, 4, 5, 6, 7, 8]
     assert messages(caplog) == [
-        f"{CANNOT}, their lanes wait: event e0 for group.dlq: NO; do this",
+        f"{CANNOT}, their ordering keys wait: event e0 for group.dlq: NO; do this",
         "group: dead letters can be written again",
     ]
     assert room.failures.problem is None
@@ -94,7 +94,7 @@ async def test_8_s_without_an_answer_are_a_problem(caplog: pytest.LogCaptureFixt
     assert room.failures.problem is None
     await asyncio.sleep(20)
     assert messages(caplog) == [
-        f"{CANNOT}, their lanes wait: no answer for 8 s",
+        f"{CANNOT}, their ordering keys wait: no answer for 8 s",
         "group: dead letters can be written again",
     ]
 
@@ -183,11 +183,11 @@ async def test_a_refused_letter_of_a_redelivery_is_left(error: Exception, caplog
     await room.settle()
     assert room.stops == []
     ((offset, left),) = again.left
-    assert (offset, left.then) == (0, "its event comes again")
+    assert (offset, left.next_step) == (0, "its event is redelivered")
     assert left.instead_of == DeadLetter("ValueError")
     assert left.reason.startswith(str(REFUSED) if error is REFUSED else "OSError at ")
     assert "secret" not in left.reason
-    assert messages(caplog) == [f"{CANNOT}, their events come again: {left.reason}"]
+    assert messages(caplog) == [f"{CANNOT}, their events are redelivered: {left.reason}"]
     assert room.failures.problem == f"{CANNOT}: {left.reason}"
     assert (room.pen.calls, room.epoch.running) == (1, 0)
 
@@ -206,8 +206,8 @@ async def test_a_redelivered_letter_that_is_written_ends_the_trouble() -> None:
 
 
 async def test_200_letters_are_written_at_once_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert burials._BURIERS == 200
-    monkeypatch.setattr(burials, "_BURIERS", 3)
+    assert dead_letter_writes._MAX_TASKS == 200
+    monkeypatch.setattr(dead_letter_writes, "_MAX_TASKS", 3)
     room = Room()
     word = asyncio.Event()
     room.pen.words = [word] * 5
@@ -230,14 +230,14 @@ async def test_stop_waits_for_letters_under_way_and_no_longer() -> None:
     assert await room.failures.stop(5.0) is False
 
 
-@pytest.mark.parametrize("stopped", ["failures", "burials"])
+@pytest.mark.parametrize("stopped", ["handler", "writes"])
 async def test_a_letter_that_takes_too_long_is_given_up(stopped: str) -> None:
     room = Room()
     room.pen.words = [asyncio.Event()]
     begin(room, room.one())
     await room.settle()
     before = asyncio.get_running_loop().time()
-    stop = room.failures.stop if stopped == "failures" else room.failures._burials.stop
+    stop = room.failures.stop if stopped == "handler" else room.failures._writes.stop
     assert await stop() is True
     assert asyncio.get_running_loop().time() - before < 0.5
     assert (room.epoch.running, room.epoch.ledger.position(), room.pen.written) == (0, 0, [])
