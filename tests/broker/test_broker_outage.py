@@ -11,12 +11,13 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
+from tests.waiting import until
 
 from eventzr_kafka import CloudEvent, ConsumerRunner, EventProducer, KafkaSettings, kafka_consumer, on_message
 from eventzr_kafka.testing.kafka_server import KafkaServer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import AsyncGenerator
 
 SECONDS: Final = 60.0
 AWAY: Final = 10.0
@@ -84,12 +85,6 @@ async def publishing(settings: KafkaSettings, traffic: Traffic) -> AsyncGenerato
         yield
         for task in tasks:
             task.cancel()
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(SECONDS):
-        while not condition():  # noqa: ASYNC110 -- nobody sets an event for it
-            await asyncio.sleep(0.02)
 
 
 async def stay_away(kafka: KafkaServer) -> None:

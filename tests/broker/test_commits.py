@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import random
 import uuid
@@ -12,6 +11,7 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka import admin as untyped_admin
 from tests.contract.sink import SECONDS, Sink
+from tests.waiting import eventually
 
 from eventzr_kafka import KafkaSettings
 from eventzr_kafka._confluent.consumer import ConfluentConsumer
@@ -21,7 +21,7 @@ from eventzr_kafka.kafka.transport import Position
 from eventzr_kafka.testing.kafka_server import KafkaServer, start_kafka
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Iterator
+    from collections.abc import AsyncGenerator, Iterator
 
 kafka_admin: Any = untyped_admin
 EVENTS: Final = 1200
@@ -70,12 +70,6 @@ def committed(kafka: KafkaServer, topic: str) -> tuple[int, str]:
     with contextlib.closing(Consumer({"bootstrap.servers": kafka.bootstrap_servers, "group.id": topic})) as client:
         (found,) = client.committed([TopicPartition(topic, 0)], timeout=SECONDS)
     return found.offset, found.metadata or ""
-
-
-async def eventually(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(SECONDS):
-        while not await asyncio.to_thread(condition):  # noqa: ASYNC110 -- of the broker
-            await asyncio.sleep(0.05)
 
 
 def lines(caplog: pytest.LogCaptureFixture, text: str) -> int:

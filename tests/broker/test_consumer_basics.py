@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import pytest
 from confluent_kafka import OFFSET_INVALID, Consumer, ConsumerGroupState, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
+from tests.waiting import eventually
 
 from eventzr_kafka import (
     CloudEvent,
@@ -127,13 +128,6 @@ async def run(*handlers: object, settings: KafkaSettings) -> None:
 async def running(*handlers: object, settings: KafkaSettings) -> AsyncGenerator[ConsumerRunner]:
     async with asyncio.timeout(SECONDS), ConsumerRunner(*handlers, settings=settings) as runner:
         yield runner
-
-
-async def eventually(condition: Callable[[], bool]) -> None:
-    """Wait for something that happens on the broker, or in the log."""
-    async with asyncio.timeout(SECONDS):
-        while not await asyncio.to_thread(condition):  # noqa: ASYNC110 - nobody sets an event for it
-            await asyncio.sleep(0.01)
 
 
 def script(text: str, *args: str, **environment: str) -> list[str]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import pytest
 from confluent_kafka import Consumer, KafkaException, TopicPartition
+from tests.waiting import eventually
 
 from eventzr_kafka import CloudEvent, ConsumerRunner, EventProducer, KafkaSettings, kafka_consumer, on_message
 from eventzr_kafka._confluent.log_reader import ConfluentLogReader
@@ -125,12 +126,6 @@ class Impatient(RealClients):
         return ConfluentProducer(KafkaSettings(brokers=settings.brokers, librdkafka={"delivery.timeout.ms": 3000}))
 
 
-async def until(condition: Callable[[], bool], seconds: float = SECONDS) -> None:
-    async with asyncio.timeout(seconds):
-        while not await asyncio.to_thread(condition):  # noqa: ASYNC110 -- nobody sets an event for it
-            await asyncio.sleep(0.05)
-
-
 # What may be wrong with the topic, and its mending
 
 
@@ -171,13 +166,13 @@ async def survive(kafka: KafkaServer, away: float, break_it: Act, mend_it: Act, 
     await asyncio.to_thread(break_it, kafka, topic)
     await group.publish()
     async with group.runner() as runner:
-        await until(lambda: group.waits and bool(runner.problems))
+        await eventually(lambda: group.waits and bool(runner.problems))
         await asyncio.sleep(away)
         assert group.waits
         assert [reason in problem for problem in runner.problems] == [True]
-        await until(group.is_at_the_first_rejected)
+        await eventually(group.is_at_the_first_rejected)
         await asyncio.to_thread(mend_it, kafka, topic)
-        await until(lambda: not runner.problems and group.has_all_outcomes() and group.is_at_the_end(), RECOVERY)
+        await eventually(lambda: not runner.problems and group.has_all_outcomes() and group.is_at_the_end(), RECOVERY)
     return group
 
 
@@ -201,15 +196,15 @@ async def test_broker_outage_loses_no_dead_letter(
     create(guarded_kafka, dead_letter_topic(group.id))
     await group.publish()
     async with group.runner(Impatient()) as runner:
-        await until(lambda: group.waits)
-        await until(group.is_at_the_first_rejected)
+        await eventually(lambda: group.waits)
+        await eventually(group.is_at_the_first_rejected)
         await asyncio.to_thread(guarded_kafka.kill)  # see test_forgotten_brokers
         group.go.set()
-        await until(lambda: bool(runner.problems))
+        await eventually(lambda: bool(runner.problems))
         await asyncio.sleep(away)
         assert group.waits
         assert len(runner.problems) == 1
         await asyncio.to_thread(guarded_kafka.start)
         assert group.has_not_passed_the_first_rejected()
-        await until(lambda: not runner.problems and group.has_all_outcomes() and group.is_at_the_end(), RECOVERY)
+        await eventually(lambda: not runner.problems and group.has_all_outcomes() and group.is_at_the_end(), RECOVERY)
     assert group.lines(caplog) == group.two_lines()

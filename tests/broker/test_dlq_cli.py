@@ -20,6 +20,7 @@ import pytest
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
 from tests.command_line import run_here
 from tests.pty_call import COMMAND, CTRL_C, CTRL_D, python_on_a_terminal
+from tests.waiting import wait_until
 
 from eventzr_kafka import CloudEvent, KafkaSettings, OutgoingRecord, Record, encode
 from eventzr_kafka._confluent.log_reader import ConfluentLogReader
@@ -259,11 +260,8 @@ def test_a_replay_that_was_killed_is_resumed_and_loses_nothing(dlq: Dlq) -> None
     dlq.write_letters(500)
     dlq.write_handlers(takes=0.02)
     killed = dlq.begin("replay", "handlers:Handler")
-    deadline = time.monotonic() + SECONDS
-    while len(dlq.effects()) < 60:
-        assert killed.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_until(lambda: len(dlq.effects()) >= 60 or killed.poll() is not None)
+    assert killed.poll() is None
     killed.kill()
     killed.communicate()
     before = dlq.overview()["open"]
@@ -283,11 +281,8 @@ def test_of_two_replays_at_once_one_is_refused(dlq: Dlq) -> None:
     dlq.write_letters(40)
     (dlq.directory / "hold").touch()
     first = dlq.begin("replay", "handlers:Handler")
-    deadline = time.monotonic() + SECONDS
-    while not dlq.effects("calls"):
-        assert first.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_until(lambda: dlq.effects("calls") or first.poll() is not None)
+    assert first.poll() is None
 
     code, refused = dlq.run("replay", "handlers:Handler")
     second = dlq.begin("replay", "handlers:Handler", "--wait")
@@ -348,10 +343,7 @@ def test_sigterm_finishes_what_runs_and_says_what_is_left(dlq: Dlq) -> None:
     dlq.write_letters(200)
     dlq.write_handlers(takes=0.05)
     process = dlq.begin("replay", "handlers:Handler")
-    deadline = time.monotonic() + SECONDS
-    while len(dlq.effects()) < 10:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_until(lambda: len(dlq.effects()) >= 10)
 
     process.send_signal(signal.SIGTERM)
     output, _ = process.communicate(timeout=SECONDS)

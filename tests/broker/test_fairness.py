@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 from confluent_kafka import Producer
+from tests.waiting import until
 
 from eventzr_kafka import CloudEvent, ConsumerRunner, KafkaSettings, kafka_consumer, on_message
 from eventzr_kafka.codec.encoder import STRUCTURED_HEADERS
@@ -111,11 +112,6 @@ async def consuming(
 
     async with asyncio.timeout(SECONDS), ConsumerRunner(Handler(), settings=KafkaSettings(brokers=brokers)):
         yield
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    while not condition():  # noqa: ASYNC110 -- nobody sets an event for it
-        await asyncio.sleep(0.001)
 
 
 @pytest.mark.parametrize("ordering", ["tenant", "subject", "none"])

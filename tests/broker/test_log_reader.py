@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
 import time
 import uuid
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import pytest
 from confluent_kafka import Consumer, Message, Producer
 from confluent_kafka.admin import AdminClient, NewPartitions  # type: ignore[attr-defined]
+from tests.waiting import until
 
 from eventzr_kafka import KafkaSettings, Record
 from eventzr_kafka._confluent import log_reader
@@ -163,12 +163,6 @@ def test_a_broker_that_falls_silent_ends_a_reading_with_an_error(
 
     with pytest.raises(TransportError, match=f"{name}: nothing came for 0.5 s; is the broker running?"):
         next(batches)
-
-
-async def until(holds: Callable[[], object]) -> None:
-    async with asyncio.timeout(SECONDS):
-        while not holds():  # noqa: ASYNC110 -- what is awaited happens on a broker
-            await asyncio.sleep(0.02)
 
 
 class Follower:

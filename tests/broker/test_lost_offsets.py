@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka import admin as untyped_admin
-from tests.broker.test_consumer_basics import Seen, committed, eventually, publish, run, running
+from tests.broker.test_consumer_basics import Seen, committed, publish, run, running
+from tests.waiting import eventually
 
 from eventzr_kafka import CloudEvent, ConsumerRunner, EventProducer, KafkaSettings, kafka_consumer, on_message
 from eventzr_kafka.errors import OffsetsLostError

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 import pytest
 from tests.broker.msk_broker import ACCESS_KEY, REGION, SECRET_KEY, TOPIC, MskBroker
+from tests.waiting import until
 
 from eventzr_kafka import CloudEvent, ConsumerRunner, EventProducer, KafkaSettings, kafka_consumer, on_message
 from eventzr_kafka.errors import AuthenticationError, DeliveryError
@@ -40,12 +41,6 @@ class Reader:
     @on_message(TOPIC)
     async def handle(self, event: CloudEvent[Any]) -> None:
         self.seen.append(event.data)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(PATIENCE):
-        while not condition():  # noqa: ASYNC110 -- nobody sets an event for it
-            await asyncio.sleep(0.05)
 
 
 async def test_events_flow_without_loss_while_connections_authenticate_again(

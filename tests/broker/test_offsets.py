@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 from confluent_kafka import Producer
-from tests.broker.test_consumer_basics import committed, eventually, handler, running
+from tests.broker.test_consumer_basics import committed, handler, running
+from tests.waiting import eventually
 
 from eventzr_kafka import CloudEvent, KafkaSettings, encode, kafka_consumer, on_message
 

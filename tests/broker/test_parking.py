@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 from confluent_kafka import Producer
+from tests.waiting import until
 
 from eventzr_kafka import CloudEvent, ConsumerRunner, EventProducer, KafkaSettings, kafka_consumer, on_message
 from eventzr_kafka._confluent.log_reader import ConfluentLogReader
@@ -104,11 +105,6 @@ def event(topic: str, tenant: str, number: int) -> CloudEvent[Any]:
 @pytest.fixture
 def group(kafka: KafkaServer, topic: TopicFactory) -> Group:
     return Group(kafka, topic())
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    while not condition():  # noqa: ASYNC110 -- nobody sets an event for it
-        await asyncio.sleep(0.01)
 
 
 def free_tenants_have(group: Group, numbers: Iterable[int]) -> bool:

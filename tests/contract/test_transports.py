@@ -13,6 +13,7 @@ from tests.broker.test_partitioner import tenants
 from tests.contract.backends import Backend, Embedded, InMemory, Real, new_name
 from tests.contract.sink import SECONDS, Sink
 from tests.recorder import Recorder
+from tests.waiting import eventually
 
 from eventzr_kafka import EmbeddedBroker
 from eventzr_kafka.errors import ProducerStateError
@@ -144,13 +145,6 @@ def produce(producer: Reports, topic: str, count: int, key: bytes = b"t1") -> No
     for number in range(count):
         producer.produce(topic, b"%d" % number, key)
     assert all(isinstance(outcome, Acknowledgement) for outcome in producer.all())
-
-
-async def eventually(condition: Callable[[], bool]) -> None:
-    """Wait for something that only the broker knows."""
-    async with asyncio.timeout(SECONDS):
-        while not await asyncio.to_thread(condition):  # noqa: ASYNC110 -- nobody tells
-            await asyncio.sleep(0.02)
 
 
 # Records

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import uuid
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import pytest
@@ -59,9 +58,3 @@ def create_tables(url: str) -> None:
     inbox.metadata.create_all(engine)
     business.create_all(engine)
     engine.dispose()
-
-
-async def until(true: Callable[[], bool | Awaitable[bool]], seconds: float = 60.0) -> None:
-    async with asyncio.timeout(seconds):
-        while not (answer if isinstance(answer := true(), bool) else await answer):  # noqa: ASYNC110
-            await asyncio.sleep(0.005)  # what is waited for is in a database

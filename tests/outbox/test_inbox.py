@@ -12,8 +12,9 @@ import pytest
 from sqlalchemy import create_engine, insert, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import Session, sessionmaker
-from tests.outbox.conftest import listings, until
+from tests.outbox.conftest import listings
 from tests.outbox.member import TOPIC, record, running
+from tests.waiting import until
 
 from eventzr_kafka import (
     BatchItemError,

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
-from tests.outbox.conftest import until
 from tests.outbox.inbox_members import InboxMembers
+from tests.waiting import until
 
 from eventzr_kafka import CloudEvent, KafkaSettings
 from eventzr_kafka.outbox import Outbox, OutboxRelay, read_status

@@ -17,9 +17,10 @@ from alembic.migration import MigrationContext
 from alembic.operations import Operations
 from sqlalchemy import Connection, func, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
-from tests.outbox.conftest import create_tables, until
+from tests.outbox.conftest import create_tables
 from tests.outbox.fake_kafka import NO_TOPIC, TOO_LARGE, FakeKafka
 from tests.postgres import Postgres
+from tests.waiting import until
 
 from eventzr_kafka import CloudEvent, KafkaSettings
 from eventzr_kafka._sql.database import database_time

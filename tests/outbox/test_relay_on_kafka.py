@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from confluent_kafka import OFFSET_BEGINNING, Consumer, Producer, TopicPartition
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
-from tests.outbox.conftest import until
+from tests.waiting import until
 
 from eventzr_kafka import CloudEvent, KafkaSettings
 from eventzr_kafka._confluent import producer

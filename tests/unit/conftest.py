@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
+from typing import Protocol
 
 import pytest
 
@@ -159,6 +160,26 @@ class Group:
         self.consumer._store(self.consumer._epochs.values())
 
 
+class MakeRecord(Protocol):
+    """The fixture `make_record`."""
+
+    def __call__(
+        self,
+        offset: int,
+        tenant: str = "t1",
+        *,
+        partition: int = 0,
+        subject: str | None = None,
+        data: object = None,
+    ) -> Record: ...
+
+
+class MakeGroup(Protocol):
+    """The fixture `make_group`."""
+
+    def __call__(self, handler: object, *, clock: Clock = SYSTEM_CLOCK) -> Group: ...
+
+
 def record(
     offset: int, tenant: str = "t1", *, partition: int = 0, subject: str | None = None, data: object = None
 ) -> Record:
@@ -170,12 +191,12 @@ def record(
 
 
 @pytest.fixture
-def make_record() -> Callable[..., Record]:
+def make_record() -> MakeRecord:
     return record
 
 
 @pytest.fixture
-async def make_group() -> AsyncGenerator[Callable[..., Group]]:
+async def make_group() -> AsyncGenerator[MakeGroup]:
     groups: list[Group] = []
 
     def make(handler: object, *, clock: Clock = SYSTEM_CLOCK) -> Group:

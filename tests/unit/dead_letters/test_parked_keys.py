@@ -1,12 +1,11 @@
 """``after_dead_letter="park_key"``: what follows an open dead letter in its lane goes the same way."""
 
-import asyncio
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
-from tests.unit.conftest import TOPIC, Group
+from tests.unit.conftest import TOPIC, Group, MakeGroup, MakeRecord
+from tests.waiting import until
 
 from eventzr_kafka import CloudEvent, Record, RetryPolicy, kafka_consumer, on_message
 from eventzr_kafka.dead_letters.letter import DeadLetterFacts, Letter, Note, read_letter, write_letter, write_note
@@ -17,8 +16,6 @@ from eventzr_kafka.kafka.record import OutgoingRecord
 pytestmark = pytest.mark.virtual_time
 
 LATER = 4e9  # seconds since the Unix epoch
-MakeGroup = Callable[[object], Group]
-MakeRecord = Callable[..., Record]
 
 
 def consumer(ordering: Ordering = "tenant") -> Any:
@@ -65,12 +62,6 @@ def closing(record: Record, kind: Any = "replayed") -> Record:
     return read_back(
         write_note("group", record.key, Note(kind=kind, origin=origin, at=LATER, timestamp=record.timestamp))
     )
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(5):
-        while not condition():  # noqa: ASYNC110 -- nobody tells
-            await asyncio.sleep(0.002)
 
 
 async def begin(group: Group) -> None:

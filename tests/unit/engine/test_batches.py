@@ -5,13 +5,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from tests.unit.conftest import TOPIC, Group
+from tests.unit.conftest import TOPIC, Group, MakeGroup, MakeRecord
 
 from eventzr_kafka import (
     BatchItemError,
     CloudEvent,
     MessageContext,
-    Record,
     RetryPolicy,
     kafka_consumer,
     on_batch,
@@ -23,9 +22,6 @@ from eventzr_kafka.kafka.transport import Assignment
 from eventzr_marketplace_events import ListingCreated
 
 pytestmark = pytest.mark.virtual_time
-
-MakeGroup = Callable[[object], Group]
-MakeRecord = Callable[..., Record]
 
 
 def consumer(*, max_size: int = 3, max_wait: float = 60.0, **options: Any) -> type:

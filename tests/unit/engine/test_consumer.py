@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
 from contextlib import suppress
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from eventzr_kafka import CloudEvent, MessageContext, Record, RetryPolicy, kafka_consumer, on_message
+from eventzr_kafka import CloudEvent, MessageContext, RetryPolicy, kafka_consumer, on_message
 from eventzr_kafka.engine.commit_metadata import read_metadata
 from eventzr_kafka.errors import EventStoppedError, OffsetsLostError
 from eventzr_kafka.kafka.losses import Loss
@@ -21,11 +20,9 @@ from eventzr_kafka.kafka.transport import Assignment
 pytestmark = pytest.mark.virtual_time
 
 if TYPE_CHECKING:
-    from tests.unit.conftest import Group
+    from tests.unit.conftest import MakeGroup, MakeRecord
 
 TOPIC = "bench.thing.happened.v1"
-MakeRecord = Callable[..., Record]
-MakeGroup = Callable[[object], "Group"]
 
 
 @kafka_consumer(group_id="g", max_concurrency=8, drain_timeout=0.2)

@@ -9,23 +9,15 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from tests.unit.conftest import TOPIC, Group
+from tests.unit.conftest import TOPIC, MakeGroup, MakeRecord
+from tests.waiting import until
 
-from eventzr_kafka import CloudEvent, Record, RetryPolicy, kafka_consumer, on_batch, on_message
+from eventzr_kafka import CloudEvent, RetryPolicy, kafka_consumer, on_batch, on_message
 from eventzr_kafka.clock import Clock
 from eventzr_kafka.kafka.record import TopicPartition
 from eventzr_kafka.kafka.transport import Assignment
 
 pytestmark = pytest.mark.virtual_time
-
-MakeRecord = Callable[..., Record]
-MakeGroup = Callable[..., Group]
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
-        while not condition():  # noqa: ASYNC110 -- what is waited for happens in threads, too
-            await asyncio.sleep(0.001)
 
 
 @kafka_consumer(group_id="g")

@@ -2,11 +2,11 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
 from typing import Any
 
 import pytest
-from tests.unit.conftest import TOPIC, FakeProducer, Group
+from tests.unit.conftest import TOPIC, FakeProducer, Group, MakeGroup, MakeRecord
+from tests.waiting import until
 
 from eventzr_kafka import CloudEvent, Record, Reject, RetryLater, RetryPolicy, kafka_consumer, on_message
 from eventzr_kafka.dead_letters.letter import Cut, DeadLetterFacts, Letter, read_letter
@@ -17,8 +17,6 @@ from eventzr_kafka.kafka.transport import DeliveryFailure
 
 pytestmark = pytest.mark.virtual_time
 
-MakeGroup = Callable[[object], Group]
-MakeRecord = Callable[..., Record]
 AT_ONCE = RetryPolicy(attempts=3, wait_initial=0)
 
 
@@ -409,11 +407,6 @@ async def test_the_intake_goes_on_after_a_full_buffer_of_dead_letters(
     group.receive(make_record(0, "a"), make_record(1, "b"))
     assert group.transport.paused
     await asyncio.wait_for(until(lambda: len(letters(group)) == 2 and not group.transport.paused), 5)
-
-
-async def until(holds: Callable[[], bool]) -> None:
-    while not holds():  # noqa: ASYNC110 -- what is waited for happens in threads
-        await asyncio.sleep(0.001)
 
 
 async def test_a_storm_of_poison_leaves_the_loop_its_turns(make_group: MakeGroup, make_record: MakeRecord) -> None:

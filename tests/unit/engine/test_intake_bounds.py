@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 
-from tests.unit.conftest import Group
+from tests.unit.conftest import MakeGroup, MakeRecord
 from tests.unit.engine.test_consumer import Gated
 
-from eventzr_kafka import Record, kafka_consumer
-
-MakeRecord = Callable[..., Record]
-MakeGroup = Callable[[object], Group]
+from eventzr_kafka import kafka_consumer
 
 
 async def test_a_full_buffer_pauses_the_intake_until_half_of_it_is_done(

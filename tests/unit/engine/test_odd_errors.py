@@ -9,15 +9,15 @@ from typing import Any, ClassVar
 import pytest
 from pydantic import field_validator
 from tests.odd_errors import ODD, TEXT
-from tests.unit.conftest import TOPIC, Group
+from tests.unit.conftest import TOPIC, Group, MakeGroup, MakeRecord
 from tests.unit.engine.test_failures import letters
+from tests.waiting import until
 
 from eventzr_kafka import (
     CloudEvent,
     EventData,
     MemoryInbox,
     MessageContext,
-    Record,
     Reject,
     RetryPolicy,
     decode,
@@ -28,15 +28,7 @@ from eventzr_kafka import (
 from eventzr_kafka.errors import EventStoppedError
 from eventzr_kafka.inbox.protocol import Handled
 
-MakeGroup = Callable[[object], Group]
-MakeRecord = Callable[..., Record]
 TWICE = RetryPolicy(attempts=2, wait_initial=0)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110 -- what is waited for happens in threads, too
-            await asyncio.sleep(0.001)
 
 
 async def committed(group: Group, offset: int) -> None:

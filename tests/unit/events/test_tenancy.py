@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import copy_context
@@ -15,14 +15,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, field_validator
-from tests.unit.conftest import TOPIC, FakeProducer, Group
+from tests.unit.conftest import TOPIC, FakeProducer, MakeGroup, MakeRecord
 
 from eventzr_kafka import (
     CloudEvent,
     EventData,
     EventProducer,
     KafkaSettings,
-    Record,
     Reject,
     kafka_consumer,
     on_batch,
@@ -31,9 +30,6 @@ from eventzr_kafka import (
 from eventzr_kafka.errors import CrossTenantError, EncodeError, MissingTenantError
 from eventzr_kafka.events.context import current_event, current_tenant, enter, enter_batch, leave
 from eventzr_kafka.producing.envelope import Enveloper
-
-MakeGroup = Callable[[object], Group]
-MakeRecord = Callable[..., Record]
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 OTHER_TRACE = "00-11111111111111111111111111111111-2222222222222222-01"
