@@ -1,4 +1,4 @@
-# The two commands of the README are `make demo` and `make test`; each sets up what it needs on first use.
+# Each command sets up what it needs on first use.
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
@@ -7,10 +7,16 @@ EDITABLE := --editable . --editable ./marketplace-events
 # A test run starts dozens of Pythons: each would compile the code again where the machine forbids to keep it.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test quick test-lowest torture simulate mutate bench lint types mypy pyright reference setup pins clean
+.PHONY: help demo check test quick test-lowest check-pythons coverage coverage-pure torture simulate mutate bench lint types
+.PHONY: mypy pyright build docs reference setup pins clean
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: first-time $(READY)  ## the marketplace service and a subscriber, a day of two tenants; KEEP=1 stays up, with a page
 	$(BIN)/python -m examples.demo $(if $(KEEP),keep)
+
+check: lint types test  ## what a change must pass: lint, types, and every test
 
 # The suite waits more than it works: five processes, which share one broker, keep two cores busy.
 test: $(READY)  ## every test, with all set-up (SETUP=1: also with sudo); the header names the broker
@@ -20,8 +26,8 @@ test: $(READY)  ## every test, with all set-up (SETUP=1: also with sudo); the he
 quick: $(READY)  ## what needs no broker, no database and no browser; under a minute
 	$(BIN)/pytest -n 3 --dist loadfile -m 'not torture and not real_kafka and not slow' tests/unit tests/architecture
 
-# Units, and one file on a real broker, with the lowest versions that pyproject.toml declares.
-test-lowest: .venv/lowest/.ready
+# One file on a real broker besides the unit tests.
+test-lowest: .venv/lowest/.ready  ## the unit tests with the lowest versions that pyproject.toml declares
 	@$(BIN)/python -m tests.machine
 	.venv/lowest/bin/python -m pytest -q -n 3 --dist worksteal -m 'not torture and not slow' \
 	  tests/unit tests/broker/test_roundtrip.py
@@ -31,6 +37,23 @@ test-lowest: .venv/lowest/.ready
 	.venv/lowest/bin/python -m pip install --quiet --requirement requirements/lowest.txt
 	PATH="$(CURDIR)/.venv/lowest/bin:$$PATH" .venv/lowest/bin/python -m pip install --quiet --no-deps --no-build-isolation $(EDITABLE)
 	@touch $@
+
+check-pythons: $(READY)  ## wheels, quick start and unit tests on each Python that the classifiers name; PYTHONS="3.12 3.13"
+	$(BIN)/python -m tests.packaging.pythons $(PYTHONS)
+
+# What decides in values, without a clock, a thread or a socket: its own unit tests see every branch.
+ROOMS := codec events handlers engine dead_letters
+PURE := codec events handlers/options handlers/retry engine/commit_metadata engine/lanes engine/ledger \
+  dead_letters/claim dead_letters/journal dead_letters/letter dead_letters/order dead_letters/parked_keys dead_letters/state
+coverage-pure: $(READY)  ## the unit tests of the pure modules see 100 % of their branches
+	COVERAGE_FILE=.coverage.pure $(BIN)/pytest -q -n 2 -m 'not torture and not real_kafka and not slow' --cov --cov-report= \
+	  $(ROOMS:%=tests/unit/%)
+	COVERAGE_FILE=.coverage.pure $(BIN)/coverage report --fail-under 100 --skip-covered --show-missing \
+	  --include "$$(echo $(PURE:%=src/eventzr_kafka/%*) | tr ' ' ,)"
+
+coverage: coverage-pure  ## the same, and 90 % of all branches by the whole suite; .coverage-html/ shows the rest
+	$(BIN)/pytest -q -n 5 --dist loadfile --cov --cov-report=html:.coverage-html --cov-report=
+	$(BIN)/coverage report --fail-under 90 --skip-covered --sort cover
 
 torture: $(READY)  ## members killed under load, on a real Kafka; minutes
 	EVENTZR_KAFKA_TEST_BROKER=real $(BIN)/pytest tests/torture tests/broker/test_dead_letter_outage.py -m torture -s -o timeout=1800 -o faulthandler_timeout=3600
@@ -55,12 +78,13 @@ bench: $(READY) .venv/bench/.ready  ## against a bare client and the peers, on a
 	.venv/bench/bin/python -m pip install --quiet --requirement requirements/bench.txt && touch $@ \
 	  || echo "some peers do not install: the table will say so"
 
-lint: $(READY)  ## style, formatting and the direction of imports
+lint: $(READY)  ## style, formatting, spelling, and the direction of imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
+	$(BIN)/codespell
 
-types: mypy pyright  ## both strict
+types: mypy pyright  ## mypy and pyright, both strict
 
 mypy: $(READY)
 	$(BIN)/mypy
@@ -68,10 +92,29 @@ mypy: $(READY)
 pyright: $(READY)
 	$(BIN)/pyright --warnings
 
+# Each distribution's wheel is built from its sdist: what the sdist lacks is found here.
+RELEASE := .venv/release/bin
+build: $(READY) .venv/release/.ready  ## wheel and sdist of both distributions in dist/, checked, installed and run
+	rm -rf dist
+	for project in . marketplace-events; do $(RELEASE)/python -m build --no-isolation --outdir dist $$project || exit 1; done
+	$(RELEASE)/twine check --strict dist/*
+	$(RELEASE)/check-wheel-contents --toplevel eventzr_kafka,eventzr_kafka_pytest --ignore W009 dist/eventzr_kafka-*.whl
+	$(RELEASE)/check-wheel-contents --toplevel eventzr_marketplace_events dist/eventzr_marketplace_events-*.whl
+	WHEELS=dist $(BIN)/pytest -q tests/packaging/test_wheels.py
+
+.venv/release/.ready: requirements/release.txt
+	$(PYTHON) -m venv .venv/release
+	.venv/release/bin/python -m pip install --quiet --requirement requirements/release.txt && touch $@
+
+docs: $(READY)  ## README and docs tell the truth: snippets run, links and commands exist, generated pages are current
+	$(BIN)/codespell README.md ARCHITECTURE.md CHANGELOG.md CONTRIBUTING.md SECURITY.md docs examples/README.md
+	$(BIN)/pytest -q tests/unit/project/test_docs.py tests/unit/test_settings.py tests/outbox/test_readme.py \
+	  tests/example/test_readme.py
+
 reference: $(READY)  ## the pages of docs/reference that come from the code
 	$(BIN)/python docs/reference/generate.py
 
-setup: $(READY)
+setup: $(READY)  ## .venv with both distributions, editable, and the tools; `make setup PYTHON=python3.12`
 
 .PHONY: first-time
 first-time:
@@ -85,14 +128,15 @@ $(READY): requirements/dev.txt pyproject.toml marketplace-events/pyproject.toml
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pip install --quiet --no-deps --no-build-isolation $(EDITABLE)
 	@touch $(READY)
 
-pins: $(READY)  ## renew requirements/dev.txt from dev.in and pyproject.toml
+COMPILE := $(BIN)/uv pip compile --quiet --no-annotate --no-header --no-emit-index-url --no-emit-find-links --python-version 3.11
+EXTRAS := --extra cli --extra msk --extra testing --extra outbox-postgres --extra outbox-sqlite
+UPGRADE ?= --upgrade
+pins: $(READY)  ## renew the pins in requirements/; UPGRADE= adds what is new and moves nothing else
 	$(BIN)/python -m pip install --quiet uv
-	$(BIN)/uv pip compile --upgrade --quiet --no-annotate --no-header --no-emit-index-url --no-emit-find-links \
-	  --python-version 3.11 --extra cli --extra msk --extra testing --extra outbox-postgres --extra outbox-sqlite \
-	  requirements/dev.in pyproject.toml --output-file requirements/dev.txt
-	$(BIN)/uv pip compile --upgrade --quiet --no-annotate --no-header --no-emit-index-url --no-emit-find-links \
-	  --resolution lowest-direct --python-version 3.11 --extra cli --extra msk --extra testing --extra outbox-postgres \
-	  --extra outbox-sqlite requirements/lowest.in pyproject.toml --output-file requirements/lowest.txt
+	$(COMPILE) $(UPGRADE) $(EXTRAS) requirements/dev.in pyproject.toml --output-file requirements/dev.txt
+	$(COMPILE) $(UPGRADE) requirements/release.in --output-file requirements/release.txt
+	$(COMPILE) $(UPGRADE) $(EXTRAS) --resolution lowest-direct requirements/lowest.in pyproject.toml \
+	  --output-file requirements/lowest.txt
 
-clean:
-	rm -rf .venv build dist mutants .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+clean:  ## remove what was set up, built and cached
+	rm -rf .venv build dist mutants .coverage .coverage.* .coverage-html .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-__all__ = ["ROOT", "Environment", "Wheels", "build_wheels", "install_alone", "run"]
+__all__ = ["ROOT", "Environment", "Wheels", "build_wheels", "install_alone", "run", "wheels_in"]
 
 ROOT: Final = Path(__file__).parents[2]
 _PIP: Final = (sys.executable, "-m", "pip", "--disable-pip-version-check")
@@ -37,6 +37,11 @@ def build_wheels(sources: Path, folder: Path) -> Wheels:
     known = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     found = [str(project) for project in projects if (project / "pyproject.toml").is_file()]
     run(*_PIP, "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", folder, *found, env=known)
+    return wheels_in(folder)
+
+
+def wheels_in(folder: Path) -> Wheels:
+    """The wheels that a folder holds."""
     return Wheels(next(folder.glob("eventzr_kafka-*.whl")), next(folder.glob("eventzr_marketplace_events-*.whl"), None))
 
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.packaging.fresh import ROOT, Environment, Wheels, build_wheels, run
+from tests.packaging.fresh import ROOT, Environment, Wheels, build_wheels, run, wheels_in
 
 pytestmark = pytest.mark.slow
 
@@ -39,7 +39,9 @@ async def test_it(events: Events, capsys) -> None:
 
 @pytest.fixture(scope="module")
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> Wheels:
-    return build_wheels(ROOT, tmp_path_factory.mktemp("wheels"))
+    """Those that `make build` has made, or new ones."""
+    built = os.environ.get("WHEELS")
+    return wheels_in(ROOT / built) if built else build_wheels(ROOT, tmp_path_factory.mktemp("wheels"))
 
 
 @pytest.fixture(scope="module", params=PYTHONS, ids=lambda python: Path(python).name)
