@@ -1,9 +1,9 @@
-"""What stands still while much is in memory.
+"""Backpressure: which partitions are paused while much is in memory.
 
-1. A partition that alone fills half of the memory stands still until it fills a quarter: a tenant's long backlog, which
-   is in one partition, does not keep the others' events out. With a single partition there is nobody to make room for.
-2. When the memory is full, every partition stands still until half of it is free.
-3. Stopping costs the client what it had fetched ahead: hence the distance between the two thresholds of each rule.
+1. A partition that alone fills half of the memory is paused until it fills a quarter. So one tenant's long backlog,
+   which is in one partition, leaves room for the events of the others. A single partition is not paused by this rule.
+2. When the memory is full, all partitions are paused until half of it is free.
+3. Pausing discards what the client has prefetched, so the thresholds for pausing and for resuming are far apart.
 """
 
 from __future__ import annotations
@@ -18,32 +18,32 @@ _HALF, _QUARTER = 0.5, 0.25
 
 
 class Backpressure:
-    """Decides about the intake of one group.
+    """The decision about the intake of one group.
 
     Attributes:
-        paused: The epochs that stand still.
+        paused: The epochs that are paused, or ``all``.
     """
 
     def __init__(self) -> None:
         self.paused: Paused = frozenset()
 
-    def update(self, fullness: float, weigh: Callable[[], Mapping[int, float]]) -> bool:
-        """Look at the memory; whether something else stands still from now on.
+    def update(self, fullness: float, measure: Callable[[], Mapping[int, float]]) -> bool:
+        """Decide again; returns True if `paused` has changed.
 
         Args:
-            fullness: What is in memory, as a share of what may be.
-            weigh: Gives the bytes of each epoch in memory; asked when much is.
+            fullness: The share of the memory that is used.
+            measure: Returns the buffered bytes of each epoch; called only if they matter.
         """
         before = self.paused
         if fullness >= 1 or (before == "all" and fullness >= _HALF):
             self.paused = "all"
         elif before or fullness >= _HALF:
-            self.paused = self._large(fullness, weigh())
+            self.paused = self._overfull_partitions(fullness, measure())
         return self.paused != before
 
-    def _large(self, fullness: float, weights: Mapping[int, float]) -> frozenset[int]:
-        if len(weights) == 1:
+    def _overfull_partitions(self, fullness: float, sizes: Mapping[int, float]) -> frozenset[int]:
+        if len(sizes) == 1:
             return frozenset()
-        total, paused = sum(weights.values()), () if self.paused == "all" else self.paused
-        shares = {epoch: fullness * weight / total for epoch, weight in weights.items() if weight}
+        total, paused = sum(sizes.values()), () if self.paused == "all" else self.paused
+        shares = {epoch: fullness * size / total for epoch, size in sizes.items() if size}
         return frozenset(epoch for epoch, share in shares.items() if share >= (_QUARTER if epoch in paused else _HALF))

@@ -1,9 +1,10 @@
-"""One partition, from its assignment to its revocation."""
+"""`Epoch`: one partition, from its assignment to its revocation."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
 
 from eventzr_kafka.engine.commit_metadata import MAX_METADATA_BYTES, read_metadata, write_metadata
 from eventzr_kafka.engine.ledger import FEW, MANY, Ledger
@@ -16,19 +17,22 @@ _MAX_EXITS = 10  # offsets that a commit names, the first ones
 
 
 class Epoch:
-    """A ledger, how many handlers run for it, whether it has ended, and what was stored last.
+    """The ledger of a partition, the number of its running handlers, and what was stored last.
 
-    The loop knows an epoch by this object: when the partition goes, the object leaves the table, and whatever still
-    runs can reach that object alone.
+    The event loop knows an epoch by this object. When the partition is revoked, the object leaves the group's table,
+    and whatever still runs for it can reach that object alone.
 
     Attributes:
-        exits: Offsets of events that have stopped a runner of the group with `SystemExit`. The commit's metadata ends
-            in them, until the position has passed them.
+        running: Handlers, and dead letters under way, for which a revocation waits. The dispatcher counts the calls of
+            handlers in place, since a method would cost a call for each record; everything else uses the methods.
+        ended: True from the revocation on.
+        exits: Offsets of events that have stopped a runner of the group with `SystemExit`. They stand at the end of
+            the commit's metadata until the committable offset has passed them.
     """
 
     __slots__ = (
-        "_admitted",
-        "_bytes",
+        "_buffered_bytes",
+        "_buffered_events",
         "_seen",
         "_stored",
         "_topic_id",
@@ -52,29 +56,50 @@ class Epoch:
         self._topic_id = assignment.topic_id
         self._stored = (position, assignment.metadata)
         self._seen: tuple[int, ...] | None = None
-        self._admitted = self._bytes = 0
+        self._buffered_events = self._buffered_bytes = 0
+
+    def begin_running(self) -> None:
+        """Count something for which a revocation waits."""
+        self.running += 1
+
+    def end_running(self) -> None:
+        """Count it down again."""
+        self.running -= 1
+
+    @contextmanager
+    def not_running(self) -> Generator[None]:
+        """Let a revocation go on during the block, as during a pause between two attempts."""
+        self.running -= 1
+        try:
+            yield
+        finally:
+            self.running += 1
+
+    def end(self) -> None:
+        """Note that the partition was revoked or lost."""
+        self.ended = True
 
     def note_buffered(self, events: int, size: int) -> None:
-        """Take note of events that went into lanes, and of their bytes."""
-        self._admitted += events
-        self._bytes += size
+        """Note events that went into lanes, and their bytes."""
+        self._buffered_events += events
+        self._buffered_bytes += size
 
     @property
     def buffered_bytes(self) -> float:
-        """The bytes in memory: the events that have no outcome yet, each taken for one of mean size."""
-        return self.ledger.unfinished * self._bytes / max(self._admitted, 1)
+        """Bytes in memory: the events without an outcome, each taken for one of mean size."""
+        return self.ledger.unfinished * self._buffered_bytes / max(self._buffered_events, 1)
 
     def take_committable(self, *, last: bool = False) -> Position | None:
-        """What may be committed, if that is more than the last time.
+        """Return the committable offset with its metadata; None if both are the same as the last time.
 
         Args:
-            last: Whether the epoch ends here, so that its metadata is worth more time.
+            last: True if the epoch ends here, so that its metadata is worth more time.
         """
         offset, most = self.ledger.position(), MANY if last else FEW
         seen = (self.ledger.next_offset, self.ledger.unfinished, len(self.exits), most)
         if offset is None or seen == self._seen:
             return None
-        self._seen = seen  # it changes with each record and each outcome, and costs less than the metadata
+        self._seen = seen  # changes with each record and each outcome, and costs less than writing the metadata
         exits = _write_exits(each for each in self.exits if each >= offset) if self.exits else ""
         room = MAX_METADATA_BYTES - len(exits)
         metadata = write_metadata(offset, self.ledger.finished(most), self._topic_id, limit=room) + exits
@@ -90,7 +115,7 @@ def _write_exits(offsets: Iterable[int]) -> str:
 
 
 def _read_exits(metadata: str | None) -> tuple[set[int], str | None]:
-    """The offsets at the end, and what stands before them."""
+    """Return the offsets at the end of the metadata, and the metadata before them."""
     found = _EXITS.search(metadata or "")
     if found is None:
         return set(), metadata

@@ -1,7 +1,7 @@
-"""Threads for `def` handlers, which a handler that hangs does not keep the process from ending.
+"""`HandlerThreads`: threads for `def` handlers; a handler that hangs does not keep the process alive.
 
-`ThreadPoolExecutor` has the interpreter join its threads at exit, for ever if need be. These are daemon threads: a
-handler gets the drain time-out, and the event of one that takes longer is not committed.
+The interpreter joins the threads of a `ThreadPoolExecutor` at exit, and waits for them for ever. These are daemon
+threads: a handler gets the drain time-out, and the event of a handler that takes longer is not committed.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ class HandlerThreads(Executor):
         self._idle = threading.Semaphore(0)
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """Call a function in a thread. Cancelling the future keeps a call from beginning, not from going on."""
+        """Call a function in a thread. Cancelling the future stops a call that has not begun, and no other."""
         future: Future[T] = Future()
         self._calls.put((future, lambda: fn(*args, **kwargs)))
         if not self._idle.acquire(blocking=False):
             try:
                 self._add_thread()
-            except RuntimeError:  # the system has no thread to give: the call fails, and is not to begin later
+            except RuntimeError:  # the system cannot start a thread: the call fails now, and must not begin later
                 future.cancel()
                 raise
         return future
 
     def shutdown(self, wait: bool = False, *, cancel_futures: bool = True) -> None:  # noqa: ARG002, FBT001, FBT002 -- the signature of Executor
-        """End the threads, each when it is not in a call any more; it is not waited for."""
+        """End each thread after its running call; returns at once."""
         with suppress(Empty):
             while cancel_futures:
                 given = self._calls.get_nowait()
@@ -62,11 +62,11 @@ class HandlerThreads(Executor):
             self._threads += 1
 
     def _serve(self) -> None:
-        while (given := self._next()) is not None:
-            _run(*given)
-            del given  # while it waits, the thread keeps no event
+        while (given := self._next_call()) is not None:
+            _run_call(*given)
+            del given  # a waiting thread must not keep an event alive
 
-    def _next(self) -> _Call | None:
+    def _next_call(self) -> _Call | None:
         try:
             return self._calls.get_nowait()
         except Empty:
@@ -74,12 +74,12 @@ class HandlerThreads(Executor):
             return self._calls.get()
 
 
-def _run(future: Future[Any], call: Callable[[], Any]) -> None:
+def _run_call(future: Future[Any], call: Callable[[], Any]) -> None:
     if not future.set_running_or_notify_cancel():
         return
     try:
         result = call()
-    except BaseException as error:  # noqa: BLE001 -- an outcome of the handler's, judged on the event loop
+    except BaseException as error:  # noqa: BLE001 -- the handler's outcome, judged on the event loop
         future.set_exception(error)
     else:
         future.set_result(result)

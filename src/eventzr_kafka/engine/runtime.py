@@ -11,10 +11,10 @@ from eventzr_kafka.clock import SYSTEM_CLOCK, Clock
 from eventzr_kafka.engine.watchdog import Watchdog
 from eventzr_kafka.engine.worker import Worker
 
-__all__ = ["SYSTEM_RUNTIME", "LoopWatch", "Runtime"]
+__all__ = ["SYSTEM_RUNTIME", "LoopMonitor", "Runtime"]
 
 
-class LoopWatch(Protocol):
+class LoopMonitor(Protocol):
     """Watches the event loop between `start` and `stop`, see `Watchdog`."""
 
     def start(self) -> None:
@@ -26,7 +26,7 @@ class LoopWatch(Protocol):
         ...
 
 
-MakeWatchdog: TypeAlias = Callable[[Mapping[CodeType, str]], LoopWatch]
+MakeWatchdog: TypeAlias = Callable[[Mapping[CodeType, str]], LoopMonitor]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Notices an event loop that does not turn, and says which handler holds it."""
+"""`Watchdog`: logs an event loop that is blocked, and the handler that blocks it."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ __all__ = ["Watchdog", "codes_of"]
 log = logging.getLogger("eventzr_kafka.consumer")
 
 _BEAT = 0.2  # seconds between two signs of life of the event loop
-_LOOK = 0.5  # seconds between two looks at them
-LIMIT = 1.0  # seconds without a sign of life that are worth a line
+_CHECK_EVERY = 0.5  # seconds between two checks of them
+LIMIT = 1.0  # seconds without a sign of life after which a line is logged
 
 
 class Watchdog:
-    """A daemon thread beside one event loop; one line when the loop is blocked, one when it turns again."""
+    """A daemon thread beside one event loop; logs one line when the loop is blocked, and one when it runs again."""
 
     def __init__(self, handlers: Mapping[CodeType, str], *, limit: float = LIMIT, clock: Clock = SYSTEM_CLOCK) -> None:
-        """Take what is to be recognised.
+        """Take the handlers, by which a blocking frame is recognised.
 
         Args:
-            handlers: Code of the handlers, with their ``Class.method``.
-            limit: Seconds without a turn before it is told.
+            handlers: The code of each handler, with its ``Class.method``.
+            limit: Seconds without an iteration of the event loop before a line is logged.
         """
         self._handlers = handlers
         self._limit = limit
@@ -56,22 +56,22 @@ class Watchdog:
 
     def _watch(self) -> None:
         blocked_since: float | None = None
-        while not self._ended.wait(min(_LOOK, self._limit)) and not self._loop.is_closed():
+        while not self._ended.wait(min(_CHECK_EVERY, self._limit)) and not self._loop.is_closed():
             last = self._last
             if blocked_since is not None and last > blocked_since:
-                log.warning("the event loop turns again after %.1f s", last - blocked_since)
+                log.warning("the event loop runs again after %.1f s", last - blocked_since)
                 blocked_since = None
             if blocked_since is None and self._monotonic() - last > self._limit:
                 blocked_since = last
-                self._tell(self._monotonic() - last)
+                self._log_blocked(self._monotonic() - last)
 
-    def _tell(self, seconds: float) -> None:
-        where = self._whereabouts(sys._current_frames().get(self._loop_thread))  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] -- documented
+    def _log_blocked(self, seconds: float) -> None:
+        where = self._describe_place(sys._current_frames().get(self._loop_thread))  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] -- documented
         hint = "no event is handled meanwhile: await, or make the handler a def, which runs in a thread"
         log.warning("the event loop has been blocked for %.1f s %s; %s", seconds, where, hint)
 
-    def _whereabouts(self, innermost: FrameType | None) -> str:
-        """Where the loop's thread is: the handler that it is in, and the line."""
+    def _describe_place(self, innermost: FrameType | None) -> str:
+        """Describe where the loop's thread is: in which handler, and on which line."""
         frame = innermost
         while frame is not None:
             label = self._handlers.get(frame.f_code)
@@ -79,12 +79,12 @@ class Watchdog:
                 return f"by {label} at {frame.f_code.co_filename}:{frame.f_lineno}"
             frame = frame.f_back
         if innermost is None:
-            return "by something that has ended"
+            return "by code that has ended"
         return f"outside of the handlers, at {innermost.f_code.co_filename}:{innermost.f_lineno}"
 
 
 def codes_of(calls: Iterable[tuple[str, Any]]) -> dict[CodeType, str]:
-    """The code of each handler, by which its frame is known; without those that have no Python code."""
+    """Return the code object of each handler that is written in Python."""
     found: dict[CodeType, str] = {}
     for label, call in calls:
         code = getattr(inspect.unwrap(call), "__code__", None)

@@ -1,4 +1,4 @@
-"""The task of a worker."""
+"""`Worker`: the task that runs handlers, one after another."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ __all__ = ["Worker", "current_worker"]
 
 
 class Worker(asyncio.Task[None]):
-    """A worker's task, which knows who wants it cancelled.
+    """A task that knows whether a handler has requested its cancellation.
 
     Attributes:
-        by_handler: Whether the last request came out of a handler, or of a task or a timer that one has begun: an event
-            is in hand there.
+        by_handler: True if the last request came from a handler, or from a task or a timer that a handler has started:
+            there, an event is current.
     """
 
     by_handler = False
 
     def cancel(self, msg: Any | None = None) -> bool:
-        """Request the end, of the call that runs or of the worker."""
+        """Request the cancellation of the running call, or of the worker."""
         self.by_handler = in_hand() is not None
         return super().cancel(msg)
 
     @property
     def is_running(self) -> bool:
-        """True while it is this task that the event loop runs at the moment."""
+        """True while the event loop runs this task, and no other one."""
         try:
             return asyncio.current_task() is self
         except RuntimeError:  # the event loop has ended

@@ -23,7 +23,7 @@ async def test_a_blocked_loop_is_told_with_the_handlers_name_and_line(caplog: py
     watchdog.stop()
     blocked, again = (record.getMessage() for record in caplog.records)
     assert f"by Handler.handle at {__file__}:" in blocked
-    assert again.startswith("the event loop turns again after 0.")
+    assert again.startswith("the event loop runs again after 0.")
 
 
 async def test_a_loop_blocked_by_something_else_is_told_with_the_line(caplog: pytest.LogCaptureFixture) -> None:

@@ -14,6 +14,7 @@ from tests.unit.engine.test_runner import SETTINGS, Handler, Patient, Wire, Wire
 
 from eventzr_kafka import CloudEvent, ConsumerRunner, kafka_consumer, on_message
 from eventzr_kafka.dead_letters.writer import DeadLetterWriter
+from eventzr_kafka.engine.group_consumer import GroupConsumer
 from eventzr_kafka.engine.handler_threads import HandlerThreads
 from eventzr_kafka.kafka.record import OutgoingRecord
 from eventzr_kafka.kafka.transport import Acknowledgement, ConsumerSink, DeliveryCallback
@@ -53,15 +54,16 @@ async def test_a_cancelled_runner_drains_stores_and_leaves(cancellations: int) -
 
 
 async def test_a_group_is_left_although_its_drain_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(_epochs: object) -> None:
-        raise ZeroDivisionError
+    async def fail(group: GroupConsumer, _epochs: object) -> None:
+        if group.group_id == wires.made[0].group_id:
+            raise ZeroDivisionError
 
     wires = Wires()
     runner = ConsumerRunner(Handler(), Other(), settings=SETTINGS, clients=wires)
     async with asyncio.timeout(SECONDS):
         with pytest.raises(ZeroDivisionError):
             async with runner:
-                monkeypatch.setattr(runner._groups[0], "_drain", fail)
+                monkeypatch.setattr(GroupConsumer, "_drain", fail)
     assert [wire.closed for wire in wires.made] == [True, True]
 
 

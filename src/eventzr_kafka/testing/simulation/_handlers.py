@@ -15,6 +15,7 @@ from dataclasses import replace
 from itertools import count
 from typing import Any
 
+from eventzr_kafka.engine.handler_groups import HandlerGroup
 from eventzr_kafka.engine.runner import ConsumerRunner
 from eventzr_kafka.errors import BatchItemError, ConfigurationError, Reject, RetryLater
 from eventzr_kafka.events.context import current_event, current_tenant
@@ -234,7 +235,6 @@ class SimulatedRunner(ConsumerRunner):
         super().__init__(*handlers, **options)
         self._watch = watch
 
-    def _bind_routes(self, group_id: str, pool: Executor) -> Iterator[BoundRoute]:
-        ordering = self._members[group_id][0][1].options.ordering
-        for route in super()._bind_routes(group_id, pool):
-            yield self._watch.around(group_id, ordering, route)
+    def _bind_routes(self, group: HandlerGroup, pool: Executor) -> Iterator[BoundRoute]:
+        for route in super()._bind_routes(group, pool):
+            yield self._watch.around(group.group_id, group.options.ordering, route)
