@@ -6,6 +6,7 @@ import os
 import pty
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -47,8 +48,17 @@ def python_on_a_terminal(
         text = b""
         while question.encode() not in text and (read := os.read(process.stdout.fileno(), 1024)):
             text += read
-        os.write(terminal, keys)
-        rest, _ = process.communicate(timeout=_SECONDS)
+        rest = None
+        deadline = time.monotonic() + _SECONDS  # ends what hangs
+        while rest is None:
+            # A Ctrl-C that comes between the question and the read leaves the read waiting: it is pressed again.
+            os.write(terminal, keys)
+            try:
+                rest, _ = process.communicate(timeout=1.0)
+            except subprocess.TimeoutExpired:
+                if time.monotonic() > deadline:
+                    process.kill()
+                    raise
     os.close(terminal)
     return Ended(process.returncode, (text + rest).decode())
 

@@ -160,7 +160,7 @@ def test_run_shows_the_card_is_ready_handles_an_event_and_ends_well_on_sigterm(
         f"connecting to {broker.bootstrap_servers}",
     ]
     assert lines.index("ready: 4 partitions of 1 topic") < lines.index("heard Premium Catering Service of early")
-    assert lines[-2:] == ["stopping: finishing what runs (a second signal quits at once)", "stopped"]
+    assert lines[-2:] == ["stopping: running handlers finish first (a second signal quits at once)", "stopped"]
     assert re.fullmatch(
         rf"published {TOPIC}\[\d\]@\d+ on {broker.bootstrap_servers}\n  tenant t1, subject listing:l-1, event e-1\n",
         published,
@@ -232,11 +232,11 @@ def test_while_the_broker_is_down_one_line_says_so_and_none_says_ready(start: St
     lines = run.output.splitlines()
     assert lines[4] == "connecting to 127.0.0.1:9"
     assert "no connection to 127.0.0.1:9" in lines[5]
-    assert lines[6:] == ["stopping: finishing what runs (a second signal quits at once)", "stopped"]
+    assert lines[6:] == ["stopping: running handlers finish first (a second signal quits at once)", "stopped"]
 
 
 def test_publish_gives_up_after_its_timeout_when_the_broker_is_down(start: Start) -> None:
-    command = start("publish", TOPIC, "--tenant", "t1", "--id", "e-1", "--timeout", "1", KAFKA_BROKERS="127.0.0.1:9")
+    command = start("publish", TOPIC, "--tenant", "t1", "--id", "e-1", "--timeout", "1s", KAFKA_BROKERS="127.0.0.1:9")
 
     assert command.exit_code() == 1
     assert command.output.splitlines()[-1].startswith(f"error: event e-1 for {TOPIC}: _MSG_TIMED_OUT")

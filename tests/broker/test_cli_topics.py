@@ -50,7 +50,7 @@ def test_a_plan_is_shown_applied_and_then_empty(module: str, capsys: pytest.Capt
     assert call(["topics", "plan", *targets]) == 2
     shown = capsys.readouterr().out
     assert f"+ {module}.made.v1: 4 partitions, retention.ms=604800000" in shown
-    assert f"+ {module}-readers.dlq: 1 partitions, retention.ms=1209600000" in shown
+    assert f"+ {module}-readers.dlq: 1 partition, retention.ms=1209600000" in shown
     assert " + 9 = " in shown
 
     assert call(["topics", "apply", "--yes", *targets]) == 0

@@ -214,12 +214,12 @@ def test_all_letters_are_replayed_in_order_and_no_other_group_sees_anything(dlq:
 
     code, output = dlq.run("replay", "handlers:Handler")
 
-    assert (code, output) == (0, "replayed 60 of 60 letters\n")
+    assert (code, output) == (0, "replayed 60 of 60 dead letters\n")
     assert sorted(dlq.effects()) == expected(range(60))
     assert in_order(dlq.effects())
     assert dlq.records_in_origin() == 0
     assert [dlq.overview()[name] for name in ("open", "replayed")] == [0, 60]
-    assert dlq.run("replay", "handlers:Handler") == (0, "replayed 0 of 0 letters\n")
+    assert dlq.run("replay", "handlers:Handler") == (0, "replayed 0 of 0 dead letters\n")
     assert len(dlq.effects()) == 60
 
 
@@ -231,7 +231,7 @@ def test_one_id_of_two_sources_or_tenants_is_replayed_for_each(dlq: Dlq) -> None
 
     code, output = dlq.run("replay", "handlers:Handler")
 
-    done = "replayed 4 of 4 letters\n  1 without a call: their events had been replayed already\n"
+    done = "replayed 4 of 4 dead letters\n  1 without a call: their events had been replayed already\n"
     assert (code, output) == (0, done)
     assert sorted(dlq.effects()) == [("t1", 0), ("t1", 1), ("t2", 2)]
 
@@ -246,8 +246,8 @@ def test_letters_without_their_value_are_replayed_from_their_own_topic(dlq: Dlq)
     code, output = dlq.run("replay", "handlers:Handler")
 
     assert dlq.effects() == [("t0", 0)]
-    assert (code, "replayed 1 of 3 letters" in output) == (1, True)
-    assert "left open: 2 without their value, which did not fit and is gone from their topic" in output
+    assert (code, "replayed 1 of 3 dead letters" in output) == (1, True)
+    assert "left open: 2 without their value, which did not fit and was deleted from their topic" in output
     assert f"{gone._replace(offset=10_000).position}: not replayed" in output
     _, output = dlq.run("show", dlq.group, kept.position)
     size = f"{len(kept.value or b''):,} bytes"
@@ -269,7 +269,7 @@ def test_a_replay_that_was_killed_is_resumed_and_loses_nothing(dlq: Dlq) -> None
     code, output = dlq.run("replay", "handlers:Handler")
 
     assert 0 < before < 500
-    assert (code, output) == (0, f"replayed {before} of {before} letters\n")
+    assert (code, output) == (0, f"replayed {before} of {before} dead letters\n")
     assert sorted(set(dlq.effects())) == expected(range(500))
     assert in_order(dlq.effects())
     assert len(dlq.effects()) <= 500 + 4  # what ran when it was killed, and nothing else, ran again
@@ -291,13 +291,12 @@ def test_of_two_replays_at_once_one_is_refused(dlq: Dlq) -> None:
     output, _ = first.communicate(timeout=SECONDS)
     waited, _ = second.communicate(timeout=SECONDS)
 
-    assert (first.returncode, output) == (0, "replayed 40 of 40 letters\n")
+    assert (first.returncode, output) == (0, "replayed 40 of 40 dead letters\n")
     assert code == 2, refused
-    assert re.match(
-        rf"error: {dlq.group}: process \S+:{first.pid}:\w+ is replaying, last heard of \d+ s ago: ", refused
-    )
+    holder = rf"process \S+:{first.pid}:\w+"
+    assert re.match(rf"error: {dlq.group}: {holder} replays this group, and renewed its claim \d+ s ago: ", refused)
     assert second.returncode == 0
-    assert waited.endswith("replayed 0 of 0 letters\n")
+    assert waited.endswith("replayed 0 of 0 dead letters\n")
     assert sorted(dlq.effects("calls")) == expected(range(40))
 
 
@@ -350,7 +349,7 @@ def test_sigterm_finishes_what_runs_and_says_what_is_left(dlq: Dlq) -> None:
 
     done = len(dlq.effects())
     assert process.returncode == 1, output
-    assert output.endswith(f"replayed {done} of 200 letters\n  left open: {200 - done} not begun\n")
+    assert output.endswith(f"replayed {done} of 200 dead letters\n  left open: {200 - done} not begun\n")
     assert dlq.overview()["replayed"] == done < 200
 
 
@@ -361,8 +360,8 @@ def test_what_fails_again_stays_with_its_attempts_and_holds_its_lane(dlq: Dlq) -
     code, output = dlq.run("replay", "handlers:Handler")
 
     assert code == 1
-    assert "replayed 27 of 30 letters\n  left open: 1 failed again\n" in output
-    assert "  left open: 2 behind one that failed, in the same lane\n" in output
+    assert "replayed 27 of 30 dead letters\n  left open: 1 failed again\n" in output
+    assert "  left open: 2 behind one that failed, of the same ordering key\n" in output
     assert {n for _, n in dlq.effects()} == set(range(30)) - {3, 13, 23}
     code, shown = dlq.run("show", dlq.group, f"{dlq.topic}[0]@3", "--json")
     letter = json.loads(shown)
@@ -377,7 +376,7 @@ def test_ls_counts_by_handler_type_and_error_and_filters(dlq: Dlq) -> None:
 
     assert code == 0
     assert re.search(rf"Handler\.handle +{re.escape(dlq.topic)} +KeyError +30 +t0, t1, t2 and 7 more ", table)
-    assert f"{dead_letter_topic(dlq.group)} 40 open letters of 10 tenants, 0 replayed, 0 discarded\n" in table
+    assert f"{dead_letter_topic(dlq.group)} 40 open dead letters of 10 tenants, 0 replayed, 0 discarded\n" in table
     assert [(group["error"], group["letters"]) for group in dlq.overview()["groups"]] == [
         ("KeyError", 30),
         ("OSError", 10),
@@ -385,7 +384,7 @@ def test_ls_counts_by_handler_type_and_error_and_filters(dlq: Dlq) -> None:
     assert dlq.overview("--tenant", "t4", "--error", "OSError")["selected"] == 2
     assert dlq.overview("--until", "2023-11-14T22:15:09Z")["selected"] == 10
     assert dlq.overview("--since", "1h")["selected"] == 0
-    assert dlq.overview("--type", "another.type")["selected"] == 0
+    assert dlq.overview("--topic", "another.topic")["selected"] == 0
 
 
 def test_parked_letters_wait_for_the_failure_before_them(dlq: Dlq) -> None:
@@ -400,12 +399,13 @@ def test_parked_letters_wait_for_the_failure_before_them(dlq: Dlq) -> None:
     effects = dlq.effects()
     whole = dlq.run("replay", "handlers:Handler", "--letter", head, "--letter", f"{dlq.topic}[1]@1")
 
-    left_out = f"left out: 3 letters behind {head}\n  these are open and not selected: replay or discard them first\n"
+    advice = "these are open and not selected: replay or discard them first"
+    left_out = f"left out: 3 dead letters behind {head}\n  {advice}\n"
     assert dry[1].startswith(left_out)
-    assert "dry run: 1 letter would be replayed\n" in dry[1]
-    assert (code, output) == (1, f"{left_out}replayed 1 of 1 letter\n")
+    assert "dry run: 1 dead letter would be replayed\n" in dry[1]
+    assert (code, output) == (1, f"{left_out}replayed 1 of 1 dead letter\n")
     assert effects == [("b", 4)]
-    assert whole == (0, "replayed 2 of 2 letters\n")
+    assert whole == (0, "replayed 2 of 2 dead letters\n")
     assert dlq.effects() == [("b", 4), ("a", 0), ("a", 1)]
 
 
@@ -432,7 +432,7 @@ def test_discarding_needs_a_reason_and_records_it(dlq: Dlq) -> None:
     code, output = dlq.run("discard", dlq.group, "--reason", "test data", "--error", "OSError", "--yes")
 
     assert code == 0
-    assert output.endswith("discarded 5 letters\n")
+    assert output.endswith("discarded 5 dead letters\n")
     assert {(note.kind, note.why) for note in dlq.notes()} == {("discarded", "test data")}
     assert [dlq.overview()[name] for name in ("open", "discarded")] == [15, 5]
     assert "discarded at 20" in dlq.run("show", dlq.group, f"{dlq.topic}[0]@0")[1]
@@ -441,7 +441,7 @@ def test_discarding_needs_a_reason_and_records_it(dlq: Dlq) -> None:
 @pytest.mark.parametrize(
     ("keys", "notes", "last"),
     [
-        (b"y\n", 3, "discarded 3 letters"),
+        (b"y\n", 3, "discarded 3 dead letters"),
         (b"n\n", 0, "nothing was discarded"),
         (b"\n", 0, "nothing was discarded"),
         (CTRL_D, 0, "nothing was discarded"),
@@ -455,7 +455,7 @@ def test_discard_asks_on_a_terminal(dlq: Dlq, keys: bytes, notes: int, last: str
 
     assert code == 0
     assert output.endswith(f"{last}\n")
-    assert "Discard 3 letters? [y/N] " in output
+    assert "Discard 3 dead letters? [y/N] " in output
     assert [note.kind for note in dlq.notes()] == ["discarded"] * notes
 
 
@@ -477,8 +477,8 @@ def test_a_dry_run_changes_nothing(dlq: Dlq) -> None:
     discard = dlq.run("discard", dlq.group, "--reason", "r", "--dry-run")
 
     assert (replay[0], discard[0]) == (0, 0)
-    assert "dry run: 4 letters would be replayed\n" in replay[1]
-    assert "dry run: 10 letters would be discarded\n" in discard[1]
+    assert "dry run: 4 dead letters would be replayed\n" in replay[1]
+    assert "dry run: 10 dead letters would be discarded\n" in discard[1]
     assert dlq.effects() == []
     assert dlq.notes() == []
 

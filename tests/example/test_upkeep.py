@@ -141,6 +141,6 @@ async def test_a_replay_that_takes_too_long_is_ended_before_the_next_one(tmp_pat
 
     process, _, arguments = note.read_text().partition(" ")
     assert (result.succeeded, result.summary) == (False, "ended after 2 s; the other dead letters stay open")
-    assert arguments.endswith("make_handler --tenant=--help --type=t")
+    assert arguments.endswith("make_handler --tenant=--help --topic=t")
     with pytest.raises(ProcessLookupError):
         os.kill(int(process), 0)

@@ -16,12 +16,12 @@ from eventzr_kafka.cli.app import call
     [
         ("postgresql://me:s3@cret@h/d", "write an @ that belongs to a name or a password as %40", 2),
         ("postgresql://me:s3@/cret@h/d", "write an @ that belongs to a name or a password as %40", 2),
-        ("postgresql://me:s3cret/d", "--url is no database address", 2),
-        ("s3cret", "--url is no database address", 2),
+        ("postgresql://me:s3cret/d", "--url is not a database address", 2),
+        ("s3cret", "--url is not a database address", 2),
         ("mysql://me:s3cret@h/d", "works on PostgreSQL and SQLite", 2),
         ("postgresql+psycopg2://me:s3cret@127.0.0.1:1/d", "port 1 failed: Connection refused", 1),
         ("postgresql://me@127.0.0.1:1/d?password=s3&cret=x", "does not know an option of --url", 1),
-        (f"postgresql://me:s3cret@{'h' * 80}/d", "the host name is none", 2),
+        (f"postgresql://me:s3cret@{'h' * 80}/d", "the host name is not valid", 2),
         ("sqlite:////nowhere/a@b@c.db", "unable to open database file", 1),
     ],
 )

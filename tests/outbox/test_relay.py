@@ -28,12 +28,12 @@ from eventzr_kafka.errors import AuthenticationError, ConfigurationError
 from eventzr_kafka.lifecycle.signals import stopped_by_signals
 from eventzr_kafka.outbox import (
     BucketsHeld,
-    LaneWaits,
     Outbox,
     OutboxRelay,
     OutboxStatus,
     RelayHooks,
     RelayOptions,
+    RowDelayed,
     RowParked,
     RowsPublished,
     migration,
@@ -195,19 +195,19 @@ async def test_relay_hooks_are_called_for_each_kind_of_fact(engine: AsyncEngine,
         told.setdefault(type(fact), fact)
 
     async with relay(
-        engine, kafka_log, on_buckets_held=note, on_status_sampled=note, on_row_parked=note, on_lane_waits=note
+        engine, kafka_log, on_buckets_held=note, on_status_sampled=note, on_row_parked=note, on_row_delayed=note
     ):
         await until(lambda: len(told) == 4)
     assert told[BucketsHeld] == BucketsHeld(BUCKETS, relays=1)
     assert told[OutboxStatus].pending == 2
     assert told[RowParked] == RowParked("t1", "a", "a.b", "MSG_SIZE_TOO_LARGE: too large")
-    assert told[LaneWaits] == LaneWaits("t1", "b", "a.b", "_UNKNOWN_TOPIC: no such topic", 0.05)
+    assert told[RowDelayed] == RowDelayed("t1", "b", "a.b", "_UNKNOWN_TOPIC: no such topic", 0.05)
 
 
 async def test_a_refused_row_stops_its_lane_if_asked(engine: AsyncEngine, kafka_log: FakeKafka) -> None:
     kafka_log.failures["b"] = TOO_LARGE
     await publish(engine, "t1", "a", "b", "c")
-    async with relay(engine, kafka_log, RelayOptions(on_unpublishable="stop_lane")):
+    async with relay(engine, kafka_log, RelayOptions(on_unpublishable="stop_tenant")):
         await publish(engine, "t2", "x")
         await until(lambda: kafka_log.of("t2") == ["x"])
         await until(lambda: has_failed(engine))

@@ -43,7 +43,7 @@ def test_the_status_shows_what_requeue_wants(
     capsys.readouterr()
     assert call(["outbox", "status", "--url", three_parked_and_one_published]) == 0
     shown = capsys.readouterr().out
-    assert re.search(r"^ *outbox: *1 pending, the oldest for \d+ s, 2 parked, no relay at work$", shown, re.MULTILINE)
+    assert re.search(r"^ *outbox: *1 pending, the oldest for \d+ s, 2 parked, no relay runs$", shown, re.MULTILINE)
     assert re.findall(r"^(\d|t) +(.*)$", shown, re.MULTILINE) == [
         ("t", "1"),
         ("1", "t       t.v1   too large  parked"),

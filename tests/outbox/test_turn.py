@@ -12,7 +12,7 @@ from tests.outbox.fake_kafka import TOO_LARGE, TOO_LARGE_FOR_CLIENT, FakeKafka
 from eventzr_kafka import CloudEvent, KafkaSettings, OutgoingRecord, encode
 from eventzr_kafka.clock import SYSTEM_CLOCK, Clock
 from eventzr_kafka.kafka.transport import Acknowledgement, DeliveryCallback, DeliveryFailure, DeliveryOutcome
-from eventzr_kafka.outbox import LaneWaits, RelayHooks, RelayOptions, RowParked, RowsPublished, turn, waiting
+from eventzr_kafka.outbox import RelayHooks, RelayOptions, RowDelayed, RowParked, RowsPublished, turn, waiting
 from eventzr_kafka.outbox.rows import OutboxRow
 from eventzr_kafka.outbox.sending import Outcome, Sender
 from eventzr_kafka.outbox.turn import Turns
@@ -131,7 +131,7 @@ class Bench:
         rows: Any = self.rows
         self.facts: list[object] = []
         note = self.facts.append
-        hooks = RelayHooks(on_rows_published=note, on_row_parked=note, on_lane_waits=note)
+        hooks = RelayHooks(on_rows_published=note, on_row_parked=note, on_row_delayed=note)
         self.turns = Turns(rows, self.sender, options, hooks, clock=clock)
 
     async def until(self, true: Callable[[], bool]) -> None:
@@ -206,12 +206,12 @@ async def test_a_row_that_the_client_refuses_costs_no_client(bench: Bench) -> No
     assert bench.kafka.clients == 1
 
 
-@pytest.mark.parametrize("options", [RelayOptions(on_unpublishable="stop_lane")])
+@pytest.mark.parametrize("options", [RelayOptions(on_unpublishable="stop_tenant")])
 async def test_a_stopped_lane_goes_on_while_a_row_of_its_topic_is_under_way_for_ever(bench: Bench) -> None:
     bench.kafka.failures = {"large": TOO_LARGE}
     bench.rows.add("t1", "a.b", "large")
     bench.rows.add("t1", "a.b", "behind")
-    await bench.until(lambda: "lanes that wait for a row that the broker refuses: 1" in bench.turns.problems)
+    await bench.until(lambda: "tenants that wait for a row that the broker refuses: 1" in bench.turns.problems)
     bench.kafka.failures.clear()
     await bench.until(lambda: len(bench.rows.pending) == 1)
     assert bench.kafka.of("t1") == ["large", "behind"]
@@ -331,7 +331,7 @@ async def test_a_waiting_topic_is_logged_once_and_once_again(bench: Bench, caplo
     bench.rows.add("t2", "c.d", "y")
     await bench.until(lambda: bench.kafka.asked > 3)
     failure = "_UNKNOWN_TOPIC: no such topic"
-    assert bench.facts[:2] == [LaneWaits("t1", "x", "c.d", failure, seconds) for seconds in (0.02, 0.04)]
+    assert bench.facts[:2] == [RowDelayed("t1", "x", "c.d", failure, seconds) for seconds in (0.02, 0.04)]
     assert bench.rows.notes[0] == ("x", failure)
     bench.kafka.missing.clear()
     await bench.until(lambda: len(bench.rows.pending) == 1)
@@ -341,12 +341,12 @@ async def test_a_waiting_topic_is_logged_once_and_once_again(bench: Bench, caplo
     assert lines(caplog, "events for") == ["events for c.d are published again"]
 
 
-@pytest.mark.parametrize("options", [RelayOptions(on_unpublishable="stop_lane")])
+@pytest.mark.parametrize("options", [RelayOptions(on_unpublishable="stop_tenant")])
 async def test_a_stopped_lane_is_reported_with_its_wait(bench: Bench) -> None:
     bench.kafka.failures = {"large": TOO_LARGE_FOR_CLIENT}
     bench.rows.add("t1", "a.b", "large")
     await bench.until(lambda: bool(bench.facts))
-    assert bench.facts == [LaneWaits("t1", "large", "a.b", "MSG_SIZE_TOO_LARGE: too large", 0.1)]
+    assert bench.facts == [RowDelayed("t1", "large", "a.b", "MSG_SIZE_TOO_LARGE: too large", 0.1)]
     assert bench.rows.parked == []
 
 

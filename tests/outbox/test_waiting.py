@@ -53,7 +53,7 @@ def test_one_row_of_a_topic_goes_on_trial_and_the_next_tenant_has_the_next_trial
 
 def test_a_stopped_lane_waits_long_and_its_row_is_then_the_only_one_of_its_topic() -> None:
     waiting = Waiting()
-    assert waiting.lane_stopped(row(2, "b"), "too large", 0) == 30
+    assert waiting.tenant_stopped(row(2, "b"), "too large", 0) == 30
     assert waiting.leave_out((), 29) == {"b"}
     assert waiting.leave_out((), 30) == set()
     rows = [row(1, "a"), row(2, "b"), row(3, "b", "other"), row(4, "c", "other")]
@@ -64,23 +64,23 @@ def test_a_stopped_lane_waits_long_and_its_row_is_then_the_only_one_of_its_topic
 
 def test_a_lane_without_an_answer_waits_and_has_no_trial() -> None:
     waiting = Waiting()
-    waiting.lane_unanswered("a", 0)
-    waiting.lane_unanswered("a", 0)  # another row of it
+    waiting.tenant_unanswered("a", 0)
+    waiting.tenant_unanswered("a", 0)  # another row of it
     assert waiting.leave_out((), 0.5) == {"a"}
     assert ids(waiting.choose([row(1, "a"), row(2, "b")], (), 1).rows) == [1, 2]
-    waiting.lane_unanswered("a", 1)
+    waiting.tenant_unanswered("a", 1)
     assert waiting.leave_out((), 2.5) == {"a"}
     assert waiting.problems((), 2) == []
 
 
-LANE = "lanes that wait for a row that the broker refuses: 1"
+LANE = "tenants that wait for a row that the broker refuses: 1"
 
 
 def test_tenants_are_read_again_and_no_problem_any_more_when_the_buckets_have_changed() -> None:
     waiting = Waiting()
     waiting.topic_failed(row(1, "a"), "missing", 0)
     waiting.choose([row(1, "a")], (), 0)
-    waiting.lane_stopped(row(2, "b"), "too large", 0)
+    waiting.tenant_stopped(row(2, "b"), "too large", 0)
     assert waiting.problems((), 0) == ["t: missing; tenants that wait: 1", LANE]
     waiting.forget_tenants()
     assert waiting.leave_out((), 0) == set()
@@ -91,7 +91,7 @@ def test_what_waits_is_a_problem_until_its_rows_are_gone() -> None:
     waiting = Waiting()
     waiting.topic_failed(row(1, "a"), "missing", 0)
     waiting.choose([row(1, "a")], (), 0)
-    waiting.lane_stopped(row(2, "b"), "too large", 0)
+    waiting.tenant_stopped(row(2, "b"), "too large", 0)
     assert waiting.leave_out((), 1) == {"b"}  # the trial of the topic
     assert waiting.problems({"t"}, 1) == ["t: missing; tenants that wait: 0", LANE]
     assert waiting.problems((), 31) == []  # neither row was there to be tried

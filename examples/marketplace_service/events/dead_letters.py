@@ -88,7 +88,7 @@ class DeadLetterReplay:
 
     async def run(self, *, tenant_id: str, topic: str) -> ReplayResult:
         """Replay a tenant's open dead letters of one topic."""
-        arguments = ("dlq", "replay", _TARGET, f"--tenant={tenant_id}", f"--type={topic}")
+        arguments = ("dlq", "replay", _TARGET, f"--tenant={tenant_id}", f"--topic={topic}")
         async with self._one_at_a_time:
             try:
                 return await self._run(*arguments)

@@ -1,104 +1,116 @@
-"""The command line: its commands, their options, and what the exit code means."""
+"""The commands of `eventzr-kafka`, their options, and their exit codes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from importlib.metadata import version
-from typing import Annotated
+from typing import Annotated, TypeAlias
 
 from cyclopts import App, CycloptsError, Parameter, validators
-from rich.text import Text
 
-from eventzr_kafka.cli.card import Screen, labelled
+from eventzr_kafka.cli.command import (
+    DEFAULT_OUTPUT,
+    FAILED,
+    WRONG_CALL,
+    AsJson,
+    Output,
+    Yes,
+    run_command,
+    shown_default,
+)
 from eventzr_kafka.cli.dev import develop
-from eventzr_kafka.cli.loading import import_module, load, trace_of
-from eventzr_kafka.cli.logs import LogFormat, LogLevel, log_to_stderr, name_process
-from eventzr_kafka.cli.outbox import DatabaseUrl, requeue_parked, show_status
-from eventzr_kafka.cli.outbox import relay as relay_rows
-from eventzr_kafka.cli.publish import Publication
-from eventzr_kafka.cli.publish import publish as publish_event
+from eventzr_kafka.cli.loading import import_module, load
+from eventzr_kafka.cli.logs import name_process
+from eventzr_kafka.cli.outbox import DatabaseUrl, relay_rows, requeue_parked, show_status
+from eventzr_kafka.cli.publish import Publication, publish_event
 from eventzr_kafka.cli.run import Worker, prepare, serve, work
+from eventzr_kafka.cli.terminal import Terminal
 from eventzr_kafka.cli.workers import Plan, supervise
-from eventzr_kafka.errors import ConfigurationError, EncodeError, EventStoppedError, EventzrKafkaError
 from eventzr_kafka.settings import KafkaSettings
 
-__all__ = ["app", "call", "outcome"]
+__all__ = ["app", "call"]
 
-_STOPPED, _WRONG, _INTERRUPTED = 1, 2, 130
-_TELLS_BY_2 = ("topics", "plan")  # that the plan is not empty, so that a wrong call of it is no 2
+_EXIT_CODE_IS_RESULT = ("topics", "plan")  # 2 means "there are changes" there, so a wrong call of it is 1
 
 app = App(
     name="eventzr-kafka",
-    help="Typed CloudEvents on Kafka. KAFKA_BROKERS names the broker; without it, localhost:9092.",
-    help_epilogue="Exit codes: 0 done or stopped as asked, 1 an event or the broker ended it, 2 wrong call or set-up.",
+    help="Typed CloudEvents on Kafka. KAFKA_BROKERS names the brokers; without it, localhost:9092.",
+    help_epilogue="Exit codes: 0 done; 1 failed; 2 wrong call or configuration; 130 interrupted by Ctrl-C. "
+    "The help of each command explains them.",
     help_format="plaintext",
     version=f"eventzr-kafka {version('eventzr-kafka')}",
+    default_parameter=Parameter(negative=(), show_default=shown_default),
+    group_parameters="Options",
     exit_on_error=False,
     print_error=True,
     suppress_keyboard_interrupt=False,
     result_action="return_value",
 )
-app.command("eventzr_kafka.cli.doctor:doctor", name="doctor")
-app.command("eventzr_kafka.cli.iam:iam_policy", name="iam-policy")
-app.command("eventzr_kafka.cli.topics:app", name="topics", help="Topics of the declared events: plan, apply, ls.")
+# Loaded when they are called: each needs a part of the package that the others do not.
 app.command(
-    "eventzr_kafka.cli.dlq:app", name="dlq", help="Dead letters: count, look, replay, discard."
-)  # loaded on use
+    "eventzr_kafka.cli.doctor:doctor",
+    name="doctor",
+    help="Check settings, network, login, topics and groups.",
+    help_epilogue="Exit codes: 0 every step passed; 1 a step failed; 2 wrong call or configuration.",
+)
+app.command(
+    "eventzr_kafka.cli.iam:iam_policy",
+    name="iam-policy",
+    help="Print the IAM policy that a service needs on Amazon MSK.",
+    help_epilogue="Exit codes: 0 printed; 2 wrong call or configuration.",
+)
+app.command("eventzr_kafka.cli.topics:app", name="topics", help="Plan, create and list the topics of declared events.")
+app.command("eventzr_kafka.cli.dlq:app", name="dlq", help="Count, show, replay or discard dead letters.")
 
-
-@Parameter(name="*")
-@dataclass(frozen=True, kw_only=True)
-class Output:
-    """What is shown, and how."""
-
-    log_level: LogLevel = "info"
-    """The lowest level that is logged."""
-    log_format: LogFormat = "text"
-    """With json every line is one JSON object."""
-    traceback: Annotated[bool, Parameter(negative=())] = False
-    """Show the traceback of an error; it may quote payloads."""
-
-
-_OUTPUT = Output()
+Targets: TypeAlias = Annotated[
+    str,
+    Parameter(
+        required=True, help="Consumers: module:Class, or module:name of an instance or of a function that makes it."
+    ),
+]
+_RUN_CODES = (
+    "Exit codes: 0 stopped by SIGTERM or Ctrl-C; 1 an event or the Kafka client stopped it; "
+    "2 wrong call or configuration; 130 a second Ctrl-C."
+)
 
 
 def call(arguments: Sequence[str]) -> int:
     """Run the command of these arguments and return its exit code."""
     try:
         return app(list(arguments)) or 0
-    except CycloptsError as error:  # already shown
-        return _STOPPED if tuple(error.command_chain or ()) == _TELLS_BY_2 else _WRONG
+    except CycloptsError as error:  # printed already
+        return FAILED if tuple(error.command_chain or ()) == _EXIT_CODE_IS_RESULT else WRONG_CALL
 
 
-@app.command
+@app.command(help_epilogue=_RUN_CODES)
 def run(
-    *targets: Annotated[str, Parameter(required=True)],
+    *targets: Targets,
     workers: Annotated[int, Parameter(validator=validators.Number(gte=1))] = 1,
     worker: Annotated[Worker | None, Parameter(show=False)] = None,
-    output: Output = _OUTPUT,
+    output: Output = DEFAULT_OUTPUT,
 ) -> int:
-    """Run consumers until SIGTERM or Ctrl-C, then finish and commit what runs; a second Ctrl-C quits at once.
+    """Run consumers until SIGTERM or Ctrl-C.
+
+    The first signal lets running handlers finish and commits; a second one quits at once.
 
     Args:
-        targets: module:Class of each; or module:name of an object, or of a function that makes it.
-        workers: Processes that share the partitions; one that dies is started again.
-        worker: What a supervisor says to one of its workers.
+        workers: Processes that share the partitions; a process that dies is started again.
+        worker: Name and link of this process, if a supervisor has started it.
     """
     if worker is not None:
         name_process(worker.name)
 
-    def act(screen: Screen) -> None:
+    def act(terminal: Terminal) -> None:
         handlers, settings = _load(targets), KafkaSettings.from_env()
         if worker is not None:
             work(handlers, settings, worker)
         elif workers == 1 or not settings.enabled:
-            serve(handlers, settings, screen)
+            serve(handlers, settings, terminal)
         else:
-            prepare(handlers, settings, screen, workers=workers)
+            prepare(handlers, settings, terminal, workers=workers)
             supervise(_plan(workers, targets, output))
 
-    return outcome(output, act)
+    return run_command(output, act)
 
 
 def _plan(workers: int, targets: Sequence[str], output: Output) -> Plan:
@@ -111,117 +123,101 @@ def _plan(workers: int, targets: Sequence[str], output: Output) -> Plan:
     )
 
 
-@app.command
-def dev(*targets: Annotated[str, Parameter(required=True)], output: Output = _OUTPUT) -> int:
-    """Run consumers on an embedded broker: nothing to install, and gone when it ends.
+@app.command(help_epilogue=_RUN_CODES)
+def dev(*targets: Targets, output: Output = DEFAULT_OUTPUT) -> int:
+    """Run consumers on an embedded broker; no Kafka is needed.
 
-    Args:
-        targets: As for run.
+    The broker and its events are gone when the command ends.
     """
-    return outcome(output, lambda screen: develop(targets, _load(targets), screen))
+    return run_command(output, lambda terminal: develop(targets, _load(targets), terminal))
 
 
-@app.command
+@app.command(
+    help_epilogue="Exit codes: 0 the broker has the event; 1 it has not acknowledged it; 2 wrong call, payload or "
+    "configuration."
+)
 def publish(
     topic: str,
     /,
     *,
     publication: Publication,
     module: str | None = None,
-    output: Output = _OUTPUT,
+    output: Output = DEFAULT_OUTPUT,
 ) -> int:
-    """Publish one event and say where it went.
+    """Publish one event and print its topic, partition and offset.
 
     Args:
-        topic: The event's topic; its class checks the payload.
-        module: Module that declares the class, where it is not one of an installed package.
+        topic: Topic of the event. The class that declares it checks the payload.
+        module: Module that declares the event, unless an installed package does.
     """
 
-    def act(screen: Screen) -> None:
+    def act(terminal: Terminal) -> None:
         if module is not None:
             import_module(module)
-        publish_event(topic, publication, KafkaSettings.from_env(), screen)
+        publish_event(topic, publication, KafkaSettings.from_env(), terminal)
 
-    return outcome(output, act)
+    return run_command(output, act)
 
 
-outbox = App(name="outbox", help="Relay the events that database transactions have committed, and see how they are.")
+outbox = App(
+    name="outbox", help="Relay events from a database to Kafka; show and requeue them.", group_parameters="Options"
+)
 app.command(outbox)
 
 
-@outbox.command(name="relay")
-def relay_outbox(*, url: DatabaseUrl, keep_days: float = 1.0, stop_lane: bool = False, output: Output = _OUTPUT) -> int:
-    """Publish what was committed, until SIGTERM or Ctrl-C.
-
-    Args:
-        url: Address of the database, such as postgresql://user@host/database; also OUTBOX_URL.
-        keep_days: How long published rows stay in the table.
-        stop_lane: Let a tenant wait for a row that the broker refuses, in place of parking the row.
-    """
-    settings = KafkaSettings.from_env
-    return outcome(output, lambda screen: relay_rows(url, settings(), screen, keep_days=keep_days, stop_lane=stop_lane))
-
-
-@outbox.command(name="status")
-def outbox_status(
-    *, url: DatabaseUrl, json: Annotated[bool, Parameter(negative=())] = False, output: Output = _OUTPUT
+@outbox.command(
+    name="relay",
+    help_epilogue="Exit codes: 0 stopped by SIGTERM or Ctrl-C; 1 the database or the Kafka client ended it; 2 wrong "
+    "call or configuration, such as missing tables; 130 a second Ctrl-C.",
+)
+def relay_outbox(
+    *, url: DatabaseUrl, keep: str = "1d", stop_tenant: bool = False, output: Output = DEFAULT_OUTPUT
 ) -> int:
-    """Show what is pending, since when and whose it is, and what was parked.
+    """Publish committed events until SIGTERM or Ctrl-C.
 
     Args:
-        url: As for relay.
-        json: Print one JSON object.
+        keep: Time that published rows stay in the table, such as 12h or 7d.
+        stop_tenant: Let a tenant wait for a row that the broker refuses; else the row is parked and the tenant goes on.
     """
-    return outcome(output, lambda screen: show_status(url, screen, as_json=json))
+
+    def act(terminal: Terminal) -> None:
+        relay_rows(url, KafkaSettings.from_env(), terminal, keep=keep, stop_tenant=stop_tenant)
+
+    return run_command(output, act)
 
 
-@outbox.command(name="requeue")
+@outbox.command(
+    name="status",
+    help_epilogue="Exit codes: 0 shown; 1 the database does not answer, or has no outbox; 2 wrong call or "
+    "configuration.",
+)
+def outbox_status(*, url: DatabaseUrl, json: AsJson = False, output: Output = DEFAULT_OUTPUT) -> int:
+    """Show pending and parked rows, by tenant, and the relays."""
+    return run_command(output, lambda terminal: show_status(url, terminal, as_json=json))
+
+
+@outbox.command(
+    name="requeue",
+    help_epilogue="Exit codes: 0 requeued, or you answered no; 1 the database does not answer; 2 wrong call or "
+    "configuration.",
+)
 def requeue_outbox(
     *ids: int,
     url: DatabaseUrl,
-    every: Annotated[bool, Parameter(name="--all", negative=())] = False,
-    yes: Annotated[bool, Parameter(negative=())] = False,
-    output: Output = _OUTPUT,
+    every: Annotated[bool, Parameter(name="--all")] = False,
+    yes: Yes = False,
+    output: Output = DEFAULT_OUTPUT,
 ) -> int:
-    """Have parked rows tried again, once what they failed at is mended.
+    """Retry parked rows after you have fixed the cause.
+
+    Requeued rows are published after newer events of the same tenant.
 
     Args:
-        ids: Ids of rows, as status shows them.
-        url: As for relay.
-        every: All that are parked.
-        yes: Confirm it.
+        ids: Ids of rows, as `outbox status` shows them.
+        every: Requeue all parked rows.
     """
-    return outcome(output, lambda screen: requeue_parked(url, ids, screen, every=every, yes=yes))
+    return run_command(output, lambda terminal: requeue_parked(url, ids, terminal, every=every, yes=yes))
 
 
 def _load(targets: Sequence[str]) -> list[object]:
     return [load(target) for target in targets]
-
-
-def outcome(output: Output, act: Callable[[Screen], int | None], *, wrong: int = _WRONG) -> int:
-    """Do it, show the error that ends it, and return the exit code; `act` may return one that is not 0.
-
-    Args:
-        wrong: The exit code for a wrong call or set-up.
-    """
-    screen = Screen(output.log_format)
-    with log_to_stderr(output.log_level, output.log_format):
-        try:
-            return act(screen) or 0
-        except KeyboardInterrupt:
-            return _INTERRUPTED
-        except EventzrKafkaError as error:
-            trace = trace_of(error.__cause__) if output.traceback and error.__cause__ else ""
-            screen.fail(_explained(error, hint=not output.traceback), trace=trace)
-            return wrong if isinstance(error, ConfigurationError | EncodeError) else _STOPPED
-
-
-def _explained(error: EventzrKafkaError, *, hint: bool) -> Text:
-    """One line; for an event that stopped the runner, a block: what, where, and what to do."""
-    if not isinstance(error, EventStoppedError):
-        return labelled("error:", str(error), "red")
-    details = [error.found, error.hint]
-    if hint and error.__cause__ is not None:
-        details.append("--traceback shows more; it may quote the payload")
-    title = labelled("error:", "an event stopped the consumer", "red")
-    return Text("\n  ").join([title, *map(Text, details)])

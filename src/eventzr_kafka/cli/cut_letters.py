@@ -1,4 +1,4 @@
-"""The records of letters without their value: read from their own topics, so long as these have them."""
+"""Values of the dead letters that were written without one: read from the topics of their records, if still there."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _Portion: TypeAlias = list[tuple[Entry, Record]]
 
 
 def read_whole(settings: KafkaSettings, group_id: str, letter: Letter) -> Record | None:
-    """The record of a letter, from its own topic; None if it is gone, or another one stands in its place.
+    """The record of a letter from its own topic; None if it was deleted, or if another record has its offset.
 
     Raises:
-        TransportError: The broker cannot be reached, or refuses.
+        TransportError: The broker does not answer, or refuses to read.
     """
     topic, partition, offset = letter.origin
     batches = ConfluentLogReader(settings, group_id).read(topic, {partition: offset})
@@ -36,7 +36,7 @@ def read_whole(settings: KafkaSettings, group_id: str, letter: Letter) -> Record
 def with_values(
     portion: Iterable[tuple[Entry, Record]], read: Callable[[Letter], Record | None], most: int
 ) -> Iterator[_Portion]:
-    """The letters of a portion with the records that were read for them; those that are gone stay as they are.
+    """The letters of a portion with their whole records; a letter whose record was deleted stays as it is.
 
     Args:
         most: Bytes of such records in memory, about.

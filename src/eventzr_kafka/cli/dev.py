@@ -1,4 +1,4 @@
-"""`eventzr-kafka dev`: consumers on an embedded broker, and how to send them something."""
+"""`eventzr-kafka dev`: consumers on an embedded broker, and the commands that publish to them."""
 
 from __future__ import annotations
 
@@ -12,42 +12,42 @@ from pathlib import Path
 from rich.text import Text
 
 from eventzr_kafka._confluent.embedded import embedded_broker
-from eventzr_kafka.cli.card import Screen
 from eventzr_kafka.cli.publish import has_example
 from eventzr_kafka.cli.run import serve
+from eventzr_kafka.cli.terminal import Terminal
 from eventzr_kafka.dead_letters.letter import dead_letter_topic
 from eventzr_kafka.handlers.decorators import definition_of
 from eventzr_kafka.settings import KafkaSettings
 
-__all__ = ["develop", "how_to_publish"]
+__all__ = ["develop", "publish_commands"]
 
 _SHOWN = 4  # topics that get a line of their own
 _PLAIN = {"KAFKA_ENABLED": "true", "KAFKA_AUTH": "none", "KAFKA_TLS": "false"}
 
 
-def develop(targets: Sequence[str], handlers: Sequence[object], screen: Screen) -> None:
+def develop(targets: Sequence[str], handlers: Sequence[object], terminal: Terminal) -> None:
     """Run consumer objects on an embedded broker until a signal stops them.
 
     Args:
-        targets: What `handlers` were loaded from.
+        targets: The targets that `handlers` were loaded from.
 
     Raises:
-        ConsumerError: An event or the client stopped them.
+        ConsumerError: An event or the Kafka client stopped them.
     """
     definitions = [definition_of(handler) for handler in handlers]
     topics = [route.topic for definition in definitions for route in definition.routes]
     with embedded_broker() as broker:
         broker.create_topics(*topics, *{dead_letter_topic(definition.group_id) for definition in definitions})
         settings = KafkaSettings(brokers=broker.bootstrap_servers)
-        how = how_to_publish(settings.brokers, topics, targets[0].partition(":")[0])
-        serve(handlers, settings, screen, on_ready=lambda: screen.say(how))
+        commands = publish_commands(settings.brokers, topics, targets[0].partition(":")[0])
+        serve(handlers, settings, terminal, on_ready=lambda: terminal.print(commands))
 
 
-def how_to_publish(brokers: str, topics: Sequence[str], module: str) -> Text:
-    """Lines to copy into another terminal.
+def publish_commands(brokers: str, topics: Sequence[str], module: str) -> Text:
+    """Commands to copy into another terminal.
 
     Args:
-        module: Where topics without an example are declared.
+        module: The module that declares the topics without an example.
     """
     lines = [Text("publish from another terminal:", style="dim")]
     lines += [Text(f"  {_command(brokers, topic, module)}") for topic in topics[:_SHOWN]]
@@ -65,5 +65,5 @@ def _command(brokers: str, topic: str, module: str) -> str:
 
 
 def _program() -> str:
-    """The name that the shell finds, or the path that this process was started by."""
+    """The name of the command if the shell finds it; else the path that this process was started by."""
     return "eventzr-kafka" if shutil.which("eventzr-kafka") else str(Path(sys.argv[0]).absolute())

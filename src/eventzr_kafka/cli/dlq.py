@@ -1,6 +1,6 @@
-"""`eventzr-kafka dlq`: look at the dead letters of a group, replay them, or discard them.
+"""`eventzr-kafka dlq`: list, show, replay and discard the dead letters of a group.
 
-What it shows comes from records that somebody else wrote, so it is made printable; a payload is shown only on request.
+Texts from a record are made printable, because another service wrote them. A payload is shown only on request.
 """
 
 from __future__ import annotations
@@ -11,19 +11,21 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, TypeAlias
 
 from cyclopts import App, Parameter, validators
 from rich.text import Text
 
 from eventzr_kafka._confluent.log_reader import ConfluentLogReader
 from eventzr_kafka._confluent.producer import ConfluentProducer
-from eventzr_kafka.cli.app import Output, outcome
-from eventzr_kafka.cli.card import Screen, count_of, labelled
+from eventzr_kafka.cli.command import DEFAULT_OUTPUT, AsJson, DryRun, Output, Yes, run_command
 from eventzr_kafka.cli.dlq_replay import ReplayReport, read_journal, replay_group, require_topic
 from eventzr_kafka.cli.dlq_views import left_out_text, letter_card, letter_json, overview, overview_json
-from eventzr_kafka.cli.loading import UsageError, load
+from eventzr_kafka.cli.durations import DURATION, parse_duration
+from eventzr_kafka.cli.loading import load
 from eventzr_kafka.cli.question import is_agreed
+from eventzr_kafka.cli.terminal import Terminal, count_of, labelled
+from eventzr_kafka.cli.usage import UsageError
 from eventzr_kafka.dead_letters.journal import DeadLetterJournal, Entry, Selection
 from eventzr_kafka.dead_letters.letter import Letter, dead_letter_topic, read_letter, write_note
 from eventzr_kafka.dead_letters.order import choose_letters
@@ -38,39 +40,39 @@ from eventzr_kafka.settings import KafkaSettings
 
 __all__ = ["app", "moment"]
 
-app = App(name="dlq", help="Dead letters of a group: count them, look at one, replay or discard them.")
+app = App(name="dlq", group_parameters="Options")
 
-_OUTPUT = Output()
-_AGO = re.compile(r"(\d{1,9}(?:\.\d+)?)\s*([smhdw])(?:\s+ago)?")
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
-_Flag = Annotated[bool, Parameter(negative=())]
+Group: TypeAlias = Annotated[str, Parameter(help="Group id, or module:Class of a consumer of the group.")]
+
+_NOT_FOUND = "no such group or dead letter"
+_READ_CODES = f"Exit codes: 0 shown; 1 the broker does not answer; 2 wrong call or configuration, {_NOT_FOUND}."
 
 
-@Parameter(name="*")
+@Parameter(name="*", group="Filters")
 @dataclass(frozen=True, kw_only=True)
 class Filters:
-    """Which letters are meant."""
+    """The dead letters that are selected."""
 
     tenant: str | None = None
-    """Only this tenant's."""
-    type: str | None = None
-    """Only events of this type, which is their topic."""
+    """Only events of this tenant."""
+    topic: str | None = None
+    """Only events of this topic."""
     error: str | None = None
-    """Only those that failed with this error class."""
+    """Only events that failed with this error class."""
     since: str | None = None
-    """Only those that failed at or after this time: ISO 8601, UTC if it names no zone; or 30m, 2h, 7d ago."""
+    """Only failures at or after this time: ISO 8601, in UTC unless it names a zone; or 30m, 2h, 7d ago."""
     until: str | None = None
-    """Only those that failed at or before this time."""
+    """Only failures at or before this time."""
     letter: tuple[str, ...] = ()
-    """Only this letter, by topic[partition]@offset of its record; may be given several times."""
+    """Only this dead letter: topic[partition]@offset of its record; can be repeated."""
     limit: Annotated[int | None, Parameter(validator=validators.Number(gte=1))] = None
-    """At most so many: the oldest."""
+    """Only the N oldest."""
 
     def selection(self) -> Selection:
-        """The same for the journal."""
+        """These filters as the journal takes them."""
         return Selection(
             tenant=self.tenant,
-            type=self.type,
+            type=self.topic,
             error=self.error,
             since=moment("--since", self.since),
             until=moment("--until", self.until),
@@ -86,90 +88,91 @@ def moment(option: str, text: str | None) -> float | None:
     """Seconds since the Unix epoch, from ``2026-03-02T12:00:00Z``, ``2026-03-02`` or ``2h``.
 
     Raises:
-        UsageError: It is neither.
+        UsageError: The text is neither a time nor a duration.
     """
     if text is None:
         return None
-    ago = _AGO.fullmatch(text.strip())
+    ago = re.fullmatch(rf"({DURATION})(?:\s+ago)?", text.strip(), re.ASCII)
     if ago is not None:
-        return time.time() - float(ago[1]) * _SECONDS[ago[2]]
+        return time.time() - parse_duration(ago[1])
     try:
         found = datetime.fromisoformat(text)
     except ValueError:
-        problem = f"{option} {printable(text)!r} is no time: write 2026-03-02T12:00:00Z, 2026-03-02 or 2h"
+        problem = f"{option} {printable(text)!r} is not a time: write 2026-03-02T12:00:00Z, 2026-03-02 or 2h"
         raise UsageError(problem) from None
     return (found if found.tzinfo is not None else found.replace(tzinfo=UTC)).timestamp()
 
 
-@app.command
-def ls(group: str, /, *, filters: Filters = _ALL, json: _Flag = False, output: Output = _OUTPUT) -> int:
-    """Count the open letters of a group by handler, type and error.
+@app.command(help_epilogue=_READ_CODES)
+def ls(group: Group, /, *, filters: Filters = _ALL, json: AsJson = False, output: Output = DEFAULT_OUTPUT) -> int:
+    """Count open dead letters by handler, topic and error."""
 
-    Args:
-        group: Group id, or module:Class whose group it is.
-        json: One JSON object in place of the table.
-    """
-
-    def act(screen: Screen) -> None:
+    def act(terminal: Terminal) -> None:
         settings, group_id, selection = KafkaSettings.from_env(), _group_id(group), filters.selection()
         journal = _journal(settings, group_id)
         found = selection.apply(journal.open)
         if json:
             print(overview_json(group_id, journal, found))
         else:
-            screen.say(overview(group_id, journal, found))
+            terminal.print(overview(group_id, journal, found))
 
-    return outcome(output, act)
+    return run_command(output, act)
 
 
-@app.command
+@app.command(help_epilogue=_READ_CODES)
 def show(
-    group: str,
+    group: Group,
     letter: str,
     /,
     *,
-    payload: _Flag = False,
-    json: _Flag = False,
-    output: Output = _OUTPUT,
+    payload: bool = False,
+    json: AsJson = False,
+    output: Output = DEFAULT_OUTPUT,
 ) -> int:
-    """Show one letter and why it is there.
+    """Show one dead letter and the cause of its failure.
 
     Args:
-        group: Group id, or module:Class whose group it is.
-        letter: topic[partition]@offset of its record, as the log has it; or partition@offset in the dead-letter topic.
-        payload: Show the record's value and headers too.
-        json: One JSON object.
+        letter: topic[partition]@offset of its record, as in the log; or partition@offset in the dead-letter topic.
+        payload: Show the value and the headers of the record too.
     """
 
-    def act(screen: Screen) -> None:
+    def act(terminal: Terminal) -> None:
         settings, group_id = KafkaSettings.from_env(), _group_id(group)
         for entry in _named(_journal(settings, group_id), letter):
             full = _read_again(settings, group_id, entry) if payload else None
             if json:
                 print(letter_json(entry, full))
             else:
-                screen.say(letter_card(entry, full))
+                terminal.print(letter_card(entry, full))
 
-    return outcome(output, act)
+    return run_command(output, act)
 
 
-@app.command
+@app.command(
+    help_epilogue="Exit codes: 0 every selected dead letter was replayed; 1 some stay open, or the broker does not "
+    "answer; 2 wrong call or configuration, or another process replays this group; 130 a second Ctrl-C."
+)
 def replay(
-    target: str, /, *, filters: Filters = _ALL, dry_run: _Flag = False, wait: _Flag = False, output: Output = _OUTPUT
+    target: str,
+    /,
+    *,
+    filters: Filters = _ALL,
+    dry_run: DryRun = False,
+    wait: bool = False,
+    output: Output = DEFAULT_OUTPUT,
 ) -> int:
-    """Run open letters through the handlers of their own group; exits with 0 if all were replayed.
+    """Run open dead letters through the handlers of their group.
 
-    A letter is left out, and named, while an earlier one of its ordering key is open and not selected.
-    Ctrl-C or SIGTERM finishes what runs; the next replay goes on with what is open. One process replays at a time.
+    A dead letter is left out while an earlier one of its ordering key is open and not selected; a line names it.
+    Ctrl-C or SIGTERM lets running handlers finish; the next replay continues. One process per group replays at a time.
 
     Args:
-        target: module:Class of the consumer, as for run.
-        dry_run: Only count what would be replayed.
-        wait: Wait until another process has ended its replay.
+        target: Consumer: module:Class, or module:name of an instance or of a function that makes it.
+        wait: Wait for the end of another process's replay.
     """
     report = ReplayReport()
 
-    def act(screen: Screen) -> None:
+    def act(terminal: Terminal) -> None:
         handler, settings, selection = load(target), KafkaSettings.from_env(), filters.selection()
         definition = definition_of(handler)
         group_id = definition.group_id
@@ -177,67 +180,67 @@ def replay(
         def take(journal: DeadLetterJournal) -> Sequence[Entry]:
             chosen = choose_letters(journal.open, _existing(selection, journal), definition.options.ordering)
             if chosen.left_out:
-                screen.say(left_out_text(chosen))
-            return report.take(chosen)
+                terminal.print(left_out_text(chosen))
+            return report.begin(chosen)
 
         if dry_run:
             journal = _journal(settings, group_id)
             found = take(journal)
-            screen.say(overview(group_id, journal, found))
-            screen.say(labelled("dry run:", f"{count_of(len(found), 'letter')} would be replayed", "yellow"))
+            terminal.print(overview(group_id, journal, found))
+            terminal.print(labelled("dry run:", f"{count_of(len(found), 'dead letter')} would be replayed", "yellow"))
             return
         _require_topic(settings, group_id)
         try:
-            asyncio.run(replay_group(handler, take, settings, screen, report, waits=wait))
+            asyncio.run(replay_group(handler, take, settings, terminal, report, waits=wait))
         finally:
             if report.began:
-                screen.say(report.text(len(report.selected)))
+                terminal.print(report.text())
 
-    return outcome(output, act) or int(report.is_incomplete)
+    return run_command(output, act) or int(report.is_incomplete)
 
 
-@app.command
+@app.command(
+    help_epilogue="Exit codes: 0 discarded, or nothing to discard, or you answered no; 1 the broker does not answer; "
+    f"2 wrong call or configuration, {_NOT_FOUND}."
+)
 def discard(
-    group: str,
+    group: Group,
     /,
     *,
     reason: str,
     filters: Filters = _ALL,
-    yes: _Flag = False,
-    dry_run: _Flag = False,
-    output: Output = _OUTPUT,
+    yes: Yes = False,
+    dry_run: DryRun = False,
+    output: Output = DEFAULT_OUTPUT,
 ) -> int:
-    """Close open letters without replaying them; the reason is recorded in the dead-letter topic.
+    """Close open dead letters without replaying them.
 
-    Any letters may be discarded, also one in the middle of its ordering key: the others keep their order.
+    Each dead letter may be discarded, also between others of its ordering key; these keep their order.
 
     Args:
-        group: Group id, or module:Class whose group it is.
-        reason: Why nobody needs them.
-        yes: Do not ask.
-        dry_run: Only count what would be discarded.
+        reason: Reason, recorded in the dead-letter topic.
     """
 
-    def act(screen: Screen) -> None:
+    def act(terminal: Terminal) -> None:
         if not reason.strip():
-            raise UsageError("--reason says nothing: write why nobody needs these letters")
+            raise UsageError("--reason is empty: write why these dead letters are not needed")
         settings, group_id, selection = KafkaSettings.from_env(), _group_id(group), filters.selection()
         topics = {entry.letter.record.topic for entry in _journal(settings, group_id).open}
         committed = ConfluentLogReader(settings, group_id).committed(topics)
-        journal = _journal(settings, group_id)  # after the commits, see dead_letter_state
+        journal = _journal(settings, group_id)  # after the commits, see `dead_letters.state`
         found = _existing(selection, journal).apply(journal.open)
-        screen.say(overview(group_id, journal, found))
+        terminal.print(overview(group_id, journal, found))
         if dry_run:
-            screen.say(labelled("dry run:", f"{count_of(len(found), 'letter')} would be discarded", "yellow"))
+            terminal.print(labelled("dry run:", f"{count_of(len(found), 'dead letter')} would be discarded", "yellow"))
         elif not found:
-            screen.say(Text("nothing to discard", style="dim"))
-        elif yes or is_agreed(f"Discard {count_of(len(found), 'letter')}?"):
+            terminal.print(Text("nothing to discard", style="dim"))
+        elif yes or is_agreed(f"Discard {count_of(len(found), 'dead letter')}?"):
             asyncio.run(_discard(settings, group_id, found, committed, reason))
-            screen.say(labelled("discarded", count_of(len(found), "letter"), "green"))
+            terminal.print(labelled("discarded", count_of(len(found), "dead letter"), "green"))
         else:
-            screen.say(Text("nothing was discarded", style="dim"))
+            terminal.print(Text("nothing was discarded", style="dim"))
 
-    return outcome(output, act)
+    return run_command(output, act)
 
 
 def _group_id(group: str) -> str:
@@ -254,7 +257,7 @@ def _journal(settings: KafkaSettings, group_id: str) -> DeadLetterJournal:
 
 
 def _require_topic(settings: KafkaSettings, group_id: str) -> None:
-    """A claim is written before anything is read, and must not create the topic."""
+    """Refuse a group without a dead-letter topic: the claim, which is written first, must not create one."""
     if not settings.enabled:
         raise SettingsError("KAFKA_ENABLED", "is false: there is nothing to read")
     require_topic(settings, group_id)
@@ -269,12 +272,14 @@ def _existing(selection: Selection, journal: DeadLetterJournal) -> Selection:
 def _named(journal: DeadLetterJournal, name: str) -> list[Entry]:
     found = journal.named(name)
     if not found:
-        raise UsageError(f"there is no letter {printable(name)!r}: write topic[partition]@offset or partition@offset")
+        raise UsageError(
+            f"there is no dead letter {printable(name)!r}: write topic[partition]@offset or partition@offset"
+        )
     return found
 
 
 def _read_again(settings: KafkaSettings, group_id: str, entry: Entry) -> Letter | None:
-    """The letter with its value and headers; None if it is gone meanwhile."""
+    """The letter with its value and headers; None if it was deleted meanwhile."""
     place = entry.letter.partition, entry.letter.offset
     for records in ConfluentLogReader(settings, group_id).read(dead_letter_topic(group_id)) or ():
         for record in records:

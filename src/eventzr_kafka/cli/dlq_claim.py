@@ -1,4 +1,4 @@
-"""The claim that one `eventzr-kafka dlq replay` of a group holds at a time, see replay_claim."""
+"""The claim on the replay of a group, held by one `eventzr-kafka dlq replay` at a time; see `dead_letters.claim`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from eventzr_kafka._confluent.log_reader import ConfluentLogReader
-from eventzr_kafka.cli.loading import UsageError
+from eventzr_kafka.cli.usage import UsageError
 from eventzr_kafka.dead_letters.claim import Claim, find_holder, read_claim, write_claim
 from eventzr_kafka.dead_letters.journal import DeadLetterJournal
 from eventzr_kafka.dead_letters.letter import dead_letter_topic, parse_whole_number
@@ -23,18 +23,18 @@ from eventzr_kafka.settings import KafkaSettings
 
 __all__ = ["ClaimTimes", "ReplayClaim"]
 
-_DAY = 86_400.0  # seconds that no clock is wrong by: a claim that old needs no watching
-_LOOK = 1.0  # seconds between two looks at another's claim
+_DAY = 86_400.0  # seconds; no clock is wrong by so much, so a claim of this age is not watched
+_CHECK_EVERY = 1.0  # seconds between two reads of another process's claim
 
 
 @dataclass(frozen=True, slots=True)
 class ClaimTimes:
-    """Seconds.
+    """Times of a claim, in seconds.
 
     Attributes:
-        lifetime: Of a claim that is not renewed.
-        renewal: Between two renewals.
-        check: How long a claim that looks older than its lifetime is watched, since clocks may differ.
+        lifetime: Time until a claim ends that is not renewed.
+        renewal: Time between two renewals.
+        check: Time for which a claim is watched that looks older than its lifetime, because clocks may differ.
     """
 
     lifetime: float = 60.0
@@ -46,20 +46,20 @@ TIMES = ClaimTimes()
 
 
 class ReplayClaim:
-    """This process's claim."""
+    """The claim of this process."""
 
     def __init__(
-        self, settings: KafkaSettings, group_id: str, writer: DeadLetterWriter, say: Callable[[str], None]
+        self, settings: KafkaSettings, group_id: str, writer: DeadLetterWriter, report: Callable[[str], None]
     ) -> None:
         """Prepare; `take` writes the claim.
 
         Args:
-            say: Is given a line when another's claim is waited for.
+            report: Called with a line when this process waits for the claim of another one.
         """
         self._settings = settings
         self._group_id = group_id
         self._writer = writer
-        self._say = say
+        self._report = report
         self._owner = f"{_machine()}:{os.getpid()}:{secrets.token_hex(4)}"
         self._claims: list[Claim] = []
         self._partition = -1
@@ -70,7 +70,7 @@ class ReplayClaim:
 
         Args:
             read: Reads the whole topic; called in a thread.
-            waits: Whether to wait until another replay has ended.
+            waits: Wait for the end of another replay; else it is an error.
 
         Raises:
             UsageError: Another replay holds the claim.
@@ -105,29 +105,29 @@ class ReplayClaim:
             except (DeliveryError, TransportError, TimeoutError) as error:
                 return on_lost(f"the claim of this replay cannot be renewed ({type(error).__qualname__})")
             if holder is None or holder.owner != self._owner:
-                return on_lost(f"{_shown(holder)} has taken over the claim of this replay")
+                return on_lost(f"{_name_of(holder)} has taken over the claim of this replay")
 
     async def release(self) -> None:
-        """Give it back, so that another replay need not wait."""
+        """Release the claim, so that another replay need not wait."""
         with suppress(DeliveryError):
             await self._writer.write(write_claim(self._group_id, self._owner, released=True))
 
     async def _watch(self, holder: Claim, age: float, *, waits: bool) -> tuple[int, int] | None:
-        """Wait until the holder releases its claim (None), or has been silent for long enough: its last record."""
+        """Wait until the holder releases its claim; returns None then, or its last record once its lifetime is over."""
         if age <= TIMES.lifetime and not waits:
-            raise _held(self._group_id, holder, age)
+            raise _refusal(self._group_id, holder, age)
         patience = TIMES.lifetime if age <= TIMES.lifetime else TIMES.check
-        self._say(f"waiting for the replay of {_shown(holder)}, up to {patience:g} s after its last renewal")
+        self._report(f"waiting for the replay of {_name_of(holder)}, up to {patience:g} s after its last renewal")
         loop = asyncio.get_running_loop()
         deadline = loop.time() + patience
         while loop.time() < deadline:
-            await asyncio.sleep(min(_LOOK, patience))
+            await asyncio.sleep(min(_CHECK_EVERY, patience))
             found = await self._holder()
             if found is None:
                 return None
-            if found.place != holder.place:  # it is renewed, or another process was faster
+            if found.place != holder.place:  # renewed, or another process was faster
                 if not waits:
-                    raise _held(self._group_id, found, 0.0)
+                    raise _refusal(self._group_id, found, 0.0)
                 holder, deadline = found, loop.time() + TIMES.lifetime
         return holder.place
 
@@ -143,7 +143,7 @@ class ReplayClaim:
 
 
 def _machine() -> str:
-    """The host, and on Linux the namespace of its process ids: containers may share the name of their host."""
+    """The host, and on Linux the namespace of its process ids, because containers may share one host name."""
     namespace = ""
     with suppress(OSError):
         namespace = str(Path("/proc/self/ns/pid").readlink()).strip("pid:[]")
@@ -151,7 +151,7 @@ def _machine() -> str:
 
 
 def _is_gone(holder: Claim) -> bool:
-    """Whether the holder was a process of this machine, and is not there any more."""
+    """True if the holder was a process of this machine that has ended."""
     machine, _, rest = holder.owner.partition(":")
     number = parse_whole_number(rest.partition(":")[0])
     if machine != _machine() or number is None:
@@ -165,13 +165,13 @@ def _is_gone(holder: Claim) -> bool:
     return False
 
 
-def _shown(claim: Claim | None) -> str:
+def _name_of(claim: Claim | None) -> str:
     return "another process" if claim is None else f"process {printable(claim.owner, limit=200)}"
 
 
-def _held(group_id: str, holder: Claim, age: float) -> UsageError:
+def _refusal(group_id: str, holder: Claim, age: float) -> UsageError:
     left = max(TIMES.lifetime - age, 0.0)
     return UsageError(
-        f"{group_id}: {_shown(holder)} is replaying, last heard of {age:.0f} s ago: wait for its end with --wait; "
-        f"if that process is gone, its claim ends in {left:.0f} s"
+        f"{group_id}: {_name_of(holder)} replays this group, and renewed its claim {age:.0f} s ago: "
+        f"wait for its end with --wait; if that process has died, its claim ends in {left:.0f} s"
     )

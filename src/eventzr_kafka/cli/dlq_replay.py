@@ -1,4 +1,4 @@
-"""One `eventzr-kafka dlq replay`: reads letters in bounded portions, runs them, and says how it went."""
+"""One `eventzr-kafka dlq replay`: reads dead letters in bounded portions, runs them, and reports the result."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from rich.text import Text
 
 from eventzr_kafka._confluent.log_reader import ConfluentLogReader
 from eventzr_kafka._confluent.producer import ConfluentProducer
-from eventzr_kafka.cli.card import Screen, count_of, labelled
 from eventzr_kafka.cli.cut_letters import read_whole, with_values
 from eventzr_kafka.cli.dlq_claim import ReplayClaim
-from eventzr_kafka.cli.loading import UsageError
+from eventzr_kafka.cli.terminal import STOPPING, Terminal, count_of, labelled
+from eventzr_kafka.cli.usage import UsageError
 from eventzr_kafka.dead_letters.journal import DeadLetterJournal, Entry
 from eventzr_kafka.dead_letters.letter import Letter, RecordIdentity, dead_letter_topic, read_letter
 from eventzr_kafka.dead_letters.order import LetterChoice
@@ -45,63 +45,69 @@ _Portion: TypeAlias = list[tuple[Entry, Record]]
 
 @dataclass(slots=True)
 class ReplayReport:
-    """What became of the letters of a replay.
+    """Counts the results of a replay.
 
     Attributes:
-        orphans: Letters by topic, where no handler takes it.
-        selected: The letters to be replayed.
-        began: Whether they are known.
+        orphans: Dead letters by topic, where no handler takes the topic.
+        selected: The dead letters to be replayed.
+        began: True once `selected` is known.
+        left_out: True if dead letters were selected that have to wait for others.
     """
 
     counts: Counter[ReplayOutcome] = field(default_factory=Counter["ReplayOutcome"])
     orphans: Counter[str] = field(default_factory=Counter[str])
     selected: Sequence[Entry] = ()
     began: bool = False
-    is_incomplete: bool = False
+    left_out: bool = False
 
-    def take(self, chosen: LetterChoice) -> Sequence[Entry]:
-        """The letters to be replayed; the replay is incomplete if some were left out."""
-        self.began, self.is_incomplete = True, bool(chosen.left_out)
-        return chosen.letters
+    def begin(self, chosen: LetterChoice) -> Sequence[Entry]:
+        """Note the dead letters to be replayed, and return them."""
+        self.began, self.selected, self.left_out = True, chosen.letters, bool(chosen.left_out)
+        return self.selected
 
     def add(self, replayed: ReplayResult) -> None:
-        """Count one letter."""
+        """Count one dead letter."""
         self.counts[replayed.outcome] += 1
         if replayed.outcome == "no_handler":
             self.orphans[replayed.entry.letter.record.topic] += 1
 
-    def text(self, selected: int) -> Text:
-        """The summary, some lines; sets `is_incomplete` if anything is left open."""
-        done = self.counts["replayed"] + self.counts["duplicate"]
-        self.is_incomplete = self.is_incomplete or done < selected
-        lines = [
-            labelled(
-                "replayed", f"{done} of {count_of(selected, 'letter')}", "yellow" if self.is_incomplete else "green"
-            )
-        ]
+    @property
+    def is_incomplete(self) -> bool:
+        """True if a dead letter that was meant stays open."""
+        return self.left_out or self._done < len(self.selected)
+
+    @property
+    def _done(self) -> int:
+        return self.counts["replayed"] + self.counts["duplicate"]
+
+    def text(self) -> Text:
+        """The summary, several lines."""
+        selected = len(self.selected)
+        colour = "yellow" if self.is_incomplete else "green"
+        lines = [labelled("replayed", f"{self._done} of {count_of(selected, 'dead letter')}", colour)]
         twins = self.counts["duplicate"]
         lines += [Text(f"  {twins} without a call: their events had been replayed already")] if twins else []
-        lines += [Text(f"  left open: {number} {why}") for why, number in self._left(selected).items() if number]
+        lines += [Text(f"  left open: {number} {why}") for why, number in self._open_by_cause().items() if number]
         lines += [
-            Text(f"  no handler takes {printable(topic, limit=249)}: {count_of(number, 'letter')}")
+            Text(f"  no handler takes {printable(topic, limit=249)}: {count_of(number, 'dead letter')}")
             for topic, number in self.orphans.most_common()
         ]
         return Text("\n").join(lines)
 
-    def _left(self, selected: int) -> Mapping[str, int]:
+    def _open_by_cause(self) -> Mapping[str, int]:
         counts = self.counts
         return {
             "failed again": counts["failed"],
-            "behind one that failed, in the same lane": counts["behind"],
+            "behind one that failed, of the same ordering key": counts["behind"],
             "without a handler": counts["no_handler"],
-            "without their value, which did not fit and is gone from their topic": counts["value_gone"],
-            "not begun": selected - counts.total() + counts["interrupted"],
+            "without their value, which did not fit and was deleted from their topic": counts["value_gone"],
+            "not begun": len(self.selected) - counts.total() + counts["interrupted"],
         }
 
 
 @dataclass(frozen=True, slots=True)
 class _State:
-    """The letters, and what the group had committed before they were read."""
+    """The dead letters, and the offsets that the group had committed before they were read."""
 
     journal: DeadLetterJournal
     committed: Mapping[TopicPartition, int]
@@ -109,23 +115,23 @@ class _State:
 
 async def replay_group(
     handler: object,
-    choose: Callable[[DeadLetterJournal], Sequence[Entry]],
+    choose: Callable[[DeadLetterJournal], object],
     settings: KafkaSettings,
-    screen: Screen,
+    terminal: Terminal,
     report: ReplayReport,
     *,
     waits: bool,
 ) -> None:
-    """Run letters of the handler's group through it, while no other process does.
+    """Run dead letters of the handler's group through it, while no other process does.
 
     Args:
-        choose: Takes the letters out of the journal.
-        waits: Whether to wait for another replay to end.
+        choose: Selects dead letters from the journal, and notes them in `report`.
+        waits: Wait for the end of another replay; else it is an error.
 
     Raises:
-        UsageError: Another process is replaying.
+        UsageError: Another process replays this group.
         DeliveryError: A note could not be written.
-        TransportError: The letters could not be read.
+        TransportError: The dead letters could not be read.
     """
     definition = definition_of(handler)
     committed: dict[TopicPartition, int] = {}
@@ -135,16 +141,13 @@ async def replay_group(
         committed.update(ConfluentLogReader(settings, definition.group_id).committed(topics))
         return read_journal(settings, definition.group_id)
 
-    def say(line: str) -> None:
-        screen.say(Text(line, style="dim"))
-
     writer = DeadLetterWriter(lambda: ConfluentProducer(settings))
-    claim = ReplayClaim(settings, definition.group_id, writer, say)
+    claim = ReplayClaim(settings, definition.group_id, writer, lambda line: terminal.print(Text(line, style="dim")))
     try:
         journal = await claim.take(read, waits=waits)
         try:
-            report.selected = choose(journal)
-            await _replay(handler, _State(journal, committed), claim, writer, settings, screen, report)
+            choose(journal)
+            await _replay(handler, _State(journal, committed), claim, writer, settings, terminal, report)
         finally:
             await claim.release()
     finally:
@@ -155,7 +158,7 @@ def read_journal(settings: KafkaSettings, group_id: str) -> DeadLetterJournal:
     """The dead letters of a group, as of now; blocks.
 
     Raises:
-        UsageError: There is no topic.
+        UsageError: The group has no dead-letter topic.
     """
     journal = DeadLetterJournal()
     for records in require_topic(settings, group_id):
@@ -164,15 +167,15 @@ def read_journal(settings: KafkaSettings, group_id: str) -> DeadLetterJournal:
 
 
 def require_topic(settings: KafkaSettings, group_id: str) -> Iterator[list[Record]]:
-    """What reads the dead-letter topic of a group; blocks.
+    """The records of the dead-letter topic of a group, batch by batch; blocks.
 
     Raises:
-        UsageError: There is no topic.
+        UsageError: The group has no dead-letter topic.
     """
     topic = dead_letter_topic(group_id)
     batches = ConfluentLogReader(settings, group_id).read(topic)
     if batches is None:
-        raise UsageError(f"there is no topic {topic}: the group has no dead letters, or its id is another one")
+        raise UsageError(f"there is no topic {topic}: the group has no dead letters, or the group id is wrong")
     return batches
 
 
@@ -182,7 +185,7 @@ async def _replay(
     claim: ReplayClaim,
     writer: DeadLetterWriter,
     settings: KafkaSettings,
-    screen: Screen,
+    terminal: Terminal,
     report: ReplayReport,
 ) -> None:
     entries, definition = report.selected, definition_of(handler)
@@ -197,11 +200,11 @@ async def _replay(
             advance()
 
         def stop() -> None:
-            screen.say(Text("stopping: finishing what runs (a second signal quits at once)", style="dim"))
+            terminal.print(STOPPING)
             replay.stop()
 
         def lose(why: str) -> None:
-            screen.say(labelled("stopping:", f"{why}; finishing what runs", "red"))
+            terminal.print(labelled("stopping:", f"{why}; running handlers finish first", "red"))
             replay.stop()
 
         replay = Replay(
@@ -236,7 +239,7 @@ async def _run(replay: Replay, portions: AsyncGenerator[_Portion], read: Callabl
 
 
 async def _portions(settings: KafkaSettings, group_id: str, entries: Sequence[Entry]) -> AsyncGenerator[_Portion]:
-    """The entries with their records, read again; only one portion is in memory, in the order of the entries."""
+    """The entries with their records, read again, in order; one portion at a time is in memory."""
     for part in _split(entries):
         found = await asyncio.to_thread(_read_again, settings, group_id, part)
         yield [(entry, found[entry.letter.identity]) for entry in part if entry.letter.identity in found]
@@ -256,7 +259,7 @@ def _split(entries: Sequence[Entry]) -> Iterator[list[Entry]]:
 
 
 def _read_again(settings: KafkaSettings, group_id: str, entries: Sequence[Entry]) -> dict[RecordIdentity, Record]:
-    """The records of the letters that are still there, by the letters' identities."""
+    """The records of the letters that were not deleted, by the identities of the letters."""
     wanted = {(entry.letter.partition, entry.letter.offset): entry for entry in entries}
     first: dict[int, int] = {}
     for partition, offset in wanted:
@@ -278,7 +281,7 @@ def _found(records: Sequence[Record], wanted: dict[tuple[int, int], Entry]) -> I
 
 @contextmanager
 def _progress(total: int) -> Generator[Callable[[], None]]:
-    """A bar, where a person looks on; what handlers print goes where it would go without it."""
+    """A progress bar if standard error is a terminal; the output of handlers goes where it would go without it."""
     console = Console(stderr=True)
     seen, shared = console.is_terminal, sys.stdout.isatty()
     with Progress(console=console, disable=not seen, transient=True, redirect_stdout=shared) as progress:

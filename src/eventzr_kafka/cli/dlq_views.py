@@ -1,6 +1,6 @@
-"""How dead letters look: the table of a group, and one letter.
+"""Views of dead letters: the table of a group, and a single one.
 
-Whatever comes from a record is made printable, and shown with its payload only where that was asked for.
+Texts from a record are made printable; its payload is shown only on request.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 from rich.text import Text
 
-from eventzr_kafka.cli.card import count_of, labelled
+from eventzr_kafka.cli.terminal import count_of, labelled, table
 from eventzr_kafka.dead_letters.journal import DeadLetterJournal, Entry, Summary, summarise_letters
 from eventzr_kafka.dead_letters.letter import Cut, Letter, Note, dead_letter_topic
 from eventzr_kafka.dead_letters.order import LetterChoice
@@ -22,21 +22,15 @@ from eventzr_kafka.safe_text import printable
 
 __all__ = ["left_out_text", "letter_card", "letter_json", "overview", "overview_json"]
 
-_HEADINGS = ("handler", "type", "error", "letters", "tenants", "oldest", "newest")
+_HEADINGS = ("handler", "topic", "error", "letters", "tenants", "oldest", "newest")
 _TENANTS = 3  # that are named in the table
-_HEADS = 20  # letters that others wait for and that are named
+_HEADS = 20  # open letters that others wait for and that are named
 
 
 def overview(group_id: str, journal: DeadLetterJournal, found: Sequence[Entry]) -> Text:
-    """Letters counted by handler, type and error, and a line with the sums."""
-    rows = [_HEADINGS, *map(_row, summarise_letters(found))]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADINGS))]
-    lines = [
-        Text("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()) for row in rows
-    ]
-    lines[0].stylize("bold")
-    sums = labelled(dead_letter_topic(group_id), _sums(journal, found))
-    return Text("\n").join([*lines, sums] if found else [sums])
+    """Dead letters counted by handler, topic and error, and a line with the totals."""
+    lines = table([_row(summary) for summary in summarise_letters(found)], headings=_HEADINGS)
+    return Text("\n").join([*lines, labelled(dead_letter_topic(group_id), _totals(journal, found))])
 
 
 def _row(summary: Summary) -> tuple[str, ...]:
@@ -53,11 +47,12 @@ def _row(summary: Summary) -> tuple[str, ...]:
     )
 
 
-def _sums(journal: DeadLetterJournal, found: Sequence[Entry]) -> str:
-    meant = count_of(len(found), "open letter")
+def _totals(journal: DeadLetterJournal, found: Sequence[Entry]) -> str:
+    selected = count_of(len(found), "open dead letter")
+    tenants = count_of(len({entry.tenant for entry in found}), "tenant")
     others = len(journal.open) - len(found)
     parts = [
-        f"{meant} of {count_of(len({entry.tenant for entry in found}), 'tenant')}" if found else "no open letters",
+        f"{selected} of {tenants}" if found else "no open dead letters",
         f"{others} open not selected" if others else "",
         f"{len(journal.closed('replayed'))} replayed",
         f"{len(journal.closed('discarded'))} discarded",
@@ -67,25 +62,25 @@ def _sums(journal: DeadLetterJournal, found: Sequence[Entry]) -> str:
 
 
 def left_out_text(chosen: LetterChoice) -> Text:
-    """Letters that were selected and have to wait, with the one that they wait for."""
+    """The selected dead letters that are left out, and the earlier one that each waits for."""
     lines = [
-        Text(f"left out: {count_of(number, 'letter')} behind {printable(head.letter.record.position, limit=300)}")
+        Text(f"left out: {count_of(number, 'dead letter')} behind {printable(head.letter.record.position, limit=300)}")
         for head, number in chosen.left_out[:_HEADS]
     ]
     more = chosen.left_out[_HEADS:]
     if more:
         number = sum(behind for _, behind in more)
-        lines.append(Text(f"left out: {count_of(number, 'letter')} behind {len(more)} others"))
+        lines.append(Text(f"left out: {count_of(number, 'dead letter')} behind {len(more)} others"))
     lines.append(Text("  these are open and not selected: replay or discard them first", style="dim"))
     return Text("\n").join(lines)
 
 
 def overview_json(group_id: str, journal: DeadLetterJournal, found: Sequence[Entry]) -> str:
-    """The same as one JSON object; the tenants are all there."""
+    """The overview as one JSON object, with all tenants."""
     groups = [
         {
             "handler": summary.handler,
-            "type": summary.type,
+            "topic": summary.type,
             "error": summary.error,
             "letters": summary.count,
             "tenants": sorted(summary.tenants),
@@ -94,20 +89,20 @@ def overview_json(group_id: str, journal: DeadLetterJournal, found: Sequence[Ent
         }
         for summary in summarise_letters(found)
     ]
-    sums = {
+    totals = {
         "open": len(journal.open),
         "selected": len(found),
         "replayed": len(journal.closed("replayed")),
         "discarded": len(journal.closed("discarded")),
     }
-    return json.dumps({"topic": dead_letter_topic(group_id), **sums, "groups": groups})
+    return json.dumps({"topic": dead_letter_topic(group_id), **totals, "groups": groups})
 
 
 def letter_card(entry: Entry, full: Letter | None) -> Text:
-    """One letter and what became of it.
+    """One dead letter and its state.
 
     Args:
-        full: The letter with its payload, to be shown too.
+        full: The letter with its payload, to show that too.
     """
     fields = _fields(entry, full)
     value = fields.pop("value", None)
@@ -122,7 +117,7 @@ def letter_card(entry: Entry, full: Letter | None) -> Text:
 
 
 def letter_json(entry: Entry, full: Letter | None) -> str:
-    """The same as one JSON object."""
+    """One dead letter as a JSON object."""
     return json.dumps(_fields(entry, full))
 
 
@@ -168,13 +163,13 @@ def _content(letter: Letter) -> dict[str, Any]:
 
 
 def _text(value: bytes | None) -> str:
-    """Bytes as text in which nothing controls a terminal."""
+    """Bytes as text without characters that control a terminal."""
     text = (value or b"").decode(errors="backslashreplace")
     return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
 
 
 def _time(seconds: float) -> str:
-    """A time that was read, and so may be any number."""
+    """A time from a record, which may be any number; a question mark if no calendar has it."""
     try:
         return format_time(datetime.fromtimestamp(seconds, UTC))
     except (ValueError, OverflowError, OSError):

@@ -1,7 +1,7 @@
-"""`eventzr-kafka doctor`: from the settings to topics and groups, one line a step, with cause and hint.
+"""`eventzr-kafka doctor`: checks from the settings to topics and groups, one line a step, with cause and hint.
 
-1. A step that fails ends it, but for the clock, which may be the cause.
-2. A step of a list of brokers goes well if it does with one of them.
+1. The steps after a failed one are not tried, except the clock, which may be the cause.
+2. A step that looks at each broker passes if one broker passes it.
 3. Every step ends within seconds, whatever the broker does.
 """
 
@@ -16,11 +16,12 @@ from rich.text import Text
 
 from eventzr_kafka._confluent.admin import ConfluentAdmin
 from eventzr_kafka.cli import probes
-from eventzr_kafka.cli.app import Output, outcome
-from eventzr_kafka.cli.card import Screen, connection, count_of
-from eventzr_kafka.cli.declared import Declared, declared
-from eventzr_kafka.cli.iam import Publishing, published
+from eventzr_kafka.cli.banner import describe_connection
+from eventzr_kafka.cli.command import DEFAULT_OUTPUT, FAILED, WRONG_CALL, Output, run_command
+from eventzr_kafka.cli.iam import Publishing, published_topics
 from eventzr_kafka.cli.sizes import limits_of, too_large_for_readers, too_small_for_batches
+from eventzr_kafka.cli.targets import Targets, read_targets
+from eventzr_kafka.cli.terminal import Terminal, count_of
 from eventzr_kafka.errors import AdminError, AuthenticationError, ConfigurationError, EventzrKafkaError
 from eventzr_kafka.events.event import format_time
 from eventzr_kafka.kafka.admin import Access, TopicAdmin
@@ -29,7 +30,6 @@ from eventzr_kafka.settings import KafkaSettings
 
 __all__ = ["Finding", "doctor", "examine"]
 
-_FAILED, _WRONG = 1, 2
 _TOKEN_SECONDS = 5.0
 _ANSWER_SECONDS = 4.0
 _MOST_SKEW = 240.0  # seconds; AWS takes five minutes
@@ -38,65 +38,65 @@ _TLS_HINTS = {
     "has expired": "renew the broker's certificate; if it is valid, set the clock of this machine by NTP",
     "is not yet valid": "set the clock of this machine by NTP; if it is right, wait until the certificate is valid",
     "NO_CERTIFICATE": "KAFKA_CA_FILE holds no certificate in PEM",
-    "CERTIFICATE_VERIFY_FAILED": "set KAFKA_CA_FILE to who signed its certificate",
+    "CERTIFICATE_VERIFY_FAILED": "set KAFKA_CA_FILE to the certificate of the authority that signed it",
 }
 _MARKS = {True: ("✓", "green"), False: ("✗", "red"), None: ("-", "dim")}
-_OUTPUT, _NOTHING = Output(), Publishing()
+_NOTHING = Publishing()
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """How a step went.
+    """Result of a step.
 
     Attributes:
-        good: None if it was not needed, or could not be tried.
-        hint: What to do where it went wrong.
-        code: The exit code if it did.
+        good: None if the step was not needed, or could not be tried.
+        hint: The remedy if it failed.
+        code: The exit code if it failed.
     """
 
     step: str
     good: bool | None
     text: str
     hint: str = ""
-    code: int = _FAILED
+    code: int = FAILED
 
 
-def doctor(*targets: str, publishing: Publishing = _NOTHING, output: Output = _OUTPUT) -> int:
-    """Check the way to the broker, step by step; exit code 1 if one fails, 2 if the settings are wrong.
+def doctor(*targets: str, publishing: Publishing = _NOTHING, output: Output = DEFAULT_OUTPUT) -> int:
+    """Check settings, network, login, topics and groups.
 
     Args:
-        targets: module:Class of consumers, whose topics must be there and whose groups must be permitted.
+        targets: Consumers as module:Class, to check that their topics exist and that their groups are permitted.
     """
 
-    def act(screen: Screen) -> int:
+    def act(terminal: Terminal) -> int:
         code = 0
-        for finding in examine(declared(targets), published(publishing)):
-            screen.say(_line(finding))
+        for finding in examine(read_targets(targets), published_topics(publishing)):
+            terminal.print(_line(finding))
             code = max(code, finding.code if finding.good is False else 0)
         return code
 
-    return outcome(output, act)
+    return run_command(output, act)
 
 
-def examine(found: Declared, publishes: Sequence[str]) -> Iterator[Finding]:
+def examine(found: Targets, publishes: Sequence[str]) -> Iterator[Finding]:
     """Take the steps one after another.
 
     Args:
         found: The consumers.
-        publishes: Topics to be written.
+        publishes: Topics that the service publishes to.
     """
     try:
         settings = KafkaSettings.from_env()
     except ConfigurationError as error:
-        yield Finding("settings", False, str(error), code=_WRONG)
+        yield Finding("settings", False, str(error), code=WRONG_CALL)
         return
     enabled = "" if settings.enabled else "; KAFKA_ENABLED is false: producers and consumers do nothing"
-    yield Finding("settings", True, connection(settings) + enabled)
+    yield Finding("settings", True, describe_connection(settings) + enabled)
     yield from _steps(settings, found, publishes)
     yield _clock(settings)
 
 
-def _steps(settings: KafkaSettings, found: Declared, publishes: Sequence[str]) -> Iterator[Finding]:
+def _steps(settings: KafkaSettings, found: Targets, publishes: Sequence[str]) -> Iterator[Finding]:
     admin = partial(ConfluentAdmin, settings, timeout=_ANSWER_SECONDS)
     steps: dict[str, Callable[[], Finding]] = {
         "DNS": partial(_dns, settings),
@@ -110,34 +110,34 @@ def _steps(settings: KafkaSettings, found: Declared, publishes: Sequence[str]) -
     }
     failed = False
     for name, step in steps.items():
-        finding = Finding(name, None, "not tried") if failed else _taken(name, step)
+        finding = Finding(name, None, "not tried") if failed else _take_step(name, step)
         failed = failed or finding.good is False
         yield finding
 
 
-def _taken(name: str, step: Callable[[], Finding]) -> Finding:
+def _take_step(name: str, step: Callable[[], Finding]) -> Finding:
     try:
         return step()
     except AuthenticationError as error:
         return Finding(name, False, f"{error.problem} (as {error.identity})", error.hint)
     except EventzrKafkaError as error:
-        return Finding(name, False, str(error), code=_WRONG if isinstance(error, ConfigurationError) else _FAILED)
+        return Finding(name, False, str(error), code=WRONG_CALL if isinstance(error, ConfigurationError) else FAILED)
     except probes.FAULTS as error:
         return Finding(name, False, str(error) or error_location(error))
 
 
 def _dns(settings: KafkaSettings) -> Finding:
-    return _of_each(
+    return _probe_each(
         "DNS", probes.resolve, settings, "check the host names in KAFKA_BROKERS, and the resolver of the VPC"
     )
 
 
 def _tcp(settings: KafkaSettings) -> Finding:
-    hint = "is the broker running, and do security groups and routes let this machine through?"
-    return _of_each("TCP", probes.connect, settings, hint)
+    hint = "check that the broker runs, and that security groups and routes let this machine through"
+    return _probe_each("TCP", probes.connect, settings, hint)
 
 
-def _of_each(name: str, probe: Callable[[str], str], settings: KafkaSettings, hint: str) -> Finding:
+def _probe_each(name: str, probe: Callable[[str], str], settings: KafkaSettings, hint: str) -> Finding:
     good, bad = probes.each(probe, _addresses(settings))
     return Finding(name, bool(good), _listed(good, bad), hint)
 
@@ -153,14 +153,14 @@ def _tls(settings: KafkaSettings) -> Finding:
         if not any(map(probes.speaks_tls, reachable[:1])):
             return Finding("TLS", None, "off")
         return Finding(
-            "TLS", False, "off, but the broker speaks TLS", "set KAFKA_TLS=true, or take another port", _WRONG
+            "TLS", False, "off, but the broker speaks TLS", "set KAFKA_TLS=true, or take another port", WRONG_CALL
         )
     good, bad = probes.each(partial(probes.tls_handshake, ca_file=settings.ca_file), reachable)
     return Finding("TLS", bool(good), _listed(good, bad), _tls_hint(" ".join(bad.values())))
 
 
 def _tls_hint(reasons: str) -> str:
-    otherwise = "does the broker speak TLS on this port? If not, set KAFKA_TLS=false or take another port"
+    otherwise = "if the broker does not speak TLS on this port, set KAFKA_TLS=false or take another port"
     return next((hint for words, hint in _TLS_HINTS.items() if words in reasons), otherwise)
 
 
@@ -177,43 +177,47 @@ def _metadata(admin: TopicAdmin) -> Finding:
     try:
         brokers = admin.brokers()
     except AdminError as error:
-        return Finding("metadata", False, str(error), "does the broker want a login, or another one? check KAFKA_AUTH")
+        return Finding("metadata", False, str(error), "the broker may want a login, or another one: check KAFKA_AUTH")
     good, bad = probes.each(probes.connect, brokers)
     named = count_of(len(brokers), "broker")
     if not good:
         hint = (
-            "the brokers name themselves so: let this machine through to these addresses, or set the brokers' "
-            "advertised.listeners to addresses that it reaches"
+            "these are the addresses that the brokers advertise: let this machine through to them, or set the "
+            "brokers' advertised.listeners to addresses that it reaches"
         )
         return Finding("metadata", False, f"{named}: {_listed({}, bad)}", hint)
     return Finding("metadata", True, f"{named}; {_listed({}, bad)}" if bad else named)
 
 
-def _topics(admin: TopicAdmin, found: Declared, publishes: Sequence[str]) -> Finding:
+def _topics(admin: TopicAdmin, found: Targets, publishes: Sequence[str]) -> Finding:
     reads = [(topic, "READ") for topic in (*found.consumed, *found.read_dead_letters)]
     wanted = [*reads, *((topic, "WRITE") for topic in (*found.dead_letters, *publishes))]
     if not wanted:
-        return Finding("topics", None, "name consumers as module:Class, or what is published, to have them checked")
+        return Finding("topics", None, "nothing to check: name consumers as module:Class, or what is published")
     access = admin.topic_access({topic for topic, _ in wanted})
     faults = _faults(wanted, access)
     hint = "eventzr-kafka topics plan shows what is missing, eventzr-kafka iam-policy what must be allowed"
-    permitted = "and permitted" if _told(access) else "(this broker does not tell what is permitted)"
-    return Finding("topics", not faults, faults or f"{len(access)} topics are there {permitted}", hint)
+    permitted = "and permitted" if _permissions_are_known(access) else "(this broker does not report permissions)"
+    return Finding("topics", not faults, faults or f"{count_of(len(access), 'topic')} exist {permitted}", hint)
 
 
 def _groups(admin: TopicAdmin, groups: Sequence[str]) -> Finding:
     if not groups:
-        return Finding("groups", None, "name consumers as module:Class to have their groups checked")
+        return Finding("groups", None, "nothing to check: name consumers as module:Class")
     access = admin.group_access(groups)
     faults = _faults([(group, "READ") for group in groups], access)
-    good = "may join and commit" if _told(access) else "may be described; this broker does not tell what is permitted"
+    good = (
+        "may join and commit"
+        if _permissions_are_known(access)
+        else "may be described; this broker does not report permissions"
+    )
     return Finding(
         "groups", not faults, faults or f"{', '.join(groups)}: {good}", "eventzr-kafka iam-policy shows what to allow"
     )
 
 
-def _sizes(admin: TopicAdmin, settings: KafkaSettings, found: Declared, publishes: Sequence[str]) -> Finding:
-    """Only a batch that does not fit is a fault: a consumer may well refuse what its topic lets in."""
+def _sizes(admin: TopicAdmin, settings: KafkaSettings, found: Targets, publishes: Sequence[str]) -> Finding:
+    """Only a batch that its topic refuses is a fault: a consumer may refuse records that its topic accepts."""
     written = {*publishes, *found.dead_letters}
     states = admin.topics(written | {*found.consumed})
     limits = limits_of(states)
@@ -221,12 +225,14 @@ def _sizes(admin: TopicAdmin, settings: KafkaSettings, found: Declared, publishe
         return Finding("sizes", False, "; ".join(faults))
     hidden = sorted(states.keys() - limits.keys())
     if hidden or not states:
-        return Finding("sizes", None, f"not known of {', '.join(hidden)}" if hidden else "no topics to compare")
+        return Finding(
+            "sizes", None, f"limits of {', '.join(hidden)} are not known" if hidden else "no topics to compare"
+        )
     fits = f"batches of {settings.batch_bytes:,} bytes fit"
     return Finding("sizes", True, "; ".join([fits, *too_large_for_readers(found, limits)]))
 
 
-def _told(access: Mapping[str, Access]) -> bool:
+def _permissions_are_known(access: Mapping[str, Access]) -> bool:
     return all(one.operations is not None for one in access.values())
 
 
@@ -243,14 +249,19 @@ def _fault(access: Access, operation: str) -> str | None:
 
 def _clock(settings: KafkaSettings) -> Finding:
     if settings.effective_auth != "iam" or settings.effective_region is None:
-        return Finding("clock", None, "matters for tokens alone")
+        return Finding("clock", None, "not needed: no login with tokens")
     region = settings.effective_region
     try:
         skew = probes.within(lambda: probes.aws_clock_skew(region))
     except (*probes.FAULTS, TypeError, ValueError) as error:
-        return Finding("clock", None, f"AWS's time is not to be had from here: {str(error) or error_location(error)}")
+        return Finding("clock", None, f"AWS's time cannot be read from here: {str(error) or error_location(error)}")
     text = f"{abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} AWS"
-    return Finding("clock", abs(skew) <= _MOST_SKEW, text, "set the clock by NTP: AWS refuses what was signed with it")
+    return Finding(
+        "clock",
+        abs(skew) <= _MOST_SKEW,
+        text,
+        "set the clock by NTP: AWS refuses a token with a wrong time",
+    )
 
 
 def _addresses(settings: KafkaSettings) -> list[str]:

@@ -1,4 +1,4 @@
-"""``module:Class`` → consumer object, or one line that says what is wrong with it."""
+"""``module:Class`` → consumer object, or a `UsageError` of one line with the cause and a hint."""
 
 from __future__ import annotations
 
@@ -9,25 +9,22 @@ import re
 import sys
 import sysconfig
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType, TracebackType
+from types import ModuleType
 from typing import Any
 
+from eventzr_kafka.cli.usage import UsageError
 from eventzr_kafka.errors import ConfigurationError, RoutingError
 from eventzr_kafka.handlers.decorators import definition_of, is_consumer
 from eventzr_kafka.safe_text import error_location, printable
 
-__all__ = ["UsageError", "find", "import_module", "load", "trace_of"]
+__all__ = ["find", "import_module", "load", "trace_of"]
 
 _EXAMPLE = "service.handlers:MarketplaceEventHandler"
 _TARGET = re.compile(r"(?P<module>[^\W\d]\w*(?:\.[^\W\d]\w*)*):(?P<name>[^\W\d]\w*)")
 _OURS = str(Path(__file__).parent.parent)
 _FOREIGN = ("<frozen ", _OURS, *(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")))
-
-
-class UsageError(ConfigurationError):
-    """What was typed on the command line does not work."""
 
 
 def load(target: str) -> object:
@@ -38,29 +35,43 @@ def load(target: str) -> object:
             class, or of a function without arguments that returns one.
 
     Raises:
-        UsageError: It cannot be had; the message is one line.
+        UsageError: The target does not exist, or does not make a consumer object; the message is one line.
         RoutingError: The module declares a consumer wrongly.
     """
-    return _checked(target, _made(target, find(target)))
+    found = find(target)
+    if isinstance(found, type) and not is_consumer(found):
+        raise UsageError(f"{target} is not a consumer: decorate the class with @kafka_consumer(group_id=…)")
+    handler = _construct(target, found) if isinstance(found, type) or inspect.isfunction(found) else found
+    try:
+        definition_of(handler)
+    except RoutingError:
+        kind = type(handler).__qualname__
+        problem = f"{target} is not a consumer: it is {kind!r}, not an object of a @kafka_consumer class"
+        raise UsageError(problem) from None
+    return handler
 
 
 def find(target: str) -> Any:
-    """What ``module:name`` names, as it is.
+    """The class, function or object that ``module:name`` names.
 
     Raises:
-        UsageError: There is no such thing.
+        UsageError: There is none.
     """
     match = _TARGET.fullmatch(target)
     if match is None:
-        raise UsageError(f"{printable(target)!r} is no module:Class{_meant(target)}")
-    return _attribute(import_module(match["module"]), match["name"])
+        raise UsageError(f"{printable(target)!r} is not module:Class{_suggestion(target)}")
+    module, name = import_module(match["module"]), match["name"]
+    try:
+        return getattr(module, name)
+    except AttributeError:
+        raise UsageError(f"module {module.__name__!r} has no {name!r}{_similar_names(module, name)}") from None
 
 
 def import_module(name: str) -> ModuleType:
     """Import a module as ``python -m`` would, that is from the current directory first.
 
     Raises:
-        UsageError: It is not there, or fails; then the message names the line of the user's code.
+        UsageError: There is no such module, or its code fails; the message then names the line of the user's code.
         RoutingError: It declares a consumer wrongly.
     """
     if _here() not in sys.path:
@@ -68,13 +79,13 @@ def import_module(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except ConfigurationError:
-        raise  # says itself where and what
+        raise  # has its own place and hint
     except ModuleNotFoundError as error:
         if error.name is not None and f"{name}.".startswith(f"{error.name}."):
             raise UsageError(_not_found(name, error.name)) from None
-        raise _failed(f"importing {name}", error) from error
+        raise _failure(f"importing {name}", error) from error
     except (Exception, SystemExit) as error:
-        raise _failed(f"importing {name}", error) from error
+        raise _failure(f"importing {name}", error) from error
 
 
 def trace_of(error: BaseException) -> str:
@@ -92,7 +103,7 @@ def _here() -> str:
     return str(Path.cwd())
 
 
-def _meant(target: str) -> str:
+def _suggestion(target: str) -> str:
     path, _, name = target.partition(":")
     if path.endswith(".py"):
         module = ".".join(Path(path).with_suffix("").parts)
@@ -111,37 +122,26 @@ def _not_found(name: str, missing: str) -> str:
     return f"module {name!r}: {missing!r} is neither in {_here()} nor installed"
 
 
-def _failed(what: str, error: BaseException) -> UsageError:
+def _failure(action: str, error: BaseException) -> UsageError:
     kind, text = type(error).__qualname__, printable(str(error), limit=200)
     if isinstance(error, SyntaxError) and error.filename:
-        return UsageError(f"{what} failed: {error.filename}:{error.lineno}: {kind}: {error.msg}")
-    return UsageError(f"{what} failed: {_location(error)}: {kind}{f': {text}' if text else ''}")
+        return UsageError(f"{action} failed: {error.filename}:{error.lineno}: {kind}: {error.msg}")
+    return UsageError(f"{action} failed: {_location(error)}: {kind}{f': {text}' if text else ''}")
 
 
 def _location(error: BaseException) -> str:
-    lines = list(_lines(error.__traceback__))
-    mine = [line for line in lines if not _is_foreign(line[0])]
+    """The last line of the user's own code; else the last line of all."""
+    lines = [(frame.f_code.co_filename, number) for frame, number in traceback.walk_tb(error.__traceback__)]
+    mine = [(filename, number) for filename, number in lines if not _is_foreign(filename)]
     filename, number = (mine or lines)[-1]
     return f"{filename}:{number}"
-
-
-def _lines(trace: TracebackType | None) -> Iterator[tuple[str, int]]:
-    for frame, number in traceback.walk_tb(trace):
-        yield frame.f_code.co_filename, number
 
 
 def _is_foreign(filename: str) -> bool:
     return filename.startswith(_FOREIGN)
 
 
-def _attribute(module: ModuleType, name: str) -> Any:
-    try:
-        return getattr(module, name)
-    except AttributeError:
-        raise UsageError(f"module {module.__name__!r} has no {name!r}{_instead(module, name)}") from None
-
-
-def _instead(module: ModuleType, name: str) -> str:
+def _similar_names(module: ModuleType, name: str) -> str:
     consumers = [key for key, value in vars(module).items() if is_consumer(value)]
     near = difflib.get_close_matches(name, [*consumers, *vars(module)], n=1)
     if near:
@@ -149,18 +149,8 @@ def _instead(module: ModuleType, name: str) -> str:
     return f"; its consumers: {', '.join(consumers)}" if consumers else " and no consumer at all"
 
 
-def _made(target: str, found: Any) -> object:
-    if isinstance(found, type):
-        if not is_consumer(found):
-            raise UsageError(f"{target} is no consumer: decorate the class with @kafka_consumer(group_id=…)")
-        return _built(target, found)
-    if inspect.isfunction(found):
-        return _built(target, found)
-    return found
-
-
-def _built(target: str, maker: Callable[[], object]) -> object:
-    needed = _needed(maker)
+def _construct(target: str, maker: Callable[[], object]) -> object:
+    needed = _required_parameters(maker)
     if needed:
         raise UsageError(
             f"{target} needs arguments ({', '.join(needed)}): write a function without any that makes the object, "
@@ -171,22 +161,13 @@ def _built(target: str, maker: Callable[[], object]) -> object:
     try:
         return maker()
     except Exception as error:
-        raise _failed(f"{target}()", error) from error
+        raise _failure(f"{target}()", error) from error
 
 
-def _needed(maker: Callable[[], object]) -> list[str]:
+def _required_parameters(maker: Callable[[], object]) -> list[str]:
     try:
         parameters = inspect.signature(maker).parameters.values()
     except (TypeError, ValueError):  # a constructor in C
         return []
     optional = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     return [p.name for p in parameters if p.default is p.empty and p.kind not in optional]
-
-
-def _checked(target: str, handler: object) -> object:
-    try:
-        definition_of(handler)
-    except RoutingError:
-        kind = type(handler).__qualname__
-        raise UsageError(f"{target} is no consumer: it is {kind!r}, not an object of a @kafka_consumer class") from None
-    return handler

@@ -1,6 +1,6 @@
 """Logging of the command: one line per record on standard error, as text or as JSON.
 
-A process that has a name, such as a worker of ``run --workers``, gives it in every line.
+The lines of a process with a name, such as a worker of ``run --workers``, begin with that name.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ LogLevel: TypeAlias = Literal["debug", "info", "warning", "error"]
 def set_up_logging(level: LogLevel, form: LogFormat) -> logging.Handler:
     """Send the records of the whole process to standard error.
 
-    What an error of the SDK says is left out where the command ends with it: its last lines say the same.
+    A record that logs an error of the SDK is left out: the command ends with this error and prints it.
 
     Returns:
         The handler.
     """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Json() if form == "json" else _Text())
-    handler.addFilter(_is_not_told_at_the_end)
+    handler.addFilter(_is_not_printed_at_the_end)
     logging.getLogger().addHandler(handler)
     logging.getLogger().setLevel(level.upper())
     logging.getLogger("botocore").setLevel("DEBUG" if level == "debug" else "WARNING")  # a line for each token
@@ -42,7 +42,7 @@ def set_up_logging(level: LogLevel, form: LogFormat) -> logging.Handler:
 
 @contextmanager
 def log_to_stderr(level: LogLevel, form: LogFormat) -> Generator[None]:
-    """`set_up_logging` for as long as a command runs: a caller in the same process has its logging back afterwards."""
+    """Call `set_up_logging` for the time of a command, and restore the logging of the process afterwards."""
     root, botocore = logging.getLogger(), logging.getLogger("botocore")
     before = root.level, botocore.level
     handler = set_up_logging(level, form)
@@ -60,7 +60,7 @@ def name_process(name: str) -> None:
 
 
 def process_name() -> str:
-    """The name of this process, or nothing if it has none of its own."""
+    """The name of this process, or an empty text if it has none of its own."""
     return _without_default(current_process().name)
 
 
@@ -68,7 +68,7 @@ def _without_default(name: str | None) -> str:
     return "" if name is None or name == "MainProcess" else name
 
 
-def _is_not_told_at_the_end(record: logging.LogRecord) -> bool:
+def _is_not_printed_at_the_end(record: logging.LogRecord) -> bool:
     arguments = record.args if isinstance(record.args, tuple) else ()
     return not any(isinstance(argument, EventzrKafkaError) for argument in arguments)
 

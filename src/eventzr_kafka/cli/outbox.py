@@ -1,4 +1,4 @@
-"""`eventzr-kafka outbox`: a relay as a process of its own, how the outbox is, and parked rows put back."""
+"""`eventzr-kafka outbox`: a relay as a process of its own, the status of the outbox, and the requeue of parked rows."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ import json
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict
 from datetime import timedelta
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeAlias, TypeVar
 
 from cyclopts import Parameter
 from rich.text import Text
 
-from eventzr_kafka.cli.card import Screen, labelled
+from eventzr_kafka.cli.durations import parse_duration
 from eventzr_kafka.cli.question import is_agreed
+from eventzr_kafka.cli.terminal import Terminal, count_of, labelled, table
+from eventzr_kafka.cli.usage import UsageError
 from eventzr_kafka.errors import ConfigurationError, EventzrKafkaError, MissingExtraError
 from eventzr_kafka.lifecycle.signals import stopped_by_signals
 from eventzr_kafka.settings import KafkaSettings
@@ -23,45 +25,61 @@ if TYPE_CHECKING:  # the extra is loaded when a command needs it
     from sqlalchemy.exc import SQLAlchemyError
     from sqlalchemy.ext.asyncio import AsyncEngine
 
-    from eventzr_kafka.outbox import OutboxRelay, OutboxStatus
+    from eventzr_kafka.outbox import OutboxStatus
 
-__all__ = ["DatabaseError", "DatabaseUrl", "relay", "requeue_parked", "show_status"]
+__all__ = ["DatabaseError", "DatabaseUrl", "relay_rows", "requeue_parked", "show_status"]
 
 ResultT = TypeVar("ResultT")
-DatabaseUrl: TypeAlias = Annotated[str, Parameter(env_var="OUTBOX_URL")]  # a password does not belong on a command line
+DatabaseUrl: TypeAlias = Annotated[
+    str,
+    Parameter(
+        env_var="OUTBOX_URL",  # a password does not belong on a command line
+        help="Address of the database, such as postgresql://user@host/database.",
+    ),
+]
 
 _DRIVERS = {"postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg", "sqlite": "sqlite+aiosqlite"}
 _EXTRAS = {"postgresql": "outbox-postgres", "sqlite": "outbox-sqlite"}
 
 
 class DatabaseError(EventzrKafkaError):
-    """The database does not answer, or refuses the statement."""
+    """The database does not answer, or refuses a statement."""
 
 
-def relay(url: str, settings: KafkaSettings, screen: Screen, *, keep_days: float, stop_lane: bool) -> None:
-    """Relay until a signal comes.
+def relay_rows(url: str, settings: KafkaSettings, terminal: Terminal, *, keep: str, stop_tenant: bool) -> None:
+    """Relay committed events until a signal stops it.
+
+    Args:
+        keep: Duration for which published rows stay in the table.
+        stop_tenant: Let a tenant wait for a row that the broker refuses.
 
     Raises:
-        ConfigurationError: The address, the driver or the tables are not as they have to be.
+        ConfigurationError: The address, the driver or the tables are wrong.
+        DatabaseError: The database refuses a statement.
     """
     from eventzr_kafka.outbox import OutboxRelay, RelayOptions  # noqa: PLC0415 -- needs the extra
 
-    on_unpublishable: Any = "stop_lane" if stop_lane else "park"
-    options = RelayOptions(keep=timedelta(days=keep_days), on_unpublishable=on_unpublishable)
+    try:
+        kept = timedelta(seconds=parse_duration(keep))
+    except ValueError as error:
+        raise UsageError(f"--keep: {error}") from None
+    options = RelayOptions(keep=kept, on_unpublishable="stop_tenant" if stop_tenant else "park")
 
     async def run(engine: AsyncEngine) -> None:
-        await _until_signalled(OutboxRelay(engine, settings, options=options))
+        relay = OutboxRelay(engine, settings, options=options)
+        with stopped_by_signals(relay.stop):
+            await relay.run()
 
-    screen.say(Text(f"relaying to {settings.brokers}", style="dim"))
+    terminal.print(Text(f"relaying to {settings.brokers}", style="dim"))
     _with_engine(url, run)
-    screen.say(Text("stopped", style="dim"))
+    terminal.print(Text("stopped", style="dim"))
 
 
-def show_status(url: str, screen: Screen, *, as_json: bool) -> None:
-    """Show what is pending, whose it is, and what was parked.
+def show_status(url: str, terminal: Terminal, *, as_json: bool) -> None:
+    """Show pending and parked rows, by tenant, and the relays.
 
     Raises:
-        DatabaseError: It does not answer, or has no outbox.
+        DatabaseError: The database does not answer, or has no outbox.
     """
     from eventzr_kafka.outbox import read_status  # noqa: PLC0415 -- needs the extra
 
@@ -69,31 +87,27 @@ def show_status(url: str, screen: Screen, *, as_json: bool) -> None:
     if as_json:
         print(json.dumps(asdict(status)))
         return
-    screen.say(_summary(status))
+    terminal.print(_summary(status))
     for line in _tables(status):
-        screen.say(line)
+        terminal.print(line)
 
 
-def requeue_parked(url: str, ids: Sequence[int], screen: Screen, *, every: bool, yes: bool) -> None:
-    """Put parked rows back into their lanes, and say how many.
+def requeue_parked(url: str, ids: Sequence[int], terminal: Terminal, *, every: bool, yes: bool) -> None:
+    """Make parked rows pending again, and print how many.
 
     Raises:
-        ConfigurationError: It is not said which, or not confirmed.
+        UsageError: No rows are named, or the question cannot be asked.
+        DatabaseError: The database does not answer, or has no outbox.
     """
     from eventzr_kafka.outbox import requeue  # noqa: PLC0415 -- needs the extra
 
     if bool(ids) is every:
-        raise ConfigurationError("say which rows: ids, as `eventzr-kafka outbox status` shows them, or --all")
-    if not (yes or is_agreed("a row comes behind what its tenant has published since; requeue?")):
-        screen.say(Text("nothing was requeued", style="dim"))
+        raise UsageError("name the rows: ids, as `eventzr-kafka outbox status` shows them, or --all")
+    if not (yes or is_agreed("Requeued rows are published after newer events of the same tenant. Requeue?")):
+        terminal.print(Text("nothing was requeued", style="dim"))
         return
     count = _with_engine(url, lambda engine: requeue(engine, None if every else ids))
-    screen.say(labelled("requeued:", f"{count:,} rows", "green" if count else "yellow"))
-
-
-async def _until_signalled(running: OutboxRelay) -> None:
-    with stopped_by_signals(running.stop):
-        await running.run()
+    terminal.print(labelled("requeued:", count_of(count, "row"), "green" if count else "yellow"))
 
 
 def _with_engine(url: str, act: Callable[[AsyncEngine], Awaitable[ResultT]]) -> ResultT:
@@ -112,7 +126,7 @@ def _with_engine(url: str, act: Callable[[AsyncEngine], Awaitable[ResultT]]) -> 
     except SQLAlchemyError as error:
         raise DatabaseError(f"the database: {_first_line(error)}") from error
     except UnicodeError:
-        raise ConfigurationError("--url: the host name is none: a part of it is empty or too long") from None
+        raise ConfigurationError("--url: the host name is not valid: a part of it is empty or too long") from None
 
 
 def _engine(url: str) -> AsyncEngine:
@@ -127,7 +141,7 @@ def _engine(url: str) -> AsyncEngine:
 
 
 def _check_sqlite(address: URL) -> None:
-    """Open an SQLite database once without aiosqlite: where that cannot, its thread answers to a closed event loop."""
+    """Open an SQLite file once without aiosqlite, whose thread would report the failure to a closed event loop."""
     from sqlalchemy import NullPool, create_engine  # noqa: PLC0415 -- needs the extra
 
     if address.get_backend_name() == "sqlite":
@@ -135,18 +149,20 @@ def _check_sqlite(address: URL) -> None:
 
 
 def _address(url: str) -> URL:
-    """Read an address, for the driver that our extra brings; no message quotes what may be part of a password.
+    """Parse an address, and set the driver that our extra installs.
+
+    No message quotes a piece of the address, because it may be a piece of the password.
 
     Raises:
-        ConfigurationError: It is none, or not of a database that the outbox works on.
+        ConfigurationError: The text is not an address, or names a database that the outbox does not support.
     """
     from sqlalchemy.engine import make_url  # noqa: PLC0415 -- needs the extra
     from sqlalchemy.exc import ArgumentError  # noqa: PLC0415
 
     try:
         address = make_url(url)
-    except (ArgumentError, ValueError):  # the latter quotes what stands where a port should
-        raise ConfigurationError("--url is no database address: write postgresql://user@host/database") from None
+    except (ArgumentError, ValueError):  # a ValueError quotes the text in the place of the port
+        raise ConfigurationError("--url is not a database address: write postgresql://user@host/database") from None
     driver = _DRIVERS.get(address.drivername.partition("+")[0])
     if driver is None:
         raise ConfigurationError("--url: the outbox works on PostgreSQL and SQLite: write postgresql:// or sqlite://")
@@ -158,14 +174,14 @@ def _address(url: str) -> URL:
 def _first_line(error: SQLAlchemyError) -> str:
     cause = getattr(error, "orig", None)
     if isinstance(cause, Exception) and hasattr(cause, "sqlstate") and type(cause).__name__ == "ProgrammingError":
-        return "the driver does not know an option of --url"  # which it quotes: a password may have been cut at an &
+        return "the driver does not know an option of --url"  # not quoted: it may be the rest of a password with an &
     return f"{type(error).__name__}: {str(cause or error).splitlines()[0]}"
 
 
 def _summary(status: OutboxStatus) -> Text:
     oldest = "" if status.oldest is None else f", the oldest for {status.oldest:.0f} s"
     parked = f", {status.parked:,} parked" if status.parked else ""
-    relays = f", {len(status.relays)} relays" if status.relays else ", no relay at work"
+    relays = f", {count_of(len(status.relays), 'relay')}" if status.relays else ", no relay runs"
     color = "red" if status.parked else "yellow" if status.pending and not status.relays else "green"
     return labelled("outbox:", f"{status.pending:,} pending{oldest}{parked}{relays}", color)
 
@@ -174,20 +190,11 @@ def _tables(status: OutboxStatus) -> list[Text]:
     tenants = [(backlog.tenant_id, f"{backlog.pending:,}") for backlog in status.tenants]
     relays = [(share.name, str(share.buckets)) for share in status.relays]
     failed = [
-        (str(row.id), row.tenant_id, row.topic, row.failure or "", "parked" if row.parked else "lane waits")
+        (str(row.id), row.tenant_id, row.topic, row.failure or "", "parked" if row.parked else "tenant waits")
         for row in status.failed
     ]
     return [
-        *_table(("tenant", "pending"), tenants),
-        *_table(("relay", "buckets"), relays),
-        *_table(("row", "tenant", "topic", "failure", "state"), failed),
+        *table(tenants, headings=("tenant", "pending")),
+        *table(relays, headings=("relay", "buckets")),
+        *table(failed, headings=("row", "tenant", "topic", "failure", "state")),
     ]
-
-
-def _table(titles: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[Text]:
-    """Lines with columns in line, whatever the width of the terminal: what is copied from it works."""
-    if not rows:
-        return []
-    widths = [max(map(len, column)) for column in zip(titles, *rows, strict=True)]
-    lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in (titles, *rows)]
-    return [Text(lines[0], style="dim"), *map(Text, lines[1:])]

@@ -1,4 +1,4 @@
-"""Looks at the network as far as a broker, without a Kafka client; each ends within its time."""
+"""Probes of the network between here and a broker, without a Kafka client; each ends within its time-out."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from eventzr_kafka.safe_text import error_location
 
 __all__ = ["FAULTS", "aws_clock_skew", "connect", "each", "resolve", "speaks_tls", "tls_handshake", "within"]
 
-FAULTS = (OSError, UnicodeError, http.client.HTTPException)  # what the network does to a probe
+FAULTS = (OSError, UnicodeError, http.client.HTTPException)  # errors of the network
 ResultT = TypeVar("ResultT")
 _SECONDS = 3.0
 
 
 def within(action: Callable[[], ResultT], seconds: float = _SECONDS) -> ResultT:
-    """Run something that has no time-out of its own, and give it up after a while.
+    """Run an action that has no time-out of its own, and give it up after some seconds.
 
     Raises:
-        TimeoutError: It takes longer; its thread is left behind and does not hold the process.
+        TimeoutError: The action takes longer. Its thread is left behind; it does not keep the process alive.
     """
     done: queue.SimpleQueue[tuple[ResultT | None, Exception | None]] = queue.SimpleQueue()
 
@@ -49,7 +49,7 @@ def each(probe: Callable[[str], str], addresses: Iterable[str]) -> tuple[dict[st
     """Probe all addresses at once.
 
     Returns:
-        By address: what was found where it went well, and why it did not elsewhere.
+        Two dictionaries by address: the results, and the reasons where the probe failed.
     """
     good: dict[str, str] = {}
     bad: dict[str, str] = {}
@@ -76,14 +76,14 @@ def resolve(address: str) -> str:
 
 
 def connect(address: str) -> str:
-    """How long a connection to a ``host:port`` takes."""
+    """The time that a connection to a ``host:port`` takes, in words."""
     begin = time.monotonic()
     with socket.create_connection(_split(address), _SECONDS):
         return f"in {(time.monotonic() - begin) * 1000:.0f} ms"
 
 
 def tls_handshake(address: str, ca_file: str | None) -> str:
-    """Shake hands, check the certificate, and say which version of TLS that is and how long it is valid."""
+    """Shake hands and check the certificate; returns the version of TLS and the end of the certificate's validity."""
     context = ssl.create_default_context(cafile=ca_file)
     host, _ = _split(address)
     with (
@@ -95,10 +95,10 @@ def tls_handshake(address: str, ca_file: str | None) -> str:
 
 
 def speaks_tls(address: str) -> bool:
-    """Whether there is TLS behind a ``host:port``, with whatever certificate."""
+    """True if a ``host:port`` speaks TLS, whatever its certificate."""
     context = ssl.create_default_context()
     context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE  # only a look: nothing is sent
+    context.verify_mode = ssl.CERT_NONE  # no data is sent
     try:
         with socket.create_connection(_split(address), _SECONDS) as plain, context.wrap_socket(plain):
             return True
@@ -107,7 +107,7 @@ def speaks_tls(address: str) -> bool:
 
 
 def aws_clock_skew(region: str) -> float:
-    """How many seconds this machine's clock is ahead of AWS's."""
+    """Seconds that the clock of this machine is ahead of AWS's."""
     suffix = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
     connection = http.client.HTTPSConnection(f"sts.{region}.{suffix}", timeout=_SECONDS)
     try:
@@ -124,8 +124,8 @@ def _split(address: str) -> tuple[str, int]:
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, UnicodeError):  # what the codec of host names says of one that cannot be
-        return "is no host name: a part between two dots is empty or longer than 63 characters"
+    if isinstance(error, UnicodeError):  # raised by the codec of host names
+        return "is not a host name: a part between two dots is empty or longer than 63 characters"
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"{error.reason}: {error.verify_message}"
     if isinstance(error, ssl.SSLError):

@@ -14,8 +14,9 @@ from typing import cast
 
 from rich.text import Text
 
-from eventzr_kafka.cli.card import Screen, card, count_of, labelled
+from eventzr_kafka.cli.banner import banner
 from eventzr_kafka.cli.logs import name_process
+from eventzr_kafka.cli.terminal import STOPPING, Terminal, count_of, labelled
 from eventzr_kafka.cli.worker_process import STOP, Report
 from eventzr_kafka.engine.runner import ConsumerRunner
 from eventzr_kafka.handlers.decorators import definition_of
@@ -29,7 +30,7 @@ __all__ = ["Membership", "Progress", "Worker", "prepare", "serve", "work"]
 def serve(
     handlers: Sequence[object],
     settings: KafkaSettings,
-    screen: Screen,
+    terminal: Terminal,
     *,
     on_ready: Callable[[], None] | None = None,
 ) -> None:
@@ -42,16 +43,16 @@ def serve(
         ConfigurationError: They do not fit together, or the settings are wrong.
         ConsumerError: An event or the client stopped them.
     """
-    progress = Progress({definition_of(handler).group_id for handler in handlers}, screen, on_ready)
+    progress = Progress({definition_of(handler).group_id for handler in handlers}, terminal, on_ready)
     hooks = ConsumerHooks(on_partitions_assigned=progress.assigned, on_runner_stopping=progress.stopping)
     runner = ConsumerRunner(*handlers, settings=settings, hooks=hooks)
     _flush_each_line()
-    _announce(handlers, settings, screen)
+    _announce(handlers, settings, terminal)
     asyncio.run(runner.run())
-    screen.say(Text("stopped", style="dim"))
+    terminal.print(Text("stopped", style="dim"))
 
 
-def prepare(handlers: Sequence[object], settings: KafkaSettings, screen: Screen, *, workers: int) -> None:
+def prepare(handlers: Sequence[object], settings: KafkaSettings, terminal: Terminal, *, workers: int) -> None:
     """Check, once for all workers, that consumer objects can be run, and begin as their supervisor.
 
     Raises:
@@ -59,13 +60,13 @@ def prepare(handlers: Sequence[object], settings: KafkaSettings, screen: Screen,
     """
     ConsumerRunner(*handlers, settings=settings)
     name_process("supervisor")
-    _announce(handlers, settings, screen, workers=workers)
+    _announce(handlers, settings, terminal, workers=workers)
 
 
-def _announce(handlers: Sequence[object], settings: KafkaSettings, screen: Screen, *, workers: int = 1) -> None:
-    screen.say(card(settings, [definition_of(handler) for handler in handlers], workers=workers))
+def _announce(handlers: Sequence[object], settings: KafkaSettings, terminal: Terminal, *, workers: int = 1) -> None:
+    terminal.print(banner(settings, [definition_of(handler) for handler in handlers], workers=workers))
     if settings.enabled:
-        screen.say(Text(f"connecting to {settings.brokers}", style="dim"))
+        terminal.print(Text(f"connecting to {settings.brokers}", style="dim"))
 
 
 @dataclass(frozen=True)
@@ -136,11 +137,11 @@ def _flush_each_line() -> None:
 class Progress:
     """Says `ready` once, when every group has partitions."""
 
-    def __init__(self, groups: set[str], screen: Screen, on_ready: Callable[[], None] | None) -> None:
+    def __init__(self, groups: set[str], terminal: Terminal, on_ready: Callable[[], None] | None) -> None:
         self._waiting = groups
         self._idle: set[str] = set()
         self._partitions: set[TopicPartition] = set()
-        self._screen = screen
+        self._terminal = terminal
         self._on_ready = on_ready
 
     def assigned(self, fact: PartitionsAssigned) -> None:
@@ -158,18 +159,18 @@ class Progress:
     def stopping(self, fact: RunnerStopping) -> None:
         """A signal came, or an error, which is told at the end."""
         if fact.error is None:
-            self._screen.say(Text("stopping: finishing what runs (a second signal quits at once)", style="dim"))
+            self._terminal.print(STOPPING)
 
     def _without_partitions(self, group_id: str) -> None:
         if group_id not in self._idle:
             self._idle.add(group_id)
             text = f"{group_id} joined, without partitions so far: other members have them, or the topics do not exist"
-            self._screen.say(labelled("not ready:", text, "yellow"))
+            self._terminal.print(labelled("not ready:", text, "yellow"))
 
     def _ready(self) -> None:
         partitions = len(self._partitions)
         topics = len({partition.topic for partition in self._partitions})
-        self._screen.say(
+        self._terminal.print(
             labelled("ready:", f"{count_of(partitions, 'partition')} of {count_of(topics, 'topic')}", "green")
         )
         if self._on_ready is not None:

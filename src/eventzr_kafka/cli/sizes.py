@@ -1,25 +1,25 @@
-"""Sizes that do not go together: what topics take, what producers send there, and what consumers read from there."""
+"""Sizes that do not fit together: the limits of topics, of the producers that write to them, and of their readers."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 
-from eventzr_kafka.cli.declared import Declared
+from eventzr_kafka.cli.targets import Targets
 from eventzr_kafka.kafka.topics import TopicSpec, TopicState
 from eventzr_kafka.settings import KafkaSettings
 
 __all__ = ["limits_of", "too_large_for_readers", "too_small_for_batches"]
 
 _SIZE = "max.message.bytes"
-_KAFKA_SIZE = 1_048_588  # of a topic that says nothing; a consumer's default limits go with it
+_KAFKA_SIZE = 1_048_588  # of a topic without this config; a consumer's default limit fits it
 
 
 def limits_of(states: Mapping[str, TopicState], specs: Collection[TopicSpec] = ()) -> dict[str, int]:
-    """Bytes of a batch that topics take, so far as they are known.
+    """The largest batch of each topic in bytes, where it is known.
 
     Args:
         states: The topics as they are.
-        specs: The topics as they are to be, which comes first.
+        specs: The topics as they will be; they override `states`.
     """
     configs = {name: dict(state.configs) for name, state in states.items()}
     for spec in specs:
@@ -30,7 +30,7 @@ def limits_of(states: Mapping[str, TopicState], specs: Collection[TopicSpec] = (
 def too_small_for_batches(
     settings: KafkaSettings, written: Collection[str], limits: Mapping[str, int]
 ) -> Iterator[str]:
-    """Topics that take less than a producer may send at a time, one line each, with its hint.
+    """Topics whose limit is below the largest batch of a producer, one line each, with a hint.
 
     Args:
         written: Topics that are written to.
@@ -44,8 +44,8 @@ def too_small_for_batches(
             )
 
 
-def too_large_for_readers(found: Declared, limits: Mapping[str, int]) -> Iterator[str]:
-    """Topics that take more than Kafka does by default, and more than their consumers; one line each, with its hint."""
+def too_large_for_readers(found: Targets, limits: Mapping[str, int]) -> Iterator[str]:
+    """Topics whose limit is above Kafka's default and above that of their consumers, one line each, with a hint."""
     for consumer in found.consumers:
         most = consumer.options.limits.max_bytes
         for topic in sorted(limits.keys() & {route.topic for route in consumer.routes}):

@@ -1,4 +1,4 @@
-"""The TOML file that says how many partitions topics get, and how long they keep events.
+"""The TOML file with the partitions, retention and configs of topics.
 
 ::
 
@@ -16,46 +16,47 @@
     [quotas]
     leader-partitions = 5000
 
-A dead letter is its record and a little more: where a topic takes larger messages than Kafka does by default, the
-dead-letter topic of its groups does too.
+A dead letter is a little larger than its record. So where a topic accepts larger messages than Kafka does by default,
+the dead-letter topics of its groups do too.
 """
 
 from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 
-from eventzr_kafka.cli.declared import Declared
-from eventzr_kafka.cli.loading import UsageError
+from eventzr_kafka.cli.durations import parse_duration
+from eventzr_kafka.cli.targets import Targets
+from eventzr_kafka.cli.usage import UsageError, describe_faults
 from eventzr_kafka.dead_letters.letter import dead_letter_topic
 from eventzr_kafka.kafka.topics import CONFIGS, TopicSpec
 from eventzr_kafka.msk.serverless import Quotas
 
 __all__ = ["TopicFile", "TopicOptions", "milliseconds", "topic_specs"]
 
-_UNITS = {"m": 60_000, "h": 3_600_000, "d": 86_400_000}
-_DURATION = re.compile(r"(\d+)([mhd])")
+_FOREVER = "forever"
 _SIZE = "max.message.bytes"
 _NUMBERS = {_SIZE, "retention.bytes", "retention.ms"}
-_KAFKA_SIZE = 1_048_588  # max.message.bytes of a topic that says nothing
+_KAFKA_SIZE = 1_048_588  # max.message.bytes of a topic without this config
 _LETTER_HEADERS = 65_536  # bytes that a dead letter may have beyond its record
 
 
 def milliseconds(duration: str) -> int:
-    """``90m``, ``12h``, ``7d`` or ``forever`` in milliseconds, where -1 is for ever.
+    """Milliseconds of a retention such as ``12h`` or ``7d``; -1 for ``forever``, as Kafka has it.
 
     Raises:
-        ValueError: It is none of these.
+        ValueError: The text is neither a duration nor ``forever``.
     """
-    match = _DURATION.fullmatch(duration)
-    if match is None and duration != "forever":
-        raise ValueError(f"{duration!r} is no duration: write 90m, 12h, 7d or forever")
-    return -1 if match is None else int(match[1]) * _UNITS[match[2]]
+    if duration == _FOREVER:
+        return -1
+    try:
+        return round(parse_duration(duration) * 1000)
+    except ValueError as error:
+        raise ValueError(f"{error}, or {_FOREVER}") from None
 
 
 def _checked_duration(duration: str) -> str:
@@ -72,12 +73,12 @@ def _checked_config(name: str) -> str:
 def _checked_configs(configs: dict[str, str | int]) -> dict[str, str | int]:
     for name in sorted(_NUMBERS & configs.keys()):
         if not re.fullmatch(r"-1|\d{1,18}", str(configs[name]), re.ASCII):
-            raise ValueError(f"{name}={configs[name]!r} is no whole number; units are not understood here")
+            raise ValueError(f"{name}={configs[name]!r} is not a whole number; write it without a unit")
     return configs
 
 
 class TopicOptions(BaseModel):
-    """How a topic is to be; what is left out comes from the defaults."""
+    """Partitions, retention and configs of a topic; those that are left out come from the defaults."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -88,7 +89,7 @@ class TopicOptions(BaseModel):
     ] = {}
 
     def over(self, defaults: TopicOptions) -> TopicOptions:
-        """These options, and the defaults for what they leave out."""
+        """These options, with the defaults for those that are left out."""
         return TopicOptions(
             partitions=self.partitions or defaults.partitions,
             retention=self.retention or (None if "retention.ms" in self.configs else defaults.retention),
@@ -121,15 +122,15 @@ class TopicFile(BaseModel):
 
     @property
     def quotas(self) -> Quotas:
-        """Those of MSK Serverless, and those that AWS has raised."""
+        """The quotas of MSK Serverless, with those that AWS has raised."""
         return Quotas(**{name.replace("-", "_"): number for name, number in self.raised.items()})
 
     @classmethod
     def read(cls, path: Path | None) -> TopicFile:
-        """Read it; without a path everything is left out.
+        """Read the file; without a path, everything is left out.
 
         Raises:
-            UsageError: It is not there, or something in it is wrong.
+            UsageError: The file cannot be read, or something in it is wrong.
         """
         if path is None:
             return cls()
@@ -138,18 +139,18 @@ class TopicFile(BaseModel):
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise UsageError(f"--file {path}: {error}") from None
         except ValidationError as error:
-            raise UsageError(f"--file {path}: {_faults(error.errors(include_url=False))}") from None
+            raise UsageError(f"--file {path}: {describe_faults(error)}") from None
 
 
-def topic_specs(declared: Declared, file: TopicFile, given: TopicOptions) -> list[TopicSpec]:
+def topic_specs(declared: Targets, file: TopicFile, given: TopicOptions) -> list[TopicSpec]:
     """The declared topics as they should be.
 
     Args:
-        given: Defaults of the command line, which come before those of the file.
+        given: Defaults of the command line, which override those of the file.
 
     Raises:
-        UsageError: The file describes a topic that nothing declares, or a dead-letter topic that its letters would not
-            fit into.
+        UsageError: The file describes a topic that no target declares, or a dead-letter topic that is too small for its
+            dead letters.
     """
     strange = sorted(file.topics.keys() - {*declared.topics, *declared.dead_letters})
     if strange:
@@ -168,17 +169,17 @@ def _options(topic: str, file: TopicFile, defaults: TopicOptions) -> TopicOption
 
 
 def _letters(group: str, largest: int, file: TopicFile) -> TopicSpec:
-    """The dead-letter topic of a group whose largest message has so many bytes."""
+    """The dead-letter topic of a group.
+
+    Args:
+        largest: Bytes of the largest message that a topic of the group accepts.
+    """
     topic = dead_letter_topic(group)
     options = _options(topic, file, file.dead_letters.over(_DEAD_LETTERS))
     given = options.configs.get(_SIZE)
     if given is not None and int(given) < largest:
-        raise UsageError(f"--file: {_SIZE}={given} of {topic} is too little for letters of {largest} bytes")
+        raise UsageError(f"--file: {_SIZE}={given} of {topic} is too small for dead letters of {largest} bytes")
     if given is None and largest > _KAFKA_SIZE:
         roomy = max(largest, min(largest + _LETTER_HEADERS, file.quotas.message_bytes))
         options = TopicOptions(configs={_SIZE: roomy}).over(options)
     return options.spec(topic)
-
-
-def _faults(errors: Iterable[Any]) -> str:
-    return "; ".join(f"{'.'.join(map(str, error['loc']))}: {error['msg']}" for error in errors)

@@ -29,9 +29,9 @@ from typing import NoReturn
 
 from rich.text import Text
 
-from eventzr_kafka.cli.card import Screen, count_of, labelled
-from eventzr_kafka.cli.loading import UsageError
 from eventzr_kafka.cli.logs import LogFormat, LogLevel, name_process, set_up_logging
+from eventzr_kafka.cli.terminal import STOPPING, Terminal, count_of, labelled
+from eventzr_kafka.cli.usage import UsageError
 from eventzr_kafka.cli.worker_process import Report, WorkerProcess
 
 __all__ = ["Plan", "Readiness", "Restarts", "Supervisor", "supervise"]
@@ -101,9 +101,9 @@ class Restarts:
 class Readiness:
     """Says `ready` once: when every worker has joined, and it is clear which of them have no partitions."""
 
-    def __init__(self, names: Sequence[str], screen: Screen, *, settle: float = _SETTLE) -> None:
+    def __init__(self, names: Sequence[str], terminal: Terminal, *, settle: float = _SETTLE) -> None:
         self._names = names
-        self._screen = screen
+        self._terminal = terminal
         self._settle = settle
         self._reports: dict[str, Report] = {}
         self._timer: asyncio.TimerHandle | None = None
@@ -142,7 +142,7 @@ class Readiness:
         elif not self._said_idle:
             self._said_idle = True
             text = "no worker has partitions so far: other members have them, or the topics do not exist"
-            self._screen.say(labelled("not ready:", text, "yellow"))
+            self._terminal.print(labelled("not ready:", text, "yellow"))
 
     def _ready(self) -> None:
         self._said = True
@@ -151,13 +151,15 @@ class Readiness:
         text = f"{count_of(len(self._names), 'worker')}, {count_of(len(partitions), 'partition')} of {topics}"
         if idle := self._idle():
             text += f"; without partitions: {', '.join(idle)} (too many workers, or other members have them)"
-        self._screen.say(labelled("ready:", text, "green"))
+        self._terminal.print(labelled("ready:", text, "green"))
 
 
 class Supervisor:
     """Keeps workers running until a signal stops them or one of them ends too often."""
 
-    def __init__(self, command: Sequence[str], workers: int, screen: Screen, restarts: Restarts | None = None) -> None:
+    def __init__(
+        self, command: Sequence[str], workers: int, terminal: Terminal, restarts: Restarts | None = None
+    ) -> None:
         """Prepare; nothing is started yet.
 
         Args:
@@ -166,9 +168,9 @@ class Supervisor:
         self.quit_by: signal.Signals | None = None
         self._command = command
         self._names = [f"worker-{number}" for number in range(1, workers + 1)]
-        self._screen = screen
+        self._terminal = terminal
         self._restarts = restarts or Restarts()
-        self._readiness = Readiness(self._names, screen)
+        self._readiness = Readiness(self._names, terminal)
         self._running: dict[str, WorkerProcess] = {}
         self._stopping = asyncio.Event()
         self._signalled = False
@@ -204,7 +206,7 @@ class Supervisor:
                 worker.kill()
             return
         self._signalled = True
-        self._screen.say(Text("stopping: finishing what runs (a second signal quits at once)", style="dim"))
+        self._terminal.print(STOPPING)
         self._stop()
 
     def _stop(self) -> None:
@@ -275,8 +277,8 @@ def _signal_name(number: int) -> str:
 def _main(plan: Plan) -> int:
     name_process("supervisor")
     set_up_logging(plan.log_level, plan.log_format)
-    screen = Screen(plan.log_format)
-    supervisor = Supervisor(plan.command(), plan.workers, screen)
+    terminal = Terminal(plan.log_format)
+    supervisor = Supervisor(plan.command(), plan.workers, terminal)
     try:
         code = asyncio.run(supervisor.run())
         if supervisor.quit_by is not None:
@@ -284,7 +286,7 @@ def _main(plan: Plan) -> int:
             return 128 + supervisor.quit_by  # as the first process of a container it is not ended by that
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
-    screen.say(Text("stopped", style="dim"))
+    terminal.print(Text("stopped", style="dim"))
     return code
 
 

@@ -10,7 +10,7 @@ from eventzr_kafka.errors import MissingExtraError
 if find_spec("sqlalchemy") is None:
     raise MissingExtraError("outbox", "eventzr_kafka.outbox")
 
-from eventzr_kafka.outbox.hooks import BucketsHeld, LaneWaits, RelayHooks, RowParked, RowsPublished
+from eventzr_kafka.outbox.hooks import BucketsHeld, RelayHooks, RowDelayed, RowParked, RowsPublished
 from eventzr_kafka.outbox.options import RelayOptions
 from eventzr_kafka.outbox.parked import requeue
 from eventzr_kafka.outbox.relay import OutboxRelay
@@ -20,12 +20,12 @@ from eventzr_kafka.outbox.writer import Outbox
 
 __all__ = [
     "BucketsHeld",
-    "LaneWaits",
     "Outbox",
     "OutboxRelay",
     "OutboxStatus",
     "RelayHooks",
     "RelayOptions",
+    "RowDelayed",
     "RowParked",
     "RowsPublished",
     "metadata",

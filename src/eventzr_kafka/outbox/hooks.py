@@ -7,16 +7,17 @@ from dataclasses import dataclass
 
 from eventzr_kafka.outbox.status import OutboxStatus
 
-__all__ = ["BucketsHeld", "LaneWaits", "RelayHooks", "RowParked", "RowsPublished"]
+__all__ = ["BucketsHeld", "RelayHooks", "RowDelayed", "RowParked", "RowsPublished"]
 
 
 @dataclass(frozen=True, slots=True)
 class RowsPublished:
-    """Rows were acknowledged by the broker.
+    """The broker has acknowledged rows.
 
     Attributes:
-        marked: Rows that are marked as published.
-        fenced: Rows whose bucket another relay has taken meanwhile; it publishes them again, under the same event ids.
+        marked: Number of rows that are marked as published.
+        fenced: Number of rows whose bucket another relay has taken; that relay publishes them again, with the same
+            event ids.
     """
 
     marked: int
@@ -25,7 +26,7 @@ class RowsPublished:
 
 @dataclass(frozen=True, slots=True)
 class RowParked:
-    """A row cannot be published and was taken out of its lane."""
+    """A row cannot be published and was set aside; the later rows of its tenant are published."""
 
     tenant_id: str
     event_id: str
@@ -34,11 +35,14 @@ class RowParked:
 
 
 @dataclass(frozen=True, slots=True)
-class LaneWaits:
-    """A row failed, and rows wait for it: those of its tenant, and if its topic failed, all that go there.
+class RowDelayed:
+    """A row failed and will be sent again, and other rows wait for it.
+
+    These are the later rows of its tenant; if its topic is missing or does not accept records, also the rows of other
+    tenants for that topic.
 
     Attributes:
-        seconds: Until it is tried again.
+        seconds: Time until the row is sent again.
     """
 
     tenant_id: str
@@ -50,7 +54,7 @@ class LaneWaits:
 
 @dataclass(frozen=True, slots=True)
 class BucketsHeld:
-    """How many buckets this relay holds, and how many relays share them."""
+    """The number of buckets that this relay holds, and of relays that share the buckets."""
 
     buckets: int
     relays: int
@@ -62,6 +66,6 @@ class RelayHooks:
 
     on_rows_published: Callable[[RowsPublished], None] | None = None
     on_row_parked: Callable[[RowParked], None] | None = None
-    on_lane_waits: Callable[[LaneWaits], None] | None = None
+    on_row_delayed: Callable[[RowDelayed], None] | None = None
     on_buckets_held: Callable[[BucketsHeld], None] | None = None
     on_status_sampled: Callable[[OutboxStatus], None] | None = None

@@ -10,7 +10,7 @@ from eventzr_kafka.errors import ConfigurationError
 
 __all__ = ["OnUnpublishable", "RelayOptions"]
 
-OnUnpublishable: TypeAlias = Literal["park", "stop_lane"]
+OnUnpublishable: TypeAlias = Literal["park", "stop_tenant"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,7 +18,7 @@ class RelayOptions:
     """How a relay works.
 
     Attributes:
-        on_unpublishable: A row that the broker will never take is parked, and its tenant goes on; with ``stop_lane``
+        on_unpublishable: A row that the broker will never take is parked, and its tenant goes on; with ``stop_tenant``
             its tenant waits until the topic takes it, and is tried every 30 s.
         batch_rows, batch_bytes: What is read at a time. Four times as much may be under way, for as long as some
             partitions do not answer.
@@ -43,7 +43,9 @@ class RelayOptions:
             ConfigurationError: A number or a time is too small, or `on_unpublishable` is another word.
         """
         if self.on_unpublishable not in get_args(OnUnpublishable):
-            raise ConfigurationError(f'RelayOptions: on_unpublishable={self.on_unpublishable!r}: "park" or "stop_lane"')
+            raise ConfigurationError(
+                f'RelayOptions: on_unpublishable={self.on_unpublishable!r}: "park" or "stop_tenant"'
+            )
         if min(self.batch_rows, self.batch_bytes, self.clean_rows) < 1:
             raise ConfigurationError("RelayOptions: batch_rows, batch_bytes and clean_rows must be 1 or more")
         if min(self.lease, self.poll_every) <= timedelta(0):

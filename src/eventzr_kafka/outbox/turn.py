@@ -10,7 +10,7 @@ from eventzr_kafka.codec.size_hints import size_hint
 from eventzr_kafka.hooks import notify
 from eventzr_kafka.kafka.transport import DeliveryFailure
 from eventzr_kafka.outbox.failures import is_refusal, judge
-from eventzr_kafka.outbox.hooks import LaneWaits, RelayHooks, RowParked, RowsPublished
+from eventzr_kafka.outbox.hooks import RelayHooks, RowDelayed, RowParked, RowsPublished
 from eventzr_kafka.outbox.options import RelayOptions
 from eventzr_kafka.outbox.rows import OutboxRow, Rows
 from eventzr_kafka.outbox.sending import Outcome, Sender
@@ -150,9 +150,9 @@ class Turns:
             await self._wait(row, text, self._waiting.topic_failed)
         elif verdict == "again":
             if outcome.late:
-                self._waiting.lane_unanswered(row.tenant_id, now)
-        elif self._options.on_unpublishable == "stop_lane":
-            await self._wait(row, text, self._waiting.lane_stopped)
+                self._waiting.tenant_unanswered(row.tenant_id, now)
+        elif self._options.on_unpublishable == "stop_tenant":
+            await self._wait(row, text, self._waiting.tenant_stopped)
         else:
             hint = size_hint(failure.reason, local=failure.local)
             await self._park(row, text, f"{hint}, and requeue the row" if hint else "")
@@ -166,7 +166,7 @@ class Turns:
         if not is_known:
             log.error("not published: %s: %s; what comes behind it waits", _which(row), failure)
         await self._rows.note_failure(row, failure)
-        notify(self._hooks.on_lane_waits, LaneWaits(row.tenant_id, row.event_id, row.topic, failure, seconds))
+        notify(self._hooks.on_row_delayed, RowDelayed(row.tenant_id, row.event_id, row.topic, failure, seconds))
 
     async def _park(self, row: OutboxRow, failure: str, hint: str) -> None:
         self._waiting.parked(row)

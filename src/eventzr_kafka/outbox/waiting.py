@@ -53,12 +53,12 @@ class Waiting:
         self._topics[row.topic] = wait = _longer(known, now, failure)
         return wait.seconds
 
-    def lane_stopped(self, row: OutboxRow, failure: str, now: float) -> float:
+    def tenant_stopped(self, row: OutboxRow, failure: str, now: float) -> float:
         """Let a lane wait for its refused row; returns for how many seconds."""
         self._lanes[row.tenant_id] = _Wait(now + _LONGEST, _LONGEST, failure)
         return _LONGEST
 
-    def lane_unanswered(self, tenant_id: str, now: float) -> None:
+    def tenant_unanswered(self, tenant_id: str, now: float) -> None:
         """Let a lane wait whose row had no answer, unless it waits already."""
         known = self._lanes.get(tenant_id)
         if known is None or (known.failure == "" and known.until <= now):
@@ -127,7 +127,7 @@ class Waiting:
             if wait.until > now or topic in busy or self._aside.get(topic)
         ]
         stopped = sum(self._is_stopped(tenant_id) and wait.until > now for tenant_id, wait in self._lanes.items())
-        return [*topics, *([f"lanes that wait for a row that the broker refuses: {stopped}"] if stopped else [])]
+        return [*topics, *([f"tenants that wait for a row that the broker refuses: {stopped}"] if stopped else [])]
 
     def _due(self, busy: Collection[str], now: float) -> Iterator[str]:
         return (topic for topic, wait in self._topics.items() if wait.until <= now and topic not in busy)

@@ -15,12 +15,15 @@ import pytest
 from rich.text import Text
 
 from eventzr_kafka import CloudEvent, KafkaSettings, Record, kafka_consumer, on_message
-from eventzr_kafka.cli import app, dev
-from eventzr_kafka.cli.app import Output, call
-from eventzr_kafka.cli.card import Screen, card
-from eventzr_kafka.cli.loading import UsageError, load, trace_of
+from eventzr_kafka.cli import dev
+from eventzr_kafka.cli.app import call
+from eventzr_kafka.cli.banner import banner
+from eventzr_kafka.cli.command import Output, run_command
+from eventzr_kafka.cli.loading import load, trace_of
 from eventzr_kafka.cli.logs import set_up_logging
 from eventzr_kafka.cli.run import Progress
+from eventzr_kafka.cli.terminal import Terminal
+from eventzr_kafka.cli.usage import UsageError
 from eventzr_kafka.errors import (
     DeliveryError,
     EventStoppedError,
@@ -108,20 +111,20 @@ def test_an_object_and_a_function_that_makes_one_are_taken_too(write: Write) -> 
 @pytest.mark.parametrize(
     ("target", "message"),
     [
-        ("service.handlers", "'service.handlers' is no module:Class: write service:handlers"),
-        ("service.handlers.Handler", "'service.handlers.Handler' is no module:Class: write service.handlers:Handler"),
-        ("a/handlers.py:Handler", "'a/handlers.py:Handler' is no module:Class: write a.handlers:Handler"),
-        ("a/handlers.py", "'a/handlers.py' is no module:Class: write a.handlers:Class"),
-        ("handler", "'handler' is no module:Class: write, for example, service.handlers:MarketplaceEventHandler"),
-        ("a\x1b[2J:B", "'a?[2J:B' is no module:Class: write, for example, service.handlers:MarketplaceEventHandler"),
+        ("service.handlers", "'service.handlers' is not module:Class: write service:handlers"),
+        ("service.handlers.Handler", "'service.handlers.Handler' is not module:Class: write service.handlers:Handler"),
+        ("a/handlers.py:Handler", "'a/handlers.py:Handler' is not module:Class: write a.handlers:Handler"),
+        ("a/handlers.py", "'a/handlers.py' is not module:Class: write a.handlers:Class"),
+        ("handler", "'handler' is not module:Class: write, for example, service.handlers:MarketplaceEventHandler"),
+        ("a\x1b[2J:B", "'a?[2J:B' is not module:Class: write, for example, service.handlers:MarketplaceEventHandler"),
         ("nowhere:Handler", "module 'nowhere' is neither in {here} nor installed"),
         ("nowhere.handlers:Handler", "module 'nowhere.handlers': 'nowhere' is neither in {here} nor installed"),
         ("service.handlrs:Handler", "package 'service' has no module 'handlrs'"),
         ("service.handlers:Handlr", "module 'service.handlers' has no 'Handlr'; did you mean 'Handler'?"),
         ("service.handlers:xyz", "module 'service.handlers' has no 'xyz'; its consumers: Handler"),
         ("other:xyz", "module 'other' has no 'xyz' and no consumer at all"),
-        ("other:Plain", "other:Plain is no consumer: decorate the class with @kafka_consumer(group_id=…)"),
-        ("other:number", "other:number is no consumer: it is 'int', not an object of a @kafka_consumer class"),
+        ("other:Plain", "other:Plain is not a consumer: decorate the class with @kafka_consumer(group_id=…)"),
+        ("other:number", "other:number is not a consumer: it is 'int', not an object of a @kafka_consumer class"),
         ("other:later", "other:later is async: give a plain function, and connect in the first call of a handler"),
         (
             "service.needy:Handler",
@@ -197,12 +200,12 @@ def test_a_consumer_that_is_declared_wrongly_says_so_itself(write: Write) -> Non
 # The card and what follows
 
 
-def plain_card(settings: KafkaSettings, *handlers: object) -> str:
-    return card(settings, [definition_of(handler) for handler in handlers]).plain
+def plain_banner(settings: KafkaSettings, *handlers: object) -> str:
+    return banner(settings, [definition_of(handler) for handler in handlers]).plain
 
 
 def test_the_card_shows_broker_group_and_which_method_takes_which_topic() -> None:
-    assert plain_card(KafkaSettings(), Consumer()).splitlines()[1:] == [
+    assert plain_banner(KafkaSettings(), Consumer()).splitlines()[1:] == [
         "  broker  localhost:9092 (no TLS, no login)",
         "  group   card",
         "          eventzr.marketplace.listing.created.v1 -> Consumer.on_listing(ListingCreated)",
@@ -217,7 +220,7 @@ def test_the_card_shows_neither_user_nor_password(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("KAFKA_USERNAME", "alice")
     monkeypatch.setenv("KAFKA_PASSWORD", "wonderland")
 
-    text = plain_card(KafkaSettings.from_env(), Consumer())
+    text = plain_banner(KafkaSettings.from_env(), Consumer())
 
     assert f"localhost:9092 (TLS, {shown})" in text
     assert "alice" not in text
@@ -225,12 +228,12 @@ def test_the_card_shows_neither_user_nor_password(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_long_line_is_neither_cut_nor_wrapped(capsys: pytest.CaptureFixture[str]) -> None:
-    Screen().say(Text("x" * 500))
+    Terminal().print(Text("x" * 500))
 
     assert capsys.readouterr().out == "x" * 500 + "\n"
 
 
-class Terminal(io.StringIO):
+class TerminalStream(io.StringIO):
     def isatty(self) -> bool:
         return True
 
@@ -239,14 +242,14 @@ class Terminal(io.StringIO):
 def test_a_terminal_gets_colours_unless_no_color_is_set(
     monkeypatch: pytest.MonkeyPatch, no_color: str, *, coloured: bool
 ) -> None:
-    terminal = Terminal()
+    stream = TerminalStream()
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("NO_COLOR", no_color)
-    monkeypatch.setattr(sys, "stdout", terminal)
+    monkeypatch.setattr(sys, "stdout", stream)
 
-    Screen().say(Text("ready", style="cyan"))
+    Terminal().print(Text("ready", style="cyan"))
 
-    assert ("\x1b[36m" in terminal.getvalue()) is coloured
+    assert ("\x1b[36m" in stream.getvalue()) is coloured
 
 
 def assigned(group_id: str, *partitions: tuple[str, int]) -> PartitionsAssigned:
@@ -255,7 +258,7 @@ def assigned(group_id: str, *partitions: tuple[str, int]) -> PartitionsAssigned:
 
 @pytest.mark.parametrize("error", [None, UsageError("no"), KeyboardInterrupt()])
 def test_a_command_leaves_the_logging_of_its_process_as_it_was(error: BaseException | None) -> None:
-    def act(_: Screen) -> None:
+    def act(_: Terminal) -> None:
         assert len(root.handlers) == len(handlers) + 1
         assert root.level == logging.DEBUG
         if error is not None:
@@ -264,14 +267,14 @@ def test_a_command_leaves_the_logging_of_its_process_as_it_was(error: BaseExcept
     root = logging.getLogger()
     level, handlers = root.level, list(root.handlers)
 
-    app.outcome(Output(log_level="debug"), act)
+    run_command(Output(log_level="debug"), act)
 
     assert (root.level, root.handlers) == (level, handlers)
 
 
 def test_ready_is_said_once_and_only_when_every_group_has_partitions(capsys: pytest.CaptureFixture[str]) -> None:
     ready: list[bool] = []
-    progress = Progress({"a", "b"}, Screen(), lambda: ready.append(True))
+    progress = Progress({"a", "b"}, Terminal(), lambda: ready.append(True))
 
     progress.assigned(assigned("a", ("x", 0), ("x", 1)))
     progress.assigned(assigned("b"))
@@ -340,12 +343,12 @@ def stopped(cause: Exception) -> EventStoppedError:
 
 
 def outcome(error: BaseException, output: Output | None = None) -> int:
-    def act(_screen: Screen) -> None:
+    def act(_terminal: Terminal) -> None:
         if isinstance(error, EventzrKafkaError):
             logging.getLogger("eventzr_kafka.consumer").error("%s", error)
         raise error
 
-    return app.outcome(output or Output(), act)
+    return run_command(output or Output(), act)
 
 
 @pytest.mark.parametrize(
@@ -431,15 +434,15 @@ def test_run_while_kafka_is_disabled_says_so_and_ends(
         (["publish", "eventzr.marketplace.listing.created.v1"], "--tenant"),
         (
             ["publish", "eventzr.marketplace.listing.created.v1", "--tenant", "t1", "--data", '{"id": "secret"}'],
-            "error: --data is no ListingCreated: title: Field required; lane: Field required",
+            "error: --data is not a ListingCreated: title: Field required; lane: Field required",
         ),
         (
             ["publish", "eventzr.marketplace.listing.created.v1", "--tenant", "t1", "--data", "{", "--example"],
-            "error: --data and --example: give one of them",
+            "error: --data and --example exclude each other: give one of them",
         ),
         (
             ["publish", "own.made.v1", "--tenant", "t1", "--module", "own"],
-            "error: there is no example of Made: give --data '{…}'",
+            "error: Made has no example: give --data '{…}'",
         ),
         (
             ["publish", "own.made.v1", "--tenant", "t1", "--module", "own", "--data", '{"id": "1"}'],
@@ -497,7 +500,7 @@ def test_dev_names_the_command_so_that_any_shell_finds_it(monkeypatch: pytest.Mo
     monkeypatch.setenv("PATH", "")
     monkeypatch.setattr(sys, "argv", ["some where/eventzr-kafka", "dev"])
 
-    how = dev.how_to_publish("127.0.0.1:1", ["eventzr.marketplace.listing.created.v1"], "handlers").plain
+    how = dev.publish_commands("127.0.0.1:1", ["eventzr.marketplace.listing.created.v1"], "handlers").plain
 
     assert how.splitlines()[1] == (
         f"  KAFKA_BROKERS=127.0.0.1:1 '{tmp_path}/some where/eventzr-kafka' publish "
@@ -508,14 +511,16 @@ def test_dev_names_the_command_so_that_any_shell_finds_it(monkeypatch: pytest.Mo
 def test_dev_overrides_settings_that_would_miss_the_embedded_broker(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KAFKA_AUTH", "scram")
 
-    how = dev.how_to_publish("127.0.0.1:1", ["own.v1"], "handlers").plain
+    how = dev.publish_commands("127.0.0.1:1", ["own.v1"], "handlers").plain
 
     assert "KAFKA_BROKERS=127.0.0.1:1 KAFKA_AUTH=none " in how
     assert how.endswith("publish own.v1 --tenant t1 --module handlers --data '{}'")
 
 
 def test_dev_shows_a_few_topics_and_counts_the_rest() -> None:
-    lines = dev.how_to_publish("127.0.0.1:1", [f"own{number}.v1" for number in range(6)], "handlers").plain.splitlines()
+    lines = dev.publish_commands(
+        "127.0.0.1:1", [f"own{number}.v1" for number in range(6)], "handlers"
+    ).plain.splitlines()
 
     assert len(lines) == 6
     assert lines[-1] == "  and so on for 2 more topics"

@@ -14,9 +14,10 @@ from eventzr_kafka import Record
 from eventzr_kafka.cli.dlq import moment
 from eventzr_kafka.cli.dlq_replay import ReplayReport
 from eventzr_kafka.cli.dlq_views import letter_card, letter_json, overview, overview_json
-from eventzr_kafka.cli.loading import UsageError
+from eventzr_kafka.cli.usage import UsageError
 from eventzr_kafka.dead_letters.journal import DeadLetterJournal
 from eventzr_kafka.dead_letters.letter import PREFIX, DeadLetterFacts, read_letter, write_letter
+from eventzr_kafka.dead_letters.order import LetterChoice
 
 HOSTILE = "\x1b[2J\r\n\u202e"
 FACTS = DeadLetterFacts(
@@ -113,28 +114,38 @@ def test_a_letter_with_any_timestamp_can_be_shown(timestamp: int) -> None:
     assert json.loads(overview_json("g", journal, journal.open))["open"] == 1
 
 
-def test_a_report_counts_what_is_left_and_why() -> None:
+def report_of(count: int) -> ReplayReport:
+    """A report of so many dead letters, all of them selected."""
+    record = Record("t", 0, 1, b"k", b"v")
+    journal = DeadLetterJournal()
+    journal.add([stored(record._replace(offset=number), FACTS) for number in range(count)])
     report = ReplayReport()
+    report.begin(LetterChoice(journal.open))
+    return report
+
+
+def test_a_report_counts_what_is_left_and_why() -> None:
+    report = report_of(14)
     report.counts.update(replayed=3, duplicate=1, failed=1, behind=2, no_handler=2, interrupted=1)
     report.orphans.update({"lost.v1": 2})
 
-    text = report.text(14).plain
+    text = report.text().plain
 
     assert report.is_incomplete
     assert text.splitlines() == [
-        "replayed 4 of 14 letters",
+        "replayed 4 of 14 dead letters",
         "  1 without a call: their events had been replayed already",
         "  left open: 1 failed again",
-        "  left open: 2 behind one that failed, in the same lane",
+        "  left open: 2 behind one that failed, of the same ordering key",
         "  left open: 2 without a handler",
         "  left open: 5 not begun",
-        "  no handler takes lost.v1: 2 letters",
+        "  no handler takes lost.v1: 2 dead letters",
     ]
 
 
 def test_a_replay_of_everything_is_complete() -> None:
-    report = ReplayReport()
+    report = report_of(2)
     report.counts.update(replayed=1, duplicate=1)
 
-    assert report.text(2).plain.startswith("replayed 2 of 2 letters\n")
+    assert report.text().plain.startswith("replayed 2 of 2 dead letters\n")
     assert not report.is_incomplete

@@ -46,4 +46,4 @@ def test_without_a_terminal_the_question_is_refused(redirection: str) -> None:
         check=False,
     )
     assert ended.returncode == 1
-    assert "UsageError: there is no terminal to ask 'Apply?': add --yes" in ended.stderr
+    assert "UsageError: stdin is not a terminal, so 'Apply?' cannot be answered: pass --yes" in ended.stderr

@@ -20,9 +20,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eventzr_kafka.cli.app import call
-from eventzr_kafka.cli.card import Screen
 from eventzr_kafka.cli.logs import name_process, set_up_logging
 from eventzr_kafka.cli.run import Membership
+from eventzr_kafka.cli.terminal import Terminal
 from eventzr_kafka.cli.worker_process import Report, WholeLines
 from eventzr_kafka.cli.workers import Readiness, Restarts, Supervisor
 from eventzr_kafka.hooks import PartitionsAssigned
@@ -157,7 +157,7 @@ async def settled(readiness: Readiness) -> None:
 
 
 async def test_ready_is_said_once_when_every_worker_has_partitions(capsys: pytest.CaptureFixture[str]) -> None:
-    readiness = Readiness(["worker-1", "worker-2"], Screen())
+    readiness = Readiness(["worker-1", "worker-2"], Terminal())
 
     readiness.reported("worker-1", report(0, 1))
     readiness.reported("worker-2", report(joined=False))
@@ -169,7 +169,7 @@ async def test_ready_is_said_once_when_every_worker_has_partitions(capsys: pytes
 
 
 async def test_ready_names_the_workers_that_have_no_partitions(capsys: pytest.CaptureFixture[str]) -> None:
-    readiness = Readiness(["worker-1", "worker-2"], Screen(), settle=0.0)
+    readiness = Readiness(["worker-1", "worker-2"], Terminal(), settle=0.0)
 
     readiness.reported("worker-1", report(0))
     readiness.reported("worker-2", report())
@@ -184,7 +184,7 @@ async def test_ready_names_the_workers_that_have_no_partitions(capsys: pytest.Ca
 async def test_workers_without_any_partitions_are_not_ready_until_one_gets_some(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    readiness = Readiness(["worker-1"], Screen(), settle=0.0)
+    readiness = Readiness(["worker-1"], Terminal(), settle=0.0)
 
     for _ in range(2):
         readiness.reported("worker-1", report())
@@ -198,7 +198,7 @@ async def test_workers_without_any_partitions_are_not_ready_until_one_gets_some(
 
 
 async def test_a_worker_that_has_ended_is_waited_for_again(capsys: pytest.CaptureFixture[str]) -> None:
-    readiness = Readiness(["worker-1", "worker-2"], Screen())
+    readiness = Readiness(["worker-1", "worker-2"], Terminal())
 
     readiness.reported("worker-1", report(0))
     readiness.gone("worker-1")
@@ -223,7 +223,7 @@ class Running:
     """A supervisor of workers that run a script, and what it has said and passed on."""
 
     def __init__(self, script: str, workers: int, capfd: pytest.CaptureFixture[str]) -> None:
-        self.supervisor = Supervisor([sys.executable, "-c", script], workers, Screen(), AtOnce())
+        self.supervisor = Supervisor([sys.executable, "-c", script], workers, Terminal(), AtOnce())
         self._task = asyncio.create_task(self.supervisor.run())
         self._capfd = capfd
         self._said = ""
@@ -253,7 +253,7 @@ async def test_a_signal_stops_each_worker_once_and_all_is_well(capfd: pytest.Cap
 
     assert await running.code() == 0
     lines = running.said.splitlines()
-    assert lines[-3] == "stopping: finishing what runs (a second signal quits at once)"
+    assert lines[-3] == "stopping: running handlers finish first (a second signal quits at once)"
     assert sorted(lines[-2:]) == ["worker-1 heard stop", "worker-2 heard stop"]
 
 

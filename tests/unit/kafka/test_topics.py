@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eventzr_kafka import CloudEvent, EventData, kafka_consumer, on_message
-from eventzr_kafka.cli.declared import declared, published_by, published_topic
-from eventzr_kafka.cli.loading import UsageError
+from eventzr_kafka.cli.targets import read_targets, require_declared, topics_of_source
 from eventzr_kafka.cli.topic_file import TopicFile, TopicOptions, topic_specs
+from eventzr_kafka.cli.usage import UsageError
 from eventzr_kafka.kafka.topics import (
     CONFIGS,
     Change,
@@ -143,31 +143,31 @@ def test_quotas_are_summed_over_what_is_there_and_what_is_planned() -> None:
 
 
 def test_a_consumer_declares_its_topics_and_dead_letters_without_being_constructed() -> None:
-    found = declared([f"{__name__}:Needy"])
+    found = read_targets([f"{__name__}:Needy"])
 
     assert found.topics == ["eventzr.marketplace.listing.created.v1", "eventzr.marketplace.order.completed.v1"]
     assert (found.groups, found.dead_letters) == (["topics-test"], ["topics-test.dlq"])
 
 
 def test_a_module_or_a_class_declares_events() -> None:
-    assert declared([f"{__name__}:Shipped"]).topics == ["topics.parcel.shipped.v1"]
-    assert declared([__name__]).topics == ["topics.parcel.shipped.v1"]
-    assert len(declared(["eventzr_marketplace_events"]).topics) == 18
+    assert read_targets([f"{__name__}:Shipped"]).topics == ["topics.parcel.shipped.v1"]
+    assert read_targets([__name__]).topics == ["topics.parcel.shipped.v1"]
+    assert len(read_targets(["eventzr_marketplace_events"]).topics) == 18
 
 
 @pytest.mark.parametrize("target", ["json", "json:dumps", f"{__name__}:Nobody", "not a target:x"])
 def test_a_target_that_declares_nothing_is_refused(target: str) -> None:
     with pytest.raises(UsageError):
-        declared([target])
+        read_targets([target])
 
 
 def test_a_source_publishes_the_events_that_are_declared_with_it() -> None:
-    assert published_by("parcel-svc") == ["topics.parcel.shipped.v1"]
-    assert published_topic("topics.parcel.shipped.v1") == "topics.parcel.shipped.v1"
+    assert topics_of_source("parcel-svc") == ["topics.parcel.shipped.v1"]
+    assert require_declared("topics.parcel.shipped.v1") == "topics.parcel.shipped.v1"
     with pytest.raises(UsageError, match="marketplace-svc"):
-        published_by("nobody-svc")
+        topics_of_source("nobody-svc")
     with pytest.raises(UsageError, match="did you mean"):
-        published_topic("topics.parcel.shiped.v1")
+        require_declared("topics.parcel.shiped.v1")
 
 
 FILE = """
@@ -187,7 +187,7 @@ partitions = 2
 def specs_of(text: str, folder: Path, given: TopicOptions) -> dict[str, TopicSpec]:
     path = folder / "topics.toml"
     path.write_text(text)
-    return {spec.name: spec for spec in topic_specs(declared([f"{__name__}:Needy"]), TopicFile.read(path), given)}
+    return {spec.name: spec for spec in topic_specs(read_targets([f"{__name__}:Needy"]), TopicFile.read(path), given)}
 
 
 def test_a_topic_s_own_options_come_before_the_command_line_before_the_defaults(tmp_path: Path) -> None:
@@ -221,7 +221,7 @@ def test_the_largest_record_of_a_group_fits_into_its_dead_letter_topic(
 def test_a_topic_is_made_once_whoever_reads_it() -> None:
     targets = [f"{__name__}:{name}" for name in ("Needy", "NeedyToo", "Undertaker", "Needy")]
 
-    specs = topic_specs(declared(targets), TopicFile(), TopicOptions())
+    specs = topic_specs(read_targets(targets), TopicFile(), TopicOptions())
 
     assert [spec.name for spec in specs] == [
         "eventzr.marketplace.listing.created.v1",
@@ -245,13 +245,13 @@ def test_quotas_that_aws_has_raised_are_told_in_the_file(tmp_path: Path) -> None
     [
         ("[defaults", "Expected"),
         ("[defaults]\npartitions = 0", "defaults.partitions"),
-        ("[defaults]\nretention = '7 days'", "7d or forever"),
+        ("[defaults]\nretention = '7 days'", "7d, or forever"),
         ("[defaults]\nretentoin = '7d'", "defaults.retentoin"),
         ("[defaults.configs]\n'segment.ms' = 1", "cannot be set; MSK Serverless allows"),
         ("[topics.'elsewhere.v1']", "which no target declares"),
-        ("[topics.x.configs]\n'max.message.bytes' = '4MB'", r"topics.x.configs: .*max.message.bytes='4MB' is no whole"),
+        ("[topics.x.configs]\n'max.message.bytes' = '4MB'", "max.message.bytes='4MB' is not a whole"),
         ("[quotas]\nleaders = 5000", "quotas.leaders"),
-        ("[dead-letters.configs]\n'max.message.bytes' = 1000", "too little for letters of 1048588 bytes"),
+        ("[dead-letters.configs]\n'max.message.bytes' = 1000", "too small for dead letters of 1048588 bytes"),
     ],
 )
 def test_a_wrong_file_is_refused_with_the_place(text: str, said: str, tmp_path: Path) -> None:

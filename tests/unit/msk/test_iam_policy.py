@@ -62,9 +62,9 @@ def test_a_source_may_publish_all_its_events_and_nothing_else(capsys: pytest.Cap
     [
         ([f"{__name__}:Orders", "--cluster-arn", "orders"], "is not an ARN such as"),
         (["--cluster-arn", ARN], "nothing to allow"),
-        (["--source", "nobody", "--cluster-arn", ARN], "there are: "),
+        (["--source", "nobody", "--cluster-arn", ARN], "known sources: "),
         (["--publishes", LISTING.replace("created", "creatd"), "--cluster-arn", ARN], "did you mean"),
-        (["eventzr_marketplace_events:ListingCreated", "--cluster-arn", ARN], "give what is published with"),
+        (["eventzr_marketplace_events:ListingCreated", "--cluster-arn", ARN], "name published events with"),
     ],
 )
 def test_what_cannot_be_allowed_is_a_wrong_call(

@@ -19,6 +19,7 @@ from eventzr_kafka import ConsumerRunner, EventProducer, KafkaSettings, Record, 
 from eventzr_kafka.cli.app import app
 from eventzr_kafka.cli.dlq_replay import ReplayReport
 from eventzr_kafka.cli.topic_file import TopicFile
+from eventzr_kafka.dead_letters.order import LetterChoice
 from eventzr_kafka.errors import EventStoppedError, RoutingError
 from eventzr_kafka.settings import variables
 from eventzr_marketplace_events import ListingCreated, OrderCompleted, example
@@ -209,7 +210,9 @@ def test_the_error_of_an_event_that_stopped_the_consumer_looks_as_shown() -> Non
 
 
 def test_the_summary_of_a_replay_looks_as_shown() -> None:
+    selected: list[Any] = [None] * 30
     report = ReplayReport()
+    report.begin(LetterChoice(selected))
     report.counts.update(replayed=27, failed=1, behind=2)
 
-    assert f"```text\n{report.text(30)}\n```\n" in README
+    assert f"```text\n{report.text()}\n```\n" in README

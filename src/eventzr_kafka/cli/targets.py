@@ -1,28 +1,28 @@
-"""What services declare: which topics they consume in which group, and which events they publish."""
+"""Targets of a command, as ``module:Class``: the topics, groups and events that they declare."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from eventzr_kafka.cli.loading import UsageError, find, import_module, load
+from eventzr_kafka.cli.loading import find, import_module, load
+from eventzr_kafka.cli.usage import UsageError
 from eventzr_kafka.dead_letters.letter import dead_letter_topic
 from eventzr_kafka.events import catalogue
 from eventzr_kafka.events.event import declared_events, topic_of
 from eventzr_kafka.handlers.decorators import ConsumerDefinition, definition_of, is_consumer
 from eventzr_kafka.safe_text import printable
 
-__all__ = ["Declared", "declared", "published_by", "published_topic"]
+__all__ = ["Targets", "read_targets", "require_declared", "topics_of_source"]
 
 
 @dataclass(frozen=True, slots=True)
-class Declared:
-    """What the targets of a command name.
+class Targets:
+    """The declarations that the targets of a command name.
 
     Attributes:
         consumers: Each consumer once.
-        events: Topics of event classes that were named, by themselves or with their module.
+        events: Topics of the event classes, named by themselves or with their module.
     """
 
     consumers: tuple[ConsumerDefinition, ...]
@@ -59,40 +59,53 @@ class Declared:
         return sorted({*self.consumed, *self.events})
 
 
-def declared(targets: Sequence[str]) -> Declared:
-    """Import targets and gather what they declare; no consumer is constructed.
+def read_targets(targets: Sequence[str]) -> Targets:
+    """Import targets and collect their declarations; no consumer is constructed.
 
     Args:
         targets: ``module:Class`` of a consumer or of an event, or a module for every event that it declares.
 
     Raises:
-        UsageError: There is no such thing, or it declares nothing.
+        UsageError: A target does not exist, or declares nothing.
         RoutingError: A consumer is declared wrongly.
     """
-    found = [part for target in targets for part in _parts(target)]
-    consumers = tuple(part for part in found if isinstance(part, ConsumerDefinition))
-    return Declared(consumers, tuple(part for part in found if isinstance(part, str)))
+    consumers: list[ConsumerDefinition] = []
+    events: list[str] = []
+    for target in targets:
+        if ":" not in target:
+            events += _events_of(target)
+            continue
+        found = find(target)
+        topic = topic_of(found)
+        if topic is not None:
+            events.append(topic)
+        elif is_consumer(found):
+            # Not constructed: its constructor may need what only the running service has.
+            consumers.append(definition_of(object.__new__(found)))
+        else:
+            consumers.append(definition_of(load(target)))
+    return Targets(tuple(consumers), tuple(events))
 
 
-def published_by(source: str) -> list[str]:
-    """Topics of the events that are declared with this source; those of a service that publishes as it.
+def topics_of_source(source: str) -> list[str]:
+    """Topics of the events that are declared with this source, which are those that its service publishes.
 
     Raises:
-        UsageError: There are none.
+        UsageError: No event is declared with it.
     """
-    catalogue.lookup("")  # has the installed packages declare their events
-    sources = {kind.__source__ for kind in declared_events().values()}
-    if source not in sources:
-        known = ", ".join(sorted(filter(None, sources)))
-        raise UsageError(f"no event is declared with source {printable(source)!r}; there are: {known}")
-    return sorted(topic for topic, kind in declared_events().items() if kind.__source__ == source)
+    declared = catalogue.known_events()
+    topics = sorted(topic for topic, kind in declared.items() if kind.__source__ == source)
+    if not topics:
+        known = ", ".join(sorted({kind.__source__ for kind in declared.values() if kind.__source__}))
+        raise UsageError(f"no event is declared with source {printable(source)!r}; known sources: {known}")
+    return topics
 
 
-def published_topic(topic: str) -> str:
-    """A topic that is declared.
+def require_declared(topic: str) -> str:
+    """Return a topic for which an event class is declared.
 
     Raises:
-        UsageError: It is not.
+        UsageError: None is.
     """
     if catalogue.lookup(topic) is None:
         near = catalogue.suggest(topic)
@@ -101,28 +114,9 @@ def published_topic(topic: str) -> str:
     return topic
 
 
-def _parts(target: str) -> Iterator[ConsumerDefinition | str]:
-    if ":" not in target:
-        yield from _events_of(target)
-        return
-    found = find(target)
-    topic = topic_of(found)
-    yield topic if topic is not None else _definition(target, found)
-
-
 def _events_of(module: str) -> list[str]:
     import_module(module)
-    topics = [topic for topic, kind in declared_events().items() if _lies_in(kind, module)]
+    topics = [topic for topic, kind in declared_events().items() if f"{kind.__module__}.".startswith(f"{module}.")]
     if not topics:
         raise UsageError(f"module {module!r} declares no event; for a consumer write {module}:Class")
     return topics
-
-
-def _lies_in(kind: type, module: str) -> bool:
-    return f"{kind.__module__}.".startswith(f"{module}.")
-
-
-def _definition(target: str, found: Any) -> ConsumerDefinition:
-    if is_consumer(found):
-        return definition_of(object.__new__(found))  # its constructor may need what only the service has
-    return definition_of(load(target))
