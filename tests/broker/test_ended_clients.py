@@ -75,8 +75,8 @@ async def test_clients_without_brokers_are_given_up_and_others_publish_and_consu
 
     assert made.count("Consumer") == 2
     assert [line for line in caplog.messages if "for good" in line and "not published" not in line] == [
-        "producer: the client has ended, what it held fails, going on with another: it has lost its brokers for good",
-        "forgotten: the client has lost its brokers for good; joining anew, once the old session has ended",
+        "producer: the client is dead; its records fail, a new client takes over: it has forgotten its brokers",
+        "forgotten: the client has forgotten its brokers; a new one joins once the session of the old one has ended",
     ]
 
 
@@ -106,7 +106,7 @@ async def test_a_producer_without_the_right_to_write_goes_on_with_another_client
 
 
 def ended(caplog: pytest.LogCaptureFixture) -> list[str]:
-    begin = "producer: the client has ended, what it held fails, going on with another: CLUSTER_AUTHORIZATION_FAILED: "
+    begin = "producer: the client is dead; its records fail, a new client takes over: CLUSTER_AUTHORIZATION_FAILED: "
     return [line for line in caplog.messages if line.startswith(begin)]
 
 

@@ -120,7 +120,7 @@ def test_a_broker_that_is_not_there_is_an_error() -> None:
 @pytest.fixture
 def silent(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """A port that takes connections and never answers; readers wait a second for an answer."""
-    monkeypatch.setattr(log_reader, "_METADATA_TIMEOUT", 1.0)
+    monkeypatch.setattr(log_reader, "_METADATA_SECONDS", 1.0)
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         server.listen(50)
@@ -156,12 +156,12 @@ def test_a_broker_that_falls_silent_ends_a_reading_with_an_error(
 ) -> None:
     name = topic(partitions=1)
     write(kafka, name, 1)
-    monkeypatch.setattr(log_reader, "_PATIENCE", 0.5)
+    monkeypatch.setattr(log_reader, "_IDLE_SECONDS", 0.5)
     monkeypatch.setattr(log_reader, "Consumer", Mute)
     batches = reader(kafka).read(name)
     assert batches is not None
 
-    with pytest.raises(TransportError, match=f"{name}: nothing came for 0.5 s; is the broker running?"):
+    with pytest.raises(TransportError, match=f"{name}: no record arrived for 0.5 s; is the broker running?"):
         next(batches)
 
 

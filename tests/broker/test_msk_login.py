@@ -148,7 +148,7 @@ async def test_a_failing_provider_is_told_once_and_events_flow_again_when_it_wor
         monkeypatch.setattr(StaticCredentials, "fault", OSError("metadata service away"))
         await until(lambda: "OSError: metadata service away" in caplog.text)
         monkeypatch.setattr(StaticCredentials, "fault", None)
-        await until(lambda: "tokens can be had again" in caplog.text)
+        await until(lambda: "token refresh works again" in caplog.text)
         await producer.publish(event(1))
 
     assert sum("OSError" in message for message in caplog.messages) <= 2  # the callback's own, and the client's

@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 from confluent_kafka import KafkaError, KafkaException, TopicCollection, admin
 
 from eventzr_kafka._confluent.config import admin_config
+from eventzr_kafka._confluent.connection import describe_client_error, describe_kafka_error, refused_login
 from eventzr_kafka._confluent.oauth import make_client, token_callback
-from eventzr_kafka._confluent.outage import describe_client_error, describe_kafka_error, refused_login
 from eventzr_kafka.errors import AdminError
 from eventzr_kafka.kafka.admin import Access
 from eventzr_kafka.kafka.topics import CONFIGS, Change, ConfigureTopic, CreateTopic, GrowTopic, TopicSpec, TopicState
@@ -19,11 +19,11 @@ from eventzr_kafka.settings import KafkaSettings
 
 __all__ = ["ConfluentAdmin"]
 
-_kafka: Any = admin  # the client's types say nothing of most of it
+_kafka: Any = admin  # most of it has no types
 ResultT = TypeVar("ResultT")
-_LATE = 5.0  # seconds beyond its time-out that the client may take to say so
-_PAUSE = 0.2  # seconds until a group is asked for again
-_OWN = "__"  # begins the names of Kafka's own topics
+_LATE = 5.0  # seconds beyond its time-out that the client may take to report it
+_PAUSE = 0.2  # seconds between two requests for a group
+_INTERNAL = "__"  # begins the names of Kafka's own topics
 _MISSING = "does not exist"
 _HIDDEN = "may not be described by this login"
 _TOPIC_FAULTS = {
@@ -43,32 +43,32 @@ _GROUP_FAULTS = {KafkaError.GROUP_AUTHORIZATION_FAILED: _HIDDEN}
 
 
 class ConfluentAdmin:
-    """The client is made with the first question, and a question that fails says what is behind it."""
+    """Makes its client for the first request; an error names the cause that the client has logged."""
 
     def __init__(self, settings: KafkaSettings, *, timeout: float = 10.0) -> None:
-        """Take the configuration; nothing connects yet.
+        """Check the configuration; nothing connects yet.
 
         Args:
-            timeout: Seconds that a question may take.
+            timeout: Seconds that a request may take.
         """
         self._config = admin_config(settings)
         self._brokers = settings.brokers
         self._timeout = timeout
-        self._trouble = _Trouble()
+        self._last_error = _LastError()
         self._client: Any = None
 
     def brokers(self) -> list[str]:
-        """Addresses of the brokers, as the cluster itself names them."""
+        """Return the addresses of the brokers, as the cluster names them."""
         found = self._ask(lambda client: client.list_topics(timeout=self._timeout)).brokers
         return sorted(f"{broker.host}:{broker.port}" for broker in found.values())
 
     def partitions(self) -> Mapping[str, int]:
-        """How many each topic has, but for Kafka's own."""
+        """Return the number of partitions of each topic, without Kafka's internal topics."""
         found = self._ask(lambda client: client.list_topics(timeout=self._timeout)).topics
-        return {name: len(topic.partitions) for name, topic in found.items() if not name.startswith(_OWN)}
+        return {name: len(topic.partitions) for name, topic in found.items() if not name.startswith(_INTERNAL)}
 
     def topics(self, names: Collection[str]) -> Mapping[str, TopicState]:
-        """Those of these topics that are there, with partitions and configs."""
+        """Return those of these topics that exist, with partitions and configs."""
         found = {name: self._answer(asked, _TOPIC_FAULTS) for name, asked in self._describe(names).items()}
         hidden = {name: TopicState(name, 0, {}, fault) for name, (_, fault) in found.items() if fault == _HIDDEN}
         described = {name: topic for name, (topic, _) in found.items() if topic is not None}
@@ -76,11 +76,11 @@ class ConfluentAdmin:
         return hidden | {name: TopicState(name, len(described[name].partitions), *configs[name]) for name in described}
 
     def topic_access(self, names: Collection[str]) -> Mapping[str, Access]:
-        """What this login may do with these topics."""
+        """Return the rights of this login on these topics."""
         return {name: self._access(asked, _TOPIC_FAULTS) for name, asked in self._describe(names).items()}
 
     def group_access(self, names: Collection[str]) -> Mapping[str, Access]:
-        """What this login may do with these groups; one without members and offsets is there all the same."""
+        """Return the rights of this login on these groups, which need not exist."""
         deadline = time.monotonic() + self._timeout
         asked = self._describe_groups(names)
         while any(map(self._has_no_coordinator, asked.values())) and time.monotonic() < deadline:
@@ -110,8 +110,8 @@ class ConfluentAdmin:
         }
 
     def apply(self, change: Change) -> None:
-        """Take one step of a plan and wait until the broker has done it."""
-        for future in self._ask(lambda client: _begin(client, change, self._timeout)):
+        """Carry out one step of a plan, and wait until the broker has done it."""
+        for future in self._ask(lambda client: _send_change(client, change, self._timeout)):
             self._result(future)
 
     def _describe(self, names: Collection[str]) -> Mapping[str, Future[Any]]:
@@ -134,7 +134,7 @@ class ConfluentAdmin:
         )
 
     def _has_no_coordinator(self, asked: Future[Any]) -> bool:
-        """Whether it is too early to ask: the broker that answers for a group is found by trying."""
+        """Return True if the group's coordinator is not found yet: it is found by asking again."""
         error = asked.exception(self._timeout + _LATE)
         return isinstance(error, KafkaException) and error.args[0].code() in _NO_COORDINATOR
 
@@ -144,7 +144,7 @@ class ConfluentAdmin:
         return Access(fault, frozenset(one.name for one in operations) if operations else None)
 
     def _configs(self, names: Iterable[str]) -> dict[str, tuple[dict[str, str], str | None]]:
-        """By topic: the configs, and why they are not known."""
+        """Return, by topic, its configs, and the reason if they are not known."""
         resources = [_kafka.ConfigResource(_kafka.ConfigResource.Type.TOPIC, name) for name in names]
         if not resources:
             return {}
@@ -152,17 +152,17 @@ class ConfluentAdmin:
         answers = {resource.name: self._answer(future, _CONFIG_FAULTS) for resource, future in asked.items()}
         return {name: (_managed(entries or {}), fault) for name, (entries, fault) in answers.items()}
 
-    def _ask(self, question: Callable[[Any], ResultT]) -> ResultT:
-        self._trouble.error = None
+    def _ask(self, request: Callable[[Any], ResultT]) -> ResultT:
+        self._last_error.error = None
         if self._client is None:
-            self._client = make_client(_kafka.AdminClient, {**self._config, "error_cb": self._trouble})
+            self._client = make_client(_kafka.AdminClient, {**self._config, "error_cb": self._last_error})
         try:
-            return question(self._client)
+            return request(self._client)
         except KafkaException as error:
-            raise self._explained(error) from error
+            raise self._with_cause(error) from error
 
     def _answer(self, asked: Future[Any], faults: Mapping[int, str]) -> tuple[Any, str | None]:
-        """What the broker says, or which of these faults."""
+        """Return the broker's answer, or None and which of these faults occurred."""
         error = asked.exception(self._timeout + _LATE)
         if isinstance(error, KafkaException) and error.args[0].code() in faults:
             return None, faults[error.args[0].code()]
@@ -172,21 +172,21 @@ class ConfluentAdmin:
         try:
             return future.result(self._timeout + _LATE)
         except KafkaException as error:
-            raise self._explained(error) from error
+            raise self._with_cause(error) from error
 
-    def _explained(self, error: KafkaException) -> Exception:
+    def _with_cause(self, error: KafkaException) -> Exception:
         fault: KafkaError = error.args[0]
-        if self._client is not None and self._trouble.error is None:
-            self._client.poll(0.1)  # brings the reason, where it has not come yet
-        trouble = self._trouble.error
-        if trouble is not None and trouble.code() == KafkaError._AUTHENTICATION:
-            return refused_login(trouble, token_callback(self._config))
-        behind = f" ({describe_kafka_error(trouble)})" if trouble is not None else ""
-        return AdminError(f"{self._brokers}: {describe_kafka_error(fault)}{behind}")
+        if self._client is not None and self._last_error.error is None:
+            self._client.poll(0.1)  # receives the reason, if it has not arrived yet
+        last = self._last_error.error
+        if last is not None and last.code() == KafkaError._AUTHENTICATION:
+            return refused_login(last, token_callback(self._config))
+        cause = f" ({describe_kafka_error(last)})" if last is not None else ""
+        return AdminError(f"{self._brokers}: {describe_kafka_error(fault)}{cause}")
 
 
-class _Trouble:
-    """What the client said last; apart from the admin, so that the client ends with its last reference."""
+class _LastError:
+    """The last error of the client. It holds no reference to the admin, so that the client is freed with it."""
 
     def __init__(self) -> None:
         self.error: KafkaError | None = None
@@ -196,7 +196,7 @@ class _Trouble:
             self.error = error
 
 
-def _begin(client: Any, change: Change, timeout: float) -> list[Future[Any]]:
+def _send_change(client: Any, change: Change, timeout: float) -> list[Future[Any]]:
     match change:
         case CreateTopic(spec):
             return list(client.create_topics([_new_topic(spec)], request_timeout=timeout).values())

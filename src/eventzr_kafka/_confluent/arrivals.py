@@ -1,12 +1,12 @@
-"""Everything that the owner thread brings to the event loop: messages, rebalances and errors, in their order.
+"""Carries messages, rebalances and errors from the owner thread to the event loop, in their order.
 
-1. Messages become records on the event loop, where they are used and end: memory that goes from core to core is slow.
-   The epochs that the owner had when it fetched them go along, so that they cannot count for a later epoch.
-2. A record whose headers the client cannot read goes on as one with `UNREADABLE_HEADERS`, which decoding refuses.
-3. Whatever else is raised before the sink has taken a hop in, the epochs of the hop are fenced: no later hop brings
-   records of them, none of their positions is stored, and the sink stops. Else a later hop, which may be under way
-   already, would be committed past the records that were lost.
-4. What the sink raises at other times stops it too, rather than going missing in the loop's log.
+1. Messages become records on the event loop, which uses and frees them: memory that moves between cores is slow. The
+   epochs that the owner had when it fetched them come along, so that they cannot count for a later epoch.
+2. A record whose headers the client cannot read gets `UNREADABLE_HEADERS`, which decoding refuses.
+3. If any other error is raised before the sink has received a list of messages, the epochs of that list are fenced: no
+   later list brings records of them, none of their positions is stored, and the sink stops. Otherwise a later list,
+   which may be on its way already, would be committed past the lost records.
+4. Any other error that the sink raises stops it too; the event loop would only log it.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ from typing import Any, TypeAlias, cast
 
 from confluent_kafka import OFFSET_INVALID, KafkaError, KafkaException, Message
 
+from eventzr_kafka._confluent.connection import ConnectionMonitor, describe_client_error, is_fatal
 from eventzr_kafka._confluent.headers import PROBE
+from eventzr_kafka._confluent.loop_gate import LoopGate
 from eventzr_kafka._confluent.mailbox import Mailbox
-from eventzr_kafka._confluent.outage import Outage, describe_client_error, is_fatal
 from eventzr_kafka.codec.encoder import STRUCTURED_HEADERS
 from eventzr_kafka.errors import AuthenticationError, EventzrKafkaError, TransportError
 from eventzr_kafka.kafka.record import UNREADABLE_HEADERS, Record
@@ -34,10 +35,10 @@ _new_record = cast("Callable[[type[Record], Any], Record]", tuple.__new__)  # py
 log = logging.getLogger("eventzr_kafka.consumer")
 
 _STRUCTURED_HEADERS = list(STRUCTURED_HEADERS)  # one object for most records is less for the garbage collector
-_AFTER_A_FAULT = "nothing of its partition is handled or committed from here on; report this, and start again"
+_AFTER_A_FAULT = "its partition is neither handled nor committed from here on; report this, and restart"
 _NO_PROTOCOL = '; use group_protocol="classic", or brokers of Kafka 4.0 or newer'
 _DENIED = "; allow Describe and Read on the topic, on MSK kafka-cluster:DescribeTopic and kafka-cluster:ReadData"
-_HOPELESS = {
+_FINAL_ERRORS = {
     KafkaError.GROUP_AUTHORIZATION_FAILED,
     KafkaError.TOPIC_AUTHORIZATION_FAILED,
     KafkaError.CLUSTER_AUTHORIZATION_FAILED,
@@ -45,7 +46,7 @@ _HOPELESS = {
 
 
 class Arrivals:
-    """The way from the owner thread to a sink: `notify` is called in the thread, all else runs on the event loop."""
+    """Connects an owner thread with a sink: the thread calls `notify`, all other methods run on the event loop."""
 
     def __init__(
         self,
@@ -53,22 +54,22 @@ class Arrivals:
         group_protocol: str,
         sink: ConsumerSink,
         mailbox: Mailbox,
-        outage: Outage,
+        connection: ConnectionMonitor,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         """Connect an owner thread with a sink.
 
         Args:
             group_protocol: For the hint in an error.
-            mailbox: Gets a credit back for messages that were not worth one.
-            outage: Ends when a record comes through.
+            mailbox: Gets a request back for messages that held no record of an owned partition.
+            connection: Is back when a record arrives.
         """
         self.sink = sink
         self._group_id = group_id
         self._group_protocol = group_protocol
         self._mailbox = mailbox
-        self._outage = outage
-        self._loop = loop
+        self._connection = connection
+        self._gate = LoopGate(loop, self._report_fault)
         self._missing: set[str] = set()
         self._fenced: set[int] = set()
 
@@ -76,34 +77,27 @@ class Arrivals:
 
     @property
     def loop_is_closed(self) -> bool:
-        """True once nothing can be brought any more."""
-        return self._loop.is_closed()
+        """True once the event loop is closed."""
+        return self._gate.is_closed
 
     def notify(self, method: Callable[..., None], *args: Any) -> bool:
-        """Have a method called on the event loop; False if the loop is closed."""
-        try:
-            self._loop.call_soon_threadsafe(self._hear, method, args)
-        except RuntimeError:
-            return False
-        return True
+        """Have the event loop call a method of this object or of the sink; False if the loop is closed."""
+        return self._gate.call(method, *args)
 
     # On the event loop
 
-    def _hear(self, method: Callable[..., None], args: tuple[Any, ...]) -> None:
-        try:
-            method(*args)
-        except Exception as error:  # noqa: BLE001 -- a fault of the SDK; the runner must hear of it
-            self.sink.on_client_error(self._typed(error))
+    def _report_fault(self, error: BaseException) -> None:
+        self.sink.on_client_error(self._transport_error(error))
 
     def take_in(self, messages: list[Message], owned: Owned) -> None:
-        """Pass messages on as records; the credit goes back if none of them is a record of an owned partition."""
+        """Pass messages on as records; the request goes back if none of them is a record of an owned partition."""
         try:
             batches = self.sort(messages, owned)
             if batches:
                 self.sink.received(batches)
             else:
                 self._mailbox.request_batch()
-        except BaseException as error:  # also a KeyboardInterrupt: the positions are still stored while the loop ends
+        except BaseException as error:  # also a KeyboardInterrupt: positions are still stored while the loop ends
             self._fence(_epochs_of(messages, owned), error)
             if not isinstance(error, Exception):
                 raise
@@ -114,12 +108,12 @@ class Arrivals:
         try:
             self.sink.lost(sorted(epochs))
         finally:
-            self.sink.on_client_error(self._typed(error))
+            self._report_fault(error)
 
-    def _typed(self, error: BaseException) -> Exception:
+    def _transport_error(self, error: BaseException) -> Exception:
         if isinstance(error, EventzrKafkaError):
             return error
-        text = f"{self._group_id}: what the client brought was not taken in: {error_location(error)}; {_AFTER_A_FAULT}"
+        text = f"{self._group_id}: the messages of a fetch could not be read: {error_location(error)}; {_AFTER_A_FAULT}"
         failure = TransportError(text)
         failure.__cause__ = error
         return failure
@@ -136,7 +130,7 @@ class Arrivals:
                     self.message_failed(error, message, owned)
                     continue
                 topic, partition = message.topic(), message.partition()
-                if (topic, partition) == at:  # records of a partition come in runs
+                if (topic, partition) == at:  # records of one partition follow each other
                     topic = at[0]  # one string for all of them
                 else:
                     at = topic, partition
@@ -151,32 +145,32 @@ class Arrivals:
                     headers = UNREADABLE_HEADERS
                 key, value, timestamp = message.key(), message.value(), message.timestamp()[1]
                 fields = (topic, partition, message.offset(), key, value, headers, timestamp)
-                put(_new_record(Record, fields))  # half the price of Record(…), for every record that is read
+                put(_new_record(Record, fields))  # half the cost of Record(…), paid for every record
             except Exception as fault:
                 text = (
-                    f"{self._group_id}: {_place(message)} was not taken in: {error_location(fault)}; {_AFTER_A_FAULT}"
+                    f"{self._group_id}: {_place(message)} could not be read: {error_location(fault)}; {_AFTER_A_FAULT}"
                 )
                 raise TransportError(text) from fault
         if found:
-            self._outage.over()
+            self._connection.on_success()
         return [Batch(epoch, records) for epoch, records in found.items()]
 
     def message_failed(self, error: KafkaError, message: Message, owned: Owned) -> None:
-        """Take an error that came in place of a message."""
+        """Handle an error that arrived in place of a message."""
         topic = message.topic()
-        if error.code() in _HOPELESS or is_fatal(error):
+        if error.code() in _FINAL_ERRORS or is_fatal(error):
             self.client_failed(KafkaException(error), topic)
         elif error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
-            self._topic_missing(topic or "?")
+            self._warn_of_missing_topic(topic or "?")
         elif error.code() == KafkaError._AUTO_OFFSET_RESET:
             epoch = owned.get(cast("tuple[str, int]", (topic, message.partition())))
             offset = message.offset()
             if epoch is not None:
                 self._mailbox.stall(epoch, OFFSET_INVALID if offset is None else offset)
         else:
-            self._outage.on_error(error)
+            self._connection.on_error(error)
 
-    def _topic_missing(self, topic: str) -> None:
+    def _warn_of_missing_topic(self, topic: str) -> None:
         if topic not in self._missing:
             self._missing.add(topic)
             log.warning(
@@ -186,7 +180,7 @@ class Arrivals:
             )
 
     def client_failed(self, error: Exception, topic: str | None = None) -> None:
-        """Stop the sink: the client cannot go on, because of a topic where one is given."""
+        """Stop the sink, because the client cannot go on; `topic` is the topic that the error is about."""
         if isinstance(error, AuthenticationError):
             self.sink.on_client_error(error)
             return
@@ -200,10 +194,10 @@ class Arrivals:
 
 
 def _epochs_of(messages: list[Message], owned: Owned) -> set[int]:
-    """The epochs that messages count for; all of them where the messages do not say."""
+    """Return the epochs of some messages; all epochs if the messages cannot be asked."""
     try:
         places = {(message.topic(), message.partition()) for message in messages}
-    except Exception:  # noqa: BLE001 -- a message that answers nothing
+    except Exception:  # noqa: BLE001 -- a damaged message
         return set(owned.values())
     return {epoch for place, epoch in owned.items() if place in places}
 
@@ -211,9 +205,9 @@ def _epochs_of(messages: list[Message], owned: Owned) -> set[int]:
 def _place(message: Message) -> str:
     try:
         return f"{message.topic()}[{message.partition()}]@{message.offset()}"
-    except Exception:  # noqa: BLE001 -- a message that answers nothing
+    except Exception:  # noqa: BLE001 -- a damaged message
         return "a record"
 
 
 def _drop(_record: Record) -> None:
-    """The partition was revoked: its new owner reads the record."""
+    """Drop a record of a revoked partition: its new owner reads it."""

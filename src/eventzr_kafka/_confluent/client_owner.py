@@ -1,15 +1,16 @@
 """The thread that owns the client of a consumer: it fetches, stores positions, pauses and takes part in rebalances.
 
-1. Every call on the client is made by the owner thread; since librdkafka 2.16 any other would wait for a running poll.
+1. Only the owner thread calls the client: since librdkafka 2.16 a call of another thread waits for a running poll.
 2. Callbacks never raise: an exception in one loses messages.
-3. A partition's epoch ends when its revoke callback returns. Positions of ended epochs are not stored, records are not
-   delivered; a position is never committed directly, because a former owner's commit would rewind the group.
-4. The owner keeps polling while the intake is paused, so that the membership is kept.
-5. librdkafka passes over a pause, a resume or the start of a partition when its own thread and the owner ask for two
-   of them at once, without an error (its issue 5591); and a pause outlives the assignment. So partitions are resumed
-   before they are assigned, paused only after they brought a record, and all is asked for again after a rebalance.
-6. A client that has lost its brokers for good is given up for another one, and its callbacks do nothing any more.
-7. A member whose event loop is closed leaves the group by itself: what it would hold, it could not hand on.
+3. A partition's epoch ends when its revoke callback returns. Positions of ended epochs are not stored, and their
+   records are not delivered. A position is never committed directly: the commit of a former owner would rewind the
+   group.
+4. The owner thread keeps polling while all partitions are paused: a member that does not poll is expelled.
+5. librdkafka ignores a pause, a resume or the start of a partition without an error if its own thread asks for another
+   one at the same time (its issue 5591), and a pause outlives the assignment. So partitions are resumed before they
+   are assigned and paused only after their first record, and all pauses are set again after a rebalance.
+6. A client that has forgotten its brokers is replaced, and its callbacks do nothing any more.
+7. A member whose event loop is closed leaves the group: it could not deliver its records.
 """
 
 from __future__ import annotations
@@ -25,84 +26,83 @@ from confluent_kafka import TopicPartition as Offset
 
 from eventzr_kafka._confluent.arrivals import Arrivals, Owned, log
 from eventzr_kafka._confluent.commit_results import CommitResults
+from eventzr_kafka._confluent.connection import (
+    CallbackGate,
+    ConnectionMonitor,
+    describe_client_error,
+    describe_kafka_error,
+)
 from eventzr_kafka._confluent.mailbox import Mailbox
 from eventzr_kafka._confluent.member import Member
 from eventzr_kafka._confluent.oauth import make_client
-from eventzr_kafka._confluent.outage import Hearing, Outage, describe_client_error, describe_kafka_error
 from eventzr_kafka.engine.commit_metadata import is_of_topic, shorten
 from eventzr_kafka.kafka.losses import Loss, find_loss
 from eventzr_kafka.kafka.record import TopicPartition
 from eventzr_kafka.kafka.transport import Assignment, Paused, Position
 
-__all__ = ["ClientOwner", "own_client"]
+__all__ = ["ClientOwner"]
 
-_POLL = 0.1  # seconds that an idle owner waits; a record ends the wait
-_HELD = 100  # polls without a request for more, after which the partitions are paused
-_GRACE = 1.0  # seconds beyond the drain time-out that the event loop may be late
-_COMMITTED_TIMEOUT = 10.0
-_REPORT = 1.0  # seconds between two reports of how far the client is
-_RESTART = 1.0  # seconds until a partition that stands still is tried again
-_WATERMARKS = 3.0  # seconds that a question for the ends of a log may take
-_PROVING = 3.0  # seconds that a closing member may take to find out which metadata the broker takes
-
-
-def own_client(member: Member, mailbox: Mailbox, arrivals: Arrivals, outage: Outage, commits: CommitResults) -> None:
-    """Join the group, fetch until the mailbox asks for the end, and leave; the body of the owner thread."""
-    try:
-        owner = ClientOwner(member, mailbox, arrivals, outage, commits)
-    except Exception as error:  # noqa: BLE001 -- whatever it is, the runner must hear of it
-        member.topic_ids.end()
-        arrivals.notify(arrivals.client_failed, error)
-        return
-    for step in (owner.run, owner.leave):  # leaving also after a fault, so that the group need not wait for a session
-        try:
-            step()
-        except Exception as error:  # noqa: BLE001 -- as above; of two the runner takes the first
-            arrivals.notify(arrivals.client_failed, error)
+_POLL_SECONDS = 0.1  # that an idle owner waits; a record ends the wait
+_MAX_HELD = 100  # messages that arrive without a request, after which all partitions are paused
+_GRACE_SECONDS = 1.0  # beyond the drain time-out that the event loop may be late
+_COMMITTED_SECONDS = 10.0  # that reading the committed offsets may take
+_PROGRESS_SECONDS = 1.0  # between two reports of the client's positions
+_RESTART_SECONDS = 1.0  # until a stalled partition is tried again
+_WATERMARK_SECONDS = 3.0  # that asking for the first and last offset of a log may take
+_PROVING_SECONDS = 3.0  # that a closing member may take to find out how much metadata the broker accepts
 
 
 class ClientOwner:
-    """The client and what its thread knows of it; made, used and ended in that thread alone."""
+    """The client and its state; made, used and ended in the owner thread alone."""
 
     def __init__(
-        self, member: Member, mailbox: Mailbox, arrivals: Arrivals, outage: Outage, commits: CommitResults
+        self,
+        member: Member,
+        mailbox: Mailbox,
+        arrivals: Arrivals,
+        connection: ConnectionMonitor,
+        commits: CommitResults,
     ) -> None:
-        """Make the client and subscribe; blocks, for a second where it logs in with tokens."""
+        """Make the client and subscribe; blocks, for a second if it logs in with tokens."""
         self._member = member
         self._mailbox = mailbox
         self._arrivals = arrivals
-        self._outage = outage
+        self._connection = connection
         self._commits = commits
-        self._stored: dict[TopicPartition, Position] = {}  # the last of each partition that is owned
-        self._hearing = Hearing()
-        self._owned: Owned = {}  # never changed, only replaced: the event loop gets it with each list of messages
-        self._held: list[Message] = []  # of partitions that are owned, since they were fetched
-        self._paused: set[tuple[str, int]] | None = None  # not known after a rebalance, see rule 5
+        self._stored: dict[TopicPartition, Position] = {}  # the last one of each owned partition
+        self._gate = CallbackGate()
+        self._owned: Owned = {}  # replaced, never changed: the event loop gets it with each list of messages
+        self._held: list[Message] = []  # arrived without a request; of owned partitions only
+        self._paused: set[tuple[str, int]] | None = None  # unknown after a rebalance, see rule 5
         self._report_at = 0.0
         self._restart_at = 0.0
-        self._ids: Mapping[str, str] = {}  # of the topics, as they were looked at last
+        self._ids: Mapping[str, str] = {}  # topic ids, as far as _notice_new_topics has compared them
         self._last_epoch = 0
         self._unstored: set[int] = set()
         member.topic_ids.start()
         self._client = self._join()
 
     def run(self) -> None:
-        """Do what the mailbox asks for, until that is to end."""
+        """Serve the mailbox until it is closed."""
         while not self._mailbox.closing:
             if self._arrivals.loop_is_closed:
-                self._abandon()
+                self._mailbox.close()  # no callback waits for the event loop any more
+                text = (
+                    "%s: the event loop was closed without stop(): leaving the group; events in flight are redelivered"
+                )
+                log.warning(text, self._member.group_id)
                 return
-            if self._outage.for_good:
-                self._join_anew()
+            if self._connection.brokers_forgotten:
+                self._replace_client()
             self._store_positions()
             self._report_progress()
             self._restart_stalled()
             self._notice_new_topics()
-            if self._mailbox.stands_still:
+            if self._mailbox.all_paused:
                 self._keep_membership()
-                self._mailbox.wait_until_reading(_POLL)
-            elif self._mailbox.wait_for_credit(_POLL):
-                self._bring()
+                self._mailbox.wait_until_reading(_POLL_SECONDS)
+            elif self._mailbox.take_request(_POLL_SECONDS):
+                self._serve_request()
             else:
                 self._keep_membership()
 
@@ -117,38 +117,33 @@ class ClientOwner:
             self._client.close()
 
     def _prove_metadata(self) -> None:
-        """Commit before closing what the broker may refuse for its length: closing has no second try."""
-        deadline = time.monotonic() + _PROVING
-        with suppress(KafkaException):  # closing commits all the same
+        """Before closing, commit metadata that the broker may refuse as too long: closing commits only once."""
+        deadline = time.monotonic() + _PROVING_SECONDS
+        with suppress(KafkaException):  # closing commits anyway
             while self._longest_metadata() > self._commits.proven and time.monotonic() < deadline:
                 answers = self._commits.answers
-                self._client.commit(asynchronous=True)  # what is stored, and of what is assigned alone
+                self._client.commit(asynchronous=True)  # the stored offsets of the assigned partitions
                 while self._commits.answers == answers and time.monotonic() < deadline:
-                    self._client.consume(1, _POLL)  # its messages are dropped: their offsets are not stored
-                if self._commits.nothing_left:  # offsets that stand still are committed by closing alone
+                    self._client.consume(1, _POLL_SECONDS)  # messages are dropped here: their offsets are not stored
+                if self._commits.nothing_left:  # only closing commits offsets that have not grown
                     return
                 self._store_positions()
 
     def _longest_metadata(self) -> int:
         return max((min(len(p.metadata), self._commits.limit) for p in self._stored.values()), default=0)
 
-    def _abandon(self) -> None:
-        self._mailbox.close()  # so that no callback waits for the event loop
-        text = "%s: the event loop was closed without stop(): leaving the group; events in hand are redelivered"
-        log.warning(text, self._member.group_id)
-
     # Joining
 
     def _join(self) -> Consumer:
-        """Make a client and subscribe; the callbacks of one that was there before do nothing from here on."""
-        heard = self._hearing.give()
+        """Make a client and subscribe; from now on the callbacks of the client before do nothing."""
+        gated = self._gate.for_next_client()
 
         def callback(method: Callable[..., None]) -> Callable[..., None]:
-            return heard(self._guarded(method))
+            return gated(self._guarded(method))
 
         callbacks = {
-            "error_cb": callback(self._outage.on_error),
-            "stats_cb": callback(self._outage.on_statistics),
+            "error_cb": callback(self._connection.on_error),
+            "stats_cb": callback(self._connection.on_statistics),
             "on_commit": callback(self._commits.on_commit),
         }
         client = make_client(Consumer, {**self._member.config, **callbacks})
@@ -164,59 +159,59 @@ class ClientOwner:
             raise
         return client
 
-    def _join_anew(self) -> None:
-        """Give up a client that will find no broker again; closing it takes a minute, in a thread of its own."""
-        text = "%s: the client has lost its brokers for good; joining anew, once the old session has ended"
+    def _replace_client(self) -> None:
+        """Replace a client that has forgotten its brokers; closing it takes a minute, in a thread of its own."""
+        text = "%s: the client has forgotten its brokers; a new one joins once the session of the old one has ended"
         log.warning(text, self._member.group_id)
-        given_up = self._client
+        replaced = self._client
         if self._owned:
-            self._on_lost(given_up, [Offset(*partition) for partition in self._owned])
+            self._on_lost(replaced, [Offset(*partition) for partition in self._owned])
         self._client = self._join()
-        self._outage.forgotten = 0
-        name = f"eventzr-kafka {self._member.group_id} given up"
-        threading.Thread(target=given_up.close, name=name, daemon=True).start()
+        self._connection.watch_next_client()
+        name = f"eventzr-kafka {self._member.group_id} replaced"
+        threading.Thread(target=replaced.close, name=name, daemon=True).start()
 
     # Fetching
 
-    def _bring(self) -> None:
-        """Use up one credit, unless there is nothing to bring."""
+    def _serve_request(self) -> None:
+        """Send one list of messages to the event loop; without messages the request stays."""
         self._pause(self._mailbox.paused)
         messages = self._fetch()
         if not messages or not self._arrivals.notify(self._arrivals.take_in, messages, self._owned):
             self._mailbox.request_batch()
 
     def _keep_membership(self) -> None:
-        """Poll while no credit is left, hold what comes along, and pause when that goes on."""
+        """Poll without a request: keep the messages that arrive, and pause all partitions when they are many."""
         for message in self._client.consume(1, 0):
             error = message.error()
             if error is not None:
                 self._arrivals.notify(self._arrivals.message_failed, error, message, self._owned)
             elif (message.topic(), message.partition()) in self._owned:
                 self._held.append(message)
-        if self._mailbox.paused == "all" or len(self._held) >= _HELD:
+        if self._mailbox.paused == "all" or len(self._held) >= _MAX_HELD:
             self._pause("all")
 
     def _fetch(self) -> list[Message]:
-        """Return what has been fetched already; else the next message as soon as it comes."""
+        """Return the messages that are fetched already, or else the next one as soon as it arrives."""
         held, self._held = self._held, []
         messages = held or self._client.consume(self._member.batch, 0)
         if messages:
             return messages
-        first = self._client.poll(_POLL)
+        first = self._client.poll(_POLL_SECONDS)
         return [first] if first is not None else []
 
     def _report_progress(self) -> None:
-        """Report once a second how far the client is: past a transaction's marks too, which come as no message."""
+        """Report the client's positions once a second: they pass transaction markers, too, which are not messages."""
         now = time.monotonic()
         if self._held or not self._owned or now < self._report_at:
             return
-        self._report_at = now + _REPORT
+        self._report_at = now + _PROGRESS_SECONDS
         positions = self._client.position([Offset(*partition) for partition in self._owned])
         passed = {self._owned[p.topic, p.partition]: p.offset for p in positions if p.offset >= 0}
         self._arrivals.notify(self._arrivals.sink.passed, passed)
 
     def _pause(self, epochs: Paused) -> None:
-        """Have the client read nothing of these, if they have brought a record yet, and all the rest."""
+        """Pause the partitions of these epochs that have brought a record, and resume all others."""
         wanted = {owned for owned, epoch in self._owned.items() if epochs == "all" or epoch in epochs}
         if wanted == self._paused:
             return
@@ -230,9 +225,9 @@ class ClientOwner:
     # Positions
 
     def _store_positions(self) -> None:
-        if self._commits.take_too_long():
+        if self._commits.take_refused_metadata():
             for position in self._stored.values():
-                self._mailbox.keep(position)
+                self._mailbox.put_back(position)
         for position in self._mailbox.take_positions():
             if self._owned.get(position.partition) == position.epoch:
                 self._store_position(position)
@@ -243,45 +238,45 @@ class ClientOwner:
         try:
             self._client.store_offsets(offsets=[Offset(topic, partition, position.offset, metadata=metadata)])
             self._stored[position.partition] = position
-        except Exception as error:  # noqa: BLE001 -- what is not stored runs again
+        except Exception as error:  # noqa: BLE001 -- events without a stored position run again
             if position.epoch not in self._unstored:
                 self._unstored.add(position.epoch)
-                text = "%s: %s[%d]: position not stored, trying again: %s"
+                text = "%s: %s[%d]: offset not stored, trying again: %s"
                 log.warning(text, self._member.group_id, topic, partition, describe_client_error(error))
-            self._mailbox.keep(position)
+            self._mailbox.put_back(position)
 
-    # Offsets that are gone
+    # Offsets that do not exist any more
 
     def _restart_stalled(self) -> None:
-        """Go on with partitions that the client has stopped, because their offset is not there."""
-        if self._held or time.monotonic() < self._restart_at:  # what is held comes before what is gone
+        """Go on with partitions that the client has stopped, because their offset does not exist."""
+        if self._held or time.monotonic() < self._restart_at:  # held messages come first: their offsets are lower
             return
         stalled = self._mailbox.take_stalled()
         for partition, epoch in self._owned.items() if stalled else ():
             if epoch in stalled and not self._restart(TopicPartition(*partition), epoch, stalled[epoch]):
                 self._mailbox.stall(epoch, stalled[epoch])
-                self._restart_at = time.monotonic() + _RESTART
+                self._restart_at = time.monotonic() + _RESTART_SECONDS
 
     def _restart(self, partition: TopicPartition, epoch: int, offset: int) -> bool:
-        """Read a partition from where its log goes on; False if that cannot be found out or done now."""
+        """Read a partition from its next existing offset; False if that is not possible now."""
         try:
             if offset == OFFSET_BEGINNING:
-                return self._start_anew(partition, epoch)
-            if offset < 0:  # the client could not read the group's either
-                (found,) = self._client.committed([Offset(*partition)], timeout=_COMMITTED_TIMEOUT)
+                return self._read_recreated(partition, epoch)
+            if offset < 0:  # the client could not read the group's offset
+                (found,) = self._client.committed([Offset(*partition)], timeout=_COMMITTED_SECONDS)
                 if found.error is not None:
                     return False
                 offset = found.offset
                 if offset >= 0 and not is_of_topic(found.metadata, self._ids.get(partition.topic, "")):
-                    return self._go_on(partition, epoch, OFFSET_BEGINNING, Loss(offset, None, "recreated"))
-            low, high = self._client.get_watermark_offsets(Offset(*partition), timeout=_WATERMARKS) or (-1, -1)
+                    return self._continue_from(partition, epoch, OFFSET_BEGINNING, Loss(offset, None, "recreated"))
+            low, high = self._client.get_watermark_offsets(Offset(*partition), timeout=_WATERMARK_SECONDS) or (-1, -1)
             loss = find_loss(offset, low, high) if offset >= 0 else None
-            return low >= 0 and self._go_on(partition, epoch, low if loss or offset < 0 else offset, loss)
+            return low >= 0 and self._continue_from(partition, epoch, low if loss or offset < 0 else offset, loss)
         except KafkaException:
             return False
 
     def _notice_new_topics(self) -> None:
-        """Read topics from their beginning that were deleted and made anew, without the client noticing it."""
+        """Read recreated topics from their beginning: the client itself does not notice that a topic was recreated."""
         ids = self._member.topic_ids.latest
         if ids is self._ids:
             return
@@ -289,36 +284,36 @@ class ClientOwner:
         for (topic, number), epoch in self._owned.items():
             if known.get(topic, ids.get(topic)) != ids.get(topic):
                 try:
-                    self._start_anew(TopicPartition(topic, number), epoch)
+                    self._read_recreated(TopicPartition(topic, number), epoch)
                 except KafkaException:
-                    self._mailbox.stall(epoch, OFFSET_BEGINNING)  # tried again like any other
+                    self._mailbox.stall(epoch, OFFSET_BEGINNING)  # tried again like a stalled one
 
-    def _start_anew(self, partition: TopicPartition, epoch: int) -> bool:
+    def _read_recreated(self, partition: TopicPartition, epoch: int) -> bool:
         (at,) = self._client.position([Offset(*partition)])
-        stored = self._stored.get(partition)  # what was read and has no outcome is gone with the rest
+        stored = self._stored.get(partition)  # events without an outcome are lost with the old topic
         loss = Loss(max(at.offset, 0) if stored is None else stored.offset, None, "recreated")
-        return self._go_on(partition, epoch, OFFSET_BEGINNING, loss)
+        return self._continue_from(partition, epoch, OFFSET_BEGINNING, loss)
 
-    def _go_on(self, partition: TopicPartition, epoch: int, offset: int, loss: Loss | None) -> bool:
+    def _continue_from(self, partition: TopicPartition, epoch: int, offset: int, loss: Loss | None) -> bool:
         if loss is None or not self._member.stops:
-            with suppress(KafkaException):  # it may have been given up, or a try before has got so far
+            with suppress(KafkaException):  # an attempt before may have unassigned it already
                 self._client.incremental_unassign([Offset(*partition)])
             self._client.resume([Offset(*partition)])  # see rule 5
             self._client.incremental_assign([Offset(*partition, offset)])
             self._paused = None
         if loss is not None and (loss.after is not None or self._member.stops):
             self._arrivals.notify(self._arrivals.sink.offsets_lost, epoch, loss)
-        elif loss is not None:  # offsets begin again: what is known of the former ones does not hold for them
+        elif loss is not None:  # offsets begin at 0 again: the old epoch must not be committed
             self._arrivals.notify(self._arrivals.sink.lost, self._disown([Offset(*partition)]))
             self._arrivals.notify(self._arrivals.sink.assigned, [self._own(partition, loss=loss)])
         return True
 
-    # Callbacks of the client, inside its `poll`, `consume` and `close`; none of them raises
+    # Callbacks, which the client calls inside of `poll`, `consume` and `close`; they never raise
 
     def _guarded(self, method: Callable[..., None]) -> Callable[..., None]:
-        """Wrap a callback: what it raises stops the sink, and the client itself assigns or gives up the partitions.
+        """Wrap a callback: an error of it stops the sink, and the client assigns or unassigns the partitions itself.
 
-        What the client itself assigned then belongs to no epoch, and its records are dropped.
+        Partitions that the client assigned itself belong to no epoch, and their records are dropped.
         """
 
         def call(*args: Any) -> None:
@@ -330,12 +325,12 @@ class ClientOwner:
         return call
 
     def _on_assign(self, client: Consumer, partitions: list[Offset]) -> None:
-        if self._mailbox.closing:  # a client that is closing answers no questions
+        if self._mailbox.closing:  # a closing client answers no questions
             return
         committed, readable = self._committed(client, partitions)
         if partitions:
             noticed = {topic: self._ids[topic] for topic, _ in self._owned if topic in self._ids}
-            self._ids = {**self._member.topic_ids.fresh(), **noticed}  # changes are for _notice_new_topics
+            self._ids = {**self._member.topic_ids.fresh(), **noticed}  # _notice_new_topics compares the others
         assignments = [self._assign(partition) for partition in committed]
         starts = [OFFSET_BEGINNING if a.position is None else a.position for a in assignments]
         starts = starts if readable else [OFFSET_INVALID] * len(starts)
@@ -343,23 +338,23 @@ class ClientOwner:
             client.resume([Offset(p.topic, p.partition) for p in committed])  # see rule 5
             client.incremental_assign([Offset(*a.partition, at) for a, at in zip(assignments, starts, strict=True)])
         except Exception:
-            self._disown(committed)  # what they bring is dropped: the sink does not know them
+            self._disown(committed)  # the sink does not know them: their records are dropped
             raise
         self._paused = None
         self._arrivals.notify(self._arrivals.sink.assigned, assignments)
 
     def _committed(self, client: Consumer, partitions: list[Offset]) -> tuple[list[Offset], bool]:
-        """Return the group's offsets with their metadata, and whether they could be read; else the client reads it."""
+        """Return the group's offsets with their metadata, and True if they could be read."""
         if not partitions:
             return [], True
         found, fault = partitions, None
         try:
-            found = client.committed(partitions, timeout=_COMMITTED_TIMEOUT)
+            found = client.committed(partitions, timeout=_COMMITTED_SECONDS)
             fault = next((partition.error for partition in found if partition.error is not None), None)
         except KafkaException as error:
             fault = error.args[0]
         if fault is not None:
-            text = "%s: commit metadata not readable (%s): events that were finished may run again"
+            text = "%s: commit metadata not readable (%s): events that have finished may run again"
             log.warning(text, self._member.group_id, describe_kafka_error(fault))
         return found, fault is None
 
@@ -383,7 +378,7 @@ class ClientOwner:
         if epochs and not self._mailbox.closing:
             done = threading.Event()
             if self._arrivals.notify(self._arrivals.sink.revoked, epochs, done.set):
-                done.wait(self._member.drain_timeout + _GRACE)
+                done.wait(self._member.drain_timeout + _GRACE_SECONDS)
         self._store_positions()
         self._disown(partitions)
 

@@ -1,8 +1,8 @@
 """The embedded cluster: librdkafka's own mock brokers, over real sockets, with nothing to install.
 
-It speaks enough of the protocol for producers, consumers, groups and transactions, but has no CreateTopics and no
-access control, and forgets everything when it ends. The topics of all events declared so far are there from the start,
-with 4 partitions each; others are made by `create_topics`.
+It supports producers, consumers, groups and transactions. It does not support CreateTopics and access control, and it
+loses everything when it ends. It begins with the topics of all events declared so far, with 4 partitions each;
+`create_topics` adds others.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ class EmbeddedBroker:
         self.bootstrap_servers = ",".join(f"{broker.host}:{broker.port}" for broker in metadata.brokers.values())
 
     def create_topics(self, *names: str) -> None:
-        """Have topics appear before anybody uses them, so that a consumer is given partitions at once."""
+        """Create topics before their first use, so that a consumer is assigned partitions at once."""
         for name in names:
             if self._owner is not None:
                 self._owner.list_topics(name, timeout=10)
 
     def close(self) -> None:
-        """End the cluster and forget its records."""
+        """End the cluster; its records are lost."""
         self._owner = None
 
     def __enter__(self) -> Self:

@@ -1,8 +1,8 @@
-"""The headers of a message, where a name may be anything but UTF-8.
+"""Reads the headers of a message, also if a header name is not UTF-8.
 
-`Message.headers` then leaves a hole in its list (a name that is a null pointer) and an error behind. Mostly that error
-is raised; but an interpreter that has specialised the call does not look for it, and returns the list, as a second call
-does. Touching the hole would end the process. Comparing it is safe, and raises.
+`Message.headers` then returns a list with a hole (a name that is a null pointer) and sets an error. Mostly Python
+raises that error, but an interpreter that has specialised the call does not look for it and returns the list; so does
+a second call. Using the hole would crash the process. Comparing it is safe, and raises.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from eventzr_kafka.kafka.record import UNREADABLE_HEADERS, Header
 
 __all__ = ["PROBE", "read_headers"]
 
-PROBE: Final[Any] = ("",)  # equals no header; counting it in a list compares every name
+PROBE: Final[Any] = ("",)  # differs from every header; counting it in a list compares every name
 
 
 def read_headers(message: Message) -> Sequence[Header]:
-    """The headers of a message that was not asked before, or `UNREADABLE_HEADERS`."""
+    """Return a message's headers, or `UNREADABLE_HEADERS`; call it once for each message."""
     try:
         found: Any = message.headers() or ()
         found.count(PROBE)

@@ -1,11 +1,11 @@
-"""Reads a whole topic, every partition from its beginning, on librdkafka; nothing is committed.
+"""Reads a whole topic, every partition from its beginning, on librdkafka; commits nothing.
 
-1. The client assigns itself all partitions and joins no group. The broker wants a group's name all the same: it is that
-   of a group whose rights this process has anyway.
-2. A partition has been read when a record at or beyond its end was seen, or the client says that the end is reached:
-   offsets that compaction or transaction markers leave out are waited for by nobody.
-3. A topic that does not exist is an answer, not an error; when following, it is looked for until it is there.
-4. Memory is bounded by the client's queue and by one batch.
+1. The client assigns itself all partitions and does not join a group. The broker asks for a group's name all the same:
+   it gets one whose rights this process has anyway.
+2. A partition is read when a record at or beyond its end has arrived, or when the client reports the end: compaction
+   and transaction markers leave offsets without a record.
+3. A missing topic is an answer, not an error. A follower asks for it until it exists.
+4. The client's queue and one batch bound the memory.
 """
 
 from __future__ import annotations
@@ -15,27 +15,29 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message
 from confluent_kafka import TopicPartition as Offset
 
 from eventzr_kafka._confluent.config import consumer_config
+from eventzr_kafka._confluent.connection import describe_kafka_error, is_fatal
 from eventzr_kafka._confluent.headers import read_headers
-from eventzr_kafka._confluent.outage import describe_kafka_error, is_fatal
+from eventzr_kafka._confluent.loop_gate import LoopGate
 from eventzr_kafka.errors import TransportError
 from eventzr_kafka.kafka.record import Record, TopicPartition
 from eventzr_kafka.settings import KafkaSettings
 
 __all__ = ["ConfluentLogReader"]
 
-_BATCH = 500  # records of one batch, at most
-_POLL = 0.1  # seconds that a call waits
-_PATIENCE = 30.0  # seconds without any progress, after which a reading is given up
-_METADATA_TIMEOUT = 10.0
-_LOOK_AGAIN = 5.0  # seconds between two looks for new partitions
-_LOOK_FOR_TOPIC = 1.0  # the same for a topic that is missing
-_HOPELESS = {
+_MAX_BATCH = 500  # records
+_POLL_SECONDS = 0.1  # that a call waits
+_IDLE_SECONDS = 30.0  # without a record, after which reading fails
+_METADATA_SECONDS = 10.0
+_PARTITIONS_SECONDS = 5.0  # between two requests for new partitions
+_MISSING_TOPIC_SECONDS = 1.0  # between two requests for a missing topic
+_FINAL_ERRORS = {
     KafkaError.TOPIC_AUTHORIZATION_FAILED,
     KafkaError.CLUSTER_AUTHORIZATION_FAILED,
     KafkaError._AUTHENTICATION,
@@ -45,19 +47,19 @@ _ELECTING = {
     KafkaError.LEADER_NOT_AVAILABLE,
     KafkaError.FENCED_LEADER_EPOCH,
     KafkaError.UNKNOWN_LEADER_EPOCH,
-    KafkaError.UNKNOWN_TOPIC_OR_PART,  # of a broker that has not heard of it yet
+    KafkaError.UNKNOWN_TOPIC_OR_PART,  # from a broker that does not know the new topic yet
 }
 _MISSING = {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION}
 
 
 class ConfluentLogReader:
-    """A `LogReader`; one for each topic."""
+    """A `LogReader`; make one for each topic."""
 
     def __init__(self, settings: KafkaSettings, group_id: str) -> None:
-        """Take the configuration; nothing connects yet.
+        """Check the configuration; nothing connects yet.
 
         Args:
-            group_id: A group that this process may use, see rule 1.
+            group_id: A group that this process has rights on, see rule 1.
         """
         self._brokers = settings.brokers
         config = consumer_config(settings, group_id, "classic")
@@ -72,12 +74,12 @@ class ConfluentLogReader:
         self._closed.set()
 
     def read(self, topic: str, first: Mapping[int, int] | None = None) -> Iterator[list[Record]] | None:
-        """The records of a topic up to its ends as of now, batch by batch; None if there is no such topic.
+        """Return the records of a topic up to its ends as of now, batch by batch; None if the topic does not exist.
 
-        Blocks; the iterator may be advanced from any thread, by one at a time.
+        Blocks. Any thread may advance the iterator, one at a time.
 
         Args:
-            first: The only partitions that are read, each with its first offset; None for all that there is.
+            first: The only partitions to read, each with its first offset; None reads all of them.
 
         Raises:
             TransportError: The broker cannot be reached, or refuses; also while iterating.
@@ -85,31 +87,33 @@ class ConfluentLogReader:
         with self._client(topic) as client:
             partitions = _partitions_of(client, topic)
             wanted = partitions if first is None else [number for number in partitions if number in first]
-            ends = {number: _end(client, topic, number) for number in wanted}
+            ends = {number: _end_offset(client, topic, number) for number in wanted}
         return self._read(topic, ends, first or {}) if partitions else None
 
     def _read(self, topic: str, ends: dict[int, int], first: Mapping[int, int]) -> Iterator[list[Record]]:
         progress = _Progress(ends)
         with self._client(topic) as client:
             client.assign([Offset(topic, number, first.get(number, OFFSET_BEGINNING)) for number in progress.missing])
-            deadline = time.monotonic() + _PATIENCE
+            deadline = time.monotonic() + _IDLE_SECONDS
             while progress.missing:
-                records = [_record(message) for message in client.consume(_BATCH, _POLL) if progress.take(message)]
+                records = [
+                    _record(message) for message in client.consume(_MAX_BATCH, _POLL_SECONDS) if progress.take(message)
+                ]
                 if records:
                     yield records
-                    deadline = time.monotonic() + _PATIENCE
+                    deadline = time.monotonic() + _IDLE_SECONDS
                 elif time.monotonic() > deadline:
-                    raise TransportError(f"{topic}: nothing came for {_PATIENCE:g} s; is the broker running?")
+                    raise TransportError(f"{topic}: no record arrived for {_IDLE_SECONDS:g} s; is the broker running?")
 
     def committed(self, topics: Iterable[str]) -> dict[TopicPartition, int]:
-        """The group's committed offset of each partition of these topics, 0 where it has none; blocks.
+        """Return the group's committed offset of each partition of these topics, 0 where it has none; blocks.
 
         Raises:
             TransportError: The broker cannot be reached, or refuses.
         """
         with self._client(", ".join(topics)) as client:
             asked = [Offset(topic, number) for topic in topics for number in _partitions_of(client, topic)]
-            found = client.committed(asked, timeout=_METADATA_TIMEOUT) if asked else []
+            found = client.committed(asked, timeout=_METADATA_SECONDS) if asked else []
         return {TopicPartition(each.topic, each.partition): max(each.offset, 0) for each in found}
 
     def start(
@@ -119,63 +123,51 @@ class ConfluentLogReader:
         on_caught_up: Callable[[], None],
         on_failure: Callable[[Exception], None],
     ) -> None:
-        """Read the topic and go on following it, from a thread of its own."""
-        self._loop = asyncio.get_running_loop()
-        self._on_records = on_records
-        self._on_caught_up = on_caught_up
-        self._on_failure = on_failure
+        """Read the topic and follow it, in a thread of its own."""
+
+        def fail(error: Exception) -> None:
+            self._closing.set()
+            on_failure(error)
+
+        gate = LoopGate(asyncio.get_running_loop(), fail)
         self._closed.clear()
-        threading.Thread(target=self._follow, args=[topic], name=f"eventzr-kafka {topic}", daemon=True).start()
+        arguments = (topic, gate, on_records, on_caught_up, on_failure)
+        threading.Thread(target=self._follow, args=arguments, name=f"eventzr-kafka {topic}", daemon=True).start()
 
     async def close(self, timeout: float) -> bool:
-        """Stop following; whether the client was closed within `timeout` seconds."""
+        """Stop following; return True if the client was closed within `timeout` seconds."""
         self._closing.set()
         return await asyncio.to_thread(self._closed.wait, timeout)
 
     # In the thread
 
-    def _follow(self, topic: str) -> None:
+    def _follow(
+        self,
+        topic: str,
+        gate: LoopGate,
+        on_records: Callable[[Sequence[Record]], None],
+        on_caught_up: Callable[[], None],
+        on_failure: Callable[[Exception], None],
+    ) -> None:
+        def notify(function: Callable[..., None], *args: Any) -> None:
+            # One batch is on its way to the loop, never two: memory stays bounded, see rule 4.
+            if not gate.call_and_wait(function, *args, give_up=self._closing.is_set):
+                self._closing.set()
+
+        def is_over() -> bool:
+            return self._closing.is_set() or gate.is_closed
+
         try:
             with self._client(topic) as client:
-                _Follower(client, topic, self._tell_records, self._tell_caught_up, self._is_over).run()
-        except Exception as error:  # noqa: BLE001 -- whatever it is, somebody must hear of it
-            self._tell(self._on_failure, error)
+                _Follower(client, topic, partial(notify, on_records), partial(notify, on_caught_up), is_over).run()
+        except Exception as error:  # noqa: BLE001 -- the caller reports every error
+            notify(on_failure, error)
         finally:
             self._closed.set()
 
-    def _is_over(self) -> bool:
-        return self._closing.is_set() or self._loop.is_closed()
-
-    def _tell_records(self, records: Sequence[Record]) -> None:
-        self._tell(self._on_records, records)
-
-    def _tell_caught_up(self) -> None:
-        self._tell(self._on_caught_up)
-
-    def _tell(self, what: Callable[..., None], *args: Any) -> None:
-        """Call it on the event loop and wait until it was called: one batch is under way, never two."""
-        heard = threading.Event()
-
-        def hear() -> None:
-            try:
-                what(*args)
-            except Exception as error:  # noqa: BLE001 -- rather than going missing in the loop's log
-                self._closing.set()
-                self._on_failure(error)
-            finally:
-                heard.set()
-
-        try:
-            self._loop.call_soon_threadsafe(hear)
-        except RuntimeError:  # the loop is closed: nobody is left to hear it
-            self._closing.set()
-            return
-        while not heard.wait(_POLL) and not self._closing.is_set():
-            pass
-
     @contextmanager
     def _client(self, topic: str) -> Generator[Consumer]:
-        """A client, closed in the end; what it cannot do is raised as `TransportError`."""
+        """Make a client, and close it in the end; its errors become `TransportError`."""
         try:
             client = Consumer(self._config)
             try:
@@ -187,10 +179,10 @@ class ConfluentLogReader:
 
 
 class _Progress:
-    """How far a topic has been read.
+    """The progress of reading a topic up to its ends.
 
     Attributes:
-        missing: Partitions that have not been read to their end.
+        missing: Partitions that are not read to their end yet.
     """
 
     def __init__(self, ends: dict[int, int]) -> None:
@@ -198,14 +190,14 @@ class _Progress:
         self.missing = {number for number, end in ends.items() if end > 0}
 
     def take(self, message: Message) -> bool:
-        """Note how far a message leads; whether it is a record that was there at the start."""
+        """Note a message; return True if it is a record that existed at the start."""
         number, offset = message.partition() or 0, message.offset() or 0
         error = message.error()
         if error is not None:
             if error.code() == KafkaError._PARTITION_EOF:
                 self.missing.discard(number)
             else:
-                _raise_if_hopeless(error)
+                _raise_if_final(error)
             return False
         end = self._ends.get(number, 0)
         if offset >= end - 1:
@@ -214,7 +206,7 @@ class _Progress:
 
 
 class _Follower:
-    """One client that follows one topic."""
+    """Follows one topic with one client."""
 
     def __init__(
         self,
@@ -229,33 +221,34 @@ class _Follower:
         self._on_records = on_records
         self._on_caught_up = on_caught_up
         self._is_over = is_over
+        self._has_caught_up = False
         self._known: set[int] = set()
         self._progress: _Progress | None = None
-        self._look_at = 0.0
+        self._request_at = 0.0
 
     def run(self) -> None:
-        """Follow until it is closed."""
+        """Follow the topic until it is over."""
         while not self._is_over():
-            if time.monotonic() >= self._look_at:
-                self._look()
-            self._tell_if_caught_up()
+            if time.monotonic() >= self._request_at:
+                self._find_partitions()
+            self._report_caught_up()
             if self._known:
-                self._pass_on(self._client.consume(_BATCH, _POLL))
+                self._pass_on(self._client.consume(_MAX_BATCH, _POLL_SECONDS))
             else:
-                time.sleep(_POLL)
+                time.sleep(_POLL_SECONDS)
 
-    def _look(self) -> None:
-        """Find the partitions that are there and not yet read."""
+    def _find_partitions(self) -> None:
+        """Assign the partitions that exist and are not read yet."""
         try:
             partitions = _partitions_of(self._client, self._topic)
             new = [number for number in partitions if number not in self._known]
             if self._progress is None:
-                self._progress = _Progress({number: _end(self._client, self._topic, number) for number in new})
+                self._progress = _Progress({number: _end_offset(self._client, self._topic, number) for number in new})
         except KafkaException as error:
-            _raise_if_hopeless(error.args[0])
-            self._look_at = time.monotonic() + _LOOK_FOR_TOPIC
+            _raise_if_final(error.args[0])
+            self._request_at = time.monotonic() + _MISSING_TOPIC_SECONDS
             return
-        self._look_at = time.monotonic() + (_LOOK_AGAIN if partitions else _LOOK_FOR_TOPIC)
+        self._request_at = time.monotonic() + (_PARTITIONS_SECONDS if partitions else _MISSING_TOPIC_SECONDS)
         if new:
             self._client.incremental_assign([Offset(self._topic, number, OFFSET_BEGINNING) for number in new])
             self._known.update(new)
@@ -268,19 +261,15 @@ class _Follower:
         if records:
             self._on_records(records)
 
-    def _tell_if_caught_up(self) -> None:
-        if self._progress is not None and not self._progress.missing and self._on_caught_up is not _nothing:
-            on_caught_up, self._on_caught_up = self._on_caught_up, _nothing
-            on_caught_up()
-
-
-def _nothing() -> None:
-    """It has been told already."""
+    def _report_caught_up(self) -> None:
+        if self._progress is not None and not self._progress.missing and not self._has_caught_up:
+            self._has_caught_up = True
+            self._on_caught_up()
 
 
 def _partitions_of(client: Consumer, topic: str) -> list[int]:
-    """The partitions of a topic; none if it does not exist."""
-    found = client.list_topics(topic, timeout=_METADATA_TIMEOUT).topics.get(topic)
+    """Return the partitions of a topic; none if it does not exist."""
+    found = client.list_topics(topic, timeout=_METADATA_SECONDS).topics.get(topic)
     if found is None or (found.error is not None and found.error.code() in _MISSING):
         return []
     if found.error is not None:
@@ -288,21 +277,21 @@ def _partitions_of(client: Consumer, topic: str) -> list[int]:
     return sorted(found.partitions)
 
 
-def _end(client: Consumer, topic: str, partition: int) -> int:
-    """Where the partition ends; asked again while its leader is being elected, as after its creation."""
-    deadline = time.monotonic() + _METADATA_TIMEOUT
+def _end_offset(client: Consumer, topic: str, partition: int) -> int:
+    """Return the offset at which a partition ends; asks again while a leader is being elected, as for a new topic."""
+    deadline = time.monotonic() + _METADATA_SECONDS
     while True:
         try:
-            _, end = client.get_watermark_offsets(Offset(topic, partition), timeout=_METADATA_TIMEOUT)
+            _, end = client.get_watermark_offsets(Offset(topic, partition), timeout=_METADATA_SECONDS)
             return int(end)
         except KafkaException as error:
             if error.args[0].code() not in _ELECTING or time.monotonic() > deadline:
                 raise
-        time.sleep(_POLL)
+        time.sleep(_POLL_SECONDS)
 
 
-def _raise_if_hopeless(error: KafkaError) -> None:
-    if is_fatal(error) or error.code() in _HOPELESS:
+def _raise_if_final(error: KafkaError) -> None:
+    if is_fatal(error) or error.code() in _FINAL_ERRORS:
         raise KafkaException(error)
 
 

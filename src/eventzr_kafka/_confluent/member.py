@@ -1,4 +1,4 @@
-"""The facts that one member of a group is made from."""
+"""The configuration of one member of a group."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ __all__ = ["Member"]
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """The facts of one member of a group.
+    """The configuration of one member of a group.
 
     Attributes:
         config: The client's configuration, without callbacks.
-        batch: Messages of one hop, at most.
-        topic_ids: Tells a topic from a former one of its name.
-        stops: Whether nothing is read any more of a partition from which records were lost.
+        batch: Messages that go to the event loop at once, at most.
+        topic_ids: The ids of its topics: a recreated topic has another one.
+        stops: True if a partition whose records were lost is not read any more.
     """
 
     group_id: str

@@ -1,9 +1,9 @@
 """The client's token callback.
 
-1. The client swallows what a callback raises and asks again 10 s later. So the cause is logged here, once for each
+1. The client ignores an exception of the callback and asks again 10 s later. So the cause is logged here, once for each
    reason, and kept for the errors that the user sees.
-2. A client whose first token fails is not made at all. So that token is tried first, and its error raised at once.
-3. The callback runs in a thread of the client. Making a client takes a second, never on the event loop.
+2. A client whose first token fails is not made at all. So a token is made first, and its error is raised at once.
+3. The callback runs in a thread of the client. Making such a client takes a second: never make it on the event loop.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from confluent_kafka import KafkaException
 
 from eventzr_kafka.errors import AuthenticationError
 from eventzr_kafka.kafka.tokens import Token, TokenProvider
+from eventzr_kafka.lifecycle.state_log import StateLog
 from eventzr_kafka.safe_text import error_location
 
 __all__ = ["TokenCallback", "make_client", "token_callback"]
@@ -27,38 +28,39 @@ log = logging.getLogger("eventzr_kafka.login")
 
 
 class TokenCallback:
-    """What the client calls when it needs a token.
+    """The function that the client calls when it needs a token.
 
     Attributes:
-        error: Why the last token could not be had, or None.
+        error: The error of the last attempt to get a token, or None.
     """
 
     def __init__(self, provider: TokenProvider) -> None:
         self.error: AuthenticationError | None = None
         self._provider = provider
+        self._state = StateLog(log)
 
     @property
     def identity(self) -> str:
-        """Whose tokens these are, for people."""
+        """The owner of the tokens, for messages."""
         return self._provider.identity
 
     def __call__(self, _config: str) -> tuple[str, float]:
-        """Make a token: its value, and when it ends in seconds since 1970."""
+        """Return the value of a token, and the seconds since 1970 at which it expires."""
         try:
             token = self.token()
         except AuthenticationError as error:
-            self._fail(error)
+            self.error = error
+            self._state.report_failure(str(error), "%s; trying again every 10 s", error)
             raise
-        if self.error is not None:
-            log.warning("tokens can be had again as %s", token.identity)
-            self.error = None
+        self.error = None
+        self._state.report_success("token refresh works again for %s", token.identity)
         return token.value, token.expires_at
 
     def token(self) -> Token:
         """Make a token.
 
         Raises:
-            AuthenticationError: None can be had, for whatever reason.
+            AuthenticationError: The provider cannot make one.
         """
         try:
             token = self._provider.token()
@@ -68,18 +70,13 @@ class TokenCallback:
             raise AuthenticationError(
                 self.identity, f"no token: {error_location(error)}", "fix the provider"
             ) from error
-        if token.expires_at <= time.time():  # the client would wait for another one, and say nothing
+        if token.expires_at <= time.time():  # the client would wait for another one without an error
             raise AuthenticationError(self.identity, "the token has expired already", "check the clock")
         return token
 
-    def _fail(self, error: AuthenticationError) -> None:
-        if self.error is None or str(self.error) != str(error):
-            log.error("%s; trying again every 10 s", error)
-        self.error = error
-
 
 def token_callback(config: Mapping[str, Any]) -> TokenCallback | None:
-    """The callback in a configuration of the client, or None."""
+    """Return the callback of a client's configuration, or None."""
     found = config.get("oauth_cb")
     return found if isinstance(found, TokenCallback) else None
 
@@ -88,7 +85,7 @@ def make_client(kind: Callable[[dict[str, Any]], ClientT], config: dict[str, Any
     """Make a client; blocks.
 
     Raises:
-        AuthenticationError: There is no token for it.
+        AuthenticationError: A token for it could not be made.
     """
     callback = token_callback(config)
     if callback is None:

@@ -1,14 +1,15 @@
-"""A producer on librdkafka: any thread queues records, one thread serves the broker's reports.
+"""A producer on librdkafka: any thread queues records, one thread serves the client's delivery reports.
 
-1. Every queued record is in the set of those under way until it is reported. What the client forgets, as after a fatal
-   error, is reported from the set. One small object for each: the garbage collector looks at all that are under way.
+1. Every queued record is in the set of in-flight records until it is reported. Records that the client forgets, as
+   after a fatal error, are reported from the set. One small object for each record: the garbage collector visits all
+   that are in flight.
 2. Callbacks never raise. The client does: `poll` and `flush` raise its fatal error, once, in place of `error_cb`.
-3. After a time-out the record may have arrived: the failure says so.
-4. Events whose batch was refused for a neighbour are sent again one by one, see refused. Not with
+3. After a time-out the record may have arrived: the failure has the mark `unknown`.
+4. Records whose batch was refused because of another record are sent again one by one, see refused. Not with
    `enable.gapless.guarantee`: there the order counts more, and the caller sends them again.
-5. A client that can send nothing more, after a fatal error or because it has lost its brokers for good, is given up for
-   another one; what it still held is reported as failed. Whoever asks for `enable.gapless.guarantee` gets no other one:
-   it would write new records before he can write those again that failed.
+5. A dead client, after a fatal error or when it has forgotten its brokers, is replaced by a new one; the records that
+   it still held are reported as failed. With `enable.gapless.guarantee` it is not replaced: a new client would write
+   new records before the caller can write the failed ones again.
 """
 
 from __future__ import annotations
@@ -19,13 +20,19 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from eventzr_kafka._confluent.config import producer_config
+from eventzr_kafka._confluent.connection import (
+    CallbackGate,
+    ConnectionMonitor,
+    describe_client_error,
+    describe_with_hint,
+    is_fatal,
+)
 from eventzr_kafka._confluent.oauth import make_client, token_callback
-from eventzr_kafka._confluent.outage import Hearing, Outage, describe_client_error, describe_with_hint, is_fatal
 from eventzr_kafka._confluent.refused import RefusedBatches
 from eventzr_kafka.errors import ProducerStateError
 from eventzr_kafka.kafka.record import Header, OutgoingRecord
@@ -37,11 +44,11 @@ __all__ = ["ConfluentProducer", "dead_letter_client"]
 
 log = logging.getLogger("eventzr_kafka.producer")
 
-_LARGEST = 1_000_000_000  # bytes of a record that the client can send
-_POLL = 0.1  # seconds between two calls of `reported` when nothing happens
-_GRACE = 1.0  # seconds for the reports of a client that has ended; they say more than that it has
-_LEAST = 5.0  # seconds between two clients, so that a lasting fault does not make hundreds of them
-_FOR_ITS_BATCH = {  # refused with its batch, and perhaps not for its own fault
+_MAX_MESSAGE_BYTES = 1_000_000_000  # the largest value that librdkafka takes for message.max.bytes
+_POLL_SECONDS = 0.1  # between two calls of `reported` when nothing happens
+_GRACE_SECONDS = 1.0  # for the reports of a dead client: they name the reason of each record
+_MIN_CLIENT_SECONDS = 5.0  # between two clients, so that a lasting fault does not make hundreds of them
+_BATCH_ERRORS = {  # they refuse a whole batch, perhaps because of another record in it
     KafkaError.MSG_SIZE_TOO_LARGE,
     KafkaError.RECORD_LIST_TOO_LARGE,
     KafkaError._INVALID_DIFFERENT_RECORD,
@@ -55,7 +62,7 @@ _MAY_HAVE_ARRIVED = {
 
 
 class _Sent:
-    """A record that is under way; the client calls it with its report."""
+    """A record in flight; the client calls it with the delivery report."""
 
     __slots__ = ("_producer", "headers", "report", "topic")
 
@@ -65,34 +72,46 @@ class _Sent:
         self._producer = producer
         self.report = report
         self.topic = topic
-        self.headers = headers  # a report has the key and the value, but not these
+        self.headers = headers  # the report has the key and the value, but not the headers
 
     def __call__(self, error: KafkaError | None, message: Message) -> None:
         try:
             self._producer.on_delivery(self, error, message)
-        except Exception as fault:  # noqa: BLE001 -- see rule 2; without a report its caller would wait for ever
+        except Exception as fault:  # noqa: BLE001 -- see rule 2; without a report the caller would wait for ever
             self._producer.on_fault(self, fault)
+
+
+class _NotStarted:
+    """Stands for the client before `start`: every call is refused with a message."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise ProducerStateError("the producer is not started: call start()")
 
 
 class ConfluentProducer:
     """A `ProducerTransport`."""
 
     def __init__(self, settings: KafkaSettings) -> None:
-        """Take the configuration; nothing connects before `start`."""
+        """Check the configuration; nothing connects before `start`."""
         self._config = producer_config(settings)
         self._login = token_callback(self._config)
-        self._outage = Outage(log, "producer", settings.brokers, self._login)
-        self._under_way: set[_Sent] = set()
+        self._connection = ConnectionMonitor(log, "producer", settings.brokers, self._login)
+        self._in_flight: set[_Sent] = set()
         self._batch_bytes = settings.batch_bytes
-        self._batches = RefusedBatches(lambda: ConfluentProducer(_one_in_a_batch(settings)), settings.batch_bytes)
-        self._refused = self._batches.episodes  # is looked at for each event, and empty
+        self._batches = RefusedBatches(lambda: ConfluentProducer(_without_batches(settings)), settings.batch_bytes)
+        self._refused = self._batches.episodes  # read for each event; mostly empty
         self._closing = threading.Event()
-        self._room = 1024 * int(self._config["queue.buffering.max.kbytes"])
+        self._queue_bytes = 1024 * int(self._config["queue.buffering.max.kbytes"])
         self._is_gapless = str(self._config.get("enable.gapless.guarantee")).lower() == "true"
-        self._is_alone = str(self._config.get("batch.num.messages")) == "1"
-        self._ended: DeliveryFailure | None = None  # why the client sends nothing more
-        self._hearing = Hearing()
-        self._given_up: Producer | None = None
+        self._sends_alone = str(self._config.get("batch.num.messages")) == "1"
+        self._gate = CallbackGate()
+        self._client = cast("Producer", _NotStarted())
+        self._thread: threading.Thread | None = None
+        self._reported = _ignore_reports
+        self._connected_at = 0.0
+        self._death: DeliveryFailure | None = None  # the failure of every record that a dead client is given
+        self._died_at = 0.0
+        self._replaced: Producer | None = None
 
     def start(self, reported: Callable[[], None]) -> None:
         """Make the client and the thread that serves it."""
@@ -103,13 +122,13 @@ class ConfluentProducer:
 
     def produce(self, record: OutgoingRecord, report: DeliveryCallback) -> bool:
         """Queue a record; False if there is no room."""
-        if self._ended is not None:
-            report(replace(self._ended, unknown=False, local=True))
+        if self._death is not None:
+            report(replace(self._death, unknown=False, local=True))
             return True
         if self._refused and (waits := self._batches.wait(record, report)) is not None:
             return waits
         sent = _Sent(self, report, record.topic, record.headers)
-        self._under_way.add(sent)
+        self._in_flight.add(sent)
         try:
             self._client.produce(
                 record.topic,
@@ -119,164 +138,174 @@ class ConfluentProducer:
                 on_delivery=sent,
             )
         except BufferError:
-            self._under_way.discard(sent)
-            if len(record.value or b"") <= self._room:
+            self._in_flight.discard(sent)
+            if len(record.value or b"") <= self._queue_bytes:
                 return False
-            text = "the event is larger than all that the client may hold"
+            text = "the event is larger than the client's whole queue"
             report(DeliveryFailure("_QUEUE_FULL", text, unknown=False, local=True))
         except KafkaException as error:
             self._report(sent, replace(self._failure(error.args[0]), local=True))
         except (TypeError, ValueError) as error:  # such as a header name that is not text; UnicodeError is a ValueError
             text = f"the client cannot write this record: {type(error).__name__}"
             self._report(sent, DeliveryFailure("_INVALID_ARG", text, unknown=False, local=True))
-        except RuntimeError as error:  # what the client says when it is closed
-            self._under_way.discard(sent)
+        except RuntimeError as error:  # the client raises it once it is closed
+            self._in_flight.discard(sent)
             raise ProducerStateError("the producer was closed") from error
         return True
 
     def flush(self, timeout: float) -> int:
-        """Wait for the reports; returns how many are missing."""
+        """Wait for the reports; return how many are missing."""
         deadline = time.monotonic() + timeout
-        self._attempt("flushing", self._drive, self._client.flush, timeout)
+        self._attempt("flushing", self._poll_or_flush, self._client.flush, timeout)
         while self._refused and (left := deadline - time.monotonic()) > 0:
             self._batches.advance(self._busy_topics)
-            self._batches.flush(min(left, _POLL))
+            self._batches.flush(min(left, _POLL_SECONDS))
         self._reported()
-        return len(self._under_way) + self._batches.count
+        return len(self._in_flight) + self._batches.count
 
     def close(self) -> None:
-        """Purge what is not acknowledged, report it, and end the thread."""
+        """Purge and report the records that are not acknowledged, and end the thread."""
         self._attempt("closing", self._client.purge)
-        self._attempt("closing", self._drive, self._client.flush, 1.0)
+        self._attempt("closing", self._poll_or_flush, self._client.flush, 1.0)
         self._closing.set()
-        self._thread.join(timeout=5.0)
+        if self._thread is not None:
+            self._thread.join(timeout=5.0)
         self._batches.close()
         self._report_all(
             DeliveryFailure("_DESTROY", "the producer was closed before the broker acknowledged", unknown=True)
         )
         self._attempt("closing", self._client.close)
 
-    def _attempt(self, what: str, call: Callable[..., object], *arguments: object) -> None:
-        """Do what may fail without harm: each record that is not acknowledged is reported all the same."""
+    def _attempt(self, step: str, call: Callable[..., object], *arguments: object) -> None:
+        """Make a call that may fail without harm: records that are not acknowledged are reported all the same."""
         try:
             call(*arguments)
         except Exception as error:  # noqa: BLE001 -- of the client
-            log.warning("producer: %s, going on: %s", what, describe_client_error(error))
+            log.warning("producer: %s failed, going on: %s", step, describe_client_error(error))
 
     def _connect(self) -> Producer:
-        self._connected = time.monotonic()
-        heard = self._hearing.give()
-        callbacks = {"error_cb": heard(self._outage.on_error), "stats_cb": heard(self._outage.on_statistics)}
+        self._connected_at = time.monotonic()
+        gated = self._gate.for_next_client()
+        callbacks = {"error_cb": gated(self._connection.on_error), "stats_cb": gated(self._connection.on_statistics)}
         return make_client(Producer, {**self._config, **callbacks, "statistics.interval.ms": 1000})
 
     def _serve(self) -> None:
         while not self._closing.is_set():
             try:
-                self._drive(self._client.poll, _POLL)
-                if self._outage.for_good and self._ended is None:
+                self._poll_or_flush(self._client.poll, _POLL_SECONDS)
+                if self._connection.brokers_forgotten and self._death is None:
                     self._client.purge()
-                    self._end("it has lost its brokers for good")
-                if self._ended is not None:
-                    self._go_on_without(self._ended)
-                if self._given_up is not None:  # each time: another thread may have queued a record just now
-                    self._empty(self._given_up)
+                    self._mark_dead("it has forgotten its brokers")
+                if self._death is not None:
+                    self._replace_client(self._death)
+                if self._replaced is not None:  # each time: another thread may have queued a record just now
+                    self._drain(self._replaced)
                 self._batches.advance(self._busy_topics)
                 self._reported()
             except Exception as error:  # noqa: BLE001 -- without this thread no delivery would ever be reported
                 log.error("producer: serving reports failed, going on: %s", error_location(error))  # noqa: TRY400 -- no texts
 
-    def _drive(self, wait: Callable[[float], Any], seconds: float) -> None:
-        """Poll or flush."""
+    def _poll_or_flush(self, call: Callable[[float], Any], seconds: float) -> None:
+        """Call the client's `poll` or `flush`; a fatal error marks the client as dead."""
         try:
-            wait(seconds)
+            call(seconds)
         except KafkaException as error:
             if not is_fatal(error.args[0]):
                 raise
-            self._end(describe_with_hint(error.args[0]))
+            self._mark_dead(describe_with_hint(error.args[0]))
 
-    def _end(self, reason: str) -> None:
-        """Let nothing more come to the client."""
-        self._ended_at = time.monotonic()
-        self._ended = DeliveryFailure("_FATAL", reason, unknown=True)
+    def _mark_dead(self, reason: str) -> None:
+        """Give the client no more records."""
+        self._died_at = time.monotonic()
+        self._death = DeliveryFailure("_FATAL", reason, unknown=True)
         if self._is_gapless:
-            log.info("producer: the client has ended, as enable.gapless.guarantee asks: %s", reason)
+            log.info("producer: the client is dead, as enable.gapless.guarantee asks: %s", reason)
         else:
-            log.error("producer: the client has ended, what it held fails, going on with another: %s", reason)
+            log.error("producer: the client is dead; its records fail, a new client takes over: %s", reason)
 
-    def _go_on_without(self, failure: DeliveryFailure) -> None:
-        """Have everything reported that the client holds, and make another one when it is time."""
-        if len(self._client) and time.monotonic() < self._ended_at + _GRACE:
+    def _replace_client(self, failure: DeliveryFailure) -> None:
+        """Report every record that the dead client holds, and make another client when it is time."""
+        if len(self._client) and time.monotonic() < self._died_at + _GRACE_SECONDS:
             return
-        self._empty(self._client)
+        self._drain(self._client)
         self._report_all(failure)
-        if not self._is_gapless and time.monotonic() > self._connected + _LEAST:
-            another = self._connect()
-            self._given_up, self._client = self._client, another
-            self._outage.forgotten, self._ended = 0, None
+        if not self._is_gapless and time.monotonic() > self._connected_at + _MIN_CLIENT_SECONDS:
+            client = self._connect()
+            self._replaced, self._client = self._client, client
+            self._connection.watch_next_client()
+            self._death = None
 
-    def _empty(self, client: Producer) -> None:
+    def _drain(self, client: Producer) -> None:
         client.purge()
-        with suppress(KafkaException):  # it has ended, whatever it says
+        with suppress(KafkaException):  # a dead client raises its fatal error again
             client.poll(0)
 
     def on_delivery(self, sent: _Sent, error: KafkaError | None, message: Message) -> None:
-        """The client's report on one record."""
+        """Take the client's report on one record."""
         if error is None:
             self._report(sent, Acknowledgement(message.partition() or 0, message.offset() or 0))
-            self._outage.over()
+            self._connection.on_success()
             if self._refused:
-                self._batches.stored(sent.topic, message.key(), message.partition() or 0, message.offset() or 0)
-        elif error.code() in _FOR_ITS_BATCH and self._had_company(sent, message):
+                self._batches.note_stored(sent.topic, message.key(), message.partition() or 0, message.offset() or 0)
+        elif error.code() in _BATCH_ERRORS and self._shared_its_batch(sent, message):
             self._take_back(sent, message, self._failure(error))
         else:
             self._report(sent, self._failure(error))
 
     def on_fault(self, sent: _Sent, fault: Exception) -> None:
-        """The report could not be taken in: the record may have arrived."""
+        """Report a record whose delivery report raised an error: it may have arrived."""
         log.error(
-            "producer: a report on %s was not taken in: %s", printable(sent.topic, limit=249), error_location(fault)
+            "producer: the delivery report on a record for %s could not be read: %s",
+            printable(sent.topic, limit=249),
+            error_location(fault),
         )
-        self._report(sent, DeliveryFailure("_FAIL", "the client's report was not taken in", unknown=True))
+        self._report(sent, DeliveryFailure("_FAIL", "the client's delivery report could not be read", unknown=True))
 
-    def _had_company(self, sent: _Sent, message: Message) -> bool:
-        """Whether its batch perhaps held others: they are not reported yet, or were sent back just now."""
-        if self._is_gapless or self._is_alone or len(message.value() or b"") > self._batch_bytes:
+    def _shared_its_batch(self, sent: _Sent, message: Message) -> bool:
+        """Return True if the batch may have held other records: these are in flight, or were just refused, too."""
+        if self._is_gapless or self._sends_alone or len(message.value() or b"") > self._batch_bytes:
             return False
         return sent.topic in self._refused or any(
-            other.topic == sent.topic for other in list(self._under_way) if other is not sent
+            other.topic == sent.topic for other in list(self._in_flight) if other is not sent
         )
 
     def _take_back(self, sent: _Sent, message: Message, failure: DeliveryFailure) -> None:
         record = OutgoingRecord(sent.topic, message.key(), message.value(), sent.headers)
-        if sent in self._under_way:
+        if sent in self._in_flight:
             self._batches.take(record, sent.report, failure)
-            self._under_way.discard(sent)
+            self._in_flight.discard(sent)
 
     def _busy_topics(self) -> set[str]:
-        return {sent.topic for sent in list(self._under_way)}
+        return {sent.topic for sent in list(self._in_flight)}
 
     def _report(self, sent: _Sent, outcome: DeliveryOutcome) -> None:
         try:
-            self._under_way.remove(sent)
-        except KeyError:  # reported already, by another thread perhaps
+            self._in_flight.remove(sent)
+        except KeyError:  # another thread has reported it already
             return
         sent.report(outcome)
 
     def _report_all(self, failure: DeliveryFailure) -> None:
-        for sent in list(self._under_way):
+        for sent in list(self._in_flight):
             self._report(sent, failure)
         self._reported()
 
     def _failure(self, error: KafkaError) -> DeliveryFailure:
-        cause = (self._login.error if self._login is not None else None) or self._outage.refusal
+        cause = (self._login.error if self._login is not None else None) or self._connection.refusal
         text = printable(error.str(), limit=200) if cause is None else str(cause)
         return DeliveryFailure(error.name(), text, unknown=error.code() in _MAY_HAVE_ARRIVED, cause=cause)
 
 
-def _one_in_a_batch(settings: KafkaSettings) -> KafkaSettings:
+def _ignore_reports() -> None:
+    """Stand in for the callback of `start`."""
+
+
+def _without_batches(settings: KafkaSettings) -> KafkaSettings:
     return replace(settings, librdkafka={**settings.librdkafka, "batch.num.messages": 1})
 
 
 def dead_letter_client(settings: KafkaSettings) -> ConfluentProducer:
-    """The client of dead letters: whatever a topic took in must fit into another one."""
-    return ConfluentProducer(replace(settings, librdkafka={"message.max.bytes": _LARGEST, **settings.librdkafka}))
+    """Make the client for dead letters. It sends records of any size: a record that one topic took must fit another."""
+    return ConfluentProducer(
+        replace(settings, librdkafka={"message.max.bytes": _MAX_MESSAGE_BYTES, **settings.librdkafka})
+    )

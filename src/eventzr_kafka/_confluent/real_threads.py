@@ -1,7 +1,6 @@
-"""The client needs real threads: where gevent or eventlet has replaced them, it is refused.
+"""Refuses to make a client in a process whose threads gevent or eventlet has replaced.
 
-librdkafka waits outside of Python. A thread that is a greenlet does not hand over meanwhile, and all of the process
-stands still.
+librdkafka waits outside of Python. A greenlet does not yield meanwhile, and the whole process hangs.
 """
 
 from __future__ import annotations
@@ -15,10 +14,10 @@ __all__ = ["require_real_threads"]
 
 
 def require_real_threads() -> None:
-    """Refuse to work in a process with patched threads.
+    """Check that the threads of this process are real ones.
 
     Raises:
-        ConfigurationError: Its threads are greenlets.
+        ConfigurationError: They are greenlets.
     """
     gevent, eventlet = _module("gevent.monkey"), _module("eventlet.patcher")
     if gevent is not None and gevent.is_module_patched("threading"):

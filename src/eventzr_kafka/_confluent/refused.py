@@ -1,12 +1,12 @@
-"""Events whose batch the broker refused, sent again one by one: a broker refuses a whole batch for its size.
+"""Sends the events of a refused batch again, one by one: a broker refuses a batch as a whole for its size.
 
-librdkafka does not divide a batch that is larger than the topic's ``max.message.bytes``, as the Java client does: after
-an outage thousands of small events would fail as too large. `KafkaSettings.batch_bytes` prevents that. If it does not:
+The Java client divides a batch that is larger than the topic's ``max.message.bytes``; librdkafka does not, and after an
+outage thousands of small events would fail as too large. `KafkaSettings.batch_bytes` prevents that. If it does not:
 
-1. From the first refused batch on, further events for its topic wait here, until the client has nothing more of the
-   topic: what it holds may be refused too, or be stored ahead of the refused ones, which nothing can undo.
-2. Then the refused events go out through a second client, one in a batch, and the waiting ones behind them. So events
-   of one key keep their order, but for those that the first client has stored meanwhile: the log says where these are.
+1. From the first refused batch on, further events for its topic wait here, until the client has no event of the topic
+   in flight. Those may be refused too, or be stored before the refused ones, which cannot be undone.
+2. Then a second client sends the refused events, one in each batch, and the waiting ones after them. So events of one
+   key keep their order, except for those that the first client has stored meanwhile: the log names their offsets.
 3. An event that is refused alone is too large, and fails.
 """
 
@@ -33,45 +33,47 @@ __all__ = ["RefusedBatches"]
 log = logging.getLogger("eventzr_kafka.producer")
 
 _CLOSED = DeliveryFailure("_DESTROY", "the producer was closed before the event was sent again", unknown=False)
-_MOST_WAITING = 100_000  # events of a topic that wait, as many as the client's own queue takes
+_MAX_WAITING = 100_000  # events of a topic; the client's own queue takes as many
 
 Entry: TypeAlias = tuple[OutgoingRecord, DeliveryCallback]
 
 
 class _Episode:
-    """What happens to one topic, from a refused batch until all of its events are sent again.
+    """The state of one topic, from a refused batch until all of its events are sent again.
 
     Attributes:
-        under_way: Events that the second client has and has not reported.
-        overtaking: Where the first client stored later events of the refused ones' keys.
+        refused, later: Refused events, and the events that wait behind them.
+        in_flight: Events that the second client has not reported yet.
+        sent_again: The number of events that the second client was given.
+        overtaking: Offsets at which the first client stored later events of the refused events' keys.
     """
 
     def __init__(self) -> None:
         self.refused: deque[Entry] = deque()
         self.later: deque[Entry] = deque()
-        self.under_way = 0
-        self.again = 0
+        self.in_flight = 0
+        self.sent_again = 0
         self.keys: set[bytes | None] = set()
         self.overtaking: dict[TopicPartition, list[int]] = {}
 
     @property
     def count(self) -> int:
-        return len(self.refused) + len(self.later) + self.under_way
+        return len(self.refused) + len(self.later) + self.in_flight
 
 
 class RefusedBatches:
     """The refused events of one producer. Its methods may be called from any thread.
 
     Attributes:
-        episodes: By topic; empty as long as nothing is refused.
+        episodes: By topic; empty until a batch is refused.
     """
 
     def __init__(self, make_client: Callable[[], ProducerTransport], batch_bytes: int) -> None:
-        """Begin without any.
+        """Begin without refused events.
 
         Args:
             make_client: Makes the client that sends every event in a batch of its own.
-            batch_bytes: Bound of a batch, for the log.
+            batch_bytes: The largest batch, for log lines.
         """
         self.episodes: dict[str, _Episode] = {}
         self._make_client = make_client
@@ -82,12 +84,12 @@ class RefusedBatches:
 
     @property
     def count(self) -> int:
-        """Events without an outcome."""
+        """The number of events without an outcome."""
         with self._lock:
             return sum(episode.count for episode in self.episodes.values())
 
     def take(self, record: OutgoingRecord, report: DeliveryCallback, failure: DeliveryFailure) -> None:
-        """Take an event of a refused batch."""
+        """Add an event of a refused batch."""
         with self._lock:
             episode = self.episodes.get(record.topic)
             if episode is None:
@@ -103,66 +105,66 @@ class RefusedBatches:
             episode.keys.add(record.key)
 
     def wait(self, record: OutgoingRecord, report: DeliveryCallback) -> bool | None:
-        """Let a new event wait behind the refused ones of its topic; None if there are none, False if too many wait."""
+        """Let a new event wait behind the refused ones; None if its topic has none, False if too many wait."""
         with self._lock:
             episode = self.episodes.get(record.topic)
             if episode is None:
                 return None
-            if len(episode.later) >= _MOST_WAITING:
+            if len(episode.later) >= _MAX_WAITING:
                 return False
             episode.later.append((record, report))
             return True
 
-    def stored(self, topic: str, key: bytes | None, partition: int, offset: int) -> None:
-        """Note what the first client has stored meanwhile."""
+    def note_stored(self, topic: str, key: bytes | None, partition: int, offset: int) -> None:
+        """Note an event that the first client has stored meanwhile."""
         with self._lock:
             episode = self.episodes.get(topic)
             if episode is not None and key in episode.keys:
                 episode.overtaking.setdefault(TopicPartition(topic, partition), []).append(offset)
 
     def advance(self, busy: Callable[[], set[str]]) -> None:
-        """Report what is done, and send what may go.
+        """Pass outcomes on, and send the events of topics that the first client has finished.
 
         Args:
-            busy: Gives the topics of which the first client still holds events.
+            busy: Returns the topics of which the first client still has events in flight.
         """
         if not self.episodes:
             return
         with self._lock:
-            self._report()
+            self._pass_outcomes_on()
             held = busy()
             for topic, episode in list(self.episodes.items()):
                 if topic not in held:
                     self._send(episode)
                     if not episode.count:
                         del self.episodes[topic]
-                        _say_how_it_ended(topic, episode)
+                        _log_the_end(topic, episode)
 
     def flush(self, seconds: float) -> None:
-        """Wait for the reports of the second client, and pass them on."""
-        client = self._client  # another thread may close it
+        """Wait for the outcomes of the second client's events, and pass them on."""
+        client = self._client  # another thread may close the client
         if client is not None:
             client.flush(seconds)
         with self._lock:
-            self._report()
+            self._pass_outcomes_on()
 
     def close(self) -> None:
-        """Give up what has no outcome, and report it as failed."""
+        """End the second client; events without an outcome are reported as failed."""
         client, self._client = self._client, None
         if client is not None:
             client.close()
         with self._lock:
-            self._report()
+            self._pass_outcomes_on()
             for episode in self.episodes.values():
                 _fail((*episode.refused, *episode.later), _CLOSED)
             self.episodes.clear()
 
     def _send(self, episode: _Episode) -> None:
         try:
-            client = self._client = self._client or self._started()
-        except Exception as error:  # noqa: BLE001 -- such as a login that fails; what waits must hear of it
+            client = self._client = self._client or self._start_client()
+        except Exception as error:  # noqa: BLE001 -- for example a failed login; the waiting events get it as their outcome
             _fail(
-                _taken(episode),
+                _take_all(episode),
                 DeliveryFailure("_STATE", f"it could not be sent again: {error_location(error)}", unknown=False),
             )
             return
@@ -171,27 +173,27 @@ class RefusedBatches:
                 record, report = queue[0]
                 if not client.produce(record, partial(self._on_outcome, episode, report)):
                     return
-                episode.under_way += 1
-                episode.again += 1
+                episode.in_flight += 1
+                episode.sent_again += 1
                 queue.popleft()
 
-    def _started(self) -> ProducerTransport:
+    def _start_client(self) -> ProducerTransport:
         client = self._make_client()
-        client.start(_nothing)
+        client.start(_ignore_reports)
         return client
 
     def _on_outcome(self, episode: _Episode, report: DeliveryCallback, outcome: DeliveryOutcome) -> None:
-        """Keep a report of the second client for the thread that serves the first one."""
+        """Keep an outcome of the second client for the thread that serves the first one."""
         self._outcomes.append((episode, report, outcome))
 
-    def _report(self) -> None:
+    def _pass_outcomes_on(self) -> None:
         while self._outcomes:
             episode, report, outcome = self._outcomes.popleft()
-            episode.under_way -= 1
+            episode.in_flight -= 1
             report(outcome)
 
 
-def _taken(episode: _Episode) -> list[Entry]:
+def _take_all(episode: _Episode) -> list[Entry]:
     entries = [*episode.refused, *episode.later]
     episode.refused.clear()
     episode.later.clear()
@@ -203,11 +205,13 @@ def _fail(entries: Iterable[Entry], failure: DeliveryFailure) -> None:
         report(failure)
 
 
-def _say_how_it_ended(topic: str, episode: _Episode) -> None:
+def _log_the_end(topic: str, episode: _Episode) -> None:
     places = ", ".join(describe_offsets(*found) for found in sorted(episode.overtaking.items()))
     overtaken = f"later events of the same keys are stored before them: {places}" if places else "none was overtaken"
-    log.warning("%s: %d events were sent again one by one; %s", printable(topic, limit=249), episode.again, overtaken)
+    log.warning(
+        "%s: %d events were sent again one by one; %s", printable(topic, limit=249), episode.sent_again, overtaken
+    )
 
 
-def _nothing() -> None:
-    """Reports are passed on one by one."""
+def _ignore_reports() -> None:
+    """Do nothing: outcomes are passed on one by one."""

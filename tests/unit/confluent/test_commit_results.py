@@ -117,9 +117,9 @@ def test_metadata_that_is_too_long_gets_shorter_step_by_step(
 ) -> None:
     limits = [commits.limit]
     while commits.limit:
-        assert not commits.take_too_long()
+        assert not commits.take_refused_metadata()
         commits.on_commit(TOO_LONG, [offset("x" * min(3000, commits.limit), TOO_LONG), offset("x" * 5)])
-        assert commits.take_too_long()
+        assert commits.take_refused_metadata()
         limits.append(commits.limit)
     assert limits == [MAX_METADATA_BYTES, 1024, 256, 64, 16, 0]
     assert len(lines(caplog)) == 1

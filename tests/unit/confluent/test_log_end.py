@@ -7,7 +7,7 @@ from typing import Any, cast
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from eventzr_kafka._confluent.log_reader import _end
+from eventzr_kafka._confluent.log_reader import _end_offset
 
 
 class Client:
@@ -30,11 +30,11 @@ def failure(code: int) -> KafkaException:
 
 def test_a_partition_without_a_leader_is_asked_again() -> None:
     client = Client(failure(KafkaError.LEADER_NOT_AVAILABLE), failure(KafkaError.NOT_LEADER_FOR_PARTITION), 70)
-    assert _end(cast("Any", client), "t", 0) == 70
+    assert _end_offset(cast("Any", client), "t", 0) == 70
 
 
 def test_what_waiting_does_not_mend_is_told_at_once() -> None:
     client = Client(failure(KafkaError.TOPIC_AUTHORIZATION_FAILED), 70)
     with pytest.raises(KafkaException, match="TOPIC_AUTHORIZATION_FAILED"):
-        _end(cast("Any", client), "t", 0)
+        _end_offset(cast("Any", client), "t", 0)
     assert client.answers == [70]

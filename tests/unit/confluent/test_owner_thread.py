@@ -17,10 +17,10 @@ from eventzr_kafka._confluent import client_owner as module
 from eventzr_kafka._confluent.arrivals import Arrivals, log
 from eventzr_kafka._confluent.client_owner import ClientOwner
 from eventzr_kafka._confluent.commit_results import CommitResults
+from eventzr_kafka._confluent.connection import ConnectionMonitor
 from eventzr_kafka._confluent.consumer import ConfluentConsumer
 from eventzr_kafka._confluent.mailbox import Mailbox
 from eventzr_kafka._confluent.member import Member
-from eventzr_kafka._confluent.outage import Outage
 from eventzr_kafka.engine.commit_metadata import ranges_of, write_metadata
 from eventzr_kafka.handlers.options import ConsumerOptions, Ordering
 from eventzr_kafka.kafka.losses import Loss
@@ -235,14 +235,16 @@ class Owner:
     def __init__(self, loop: object | None = None, *, stops: bool = False) -> None:
         self.client = Client()
         self.sink = Sink()
-        self.outage = Outage(log, "g", "localhost:9092")
+        self.connection = ConnectionMonitor(log, "g", "localhost:9092")
         self.commits = CommitResults("g")
         self.mailbox = Mailbox()
-        self.arrivals = Arrivals("g", "classic", self.sink, self.mailbox, self.outage, cast("Any", loop or AtOnce()))
+        self.arrivals = Arrivals(
+            "g", "classic", self.sink, self.mailbox, self.connection, cast("Any", loop or AtOnce())
+        )
         self.ids = Ids()
         member = Member("g", (TOPIC,), {"group.protocol": "classic"}, 2000, 5, cast("Any", self.ids), stops=stops)
         with patch.object(module, "make_client", self._make_client):
-            self.thread = ClientOwner(member, self.mailbox, self.arrivals, self.outage, self.commits)
+            self.thread = ClientOwner(member, self.mailbox, self.arrivals, self.connection, self.commits)
 
     def _make_client(self, _kind: object, _config: dict[str, Any]) -> Client:
         return self.client
@@ -275,11 +277,11 @@ class Owner:
 
     def turn(self) -> None:
         """What the thread does once for a credit."""
-        assert self.mailbox._credits.acquire(blocking=False)
-        self.thread._bring()
+        assert self.mailbox._requests.acquire(blocking=False)
+        self.thread._serve_request()
 
     def credits(self) -> int:
-        return self.mailbox._credits._value
+        return self.mailbox._requests._value
 
     def store(self, *positions: Position) -> None:
         self.mailbox.store(positions)
@@ -311,7 +313,7 @@ def owner() -> Owner:
     return Owner()
 
 
-# A client that has lost its brokers for good
+# A client that has forgotten its brokers
 
 
 def test_a_client_that_lost_its_brokers_is_given_up_with_its_partitions_and_not_heard_any_more(
@@ -341,10 +343,10 @@ def test_a_client_that_lost_its_brokers_is_given_up_with_its_partitions_and_not_
     assert not second.closed.is_set()
     assert owner.sink.ended == [1]
     assert owner.fetch() == {}
-    assert warnings(caplog, "lost its brokers for good") == 1
+    assert warnings(caplog, "has forgotten its brokers") == 1
     for _ in range(3):  # it says so until it is closed
         first.callbacks["stats_cb"]("{}")
-    assert not owner.outage.for_good
+    assert not owner.connection.brokers_forgotten
     first.callbacks["on_assign"](first, offsets(0))
     assert owner.thread._owned == {}
     second.callbacks["on_assign"](second, offsets(0))
@@ -548,7 +550,7 @@ def test_what_is_held_does_not_grow_with_rebalances(owner: Owner) -> None:
 
 
 def test_who_asks_again_need_not_wait_until_the_owner_looks(owner: Owner, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("eventzr_kafka._confluent.client_owner._POLL", 5.0)
+    monkeypatch.setattr("eventzr_kafka._confluent.client_owner._POLL_SECONDS", 5.0)
 
     def close(_timeout: float) -> None:
         owner.mailbox.close()
@@ -580,7 +582,7 @@ async def test_hops_are_smaller_where_the_loop_reads_subjects(
     def own_client(member: Member, *_others: object) -> None:
         members.append(member)
 
-    monkeypatch.setattr("eventzr_kafka._confluent.consumer.own_client", own_client)
+    monkeypatch.setattr("eventzr_kafka._confluent.consumer._run_owner", own_client)
     consumer = ConfluentConsumer(KafkaSettings(), "g", ConsumerOptions(ordering=ordering))
     consumer.start([TOPIC], Sink())
     assert await consumer.close(5)
@@ -619,7 +621,7 @@ def test_a_position_that_is_not_stored_is_tried_again_and_told_once(
     owner.client.unstorable = failure()
     owner.store(position(1, 12, "m"))
     owner.store()
-    assert warnings(caplog, "position not stored") == 1
+    assert warnings(caplog, "offset not stored") == 1
     owner.client.unstorable = None
     owner.store()
     assert owner.client.stored == [(0, 12, "m")]
@@ -715,7 +717,7 @@ def test_leaving_proves_nothing_where_no_offset_has_grown(owner: Owner) -> None:
 
 
 def test_leaving_does_not_wait_for_ever_for_an_answer(owner: Owner, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_PROVING", 0.05)
+    monkeypatch.setattr(module, "_PROVING_SECONDS", 0.05)
     owner.assign(0)
     owner.mailbox.store([position(1, 12, LONG)])
     owner.thread.leave()
@@ -1035,5 +1037,5 @@ def test_a_member_of_a_closed_event_loop_ends_itself(caplog: pytest.LogCaptureFi
     assert owner.mailbox.closing
     assert owner.client.calls[-1] == "close"
     assert [record.message for record in caplog.records] == [
-        "g: the event loop was closed without stop(): leaving the group; events in hand are redelivered"
+        "g: the event loop was closed without stop(): leaving the group; events in flight are redelivered"
     ]

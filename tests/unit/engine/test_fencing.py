@@ -12,8 +12,8 @@ from tests.unit.confluent.test_owner_thread import TOPIC, AtOnce, Fetched, Sink,
 
 from eventzr_kafka import CloudEvent, Record, kafka_consumer, on_message
 from eventzr_kafka._confluent.arrivals import Arrivals, log
+from eventzr_kafka._confluent.connection import ConnectionMonitor
 from eventzr_kafka._confluent.mailbox import Mailbox
-from eventzr_kafka._confluent.outage import Outage
 from eventzr_kafka.engine.ledger import Ledger
 from eventzr_kafka.errors import ConsumerError, TransportError
 from eventzr_kafka.kafka.record import UnreadableHeaders
@@ -71,8 +71,8 @@ class Hops:
     def __init__(self) -> None:
         self.sink = TakingSink()
         self.mailbox = Mailbox()
-        outage = Outage(log, "g", "localhost:9092")
-        self.arrivals = Arrivals("g", "classic", self.sink, self.mailbox, outage, cast("Any", AtOnce()))
+        connection = ConnectionMonitor(log, "g", "localhost:9092")
+        self.arrivals = Arrivals("g", "classic", self.sink, self.mailbox, connection, cast("Any", AtOnce()))
 
     def bring(self, *messages: Fetched) -> None:
         self.arrivals.notify(self.arrivals.take_in, cast("Any", list(messages)), OWNED)
@@ -140,9 +140,9 @@ def test_an_interrupt_while_a_hop_is_taken_in_fences_it_too(hops: Hops) -> None:
 
 def test_a_fenced_epoch_gives_its_credit_back(hops: Hops) -> None:
     hops.bring(Broken(6, "value", RuntimeError()))
-    credits_left = hops.mailbox._credits._value
+    credits_left = hops.mailbox._requests._value
     hops.bring(Fetched(7))
-    assert hops.mailbox._credits._value == credits_left + 1 <= MAX_OUTSTANDING + 1
+    assert hops.mailbox._requests._value == credits_left + 1 <= MAX_OUTSTANDING + 1
 
 
 class Interrupted(Ledger):

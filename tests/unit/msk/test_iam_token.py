@@ -23,8 +23,8 @@ import pytest
 
 from eventzr_kafka import CloudEvent, ConsumerRunner, KafkaSettings, kafka_consumer, on_message
 from eventzr_kafka._confluent.config import consumer_config, producer_config
+from eventzr_kafka._confluent.connection import ConnectionMonitor
 from eventzr_kafka._confluent.oauth import TokenCallback, token_callback
-from eventzr_kafka._confluent.outage import Outage
 from eventzr_kafka._confluent.producer import ConfluentProducer
 from eventzr_kafka.errors import AuthenticationError, MissingExtraError
 from eventzr_kafka.kafka.tokens import Token
@@ -120,7 +120,7 @@ def test_a_failing_provider_is_logged_once_with_its_cause_and_so_is_its_recovery
     assert callback.error is None
     failed, recovered = [record.getMessage() for record in caplog.records]
     assert "OSError: disk (as profile dev)" in failed
-    assert recovered.startswith("tokens can be had again as profile dev, access key")
+    assert recovered.startswith("token refresh works again for profile dev, access key")
 
 
 @dataclass
@@ -164,7 +164,7 @@ def test_a_provider_without_a_good_token_is_named_without_its_secret(
     own.result = GOOD
     assert callback("") == ("t", GOOD.expires_at)
     assert callback.error is None
-    assert caplog.messages == [f"{first}; trying again every 10 s", "tokens can be had again as vault"]
+    assert caplog.messages == [f"{first}; trying again every 10 s", "token refresh works again for vault after 0.0 s"]
     assert "hush" not in caplog.text
 
 
@@ -268,9 +268,9 @@ def test_a_refused_login_is_told_with_its_identity(caplog: pytest.LogCaptureFixt
 
     callback = TokenCallback(provider(FakeCredentials()))
     callback("")
-    outage = Outage(logging.getLogger("eventzr_kafka.producer"), "producer", "b:9098", callback)
+    connection = ConnectionMonitor(logging.getLogger("eventzr_kafka.producer"), "producer", "b:9098", callback)
 
-    outage.on_error(KafkaError(KafkaError._AUTHENTICATION, "Access denied"))
+    connection.on_error(KafkaError(KafkaError._AUTHENTICATION, "Access denied"))
 
     assert "permissions and the clock of profile dev, access key AKID…LE7Q" in caplog.text
 

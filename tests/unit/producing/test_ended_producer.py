@@ -93,8 +93,8 @@ class Made(list[Client]):
 def made(monkeypatch: pytest.MonkeyPatch) -> Made:
     made = Made()
     monkeypatch.setattr(producer, "make_client", made.make)
-    monkeypatch.setattr(producer, "_LEAST", 0.05)
-    monkeypatch.setattr(producer, "_GRACE", 0.3)
+    monkeypatch.setattr(producer, "_MIN_CLIENT_SECONDS", 0.05)
+    monkeypatch.setattr(producer, "_GRACE_SECONDS", 0.3)
     return made
 
 
@@ -175,7 +175,7 @@ def test_a_gapless_client_is_not_replaced_and_takes_nothing_more(
     assert (second.reason, second.unknown, second.local) == ("_FATAL", False, True)
     assert [client.taken for client in made] == [1]
     assert (
-        len([line for line in caplog.messages if "the client has ended, as enable.gapless.guarantee asks" in line]) == 1
+        len([line for line in caplog.messages if "the client is dead, as enable.gapless.guarantee asks" in line]) == 1
     )
 
 
@@ -184,7 +184,7 @@ def test_what_reaches_a_client_just_after_it_was_given_up_is_reported(made: Made
         made.lose_brokers()
         made.wait_for(2)
         late = producer._Sent(one, outcomes.put, RECORD.topic, ())
-        one._under_way.add(late)
+        one._in_flight.add(late)
         made[0].held.append(late)
         assert isinstance(outcomes.get(timeout=SECONDS), DeliveryFailure)
 
@@ -227,7 +227,7 @@ def test_an_error_that_is_not_fatal_ends_no_client(made: Made, caplog: pytest.Lo
 
 
 def test_a_lasting_fault_does_not_make_clients_without_end(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(producer, "_LEAST", 1.0)
+    monkeypatch.setattr(producer, "_MIN_CLIENT_SECONDS", 1.0)
     ends = threading.Event()
 
     def make(kind: type[Producer], config: dict[str, Any]) -> Client:

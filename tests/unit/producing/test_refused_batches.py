@@ -75,11 +75,11 @@ def test_another_topic_does_not_wait() -> None:
 
 def test_what_the_client_stored_ahead_of_refused_events_is_named(caplog: pytest.LogCaptureFixture) -> None:
     bench = Bench()
-    bench.batches.stored("orders", b"t", 0, 1)  # before anything was refused
+    bench.batches.note_stored("orders", b"t", 0, 1)  # before anything was refused
     bench.refuse("1")
-    bench.batches.stored("orders", b"another", 0, 2)
+    bench.batches.note_stored("orders", b"another", 0, 2)
     for offset in (3, 4, 7):
-        bench.batches.stored("orders", b"t", 0, offset)
+        bench.batches.note_stored("orders", b"t", 0, offset)
     bench.busy = set()
     bench.advance()
     assert caplog.messages[-1].startswith("orders: 1 events were sent again one by one; later events of the same keys ")

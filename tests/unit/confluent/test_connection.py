@@ -10,40 +10,40 @@ from typing import Final
 import pytest
 from confluent_kafka import Consumer, KafkaError
 
-from eventzr_kafka._confluent.outage import Outage
+from eventzr_kafka._confluent.connection import ConnectionMonitor
 
 LOGICAL: Final = json.dumps({"brokers": {"GroupCoordinator": {"source": "logical"}}}, separators=(",", ":"))
 LEARNED: Final = json.dumps({"brokers": {"b:9092/1": {"source": "learned"}}}, separators=(",", ":"))
 
 
 @pytest.fixture
-def outage() -> Outage:
-    return Outage(logging.getLogger("test"), "g", "b:9092")
+def connection() -> ConnectionMonitor:
+    return ConnectionMonitor(logging.getLogger("test"), "g", "b:9092")
 
 
-def test_three_statistics_in_a_row_without_a_broker_are_for_good(outage: Outage) -> None:
+def test_three_statistics_in_a_row_without_a_broker_are_for_good(connection: ConnectionMonitor) -> None:
     said: list[bool] = []
     for _ in range(3):
-        outage.on_statistics(LOGICAL)
-        said.append(outage.for_good)
+        connection.on_statistics(LOGICAL)
+        said.append(connection.brokers_forgotten)
     assert said == [False, False, True]
 
 
-def test_a_broker_between_them_begins_the_count_anew(outage: Outage) -> None:
+def test_a_broker_between_them_begins_the_count_anew(connection: ConnectionMonitor) -> None:
     for statistics in (LOGICAL, LOGICAL, LEARNED, LOGICAL, LOGICAL):
-        outage.on_statistics(statistics)
-    assert not outage.for_good
+        connection.on_statistics(statistics)
+    assert not connection.brokers_forgotten
 
 
 @pytest.mark.parametrize(("brokers", "lost"), [({}, True), ({"bootstrap.servers": "127.0.0.1:1"}, False)])
 def test_a_real_client_says_whether_it_knows_a_broker_though_none_answers(
-    outage: Outage, *, brokers: dict[str, str], lost: bool
+    connection: ConnectionMonitor, *, brokers: dict[str, str], lost: bool
 ) -> None:
     told: list[str] = []
 
     def take(statistics: str) -> None:
         told.append(statistics)
-        outage.on_statistics(statistics)
+        connection.on_statistics(statistics)
 
     client = Consumer(
         {**brokers, "group.id": "g", "statistics.interval.ms": 100, "stats_cb": take, "log_level": 0},
@@ -55,17 +55,17 @@ def test_a_real_client_says_whether_it_knows_a_broker_though_none_answers(
         client.poll(0.1)
     client.close()
     assert len(told) >= 5
-    assert outage.for_good is lost
+    assert connection.brokers_forgotten is lost
 
 
 def test_an_error_that_goes_on_is_told_each_minute_with_its_hint(
-    outage: Outage, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    connection: ConnectionMonitor, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 1000.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
     for _ in range(61):
-        outage.on_error(KafkaError(KafkaError.GROUP_MAX_SIZE_REACHED))
+        connection.on_error(KafkaError(KafkaError.GROUP_MAX_SIZE_REACHED))
         now += 2
-    outage.on_error(KafkaError(KafkaError.INVALID_GROUP_ID))
-    full = "joining once others have left, or the broker's group.max.size is raised"
+    connection.on_error(KafkaError(KafkaError.INVALID_GROUP_ID))
+    full = "waiting: will join when others have left, or the broker's group.max.size is raised"
     assert [line.partition("; ")[2] for line in caplog.messages] == [full, full, ""]
