@@ -6,7 +6,7 @@ The objects at the bottom are made once, when the container is loaded, and kept 
 from collections.abc import Callable
 
 from eventzr_kafka import CloudEvent, EventProducer, Reject, kafka_consumer, on_message
-from eventzr_kafka.aws_lambda import lambda_handler, lambda_producer
+from eventzr_kafka.aws_lambda import LambdaProducer, lambda_handler
 from eventzr_marketplace_events import EscrowReleased, OrderCompleted
 
 SELLERS = {"order-uuid": "seller-uuid"}  # stands for the service's own store
@@ -37,5 +37,5 @@ class EscrowHandler:
         await self.producer.publish(released, event_id=f"escrow-released-{order.id}")
 
 
-producer = lambda_producer(source="wallet-svc")
+producer = LambdaProducer(source="wallet-svc")
 handler = lambda_handler(lambda: EscrowHandler(producer, SELLERS.get), producer=producer)

@@ -57,13 +57,13 @@ LAMBDA_BUDGET = 0.250  # seconds; the signer is loaded when a token is needed
 SHARE = 0.5
 FUNCTION = """
 from eventzr_kafka import CloudEvent, KafkaSettings, kafka_consumer, on_message
-from eventzr_kafka.aws_lambda import lambda_handler, lambda_producer
+from eventzr_kafka.aws_lambda import lambda_handler, LambdaProducer
 from eventzr_marketplace_events import ListingCreated
 @kafka_consumer(group_id="g")
 class Handler:
     @on_message(ListingCreated)
     async def handle(self, event: CloudEvent[ListingCreated]) -> None: ...
-producer = lambda_producer(source="orders-svc")
+producer = LambdaProducer(source="orders-svc")
 handler = lambda_handler(Handler, producer=producer)
 """
 
@@ -84,9 +84,9 @@ def test_a_lambda_function_is_loaded_within_250_ms(client: str, monkeypatch: pyt
 
 DISABLED = f"""{FUNCTION}
 import os, sys, threading, time
-from eventzr_kafka.aws_lambda import lambda_producer
+from eventzr_kafka.aws_lambda import LambdaProducer
 from eventzr_marketplace_events import example
-event, producer = example(ListingCreated), lambda_producer(source="marketplace-svc")
+event, producer = example(ListingCreated), LambdaProducer(source="marketplace-svc")
 for _ in range(100): producer.enqueue(event, tenant_id="t1")
 best = float("inf")
 for _ in range(40):  # short rounds: one of them is not disturbed, on a busy machine too

@@ -25,10 +25,10 @@ COUNT: Final = 2000
 FUNCTION: Final = """
 import json, sys, time
 from eventzr_kafka import CloudEvent, KafkaSettings
-from eventzr_kafka.aws_lambda import UnacknowledgedError, lambda_producer
+from eventzr_kafka.aws_lambda import UnacknowledgedError, LambdaProducer
 
 topic, brokers = sys.argv[1:]
-producer = lambda_producer(settings=KafkaSettings(brokers=brokers, librdkafka={"linger.ms": 300}))
+producer = LambdaProducer(settings=KafkaSettings(brokers=brokers, librdkafka={"linger.ms": 300}))
 
 class Context:
     def __init__(self):

@@ -2,9 +2,13 @@
 
 ::
 
-    from eventzr_kafka.aws_lambda import lambda_handler
+    from eventzr_kafka.aws_lambda import LambdaProducer, lambda_handler
 
-    handler = lambda_handler(MarketplaceEventHandler)
+    producer = LambdaProducer(source="orders-svc")
+    handler = lambda_handler(lambda: OrderHandler(producer), producer=producer)
+
+`lambda_handler` is a function, and returns one, since AWS and the decorators of Powertools call the handler as one.
+`LambdaProducer` is a class, as `EventProducer` is.
 """
 
 from __future__ import annotations
@@ -12,26 +16,24 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from eventzr_kafka.aws_lambda.errors import BatchIncompleteError, EventSourceError, UnacknowledgedError
-from eventzr_kafka.aws_lambda.handler import LambdaFunction, LambdaHandler, lambda_handler
+from eventzr_kafka.aws_lambda.handler import LambdaFunction, lambda_handler
 
 if TYPE_CHECKING:
-    from eventzr_kafka.aws_lambda.producer import LambdaProducer, lambda_producer
+    from eventzr_kafka.aws_lambda.producer import LambdaProducer
 
 __all__ = [
     "BatchIncompleteError",
     "EventSourceError",
     "LambdaFunction",
-    "LambdaHandler",
     "LambdaProducer",
     "UnacknowledgedError",
     "lambda_handler",
-    "lambda_producer",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("LambdaProducer", "lambda_producer"):
+    if name == "LambdaProducer":
         from eventzr_kafka.aws_lambda import producer  # noqa: PLC0415 -- only for functions that publish
 
-        return getattr(producer, name)
+        return producer.LambdaProducer
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""What a Lambda container lends to an invocation: one event loop, kept from call to call, and a remaining time."""
+"""The parts of a Lambda container that an invocation uses: one event loop, kept between invocations, and a deadline."""
 
 from __future__ import annotations
 
@@ -15,22 +15,26 @@ _NO_LIMIT = 86_400.0  # seconds
 
 @cache
 def event_loop() -> asyncio.AbstractEventLoop:
-    """The container's event loop; it stands still between invocations, and what handlers have opened stays usable."""
+    """The container's event loop. It stands still between invocations; connections opened on it stay usable."""
     return asyncio.new_event_loop()
 
 
 class Deadline:
-    """How long an invocation may still take.
+    """The time that is left to an invocation.
 
-    The clock is the context's own, asked each time: a container may have stood still meanwhile.
+    It is read from the Lambda context each time, because a container may have been frozen meanwhile.
+
+    Attributes:
+        margin: Seconds before the function's time-out at which work stops.
     """
 
     def __init__(self, context: Any, margin: float) -> None:
-        """Take the context of the invocation.
+        """Read the context of the invocation.
 
         Args:
-            context: Anything without ``get_remaining_time_in_millis`` has a day, such as None in a test.
-            margin: Seconds before the end at which work stops; half the time at most.
+            context: The Lambda context. An object without ``get_remaining_time_in_millis``, such as None in a test,
+                has a day.
+            margin: Seconds before the time-out at which work stops; half of the remaining time at most.
         """
         self._milliseconds = getattr(context, "get_remaining_time_in_millis", None)
         self.margin = min(margin, self._remaining() / 2)
@@ -39,7 +43,7 @@ class Deadline:
         """Seconds until the margin begins, 0 or more.
 
         Args:
-            reserve: The part of the margin that is to be kept, 0 to 1.
+            reserve: The part of the margin to keep, 0 to 1.
         """
         return max(self._remaining() - reserve * self.margin, 0.0)
 
@@ -47,7 +51,7 @@ class Deadline:
         return _NO_LIMIT if self._milliseconds is None else self._milliseconds() / 1000
 
     async def limit(self, work: Coroutine[Any, Any, ResultT]) -> ResultT:
-        """Await something, until the margin begins.
+        """Await a coroutine until the margin begins.
 
         Raises:
             TimeoutError: It took longer, and was cancelled.

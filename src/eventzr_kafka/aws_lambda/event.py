@@ -1,10 +1,10 @@
 """The event of a Kafka event source → records, by partition.
 
-1. Key and value are base64; where there is none, the field is null or missing. A header is an object of one name, its
-   value a list of signed bytes.
-2. The whole event is read before anything of it runs: what cannot be placed is an error of the invocation, and the
-   whole batch comes again.
-3. A partition is reported by the name that the event has for it.
+1. Key and value are base64; the field of a missing one is null or left out. A header is an object with one name, whose
+   value is a list of signed bytes.
+2. The whole event is read before a record of it is handled. A record that does not belong to its partition is an error
+   of the invocation, and the whole batch is redelivered.
+3. A partition is reported by its name in the event.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from eventzr_kafka.safe_text import printable
 __all__ = ["EventSourceBatch", "read_event"]
 
 _SOURCES = {"aws:kafka", "SelfManagedKafka", "aws:SelfManagedKafka"}
-_SIGNED = (-128, 255)
+_BYTE_RANGE = (-128, 255)  # AWS sends signed bytes; some emulators send unsigned ones
 
 
 @dataclass(frozen=True, slots=True)
 class EventSourceBatch:
-    """What an invocation brings of one partition.
+    """The records of one partition in an invocation.
 
     Attributes:
-        name: ``topic-partition``, as the event has it.
+        name: ``topic-partition``, as in the event.
         records: In the order of their offsets.
     """
 
@@ -50,7 +50,7 @@ class _LambdaRecord(BaseModel):
     timestamp: Annotated[int, Field(ge=-(2**63), lt=2**63)] = -1
     key: str | None = None
     value: str | None = None
-    headers: list[dict[str, list[Annotated[int, Field(ge=_SIGNED[0], le=_SIGNED[1])]] | None]] | None = None
+    headers: list[dict[str, list[Annotated[int, Field(ge=_BYTE_RANGE[0], le=_BYTE_RANGE[1])]] | None]] | None = None
 
 
 _RECORDS = TypeAdapter(dict[str, list[_LambdaRecord]])
@@ -60,48 +60,49 @@ def read_event(event: object) -> list[EventSourceBatch]:
     """Read the event of an invocation.
 
     Raises:
-        EventSourceError: It is not one of Kafka, or a record of it cannot be placed.
+        EventSourceError: The event is not one of Kafka, or a record does not belong to its partition.
     """
     nothing: Mapping[str, Any] = {}
-    fields = cast("Mapping[str, Any]", event) if isinstance(event, Mapping) else nothing  # as Powertools wraps it
+    # Any mapping, not only a dict: Powertools wraps the event in one of its own.
+    fields = cast("Mapping[str, Any]", event) if isinstance(event, Mapping) else nothing
     source = fields.get("eventSource")
     if not isinstance(source, str) or source not in _SOURCES:
         raise EventSourceError(f"eventSource is {repr(printable(source)) if isinstance(source, str) else 'missing'}")
     try:
         found = _RECORDS.validate_python(fields.get("records"))
     except ValidationError as error:
-        raise EventSourceError(_first_fault(error)) from None
-    return [_batch(name, records) for name, records in found.items() if records]
+        raise EventSourceError(_describe_first_fault(error)) from None
+    return [_read_batch(name, records) for name, records in found.items() if records]
 
 
-def _batch(name: str, found: list[_LambdaRecord]) -> EventSourceBatch:
+def _read_batch(name: str, found: list[_LambdaRecord]) -> EventSourceBatch:
     partition = TopicPartition(found[0].topic, found[0].partition)
     if any((f"{each.topic}-{each.partition}", each.topic) != (name, partition.topic) for each in found):
-        raise EventSourceError(f"records of another partition stand under {printable(name, limit=260)!r}")
-    records = sorted((_record(each) for each in found), key=lambda record: record.offset)
+        raise EventSourceError(f"records of another partition are listed under {printable(name, limit=260)!r}")
+    records = sorted((_read_record(each) for each in found), key=lambda record: record.offset)
     if len({record.offset for record in records}) < len(records):
-        raise EventSourceError(f"an offset stands twice under {printable(name, limit=260)!r}")
+        raise EventSourceError(f"an offset is listed twice under {printable(name, limit=260)!r}")
     return EventSourceBatch(name, partition, records)
 
 
-def _record(found: _LambdaRecord) -> Record:
+def _read_record(found: _LambdaRecord) -> Record:
     position = f"{found.topic}[{found.partition}]@{found.offset}"
     return Record(
         found.topic,
         found.partition,
         found.offset,
-        _bytes(found.key, f"{position}: key"),
-        _bytes(found.value, f"{position}: value"),
-        tuple(header for each in found.headers or () for header in _headers(each)),
+        _decode_base64(found.key, f"{position}: key"),
+        _decode_base64(found.value, f"{position}: value"),
+        tuple(header for each in found.headers or () for header in _read_headers(each)),
         found.timestamp,
     )
 
 
-def _headers(found: dict[str, list[int] | None]) -> list[Header]:
+def _read_headers(found: dict[str, list[int] | None]) -> list[Header]:
     return [(name, None if value is None else bytes(byte & 0xFF for byte in value)) for name, value in found.items()]
 
 
-def _bytes(text: str | None, where: str) -> bytes | None:
+def _decode_base64(text: str | None, where: str) -> bytes | None:
     if text is None:
         return None
     try:
@@ -110,7 +111,7 @@ def _bytes(text: str | None, where: str) -> bytes | None:
         raise EventSourceError(f"{printable(where, limit=300)} is not base64") from None
 
 
-def _first_fault(error: ValidationError) -> str:
+def _describe_first_fault(error: ValidationError) -> str:
     fault = error.errors(include_url=False, include_input=False, include_context=False)[0]
     where = printable(".".join(map(str, ("records", *fault["loc"]))), limit=300)
     return f"{where}: {fault['msg']}"

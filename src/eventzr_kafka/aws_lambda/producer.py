@@ -1,13 +1,13 @@
-"""`lambda_producer`: one client for a container, and nothing of an invocation left behind when it ends.
+"""`LambdaProducer`: one client for a container; nothing of an invocation is left in it at the end.
 
 1. The client is made in a thread while the function is loaded. With SnapStart it is made in the first invocation:
-   containers that come from one snapshot must not share a client's identity, nor the numbers that ids are made of.
-2. Before an invocation ends all is flushed, for as long as the remaining time allows. What is not acknowledged then is
-   purged and raised as an error: a frozen container holds nothing that a later invocation could send.
-3. From the flush on nothing more is taken from that invocation, nor is it later: a thread or task that outlived it is
-   refused, known by its context. Outside of an invocation nothing can be published.
+   containers restored from one snapshot must not share a client's identity, nor the random numbers of event ids.
+2. Before an invocation ends all events are flushed, as long as the remaining time allows. Events that are not
+   acknowledged then are purged and raised as an error: a frozen container holds nothing for a later invocation to send.
+3. From the flush on, events of that invocation are refused, also later: a thread or task that outlived its invocation
+   is recognised by its context. Nothing can be published outside of an invocation.
 4. After a purge the next invocation makes a new client.
-5. Disabled, as it is on Lambda by default, there is no client, no thread and no socket.
+5. Without KAFKA_ENABLED, the default on Lambda, there is neither client nor thread nor socket.
 """
 
 from __future__ import annotations
@@ -36,38 +36,77 @@ from eventzr_kafka.producing.producer import EventProducer
 from eventzr_kafka.safe_text import printable
 from eventzr_kafka.settings import KafkaSettings
 
-__all__ = ["LambdaProducer", "lambda_producer"]
+__all__ = ["LambdaProducer"]
 
 log = logging.getLogger("eventzr_kafka.producer")
 
-_FLUSH_RESERVE = 0.5  # part of the margin that a purge and the return may take
+_FLUSH_RESERVE = 0.5  # part of the margin that the purge and the return may take
 
 
 class LambdaProducer(EventProducer):
-    """An `EventProducer` that lives as long as its container, see `lambda_producer`."""
+    """An `EventProducer` that lives as long as its container. Make it once, where the function's module is loaded.
 
-    def __init__(self, *, margin: float = 2.0, **options: Any) -> None:
-        """Begin to make the client; the arguments are those of `lambda_producer`."""
-        super().__init__(**options)
+    ::
+
+        producer = LambdaProducer(source="orders-svc")
+        handler = lambda_handler(lambda: OrderHandler(producer), producer=producer)
+
+    and for a function of another event source::
+
+        @producer.flushed
+        def handler(event, context): ...
+    """
+
+    def __init__(
+        self,
+        *,
+        source: str | None = None,
+        settings: KafkaSettings | None = None,
+        mode: ContentMode = "structured",
+        limits: Limits = DEFAULT_LIMITS,
+        queue_timeout: float = 10.0,
+        margin: float = 2.0,
+        transport: Callable[[KafkaSettings], ProducerTransport] | None = None,
+    ) -> None:
+        """Begin to make the client, in a thread.
+
+        Args:
+            source: The CloudEvents ``source`` of every event, as for `EventProducer`.
+            settings: From the environment if left out: on Lambda nothing is published unless ``KAFKA_ENABLED`` is true.
+            mode: ``structured`` or ``binary``.
+            limits: `max_bytes` bounds the value.
+            queue_timeout: Seconds that an event may wait for room in the queue.
+            margin: Seconds before the function's time-out at which events that are not acknowledged are given up; half
+                of the remaining time at most.
+            transport: Makes the Kafka client; for tests.
+        """
+        super().__init__(
+            source=source,
+            settings=settings,
+            mode=mode,
+            limits=limits,
+            queue_timeout=queue_timeout,
+            transport=transport,
+        )
         self._margin = margin
-        self._open: object = None  # stands for the invocation that may publish
+        self._open: object = None  # a token of the invocation that may publish
         self._running_for: ContextVar[object] = ContextVar("eventzr_kafka.lambda_invocation", default=None)
         self._gate = threading.Lock()
         self._starting: threading.Thread | None = None
         self._start_error: Exception | None = None
         self._restored = os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start"
         if self.settings.enabled and not self._restored:
-            self._begin()
+            self._start_in_thread()
 
     def flushed(self, function: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
-        """Decorate the handler of any function, ``def`` or ``async def``, so that it returns when all is acknowledged.
+        """Decorate the handler of any function: it returns once all of its events are acknowledged.
 
-        An ``async def`` runs on the container's event loop, and is cancelled when its time ends.
+        An ``async def`` runs on the container's event loop, and is cancelled when the time is up. A ``def`` works too.
 
         Raises:
             ProducerStateError: The client could not be made in time; the function was not called.
-            UnacknowledgedError: Events were not acknowledged in time, and nobody was told of it by awaiting them.
-            TimeoutError: An ``async def`` took until its time ended, and all that it had published was acknowledged.
+            UnacknowledgedError: Events were not acknowledged in time, and the function did not await them.
+            TimeoutError: An ``async def`` was cancelled for lack of time; all of its events were acknowledged.
         """
 
         @wraps(function)
@@ -83,8 +122,8 @@ class LambdaProducer(EventProducer):
 
     @contextmanager
     def invocation(self, deadline: Deadline) -> Generator[None]:
-        """Be ready before the block, and leave nothing behind after it."""
-        self._get_ready(deadline)
+        """Make the client ready before the block, and flush it after the block."""
+        self._make_ready(deadline)
         self._open = invocation = object()
         token = self._running_for.set(invocation)
         try:
@@ -93,19 +132,19 @@ class LambdaProducer(EventProducer):
             self._running_for.reset(token)
             with self._gate:
                 self._open = None
-            self._settle(deadline.left(_FLUSH_RESERVE))
+            self._flush_or_purge(deadline.left(_FLUSH_RESERVE))
 
-    def _get_ready(self, deadline: Deadline) -> None:
+    def _make_ready(self, deadline: Deadline) -> None:
         if self._restored:
             self._restored = False
             renew_ids()
         if not self.settings.enabled or self._transport is not None:
             return
         if self._starting is None:
-            self._begin()
+            self._start_in_thread()
         self._await_client(deadline.left())
 
-    def _settle(self, timeout: float) -> None:
+    def _flush_or_purge(self, timeout: float) -> None:
         transport = self._own_transport()
         if transport is not None and self._flush(transport, timeout):
             self._give_up(transport)
@@ -113,7 +152,7 @@ class LambdaProducer(EventProducer):
         if lost := self._take_lost():
             raise UnacknowledgedError([(delivery.event_id, delivery.topic) for delivery in lost])
 
-    def _begin(self) -> None:
+    def _start_in_thread(self) -> None:
         self._start_error = None
         self._starting = threading.Thread(target=self._make_client, name="eventzr-kafka start", daemon=True)
         self._starting.start()
@@ -125,14 +164,14 @@ class LambdaProducer(EventProducer):
             self._start_error = error
 
     def _await_client(self, timeout: float) -> None:
-        """Wait until the client is made, or raise why it is not; an error is tried again in the next invocation."""
+        """Wait until the client is made, or raise the error of making it; the next invocation tries again."""
         starting = self._starting
         if starting is None:
             return
         starting.join(timeout)
         if starting.is_alive():
             raise ProducerStateError(
-                f"the Kafka client is not made yet, after {timeout:.1f} s of this invocation: nothing was run; "
+                f"the Kafka client is not made yet, after {timeout:.1f} s of this invocation: no handler was called; "
                 "give the function more time or memory"
             )
         self._starting = None
@@ -156,54 +195,14 @@ class LambdaProducer(EventProducer):
             super()._wait(record, delivery)
 
     def _require_invocation(self, event_id: str, topic: str) -> None:
-        """Refuse what no invocation would wait for; in the log too, since a handler that was cut off raises unheard."""
+        """Refuse an event for which no invocation would wait.
+
+        The log has it too: the error of a handler that was cut off reaches no caller.
+        """
         mine = self._running_for.get()
-        if self._open is not None and mine in (None, self._open):  # a thread of its own has no context
+        if self._open is not None and mine in (None, self._open):  # None: a thread that was started without a context
             return
         over = "the invocation that it belongs to is over" if mine is not None else "no invocation is under way"
         problem = f"event {printable(event_id)} for {topic} is not sent: {over}"
         log.error("not published: %s", problem)
         raise ProducerStateError(f"{problem}; publish in a handler that is `flushed`, and before its time ends")
-
-
-def lambda_producer(
-    *,
-    source: str | None = None,
-    settings: KafkaSettings | None = None,
-    mode: ContentMode = "structured",
-    limits: Limits = DEFAULT_LIMITS,
-    queue_timeout: float = 10.0,
-    margin: float = 2.0,
-    transport: Callable[[KafkaSettings], ProducerTransport] | None = None,
-) -> LambdaProducer:
-    """Make the producer of a Lambda function, once, where the function's module is loaded.
-
-    ::
-
-        producer = lambda_producer(source="orders-svc")
-        handler = lambda_handler(lambda: OrderHandler(producer), producer=producer)
-
-    and for a function of another event source::
-
-        @producer.flushed
-        def handler(event, context): ...
-
-    Args:
-        source: As for `EventProducer`, like all that is not said here.
-        settings: From the environment if left out: on Lambda nothing is published unless ``KAFKA_ENABLED`` is true.
-        mode: ``structured`` or ``binary``.
-        limits: `max_bytes` bounds the value.
-        queue_timeout: Seconds that an event may wait for room in the queue.
-        margin: Seconds before the function's time-out at which what is not acknowledged is given up; half the time at
-            most.
-        transport: Makes the Kafka client; for tests.
-    """
-    return LambdaProducer(
-        source=source,
-        settings=settings,
-        mode=mode,
-        limits=limits,
-        queue_timeout=queue_timeout,
-        margin=margin,
-        transport=transport,
-    )

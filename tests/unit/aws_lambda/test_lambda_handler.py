@@ -205,7 +205,7 @@ def test_a_tombstone_may_be_skipped_and_a_source_refused() -> None:
         ({"eventSource": "aws:sqs"}, "eventSource is 'aws:sqs'"),
         ({"records": None}, "records: "),
         ({"records": {"x-1": DOCUMENTED["records"]["mytopic-0"]}}, "another partition"),
-        ({"records": {"mytopic-0": 2 * DOCUMENTED["records"]["mytopic-0"]}}, "stands twice"),
+        ({"records": {"mytopic-0": 2 * DOCUMENTED["records"]["mytopic-0"]}}, "listed twice"),
     ],
 )
 def test_what_is_no_event_of_kafka_is_refused_before_anything_runs(change: dict[str, Any], words: str) -> None:
@@ -216,7 +216,7 @@ def test_what_is_no_event_of_kafka_is_refused_before_anything_runs(change: dict[
 def test_a_topic_without_a_handler_is_an_error_that_names_it() -> None:
     consumer = Awaits()
 
-    with pytest.raises(RoutingError, match=r"no handler for topic 'mytopic'.*nothing was run"):
+    with pytest.raises(RoutingError, match=r"no handler for topic 'mytopic'.*no record was handled"):
         invoke(consumer, {**DOCUMENTED, "records": {**lambda_event([record(1)])["records"], **DOCUMENTED["records"]}})
     assert consumer.calls == 0
 
@@ -271,7 +271,7 @@ def test_a_handler_that_runs_into_the_end_is_cut_off_and_comes_again(caplog: pyt
 
     assert again(response) == [2]
     assert consumer.numbers == [1, 3]
-    assert "1 running handlers were cut off" in caplog.text
+    assert "1 running handlers were cancelled" in caplog.text
 
 
 def test_nothing_runs_when_no_time_is_left() -> None:
@@ -484,7 +484,7 @@ def test_parked_keys_are_refused() -> None:
     class Parks(Awaits):
         pass
 
-    with pytest.raises(RoutingError, match="is for a runner"):
+    with pytest.raises(RoutingError, match="needs a runner"):
         lambda_handler(Parks, settings=ON)
 
 

@@ -1,4 +1,4 @@
-"""`lambda_producer`: made beside the function's loading, settled before each return."""
+"""`LambdaProducer`: made beside the function's loading, settled before each return."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from tests.unit.lambda_events import TOPIC, Context, again, lambda_event, record
 
 from eventzr_kafka import CloudEvent, KafkaSettings, kafka_consumer, on_message
-from eventzr_kafka.aws_lambda import LambdaProducer, UnacknowledgedError, lambda_handler, lambda_producer
+from eventzr_kafka.aws_lambda import LambdaProducer, UnacknowledgedError, lambda_handler
 from eventzr_kafka.aws_lambda.container import event_loop
 from eventzr_kafka.errors import ProducerError, ProducerStateError, SettingsError
 from eventzr_kafka.kafka.record import OutgoingRecord
@@ -87,7 +87,7 @@ def clients() -> Clients:
 
 @pytest.fixture
 def producer(clients: Clients) -> LambdaProducer:
-    return lambda_producer(settings=ON, transport=clients)
+    return LambdaProducer(settings=ON, transport=clients)
 
 
 def event(number: int = 1) -> CloudEvent[Any]:
@@ -111,7 +111,7 @@ def test_loading_does_not_wait_for_the_client_but_the_first_invocation_does() ->
             assert may_start.wait(10)
             super().start(reported)
 
-    producer = lambda_producer(settings=ON, transport=lambda _: Slow())
+    producer = LambdaProducer(settings=ON, transport=lambda _: Slow())
 
     @producer.flushed
     def function(_event: Any, _context: Any) -> bool:
@@ -129,10 +129,10 @@ def test_a_client_that_is_not_made_in_time_ends_the_invocation_and_serves_the_ne
             assert may_start.wait(10)
             super().start(reported)
 
-    producer = lambda_producer(settings=ON, transport=lambda _: Slow())
+    producer = LambdaProducer(settings=ON, transport=lambda _: Slow())
     function = producer.flushed(lambda _event, _context: producer.enqueue(event()).event_id)
 
-    with pytest.raises(ProducerStateError, match=r"not made yet.*nothing was run"):
+    with pytest.raises(ProducerStateError, match=r"not made yet.*no handler was called"):
         function({}, Context(60))
     may_start.set()
     assert function({}, Context()) == "e1"
@@ -171,7 +171,7 @@ def test_a_def_handler_that_was_cut_off_publishes_nothing_any_more(
 def test_two_producers_of_one_function_do_not_mistake_each_other_s_invocations(
     producer: LambdaProducer, clients: Clients
 ) -> None:
-    other = lambda_producer(settings=ON, transport=clients)
+    other = LambdaProducer(settings=ON, transport=clients)
 
     @other.flushed
     @producer.flushed
@@ -245,7 +245,7 @@ def test_a_function_that_fails_is_settled_too(producer: LambdaProducer, clients:
 
 def test_why_no_client_could_be_made_is_raised_and_tried_again(clients: Clients) -> None:
     clients.error = SettingsError("KAFKA_CA_FILE", "no file")
-    producer = lambda_producer(settings=ON, transport=clients)
+    producer = LambdaProducer(settings=ON, transport=clients)
     function = producer.flushed(lambda _event, _context: producer.enqueue(event()).event_id)
 
     with pytest.raises(SettingsError):
@@ -258,7 +258,7 @@ def test_a_snapshot_holds_no_client_and_no_ids(clients: Clients, monkeypatch: py
     renewed: list[bool] = []
     monkeypatch.setenv("AWS_LAMBDA_INITIALIZATION_TYPE", "snap-start")
     monkeypatch.setattr("eventzr_kafka.aws_lambda.producer.renew_ids", lambda: renewed.append(True))
-    producer = lambda_producer(settings=ON, transport=clients)
+    producer = LambdaProducer(settings=ON, transport=clients)
     function = producer.flushed(lambda _event, _context: producer.enqueue(event()).event_id)
     assert (clients.made, renewed) == ([], [])
 
