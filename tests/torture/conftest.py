@@ -16,7 +16,7 @@ HEAD: Final = """\
 # Results of the long runs
 
 Written by `make torture`: a run that passes replaces its row. No figure is typed by hand.
-*Again* counts redelivered events.
+*Again* counts redelivered events; *poison* is a record that is not a valid event.
 
 | run | seen | broker | day |
 |---|---|---|---|
