@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from eventzr_kafka.testing._memory_cluster import DeliveryFault, MemoryBrokerOptions
-    from eventzr_kafka.testing.events import EventNotHandledError, Events, Outcome
+    from eventzr_kafka.testing.events import EventNotHandledError, EventOutcome, Events
     from eventzr_kafka.testing.factories import EventFactory, event_factory
     from eventzr_kafka.testing.memory_broker import MemoryBroker
     from eventzr_kafka.testing.published import PublishedEvents
@@ -23,10 +23,10 @@ __all__ = [
     "DeliveryFault",
     "EventFactory",
     "EventNotHandledError",
+    "EventOutcome",
     "Events",
     "MemoryBroker",
     "MemoryBrokerOptions",
-    "Outcome",
     "PublishedEvents",
     "SimulatedService",
     "SimulationFailedError",
@@ -42,10 +42,10 @@ _ON_FIRST_USE = {
     "DeliveryFault": "_memory_cluster",
     "EventFactory": "factories",
     "EventNotHandledError": "events",
+    "EventOutcome": "events",
     "Events": "events",
     "MemoryBroker": "memory_broker",
     "MemoryBrokerOptions": "_memory_cluster",
-    "Outcome": "events",
     "PublishedEvents": "published",
     "SimulatedService": "simulation",
     "SimulationFailedError": "simulation",

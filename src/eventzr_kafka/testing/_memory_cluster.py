@@ -22,10 +22,10 @@ from eventzr_kafka.testing.virtual_time import virtual_loop
 
 __all__ = [
     "AT_ONCE",
+    "BrokerFact",
     "Client",
     "Cluster",
     "DeliveryFault",
-    "Fact",
     "Injection",
     "MemoryBrokerOptions",
     "Range",
@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 Range: TypeAlias = tuple[float, float]
-Fact: TypeAlias = tuple[object, ...]
+BrokerFact: TypeAlias = tuple[object, ...]
 
 _EPOCH = 1_767_225_600.0  # where virtual time begins: 2026-01-01T00:00:00Z
 _DIGITS = 6  # of a second, in the history
@@ -145,7 +145,7 @@ class Cluster:
         self.topics: dict[str, Topic] = {}
         self.clients: list[Client] = []
         self.injections: list[Injection] = []
-        self.history: list[Fact] = []
+        self.history: list[BrokerFact] = []
 
     def note(self, *fact: object) -> None:
         """Write down what happened, and when."""

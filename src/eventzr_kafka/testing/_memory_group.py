@@ -18,10 +18,10 @@ from eventzr_kafka.kafka.record import TopicPartition, describe_partitions
 from eventzr_kafka.kafka.transport import Position
 from eventzr_kafka.testing._memory_cluster import Cluster, on_loop
 
-__all__ = ["Group", "Member", "balance"]
+__all__ = ["Group", "GroupMember", "balance"]
 
 
-class Member(Protocol):
+class GroupMember(Protocol):
     """What a group asks of its members."""
 
     member_id: str
@@ -53,7 +53,7 @@ class Group:
 
     def __init__(self, cluster: Cluster, group_id: str) -> None:
         self.group_id = group_id
-        self.members: dict[str, Member] = {}
+        self.members: dict[str, GroupMember] = {}
         self.owners: dict[TopicPartition, str] = {}
         self.committed: dict[TopicPartition, tuple[int, str]] = {}
         self._cluster = cluster
@@ -61,7 +61,7 @@ class Group:
         self._round_on: asyncio.AbstractEventLoop | None = None
         self._put_off = False
 
-    def join(self, member: Member) -> None:
+    def join(self, member: GroupMember) -> None:
         """Take a member in; it is assigned something in the next round."""
         self.members[member.member_id] = member
         self._note("joined", member.member_id)
@@ -136,7 +136,7 @@ class Group:
                 self._note("assigned", member_id, describe_partitions(mine))
                 member.assign(mine)
 
-    def _wanted(self, member: Member) -> list[TopicPartition]:
+    def _wanted(self, member: GroupMember) -> list[TopicPartition]:
         return [partition for topic in member.topics for partition in self._cluster.partitions_of(topic)]
 
     def owned_by(self, member_id: str) -> list[TopicPartition]:

@@ -42,11 +42,11 @@ from eventzr_kafka.testing.memory_broker import MemoryBroker
 from eventzr_kafka.testing.published import PublishedEvents, in_words, listed
 from eventzr_kafka.testing.virtual_time import virtual_loop
 
-__all__ = ["EventNotHandledError", "Events", "Outcome"]
+__all__ = ["EventNotHandledError", "EventOutcome", "Events"]
 
 T = TypeVar("T", bound=EventData)
 EventT = TypeVar("EventT", bound=CloudEvent[Any])
-Outcome: TypeAlias = Literal["done", "skipped", "dead-lettered", "stopped", "retried", "pending"]
+EventOutcome: TypeAlias = Literal["done", "skipped", "dead-lettered", "stopped", "retried", "pending"]
 """What became of an event, the worst in any group that handles it; ``pending``: nothing yet."""
 
 _RETRIED = "it would be tried again; @in_virtual_time runs a test with its retries at once"
@@ -102,13 +102,13 @@ class Events:
 
     @overload
     async def emit(
-        self, event: T, /, *, tenant_id: str, expect: Outcome | None = "done", **envelope: Any
+        self, event: T, /, *, tenant_id: str, expect: EventOutcome | None = "done", **envelope: Any
     ) -> CloudEvent[T]: ...
     @overload
-    async def emit(self, event: EventT, /, *, expect: Outcome | None = "done") -> EventT: ...
+    async def emit(self, event: EventT, /, *, expect: EventOutcome | None = "done") -> EventT: ...
     @overload
-    async def emit(self, event: Record, /, *, expect: Outcome | None = "done") -> Record: ...
-    async def emit(self, event: Any, /, *, expect: Outcome | None = "done", **envelope: Any) -> Any:
+    async def emit(self, event: Record, /, *, expect: EventOutcome | None = "done") -> Record: ...
+    async def emit(self, event: Any, /, *, expect: EventOutcome | None = "done", **envelope: Any) -> Any:
         """Publish an event, as another service would, and wait until it is processed and committed.
 
         Args:
@@ -164,7 +164,7 @@ class Events:
             told = [f"{_failed(each)}; {each.outcome}" for _, each in bad]
             raise EventNotHandledError("\n  ".join(told)) from bad[0][1].cause
 
-    def outcome(self, event: CloudEvent[Any] | Record) -> Outcome:
+    def outcome(self, event: CloudEvent[Any] | Record) -> EventOutcome:
         """What became of an event that was emitted or published; the last record of its tenant, source and id counts.
 
         Raises:
@@ -303,7 +303,7 @@ class Events:
                 cause = failures[-1].cause if failures else None
                 raise EventNotHandledError(f"{error} have passed; {hint}\n  {otherwise}{told}") from cause
 
-    def _is_told(self, record: Record, expect: Outcome | None, *, waits: bool) -> bool:
+    def _is_told(self, record: Record, expect: EventOutcome | None, *, waits: bool) -> bool:
         """Whether enough is known of a record before it is committed."""
         failures = self._service.failures_of(record)
         return bool(failures) and (not waits or (expect == "retried" and failures[-1].outcome == "retried"))
@@ -314,7 +314,7 @@ class Events:
     def _is_committed(self, record: Record) -> bool:
         return all(self._service.is_committed(group, record) for group in self._service.groups_of(record.topic))
 
-    def _outcome(self, record: Record) -> Outcome:
+    def _outcome(self, record: Record) -> EventOutcome:
         decided = {failure.outcome for failure in self._service.failures_of(record)}
         if not self._is_committed(record):
             return "stopped" if "stopped" in decided else "retried" if "retried" in decided else "pending"

@@ -22,9 +22,9 @@ from eventzr_kafka.handlers.options import ConsumerOptions
 from eventzr_kafka.kafka.record import Header, OutgoingRecord, Record, TopicPartition
 from eventzr_kafka.settings import KafkaSettings
 from eventzr_kafka.testing._memory_cluster import (
+    BrokerFact,
     Cluster,
     DeliveryFault,
-    Fact,
     Injection,
     MemoryBrokerOptions,
     Topic,
@@ -189,7 +189,7 @@ class MemoryBroker:
         return {member_id: group.owned_by(member_id) for member_id in group.members}
 
     @property
-    def history(self) -> list[Fact]:
+    def history(self) -> list[BrokerFact]:
         """What has happened: seconds, what, and to whom; the same for the same seed on a virtual clock."""
         return self._cluster.history
 
