@@ -1,6 +1,17 @@
 """Typed CloudEvents on Kafka: decorated consumers, and a producer that cannot send an event without its tenant.
 
 Importing this package loads neither the Kafka client nor an event loop; both come with the first runner or producer.
+
+Eight paths are public. Everything else may change in any version:
+
+- ``eventzr_kafka``: consumers, producers, events.
+- ``eventzr_kafka.errors``: the tree of errors.
+- ``eventzr_kafka.hooks``: what a runner reports.
+- ``eventzr_kafka.settings``: the environment variables.
+- ``eventzr_kafka.outbox``: events in the caller's transaction (its ``migration`` too).
+- ``eventzr_kafka.inbox``: each effect once (its ``migration`` too).
+- ``eventzr_kafka.aws_lambda``: a consumer as a Lambda function.
+- ``eventzr_kafka.testing``: tests of a service (its ``strategies`` too).
 """
 
 from __future__ import annotations
@@ -14,16 +25,18 @@ from eventzr_kafka.codec.encoder import encode
 from eventzr_kafka.codec.limits import Limits
 from eventzr_kafka.errors import BatchItemError, OffsetsLostError, Reject, RetryLater
 from eventzr_kafka.events.context import current_event, current_tenant
-from eventzr_kafka.events.event import CloudEvent, EventData
+from eventzr_kafka.events.event import CloudEvent, EventData, topic_of
 from eventzr_kafka.events.message_context import MessageContext
 from eventzr_kafka.events.timestamp import Timestamp
 from eventzr_kafka.handlers.decorators import kafka_consumer, on_batch, on_message
+from eventzr_kafka.handlers.options import ConsumerOptions, ConsumerOptionsDict
 from eventzr_kafka.handlers.retry import RetryPolicy
-from eventzr_kafka.kafka.record import OutgoingRecord, Record
+from eventzr_kafka.kafka.record import OutgoingRecord, Record, TopicPartition
 from eventzr_kafka.settings import KafkaSettings
 
 if TYPE_CHECKING:
     from eventzr_kafka._confluent.embedded import EmbeddedBroker, embedded_broker
+    from eventzr_kafka.dead_letters.letter import DeadLetterFacts, Letter, read_letter
     from eventzr_kafka.engine.runner import ConsumerRunner
     from eventzr_kafka.inbox.memory_inbox import MemoryInbox
     from eventzr_kafka.producing.delivery import Delivery, PublishResult
@@ -32,12 +45,16 @@ if TYPE_CHECKING:
 __all__ = [
     "BatchItemError",
     "CloudEvent",
+    "ConsumerOptions",
+    "ConsumerOptionsDict",
     "ConsumerRunner",
+    "DeadLetterFacts",
     "Delivery",
     "EmbeddedBroker",
     "EventData",
     "EventProducer",
     "KafkaSettings",
+    "Letter",
     "Limits",
     "MemoryInbox",
     "MessageContext",
@@ -49,6 +66,7 @@ __all__ = [
     "RetryLater",
     "RetryPolicy",
     "Timestamp",
+    "TopicPartition",
     "current_event",
     "current_tenant",
     "decode",
@@ -58,16 +76,21 @@ __all__ = [
     "kafka_consumer",
     "on_batch",
     "on_message",
+    "read_letter",
+    "topic_of",
 ]
 
 _ON_FIRST_USE = {
     "ConsumerRunner": "eventzr_kafka.engine.runner",
+    "DeadLetterFacts": "eventzr_kafka.dead_letters.letter",
     "Delivery": "eventzr_kafka.producing.delivery",
     "EmbeddedBroker": "eventzr_kafka._confluent.embedded",
     "EventProducer": "eventzr_kafka.producing.producer",
+    "Letter": "eventzr_kafka.dead_letters.letter",
     "MemoryInbox": "eventzr_kafka.inbox.memory_inbox",
     "PublishResult": "eventzr_kafka.producing.delivery",
     "embedded_broker": "eventzr_kafka._confluent.embedded",
+    "read_letter": "eventzr_kafka.dead_letters.letter",
 }
 
 

@@ -21,8 +21,8 @@ __all__ = [
     "ConsumerHooks",
     "DuplicateSkipped",
     "EventFailed",
+    "FailureOutcome",
     "OffsetsSkipped",
-    "Outcome",
     "PartitionsAssigned",
     "RunnerStopping",
     "notify",
@@ -47,7 +47,7 @@ class RunnerStopping:
     error: Exception | None
 
 
-Outcome: TypeAlias = Literal["retried", "dead-lettered", "skipped", "stopped", "parked"]
+FailureOutcome: TypeAlias = Literal["retried", "dead-lettered", "skipped", "stopped", "parked"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +70,7 @@ class EventFailed:
     handler: str
     error: str
     attempt: int
-    outcome: Outcome
+    outcome: FailureOutcome
     cause: BaseException | None = field(default=None, repr=False, compare=False)
 
 

@@ -15,7 +15,7 @@ from sqlalchemy import Select, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
-from eventzr_kafka import EventData, Limits
+from eventzr_kafka import EventData, Limits, topic_of
 from eventzr_kafka.outbox import Outbox
 from examples.marketplace_service.activity import Activity
 from examples.marketplace_service.database import TenantOwned, now
@@ -90,7 +90,7 @@ class UnitOfWork:
     def publish(self, event: EventData) -> None:
         """Publish an event when the transaction commits."""
         event_id = _outbox.publish(self.session, event, tenant_id=self.tenant_id)
-        self.note("out", type(event).__topic__ or "", event_id, event.default_subject())
+        self.note("out", topic_of(type(event)) or "", event_id, event.default_subject())
 
     def note(self, direction: str, topic: str, event_id: str, subject: str | None) -> None:
         """Add a line to the tenant's feed."""

@@ -14,8 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from eventzr_kafka import CloudEvent, MessageContext, Reject, kafka_consumer, on_message
-from eventzr_kafka.dead_letters.letter import read_letter
+from eventzr_kafka import CloudEvent, MessageContext, Reject, kafka_consumer, on_message, read_letter
 from eventzr_kafka.inbox import SqlInbox
 from examples.marketplace_service.activity import DeadLetter
 from examples.marketplace_service.database import sessions

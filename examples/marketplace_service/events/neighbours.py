@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
-from eventzr_kafka import EventData, EventProducer, KafkaSettings, PublishResult
+from eventzr_kafka import EventData, EventProducer, KafkaSettings, PublishResult, topic_of
 from eventzr_marketplace_events import (
     EscrowReleased,
     EventCreated,
@@ -19,9 +19,9 @@ from examples.marketplace_service.domain.errors import NotFoundError
 __all__ = ["Neighbours"]
 
 _KINDS: dict[str, type[EventData]] = {
-    kind.__topic__: kind
+    topic: kind
     for kind in (EventCreated, ReviewCreated, PaymentCompleted, EscrowReleased, SubscriptionChanged, UserProfileUpdated)
-    if kind.__topic__ is not None
+    if (topic := topic_of(kind)) is not None
 }
 
 

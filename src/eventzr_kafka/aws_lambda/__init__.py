@@ -16,13 +16,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from eventzr_kafka.aws_lambda.errors import BatchIncompleteError, EventSourceError, UnacknowledgedError
-from eventzr_kafka.aws_lambda.handler import LambdaFunction, lambda_handler
+from eventzr_kafka.aws_lambda.handler import BatchResponse, LambdaFunction, lambda_handler
 
 if TYPE_CHECKING:
     from eventzr_kafka.aws_lambda.producer import LambdaProducer
 
 __all__ = [
     "BatchIncompleteError",
+    "BatchResponse",
     "EventSourceError",
     "LambdaFunction",
     "LambdaProducer",

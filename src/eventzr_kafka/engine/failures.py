@@ -33,7 +33,7 @@ from eventzr_kafka.errors import (
 from eventzr_kafka.handlers.binding import BoundRoute
 from eventzr_kafka.handlers.options import ConsumerOptions
 from eventzr_kafka.handlers.retry import DeadLetter, Decision, Retry, Skip, Stop, decide_raised, decide_unreadable
-from eventzr_kafka.hooks import EventFailed, Outcome, notify
+from eventzr_kafka.hooks import EventFailed, FailureOutcome, notify
 from eventzr_kafka.safe_text import error_location, is_a, name_of
 
 __all__ = ["FailureHandler"]
@@ -250,7 +250,12 @@ class FailureHandler:
                 notify(self._host.hooks.on_event_failed, fact)
 
     def _fact(
-        self, route: BoundRoute, failed: FailedEvent, error: str, outcome: Outcome, cause: BaseException | None = None
+        self,
+        route: BoundRoute,
+        failed: FailedEvent,
+        error: str,
+        outcome: FailureOutcome,
+        cause: BaseException | None = None,
     ) -> EventFailed:
         record = failed.record
         return EventFailed(
@@ -275,7 +280,7 @@ def _next_step(decision: Decision | LeaveToRedelivery) -> str:
     return "skipped" if isinstance(decision, Skip) else "to the dead letters"
 
 
-_OUTCOMES: dict[type[Decision], Outcome] = {
+_OUTCOMES: dict[type[Decision], FailureOutcome] = {
     Retry: "retried",
     DeadLetter: "dead-lettered",
     Skip: "skipped",

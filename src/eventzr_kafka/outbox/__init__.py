@@ -14,20 +14,23 @@ from eventzr_kafka.outbox.hooks import BucketsHeld, RelayHooks, RowDelayed, RowP
 from eventzr_kafka.outbox.options import RelayOptions
 from eventzr_kafka.outbox.parked import requeue
 from eventzr_kafka.outbox.relay import OutboxRelay
-from eventzr_kafka.outbox.status import OutboxStatus, read_status
+from eventzr_kafka.outbox.status import FailedRow, OutboxStatus, RelayShare, TenantBacklog, read_status
 from eventzr_kafka.outbox.tables import metadata
 from eventzr_kafka.outbox.writer import Outbox
 
 __all__ = [
     "BucketsHeld",
+    "FailedRow",
     "Outbox",
     "OutboxRelay",
     "OutboxStatus",
     "RelayHooks",
     "RelayOptions",
+    "RelayShare",
     "RowDelayed",
     "RowParked",
     "RowsPublished",
+    "TenantBacklog",
     "metadata",
     "read_status",
     "requeue",

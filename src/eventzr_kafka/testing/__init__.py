@@ -10,6 +10,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from eventzr_kafka.kafka.transport import DeliveryFailure
+
 if TYPE_CHECKING:
     from eventzr_kafka.testing._memory_cluster import DeliveryFault, MemoryBrokerOptions
     from eventzr_kafka.testing.events import EventNotHandledError, EventOutcome, Events
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from eventzr_kafka.testing.virtual_time import VirtualTimeLoop, in_virtual_time, run_virtual
 
 __all__ = [
+    "DeliveryFailure",
     "DeliveryFault",
     "EventFactory",
     "EventNotHandledError",
