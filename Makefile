@@ -96,7 +96,8 @@ pyright: $(READY)
 RELEASE := .venv/release/bin
 build: $(READY) .venv/release/.ready  ## wheel and sdist of both distributions in dist/, checked, installed and run
 	rm -rf dist
-	for project in . marketplace-events; do $(RELEASE)/python -m build --no-isolation --outdir dist $$project || exit 1; done
+	for project in . marketplace-events; do \
+	  PATH="$(CURDIR)/$(RELEASE):$$PATH" $(RELEASE)/python -m build --no-isolation --outdir dist $$project || exit 1; done
 	$(RELEASE)/twine check --strict dist/*
 	$(RELEASE)/check-wheel-contents --toplevel eventzr_kafka,eventzr_kafka_pytest --ignore W009 dist/eventzr_kafka-*.whl
 	$(RELEASE)/check-wheel-contents --toplevel eventzr_marketplace_events dist/eventzr_marketplace_events-*.whl

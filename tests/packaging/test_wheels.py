@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from tests.packaging.fresh import ROOT, Environment, Wheels, build_wheels, run, wheels_in
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # installs: a busy machine takes its time
 
 README = (ROOT / "README.md").read_text()
 QUICK_START = README.partition("## Quick start")[2].partition("\n## ")[0]

@@ -26,7 +26,8 @@ from eventzr_marketplace_events import ListingCreated, OrderCompleted, example
 
 ROOT = Path(__file__).parents[3]
 README = (ROOT / "README.md").read_text()
-PAGES = {str(path.relative_to(ROOT)): path.read_text() for path in [ROOT / "README.md", *ROOT.glob("docs/**/*.md")]}
+ROOT_PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")]
+PAGES = {str(path.relative_to(ROOT)): path.read_text() for path in [*ROOT_PAGES, *ROOT.glob("docs/**/*.md")]}
 
 
 MSK = (ROOT / "docs" / "how-to" / "msk.md").read_text()

@@ -1,0 +1,207 @@
+"""Plain English in what people read: README, pages, docstrings, errors, log lines and help.
+
+A line may hold a listed word where it quotes something; such files are counted in `QUOTED`.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGES = [
+    *ROOT.glob("*.md"),
+    *ROOT.glob("docs/**/*.md"),
+    ROOT / "examples/README.md",
+    ROOT / "marketplace-events/README.md",
+]
+SOURCES = [
+    path
+    for folder in ("src/eventzr_kafka", "src/eventzr_kafka_pytest", "marketplace-events/src")
+    for path in (ROOT / folder).rglob("*.py")
+]
+FILES = {str(path.relative_to(ROOT)): path for path in sorted([*PAGES, *SOURCES])}
+
+AVOIDED: Final = {
+    r"\b(?:un)?mend(?:s|ed|ing)?\b": "hint, or fix",
+    r"\btold\b": "notified, reported, logged",
+    r"\b(?:nobody|somebody|anybody|whoever)\b": "the caller, the client, no one: name the subject",
+    r"\bis no (?!longer\b|more than\b)": "is not a",
+}
+FIRST_WORDS: Final = re.compile(r"(?:What|Where|Whether|Who|Whose|Whoever)\b")
+QUOTED: Final[dict[str, int]] = {}
+"""File → findings that may stay."""
+DIRTY: Final[dict[str, int]] = {
+    "ARCHITECTURE.md": 1,
+    "CHANGELOG.md": 4,
+    "docs/explanation/decisions.md": 1,
+    "docs/explanation/outbox.md": 2,
+    "docs/how-to/lambda.md": 2,
+    "marketplace-events/src/eventzr_marketplace_events/_types.py": 1,
+    "marketplace-events/src/eventzr_marketplace_events/dispute.py": 5,
+    "marketplace-events/src/eventzr_marketplace_events/event.py": 2,
+    "marketplace-events/src/eventzr_marketplace_events/listing.py": 1,
+    "marketplace-events/src/eventzr_marketplace_events/order.py": 4,
+    "marketplace-events/src/eventzr_marketplace_events/quote.py": 2,
+    "marketplace-events/src/eventzr_marketplace_events/rfp.py": 1,
+    "marketplace-events/src/eventzr_marketplace_events/topics.py": 2,
+    "marketplace-events/src/eventzr_marketplace_events/user.py": 2,
+    "marketplace-events/src/eventzr_marketplace_events/wallet.py": 3,
+    "src/eventzr_kafka/_confluent/admin.py": 5,
+    "src/eventzr_kafka/_confluent/embedded.py": 1,
+    "src/eventzr_kafka/_confluent/log_reader.py": 4,
+    "src/eventzr_kafka/_confluent/oauth.py": 3,
+    "src/eventzr_kafka/_confluent/outage.py": 4,
+    "src/eventzr_kafka/_confluent/producer.py": 3,
+    "src/eventzr_kafka/_confluent/refused.py": 1,
+    "src/eventzr_kafka/_sql/database.py": 5,
+    "src/eventzr_kafka/_sql/migration.py": 2,
+    "src/eventzr_kafka/aws_lambda/container.py": 1,
+    "src/eventzr_kafka/aws_lambda/errors.py": 1,
+    "src/eventzr_kafka/aws_lambda/event.py": 1,
+    "src/eventzr_kafka/aws_lambda/handler.py": 4,
+    "src/eventzr_kafka/aws_lambda/invocation.py": 1,
+    "src/eventzr_kafka/aws_lambda/producer.py": 3,
+    "src/eventzr_kafka/cli/app.py": 2,
+    "src/eventzr_kafka/cli/card.py": 3,
+    "src/eventzr_kafka/cli/declared.py": 3,
+    "src/eventzr_kafka/cli/dlq.py": 5,
+    "src/eventzr_kafka/cli/dlq_claim.py": 1,
+    "src/eventzr_kafka/cli/dlq_replay.py": 5,
+    "src/eventzr_kafka/cli/loading.py": 6,
+    "src/eventzr_kafka/cli/outbox.py": 1,
+    "src/eventzr_kafka/cli/probes.py": 2,
+    "src/eventzr_kafka/cli/publish.py": 4,
+    "src/eventzr_kafka/cli/question.py": 3,
+    "src/eventzr_kafka/cli/run.py": 3,
+    "src/eventzr_kafka/cli/topic_file.py": 2,
+    "src/eventzr_kafka/cli/topics.py": 1,
+    "src/eventzr_kafka/cli/worker_process.py": 1,
+    "src/eventzr_kafka/cli/workers.py": 2,
+    "src/eventzr_kafka/codec/content_mode.py": 2,
+    "src/eventzr_kafka/codec/decoder.py": 4,
+    "src/eventzr_kafka/codec/encoder.py": 1,
+    "src/eventzr_kafka/codec/limits.py": 2,
+    "src/eventzr_kafka/codec/media_type.py": 1,
+    "src/eventzr_kafka/codec/refusal.py": 3,
+    "src/eventzr_kafka/codec/skim.py": 8,
+    "src/eventzr_kafka/codec/strict_json.py": 6,
+    "src/eventzr_kafka/engine/backpressure.py": 2,
+    "src/eventzr_kafka/engine/batches.py": 3,
+    "src/eventzr_kafka/engine/dispatcher.py": 1,
+    "src/eventzr_kafka/engine/epoch.py": 1,
+    "src/eventzr_kafka/engine/group_consumer.py": 1,
+    "src/eventzr_kafka/engine/lanes.py": 1,
+    "src/eventzr_kafka/engine/runner.py": 3,
+    "src/eventzr_kafka/engine/watchdog.py": 2,
+    "src/eventzr_kafka/events/__init__.py": 1,
+    "src/eventzr_kafka/events/attributes.py": 1,
+    "src/eventzr_kafka/events/context.py": 1,
+    "src/eventzr_kafka/events/event.py": 5,
+    "src/eventzr_kafka/events/json_numbers.py": 1,
+    "src/eventzr_kafka/handlers/__init__.py": 1,
+    "src/eventzr_kafka/handlers/decorators.py": 10,
+    "src/eventzr_kafka/handlers/options.py": 1,
+    "src/eventzr_kafka/handlers/signature.py": 9,
+    "src/eventzr_kafka/inbox/migration.py": 1,
+    "src/eventzr_kafka/inbox/own_transaction.py": 1,
+    "src/eventzr_kafka/inbox/sql_inbox.py": 2,
+    "src/eventzr_kafka/kafka/__init__.py": 1,
+    "src/eventzr_kafka/kafka/admin.py": 3,
+    "src/eventzr_kafka/kafka/record.py": 1,
+    "src/eventzr_kafka/kafka/tokens.py": 3,
+    "src/eventzr_kafka/kafka/topics.py": 3,
+    "src/eventzr_kafka/kafka/transport.py": 4,
+    "src/eventzr_kafka/msk/_aws.py": 1,
+    "src/eventzr_kafka/msk/serverless.py": 2,
+    "src/eventzr_kafka/msk/token.py": 2,
+    "src/eventzr_kafka/outbox/failures.py": 2,
+    "src/eventzr_kafka/outbox/leases.py": 1,
+    "src/eventzr_kafka/outbox/relay.py": 2,
+    "src/eventzr_kafka/outbox/sending.py": 2,
+    "src/eventzr_kafka/outbox/turn.py": 1,
+    "src/eventzr_kafka/outbox/waiting.py": 3,
+    "src/eventzr_kafka/producing/delivery.py": 5,
+    "src/eventzr_kafka/producing/envelope.py": 4,
+    "src/eventzr_kafka/producing/producer.py": 6,
+    "src/eventzr_kafka/testing/__init__.py": 1,
+    "src/eventzr_kafka/testing/_lazy_producer.py": 1,
+    "src/eventzr_kafka/testing/_malformations.py": 4,
+    "src/eventzr_kafka/testing/_memory_cluster.py": 4,
+    "src/eventzr_kafka/testing/_memory_consumer.py": 3,
+    "src/eventzr_kafka/testing/_memory_group.py": 5,
+    "src/eventzr_kafka/testing/_memory_log.py": 4,
+    "src/eventzr_kafka/testing/_memory_producer.py": 2,
+    "src/eventzr_kafka/testing/_memory_service.py": 7,
+    "src/eventzr_kafka/testing/events.py": 11,
+    "src/eventzr_kafka/testing/memory_broker.py": 4,
+    "src/eventzr_kafka/testing/simulation/_checker.py": 3,
+    "src/eventzr_kafka/testing/simulation/_clients.py": 1,
+    "src/eventzr_kafka/testing/simulation/_database.py": 3,
+    "src/eventzr_kafka/testing/simulation/_handlers.py": 3,
+    "src/eventzr_kafka/testing/simulation/_history.py": 2,
+    "src/eventzr_kafka/testing/simulation/_loop.py": 3,
+    "src/eventzr_kafka/testing/simulation/_plan.py": 2,
+    "src/eventzr_kafka/testing/simulation/_promises.py": 4,
+    "src/eventzr_kafka/testing/simulation/_relay.py": 2,
+    "src/eventzr_kafka/testing/simulation/_replays.py": 5,
+    "src/eventzr_kafka/testing/simulation/_rows.py": 3,
+    "src/eventzr_kafka/testing/simulation/_run.py": 6,
+    "src/eventzr_kafka/testing/simulation/_service.py": 7,
+    "src/eventzr_kafka/testing/simulation/_tracking.py": 4,
+    "src/eventzr_kafka/testing/simulation/_words.py": 3,
+    "src/eventzr_kafka/testing/simulation/simulate.py": 2,
+    "src/eventzr_kafka/testing/strategies.py": 3,
+    "src/eventzr_kafka/testing/virtual_time.py": 1,
+}
+"""File → findings that are still to be rewritten: this list only shrinks."""
+
+
+def texts(path: Path) -> Iterator[tuple[int, str, bool]]:
+    """Each text of a file: its line, the text, and whether it is a docstring."""
+    if path.suffix == ".md":
+        yield from ((number, line, False) for number, line in enumerate(path.read_text().splitlines(), 1))
+        return
+    for node in ast.walk(ast.parse(path.read_text())):
+        body = getattr(node, "body", [])
+        parts = body if isinstance(body, list) else []
+        for part in parts:
+            if (
+                isinstance(part, ast.Expr)
+                and isinstance(part.value, ast.Constant)
+                and isinstance(part.value.value, str)
+            ):
+                yield part.lineno, part.value.value.lstrip(), True
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.lineno, node.value, False
+
+
+def findings(path: Path) -> list[str]:
+    """The line and the words of each finding."""
+    found: set[tuple[int, str]] = set()
+    for line, text, is_docstring in texts(path):
+        if is_docstring and (first := FIRST_WORDS.match(text)):
+            found.add((line, f"docstring begins with {first[0]}: begin with a verb or a noun"))
+        for pattern, better in AVOIDED.items():
+            found |= {(line, f"{match[0]!r}: {better}") for match in re.finditer(pattern, text, re.IGNORECASE)}
+    return [f"{line}: {words}" for line, words in sorted(found)]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_texts_are_plain_english(name: str) -> None:
+    found = findings(FILES[name])
+    assert len(found) <= max(QUOTED.get(name, 0), DIRTY.get(name, 0)), "\n".join([name, *found])
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['"""What it does."""', 'x = "somebody mends it"', 'def f():\n    """Whether it is."""', 'x = f"{y} is no topic"'],
+)
+def test_a_text_that_is_not_plain_is_found(text: str, tmp_path: Path) -> None:
+    (tmp_path / "module.py").write_text(text)
+    assert findings(tmp_path / "module.py")
