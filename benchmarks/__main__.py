@@ -8,7 +8,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks.broker import serving
+from benchmarks.broker import run_broker
 from benchmarks.cases import Case, all_cases
 from benchmarks.contest import ROOT, Contestant, compete, program
 from benchmarks.table import page, rows
@@ -46,13 +46,13 @@ def _arguments() -> argparse.Namespace:
 
 def _run(case: Case, rounds: int) -> tuple[str, list[str]]:
     _tell(case.title)
-    with serving(case.backlog) as kafka, _fed(case, kafka.bootstrap_servers):
+    with run_broker(case.backlog) as kafka, _run_feeder(case, kafka.bootstrap_servers):
         results = compete(case.contestants, kafka.bootstrap_servers, rounds, _tell)
         return kafka.description, rows(case, results)
 
 
 @contextmanager
-def _fed(case: Case, brokers: str) -> Generator[None]:
+def _run_feeder(case: Case, brokers: str) -> Generator[None]:
     if not case.fed:
         yield
         return

@@ -11,7 +11,7 @@ from confluent_kafka import Producer
 from benchmarks.contestants.kit import TOPIC, numbered_values, tenants
 from eventzr_kafka.testing.kafka_server import KafkaServer, start_kafka
 
-__all__ = ["Backlog", "serving"]
+__all__ = ["Backlog", "run_broker"]
 
 _HEADERS: list[tuple[str, str | bytes | None]] = [("content-type", b"application/cloudevents+json; charset=utf-8")]
 
@@ -29,14 +29,14 @@ class Backlog:
     partitions: int = 6
     skewed: bool = False
 
-    def names(self) -> list[str]:
+    def tenant_names(self) -> list[str]:
         """Return one tenant for each event, to be repeated."""
         found = tenants(self.tenants)
         return [name for other in found for name in (found[0], other)] if self.skewed else found
 
 
 @contextmanager
-def serving(backlog: Backlog) -> Generator[KafkaServer]:
+def run_broker(backlog: Backlog) -> Generator[KafkaServer]:
     """Start a broker with this backlog, and end it after the block."""
     with start_kafka() as kafka:
         kafka.create_topic(TOPIC, partitions=backlog.partitions)
@@ -53,7 +53,7 @@ def _fill(brokers: str, backlog: Backlog) -> None:
             "enable.idempotence": True,  # a tenant's events keep their order, also after a retry
         }
     )
-    for tenant, value in numbered_values(backlog.names(), backlog.events):
+    for tenant, value in numbered_values(backlog.tenant_names(), backlog.events):
         _put(producer, tenant, value)
     if producer.flush(60):
         raise TimeoutError("the backlog was not acknowledged within 60 s")

@@ -47,7 +47,7 @@ async def main(*, keep: bool = False) -> bool:
             database_url=database_url, port=int(os.environ.get("MARKETPLACE_PORT", "0")), playground=True
         )
         seen: Counter[Event] = Counter()
-        async with serving(settings, kafka) as server, subscribing(kafka, seen) as subscriber:
+        async with run_server(settings, kafka) as server, make_subscriber(kafka, seen) as subscriber:
             await subscriber.ready()
             url = f"http://{settings.host}:{server.port}"
             print(f"An embedded Kafka broker runs at {kafka.brokers}, the marketplace service at {url}\n")
@@ -55,7 +55,7 @@ async def main(*, keep: bool = False) -> bool:
             print(f"\nThe page: {url}/   The API: {url}/docs")
             if keep:
                 print("Ctrl-C ends it.")
-                await interrupted()
+                await wait_for_interrupt()
             else:
                 print("Both end now; `make demo KEEP=1` keeps them running.")
     return complete
@@ -75,7 +75,7 @@ class DemoServer(Server):
 
 
 @asynccontextmanager
-async def serving(settings: Settings, kafka: KafkaSettings) -> AsyncGenerator[DemoServer]:
+async def run_server(settings: Settings, kafka: KafkaSettings) -> AsyncGenerator[DemoServer]:
     """Serve the marketplace in this process."""
     server = DemoServer(create_app(settings, kafka), settings)
     task = asyncio.create_task(server.serve())
@@ -88,7 +88,7 @@ async def serving(settings: Settings, kafka: KafkaSettings) -> AsyncGenerator[De
         await task
 
 
-def subscribing(kafka: KafkaSettings, seen: Counter[Event]) -> ConsumerRunner:
+def make_subscriber(kafka: KafkaSettings, seen: Counter[Event]) -> ConsumerRunner:
     """Make the runner of a subscriber: the guide's handler prints a line for two topics, a second one counts all."""
     return ConsumerRunner(MarketplaceEventHandler(), EventCounter(seen), settings=kafka)
 
@@ -153,7 +153,7 @@ def show_summary(books: Books) -> bool:
     return True
 
 
-async def interrupted() -> None:
+async def wait_for_interrupt() -> None:
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)

@@ -27,8 +27,8 @@ __all__ = [
     "Stopwatch",
     "Task",
     "consumer_config",
+    "event_numbers",
     "numbered_values",
-    "paced",
     "read_event",
     "report",
     "rss_mib",
@@ -165,7 +165,7 @@ class Stopwatch:
         report(count / elapsed, cpu=cpu / count * 1e6)
 
 
-def paced(work: Task, step: int = 1) -> Iterator[int]:
+def event_numbers(work: Task, step: int = 1) -> Iterator[int]:
     """Yield numbers of events to publish, `step` apart, until there are enough or the time is over."""
     deadline = time.perf_counter() + work.seconds
     for number in range(0, work.events, step):

@@ -5,7 +5,7 @@ from uuid import uuid4
 
 from confluent_kafka import Producer
 
-from benchmarks.contestants.kit import LISTING, TENANTS, TOPIC, Stopwatch, Task, paced, task
+from benchmarks.contestants.kit import LISTING, TENANTS, TOPIC, Stopwatch, Task, event_numbers, task
 from eventzr_kafka import CloudEvent
 from eventzr_marketplace_events import ListingCreated
 
@@ -45,7 +45,7 @@ def produce(producer: Producer, work: Task) -> int:
     """Queue events as fast as there is room; returns how many."""
     write = payload if work.mode == "payload" else event
     count = 0
-    for number in paced(work):
+    for number in event_numbers(work):
         tenant = TENANTS[number % len(TENANTS)]
         put(producer, tenant, write(tenant))
         count += 1

@@ -3,7 +3,7 @@
 import asyncio
 import time
 
-from benchmarks.contestants.kit import LISTING, TENANTS, Stopwatch, Task, paced, task
+from benchmarks.contestants.kit import LISTING, TENANTS, Stopwatch, Task, event_numbers, task
 from benchmarks.contestants.publishing import publish_in
 from eventzr_kafka import EventProducer, KafkaSettings
 from eventzr_kafka.errors import QueueFullError
@@ -19,7 +19,7 @@ PRODUCER = EventProducer(
 def enqueue(work: Task) -> int:
     """Queue events as fast as there is room; returns how many."""
     count = 0
-    for number in paced(work):
+    for number in event_numbers(work):
         put(TENANTS[number % len(TENANTS)])
         count += 1
     PRODUCER.flush_sync()

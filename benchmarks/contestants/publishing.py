@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from benchmarks.contestants.kit import LISTING, TENANTS, Stopwatch, Task, paced
+from benchmarks.contestants.kit import LISTING, TENANTS, Stopwatch, Task, event_numbers
 from eventzr_marketplace_events import ListingCreated
 
 __all__ = ["publish_in"]
@@ -25,7 +25,7 @@ async def publish_in(work: Task, send: Send) -> None:
 
 async def _one_by_one(work: Task, send: Send) -> int:
     count = 0
-    for number in paced(work):
+    for number in event_numbers(work):
         await send(LISTING, TENANTS[number % len(TENANTS)])
         count += 1
     return count
@@ -33,7 +33,7 @@ async def _one_by_one(work: Task, send: Send) -> int:
 
 async def _in_gathers(work: Task, send: Send) -> int:
     count = 0
-    for first in paced(work, _GATHER):
+    for first in event_numbers(work, _GATHER):
         keys = (TENANTS[number % len(TENANTS)] for number in range(first, first + _GATHER))
         await asyncio.gather(*(send(LISTING, key) for key in keys))
         count += _GATHER

@@ -7,13 +7,13 @@ from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
-__all__ = ["beside", "pause"]
+__all__ = ["pause", "run_beside"]
 
 _LAST_STEP = 5.0  # seconds
 
 
 @asynccontextmanager
-async def beside(work: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> AsyncGenerator[None]:
+async def run_beside(work: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> AsyncGenerator[None]:
     """Run a task inside the block; the event that it gets is set when it should stop."""
     ending = asyncio.Event()
     task = asyncio.create_task(work(ending))

@@ -16,7 +16,7 @@ from eventzr_kafka import ConsumerRunner, KafkaSettings
 from eventzr_kafka.hooks import ConsumerHooks
 from eventzr_kafka.outbox import OutboxRelay
 from examples.marketplace_service.api import health, listings, operations, orders, playground, problems, sellers
-from examples.marketplace_service.background import beside
+from examples.marketplace_service.background import run_beside
 from examples.marketplace_service.database import open_engine
 from examples.marketplace_service.events.consumer import NeighbourEvents
 from examples.marketplace_service.events.dead_letters import DeadLetterReplay, DeadLetters
@@ -38,7 +38,7 @@ def create_app(settings: Settings | None = None, kafka: KafkaSettings | None = N
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
-        async with _running(app, settings, kafka):
+        async with _run_parts(app, settings, kafka):
             yield
 
     app = FastAPI(title="Marketplace service", version="1.0.0", lifespan=lifespan)
@@ -61,14 +61,14 @@ def make_handler() -> NeighbourEvents:
 
 
 @asynccontextmanager
-async def _running(app: FastAPI, settings: Settings, kafka: KafkaSettings) -> AsyncGenerator[None]:
+async def _run_parts(app: FastAPI, settings: Settings, kafka: KafkaSettings) -> AsyncGenerator[None]:
     """Start all parts. The relay is entered before the runner, so it ends later and publishes the last commits."""
     async with AsyncExitStack() as stack:
         engine = open_engine(settings.database_url)
         stack.push_async_callback(engine.dispose)
         failures = FailureLog()
-        await stack.enter_async_context(beside(failures.write))
-        await stack.enter_async_context(beside(keep_house))
+        await stack.enter_async_context(run_beside(failures.write))
+        await stack.enter_async_context(run_beside(keep_house))
         app.state.relay = await stack.enter_async_context(OutboxRelay(engine, kafka))
         if settings.playground:
             app.state.neighbours = Neighbours(kafka)

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator
 from typing import Any
 
 import httpx
-from examples.demo import serving
+from examples.demo import run_server
 from examples.marketplace_service.activity import Activity
 from examples.marketplace_service.api.feed import follow
 from examples.marketplace_service.database import now, sessions
@@ -97,7 +97,7 @@ async def test_the_feed_ends_with_the_service(tenant: Tenant) -> None:
 
 async def test_the_header_alone_says_whose_feed_it_is(database_url: str) -> None:
     async with (
-        serving(Settings(database_url=database_url, port=0), KafkaSettings(enabled=False)) as server,
+        run_server(Settings(database_url=database_url, port=0), KafkaSettings(enabled=False)) as server,
         httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.port}") as client,
     ):
         mine = await Tenant(client, TENANT).listing(publish=False)

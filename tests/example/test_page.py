@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 import pytest_asyncio
-from examples.demo import serving
+from examples.demo import run_server
 from examples.marketplace_service.events.dead_letters import DEAD_LETTERS, DEAD_LETTERS_GROUP
 from examples.marketplace_service.settings import Settings
 from playwright.async_api import Browser, Page, async_playwright, expect
@@ -68,7 +68,7 @@ async def url(migrated: Path, tmp_path_factory: pytest.TempPathFactory) -> Async
     with embedded_broker() as broker:
         broker.create_topics(DEAD_LETTERS, f"{DEAD_LETTERS_GROUP}.dlq")
         settings = Settings(database_url=database_url, port=0, playground=True)
-        async with serving(settings, KafkaSettings(brokers=broker.bootstrap_servers)) as server:
+        async with run_server(settings, KafkaSettings(brokers=broker.bootstrap_servers)) as server:
             yield f"http://127.0.0.1:{server.port}"
 
 

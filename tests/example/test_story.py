@@ -14,7 +14,7 @@ import pytest
 import pytest_asyncio
 from confluent_kafka import OFFSET_BEGINNING, Consumer
 from confluent_kafka import TopicPartition as Offset
-from examples.demo import TENANTS, serving
+from examples.demo import TENANTS, run_server
 from examples.marketplace_service.events.dead_letters import DEAD_LETTERS, DEAD_LETTERS_GROUP
 from examples.marketplace_service.schema import migrate
 from examples.marketplace_service.settings import Settings
@@ -55,7 +55,7 @@ def story_url(postgres: Databases) -> str:
 async def http(broker: str, story_url: str) -> AsyncGenerator[httpx.AsyncClient]:
     settings = Settings(database_url=story_url, port=0, playground=True)
     async with (
-        serving(settings, KafkaSettings(brokers=broker)) as server,
+        run_server(settings, KafkaSettings(brokers=broker)) as server,
         httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.port}", timeout=60) as http,
     ):
         yield http
