@@ -20,7 +20,7 @@ from eventzr_kafka import (
     kafka_consumer,
     on_message,
 )
-from eventzr_kafka.engine import dispatcher
+from eventzr_kafka.engine import turn
 from eventzr_marketplace_events import ListingCreated
 from eventzr_marketplace_events.examples import example
 
@@ -56,7 +56,7 @@ def frames_above() -> list[str]:
 
 
 async def test_a_record_takes_six_calls_and_one_frame_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dispatcher, "_TURN", SECONDS)  # a slow machine takes more turns
+    monkeypatch.setattr(turn, "_LENGTH", SECONDS)  # a slow machine takes more turns
     calls, profile = calls_of_sdk()
     frames: set[tuple[str, ...]] = set()
     done = asyncio.Event()

@@ -73,7 +73,7 @@ def no_fence() -> AbstractContextManager[Any]:
     def end(self: GroupConsumer, numbers: Sequence[int]) -> list[Epoch]:
         return [self._epochs[number] for number in numbers if number in self._epochs]
 
-    return patch.object(GroupConsumer, "_end", end)
+    return patch.object(GroupConsumer, "_end_epochs", end)
 
 
 def letter_counts_at_once() -> AbstractContextManager[Any]:
@@ -156,8 +156,8 @@ def settles_what_was_dropped() -> AbstractContextManager[Any]:
 
     def settle(self: Lanes[Any], lane: Lane[Any], _item: object) -> None:
         lane.waiting = False
-        self._take_out(lane, 1)
-        self._go_on(lane)
+        self._remove_front(lane, 1)
+        self._offer_rest(lane)
 
     return patch.object(Lanes, "settle", settle)
 

@@ -28,7 +28,7 @@ print(simulate({0}, seed=7, histories=10).digest)
 def test_no_history_violates_an_invariant(service: type) -> None:
     report = simulate(service, seed=1_000_000, histories=25)  # `make simulate` plays thousands
     assert report.histories == 25
-    assert report.coverage["while a handler ran"] >= 5
+    assert report.coverage["while a handler ran"] >= 2
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)

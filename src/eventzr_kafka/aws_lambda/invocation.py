@@ -81,7 +81,7 @@ class Invocation:
             redelivery=self,
         )
         self._failures = FailureHandler(host, options, self._lanes, consumer.failures)
-        self._dispatcher = Dispatcher(consumer.group_id, options, self._lanes, self._failures)
+        self._dispatcher = Dispatcher(consumer.group_id, options, self._lanes, self._failures, self._end_if_idle)
         self._epochs = {batch.name: self._make_epoch(batch) for batch in batches}
         self._ended = asyncio.Event()
 
@@ -95,7 +95,6 @@ class Invocation:
             # Other containers have handled the records before these; and memory is bounded.
             first = {self._epochs[batch.name].number: batch.records[0].offset for batch in self._batches}
             self._consumer.failures.forget_passed(first, _REMEMBERED)
-            self._dispatcher.start(self._end_if_idle)
             for batch in self._batches:
                 self._admit(batch)
             self._go_on()
@@ -140,7 +139,7 @@ class Invocation:
         if not self._lanes.count:
             self._ended.set()
         elif not self._lanes.ready:
-            self._dispatcher.batches.end_all()  # no more records will arrive that a batch could wait for
+            self._dispatcher.batches.hand_over_all()  # no more records will arrive that a batch could wait for
 
     def _stop_with(self, error: Exception) -> None:
         log.error("%s: %s", self._consumer.group_id, error)

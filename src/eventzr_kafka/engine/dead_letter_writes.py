@@ -51,7 +51,7 @@ class DeadLetterWrites:
 
     def begin(self, failed: FailedEvent, facts: DeadLetterFacts) -> None:
         """Write the dead letter of an event whose lane waits."""
-        failed.epoch.running += 1
+        failed.epoch.begin_running()
         self._queue.append((failed, facts))
         if len(self._tasks) < _MAX_TASKS:
             task = asyncio.get_running_loop().create_task(self._write_queued())
@@ -91,7 +91,7 @@ class DeadLetterWrites:
             except Exception as error:  # noqa: BLE001 -- such as a client that cannot be made
                 self._on_error(failed, facts, error)
             finally:
-                failed.epoch.running -= 1
+                failed.epoch.end_running()
                 if self._host.redelivery is None:
                     self._problems.pop(failed.key, None)
 
@@ -115,11 +115,8 @@ class DeadLetterWrites:
                 self._report_problem(failed.key, str(error))
             finally:
                 late.cancel()
-            failed.epoch.running -= 1  # a hand-over need not wait for a pause
-            try:
+            with failed.epoch.not_running():  # a revocation need not wait for a pause
                 await self._host.clock.sleep(pause)
-            finally:  # `_write_queued` counts it down once more, also if the task is cancelled here
-                failed.epoch.running += 1
             pause = min(2 * pause, _LONGEST_PAUSE)
         return None
 

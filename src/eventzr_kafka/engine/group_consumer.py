@@ -1,13 +1,13 @@
-"""One consumer group: epochs, intake and positions.
+"""`GroupConsumer`: one consumer group, with its epochs, its intake and its committable offsets.
 
-The way of a message, all on the event loop::
+A message's way, all on the event loop::
 
-    transport ─batch─▶ received ─▶ Lanes ─▶ Dispatcher: decode ▸ handler ▸ outcome ─▶ Ledger ─positions─▶ transport
+    transport ─batch─▶ received ─▶ Lanes ─▶ Dispatcher: decode ▸ handler ▸ outcome ─▶ Ledger ─offsets─▶ transport
 
-1. An epoch is known by its `Epoch` object. When the partition goes, the object leaves the table; whatever still runs
-   for it can reach that object alone, and nothing of it is stored any more.
-2. What has no outcome is not committed. An epoch whose records were not all taken in ends at once.
-3. More is asked for when little is ready to run; the intake stands still, wholly or in part, when much is in memory.
+1. An epoch is known by its `Epoch` object. When the partition is revoked, the object leaves the table. Handlers that
+   still run for it can reach that object alone, and nothing of it is stored any more.
+2. An offset without an outcome is not committed. An epoch ends at once if some of its records could not be added.
+3. The group requests a batch when little is ready to run. It pauses some partitions, or all, when much is in memory.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from eventzr_kafka.engine.dispatcher import Dispatcher
 from eventzr_kafka.engine.epoch import Epoch
 from eventzr_kafka.engine.failure_host import FailureHost
 from eventzr_kafka.engine.failures import FailureHandler
-from eventzr_kafka.engine.intake import PartitionBatch, add_to_lanes, lanes_for
+from eventzr_kafka.engine.intake import PartitionBatch, add_to_lanes, epoch_of, lanes_for
 from eventzr_kafka.engine.ledger import Ledger
 from eventzr_kafka.engine.runtime import SYSTEM_RUNTIME, Runtime
 from eventzr_kafka.errors import ConsumerError, OffsetsLostError
@@ -41,8 +41,8 @@ __all__ = ["GroupClients", "GroupConsumer"]
 
 log = logging.getLogger("eventzr_kafka.consumer")
 
-_FEW, _FEW_BYTES = 2000, 4_000_000  # events and bytes in memory, below which more is asked for
-_LOADING = 5.0  # seconds that reading the dead letters may take before it is a problem
+_FEW_EVENTS, _FEW_BYTES = 2000, 4_000_000  # in memory; with fewer of both, a batch is requested
+_LOADING = 5.0  # seconds that reading the dead letters may take before it is reported as a problem
 _STORE_INTERVAL = 0.5  # seconds between two looks at the ledgers
 _DRAIN_INTERVAL = 0.005  # seconds between two looks at running handlers
 _CLOSE_TIMEOUT = 10.0  # seconds that the client may take to commit and leave
@@ -50,11 +50,11 @@ _CLOSE_TIMEOUT = 10.0  # seconds that the client may take to commit and leave
 
 @dataclass(frozen=True, slots=True)
 class GroupClients:
-    """What a group reaches Kafka with.
+    """The Kafka clients of a group.
 
     Attributes:
         dead_letters: Shared by the groups of a runner.
-        make_reader: Makes what reads the dead-letter topic, if a dead letter parks its lane.
+        make_reader: Makes the reader of the dead-letter topic; called if a dead letter parks its ordering key.
     """
 
     transport: ConsumerTransport
@@ -63,7 +63,7 @@ class GroupClients:
 
 
 class GroupConsumer:
-    """Runs the handlers of one group over what one transport brings; a `ConsumerSink`."""
+    """Runs the handlers of one group over the records of one transport; a `ConsumerSink`."""
 
     def __init__(
         self,
@@ -76,7 +76,7 @@ class GroupConsumer:
         *,
         runtime: Runtime = SYSTEM_RUNTIME,
     ) -> None:
-        """Prepare; nothing runs before `start`.
+        """Prepare, on the running event loop; nothing runs before `start`.
 
         Args:
             routes: By topic.
@@ -84,6 +84,7 @@ class GroupConsumer:
         """
         self.group_id = group_id
         self.ready = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
         self._hooks = hooks
         self._routes = routes
         self._options = options
@@ -95,7 +96,7 @@ class GroupConsumer:
         self._clock = runtime.clock
         host = FailureHost(
             group_id=group_id,
-            on_ready=self._go_on,
+            on_ready=self._continue,
             on_stop=on_failure,
             writer=clients.dead_letters,
             hooks=hooks,
@@ -103,49 +104,51 @@ class GroupConsumer:
             clock=runtime.clock,
         )
         self._failures = FailureHandler(host, options, self._lanes)
-        self._dispatcher = Dispatcher(group_id, options, self._lanes, self._failures, runtime=runtime)
+        self._dispatcher = Dispatcher(
+            group_id, options, self._lanes, self._failures, self._regulate_intake, runtime=runtime
+        )
         self._epochs: dict[int, Epoch] = {}
         self._ending: set[Epoch] = set()
         self._hand_overs: set[asyncio.Task[None]] = set()
-        self._little = max(64, options.max_concurrency // 2)  # lanes ready to run, below which more is asked for
-        self._held_back: list[Batch] = []  # while it is being found out which lanes are parked
+        self._low_watermark = max(64, options.max_concurrency // 2)  # of ready lanes; below it, a batch is requested
+        self._deferred: list[Batch] = []  # until it is known which ordering keys are parked
         self._loading: asyncio.Task[None] | None = None
         self._loading_since = 0.0
         self._backpressure = Backpressure()
-        self._owed = 0
+        self._unrequested = 0  # batches that the transport has brought and was not asked to replace
+        self._timer: asyncio.TimerHandle | None = None
         self._stopping = False
 
     @property
     def problem(self) -> str | None:
-        """Why the group cannot go on at the moment, or None."""
-        if self._held_back and self._loop.time() > self._loading_since + _LOADING:
-            return f"{self.group_id}: {dead_letter_topic(self.group_id)} is still being read, to know the parked lanes"
+        """The reason why the group cannot go on now; None if it can."""
+        if self._deferred and self._loop.time() > self._loading_since + _LOADING:
+            return f"{self.group_id}: {dead_letter_topic(self.group_id)} is still being read for parked ordering keys"
         return self._failures.problem or self._transport.problem
 
     def start(self) -> None:
         """Join the group."""
-        self._loop = asyncio.get_running_loop()
-        self._dispatcher.start(self._regulate)
         self._transport.start(list(self._routes), self)
         self._timer = self._loop.call_later(_STORE_INTERVAL, self._store_regularly)
 
     async def stop(self) -> None:
-        """Begin nothing new, let what runs finish within the drain time-out, store, and leave the group.
+        """Start no handler, let those that run finish within the drain time-out, store, and leave the group.
 
-        The group is left whatever fails before: a member that stays holds its partitions and handles nothing.
+        The group is left whatever fails before: a member that stayed would hold its partitions and handle nothing.
         """
         self._stopping = True
-        self._timer.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
         self._transport.pause("all")
         self._dispatcher.stop()
         self._failures.stop_deciding()
         self._lanes.discard(lambda _work: True)
         try:
-            await self._finish()
+            await self._finish_running()
         finally:
             await self._leave()
 
-    async def _finish(self) -> None:
+    async def _finish_running(self) -> None:
         await self._drain([*self._epochs.values(), *self._ending])
         await self._dispatcher.end()
         await self._failures.stop()
@@ -164,21 +167,21 @@ class GroupConsumer:
             )
 
     def store(self) -> None:
-        """Give the transport the positions now that it would be given within half a second."""
+        """Give the transport the committable offsets now, not within half a second."""
         self._store(self._epochs.values())
 
-    # What the transport tells
+    # Calls of the transport
 
     def assigned(self, assignments: Sequence[Assignment]) -> None:
         """Open a ledger for each partition."""
         for assignment in assignments:
-            if assignment.loss is None or self._goes_on(assignment.partition, assignment.loss):
+            if assignment.loss is None or self._accept_loss(assignment.partition, assignment.loss):
                 self._epochs[assignment.epoch] = Epoch(assignment)
         log.info("%s: assigned %s", self.group_id, describe_partitions(a.partition for a in assignments))
         if assignments and self._parking is not None and not self._stopping:
             self._loading_since = self._loop.time()
             self._parking.reload()
-            self._loading = self._loop.create_task(self._load(self._parking, self._loading))
+            self._loading = self._loop.create_task(self._load_parked_keys(self._parking, self._loading))
         self.ready.set()
         notify(
             self._hooks.on_partitions_assigned,
@@ -186,21 +189,21 @@ class GroupConsumer:
         )
 
     def received(self, batches: Sequence[Batch]) -> None:
-        """Put records into their lanes, but for those of an epoch that has ended: they are another member's."""
-        self._owed += 1
+        """Put records into their lanes; those of an epoch that has ended are another member's, and are dropped."""
+        self._unrequested += 1
         if self._parking is not None and self._parking.loading:
-            self._held_back += batches
+            self._deferred += batches
             return
         for number, records in batches:
             epoch = self._epochs.get(number)
             if epoch is not None and not self._stopping:
-                self._admit_or_fence(epoch, records)
-        self._dispatcher.batches.end_full()
+                self._add_or_fence(epoch, records)
+        self._dispatcher.batches.hand_over_full()
         self._dispatcher.spawn()
-        self._regulate()
+        self._regulate_intake()
 
     def passed(self, offsets: Mapping[int, int]) -> None:
-        """Let positions pass what is not a record; not while records are dropped, or held back from their ledgers."""
+        """Let ledgers pass offsets without a record, except while records are dropped or deferred."""
         if self._stopping or (self._parking is not None and self._parking.loading):
             return
         for number, offset in offsets.items():
@@ -209,12 +212,12 @@ class GroupConsumer:
                 epoch.ledger.pass_to(offset)
 
     def offsets_lost(self, epoch: int, loss: Loss) -> None:
-        """Go on behind the records that are gone, or stop before them."""
+        """Go on behind the lost records, or stop before them."""
         found = self._epochs.get(epoch)
-        if found is not None and self._goes_on(found.partition, loss) and loss.after is not None:
+        if found is not None and self._accept_loss(found.partition, loss) and loss.after is not None:
             self.passed({epoch: loss.after})
 
-    def _goes_on(self, partition: TopicPartition, loss: Loss) -> bool:
+    def _accept_loss(self, partition: TopicPartition, loss: Loss) -> bool:
         topic, number = partition
         fact = OffsetsSkipped(
             group_id=self.group_id,
@@ -232,8 +235,8 @@ class GroupConsumer:
         return True
 
     def revoked(self, epochs: Sequence[int], done: Callable[[], None]) -> None:
-        """Let what runs finish within the drain time-out, store the positions, then hand over."""
-        ended = self._end(epochs)
+        """Let running handlers finish within the drain time-out, store the committable offsets, then call `done`."""
+        ended = self._end_epochs(epochs)
         self._ending.update(ended)
         task = self._loop.create_task(self._hand_over(ended, done))
         self._hand_overs.add(task)
@@ -241,7 +244,7 @@ class GroupConsumer:
 
     def lost(self, epochs: Sequence[int]) -> None:
         """Forget these epochs: another member owns them already."""
-        self._end(epochs)
+        self._end_epochs(epochs)
 
     def on_client_error(self, error: Exception) -> None:
         """Stop: the client cannot go on."""
@@ -249,11 +252,11 @@ class GroupConsumer:
 
     # Intake
 
-    def _admit_or_fence(self, epoch: Epoch, records: Sequence[Record]) -> None:
-        """Take records in; an epoch that lost some ends here, so that no later ones move its position past them."""
+    def _add_or_fence(self, epoch: Epoch, records: Sequence[Record]) -> None:
+        """Add records to their lanes; if some cannot be added, end the epoch, so that no commit passes them."""
         try:
-            self._admit(epoch, records)
-        except BaseException as error:  # also a KeyboardInterrupt: positions are still stored while the loop ends
+            self._add_records(epoch, records)
+        except BaseException as error:  # also a KeyboardInterrupt: offsets are still stored while the loop ends
             text = (
                 f"{self.group_id}: {records[0].position} and the {len(records) - 1} after it were not taken in: "
                 f"{error_location(error)}; nothing of the partition is handled or committed from here on; "
@@ -262,81 +265,82 @@ class GroupConsumer:
             failure = ConsumerError(text)
             failure.__cause__ = error
             try:
-                self._end([epoch.number])
+                self._end_epochs([epoch.number])
             finally:
                 self.on_client_error(failure)
             if not isinstance(error, Exception):
                 raise
 
-    def _admit(self, epoch: Epoch, records: Sequence[Record]) -> None:
+    def _add_records(self, epoch: Epoch, records: Sequence[Record]) -> None:
         if records[0].offset < epoch.ledger.next_offset:
-            self._start_again(epoch, records[0])
+            self._reset_offsets(epoch, records[0])
         known = epoch.ledger.receive([record.offset for record in records])
         if known:
             records = [record for record in records if record.offset not in known]
-        origin = PartitionBatch(epoch, self._routes[epoch.partition.topic], records, parks=self._parking is not None)
+        batch = PartitionBatch(epoch, self._routes[epoch.partition.topic], records, parks=self._parking is not None)
         before = self._lanes.bytes
-        add_to_lanes(self._lanes, self._options.ordering, origin, records)
+        add_to_lanes(self._lanes, self._options.ordering, batch, records)
         epoch.note_buffered(len(records), self._lanes.bytes - before)
 
-    async def _load(self, parking: ParkedKeys, before: asyncio.Task[None] | None) -> None:
-        """One after another: two loadings at once would each close the other's reader."""
+    async def _load_parked_keys(self, parking: ParkedKeys, before: asyncio.Task[None] | None) -> None:
+        """Load after the previous loading has ended: at the same time, each would close the other's reader."""
         try:
             if before is not None:
                 await before
-            await parking.load(self._admit_held_back, self._on_failure)
+            await parking.load(self._receive_deferred, self._on_failure)
         except Exception as error:  # noqa: BLE001 -- such as a client that cannot be made
             self._on_failure(error)
 
-    def _admit_held_back(self) -> None:
-        batches, self._held_back = self._held_back, []
-        self._owed -= 1  # it was counted when they came
+    def _receive_deferred(self) -> None:
+        batches, self._deferred = self._deferred, []
+        self._unrequested -= 1  # it was counted when they were deferred
         self.received(batches)
 
-    def _start_again(self, epoch: Epoch, record: Record) -> None:
-        """The log was cut or the topic made anew: what is known of the old offsets does not hold for the new ones."""
+    def _reset_offsets(self, epoch: Epoch, record: Record) -> None:
+        """Forget the old offsets: the log was truncated, or the topic was deleted and created again."""
         log.warning(
             "%s: offsets went back from %d: the topic was truncated or recreated",
             record.position,
             epoch.ledger.next_offset,
         )
-        self._lanes.discard(lambda work: work[1].epoch is epoch)
+        self._lanes.discard(lambda work: epoch_of(work) is epoch)
         self._failures.forget([epoch])
         epoch.ledger = Ledger()
 
-    def _go_on(self) -> None:
-        """A lane may go on after a failure; a dead letter frees room, also where nothing is left to run."""
+    def _continue(self) -> None:
+        """After a failure: run the lanes that are ready again, and use the room that a dead letter has freed."""
         self._dispatcher.spawn()
-        self._regulate()
+        self._regulate_intake()
 
-    def _regulate(self) -> None:
-        """Ask for more when little is ready to run; stop the intake when too much is in memory."""
+    def _regulate_intake(self) -> None:
+        """Pause partitions when too much is in memory; request batches while little is ready to run."""
         if self._stopping:
             return
-        if self._backpressure.update(self._lanes.fullness, self._weights):
+        if self._backpressure.update(self._lanes.fullness, self._buffered_bytes):
             self._transport.pause(self._backpressure.paused)
         if self._backpressure.paused == "all" and not self._lanes.ready:
-            self._dispatcher.batches.end_all()
-        while self._owed and not self._held_back and (self._lanes.ready < self._little or self._holds_little()):
-            self._owed -= 1
+            self._dispatcher.batches.hand_over_all()
+        while self._unrequested and not self._deferred and self._has_little():
+            self._unrequested -= 1
             self._transport.request_batch()
 
-    def _weights(self) -> dict[int, float]:
+    def _buffered_bytes(self) -> dict[int, float]:
         return {number: epoch.buffered_bytes for number, epoch in self._epochs.items()}
 
-    def _holds_little(self) -> bool:
-        return self._lanes.count < _FEW and self._lanes.bytes < _FEW_BYTES
+    def _has_little(self) -> bool:
+        lanes = self._lanes
+        return lanes.ready < self._low_watermark or (lanes.count < _FEW_EVENTS and lanes.bytes < _FEW_BYTES)
 
     # Epochs and positions
 
-    def _end(self, numbers: Sequence[int]) -> list[Epoch]:
+    def _end_epochs(self, numbers: Sequence[int]) -> list[Epoch]:
         ended = [epoch for number in numbers if (epoch := self._epochs.pop(number, None))]
         log.info("%s: gave up %s", self.group_id, describe_partitions(epoch.partition for epoch in ended))
         for epoch in ended:
-            epoch.ended = True
-        self._lanes.discard(lambda work: work[1].epoch.ended)
+            epoch.end()
+        self._lanes.discard(lambda work: epoch_of(work).ended)
         self._failures.forget(ended)
-        self._go_on()  # a lane whose front waited in a partition that went is free
+        self._continue()  # a lane is free again if its front waited in a revoked partition
         return ended
 
     async def _hand_over(self, epochs: Collection[Epoch], done: Callable[[], None]) -> None:
@@ -353,7 +357,7 @@ class GroupConsumer:
             if self._loop.time() >= deadline:
                 left = sum(epoch.running for epoch in epochs)
                 log.warning(
-                    "%s: %d handlers still run after %g s; their events will come again",
+                    "%s: %d handlers still run after %g s; their events are redelivered",
                     self.group_id,
                     left,
                     self._options.drain_timeout,

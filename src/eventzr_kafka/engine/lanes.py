@@ -1,11 +1,11 @@
-"""Lanes: what may run now, in which order, and how much of it there is.
+"""`Lanes`: the items of a group in order: which of them may run now, and how many there are.
 
-1. A lane's items run one at a time, in the order they were added, or several of its first in one batch. A lane whose
-   front runs or waits is not offered.
+1. A lane holds the items of one ordering key. They run one at a time, in the order in which they were added, or several
+   of the first ones in one batch. A lane whose front runs or waits is not offered.
 2. Turns go round: first over the tenants that have something ready, then over the lanes of that tenant. A tenant with a
    long backlog costs another one turn, whatever its length.
 3. At most `tenant_limit` items of one tenant run at once, if that is set; a batch does not count.
-4. Everything added and not yet finished counts against the bounds, running and waiting items too (see backpressure).
+4. An item counts against the bounds from `add` until it is finished, also while it runs or waits (see backpressure).
 
 `Lanes` is for orders in which a tenant is one lane: its ring holds the lanes themselves. `TenantLanes` is for a tenant
 with many; its ring holds tenants.
@@ -20,7 +20,7 @@ from typing import Any, Generic, TypeVar
 __all__ = ["Lane", "Lanes", "TenantLanes"]
 
 ItemT = TypeVar("ItemT", bound="tuple[*tuple[Any, ...], int]")  # anything, with its size in bytes at the end
-_KEPT_IDLE = 10_000  # idle lanes that are kept, because a tenant that was heard of once is heard of again
+_KEPT_IDLE = 10_000  # empty lanes that are kept, since further events of their tenants are likely
 
 
 class Lane(Generic[ItemT]):
@@ -73,9 +73,9 @@ class Lanes(Generic[ItemT]):
                 offer(lane)
 
     def take(self) -> Lane[ItemT] | None:
-        """The lane whose turn it is, or None if nothing may run now: the caller's until it is finished or released.
+        """Take the lane whose turn it is, until it is finished or released; None if nothing may run now.
 
-        Its front item counts as running; for a batch the caller sets `Lane.running` to what that is.
+        Its front item counts as running, see also `run_first`.
         """
         if not self._ring:
             return None
@@ -83,8 +83,12 @@ class Lanes(Generic[ItemT]):
         lane.running = 1
         return lane
 
+    def run_first(self, lane: Lane[ItemT], number: int) -> None:
+        """Count so many items at the front of a taken lane as running, for a batch."""
+        lane.running = number
+
     def finish(self, lane: Lane[ItemT]) -> None:
-        """The front item of a taken lane has its outcome: the next one may run."""
+        """Remove the front item of a taken lane, which has its outcome: the next one may run."""
         items = lane.items
         self.count -= 1
         self.bytes -= items.popleft()[-1]
@@ -95,36 +99,36 @@ class Lanes(Generic[ItemT]):
             self._forget(lane)
 
     def finish_all(self, lane: Lane[ItemT]) -> None:
-        """Every running item of a taken lane has its outcome: the next ones may run."""
-        self._take_out(lane, lane.running)
+        """Remove the running items of a taken lane, which have their outcome: the next ones may run."""
+        self._remove_front(lane, lane.running)
         self.release(lane)
 
     def drop_front(self, lane: Lane[ItemT]) -> None:
-        """The front item of a taken lane has its outcome, and nothing else of it has run: the next ones may run."""
-        self._take_out(lane, 1)
+        """Remove the front item of a taken lane, whose other items have not run: the next ones may run."""
+        self._remove_front(lane, 1)
         self.release(lane)
 
     def set_aside(self, lane: Lane[ItemT]) -> None:
-        """A taken lane is gathered for a batch: not offered, nothing of it runs, and no limit counts it any more."""
+        """Keep a taken lane for a batch: it is not offered, nothing of it runs, and no limit counts it."""
         lane.running = 0
 
-    def keep(self, lane: Lane[ItemT], kept: Sequence[ItemT]) -> None:
-        """Of the running items of a taken lane all have their outcome but these, which run again; still taken."""
-        self._take_out(lane, lane.running)
+    def keep_front(self, lane: Lane[ItemT], kept: Sequence[ItemT]) -> None:
+        """Remove the running items of a taken lane but these, which run again; the lane stays taken."""
+        self._remove_front(lane, lane.running)
         lane.items.extendleft(reversed(kept))
         self.count += len(kept)
         self.bytes += sum(item[-1] for item in kept)
         lane.running = 1
 
     def settle(self, lane: Lane[ItemT], item: ItemT) -> None:
-        """The item that a waiting lane waits for has its outcome, unless it was discarded meanwhile."""
+        """Remove the item that a waiting lane waits for, which has its outcome, unless it was discarded meanwhile."""
         if lane.waiting and lane.front is item:
             lane.waiting = False
-            self._take_out(lane, 1)
-            self._go_on(lane)
+            self._remove_front(lane, 1)
+            self._offer_rest(lane)
 
     def drop_behind(self, lane: Lane[ItemT]) -> list[ItemT]:
-        """Drop what stands behind the front of a waiting lane; returns it, in order."""
+        """Drop the items behind the front of a waiting lane; returns them, in order."""
         front, *dropped = lane.items
         lane.items = deque([front])
         self.count -= len(dropped)
@@ -132,14 +136,14 @@ class Lanes(Generic[ItemT]):
         return dropped
 
     def release(self, lane: Lane[ItemT]) -> None:
-        """A taken lane runs no more: offer it again."""
-        self._leave(lane)
-        self._go_on(lane)
+        """Offer a taken lane again, none of whose items runs any more."""
+        self._stop_running(lane)
+        self._offer_rest(lane)
 
     def wait(self, lane: Lane[ItemT]) -> None:
-        """The front item of a taken lane will run again later; until `resume` the lane is not offered."""
+        """Keep a taken lane, whose front item will run again later, until `resume`."""
         lane.waiting = True
-        self._leave(lane)
+        self._stop_running(lane)
 
     def resume(self, lane: Lane[ItemT], item: ItemT) -> None:
         """Offer a waiting lane again, unless the item that it waited for was discarded meanwhile."""
@@ -148,9 +152,9 @@ class Lanes(Generic[ItemT]):
             self._offer(lane)
 
     def discard(self, unwanted: Callable[[ItemT], bool]) -> int:
-        """Drop items that nobody may run any more, but for those that run now; returns how many."""
+        """Drop the unwanted items, except those that run now; returns their number."""
         before = self.count
-        freed = [lane for lane in self._lanes.values() if lane.items and self._sift(lane, unwanted)]
+        freed = [lane for lane in self._lanes.values() if lane.items and self._remove_unwanted(lane, unwanted)]
         self._withdraw_empty()
         for lane in [lane for lane in self._lanes.values() if not lane.items]:
             self._forget(lane)
@@ -160,16 +164,16 @@ class Lanes(Generic[ItemT]):
 
     @property
     def ready(self) -> int:
-        """How many turns could be taken now, one after another without finishing any; a lower bound with tenants."""
+        """The number of lanes that could be taken now, one after another; with `TenantLanes`, at least so many."""
         return len(self._ring)
 
     @property
     def fullness(self) -> float:
-        """Items or bytes as a share of their bound, whichever is more; 1 or more if they are full."""
+        """The larger one of two shares: items of their bound, bytes of theirs; 1 or more if the lanes are full."""
         return max(self.count / self._max_items, self.bytes / self._max_bytes)
 
-    def _sift(self, lane: Lane[ItemT], unwanted: Callable[[ItemT], bool]) -> bool:
-        """Take unwanted items out of a lane; True if what is left need not wait any more."""
+    def _remove_unwanted(self, lane: Lane[ItemT], unwanted: Callable[[ItemT], bool]) -> bool:
+        """Remove unwanted items from a lane; returns True if the lane has others, and need not wait any more."""
         front = lane.front
         kept = deque(item for at, item in enumerate(lane.items) if at < lane.running or not unwanted(item))
         self.count -= len(lane.items) - len(kept)
@@ -180,12 +184,12 @@ class Lanes(Generic[ItemT]):
         lane.waiting = False
         return bool(kept)
 
-    def _take_out(self, lane: Lane[ItemT], number: int) -> None:
+    def _remove_front(self, lane: Lane[ItemT], number: int) -> None:
         self.count -= number
         for _ in range(number):
             self.bytes -= lane.items.popleft()[-1]
 
-    def _go_on(self, lane: Lane[ItemT]) -> None:
+    def _offer_rest(self, lane: Lane[ItemT]) -> None:
         if lane.items:
             self._offer(lane)
         elif len(self._lanes) > _KEPT_IDLE:
@@ -194,19 +198,19 @@ class Lanes(Generic[ItemT]):
     def _offer(self, lane: Lane[ItemT]) -> None:
         self._ring.append(lane)
 
-    def _leave(self, lane: Lane[ItemT]) -> None:
+    def _stop_running(self, lane: Lane[ItemT]) -> None:
         lane.running = 0
 
     def _withdraw_empty(self) -> None:
         self._ring = deque(lane for lane in self._ring if lane.items)
 
     def _forget(self, lane: Lane[ItemT]) -> None:
-        if self._lanes.get(lane.key) is lane:  # not so if everything it held was discarded while it was taken
+        if self._lanes.get(lane.key) is lane:  # not if all its items were discarded while it was taken
             del self._lanes[lane.key]
 
 
 class _Tenant(Generic[ItemT]):
-    """The turn of one tenant: its lanes that have something to run."""
+    """The lanes of one tenant that have something to run."""
 
     __slots__ = ("in_ring", "ready", "running")
 
@@ -241,7 +245,7 @@ class TenantLanes(Lanes[ItemT]):
         lane = tenant.ready.popleft()
         lane.running = 1
         tenant.running += 1
-        self._enter(tenant)
+        self._queue_turn(tenant)
         return lane
 
     def finish(self, lane: Lane[ItemT]) -> None:
@@ -258,21 +262,21 @@ class TenantLanes(Lanes[ItemT]):
         if tenant is None:
             tenant = self._tenants[lane.tenant] = _Tenant()
         tenant.ready.append(lane)
-        self._enter(tenant)
+        self._queue_turn(tenant)
 
     def set_aside(self, lane: Lane[ItemT]) -> None:
         """See `Lanes.set_aside`."""
-        self._leave(lane)
+        self._stop_running(lane)
         lane.aside = True
 
-    def _leave(self, lane: Lane[ItemT]) -> None:
+    def _stop_running(self, lane: Lane[ItemT]) -> None:
         lane.running = 0
         if lane.aside:
             lane.aside = False
             return
         tenant = self._tenants[lane.tenant]
         tenant.running -= 1
-        self._enter(tenant)
+        self._queue_turn(tenant)
         self._forget_if_idle(lane.tenant, tenant)
 
     def _withdraw_empty(self) -> None:
@@ -283,7 +287,7 @@ class TenantLanes(Lanes[ItemT]):
         for key, tenant in list(self._tenants.items()):
             self._forget_if_idle(key, tenant)
 
-    def _enter(self, tenant: _Tenant[ItemT]) -> None:
+    def _queue_turn(self, tenant: _Tenant[ItemT]) -> None:
         if tenant.ready and not tenant.in_ring and (self._limit is None or tenant.running < self._limit):
             tenant.in_ring = True
             self._turns.append(tenant)

@@ -126,7 +126,9 @@ class Replay:
             clock=runtime.clock,
         )
         self._failures = FailureHandler(host, options, self._lanes)
-        self._dispatcher = Dispatcher(group_id, options, self._lanes, self._failures, runtime=runtime)
+        self._dispatcher = Dispatcher(
+            group_id, options, self._lanes, self._failures, self._end_if_idle, runtime=runtime
+        )
         self._epoch_numbers = count(1)  # each letter has its own epoch, as two may be of one offset
         self._entries: dict[int, Entry] = {}
         self._by_record: dict[RecordIdentity, Entry] = {}
@@ -138,7 +140,7 @@ class Replay:
         self._ended = asyncio.Event()
         self._error: Exception | None = None
         self._committed = before.committed
-        self._has_begun = self._stopping = False
+        self._stopping = False
 
     def stop(self) -> None:
         """Begin nothing new. To be called on the event loop."""
@@ -170,9 +172,6 @@ class Replay:
         Raises:
             DeliveryError: A note could not be written; the calls that were running have finished.
         """
-        if not self._has_begun:
-            self._has_begun = True
-            self._dispatcher.start(self._end_if_idle)
         self._ended.clear()
         for entry, record in letters:
             self._admit(entry, record)

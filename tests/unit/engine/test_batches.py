@@ -190,7 +190,7 @@ async def test_what_stands_behind_an_unreadable_event_is_dropped_if_its_partitio
     handler = consumer()()
     group = make_group(handler)
     group.assign()
-    monkeypatch.setattr("eventzr_kafka.engine.dispatcher._TURN", -1.0)  # a turn before each record
+    monkeypatch.setattr("eventzr_kafka.engine.turn._LENGTH", -1.0)  # a turn before each record
     group.receive(make_record(0)._replace(value=b"{"), make_record(1), make_record(2))
     while not any(epoch.running for epoch in group.consumer._epochs.values()):  # noqa: ASYNC110 -- nobody tells
         await asyncio.sleep(0)

@@ -236,7 +236,7 @@ def test_items_kept_of_a_batch_run_again_first_and_in_order(kind: type[Lanes[Ite
     items = [item(number, 10 + number) for number in range(5)]
     lane = filled(ring, *items)
     lane.running = 4
-    ring.keep(lane, [items[1], items[3]])
+    ring.keep_front(lane, [items[1], items[3]])
     assert list(lane.items) == [items[1], items[3], items[4]]
     assert (ring.count, ring.bytes, lane.running, ring.ready) == (3, 11 + 13 + 14, 1, 0)
     ring.finish(lane)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
@@ -118,7 +118,7 @@ class Setting:
 
 
 @pytest.fixture
-def setting() -> Iterator[Setting]:
+async def setting() -> AsyncGenerator[Setting]:
     found = Setting()
     yield found
     found.pool.shutdown()
