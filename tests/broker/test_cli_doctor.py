@@ -75,8 +75,8 @@ def test_a_broker_that_never_answers_is_given_up_in_time(run: Any, silent: str, 
     [
         ({"KAFKA_BROKERS": "localhost"}, "settings", "KAFKA_BROKERS: 'localhost' is not a host:port", 2),
         ({"KAFKA_BROKERS": "nowhere.invalid:9092"}, "DNS", "check the host names in KAFKA_BROKERS", 1),
-        ({"KAFKA_BROKERS": "a..b:9092"}, "DNS", "a..b:9092: is no host name: a part between two dots is empty", 1),
-        ({"KAFKA_BROKERS": "127.0.0.1:1"}, "TCP", "127.0.0.1:1: Connection refused; is the broker running", 1),
+        ({"KAFKA_BROKERS": "a..b:9092"}, "DNS", "a..b:9092: is not a host name: a part between two dots is empty", 1),
+        ({"KAFKA_BROKERS": "127.0.0.1:1"}, "TCP", "127.0.0.1:1: Connection refused; check that the broker runs", 1),
     ],
 )
 def test_a_dead_end_is_named_and_what_follows_is_not_tried(
@@ -94,7 +94,7 @@ def test_all_is_well_on_a_plain_broker(run: Any, kafka: KafkaServer) -> None:
     code, steps = run(HERE, KAFKA_BROKERS=kafka.bootstrap_servers)
 
     assert (code, failed(steps)) == (0, [])
-    assert steps["topics"] == "✓ 2 topics are there and permitted"
+    assert steps["topics"] == "✓ 2 topics exist and are permitted"
     assert steps["groups"] == "✓ doctor-readers: may join and commit"
     assert steps["sizes"].startswith("✓ batches of 524,288 bytes fit")
 
@@ -199,7 +199,7 @@ def test_no_login_towards_a_broker_that_wants_one_is_found(run: Any, msk: MskBro
     code, steps = run(KAFKA_BROKERS=msk.settings.brokers, KAFKA_TLS="true", KAFKA_CA_FILE=msk.settings.ca_file)
 
     assert (code, failed(steps)) == (1, ["metadata"])
-    assert "does the broker want a login, or another one? check KAFKA_AUTH" in steps["metadata"]
+    assert "the broker may want a login, or another one: check KAFKA_AUTH" in steps["metadata"]
 
 
 def test_msk_with_iam_is_well_and_a_topic_that_may_not_be_read_is_named(run: Any, msk: MskBroker) -> None:
@@ -274,7 +274,7 @@ def test_an_answer_that_is_no_http_leaves_the_clock_unknown(run: Any, monkeypatc
     monkeypatch.setattr(probes, "aws_clock_skew", answer)
     _, steps = run(KAFKA_BROKERS="127.0.0.1:1", KAFKA_AUTH="iam", KAFKA_AWS_REGION=REGION)
 
-    assert steps["clock"] == "- AWS's time is not to be had from here: SSH-2.0"
+    assert steps["clock"] == "- AWS's time cannot be read from here: SSH-2.0"
 
 
 def test_a_wrong_clock_is_found_even_where_the_login_fails(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -94,7 +94,7 @@ def test_a_plan_names_topics_that_take_less_than_a_batch(
 def test_apply_asks_and_where_nobody_answers_it_does_nothing(module: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert call(["topics", "apply", module]) == 2
 
-    assert "add --yes" in capsys.readouterr().err
+    assert "pass --yes" in capsys.readouterr().err
     assert call(["topics", "plan", module]) == 2
 
 

@@ -193,7 +193,7 @@ def test_a_killed_worker_comes_back_and_every_event_is_handled(setting: Setting)
 
     assert workers.exit_code() == 0
     assert re.search(
-        r"WARNING supervisor \S+ worker-\d was killed by SIGKILL; it comes back in 1\.\d s", workers.output
+        r"WARNING supervisor \S+ worker-\d was killed by SIGKILL; it is started again in 1\.\d s", workers.output
     )
     assert setting.committed() == 200
 

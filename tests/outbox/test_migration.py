@@ -19,7 +19,7 @@ from eventzr_kafka.outbox import metadata, migration
 class Steps(Protocol):
     """The module of a migration."""
 
-    def upgrade(self, op: Operations, /) -> None: ...
+    def upgrade(self, op: Operations, /, *, step: int | None = None) -> None: ...
     def downgrade(self, op: Operations, /) -> None: ...
 
 
@@ -81,10 +81,11 @@ def test_the_inbox_of_the_first_release_gets_its_tenant(url: str, step: int | No
     assert key == ["group_id", "source", "event_id", "tenant_id"]
 
 
-def test_a_step_that_is_not_there_is_refused() -> None:
+@pytest.mark.parametrize(("steps", "known"), [(migration, "outbox migration are 1"), (inbox_migration, "are 1, 2")])
+def test_a_step_that_does_not_exist_is_refused(steps: Steps, known: str) -> None:
     context = MigrationContext.configure(dialect_name="postgresql", opts={"as_sql": True})
-    with pytest.raises(ValueError, match="step=3: the inbox has the steps 1, 2"):
-        inbox_migration.upgrade(Operations(context), step=3)
+    with pytest.raises(ValueError, match=f"step=3: the steps of the .*{known}"):
+        steps.upgrade(Operations(context), step=3)
 
 
 @pytest.mark.parametrize("dialect", ["postgresql", "sqlite"])

@@ -25,7 +25,7 @@ from eventzr_kafka.cli.outbox import DatabaseUrl, relay_rows, requeue_parked, sh
 from eventzr_kafka.cli.publish import Publication, publish_event
 from eventzr_kafka.cli.run import Worker, prepare, serve, work
 from eventzr_kafka.cli.terminal import Terminal
-from eventzr_kafka.cli.workers import Plan, supervise
+from eventzr_kafka.cli.workers import supervise
 from eventzr_kafka.settings import KafkaSettings
 
 __all__ = ["app", "call"]
@@ -108,19 +108,9 @@ def run(
             serve(handlers, settings, terminal)
         else:
             prepare(handlers, settings, terminal, workers=workers)
-            supervise(_plan(workers, targets, output))
+            supervise(targets, workers, output.log_level, output.log_format, traceback=output.traceback)
 
     return run_command(output, act)
-
-
-def _plan(workers: int, targets: Sequence[str], output: Output) -> Plan:
-    return Plan(
-        workers=workers,
-        targets=targets,
-        log_level=output.log_level,
-        log_format=output.log_format,
-        traceback=output.traceback,
-    )
 
 
 @app.command(help_epilogue=_RUN_CODES)

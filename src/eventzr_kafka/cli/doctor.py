@@ -197,7 +197,7 @@ def _topics(admin: TopicAdmin, found: Targets, publishes: Sequence[str]) -> Find
     access = admin.topic_access({topic for topic, _ in wanted})
     faults = _faults(wanted, access)
     hint = "eventzr-kafka topics plan shows what is missing, eventzr-kafka iam-policy what must be allowed"
-    permitted = "and permitted" if _permissions_are_known(access) else "(this broker does not report permissions)"
+    permitted = "and are permitted" if _permissions_are_known(access) else "(this broker does not report permissions)"
     return Finding("topics", not faults, faults or f"{count_of(len(access), 'topic')} exist {permitted}", hint)
 
 

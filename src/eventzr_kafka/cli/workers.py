@@ -1,19 +1,19 @@
-"""`eventzr-kafka run --workers N`: the supervisor, which starts the workers, brings them back, and stops them.
+"""`eventzr-kafka run --workers N`: the supervisor, which starts workers, restarts them, and stops them.
 
-1. It holds neither a Kafka client nor the service's code: the command that has checked both becomes it (`supervise`).
-2. Each worker is a process with a link, a socket on which it reports its partitions and hears that it shall stop. A
+1. The supervisor holds neither a Kafka client nor the service's code: the command that has checked both becomes it
+   (`supervise`).
+2. Each worker is a process with a link, a pipe on which it reports its partitions and receives the request to stop. A
    worker whose link is closed stops by itself: none outlives the supervisor.
-3. The first signal stops the workers, through their links: one that had the signal too does not take it for a second.
-   The second signal kills them.
-4. A worker that ends unasked comes back after 1 s, then 2, 4 and 8 s, each longer by up to a half. The fifth end of one
-   worker, with never 60 s in which none ended, stops all.
-5. What workers print is passed on by whole lines.
+3. The first signal stops the workers through their links. A worker that got the signal too does not take the link's
+   message for a second signal. The second signal kills the workers.
+4. A worker that ends by itself is started again after 1 s, then 2, 4 and 8 s, each longer by up to a half. The fifth
+   end of one worker, with never 60 s in which none ended, stops all.
+5. The output of workers is passed on in whole lines.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import os
 import random
@@ -22,61 +22,45 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from contextlib import contextmanager, suppress
 from functools import partial
-from typing import NoReturn
+from typing import NoReturn, cast
 
 from rich.text import Text
 
 from eventzr_kafka.cli.logs import LogFormat, LogLevel, name_process, set_up_logging
 from eventzr_kafka.cli.terminal import STOPPING, Terminal, count_of, labelled
 from eventzr_kafka.cli.usage import UsageError
-from eventzr_kafka.cli.worker_process import Report, WorkerProcess
+from eventzr_kafka.cli.worker_process import WorkerProcess, WorkerReport
 
-__all__ = ["Plan", "Readiness", "Restarts", "Supervisor", "supervise"]
+__all__ = ["Readiness", "Restarts", "Supervisor", "supervise"]
 
 log = logging.getLogger("eventzr_kafka.cli")
 
-_QUIET = 60.0  # seconds
-_LAST = 5
+_QUIET = 60.0  # seconds without an end, after which the ends so far do not count any more
+_MOST_ENDS = 5
 _SETTLE = 5.0  # seconds in which a group may still move partitions to a worker that has joined
-_CAUSES = {1: " (an event or the broker stopped it)", 2: " (it was set up wrongly)"}
-_WORKER = "from eventzr_kafka.cli import main; main()"
+_CAUSES = {1: " (an event or the broker stopped it)", 2: " (wrong call or configuration)"}
+_WORKER = (sys.executable, "-P", "-c", "from eventzr_kafka.cli import main; main()", "run")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """What the supervisor is to run."""
-
-    workers: int
-    targets: Sequence[str]
-    log_level: LogLevel
-    log_format: LogFormat
-    traceback: bool
-
-    def command(self) -> list[str]:
-        """The command of a worker, but for its name and link."""
-        options = ["--log-level", self.log_level, "--log-format", self.log_format]
-        options += ["--traceback"] if self.traceback else []
-        return [sys.executable, "-P", "-c", _WORKER, "run", *self.targets, *options]
-
-
-def supervise(plan: Plan) -> NoReturn:
-    """Become the supervisor: this process goes on under the same id, without what it has loaded.
+def supervise(targets: Sequence[str], workers: int, level: LogLevel, form: LogFormat, *, traceback: bool) -> NoReturn:
+    """Become the supervisor: this process continues under the same id, without the code that it has loaded.
 
     Raises:
-        UsageError: The operating system cannot do it.
+        UsageError: The operating system cannot do that.
     """
     if sys.platform == "win32":
         raise UsageError("--workers is not supported on Windows: start the command several times")
+    options = ["--log-level", level, "--log-format", form, *(["--traceback"] if traceback else [])]
     sys.stdout.flush()
     sys.stderr.flush()
-    os.execv(sys.executable, [sys.executable, "-P", "-m", __name__, json.dumps(asdict(plan))])  # noqa: S606
+    module = [sys.executable, "-P", "-m", __name__]
+    os.execv(sys.executable, [*module, str(workers), level, form, *_WORKER, *targets, *options])  # noqa: S606
 
 
 class Restarts:
-    """Decides when a worker that ended comes back, and when that makes no sense any more."""
+    """Decides when a worker that ended is started again, and when all are given up."""
 
     def __init__(
         self, *, clock: Callable[[], float] = time.monotonic, chance: Callable[[], float] = random.random
@@ -93,38 +77,38 @@ class Restarts:
             self._ends.clear()
         self._latest = now
         self._ends[name] += 1
-        if self._ends[name] >= _LAST:
+        if self._ends[name] >= _MOST_ENDS:
             return None
         return 2.0 ** (self._ends[name] - 1) * (1 + self._chance() / 2)
 
 
 class Readiness:
-    """Says `ready` once: when every worker has joined, and it is clear which of them have no partitions."""
+    """Prints `ready` once, when every worker has joined and partitions have had time to move to all of them."""
 
     def __init__(self, names: Sequence[str], terminal: Terminal, *, settle: float = _SETTLE) -> None:
         self._names = names
         self._terminal = terminal
         self._settle = settle
-        self._reports: dict[str, Report] = {}
+        self._reports: dict[str, WorkerReport] = {}
         self._timer: asyncio.TimerHandle | None = None
-        self._said = self._said_idle = False
+        self._is_printed = self._no_partitions_printed = False
 
-    def reported(self, name: str, report: Report) -> None:
-        """A worker has been given partitions, or none."""
+    def on_report(self, name: str, report: WorkerReport) -> None:
+        """Note the partitions of a worker."""
         self._reports[name] = report
-        if self._said or not self._all_joined():
+        if self._is_printed or not self._all_joined():
             return
         if not self._idle():
-            self._ready()
+            self._print_ready()
         elif self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(self._settle, self._settled)
+            self._timer = asyncio.get_running_loop().call_later(self._settle, self._on_settled)
 
-    def gone(self, name: str) -> None:
-        """A worker has ended."""
+    def on_end(self, name: str) -> None:
+        """Forget a worker that has ended."""
         self._reports.pop(name, None)
 
     def has_joined(self, name: str) -> bool:
-        """Whether a worker has joined a group, so that it may be handling events."""
+        """True if a worker has joined a group, so that it may be handling events."""
         return name in self._reports
 
     def _all_joined(self) -> bool:
@@ -133,19 +117,19 @@ class Readiness:
     def _idle(self) -> list[str]:
         return [name for name in self._names if not self._reports[name].partitions]
 
-    def _settled(self) -> None:
+    def _on_settled(self) -> None:
         self._timer = None
-        if self._said or not self._all_joined():
+        if self._is_printed or not self._all_joined():
             return
         if self._idle() != list(self._names):
-            self._ready()
-        elif not self._said_idle:
-            self._said_idle = True
+            self._print_ready()
+        elif not self._no_partitions_printed:
+            self._no_partitions_printed = True
             text = "no worker has partitions so far: other members have them, or the topics do not exist"
             self._terminal.print(labelled("not ready:", text, "yellow"))
 
-    def _ready(self) -> None:
-        self._said = True
+    def _print_ready(self) -> None:
+        self._is_printed = True
         partitions = {partition for report in self._reports.values() for partition in report.partitions}
         topics = count_of(len({topic for topic, _ in partitions}), "topic")
         text = f"{count_of(len(self._names), 'worker')}, {count_of(len(partitions), 'partition')} of {topics}"
@@ -203,7 +187,7 @@ class Supervisor:
         if self._signalled:
             self.quit_by = number
             for worker in self._running.values():
-                worker.kill()
+                worker.signal(signal.SIGKILL)
             return
         self._signalled = True
         self._terminal.print(STOPPING)
@@ -216,22 +200,33 @@ class Supervisor:
 
     def _stop_worker(self, name: str) -> None:
         self._running[name].stop()
-        if not self._readiness.has_joined(name):  # it has nothing to finish, and may not listen yet
-            self._running[name].terminate()
+        if not self._readiness.has_joined(name):  # it has nothing to finish, and may not read its link yet
+            self._running[name].signal(signal.SIGTERM)
 
     async def _keep(self, name: str) -> None:
+        """Run a worker, and start it again when it ends, until all stop."""
         while not self._stopping.is_set():
-            ended = await self._live(name)
-            if not self._stopping.is_set():
-                await self._pause(name, ended)
-            elif ended not in (0, -signal.SIGTERM) and self.quit_by is None:
+            ended = await self._run_once(name)
+            if self._stopping.is_set():
+                if ended not in (0, -signal.SIGTERM) and self.quit_by is None:
+                    self._code = 1
+                    log.error("%s %s while it stopped", name, _describe_end(ended))
+                return
+            delay = self._restarts.ended(name)
+            if delay is None:
                 self._code = 1
-                log.error("%s %s while it stopped", name, _how(ended))
+                end = _describe_end(ended)
+                log.error("%s %s, for the %dth time in short order: stopping all workers", name, end, _MOST_ENDS)
+                self._stop()
+                return
+            log.warning("%s %s; it is started again in %.1f s", name, _describe_end(ended), delay)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), delay)
 
-    async def _live(self, name: str) -> int | OSError:
-        """Run a worker once; return its exit code, or why it could not be started."""
+    async def _run_once(self, name: str) -> int | OSError:
+        """Run a worker to its end; returns its exit code, or the error if it could not be started."""
         try:
-            worker = await WorkerProcess.start(self._command, name, partial(self._readiness.reported, name))
+            worker = await WorkerProcess.start(self._command, name, partial(self._readiness.on_report, name))
         except OSError as error:
             return error
         self._running[name] = worker
@@ -239,51 +234,32 @@ class Supervisor:
         if self._stopping.is_set():
             self._stop_worker(name)
         try:
-            return await worker.ended()
+            return await worker.wait()
         finally:
             del self._running[name]
-            self._readiness.gone(name)
-
-    async def _pause(self, name: str, ended: int | OSError) -> None:
-        """Wait until the worker may come back; or stop all, if it has ended too often."""
-        delay = self._restarts.ended(name)
-        if delay is None:
-            self._code = 1
-            log.error("%s %s, for the %dth time in short order: stopping all workers", name, _how(ended), _LAST)
-            self._stop()
-            return
-        log.warning("%s %s; it comes back in %.1f s", name, _how(ended), delay)
-        try:
-            await asyncio.wait_for(self._stopping.wait(), delay)
-        except TimeoutError:
-            return
+            self._readiness.on_end(name)
 
 
-def _how(ended: int | OSError) -> str:
+def _describe_end(ended: int | OSError) -> str:
     if isinstance(ended, OSError):
         return f"could not be started: {ended}"
     if ended < 0:
-        return f"was killed by {_signal_name(-ended)}"
+        known = {number.value: number.name for number in signal.Signals}
+        return f"was killed by {known.get(-ended, f'signal {-ended}')}"
     return f"exited with code {ended}{_CAUSES.get(ended, '')}"
 
 
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
-
-
-def _main(plan: Plan) -> int:
+def _main(workers: str, level: str, form: str, *command: str) -> int:
+    """Run the supervisor with the arguments that `supervise` has given it."""
     name_process("supervisor")
-    set_up_logging(plan.log_level, plan.log_format)
-    terminal = Terminal(plan.log_format)
-    supervisor = Supervisor(plan.command(), plan.workers, terminal)
+    set_up_logging(cast("LogLevel", level), cast("LogFormat", form))
+    terminal = Terminal(cast("LogFormat", form))
+    supervisor = Supervisor(command, int(workers), terminal)
     try:
         code = asyncio.run(supervisor.run())
         if supervisor.quit_by is not None:
             signal.raise_signal(supervisor.quit_by)
-            return 128 + supervisor.quit_by  # as the first process of a container it is not ended by that
+            return 128 + supervisor.quit_by  # the first process of a container is not ended by its own signal
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     terminal.print(Text("stopped", style="dim"))
@@ -291,4 +267,4 @@ def _main(plan: Plan) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(_main(Plan(**json.loads(sys.argv[1]))))
+    sys.exit(_main(*sys.argv[1:]))

@@ -29,31 +29,10 @@ from __future__ import annotations
 
 from sqlalchemy.schema import CreateIndex, CreateTable
 
-from eventzr_kafka._sql.migration import Operations, drop_tables
+from eventzr_kafka._sql.migration import Migration, Operations
 from eventzr_kafka.inbox.tables import marks, metadata
 
 __all__ = ["Operations", "downgrade", "upgrade"]
-
-
-def upgrade(op: Operations, *, step: int | None = None) -> None:
-    """Create the table of the inbox, or bring the one that is there up to date.
-
-    Args:
-        step: Only the step of this number; left out, all of them.
-
-    Raises:
-        ValueError: There is no such step.
-    """
-    if step is not None and step not in _STEPS:
-        raise ValueError(f"step={step!r}: the inbox has the steps {', '.join(map(str, _STEPS))}")
-    for number, statements in _STEPS.items():
-        if step in (None, number):
-            statements(op)
-
-
-def downgrade(op: Operations) -> None:
-    """Drop it: what was handled can be handled once more."""
-    drop_tables(op, metadata)
 
 
 def _create(op: Operations) -> None:
@@ -66,8 +45,6 @@ def _add_tenant(op: Operations) -> None:
     for index in marks.indexes:
         op.execute(CreateIndex(index, if_not_exists=True))
 
-
-_STEPS = {1: _create, 2: _add_tenant}
 
 _ADD_TENANT = {
     "postgresql": (
@@ -90,3 +67,7 @@ _ADD_TENANT = {
         "ALTER TABLE eventzr_inbox_2 RENAME TO eventzr_inbox",
     ),
 }
+
+_migration = Migration("inbox", metadata, {1: _create, 2: _add_tenant})
+upgrade = _migration.upgrade
+downgrade = _migration.downgrade

@@ -11,23 +11,23 @@
     def downgrade() -> None:
         migration.downgrade(op)
 
-They also run offline (``alembic upgrade --sql``). For autogenerate, add `metadata` to ``target_metadata``.
-What is there already stays: where a release adds an index, a new revision calls `upgrade` again, and has no downgrade.
+The steps are numbered. A service that has run some of them adds a revision for each new one, for example
+``migration.upgrade(op, step=2)``:
+
+1. The tables and their indexes. Run it again after a release that adds an index: only the new index is created.
+
+The steps also run offline (``alembic upgrade --sql``). For autogenerate, add `metadata` to ``target_metadata``.
 """
 
 from __future__ import annotations
 
-from eventzr_kafka._sql.migration import Operations, create_tables, drop_tables
+from functools import partial
+
+from eventzr_kafka._sql.migration import Migration, Operations, create_tables
 from eventzr_kafka.outbox.tables import metadata
 
 __all__ = ["Operations", "downgrade", "upgrade"]
 
-
-def upgrade(op: Operations) -> None:
-    """Create the tables of the outbox, and the indexes that they lack."""
-    create_tables(op, metadata)
-
-
-def downgrade(op: Operations) -> None:
-    """Drop them, with every row that is still pending."""
-    drop_tables(op, metadata)
+_migration = Migration("outbox", metadata, {1: partial(create_tables, metadata=metadata)})
+upgrade = _migration.upgrade
+downgrade = _migration.downgrade

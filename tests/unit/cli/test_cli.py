@@ -21,7 +21,7 @@ from eventzr_kafka.cli.banner import banner
 from eventzr_kafka.cli.command import Output, run_command
 from eventzr_kafka.cli.loading import load, trace_of
 from eventzr_kafka.cli.logs import set_up_logging
-from eventzr_kafka.cli.run import Progress
+from eventzr_kafka.cli.run import ReadyLine
 from eventzr_kafka.cli.terminal import Terminal
 from eventzr_kafka.cli.usage import UsageError
 from eventzr_kafka.errors import (
@@ -274,14 +274,14 @@ def test_a_command_leaves_the_logging_of_its_process_as_it_was(error: BaseExcept
 
 def test_ready_is_said_once_and_only_when_every_group_has_partitions(capsys: pytest.CaptureFixture[str]) -> None:
     ready: list[bool] = []
-    progress = Progress({"a", "b"}, Terminal(), lambda: ready.append(True))
+    line = ReadyLine({"a", "b"}, Terminal(), lambda: ready.append(True))
 
-    progress.assigned(assigned("a", ("x", 0), ("x", 1)))
-    progress.assigned(assigned("b"))
-    progress.assigned(assigned("b"))
+    line.on_assigned(assigned("a", ("x", 0), ("x", 1)))
+    line.on_assigned(assigned("b"))
+    line.on_assigned(assigned("b"))
     before = capsys.readouterr().out
-    progress.assigned(assigned("b", ("y", 0)))
-    progress.assigned(assigned("b", ("y", 1)))
+    line.on_assigned(assigned("b", ("y", 0)))
+    line.on_assigned(assigned("b", ("y", 1)))
 
     assert before.startswith("not ready: b joined, without partitions so far: other members have them")
     assert before.count("\n") == 1

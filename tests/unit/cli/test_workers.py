@@ -23,18 +23,20 @@ from eventzr_kafka.cli.app import call
 from eventzr_kafka.cli.logs import name_process, set_up_logging
 from eventzr_kafka.cli.run import Membership
 from eventzr_kafka.cli.terminal import Terminal
-from eventzr_kafka.cli.worker_process import Report, WholeLines
+from eventzr_kafka.cli.worker_process import WholeLines, WorkerReport
 from eventzr_kafka.cli.workers import Readiness, Restarts, Supervisor
 from eventzr_kafka.hooks import PartitionsAssigned
 from eventzr_kafka.kafka.record import TopicPartition
 
 SECONDS = 60.0
 JOINED = """
-import json, os, signal, socket, subprocess, sys, time
-name, link = sys.argv[-3], socket.socket(fileno=int(sys.argv[-1]))
-link.sendall(json.dumps([True, [["orders.v1", int(name[-1])]]]).encode() + b"\\n")
+import os, signal, subprocess, sys, time
+from multiprocessing.connection import Connection
+from eventzr_kafka.cli.worker_process import WorkerReport
+name, link = sys.argv[-3], Connection(int(sys.argv[-1]))
+link.send(WorkerReport(True, frozenset({("orders.v1", int(name[-1]))})))
 """
-OBEDIENT = JOINED + "print(name, 'heard', link.recv(9).decode(), flush=True)\n"
+OBEDIENT = JOINED + "print(name, 'heard', link.recv(), flush=True)\n"
 
 
 class Clock:
@@ -91,7 +93,7 @@ def test_chunks_leave_as_whole_lines_and_nothing_is_lost(chunks: list[bytes]) ->
     lines = WholeLines()
 
     passed = [lines.feed(chunk) for chunk in chunks]
-    end = lines.last()
+    end = lines.take_rest()
 
     assert all(part.endswith(b"\n") for part in passed if part)
     assert (b"".join(passed) + end).rstrip(b"\n") == b"".join(chunks).rstrip(b"\n")
@@ -135,20 +137,20 @@ def logging_to_stderr(form: str) -> Generator[None]:
 
 
 def test_a_worker_has_joined_when_each_of_its_groups_has_answered() -> None:
-    sent: list[bytes] = []
+    sent: list[WorkerReport] = []
     membership = Membership({"a", "b"}, sent.append)
 
-    membership.assigned(PartitionsAssigned("a", (TopicPartition("x", 1),)))
-    membership.assigned(PartitionsAssigned("b", ()))
+    membership.on_assigned(PartitionsAssigned("a", (TopicPartition("x", 1),)))
+    membership.on_assigned(PartitionsAssigned("b", ()))
 
-    assert [Report.of(line) for line in sent] == [
-        Report(joined=False, partitions=frozenset({("x", 1)})),
-        Report(joined=True, partitions=frozenset({("x", 1)})),
+    assert sent == [
+        WorkerReport(joined=False, partitions=frozenset({("x", 1)})),
+        WorkerReport(joined=True, partitions=frozenset({("x", 1)})),
     ]
 
 
-def report(*partitions: int, joined: bool = True) -> Report:
-    return Report(joined, frozenset(("orders.v1", number) for number in partitions))
+def report(*partitions: int, joined: bool = True) -> WorkerReport:
+    return WorkerReport(joined, frozenset(("orders.v1", number) for number in partitions))
 
 
 async def settled(readiness: Readiness) -> None:
@@ -159,11 +161,11 @@ async def settled(readiness: Readiness) -> None:
 async def test_ready_is_said_once_when_every_worker_has_partitions(capsys: pytest.CaptureFixture[str]) -> None:
     readiness = Readiness(["worker-1", "worker-2"], Terminal())
 
-    readiness.reported("worker-1", report(0, 1))
-    readiness.reported("worker-2", report(joined=False))
+    readiness.on_report("worker-1", report(0, 1))
+    readiness.on_report("worker-2", report(joined=False))
     assert capsys.readouterr().out == ""
-    readiness.reported("worker-2", report(1))
-    readiness.reported("worker-2", report(0, 1))
+    readiness.on_report("worker-2", report(1))
+    readiness.on_report("worker-2", report(0, 1))
 
     assert capsys.readouterr().out == "ready: 2 workers, 2 partitions of 1 topic\n"
 
@@ -171,8 +173,8 @@ async def test_ready_is_said_once_when_every_worker_has_partitions(capsys: pytes
 async def test_ready_names_the_workers_that_have_no_partitions(capsys: pytest.CaptureFixture[str]) -> None:
     readiness = Readiness(["worker-1", "worker-2"], Terminal(), settle=0.0)
 
-    readiness.reported("worker-1", report(0))
-    readiness.reported("worker-2", report())
+    readiness.on_report("worker-1", report(0))
+    readiness.on_report("worker-2", report())
     await settled(readiness)
 
     assert capsys.readouterr().out == (
@@ -187,12 +189,12 @@ async def test_workers_without_any_partitions_are_not_ready_until_one_gets_some(
     readiness = Readiness(["worker-1"], Terminal(), settle=0.0)
 
     for _ in range(2):
-        readiness.reported("worker-1", report())
+        readiness.on_report("worker-1", report())
         await settled(readiness)
     assert capsys.readouterr().out == (
         "not ready: no worker has partitions so far: other members have them, or the topics do not exist\n"
     )
-    readiness.reported("worker-1", report(3))
+    readiness.on_report("worker-1", report(3))
 
     assert capsys.readouterr().out == "ready: 1 worker, 1 partition of 1 topic\n"
 
@@ -200,11 +202,11 @@ async def test_workers_without_any_partitions_are_not_ready_until_one_gets_some(
 async def test_a_worker_that_has_ended_is_waited_for_again(capsys: pytest.CaptureFixture[str]) -> None:
     readiness = Readiness(["worker-1", "worker-2"], Terminal())
 
-    readiness.reported("worker-1", report(0))
-    readiness.gone("worker-1")
-    readiness.reported("worker-2", report(1))
+    readiness.on_report("worker-1", report(0))
+    readiness.on_end("worker-1")
+    readiness.on_report("worker-2", report(1))
     assert capsys.readouterr().out == ""
-    readiness.reported("worker-1", report(0))
+    readiness.on_report("worker-1", report(0))
 
     assert capsys.readouterr().out.startswith("ready: 2 workers")
 
@@ -271,23 +273,23 @@ async def test_a_worker_that_dies_is_started_again_and_one_line_says_so(
 ) -> None:
     once = f"if name == 'worker-2' and not os.path.exists({str(tmp_path / 'x')!r}):\n"
     die = f"    open({str(tmp_path / 'x')!r}, 'w'); os.kill(os.getpid(), 9)\n"
-    running = Running(JOINED + once + die + "print(name, 'is up', flush=True); link.recv(9)", 2, capfd)
+    running = Running(JOINED + once + die + "print(name, 'is up', flush=True); link.recv()", 2, capfd)
     await running.until(lambda: "ready" in running.said and "worker-2 is up" in running.said)
 
     os.kill(os.getpid(), signal.SIGTERM)
 
     assert await running.code() == 0
-    assert caplog.messages == ["worker-2 was killed by SIGKILL; it comes back in 0.0 s"]
+    assert caplog.messages == ["worker-2 was killed by SIGKILL; it is started again in 0.0 s"]
 
 
 async def test_the_fifth_quick_end_of_a_worker_stops_all_with_1(
     capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    running = Running(JOINED + "sys.exit(1) if name == 'worker-1' else print(link.recv(9).decode())", 2, capfd)
+    running = Running(JOINED + "sys.exit(1) if name == 'worker-1' else print(link.recv())", 2, capfd)
 
     assert await running.code() == 1
 
-    again = "worker-1 exited with code 1 (an event or the broker stopped it); it comes back in 0.0 s"
+    again = "worker-1 exited with code 1 (an event or the broker stopped it); it is started again in 0.0 s"
     last = "worker-1 exited with code 1 (an event or the broker stopped it), for the 5th time in short order: "
     assert caplog.messages == [again] * 4 + [last + "stopping all workers"]
     assert "stop\n" in running.said
@@ -321,7 +323,7 @@ async def test_long_lines_of_several_workers_do_not_mix(capfd: pytest.CaptureFix
     write = (
         "for _ in range(100):\n    [os.write(1, name[-1:].encode() * 9000) for _ in range(3)]; os.write(1, b'\\n')\n"
     )
-    running = Running(JOINED + write + "link.recv(9)", 3, capfd)
+    running = Running(JOINED + write + "link.recv()", 3, capfd)
     await running.until(lambda: running.said.count("\n") >= 301)
 
     os.kill(os.getpid(), signal.SIGTERM)
@@ -332,7 +334,7 @@ async def test_long_lines_of_several_workers_do_not_mix(capfd: pytest.CaptureFix
 
 
 async def test_a_process_that_a_worker_leaves_behind_does_not_hold_the_end(capfd: pytest.CaptureFixture[str]) -> None:
-    program = JOINED + "print('left', subprocess.Popen(['sleep', '900']).pid, 'behind', flush=True); link.recv(9)"
+    program = JOINED + "print('left', subprocess.Popen(['sleep', '900']).pid, 'behind', flush=True); link.recv()"
     running = Running(program, 1, capfd)
     await running.until(lambda: "ready" in running.said and "behind" in running.said)
 
