@@ -119,7 +119,7 @@ def classes_in(hint: Any) -> Iterator[type]:
     if inspect.isclass(origin) and origin.__module__.split(".")[0] == "eventzr_kafka":
         yield origin
     for part in get_args(hint):
-        parts: list[Any] = part if isinstance(part, list) else [part]
+        parts: Any = part if isinstance(part, list) else [part]  # pyright: ignore[reportUnknownVariableType]
         for inner in parts:
             yield from classes_in(inner)
 

@@ -1,12 +1,12 @@
 """`@kafka_consumer`, `@on_message` and `@on_batch`: from a decorated class to a table of routes.
 
-Everything is checked when the class is decorated, and nothing is inspected when a message comes. What one method must
-look like stands in `handler`; here is what holds for the class:
+Everything is checked when the class is decorated; nothing is inspected when a message arrives. The rules for one method
+are in `signature`. The rules for the class:
 
 1. A consumer handles a topic in one method.
-2. No handler goes missing in silence: to override, redefine or hide one without its decorator is an error, and so is
-   an undecorated subclass that changes handlers. ``name = None`` in a subclass drops a handler.
-3. Every error names file, line, class and method, and ends in the lines that would be right.
+2. No handler is lost in silence: to override, redefine or hide one without its decorator is an error, and so is an
+   undecorated subclass that changes handlers. ``name = None`` in a subclass drops a handler.
+3. Every error names file, line, class and method, and ends in the lines to write.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from eventzr_kafka.handlers.signature import (
     type_name,
     written_event,
 )
-from eventzr_kafka.inbox.protocol import InboxChoice, inbox_fault
+from eventzr_kafka.inbox.protocol import InboxChoice, fits_session, inbox_fault
 
 __all__ = [
     "ConsumerDefinition",
@@ -66,10 +66,10 @@ _DEFINITION = "__eventzr_kafka_consumer__"
 
 @dataclass(frozen=True, slots=True)
 class ConsumerDefinition:
-    """What `@kafka_consumer` found on a class.
+    """Definition that `@kafka_consumer` made of a class.
 
     Attributes:
-        inbox: What keeps duplicates from its handlers, or makes that from the consumer object.
+        inbox: Its inbox, or a function that makes it from the consumer object.
     """
 
     group_id: str
@@ -97,7 +97,7 @@ class OnMessage(Generic[DataT]):
         """Mark a method as the handler of the topic.
 
         Raises:
-            RoutingError: It is no plain method, handles a topic already, or the topic is none.
+            RoutingError: It is not a plain method, or handles a topic already, or the topic has a wrong form.
         """
         return _marked(method, self._mark)
 
@@ -143,10 +143,10 @@ def on_message(event: Any, /, *, retry: RetryPolicy | None = None) -> OnMessage[
 
     Args:
         event: A payload class that declares its topic, or the topic itself.
-        retry: How often and when its failures are tried again; None for what the consumer says.
+        retry: Its own retry policy; None for that of the consumer.
 
     Raises:
-        RoutingError: It is neither, or the method is no handler.
+        RoutingError: `event` is neither, or the method cannot be a handler.
     """
     _require_target(event, None)
     return OnMessage(event, retry)
@@ -165,15 +165,14 @@ def on_batch(
 ) -> OnBatch[Any]:
     """Make a method the handler of one topic that takes many events at a time, ``list[CloudEvent[X]]``.
 
-    The events of a lane stand in the list in their order, and none comes while an earlier one of its lane is in hand.
-    The method returns when all are done; `BatchItemError` names those that failed, while the rest counts as done. Any
-    other error means that all failed; before any of them becomes a dead letter, each is tried once more, alone.
+    Events of one ordering key are in the list in their order, and none is handed over while an earlier one of its key
+    is in flight. The method returns when all are done; `BatchItemError` names the events that failed, and the others
+    count as done. After any other error all have failed; before one becomes a dead letter, each is retried alone.
 
     Args:
         event: A payload class that declares its topic, or the topic itself.
-        max_size: Events at which a batch is handed over, 1 or more.
-        max_wait: Seconds after its first event at which it is handed over, however few there are; 0 for what is
-            there already.
+        max_size: Number of events at which a batch is handed over, 1 or more.
+        max_wait: Seconds after its first event at which it is handed over, however few there are; 0 to wait for none.
         retry: As for `on_message`.
 
     Raises:
@@ -188,7 +187,7 @@ def on_batch(
 
 
 def _require_target(event: Any, batch: BatchOptions | None) -> None:
-    """Say what is missing where the decorator stands without its parentheses."""
+    """Explain a decorator that was written without its parentheses."""
     if isinstance(event, FunctionType | classmethod | staticmethod):
         mark = Mark(EXAMPLE_TOPIC, batch)
         named = {mark.of(f"CloudEvent[{type_name(declared)}]"): declared for declared in declared_events().values()}
@@ -197,7 +196,7 @@ def _require_target(event: Any, batch: BatchOptions | None) -> None:
 
 
 def _with_group_id(decorator: Callable[ParamsT, ReturnT]) -> Callable[ParamsT, ReturnT]:
-    """Say what is missing where Python would only count arguments: ``@kafka_consumer`` without parentheses."""
+    """Explain ``@kafka_consumer`` without parentheses, of which Python would only count the arguments."""
 
     @wraps(decorator)
     def checked(*args: ParamsT.args, **kwargs: ParamsT.kwargs) -> ReturnT:
@@ -220,8 +219,8 @@ def kafka_consumer(
 
     Args:
         group_id: The consumer group, such as ``your-service-marketplace-consumer``. Members of a group share the work.
-        inbox: Keeps duplicates from the handlers, such as a `SqlInbox`; or a function that makes it from the consumer
-            object, ``lambda self: SqlInbox(self.sessions)``.
+        inbox: Skips duplicates, such as a `SqlInbox`; or a function that makes it from the consumer object, such as
+            ``lambda self: SqlInbox(self.sessions)``.
         **options: See `ConsumerOptions`.
 
     Raises:
@@ -238,14 +237,14 @@ def kafka_consumer(
             chosen = consumer_options(**options)
         except ValueError as error:
             raise RoutingError(location, label, str(error)) from error
-        setattr(cls, _DEFINITION, ConsumerDefinition(group_id, tuple(_routes(cls)), chosen, location, inbox))
+        setattr(cls, _DEFINITION, ConsumerDefinition(group_id, tuple(_routes(cls, inbox)), chosen, location, inbox))
         return cls
 
     return decorate
 
 
 def is_consumer(cls: object) -> bool:
-    """Whether it is a class that `@kafka_consumer` has decorated, or a subclass of one."""
+    """True for a class that `@kafka_consumer` has decorated, and for a subclass of one."""
     return isinstance(cls, type) and hasattr(cls, _DEFINITION)
 
 
@@ -253,12 +252,12 @@ def definition_of(handler: object) -> ConsumerDefinition:
     """The definition that `@kafka_consumer` left on the class of a handler.
 
     Raises:
-        RoutingError: The class is not decorated, or changes handlers of one that is; or it is no object but the class.
+        RoutingError: The class is not decorated, or changes handlers of one that is; or the class itself was given.
     """
     cls = handler if isinstance(handler, type) else type(handler)
     definition: ConsumerDefinition | None = getattr(cls, _DEFINITION, None)
     if definition is None:
-        problem = 'is no consumer; write\n    @kafka_consumer(group_id="your-service-consumer")'
+        problem = 'is not a consumer; write\n    @kafka_consumer(group_id="your-service-consumer")'
     elif isinstance(handler, type):
         problem = f"is a class: pass an object of it, {cls.__name__}(…), so that its dependencies are in place"
     elif changed := _changed_below(cls, definition):
@@ -280,7 +279,7 @@ def _changed_below(cls: type, definition: ConsumerDefinition) -> list[str]:
 
 def _class_fault(cls: object, group_id: object) -> str | None:
     if not isinstance(cls, type):
-        return "is no class: put @kafka_consumer on the class that holds the handlers"
+        return "is not a class: put @kafka_consumer on the class that holds the handlers"
     if not isinstance(group_id, str) or not group_id.strip():
         return 'group_id must be a non-empty string; write\n    @kafka_consumer(group_id="your-service-consumer")'
     if not TOPIC_NAME.fullmatch(f"{group_id}.dlq"):
@@ -300,7 +299,7 @@ def _target_fault(mark: Mark, method: object) -> str | None:
         near = catalogue.suggest(target)
         meant = f"did you mean {near!r}?" if near else "1 to 249 of a-z, A-Z, 0-9, '.', '_', '-'"
         right = right_lines(replace(mark, target=near or EXAMPLE_TOPIC), method)
-        return f"{target!r} is no topic ({meant}); write{right}"
+        return f"{target!r} is not a topic ({meant}); write{right}"
     inner = payload_of(target)
     if topic_of(inner) is not None:
         name = mark.decorator.partition("(")[0]
@@ -315,7 +314,7 @@ def _method_fault(mark: Mark, method: Any, owner: str, noted: dict[str, Function
         kind, name = type(method).__name__, mark.decorator.partition("(")[0]
         return f"is a {kind}: put {name} innermost, on a plain method; write{right_lines(mark, method)}"
     if method.__name__ == "<lambda>" or method.__qualname__ != f"{owner}.{method.__name__}":
-        problem = "is no method: define it in its class, and use functools.wraps in a decorator between"
+        problem = "is not a method: define it in its class, and use functools.wraps in a decorator between"
         return f"{problem}; write{right_lines(mark, method)}"
     other = right_lines(mark, method, suffix="_2")
     if hasattr(method, MARK):
@@ -327,7 +326,7 @@ def _method_fault(mark: Mark, method: Any, owner: str, noted: dict[str, Function
 
 
 def _handlers(cls: type) -> Iterator[tuple[str, type, FunctionType]]:
-    """Name, owner and function of every handler; whatever was marked must still be there, or be None."""
+    """Name, owner and function of every handler; a method that was marked must still be there, or be None."""
     members: dict[str, tuple[type, Any]] = {}
     noted: dict[str, FunctionType] = {}
     for base in reversed(cls.__mro__):
@@ -345,14 +344,14 @@ def _lost(label: str, owner: type, member: Any, method: FunctionType) -> Routing
     if isinstance(member, classmethod | staticmethod):
         problem = "is a classmethod or staticmethod: a handler is a plain method"
     elif vars(owner).get(_NOTED, {}).get(method.__name__) is method:
-        problem = "is hidden by a second definition, or by a decorator that returns no function with functools.wraps"
+        problem = "is hidden by a second definition, or by a decorator whose function lacks functools.wraps"
     else:
         problem = f"overrides a handler: repeat its decorator, or set {method.__name__} = None to drop it"
         method = member if isinstance(member, FunctionType) else method
     return RoutingError(file_line(inspect.unwrap(method)), label, f"{problem}; write{right_lines(mark, method)}")
 
 
-def _routes(cls: type) -> Iterator[Route]:
+def _routes(cls: type, inbox: InboxChoice | None) -> Iterator[Route]:
     seen: dict[str, Handler] = {}
     for name, owner, method in _handlers(cls):
         handler = Handler(cls, owner, name, method, _locals_around(owner))
@@ -361,6 +360,9 @@ def _routes(cls: type) -> Iterator[Route]:
         if first is not handler:
             problem = f"topic {route.topic!r} is already handled by {first.label}: do both there"
             raise handler.refusal(problem, right=first.right())
+        if inbox is None and not fits_session(route.session, None):
+            problem = f"takes a MessageContext[{type_name(route.session)}], and its consumer has no inbox"
+            raise handler.refusal(problem, right='\n    @kafka_consumer(group_id="…", inbox=SqlInbox(sessions))')
         yield route
 
 
@@ -378,7 +380,7 @@ def _is_class_body(frame: FrameType) -> bool:
 
 
 def _locals_around(cls: type) -> dict[str, Any]:
-    """What the functions around a local class know; annotations in it may name that."""
+    """Local names of the functions around a local class; its annotations may use them."""
     names: dict[str, Any] = {}
     for frame in _stack():
         if cls.__qualname__.startswith(f"{frame.f_code.co_qualname}.<locals>."):

@@ -69,7 +69,7 @@ class Deduplicator:
         Raises:
             ConfigurationError: The inbox cannot serve the handler.
         """
-        self.inbox.check_handler(route.label, is_async=route.is_async)
+        self.inbox.check_handler(route.label, is_async=route.is_async, session=route.session)
         return self._wrap_async(route, method) if route.is_async else self._wrap_def(route, method)
 
     def _wrap_async(self, route: Route, method: Callable[..., Any]) -> Callable[..., Any]:

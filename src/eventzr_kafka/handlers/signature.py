@@ -57,7 +57,8 @@ class Route:
         method: Name of the handler's method.
         label: ``Class.method``, for people.
         is_async: Whether the method is ``async def``; a ``def`` runs in a thread.
-        takes_context: Whether it wants the `MessageContext`.
+        takes_context: True if the handler takes the `MessageContext`.
+        session: X of its ``MessageContext[X]``; `Any` if it names none.
         batch: Set if it takes lists of events.
         retry: Its own policy, or None for that of the consumer.
     """
@@ -69,6 +70,7 @@ class Route:
     label: str
     is_async: bool
     takes_context: bool
+    session: Any = Any
     batch: BatchOptions | None = None
     retry: RetryPolicy | None = None
 
@@ -123,8 +125,7 @@ class Handler:
         hints = self._hints()
         data_type = self._data_type(topic, event, hints)
         self._event = written_event(self._method)
-        if context and _one_of(self._mark, hints.get(context[0])) is not MessageContext:
-            raise self.refusal(f"parameter {context[0]!r} is not annotated {self._mark.of('MessageContext')}")
+        session = self._session_type(context[0], hints) if context else Any
         if hints.get("return") not in (None, NoneType, Never, NoReturn):
             raise self.refusal("returns a value, which nobody would read")
         return Route(
@@ -135,6 +136,7 @@ class Handler:
             label=self.label,
             is_async=inspect.iscoroutinefunction(self._method),
             takes_context=bool(context),
+            session=session,
             batch=self._mark.batch,
             retry=self._mark.retry,
         )
@@ -171,6 +173,16 @@ class Handler:
             reason = str(error).partition("\n")[0]
             hint = ": import it outside of TYPE_CHECKING" if isinstance(error, NameError) else ""
             raise self.refusal(f"an annotation cannot be resolved ({reason}){hint}") from error
+
+    def _session_type(self, parameter: str, hints: dict[str, Any]) -> Any:
+        hint = _one_of(self._mark, hints.get(parameter))
+        if hint is MessageContext:
+            return Any
+        if get_origin(hint) is not MessageContext:
+            raise self.refusal(f"parameter {parameter!r} is not annotated {self._mark.of('MessageContext')}")
+        (session,) = get_args(hint)
+        session = self._type_arguments.get(session, session)
+        return Any if isinstance(session, TypeVar) else session
 
     def _data_type(self, topic: str, event: str, hints: dict[str, Any]) -> Any:
         if event not in hints:

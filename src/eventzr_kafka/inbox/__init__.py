@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         ReceivedEvent,
         ThreadHandling,
         failed_keys,
+        fits_session,
         inbox_key,
         split_duplicates,
     )
@@ -37,6 +38,7 @@ __all__ = [
     "SqlInbox",
     "ThreadHandling",
     "failed_keys",
+    "fits_session",
     "inbox_key",
     "metadata",
     "split_duplicates",

@@ -7,9 +7,9 @@ from collections import OrderedDict
 from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import Future
 from threading import Lock
-from typing import cast
+from typing import Any, cast
 
-from eventzr_kafka.errors import BatchItemError
+from eventzr_kafka.errors import BatchItemError, ConfigurationError
 from eventzr_kafka.inbox.protocol import (
     AsyncHandling,
     Handled,
@@ -17,6 +17,7 @@ from eventzr_kafka.inbox.protocol import (
     ReceivedEvent,
     ThreadHandling,
     failed_keys,
+    fits_session,
     inbox_key,
     split_duplicates,
 )
@@ -45,8 +46,17 @@ class MemoryInbox:
         self._known: OrderedDict[InboxKey, None] = OrderedDict()
         self._under_way: dict[InboxKey, Future[None]] = {}
 
-    def check_handler(self, handler: str, *, is_async: bool) -> None:
-        """Accept every handler."""
+    def check_handler(self, handler: str, *, is_async: bool, session: Any = Any) -> None:  # noqa: ARG002 -- any kind
+        """Refuse a handler that wants a session: this inbox has none.
+
+        Raises:
+            ConfigurationError: Its context is annotated, say, ``MessageContext[AsyncSession]``.
+        """
+        if not fits_session(session, None):
+            problem = f"{handler} takes a MessageContext[{getattr(session, '__name__', session)}]"
+            raise ConfigurationError(
+                f"{problem}, and a MemoryInbox has no session: use a SqlInbox, or MessageContext alone"
+            )
 
     async def check_tables(self) -> None:
         """Accept: there are no tables."""

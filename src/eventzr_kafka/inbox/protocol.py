@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from types import UnionType
+from typing import Any, Protocol, TypeAlias, Union, get_args, get_origin
 
 from eventzr_kafka.errors import BatchItemError, events_named
 from eventzr_kafka.events.event import CloudEvent
@@ -24,6 +25,7 @@ __all__ = [
     "ReceivedEvent",
     "ThreadHandling",
     "failed_keys",
+    "fits_session",
     "inbox_fault",
     "inbox_key",
     "is_inbox",
@@ -59,8 +61,14 @@ class Inbox(Protocol):
     one event at the same time, the second waits for the first.
     """
 
-    def check_handler(self, handler: str, *, is_async: bool) -> None:
-        """Raise `ConfigurationError` if the inbox cannot serve a handler, given as ``Class.method``."""
+    def check_handler(self, handler: str, *, is_async: bool, session: Any) -> None:
+        """Raise `ConfigurationError` if the inbox cannot serve a handler.
+
+        Args:
+            handler: ``Class.method``.
+            is_async: True for an ``async def``.
+            session: X of its ``MessageContext[X]``, see `fits_session`; `Any` if it names none.
+        """
         ...
 
     async def check_tables(self) -> None:
@@ -93,6 +101,16 @@ def inbox_fault(given: object) -> str | None:
     if given is None or is_inbox(given) or (callable(given) and not isinstance(given, type)):
         return None
     return f"inbox={type(given).__name__}: must be an inbox, such as SqlInbox(sessions), or a function that makes one"
+
+
+def fits_session(declared: Any, session: object) -> bool:
+    """True if a ``MessageContext[declared]`` may hold the session, and if that cannot be checked."""
+    kinds = get_args(declared) if get_origin(declared) in (Union, UnionType) else (declared,)
+    classes = [type(None) if kind is None else get_origin(kind) or kind for kind in kinds]
+    try:
+        return any(not isinstance(kind, type) or isinstance(session, kind) for kind in classes)
+    except TypeError:  # a Protocol, say, that cannot be asked
+        return True
 
 
 def inbox_key(delivery: ReceivedEvent) -> InboxKey:

@@ -33,6 +33,7 @@ from eventzr_kafka.inbox.protocol import (
     ReceivedEvent,
     ThreadHandling,
     failed_keys,
+    fits_session,
     inbox_key,
     split_duplicates,
 )
@@ -85,20 +86,24 @@ class SqlInbox:
         self._keep = keep
         self._has_old_marks = True
 
-    def check_handler(self, handler: str, *, is_async: bool) -> None:
+    def check_handler(self, handler: str, *, is_async: bool, session: Any = Any) -> None:
         """Refuse a handler that could not use the sessions.
 
         Raises:
-            ConfigurationError: Sessions and handler are not both async or both sync, the database is another one, or
-                the sessions are in AUTOCOMMIT isolation.
+            ConfigurationError: Sessions and handler are not both async or both sync, the handler's ``MessageContext``
+                names another session, the database is another one, or the sessions are in AUTOCOMMIT isolation.
         """
-        session = self._sessions()
+        made = self._sessions()
         wanted: type[Any] = AsyncSession if is_async else Session
-        if not isinstance(session, wanted):
+        if not isinstance(made, wanted):
             kind = "async def" if is_async else "def"
             problem = f"{handler} is {kind}: its SqlInbox needs a factory of {wanted.__name__}"
-            raise ConfigurationError(f"{problem}, not of {type(session).__name__}")
-        bind = _sync(session).get_bind(clause=marks)
+            raise ConfigurationError(f"{problem}, not of {type(made).__name__}")
+        if not fits_session(session, made):
+            declared = getattr(session, "__name__", session)
+            problem = f"{handler} takes a MessageContext[{declared}]: its SqlInbox makes {type(made).__name__} objects"
+            raise ConfigurationError(problem)
+        bind = _sync(made).get_bind(clause=marks)
         check_dialect(bind.dialect)
         check_transactions(bind)
 

@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any, Generic, TypeVar, assert_type
 
 from pydantic import BaseModel
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from eventzr_kafka import (
     BatchItemError,
@@ -18,6 +19,7 @@ from eventzr_kafka import (
     on_batch,
     on_message,
 )
+from eventzr_kafka.inbox import SqlInbox
 from eventzr_marketplace_events import (
     DisputeOpened,
     ListingClosed,
@@ -87,6 +89,7 @@ class Handler:
         assert_type(event.data, QuoteAccepted)
         assert_type(context.record, Record)
         assert_type(context.group_id, str)
+        assert_type(context.session, Any)
 
     @on_message("eventzr.marketplace.dispute.resolved.v1")
     def sync_with_context(self, event: CloudEvent[dict[str, Any]], context: MessageContext) -> None:
@@ -111,6 +114,20 @@ class Batches:
 
     @on_batch(DisputeOpened)
     async def any_sequence(self, events: Sequence[CloudEvent[DisputeOpened]]) -> None: ...
+
+
+@kafka_consumer(group_id="sessions", inbox=SqlInbox(async_sessionmaker()))
+class Sessions:
+    @on_message(ListingCreated)
+    async def one(self, _event: CloudEvent[ListingCreated], context: MessageContext[AsyncSession]) -> None:
+        assert_type(context.session, AsyncSession)
+        await context.session.flush()
+
+    @on_batch(ListingPublished)
+    async def many(
+        self, _events: list[CloudEvent[ListingPublished]], contexts: list[MessageContext[AsyncSession]]
+    ) -> None:
+        assert_type(contexts[0].session, AsyncSession)
 
 
 PayloadT = TypeVar("PayloadT", bound=EventData)

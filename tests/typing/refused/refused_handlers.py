@@ -115,6 +115,11 @@ class Right:
         event.tenant_id  # refused
         event.data.title.append("")  # refused
 
+    @on_message(ListingUpdated)
+    async def session(self, _event: CloudEvent[ListingUpdated], context: MessageContext[Right]) -> None:
+        context.session.unknown  # refused
+        context.session = Right("two")  # refused
+
     @on_message("acme.thing.happened.v1")
     async def base(self, event: CloudEvent[EventData]) -> None:
         event.data.title  # refused

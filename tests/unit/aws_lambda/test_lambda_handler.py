@@ -429,7 +429,7 @@ def test_without_reports_an_error_makes_the_whole_batch_come_again() -> None:
 def test_a_handler_is_a_class_an_object_or_a_function_that_makes_one() -> None:
     for given_handler in (Awaits, Awaits(), Awaits, lambda: Awaits({})):
         assert invoke(given_handler, lambda_event([record(1)])) == {"batchItemFailures": []}
-    with pytest.raises(RoutingError, match="is no consumer"):
+    with pytest.raises(RoutingError, match="is not a consumer"):
         lambda_handler(dict, settings=ON)
 
 

@@ -235,10 +235,10 @@ def test_an_object_in_place_of_the_class_is_what_a_runner_wants() -> None:
 def test_an_object_of_another_class_is_no_consumer() -> None:
     class Plain: ...
 
-    with pytest.raises(RoutingError, match=r'Plain: is no consumer.*\n    @kafka_consumer\(group_id="') as caught:
+    with pytest.raises(RoutingError, match=r'Plain: is not a consumer.*\n    @kafka_consumer\(group_id="') as caught:
         definition_of(Plain())
     assert caught.value.location == f"{__file__}:{inspect.getsourcelines(Plain)[1]}"
-    with pytest.raises(RoutingError, match="int: is no consumer"):
+    with pytest.raises(RoutingError, match="int: is not a consumer"):
         definition_of(1)
 
 
@@ -629,7 +629,7 @@ def test_an_annotation_that_makes_no_sense_is_refused_with_the_reason(refused: R
     assert refusal.error.__cause__ is not None
 
 
-# What is no method
+# Not a method
 
 
 KINDS = ["staticmethod", "classmethod", "functools.cache", "functools.cached_property", "property"]
@@ -668,7 +668,7 @@ def test_a_lambda_is_no_method(refused: Refused) -> None:
         class Handler:
             handle = on_message(ListingCreated)(lambda self, event: None)  # blamed: Handler.<lambda>
     """)
-    assert "is no method" in refusal.text
+    assert "is not a method" in refusal.text
     assert refusal.right[1] == "def handle(self, event: CloudEvent[ListingCreated]) -> None:"
 
 
@@ -688,7 +688,7 @@ def test_a_function_is_no_method(blamed: Refused) -> None:
         @on_message(ListingCreated)  # blamed: handle
         async def handle(message: CloudEvent[ListingCreated], delivery: MessageContext) -> None: ...
     """)
-    assert "is no method: define it in its class" in refusal.text
+    assert "is not a method: define it in its class" in refusal.text
     assert refusal.right == [
         "@on_message(ListingCreated)",
         "async def handle(self, message: CloudEvent[ListingCreated], delivery: MessageContext) -> None:",
@@ -702,7 +702,7 @@ def test_a_function_from_elsewhere_is_no_method(refused: Refused) -> None:
         class Handler:
             react = on_message(ListingCreated)(handle)  # blamed
     """)
-    assert "is no method: define it in its class" in refusal.text
+    assert "is not a method: define it in its class" in refusal.text
 
 
 def test_a_method_has_one_topic(refused: Refused) -> None:
@@ -1155,7 +1155,7 @@ def test_a_function_is_no_consumer(blamed: Refused) -> None:
         @kafka_consumer(group_id="group")  # blamed: handle
         async def handle(event: CloudEvent[ListingCreated]) -> None: ...
     """)
-    assert "is no class" in refusal.text
+    assert "is not a class" in refusal.text
 
 
 def test_a_class_has_one_group(blamed: Refused) -> None:

@@ -124,7 +124,7 @@ class SimulatedInbox:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def check_handler(self, handler: str, *, is_async: bool) -> None:
+    def check_handler(self, handler: str, *, is_async: bool, session: Any) -> None:
         """Serve every handler."""
 
     async def check_tables(self) -> None:
