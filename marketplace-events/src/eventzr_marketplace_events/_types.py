@@ -1,4 +1,4 @@
-"""What the payload classes share: ids, amounts, currencies, counts and moments."""
+"""Types that the payload classes share: ids, amounts, currencies, counts and moments."""
 
 from decimal import Decimal
 from typing import Annotated, TypeAlias

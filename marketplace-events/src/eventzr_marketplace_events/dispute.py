@@ -10,11 +10,11 @@ class DisputeEvidence(EventData):
     """One piece of evidence in a dispute."""
 
     kind: str
-    """What it is; an open set, such as ``photo``, ``document`` or ``message``."""
+    """Kind of evidence; an open set, such as ``photo``, ``document`` or ``message``."""
     url: str | None = None
-    """Where the file is kept; None for evidence that is only words."""
+    """Address of the file; None for evidence that is only words."""
     description: str | None = None
-    """What it shows, in the words of whoever handed it in."""
+    """Description of the evidence, in the words of the party that handed it in."""
 
 
 class DisputeOpened(
@@ -32,7 +32,7 @@ class DisputeOpened(
     reason: str
     """Why it was opened; an open set, such as ``not_delivered`` or ``not_as_described``."""
     evidence: list[DisputeEvidence]
-    """What was handed in on opening, in that order; may be empty."""
+    """Evidence handed in on opening, in that order; may be empty."""
 
 
 class DisputeResolved(

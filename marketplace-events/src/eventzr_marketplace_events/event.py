@@ -12,7 +12,7 @@ class SponsorshipOpportunity(EventData):
     title: str
     """Name of the package, such as ``Gold``."""
     price: Money
-    """What it costs, in whole units of ``currency``."""
+    """Price of the package, in whole units of ``currency``."""
     currency: Currency
     """ISO 4217 code of ``price``."""
 
@@ -34,6 +34,6 @@ class EventCreated(
     title: str | None = None
     """Name of the event as visitors see it; None where it is not sent along."""
     organizer_id: Id | None = None
-    """Who runs it and offers the slots; None where it is not sent along."""
+    """Organizer, who offers the slots; None where it is not sent along."""
     starts_at: Timestamp | None = None
     """When it begins; None while no date is set."""

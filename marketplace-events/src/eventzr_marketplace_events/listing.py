@@ -19,7 +19,7 @@ class ListingCreated(
     title: str
     """Headline as buyers see it."""
     lane: str
-    """Lane of the marketplace, such as ``vendora``; an open set: a new lane is no change to this class."""
+    """Lane of the marketplace, such as ``vendora``; an open set: a new lane does not change this class."""
     seller_id: Id
     """The seller who offers it."""
     price: Money

@@ -19,9 +19,9 @@ class OrderCreated(
     quote_id: Id
     """The accepted quote it comes from; its `QuoteAccepted` holds the amount."""
     buyer_id: Id
-    """Who pays."""
+    """The buyer, who pays."""
     seller_id: Id
-    """Who delivers."""
+    """The seller, who delivers."""
     listing_id: Id | None = None
     """The listing that was quoted; None where it is not sent along."""
 
@@ -39,7 +39,7 @@ class OrderCompleted(
     completed_at: Timestamp
     """When it was marked as completed."""
     final_amount: Money
-    """What the buyer pays in the end, in whole units of ``currency``."""
+    """Amount that the buyer pays in the end, in whole units of ``currency``."""
     currency: Currency
     """ISO 4217 code of ``final_amount``."""
 
@@ -57,4 +57,4 @@ class OrderCancelled(
     reason: str
     """Cancellation reason; an open set, such as ``buyer_request`` or ``seller_unavailable``."""
     refund_status: str
-    """Where the buyer's refund stands; an open set, such as ``not_required``, ``pending`` or ``refunded``."""
+    """State of the buyer's refund; an open set, such as ``not_required``, ``pending`` or ``refunded``."""

@@ -19,7 +19,7 @@ class QuoteSubmitted(
     listing_id: Id
     """The listing it bids on."""
     amount: Money
-    """What the buyer offers to pay, in whole units of ``currency``."""
+    """Amount that the buyer offers, in whole units of ``currency``."""
     currency: Currency
     """ISO 4217 code of ``amount``."""
     message: str
@@ -41,7 +41,7 @@ class QuoteAccepted(
     listing_id: Id
     """The listing it bids on."""
     accepted_amount: Money
-    """What both sides agreed on, in whole units of ``currency``."""
+    """Amount that both sides agreed on, in whole units of ``currency``."""
     currency: Currency
     """ISO 4217 code of ``accepted_amount``."""
     seller_id: Id | None = None

@@ -17,7 +17,7 @@ class RfpBroadcast(
     id: Id
     """The RFP."""
     requirements: list[str]
-    """What a proposal has to offer, one requirement an item, in the buyer's words."""
+    """Requirements of a proposal, one an item, in the buyer's words."""
     target_lanes: list[str]
     """Lanes whose sellers are asked, such as ``vendora``; an open set."""
     deadline: Timestamp

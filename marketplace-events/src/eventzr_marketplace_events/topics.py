@@ -16,7 +16,7 @@ PRODUCED: tuple[str, ...] = (
     "eventzr.marketplace.dispute.resolved.v1",
     "eventzr.marketplace.rfp.broadcast.v1",
 )
-"""What marketplace-svc publishes."""
+"""Topics that marketplace-svc publishes."""
 
 CONSUMED: tuple[str, ...] = (
     "eventzr.event.created.v1",
@@ -26,4 +26,4 @@ CONSUMED: tuple[str, ...] = (
     "eventzr.subscriptions.subscription.changed.v1",
     "eventzr.user.profile.updated.v1",
 )
-"""What marketplace-svc consumes from other services."""
+"""Topics of other services that marketplace-svc consumes."""

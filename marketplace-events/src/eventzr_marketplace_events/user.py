@@ -24,6 +24,6 @@ class UserProfileUpdated(
     display_name: str | None = None
     """Name that listings show for the seller."""
     avatar_url: str | None = None
-    """Where the seller's picture is kept."""
+    """Address of the seller's picture."""
     bio: str | None = None
-    """What the seller says about itself, as plain text."""
+    """Description of the seller in its own words, as plain text."""

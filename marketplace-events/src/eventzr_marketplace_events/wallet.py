@@ -19,7 +19,7 @@ class PaymentCompleted(
     order_id: Id
     """The order that is now paid."""
     amount: Money
-    """What the buyer paid, in whole units of ``currency``."""
+    """Amount that the buyer paid, in whole units of ``currency``."""
     currency: Currency
     """ISO 4217 code of ``amount``."""
     completed_at: Timestamp | None = None
@@ -39,9 +39,9 @@ class EscrowReleased(
     order_id: Id
     """The delivered order that the money was held for."""
     seller_id: Id
-    """Who is paid out."""
+    """The seller who is paid out."""
     amount: Money
-    """What is paid out, in whole units of ``currency``."""
+    """Amount that is paid out, in whole units of ``currency``."""
     currency: Currency
     """ISO 4217 code of ``amount``."""
     released_at: Timestamp | None = None
