@@ -1,8 +1,8 @@
-"""What tests of a service need: a broker in memory, a clock that does not wait, events made up; a real Apache Kafka.
+"""Tools for the tests of a service: a broker in memory, a virtual clock, made-up events, and a real Apache Kafka.
 
 `Events` (the fixture ``events``) runs handlers on a `MemoryBroker`, which is Kafka inside one process.
-`in_virtual_time` and `run_virtual` run a coroutine on a clock that does not wait. `event_factory` and ``strategies``
-make events.
+`in_virtual_time` and `run_virtual` run a coroutine on a clock that jumps to the next timer in place of waiting.
+`event_factory` and ``strategies`` make events.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""A producer of a `MemoryBroker` that begins when something is produced.
+"""A producer of a `MemoryBroker` that starts with the first record.
 
-A fixture may hand out a producer before any event loop runs; which clock it lives on is known with the first event.
+A fixture may make a producer before any event loop runs. The first record decides on which clock it runs.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ __all__ = ["LazyProducer"]
 
 
 class LazyProducer:
-    """A `ProducerTransport`; topics of declared events are there when they are needed."""
+    """A `ProducerTransport` that creates the topics of declared events when they are needed."""
 
     def __init__(self, broker: MemoryBroker) -> None:
         self._broker = broker
@@ -27,7 +27,7 @@ class LazyProducer:
         self._lock = threading.Lock()
 
     def start(self, reported: Callable[[], None]) -> None:
-        """Keep whom to tell."""
+        """Keep the callback for the first record."""
         self._reported = reported
 
     def produce(self, record: OutgoingRecord, report: DeliveryCallback) -> bool:
@@ -45,6 +45,6 @@ class LazyProducer:
         return 0 if self._producer is None else self._producer.flush(timeout)
 
     def close(self) -> None:
-        """Give up what is not acknowledged."""
+        """Give up the records that are not acknowledged."""
         if self._producer is not None:
             self._producer.close()

@@ -1,4 +1,4 @@
-"""Ways to spoil a valid event, by name; each gives a record that is no valid event any more."""
+"""Ways to spoil a valid event, by name; each makes a record that is not a valid event."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _record(event: CloudEvent[Any], **changes: Any) -> Record:
 
 
 def _structured(**changes: Any) -> Malformation:
-    """The event in structured mode with other members."""
+    """Change members of the event in structured mode."""
 
     def spoil(event: CloudEvent[Any]) -> Record:
         members = {**json.loads(encode(event).value or b"{}"), **changes}
@@ -36,12 +36,12 @@ def _structured(**changes: Any) -> Malformation:
 
 
 def _text(change: Callable[[bytes], bytes]) -> Malformation:
-    """The event in structured mode, its bytes changed."""
+    """Change the bytes of the event in structured mode."""
     return lambda event: _record(event, value=change(encode(event).value or b""))
 
 
 def _binary(name: str, *values: bytes | None) -> Malformation:
-    """The event in binary mode with other headers of a name; none, to leave it out."""
+    """Replace the headers of a name in binary mode; without a value the header is left out."""
 
     def spoil(event: CloudEvent[Any]) -> Record:
         made = encode(event, "binary")
@@ -70,7 +70,7 @@ def _without_required_field(event: CloudEvent[Any]) -> Record:
 MALFORMATIONS: Mapping[str, Malformation] = {
     "no value": lambda event: _record(event, value=None),
     "empty value": lambda event: _record(event, value=b""),
-    "no JSON": lambda event: _record(event, value=b"<xml/>"),
+    "not JSON": lambda event: _record(event, value=b"<xml/>"),
     "cut off": _text(lambda value: value[:-5]),
     "trailing garbage": _text(lambda value: value + b"}"),
     "an array": _text(lambda value: b"[" + value + b"]"),
@@ -90,12 +90,12 @@ MALFORMATIONS: Mapping[str, Malformation] = {
     "id with a line feed": _structured(id="a\n"),
     "specversion 0.3": _structured(specversion="0.3"),
     "specversion is missing": _structured(specversion=_LEAVE_OUT),
-    "source is no URI-reference": _structured(source="a b"),
+    "source is not a URI-reference": _structured(source="a b"),
     "type of another topic": _structured(type="no.such.type.v1"),
     "type is missing": _structured(type=_LEAVE_OUT),
     "time without a zone": _structured(time="2026-03-02T12:00:00"),
     "time is a number": _structured(time=1772452800),
-    "datacontenttype is no media type": _structured(datacontenttype="json"),
+    "datacontenttype is not a media type": _structured(datacontenttype="json"),
     "dataschema is relative": _structured(dataschema="/schema"),
     "extension is an object": _structured(ext={"a": 1}),
     "extension with a bad name": _structured(my_ext="a"),
@@ -114,7 +114,7 @@ MALFORMATIONS: Mapping[str, Malformation] = {
     "binary: ce_id in broken UTF-8": _binary("ce_id", b"\xff"),
     "binary: ce_time without seconds": _binary("ce_time", b"2026-03-02T12:00Z"),
     "binary: ce_data": _binary("ce_data", b"1"),
-    "binary: data is no JSON": _binary_value(b"<xml/>"),
+    "binary: data is not JSON": _binary_value(b"<xml/>"),
     "binary: data is absent": _binary_value(None),
 }
-"""Name to the function that spoils an event."""
+"""Functions that spoil an event, by name."""

@@ -1,7 +1,7 @@
-"""What the members and producers of a `MemoryBroker` share: topics, chance, and what has happened.
+"""The state that the members and producers of a `MemoryBroker` share: topics, chance, and the history.
 
-1. Every choice is made by one `random.Random`; nothing iterates over a set of strings.
-2. Everything here is touched under `lock` alone: producers may live in other threads.
+1. One `random.Random` makes every choice; no code iterates over a set of strings, whose order is not repeatable.
+2. The state is read and changed only under `lock`: producers may run in other threads.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ __all__ = [
 Range: TypeAlias = tuple[float, float]
 BrokerFact: TypeAlias = tuple[object, ...]
 
-_EPOCH = 1_767_225_600.0  # where virtual time begins: 2026-01-01T00:00:00Z
+_EPOCH = 1_767_225_600.0  # begin of virtual time: 2026-01-01T00:00:00Z
 _DIGITS = 6  # of a second, in the history
 NOTHING: Range = (0.0, 0.0)
 AT_ONCE: Range = (0.0, 0.0)
@@ -45,21 +45,21 @@ AT_ONCE: Range = (0.0, 0.0)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryBrokerOptions:
-    """How a `MemoryBroker` behaves. Ranges are seconds between which chance chooses each time.
+    """The behaviour of a `MemoryBroker`. A range is in seconds; chance chooses a value in it each time.
 
     Attributes:
-        batch: Records that a member gets at once, between these two numbers.
-        fetch_delay: Until a member sees what it may fetch.
-        append_delay: Until a record that was produced is in the log.
-        acknowledgement_delay: From there until the producer hears of it.
-        rebalance_delay: Until a group takes note of a member that comes or goes.
-        commit_interval: Between two commits of a member; (0, 0) commits what is stored at once.
-        session_timeout: Seconds without a sign of life after which a member is expelled.
+        batch: Least and most records in one batch of a member.
+        fetch_delay: From the append of a record until a member fetches it.
+        append_delay: From `produce` until the record is in the log.
+        acknowledgement_delay: From the append until the producer receives the report.
+        rebalance_delay: From a member's joining or leaving until the group rebalances.
+        commit_interval: Between two commits of a member; (0, 0) commits stored positions at once.
+        session_timeout: Seconds without a connection after which a member is expelled.
         lost_delay: From there until the member notices.
-        delivery_timeout: Seconds that a producer tries.
+        delivery_timeout: Seconds until a producer gives a record up.
         retry_backoff: Seconds between two tries of a producer.
-        queue_size: Records that a producer takes before its queue is full.
-        max_metadata_bytes: Of a commit; members shorten what is longer, as they do for a broker that refuses it.
+        queue_size: Records that a producer queues before `produce` returns False.
+        max_metadata_bytes: Limit of a commit's metadata; members shorten longer ones, as real clients do.
     """
 
     batch: tuple[int, int] = (2000, 2000)
@@ -78,15 +78,15 @@ class MemoryBrokerOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveryFault:
-    """What goes wrong with a record that is produced.
+    """A fault of a record that is produced.
 
     Attributes:
-        failure: What is reported in place of an acknowledgement.
-        arrives: Whether the record is in the log although a failure is reported.
-        retries: How often the broker refuses it first with an error that the client bears and tries again.
-        late: Seconds by which the report comes later.
-        copies: How often it is in the log; 2 is what a retry without idempotence leaves.
-        reports: How often it is reported.
+        failure: Reported in place of an acknowledgement.
+        arrives: True if the record is in the log although a failure is reported.
+        retries: Number of refusals before the broker takes it; the client retries each by itself.
+        late: Seconds by which the report is delayed.
+        copies: Number of copies in the log; 2 is the result of a retry without idempotence.
+        reports: Number of reports.
     """
 
     failure: DeliveryFailure | None = None
@@ -102,7 +102,7 @@ _NO_FAULT = DeliveryFault()
 
 @dataclass(slots=True)
 class Topic:
-    """Partitions, and what the topic's configuration allows."""
+    """The partitions of a topic, and its largest allowed record."""
 
     partitions: list[PartitionLog]
     max_message_bytes: int
@@ -110,7 +110,7 @@ class Topic:
 
 @dataclass(slots=True)
 class Injection:
-    """A fault for the records that fit, so many times."""
+    """A fault for the next records that fit."""
 
     fault: DeliveryFault
     fits: Callable[[OutgoingRecord], bool]
@@ -118,23 +118,23 @@ class Injection:
 
 
 class Client(Protocol):
-    """A member or a producer that must hear of what happens to the cluster."""
+    """A member, a producer or a log reader, as the cluster sees it."""
 
     def wake(self) -> None:
-        """There may be something to read."""
+        """Look for new records."""
         ...
 
     def cluster_changed(self) -> None:
-        """The brokers went down or came up."""
+        """React to brokers that went down or came up."""
         ...
 
 
 class Cluster:
-    """Shared state; see the module's rules.
+    """The shared state; see the module's rules.
 
     Attributes:
-        running: Whether the brokers answer.
-        clients: All that were started and not closed.
+        running: True while the brokers answer.
+        clients: The clients that were started and not closed.
     """
 
     def __init__(self, chance: random.Random, options: MemoryBrokerOptions) -> None:
@@ -148,15 +148,15 @@ class Cluster:
         self.history: list[BrokerFact] = []
 
     def note(self, *fact: object) -> None:
-        """Write down what happened, and when."""
+        """Append a fact to the history, with its time."""
         self.history.append((round(now(), _DIGITS), *fact))
 
     def delay(self, between: Range) -> float:
-        """Seconds chosen by chance."""
+        """Choose seconds in a range."""
         return self.chance.uniform(*between)
 
     def choose_partition(self, topic: str, key: bytes | None) -> int:
-        """By the key's hash, or by chance if there is no key."""
+        """Choose a partition by the key's hash, or by chance if the key is missing."""
         count = len(self.topics[topic].partitions)
         return self.chance.randrange(count) if key is None else partition_of(key, count)
 
@@ -178,7 +178,7 @@ class Cluster:
         *,
         gap: int = 0,
     ) -> Record:
-        """Append a record and wake whoever waits for it."""
+        """Append a record and wake the clients."""
         timestamp = int((now() + _EPOCH if virtual_loop() is not None else time.time()) * 1000)
         record = self.log_of(partition).append(key, value, headers, timestamp=timestamp, gap=gap)
         self.note("appended", *partition, record.offset)
@@ -187,7 +187,7 @@ class Cluster:
         return record
 
     def fault_of(self, record: OutgoingRecord) -> DeliveryFault:
-        """The next injected fault that fits, used up by this."""
+        """Take the next injected fault that fits the record."""
         for injection in self.injections:
             if injection.times and injection.fits(record):
                 injection.times -= 1
@@ -196,12 +196,12 @@ class Cluster:
 
 
 def now() -> float:
-    """Seconds of the virtual clock where there is one, else of the machine's."""
+    """Seconds of the virtual clock if one runs, else of the machine's."""
     loop = virtual_loop()
     return loop.time() if loop is not None else time.monotonic()
 
 
 def on_loop(loop: asyncio.AbstractEventLoop, call: Callable[..., object], *args: object) -> None:
-    """Have something called on an event loop, from any thread; nothing happens if it is closed."""
+    """Call a function on an event loop, from any thread; does nothing if the loop is closed."""
     if not loop.is_closed():
         loop.call_soon_threadsafe(call, *args)

@@ -1,12 +1,12 @@
 """A member of a consumer group of a `MemoryBroker`: a `ConsumerTransport` that behaves as the one on librdkafka.
 
-1. Everything happens on the event loop on which `start` was called; other threads only schedule something there.
-2. Stored positions are committed within an interval (or at once, if that is 0), when a partition is given up, and when
+1. All its code runs on the event loop on which `start` was called; other threads only schedule calls there.
+2. Stored positions are committed within an interval (or at once, if that is 0), when a partition is revoked, and when
    the member leaves. Positions of epochs that have ended are ignored.
 3. While a partition is handed over the member fetches nothing, as the owner thread of a real client does.
 4. A member without a connection keeps what it owns until its session has timed out; then all of it is lost, and the
    member joins again as soon as it can.
-5. A crashed member tells nothing, commits nothing and answers nothing.
+5. A crashed member sends nothing, commits nothing and answers nothing.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from eventzr_kafka.testing._memory_log import PartitionLog
 __all__ = ["MemoryConsumer"]
 
 _GRACE = 1.0  # seconds beyond the drain time-out, as of a real client
-_LOOK = 0.01  # seconds between two looks of a member that is closing
+_CLOSE_POLL = 0.01  # seconds between two looks of a member that is closing
 
 
 @dataclass(slots=True)
 class _Owned:
-    """A partition that is assigned, the offset at which reading began, and the one that is read next."""
+    """An assigned partition, the offset at which reading began, and the next one to read."""
 
     epoch: int
     log: PartitionLog
@@ -44,7 +44,7 @@ class _Owned:
 
 @dataclass(slots=True)
 class _HandOver:
-    """Partitions that are being given up; ``answered`` once the sink is done with them, or out of time."""
+    """Partitions that are being revoked; ``answered`` once the sink is done with them, or out of time."""
 
     partitions: Sequence[TopicPartition]
     timer: asyncio.TimerHandle
@@ -59,7 +59,7 @@ class MemoryConsumer:
     """
 
     def __init__(self, cluster: Cluster, group: Group, name: str, options: ConsumerOptions) -> None:
-        """Take what it belongs to; it joins with `start`."""
+        """Prepare; it joins with `start`."""
         self.member_id = self.name = name
         self.topics: Sequence[str] = ()
         self._cluster = cluster
@@ -82,7 +82,7 @@ class MemoryConsumer:
 
     @property
     def reachable(self) -> bool:
-        """Whether the group and the member hear of each other."""
+        """True while the member has a connection to its group."""
         return self._cluster.running and not self._ended and not self._isolated
 
     # The port
@@ -111,7 +111,7 @@ class MemoryConsumer:
         self.wake()
 
     def pause(self, epochs: Paused) -> None:
-        """Stop fetching for these, and start for the others."""
+        """Stop fetching for these epochs, and go on for the others."""
         self._paused = epochs
         self.wake()
 
@@ -121,11 +121,11 @@ class MemoryConsumer:
         return None
 
     async def close(self, timeout: float) -> bool:
-        """Commit and leave; without a connection the group finds out by itself."""
+        """Commit and leave; without a connection the group expels the member after its session time-out."""
         self._closing = True
         deadline = self.loop.time() + timeout
         while not self._ended and not self._can_leave() and self.loop.time() < deadline:  # noqa: ASYNC110 -- many causes
-            await asyncio.sleep(_LOOK)
+            await asyncio.sleep(_CLOSE_POLL)
         with self._cluster.lock:
             leaves = self._can_leave()
             if leaves:
@@ -137,10 +137,10 @@ class MemoryConsumer:
     def _can_leave(self) -> bool:
         return self.reachable and self._hand_over is None
 
-    # What befalls it; under the cluster's lock
+    # Faults; called under the cluster's lock
 
     def crash(self) -> None:
-        """End without a word."""
+        """End without leaving the group."""
         self._note("crashed")
         self._end()
 
@@ -151,19 +151,19 @@ class MemoryConsumer:
         self.cluster_changed()
 
     def heal(self) -> None:
-        """Mend the connection."""
+        """Restore the connection."""
         self._note("healed")
         self._isolated = False
         self.cluster_changed()
 
     def fail(self, reason: str) -> None:
-        """Tell the runner that the client cannot go on."""
+        """Report to the runner that the client cannot go on."""
         self._note("failed")
         error = TransportError(f"{self._group.group_id}: the Kafka client cannot go on: {reason}")
         on_loop(self.loop, self._sink.on_client_error, error)
 
     def cluster_changed(self) -> None:
-        """The connection was lost or came back."""
+        """React to a connection that was lost or came back."""
         on_loop(self.loop, self._look_at_connection)
 
     def _look_at_connection(self) -> None:
@@ -205,7 +205,7 @@ class MemoryConsumer:
                 self._lose()
 
     def _lose(self) -> None:
-        """Forget what it owned; the next membership is another one."""
+        """Forget the owned partitions; the member will join under another id."""
         self._lives += 1
         lost = [owned.epoch for owned in self._owned.values()]
         self._note("lost", len(lost))
@@ -229,7 +229,7 @@ class MemoryConsumer:
     # Assignments
 
     def assign(self, partitions: Sequence[TopicPartition]) -> None:
-        """Own these from now on."""
+        """Own these partitions from now on."""
         on_loop(self.loop, self._assign, self.member_id, partitions)
 
     def _assign(self, member_id: str, partitions: Sequence[TopicPartition]) -> None:
@@ -240,7 +240,7 @@ class MemoryConsumer:
             self.wake()
 
     def _is_current(self, member_id: str) -> bool:
-        """Whether what was meant for this membership still holds."""
+        """True if a call for this membership is still valid."""
         return not self._ended and member_id == self.member_id and member_id in self._group.members
 
     def _own(self, partition: TopicPartition) -> Assignment:
@@ -252,7 +252,7 @@ class MemoryConsumer:
         return Assignment(partition, self._last_epoch, offset, metadata)
 
     def revoke(self, partitions: Sequence[TopicPartition]) -> None:
-        """Give these up, within the drain time-out."""
+        """Give these partitions up, within the drain time-out."""
         on_loop(self.loop, self._revoke, self.member_id, partitions)
 
     def _revoke(self, member_id: str, partitions: Sequence[TopicPartition]) -> None:
@@ -288,10 +288,10 @@ class MemoryConsumer:
             self._hand_over.timer.cancel()
             self._hand_over = None
 
-    # Records in, positions out
+    # Fetching and committing
 
     def wake(self) -> None:
-        """Fetch after a while, if there may be something to fetch."""
+        """Schedule a fetch, if there may be something to fetch."""
         with self._cluster.lock:
             if self._fetch_scheduled or not self._may_fetch():
                 return
@@ -301,9 +301,9 @@ class MemoryConsumer:
 
     def _may_fetch(self) -> bool:
         waits = self._closing or self._hand_over is not None
-        return bool(self._credits) and self.reachable and not waits and self._has_news()
+        return bool(self._credits) and self.reachable and not waits and self._has_unread_records()
 
-    def _has_news(self) -> bool:
+    def _has_unread_records(self) -> bool:
         return any(
             not owned.stalled
             and (owned.next_offset != owned.log.end or owned.log is not self._cluster.log_of(partition))
@@ -319,8 +319,8 @@ class MemoryConsumer:
         with self._cluster.lock:
             self._fetch_scheduled = False
             if not self._may_fetch():
-                return  # woken by whatever changes that
-            self._go_on_behind_losses()
+                return  # the event that allows it again wakes this member
+            self._report_losses()
             batches = self._read()
             if batches:
                 self._credits -= 1
@@ -331,8 +331,8 @@ class MemoryConsumer:
             self._sink.passed({owned.epoch: owned.next_offset for owned in read})
             self.wake()
 
-    def _go_on_behind_losses(self) -> None:
-        """Report what retention has deleted, and begin again where the offsets do."""
+    def _report_losses(self) -> None:
+        """Report records that retention has deleted, and go on at the first offset that is left."""
         for partition, owned in sorted(self._owned.items()):
             log = self._cluster.log_of(partition)
             loss = find_loss(owned.next_offset, log.start, log.end)
@@ -349,7 +349,7 @@ class MemoryConsumer:
                 self._sink.assigned([replace(self._own(partition), position=None, metadata="", loss=loss)])
 
     def _read(self) -> list[Batch]:
-        """Records of some partitions, in an order chosen by chance, so that none is always the first."""
+        """Read records of some partitions, in an order chosen by chance, so that none is always the first."""
         room = self._cluster.chance.randint(*self._cluster.options.batch)
         partitions = sorted(self._unpaused())
         self._cluster.chance.shuffle(partitions)
@@ -384,7 +384,7 @@ class MemoryConsumer:
                 self._commit()
 
     def _commit(self) -> None:
-        """Send what was stored for epochs that go on."""
+        """Commit the stored positions of epochs that have not ended."""
         stored, self._positions = self._positions, {}
         current = {owned.epoch for owned in self._owned.values()}
         limit = self._cluster.options.max_metadata_bytes
@@ -395,5 +395,5 @@ class MemoryConsumer:
         ]
         self._group.commit(self.member_id, positions)
 
-    def _note(self, what: str, *fact: object) -> None:
-        self._cluster.note(what, self._group.group_id, self.member_id, *fact)
+    def _note(self, verb: str, *fact: object) -> None:
+        self._cluster.note(verb, self._group.group_id, self.member_id, *fact)

@@ -1,10 +1,10 @@
-"""A consumer group of a `MemoryBroker`: who is a member, who owns what, and what is committed.
+"""A consumer group of a `MemoryBroker`: its members, their partitions, and the committed offsets.
 
-1. Rebalances are cooperative: partitions stay where they are as long as the balance allows; only what moves is revoked.
-2. A round waits until every member has answered the last one, or was expelled. What is revoked in one round is
-   assigned in the next.
+1. Rebalances are cooperative: only partitions that move to another member are revoked.
+2. A round waits until every member has answered the last one, or was expelled. Partitions that are revoked in one round
+   are assigned in the next.
 3. A commit counts only for partitions that the member owns.
-4. In each round a member is told either what is revoked or what is assigned, which may be nothing.
+4. In each round a member receives either a revocation or an assignment, which may be empty.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["Group", "GroupMember", "balance"]
 
 
 class GroupMember(Protocol):
-    """What a group asks of its members."""
+    """A member, as its group sees it."""
 
     member_id: str
     topics: Sequence[str]
@@ -30,15 +30,15 @@ class GroupMember(Protocol):
 
     @property
     def reachable(self) -> bool:
-        """Whether it answers."""
+        """True while the member answers."""
         ...
 
     def assign(self, partitions: Sequence[TopicPartition]) -> None:
-        """These are its own from now on."""
+        """Assign partitions to the member."""
         ...
 
     def revoke(self, partitions: Sequence[TopicPartition]) -> None:
-        """These must be given up; it answers with `Group.release`."""
+        """Revoke partitions from the member; it answers with `Group.release`."""
         ...
 
 
@@ -47,8 +47,8 @@ class Group:
 
     Attributes:
         members: By member id, in the order in which they joined.
-        owners: Which member owns a partition.
-        committed: Offset and metadata of a partition.
+        owners: Member id by partition.
+        committed: Offset and metadata by partition.
     """
 
     def __init__(self, cluster: Cluster, group_id: str) -> None:
@@ -62,13 +62,13 @@ class Group:
         self._put_off = False
 
     def join(self, member: GroupMember) -> None:
-        """Take a member in; it is assigned something in the next round."""
+        """Add a member; the next round assigns partitions to it."""
         self.members[member.member_id] = member
         self._note("joined", member.member_id)
         self.rebalance_soon()
 
     def leave(self, member_id: str, why: str = "left") -> None:
-        """Let a member go; what it owned is free."""
+        """Remove a member; its partitions are free."""
         if self.members.pop(member_id, None) is None:
             return
         self._note(why, member_id)
@@ -77,20 +77,20 @@ class Group:
         self.rebalance_soon()
 
     def release(self, member_id: str) -> None:
-        """A member has given up what was revoked."""
+        """Free the partitions that were revoked from a member, which has given them up."""
         for partition in self._revoking.pop(member_id, []):
             self.owners.pop(partition, None)
         self.rebalance_soon()
 
     def commit(self, member_id: str, positions: Iterable[Position]) -> None:
-        """Take the positions of partitions that the member owns; others are a former owner's."""
+        """Commit the positions of partitions that the member owns; a former owner's are ignored."""
         for position in positions:
             if self.owners.get(position.partition) == member_id:
                 self.committed[position.partition] = (position.offset, position.metadata)
                 self._note("committed", member_id, *position.partition, position.offset)
 
     def rebalance_soon(self) -> None:
-        """Begin a round after a while, on the event loop of a member."""
+        """Schedule a round, on the event loop of a member."""
         self._expel_the_dead()
         if not self.members or (self._round_on is not None and not self._round_on.is_closed()):
             return
@@ -108,7 +108,7 @@ class Group:
             self.rebalance_soon()
 
     def _expel_the_dead(self) -> None:
-        """Members whose event loop was closed without a word, as by a test that has failed."""
+        """Expel members whose event loop was closed without `close`, as by a test that has failed."""
         for member_id, member in list(self.members.items()):
             if member.loop.is_closed():
                 self.leave(member_id, "expelled")
@@ -121,7 +121,7 @@ class Group:
                 self._begin_round()
 
     def _begin_round(self) -> None:
-        wanted = {member_id: self._wanted(member) for member_id, member in self.members.items()}
+        wanted = {member_id: self._subscribed(member) for member_id, member in self.members.items()}
         target = balance(wanted, self.owners)
         self._note("rebalanced", len(self.members), len(target))
         for member_id, member in list(self.members.items()):
@@ -130,31 +130,34 @@ class Group:
                 self._revoking[member_id] = gone
                 self._note("revoked", member_id, describe_partitions(gone))
                 member.revoke(gone)
-            elif wanted[member_id]:  # else none of its topics exists: it waits for one
+            elif wanted[member_id]:  # otherwise none of its topics exists yet
                 mine = [p for p, owner in sorted(target.items()) if owner == member_id and p not in self.owners]
                 self.owners.update(dict.fromkeys(mine, member_id))
                 self._note("assigned", member_id, describe_partitions(mine))
                 member.assign(mine)
 
-    def _wanted(self, member: GroupMember) -> list[TopicPartition]:
+    def _subscribed(self, member: GroupMember) -> list[TopicPartition]:
         return [partition for topic in member.topics for partition in self._cluster.partitions_of(topic)]
 
     def owned_by(self, member_id: str) -> list[TopicPartition]:
         """The partitions of a member."""
         return sorted(partition for partition, owner in self.owners.items() if owner == member_id)
 
-    def _note(self, what: str, *fact: object) -> None:
-        self._cluster.note(what, self.group_id, *fact)
+    def _note(self, verb: str, *fact: object) -> None:
+        self._cluster.note(verb, self.group_id, *fact)
 
 
 def balance(
     wanted: Mapping[str, Sequence[TopicPartition]], owners: Mapping[TopicPartition, str]
 ) -> dict[TopicPartition, str]:
-    """Who shall own what: as even as the subscriptions allow, with as few moves as that needs.
+    """Share the partitions out as evenly as the subscriptions allow, with as few moves as that needs.
 
     Args:
         wanted: Partitions of the topics that each member has subscribed to.
-        owners: Who owns what now.
+        owners: The present owners.
+
+    Returns:
+        The new owners.
     """
     able: dict[TopicPartition, list[str]] = {}
     for member_id, partitions in wanted.items():
@@ -180,7 +183,7 @@ def _give(target: dict[TopicPartition, str], load: Counter[str], partition: Topi
 def _next_move(
     target: Mapping[TopicPartition, str], load: Counter[str], able: Mapping[TopicPartition, Sequence[str]]
 ) -> tuple[TopicPartition, str] | None:
-    """A partition whose owner has two more than somebody else who could own it."""
+    """Find a partition whose owner has at least two more than another member that could own it."""
     for partition in sorted(target, reverse=True):
         least = min(able[partition], key=load.__getitem__)
         if load[target[partition]] - load[least] >= 2:

@@ -29,33 +29,33 @@ class PartitionLog:
 
     @property
     def records(self) -> list[Record]:
-        """What can be read, in offset order."""
+        """The records that can be read, in offset order."""
         return self._records.copy()
 
     def append(
         self, key: bytes | None, value: bytes | None, headers: Sequence[Header], *, timestamp: int, gap: int = 0
     ) -> Record:
-        """Append a record; `gap` offsets before it are used up by something that nobody reads."""
+        """Append a record; `gap` offsets before it are used up, as by a transaction marker, which no consumer reads."""
         record = Record(*self.partition, self.end + gap, key, value, tuple(headers), timestamp)
         self._records.append(record)
         self.end = record.offset + 1
         return record
 
     def read(self, offset: int, count: int) -> list[Record]:
-        """Up to `count` records from an offset on."""
+        """Read up to `count` records from an offset on."""
         first = bisect_left(self._records, offset, key=_offset)
         return self._records[first : first + count]
 
     def reset(self, offset: int | None) -> int:
-        """The offset to read from; where it is unknown or out of range, the earliest."""
+        """The offset to read from: the given one, or the earliest if that is unknown or out of range."""
         return offset if offset is not None and self.start <= offset <= self.end else self.start
 
     def delete_before(self, offset: int) -> None:
-        """What retention does: the log starts later."""
+        """Delete old records, as retention does."""
         self.start = max(self.start, min(offset, self.end))
         self._records = self.read(self.start, len(self._records))
 
     def compact(self) -> None:
-        """What compaction does: of each key only the last record stays; records without a key stay."""
+        """Keep only the last record of each key, as compaction does; records without a key stay."""
         last = {record.key: record.offset for record in self._records}
         self._records = [record for record in self._records if record.key is None or last[record.key] == record.offset]

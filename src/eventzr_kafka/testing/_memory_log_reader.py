@@ -1,4 +1,4 @@
-"""A `LogReader` on a `MemoryBroker`: a whole topic from its beginning, and whatever comes after."""
+"""A `LogReader` on a `MemoryBroker`: it reads a topic from its beginning, and follows it."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ __all__ = ["MemoryLogReader"]
 
 
 class MemoryLogReader:
-    """Made by `MemoryBroker.log_reader`; reads on the event loop on which `start` was called."""
+    """A `LogReader`; made by `MemoryBroker.log_reader`. It reads on the event loop on which `start` was called."""
 
     def __init__(self, cluster: Cluster) -> None:
-        """Take what it belongs to."""
+        """Prepare; `start` begins to read."""
         self._cluster = cluster
         self._next: dict[int, int] = {}
         self._caught_up = False
-        self._look_scheduled = False
+        self._read_scheduled = False
 
     def start(
         self,
         topic: str,
         on_records: Callable[[Sequence[Record]], None],
         on_caught_up: Callable[[], None],
-        on_failure: Callable[[Exception], None],  # noqa: ARG002 -- nothing here fails
+        on_failure: Callable[[Exception], None],  # noqa: ARG002 -- reading from memory does not fail
     ) -> None:
-        """Begin."""
+        """Begin to read."""
         self._loop = asyncio.get_running_loop()
         self._topic = topic
         self._on_records = on_records
@@ -38,29 +38,31 @@ class MemoryLogReader:
             self.wake()
 
     async def close(self, timeout: float) -> bool:
-        """Stop."""
+        """Stop reading."""
         with self._cluster.lock:
             if self in self._cluster.clients:
                 self._cluster.clients.remove(self)
         return timeout >= 0
 
     def wake(self) -> None:
-        """Look soon; under the cluster's lock."""
-        if not self._look_scheduled:
-            self._look_scheduled = True
-            on_loop(self._loop, self._look)
+        """Schedule a read; called under the cluster's lock."""
+        if not self._read_scheduled:
+            self._read_scheduled = True
+            on_loop(self._loop, self._read_new)
 
     def cluster_changed(self) -> None:
-        """The brokers went down or came up."""
+        """Read on once the brokers are up."""
         self.wake()
 
-    def _look(self) -> None:
+    def _read_new(self) -> None:
         with self._cluster.lock:
-            self._look_scheduled = False
+            self._read_scheduled = False
             if not self._cluster.running or self not in self._cluster.clients:
                 return
             found = [
-                record for partition in self._cluster.partitions_of(self._topic) for record in self._read(partition)
+                record
+                for partition in self._cluster.partitions_of(self._topic)
+                for record in self._read_partition(partition)
             ]
         if found:
             self._on_records(found)
@@ -68,7 +70,7 @@ class MemoryLogReader:
             self._caught_up = True
             self._on_caught_up()
 
-    def _read(self, partition: TopicPartition) -> Sequence[Record]:
+    def _read_partition(self, partition: TopicPartition) -> Sequence[Record]:
         log = self._cluster.log_of(partition)
         known = self._next.get(partition.partition, 0)
         records = [record for record in log.records if record.offset >= known]

@@ -34,11 +34,11 @@ _PURGED_IN_FLIGHT = DeliveryFailure("_PURGE_INFLIGHT", "Local: Purged in flight"
 
 @dataclass(slots=True)
 class Sending:
-    """A record under way.
+    """A record in flight.
 
     Attributes:
-        due: When the next thing may happen to it; it waits for those before it besides.
-        retries: Refusals that are left before the broker takes it.
+        due: The time of its next step, at the earliest; it also waits for the records before it.
+        retries: The refusals that are left before the broker takes it.
     """
 
     record: OutgoingRecord
@@ -52,7 +52,7 @@ class Sending:
 
 @dataclass(slots=True)
 class _Lane:
-    """What is under way to one partition, in order."""
+    """The records in flight to one partition, in order."""
 
     unsent: deque[Sending] = field(default_factory=deque[Sending])
     in_flight: deque[Sending] = field(default_factory=deque[Sending])
@@ -62,10 +62,10 @@ class MemoryProducer:
     """A `ProducerTransport`; made by `MemoryBroker.producer`."""
 
     def __init__(self, cluster: Cluster) -> None:
-        """Take what it belongs to."""
+        """Prepare; `start` begins to send."""
         self._cluster = cluster
         self._lanes: dict[TopicPartition, _Lane] = {}
-        self._news = threading.Condition(cluster.lock)
+        self._changed = threading.Condition(cluster.lock)
         self._loop: VirtualTimeLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._wake_scheduled = False
@@ -75,7 +75,7 @@ class MemoryProducer:
     # The port
 
     def start(self, reported: Callable[[], None]) -> None:
-        """Begin to serve: in a thread, or on a virtual clock."""
+        """Begin to send: in a thread, or on a virtual clock."""
         self._reported = reported
         self._loop = virtual_loop()
         with self._cluster.lock:
@@ -107,13 +107,13 @@ class MemoryProducer:
         return self._pending()
 
     def close(self) -> None:
-        """Give up what is not acknowledged, and report it."""
+        """Give up the records that are not acknowledged, and report them as failed."""
         with self._cluster.lock:
             self._closed = True
             if self in self._cluster.clients:
                 self._cluster.clients.remove(self)
             lanes, self._lanes = self._lanes, {}
-            self._news.notify_all()
+            self._changed.notify_all()
         for lane in lanes.values():
             for sending in lane.in_flight:
                 sending.report(_PURGED_IN_FLIGHT)
@@ -137,23 +137,23 @@ class MemoryProducer:
     # Serving
 
     def wake(self) -> None:
-        """Read nothing."""
+        """Do nothing: a producer does not read."""
 
     def _serve_soon(self) -> None:
         if self._loop is None:
-            self._news.notify_all()
+            self._changed.notify_all()
         elif not self._wake_scheduled:
             self._wake_scheduled = True
             on_loop(self._loop, self._serve_in_time, self._loop)
 
     def cluster_changed(self) -> None:
-        """The brokers went down or came up."""
+        """Go on sending once the brokers are up."""
         self._serve_soon()
 
     def _serve_in_thread(self) -> None:
         while not self._closed:
             with self._cluster.lock:
-                self._news.wait(self._idle_time())
+                self._changed.wait(self._idle_time())
             self._serve()
             self._reported()
 
@@ -174,10 +174,10 @@ class MemoryProducer:
             self._loop.sleep(seconds)
             return
         with self._cluster.lock:
-            self._news.wait(seconds)
+            self._changed.wait(seconds)
 
     def _idle_time(self) -> float:
-        """Seconds until something is due, or `reported` is."""
+        """Seconds until the next record is due, or the next call of `reported`."""
         running = self._cluster.running
         heads = [queue[0] for lane in self._lanes.values() for queue in (lane.unsent, lane.in_flight) if queue]
         next_due = min((min(s.due, s.expires) if running else s.expires for s in heads), default=float("inf"))
@@ -186,15 +186,15 @@ class MemoryProducer:
     def _serve(self) -> None:
         with self._serving:
             with self._cluster.lock:
-                settled = list(self._settled(now()))
+                settled = list(self._take_settled(now()))
             for sending in settled:
                 for _ in range(sending.fault.reports):
                     sending.report(sending.outcome)
         with self._cluster.lock:
-            self._news.notify_all()  # whoever flushes
+            self._changed.notify_all()  # for a thread that waits in `flush`
 
-    def _settled(self, at: float) -> Iterator[Sending]:
-        """Send what is due; what is to be reported now leaves its lane."""
+    def _take_settled(self, at: float) -> Iterator[Sending]:
+        """Send the records that are due; take those to report now out of their lanes."""
         for partition, lane in self._lanes.items():
             if self._cluster.running:
                 self._send(partition, lane, at)

@@ -1,9 +1,9 @@
-"""Handlers that consume from a `MemoryBroker`: what stands behind the fixture ``events``.
+"""Handlers that consume from a `MemoryBroker`: the engine of the fixture ``events``.
 
-1. Handlers run for as long as somebody is in `running`, on a `ConsumerRunner` of their own.
-2. After an error has stopped the runner, the next one to wait gets a new runner, as a service that is started again.
-3. Whoever waits looks again after a tenth of the time that it has waited: soon on a real clock, and seldom enough on
-   a virtual one.
+1. The handlers run on a `ConsumerRunner` of their own while at least one caller is inside `running`.
+2. After an error has stopped the runner, the next call of `wait_until` makes a new one, as a restart of a service does.
+3. `wait_until` looks again after a tenth of the time that it has waited: soon on a real clock, and seldom enough on a
+   virtual one.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ _VIRTUAL_TIMEOUT = 86_400.0
 
 
 def ensure_topics(broker: MemoryBroker, *names: str) -> None:
-    """Create those that do not exist."""
+    """Create the topics that do not exist."""
     broker.create_topics(*(name for name in dict.fromkeys(names) if name not in broker.topics))
 
 
 class MemoryService:
-    """See the module's rules.
+    """The handlers, their runner and their failures; see the module's rules.
 
     Attributes:
-        definitions: What `@kafka_consumer` found on each handler.
-        failures: By group and record, the last failure of its handler.
-        untold: What stopped the handlers and has not been told to anybody.
+        definitions: The definition of each handler.
+        failures: The last failure of each record in each group.
+        unreported: The error that stopped the handlers, if no caller has received it.
     """
 
     def __init__(self, broker: MemoryBroker) -> None:
@@ -53,7 +53,7 @@ class MemoryService:
         self._users = 0
         self.definitions: list[ConsumerDefinition] = []
         self.failures: dict[tuple[str, str, int, int], EventFailed] = {}
-        self.untold: Exception | None = None
+        self.unreported: Exception | None = None
 
     def subscribe(self, *handlers: object) -> None:
         """Add handlers, with their topics and the dead-letter topics of their groups.
@@ -82,23 +82,23 @@ class MemoryService:
         return list(dict.fromkeys(found))
 
     def is_committed(self, group_id: str, record: Record) -> bool:
-        """Whether a group has committed an offset beyond this record's."""
+        """True if a group has committed an offset after this record's."""
         return self._broker.committed(group_id, record.topic).get(record.partition, 0) > record.offset
 
     def failures_of(self, record: Record) -> list[EventFailed]:
-        """The last failure of a record in each group that has had one."""
+        """The last failure of a record in each group in which it failed."""
         found = [self.failures.get((group_id, *record[:3])) for group_id in self.groups_of(record.topic)]
         return [failure for failure in found if failure is not None]
 
     def is_idle(self) -> bool:
-        """Whether everything in the topics of the handlers is committed."""
+        """True if every record in the topics of the handlers is committed."""
         return not any(
             self._broker.lag(each.group_id, route.topic) for each in self.definitions for route in each.routes
         )
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[None]:
-        """Have the handlers run inside the block."""
+        """Run the handlers inside the block."""
         self._users += 1
         try:
             await self._start()
@@ -109,13 +109,16 @@ class MemoryService:
                 await self._stop()
 
     async def wait_until(self, done: Callable[[], bool], timeout: float) -> Exception | None:
-        """Wait, inside `running`, until something holds, or an error has stopped the handlers, which is returned.
+        """Wait, inside `running`, until `done` returns True or an error has stopped the handlers.
 
         Args:
-            timeout: Seconds of a real clock; on a virtual one it is a day.
+            timeout: Seconds on a real clock; on a virtual one it is a day.
+
+        Returns:
+            The error that has stopped the handlers.
 
         Raises:
-            TimeoutError: Neither came about; the handlers are given up.
+            TimeoutError: Neither happened in time; the handlers are given up.
         """
         runner, loop = await self._start(), asyncio.get_running_loop()
         started = loop.time()
@@ -132,7 +135,7 @@ class MemoryService:
         error = runner.error
         if error is not None:
             await self._stop()
-        self.untold = None
+        self.unreported = None
         return error
 
     def _new_runner(self, *handlers: object) -> ConsumerRunner:
@@ -140,10 +143,10 @@ class MemoryService:
             *handlers,
             settings=KafkaSettings(),
             clients=self._broker,
-            hooks=ConsumerHooks(on_event_failed=self._failed),
+            hooks=ConsumerHooks(on_event_failed=self._note_failure),
         )
 
-    def _failed(self, fact: EventFailed) -> None:
+    def _note_failure(self, fact: EventFailed) -> None:
         self.failures[fact.group_id, fact.topic, fact.partition, fact.offset] = fact
 
     async def _start(self) -> ConsumerRunner:
@@ -160,12 +163,12 @@ class MemoryService:
         if runner is None:
             return
         stack, self._stack = self._stack, AsyncExitStack()
-        with suppress(Exception):  # it is runner.error
+        with suppress(Exception):  # the same as runner.error
             await stack.aclose()
-        self.untold = runner.error
+        self.unreported = runner.error
 
     def _give_up(self) -> None:
-        """Let the handlers finish in their own time: whoever waits has waited long enough."""
+        """Leave the handlers to finish by themselves: the caller has waited long enough."""
         if self._runner is not None:
             self._runner.stop()
         self._runner, self._stack = None, AsyncExitStack()

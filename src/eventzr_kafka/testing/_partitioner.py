@@ -11,19 +11,19 @@ _POSITIVE = 0x7FFFFFFF
 
 
 def partition_of(key: bytes, partitions: int) -> int:
-    """The partition of a key; an empty key is a key."""
+    """Choose the partition of a key; an empty key is a key too."""
     return (murmur2(key) & _POSITIVE) % partitions
 
 
 def murmur2(data: bytes) -> int:
-    """The hash as an unsigned number of 32 bits."""
+    """Hash bytes to an unsigned number of 32 bits."""
     whole = len(data) & ~3
-    found = _SEED ^ len(data)
+    digest = _SEED ^ len(data)
     for at in range(0, whole, 4):
         word = int.from_bytes(data[at : at + 4], "little") * _M & _32_BITS
         word = (word ^ word >> 24) * _M & _32_BITS
-        found = found * _M & _32_BITS ^ word
+        digest = digest * _M & _32_BITS ^ word
     if data[whole:]:
-        found = (found ^ int.from_bytes(data[whole:], "little")) * _M & _32_BITS
-    found = (found ^ found >> 13) * _M & _32_BITS
-    return found ^ found >> 15
+        digest = (digest ^ int.from_bytes(data[whole:], "little")) * _M & _32_BITS
+    digest = (digest ^ digest >> 13) * _M & _32_BITS
+    return digest ^ digest >> 15

@@ -3,12 +3,12 @@
 ::
 
     listings = event_factory(ListingCreated)
-    listings.build(title="Hall")                     # a payload; what is not given is made up
+    listings.build(title="Hall")                     # a payload; the other fields are made up
     listings.event(tenant_id="t1", title="Hall")     # with its envelope
 
-1. What is made has been over the wire: it is what a consumer gets, to the millisecond.
+1. Each payload has been encoded and decoded: a consumer would get the same one, to the millisecond.
 2. A Decimal has two places and mostly few digits, as amounts have.
-3. What a validator of the class refuses is made up anew, so many times.
+3. A payload that a validator of the class refuses is made up anew, 100 times at most.
 """
 
 from __future__ import annotations
@@ -49,13 +49,13 @@ def event_factory(kind: type[EventT], *, seed: int | None = None) -> EventFactor
 
     Args:
         kind: A class with a topic.
-        seed: The same seed makes the same payloads; left out, others each time.
+        seed: The same seed makes the same payloads; without one they differ each time.
     """
     return EventFactory(kind, seed)
 
 
 class _WireFactory(ModelFactory[EventData]):
-    """How polyfactory makes payloads, and the objects inside one."""
+    """The polyfactory factory of payloads, and of the objects inside them."""
 
     __is_base_factory__ = True
 
@@ -75,10 +75,10 @@ class _WireFactory(ModelFactory[EventData]):
 
 
 class EventFactory(Generic[EventT]):
-    """Makes payloads and events of one class; fields that are given are taken as they are."""
+    """Makes payloads and events of one class; given fields are used unchanged."""
 
     def __init__(self, kind: type[EventT], seed: int | None) -> None:
-        """Take the class; see `event_factory`."""
+        """Prepare; see `event_factory`."""
         faker, chance = Faker(), Random(seed)  # noqa: S311 -- to be repeated
         if seed is not None:
             faker.seed_instance(seed)
@@ -93,18 +93,18 @@ class EventFactory(Generic[EventT]):
             fields: By Python name.
 
         Raises:
-            pydantic.ValidationError: A field that was given does not fit, or nothing does.
+            pydantic.ValidationError: A given field is invalid, or no payload passed the validators of the class.
         """
         return self.event(**fields).data
 
     def batch(self, size: int, **fields: Any) -> list[EventT]:
-        """Make some payloads that have the given fields in common."""
+        """Make several payloads that share the given fields."""
         return [self.build(**fields) for _ in range(size)]
 
     def event(self, *, tenant_id: str = "tenant-1", **fields: Any) -> CloudEvent[EventT]:
         """Make a payload and put it into an envelope."""
-        made = encode(self._envelop(self._payload(fields), tenant_id=tenant_id))
-        return decode(Record(made.topic, 0, 0, *made[1:]), self._kind)
+        encoded = encode(self._envelop(self._payload(fields), tenant_id=tenant_id))
+        return decode(Record(encoded.topic, 0, 0, *encoded[1:]), self._kind)
 
     def _payload(self, fields: dict[str, Any]) -> EventT:
         for _ in range(_TRIES):
@@ -126,7 +126,7 @@ def _providers(chance: Random) -> dict[Any, Callable[[], Any]]:
 
 
 def _amount(chance: Random, bounds: Mapping[str, Any]) -> Decimal:
-    """A Decimal with two places; without an upper bound, small ones are as likely as large ones."""
+    """Draw a Decimal with two places; without an upper bound, small ones are as likely as large ones."""
     lowest = Decimal(bounds.get("ge", bounds.get("gt", 0)))
     highest = bounds.get("le", bounds.get("lt"))
     cents = 10 ** chance.randint(1, 9) if highest is None else int((Decimal(highest) - lowest) * 100)

@@ -7,8 +7,8 @@
     runner = ConsumerRunner(handler, clients=broker)
     producer = EventProducer(source="test", transport=broker.producer)
 
-It has partitions, consumer groups, rebalances, commits, retention and failures, and behaves the same each time: every
-choice comes from the seed. On the loop of `run_virtual` minutes pass in milliseconds; on any other one time is real.
+It has partitions, consumer groups, rebalances, commits, retention and failures. It behaves the same each time: every
+choice comes from the seed. On the loop of `run_virtual` minutes pass in milliseconds; on other loops time is real.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ _ALWAYS = 2**63
 
 
 class MemoryBroker:
-    """A Kafka cluster in memory. Topics exist once they are created, never by surprise."""
+    """A Kafka cluster in memory. A topic exists only once `create_topics` has made it."""
 
     def __init__(self, *, seed: int | random.Random = 0, options: MemoryBrokerOptions | None = None) -> None:
-        """Start it, empty.
+        """Make an empty cluster that runs.
 
         Args:
-            seed: Makes every choice; the same seed makes the same ones.
-            options: How it behaves; left out, everything happens at once.
+            seed: Decides every choice; the same seed makes the same choices.
+            options: Its delays and limits; without options there are no delays.
         """
         chance = random.Random(seed) if isinstance(seed, int) else seed  # noqa: S311 -- to be repeated
         self._cluster = Cluster(chance, options or MemoryBrokerOptions())
@@ -82,7 +82,7 @@ class MemoryBroker:
         """Create topics; groups that wait for one are rebalanced.
 
         Args:
-            partitions: Partitions of each.
+            partitions: The number of partitions of each.
             max_message_bytes: Size of a record above which the broker refuses it.
 
         Raises:
@@ -108,19 +108,19 @@ class MemoryBroker:
         partition: int | None = None,
         gap: int = 0,
     ) -> Record:
-        """Put a record into the log, past any producer; for what the SDK would not write.
+        """Put a record into the log without a producer, such as one that the SDK would not write.
 
         Args:
-            partition: Left out, the key decides, or chance if there is no key.
+            partition: If left out, the key decides, or chance for a record without a key.
             gap: Offsets to leave out before it, as compaction and transactions do.
         """
-        self._require(topic)
+        self._require_topic(topic)
         with self._cluster.lock:
             number = self._cluster.choose_partition(topic, key) if partition is None else partition
             return self._cluster.append(TopicPartition(topic, number), key, value, headers, gap=gap)
 
     def use_up_offsets(self, topic: str, partition: int, count: int = 1) -> None:
-        """Let the next offsets of a partition pass without a record, as the marks of transactions do."""
+        """Use up the next offsets of a partition without a record, as the markers of transactions do."""
         with self._cluster.lock:
             self._logs(topic)[partition].end += count
             self._cluster.note("used up", topic, partition, count)
@@ -128,20 +128,20 @@ class MemoryBroker:
                 client.wake()
 
     def delete_records(self, topic: str, partition: int, before: int) -> None:
-        """Delete the records before an offset, as retention does; a group that is behind goes on at the earliest."""
+        """Delete the records before an offset, as retention does; a group behind it goes on at the earliest record."""
         with self._cluster.lock:
             self._logs(topic)[partition].delete_before(before)
             self._cluster.note("deleted", topic, partition, before)
 
     def compact(self, topic: str) -> None:
-        """Keep the last record of each key alone."""
+        """Keep only the last record of each key, as compaction does."""
         with self._cluster.lock:
             for log in self._logs(topic):
                 log.compact()
             self._cluster.note("compacted", topic)
 
     def recreate_topic(self, topic: str) -> None:
-        """Delete a topic and create it anew, empty: offsets begin at 0 again, and what was committed is forgotten."""
+        """Delete a topic and create it anew, empty: offsets begin at 0 again, and commits are forgotten."""
         with self._cluster.lock:
             old = self._logs(topic)
             self._cluster.topics[topic].partitions = [PartitionLog(log.partition) for log in old]
@@ -152,7 +152,7 @@ class MemoryBroker:
             for client in self._cluster.clients:
                 client.wake()
 
-    # What there is
+    # The state
 
     @property
     def topics(self) -> list[str]:
@@ -170,7 +170,7 @@ class MemoryBroker:
         return {p.partition: offset for p, (offset, _) in sorted(found.items()) if p.topic == topic}
 
     def metadata(self, group_id: str, topic: str, partition: int) -> str:
-        """What the group has committed beside the offset."""
+        """The metadata of the group's commit."""
         return self._group(group_id).committed.get(TopicPartition(topic, partition), (0, ""))[1]
 
     def lag(self, group_id: str, topic: str) -> int:
@@ -190,18 +190,18 @@ class MemoryBroker:
 
     @property
     def history(self) -> list[BrokerFact]:
-        """What has happened: seconds, what, and to whom; the same for the same seed on a virtual clock."""
+        """The facts so far: seconds, a verb, and its objects; the same for the same seed on a virtual clock."""
         return self._cluster.history
 
-    # Trouble
+    # Faults
 
     def crash(self, member: MemoryConsumer) -> None:
-        """Have a member die without a word; the group notices when its session times out."""
+        """End a member as a killed process ends; the group notices when its session times out."""
         with self._cluster.lock:
             member.crash()
 
     def isolate(self, member: MemoryConsumer) -> None:
-        """Cut a member off from the brokers; it lives on, and loses its partitions when its session times out."""
+        """Cut a member off from the brokers; it runs on, and loses its partitions when its session times out."""
         with self._cluster.lock:
             member.isolate()
 
@@ -211,7 +211,7 @@ class MemoryBroker:
             member.heal()
 
     def fail(self, member: MemoryConsumer, reason: str) -> None:
-        """Have a member's client give up, as without authorization."""
+        """Make a member's client give up, as one without authorization does."""
         member.fail(reason)
 
     def inject(
@@ -222,12 +222,12 @@ class MemoryBroker:
         where: Callable[[OutgoingRecord], bool] | None = None,
         times: int | None = 1,
     ) -> None:
-        """Have something go wrong with records that are produced from now on.
+        """Inject a fault into records that are produced from now on.
 
         Args:
-            topic: Left out, records of any topic.
-            where: Left out, every record.
-            times: To how many of them; None for all.
+            topic: Only records of this topic; of all topics if left out.
+            where: Only records for which it returns True; all if left out.
+            times: The number of records; None for all.
         """
 
         def fits(record: OutgoingRecord) -> bool:
@@ -237,7 +237,7 @@ class MemoryBroker:
             self._cluster.injections.append(Injection(fault, fits, _ALWAYS if times is None else times))
 
     def stop(self) -> None:
-        """Take the brokers down; nothing is forgotten."""
+        """Take the brokers down; the records and commits stay."""
         self._switch(running=False)
 
     def start(self) -> None:
@@ -246,7 +246,7 @@ class MemoryBroker:
 
     @property
     def running(self) -> bool:
-        """Whether the brokers answer."""
+        """True while the brokers answer."""
         return self._cluster.running
 
     def _switch(self, *, running: bool) -> None:
@@ -261,9 +261,9 @@ class MemoryBroker:
             return self._groups.setdefault(group_id, Group(self._cluster, group_id))
 
     def _logs(self, topic: str) -> list[PartitionLog]:
-        self._require(topic)
+        self._require_topic(topic)
         return self._cluster.topics[topic].partitions
 
-    def _require(self, topic: str) -> None:
+    def _require_topic(self, topic: str) -> None:
         if topic not in self._cluster.topics:
             raise ConfigurationError(f"topic {topic!r} does not exist; create it with create_topics")

@@ -1,4 +1,4 @@
-"""Events that a test finds on the broker, in words that help when they are not the ones it looked for."""
+"""`PublishedEvents`: the events that a test finds on the broker, with a helpful text for a failed assertion."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from eventzr_kafka.events.event import CloudEvent, EventData
 from eventzr_kafka.safe_text import printable
 
-__all__ = ["PublishedEvents", "in_words"]
+__all__ = ["PublishedEvents", "describe_event"]
 
 T = TypeVar("T")
 
@@ -17,14 +17,14 @@ _MOST = 10  # events that are shown
 
 
 class PublishedEvents(list[CloudEvent[T]]):
-    """A list of events; an empty one knows what was published instead, and shows it when an assertion fails."""
+    """A list of events; an empty one shows in a failed assertion the events that were published instead."""
 
     def __init__(self, found: Iterable[CloudEvent[T]], *, wanted: str, instead: Sequence[CloudEvent[Any]]) -> None:
-        """Take what was found.
+        """Hold the events that were found.
 
         Args:
-            wanted: What was looked for.
-            instead: Everything that was published.
+            wanted: The kind of events that the test looked for.
+            instead: All published events.
         """
         super().__init__(found)
         self._wanted = wanted
@@ -32,18 +32,18 @@ class PublishedEvents(list[CloudEvent[T]]):
 
     def __repr__(self) -> str:
         if self:
-            return f"[{', '.join(map(in_words, self))}]"
-        return f"[] (no {self._wanted} was published; published were: {listed(self._instead, '; ')})"
+            return f"[{', '.join(map(describe_event, self))}]"
+        return f"[] (no {self._wanted} was published; published were: {list_events(self._instead, '; ')})"
 
 
-def listed(events: Sequence[CloudEvent[Any]], separator: str) -> str:
-    """The first of some events in words."""
+def list_events(events: Sequence[CloudEvent[Any]], separator: str) -> str:
+    """List the first events in words."""
     more = [f"and {len(events) - _MOST} more"] if len(events) > _MOST else []
-    return separator.join([*map(in_words, events[:_MOST]), *more]) or "nothing"
+    return separator.join([*map(describe_event, events[:_MOST]), *more]) or "nothing"
 
 
-def in_words(event: CloudEvent[Any]) -> str:
-    """Payload, tenant and id of an event; for tests alone, since no log may hold payloads."""
+def describe_event(event: CloudEvent[Any]) -> str:
+    """Describe an event by payload, tenant and id; for tests only, since no log may hold payloads."""
     data = printable(repr(event.data), limit=_WIDTH)
     kind = "" if isinstance(event.data, EventData) else f"{event.type} "
     return f"{kind}{data} of tenant {event.tenantid}, id {event.id}"

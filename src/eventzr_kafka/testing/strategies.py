@@ -1,9 +1,10 @@
-"""hypothesis strategies for events: `payloads`, `events`, and `malformed_records` for what must be refused.
+"""hypothesis strategies: `payloads` and `events` for valid events, `malformed_records` for records to be refused.
 
-1. Everything that `payloads` and `events` give is valid on the wire: texts without lone surrogates, Decimals of at most
-   15 digits, moments in UTC with milliseconds, finite floats.
-2. A field's strategy comes from its annotation and what `Field` says there; what a validator refuses is drawn anew.
-3. For a type that none of the rules knows, hypothesis is asked: `hypothesis.strategies.register_type_strategy`.
+1. All `payloads` and `events` are valid on the wire: texts without lone surrogates, Decimals of at most 15 digits,
+   moments in UTC with milliseconds, finite floats.
+2. The strategy of a field follows its annotation and the constraints of its `Field`. A value that a validator refuses
+   is drawn anew.
+3. Other types are left to hypothesis; register theirs with `hypothesis.strategies.register_type_strategy`.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ __all__ = ["events", "json_values", "malformed_records", "payloads"]
 
 EventT = TypeVar("EventT", bound=EventData)
 
-_MOST = 3  # items of a list that has no bounds
+_MOST = 3  # items of a list without bounds
 _DIGITS = 15  # of a Decimal that JSON carries exactly
 _YEARS_MS = 7000 * 365 * 24 * 3600 * 1000
 _FIRST = datetime(1, 1, 2, tzinfo=UTC)
@@ -46,21 +47,21 @@ _RESERVED = {*CloudEvent.model_fields, "data"}
 
 
 def payloads(kind: type[EventT]) -> SearchStrategy[EventT]:
-    """Payloads of one class; optional fields are sometimes left out."""
+    """Draw payloads of one class; optional fields are sometimes left out."""
     return _model(kind)
 
 
 def events(kind: type[EventT]) -> SearchStrategy[CloudEvent[EventT]]:
-    """Whole events of one class, with extension attributes now and then.
+    """Draw whole events of one class, some with extension attributes.
 
-    In binary mode extension values become texts; that is the CloudEvents Kafka binding, and no loss of this SDK.
+    In binary mode extension values become texts: the CloudEvents Kafka binding says so.
 
     Raises:
         ConfigurationError: The class declares no topic.
     """
     topic = topic_of(kind)
     if topic is None:
-        raise ConfigurationError(f"{kind.__qualname__} declares no topic, so that it is no event")
+        raise ConfigurationError(f"{kind.__qualname__} declares no topic, so it is not an event")
     attributes = {
         "id": _LINE,
         "source": st.just(kind.__source__ or "test"),
@@ -82,17 +83,17 @@ def events(kind: type[EventT]) -> SearchStrategy[CloudEvent[EventT]]:
 
 
 def malformed_records(*kinds: type[EventData]) -> SearchStrategy[Record]:
-    """Records that `decode` must refuse with a `DecodeError`: a valid event with one thing made wrong.
+    """Draw records that `decode` must refuse with a `DecodeError`: each is a valid event with one fault.
 
     Args:
-        kinds: Whose events; left out, all that are declared, the installed packages' too.
+        kinds: Classes of the events; without any, all declared ones, those of installed packages too.
     """
     chosen = st.sampled_from(kinds) if kinds else st.deferred(_declared)
-    return chosen.flatmap(lambda kind: st.builds(_spoiled, events(kind), st.sampled_from(list(MALFORMATIONS))))
+    return chosen.flatmap(lambda kind: st.builds(_spoil, events(kind), st.sampled_from(list(MALFORMATIONS))))
 
 
 def json_values() -> SearchStrategy[Any]:
-    """What a field of type ``Any`` may hold."""
+    """Draw values of a field of type ``Any``."""
     numbers = st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False)
     leaves = st.none() | st.booleans() | numbers | _TEXT
     return st.recursive(
@@ -100,7 +101,7 @@ def json_values() -> SearchStrategy[Any]:
     )
 
 
-def _spoiled(event: CloudEvent[Any], name: str) -> Record:
+def _spoil(event: CloudEvent[Any], name: str) -> Record:
     return MALFORMATIONS[name](event)
 
 
@@ -122,7 +123,7 @@ def _extensions() -> SearchStrategy[dict[str, Any]]:
 def _model(kind: type[EventData]) -> SearchStrategy[Any]:
     named = kind.__subject__ or ""
     fields = {
-        name: _of(field.annotation, [*field.metadata, *([_Line()] if f"{{{name}}}" in named else [])])
+        name: _strategy_for(field.annotation, [*field.metadata, *([_Line()] if f"{{{name}}}" in named else [])])
         for name, field in kind.model_fields.items()
     }
     required = {name: fields[name] for name, field in kind.model_fields.items() if field.is_required()}
@@ -150,30 +151,30 @@ def _fits(kind: Any) -> Callable[[Any], bool]:
 
 
 class _Line:
-    """Metadata of a field that stands in the subject: an attribute, so not empty and without control characters."""
+    """Metadata of a field that is part of the subject: an attribute, so not empty and without control characters."""
 
     min_length = 1
 
 
-def _of(annotation: Any, metadata: Sequence[Any] = ()) -> SearchStrategy[Any]:
-    """The strategy for an annotation; what it gives fits the annotation."""
+def _strategy_for(annotation: Any, metadata: Sequence[Any] = ()) -> SearchStrategy[Any]:
+    """Make the strategy for an annotation; its values are valid for the annotation."""
     if get_origin(annotation) is Annotated:
         inner, *more = get_args(annotation)
-        return _of(inner, [*_flat(more), *metadata])
-    strategy = _unchecked(annotation, metadata)
-    said = [part for part in metadata if not isinstance(part, _Line)]
-    return strategy.filter(_fits(Annotated[(annotation, *said)])) if said else strategy
+        return _strategy_for(inner, [*_flatten(more), *metadata])
+    strategy = _unchecked_strategy(annotation, metadata)
+    constraints = [part for part in metadata if not isinstance(part, _Line)]
+    return strategy.filter(_fits(Annotated[(annotation, *constraints)])) if constraints else strategy
 
 
-def _flat(metadata: Sequence[Any]) -> list[Any]:
-    """Constraints, with those inside of a `Field`."""
+def _flatten(metadata: Sequence[Any]) -> list[Any]:
+    """List the constraints, with those inside a `Field`."""
     return [one for part in metadata for one in (part.metadata if isinstance(part, FieldInfo) else [part])]
 
 
-def _unchecked(annotation: Any, metadata: Sequence[Any]) -> SearchStrategy[Any]:
+def _unchecked_strategy(annotation: Any, metadata: Sequence[Any]) -> SearchStrategy[Any]:
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin in (Union, types.UnionType):
-        return st.one_of([_of(part, metadata if part is not type(None) else ()) for part in arguments])
+        return st.one_of([_strategy_for(part, metadata if part is not type(None) else ()) for part in arguments])
     if origin is Literal:
         return st.sampled_from(arguments)
     if origin in (list, tuple, set, frozenset, dict) and arguments:
@@ -181,50 +182,52 @@ def _unchecked(annotation: Any, metadata: Sequence[Any]) -> SearchStrategy[Any]:
     if annotation is Any:
         return json_values()
     if isinstance(annotation, type):
-        return _plain(annotation, metadata)
+        return _of_class(annotation, metadata)
     return st.from_type(annotation)
 
 
-def _plain(kind: type[Any], metadata: Sequence[Any]) -> SearchStrategy[Any]:
+def _of_class(kind: type[Any], metadata: Sequence[Any]) -> SearchStrategy[Any]:
     if issubclass(kind, EventData):
         return _model(kind)
     if issubclass(kind, Enum):
         return st.sampled_from(kind)
-    make = _PLAIN.get(kind)
+    make = _BY_CLASS.get(kind)
     return make(metadata) if make is not None else st.from_type(kind)
 
 
 def _collection(origin: Any, arguments: Sequence[Any], metadata: Sequence[Any]) -> SearchStrategy[Any]:
-    least = _said(metadata, "min_length", 0)
-    most = _said(metadata, "max_length", least + _MOST)
+    least = _limit_of(metadata, "min_length", 0)
+    most = _limit_of(metadata, "max_length", least + _MOST)
     if origin is dict:
-        return st.dictionaries(_of(arguments[0]), _of(arguments[1]), min_size=least, max_size=most)
+        return st.dictionaries(_strategy_for(arguments[0]), _strategy_for(arguments[1]), min_size=least, max_size=most)
     if origin is tuple and arguments[-1] is not Ellipsis:
-        return cast("SearchStrategy[Any]", st.tuples(*map(_of, arguments)))
+        return cast("SearchStrategy[Any]", st.tuples(*map(_strategy_for, arguments)))
     unique = origin in (set, frozenset)
-    items = st.lists(_of(arguments[0]), min_size=least, max_size=most, unique=unique)
+    items = st.lists(_strategy_for(arguments[0]), min_size=least, max_size=most, unique=unique)
     return items if origin is list else items.map(cast("Callable[[list[Any]], Any]", origin))
 
 
-def _said(metadata: Sequence[Any], name: str, otherwise: Any) -> Any:
-    """What the annotation says about a limit."""
+def _limit_of(metadata: Sequence[Any], name: str, otherwise: Any) -> Any:
+    """The last value of a limit in the metadata."""
     found: list[Any] = [value for part in metadata if (value := getattr(part, name, None)) is not None]
     return found[-1] if found else otherwise
 
 
 def _texts(metadata: Sequence[Any]) -> SearchStrategy[str]:
-    pattern: str | None = _said(metadata, "pattern", None)
+    pattern: str | None = _limit_of(metadata, "pattern", None)
     if pattern is not None:
         return st.from_regex(pattern, fullmatch=True)
-    least = _said(metadata, "min_length", 0)
-    most = _said(metadata, "max_length", least + 30)
+    least = _limit_of(metadata, "min_length", 0)
+    most = _limit_of(metadata, "max_length", least + 30)
     line = any(isinstance(part, _Line) for part in metadata)
     excluded: list[Any] = ["Cs", "Cc"] if line else ["Cs"]
     return st.text(st.characters(exclude_categories=excluded), min_size=least, max_size=most)
 
 
 def _bounds(metadata: Sequence[Any]) -> tuple[Any, Any]:
-    return _said(metadata, "ge", _said(metadata, "gt", None)), _said(metadata, "le", _said(metadata, "lt", None))
+    return _limit_of(metadata, "ge", _limit_of(metadata, "gt", None)), _limit_of(
+        metadata, "le", _limit_of(metadata, "lt", None)
+    )
 
 
 def _integers(metadata: Sequence[Any]) -> SearchStrategy[int]:
@@ -233,18 +236,18 @@ def _integers(metadata: Sequence[Any]) -> SearchStrategy[int]:
 
 
 def _decimals(metadata: Sequence[Any]) -> SearchStrategy[Decimal]:
-    """Of few digits: a whole number of the smallest unit, between the bounds."""
-    places = st.integers(0, _said(metadata, "decimal_places", 4))
-    digits = min(_said(metadata, "max_digits", _DIGITS), _DIGITS)
+    """Draw Decimals of few digits: a whole number of the smallest unit, between the bounds."""
+    places = st.integers(0, _limit_of(metadata, "decimal_places", 4))
+    digits = min(_limit_of(metadata, "max_digits", _DIGITS), _DIGITS)
     lowest, highest = _bounds(metadata)
 
-    def of(unit: int) -> SearchStrategy[Decimal]:
+    def of_unit(unit: int) -> SearchStrategy[Decimal]:
         least, most = -(10**digits) + 1, 10**digits - 1
         least = least if lowest is None else max(least, int(lowest * 10**unit))
         most = most if highest is None else min(most, int(highest * 10**unit))
         return st.integers(least, most).map(lambda number: Decimal(number).scaleb(-unit))
 
-    return places.flatmap(of)
+    return places.flatmap(of_unit)
 
 
 def _floats(metadata: Sequence[Any]) -> SearchStrategy[float]:
@@ -256,7 +259,7 @@ def _moments(_metadata: Sequence[Any] = ()) -> SearchStrategy[datetime]:
     return st.integers(0, _YEARS_MS).map(lambda ms: _FIRST + timedelta(milliseconds=ms))
 
 
-_PLAIN: Mapping[Any, Callable[[Sequence[Any]], SearchStrategy[Any]]] = {
+_BY_CLASS: Mapping[Any, Callable[[Sequence[Any]], SearchStrategy[Any]]] = {
     bool: lambda _: st.booleans(),
     str: _texts,
     int: _integers,

@@ -212,11 +212,11 @@ class _Producer(MemoryProducer):
         self._serve()
         return 0
 
-    def _settled(self, at: float) -> Iterator[Sending]:
+    def _take_settled(self, at: float) -> Iterator[Sending]:
         if self._has_failed:
             yield from self._purged()
             return
-        for sending in super()._settled(at):
+        for sending in super()._take_settled(at):
             yield sending
             if self._gapless and isinstance(sending.outcome, DeliveryFailure):
                 self._has_failed = True
