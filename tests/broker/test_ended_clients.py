@@ -74,7 +74,7 @@ async def test_clients_without_brokers_are_given_up_and_others_publish_and_consu
             assert await handled.get() == "still here"
 
     assert made.count("Consumer") == 2
-    assert [line for line in caplog.messages if "for good" in line and "not published" not in line] == [
+    assert [line for line in caplog.messages if "forgotten its brokers" in line and "not published" not in line] == [
         "producer: the client is dead; its records fail, a new client takes over: it has forgotten its brokers",
         "forgotten: the client has forgotten its brokers; a new one joins once the session of the old one has ended",
     ]

@@ -166,7 +166,7 @@ async def test_a_topic_that_is_made_anew_is_read_from_its_beginning(
         await eventually(lambda: committed(settings, group, name) == 5)
 
     assert seen.numbers == [0, 1, 2, 100, 101, 102, 103, 104]
-    assert "the topic was deleted and made anew" in caplog.text
+    assert "the topic was deleted and created again" in caplog.text
 
 
 def metadata_of(settings: KafkaSettings, group: str, topic: str) -> str:

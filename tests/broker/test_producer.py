@@ -334,7 +334,7 @@ def test_a_forked_child_may_not_use_the_producer_and_does_not_hang(settings: Kaf
     said, ended = run_script(FORK, settings.brokers, method).stdout.splitlines()
 
     assert ended == "child ended with 0"
-    assert said == "ProducerStateError the producer was carried into a forked process: make one in each process"
+    assert said == "ProducerStateError the producer was made before this process was forked: make one in each process"
 
 
 DISABLED: Final = """

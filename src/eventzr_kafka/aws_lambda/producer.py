@@ -147,9 +147,9 @@ class LambdaProducer(EventProducer):
     def _flush_or_purge(self, timeout: float) -> None:
         transport = self._own_transport()
         if transport is not None and self._flush(transport, timeout):
-            self._give_up(transport)
+            self._end_client(transport)
             self._starting = None
-        if lost := self._take_lost():
+        if lost := self._take_unreported():
             raise UnacknowledgedError([(delivery.event_id, delivery.topic) for delivery in lost])
 
     def _start_in_thread(self) -> None:
@@ -184,15 +184,15 @@ class LambdaProducer(EventProducer):
         self._require_invocation(event.id, event.type)
         return super()._encode(event)
 
-    def _offer(self, record: OutgoingRecord, delivery: Delivery) -> bool:
+    def _try_to_produce(self, record: OutgoingRecord, delivery: Delivery) -> bool:
         with self._gate:
             self._require_invocation(delivery.event_id, delivery.topic)
-            return super()._offer(record, delivery)
+            return super()._try_to_produce(record, delivery)
 
-    def _wait(self, record: OutgoingRecord, delivery: Delivery) -> None:
+    def _let_wait(self, record: OutgoingRecord, delivery: Delivery) -> None:
         with self._gate:
             self._require_invocation(delivery.event_id, delivery.topic)
-            super()._wait(record, delivery)
+            super()._let_wait(record, delivery)
 
     def _require_invocation(self, event_id: str, topic: str) -> None:
         """Refuse an event for which no invocation would wait.

@@ -1,1 +1,1 @@
-"""What the SDK asks of a Kafka client: records, topics and ports. No client library here."""
+"""Records, topics, and the Protocols of a Kafka client. This room imports no client library."""

@@ -1,4 +1,4 @@
-"""The port to the topics and groups of a cluster. Its methods block."""
+"""The Protocol for the topics and groups of a cluster. Its methods block."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ __all__ = ["Access", "TopicAdmin"]
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """What this login may do with a topic or a consumer group.
+    """The rights of this login on a topic or a consumer group.
 
     Attributes:
-        fault: Why it cannot be used at all, such as that it does not exist; None if it can.
-        operations: Such as ``READ``; None where the broker does not say.
+        fault: The reason why it cannot be used at all, for example that it does not exist; None if it can.
+        operations: For example ``READ``; None if the broker does not list them.
     """
 
     fault: str | None
@@ -25,33 +25,33 @@ class Access:
 
 
 class TopicAdmin(Protocol):
-    """Looks at topics and changes them; no method of it deletes."""
+    """Reads and changes topics; it cannot delete anything."""
 
     def brokers(self) -> list[str]:
-        """Addresses of the brokers, as the cluster itself names them; errors as `topics`."""
+        """Return the addresses of the brokers, as the cluster names them; errors as `topics`."""
         ...
 
     def partitions(self) -> Mapping[str, int]:
-        """How many partitions each topic has that this login sees, but for Kafka's own; errors as `topics`."""
+        """Return the partitions of each topic that this login sees, without internal topics; errors as `topics`."""
         ...
 
     def topics(self, names: Collection[str]) -> Mapping[str, TopicState]:
-        """Those of these topics that are there; one that may not be described says so.
+        """Return those of these topics that exist; the state of a topic that may not be described has a fault.
 
         Raises:
             AdminError: The broker does not answer, or refuses.
-            AuthenticationError: The login does not work.
+            AuthenticationError: The broker refuses the login, or a token cannot be made.
         """
         ...
 
     def topic_access(self, names: Collection[str]) -> Mapping[str, Access]:
-        """What this login may do with these topics; errors as `topics`."""
+        """Return the rights of this login on these topics; errors as `topics`."""
         ...
 
     def group_access(self, names: Collection[str]) -> Mapping[str, Access]:
-        """What this login may do with these consumer groups, which need not exist; errors as `topics`."""
+        """Return the rights of this login on these consumer groups, which need not exist; errors as `topics`."""
         ...
 
     def apply(self, change: Change) -> None:
-        """Take one step of a plan; errors as `topics`."""
+        """Carry out one step of a plan; errors as `topics`."""
         ...

@@ -1,9 +1,10 @@
-"""Records that are gone before a group has read them, and what is known of them.
+"""Records that are lost before a group has read them.
 
-1. ``retention``: the log begins above the offset at which the group stood.
-2. ``recreated``: the topic was deleted and made anew, and the offset belongs to the former one. The new one is read
-   from its beginning.
-3. ``truncated``: the log ends below the offset, since brokers lost its end. It is read again from its beginning.
+1. ``retention``: the log begins above the group's offset.
+2. ``recreated``: the topic was deleted and created again, and the group's offset belongs to the old one. The new topic
+   is read from its beginning.
+3. ``truncated``: the log ends below the group's offset, because brokers have lost its end. It is read again from its
+   beginning.
 """
 
 from __future__ import annotations
@@ -19,11 +20,11 @@ OnOffsetLost: TypeAlias = Literal["continue", "stop"]
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """Records of one partition that a group was to read and cannot.
+    """Records of one partition that are lost before the group has read them.
 
     Attributes:
-        first: The offset at which the group stood.
-        after: The offset after the last that is gone; None where the number is not known.
+        first: The group's offset.
+        after: The offset after the last lost record; None if the number of lost records is not known.
     """
 
     first: int
@@ -36,14 +37,14 @@ class Loss:
             return f"offsets {self.first} to {self.after - 1} ({count} at most) were deleted before the group read them"
         if self.reason == "recreated":
             return (
-                f"the topic was deleted and made anew: offset {self.first} is of the former one; what the group had "
-                "not read of that is gone"
+                f"the topic was deleted and created again: offset {self.first} is of the old topic, whose unread "
+                "records are lost"
             )
-        return f"the log ends below offset {self.first}, at which the group stood: the brokers have lost its end"
+        return f"the log ends below offset {self.first}, the group's: the brokers have lost its end"
 
 
 def find_loss(position: int, low: int, high: int) -> Loss | None:
-    """Compare the offset at which a group stands with the first and the next one of the log."""
+    """Compare a group's offset with the first and the next offset of the log."""
     if position < low:
         return Loss(position, low, "retention")
     return Loss(position, None, "truncated") if position > high else None

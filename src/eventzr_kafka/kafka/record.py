@@ -1,4 +1,4 @@
-"""What Kafka holds: a record that was read, and a record to be written.
+"""A record that was read, and a record to be written.
 
 Both are named tuples: the consumer makes one per message, and a tuple costs a third of a frozen dataclass.
 """
@@ -25,7 +25,7 @@ Header: TypeAlias = tuple[str, bytes | None]
 
 
 class UnreadableHeaders(tuple[Header, ...]):
-    """Stands for headers that the client cannot read, because a name among them is not UTF-8; holds none of them."""
+    """Stands for headers that the client cannot read, because a header name is not UTF-8; it is empty."""
 
     __slots__ = ()
 
@@ -41,19 +41,19 @@ class TopicPartition(NamedTuple):
 
 
 def describe_partitions(partitions: Iterable[TopicPartition]) -> str:
-    """``topic[0-3,5]`` for each topic, for one log line; ``nothing more`` if there are none."""
+    """Return ``topic[0-3,5]`` for each topic, for one log line; ``nothing more`` if there are none."""
     numbers: dict[str, list[int]] = {}
     for topic, partition in sorted(partitions):
         numbers.setdefault(topic, []).append(partition)
-    return ", ".join(f"{topic}[{_in_runs(found)}]" for topic, found in numbers.items()) or "nothing more"
+    return ", ".join(f"{topic}[{_format_ranges(found)}]" for topic, found in numbers.items()) or "nothing more"
 
 
 def describe_offsets(partition: TopicPartition, offsets: Iterable[int]) -> str:
-    """``topic[partition]@3-5,9``, for one log line."""
-    return f"{partition.topic}[{partition.partition}]@{_in_runs(sorted(offsets))}"
+    """Return ``topic[partition]@3-5,9``, for one log line."""
+    return f"{partition.topic}[{partition.partition}]@{_format_ranges(sorted(offsets))}"
 
 
-def _in_runs(numbers: list[int]) -> str:
+def _format_ranges(numbers: list[int]) -> str:
     runs: list[list[int]] = []
     for number in numbers:
         if runs and runs[-1][-1] == number - 1:
@@ -67,9 +67,9 @@ class Record(NamedTuple):
     """A record as the broker delivered it.
 
     Attributes:
-        timestamp: Milliseconds since the Unix epoch, -1 where the broker keeps none.
-        headers: In the order of the record; a name may stand there twice. `UNREADABLE_HEADERS` where the client
-            cannot read them.
+        timestamp: Milliseconds since the Unix epoch; -1 if the broker keeps none.
+        headers: In the order of the record; a name may occur twice. `UNREADABLE_HEADERS` if the client cannot read
+            them.
     """
 
     topic: str

@@ -1,4 +1,4 @@
-"""The port to whoever makes login tokens for the Kafka client."""
+"""The Protocol of a provider that makes login tokens for the Kafka client."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Token:
 
     Attributes:
         expires_at: Seconds since 1970.
-        identity: Whose token it is, for people.
+        identity: The owner of the token, for messages.
     """
 
     value: str = field(repr=False)
@@ -23,17 +23,17 @@ class Token:
 
 
 class TokenProvider(Protocol):
-    """Makes tokens; used from threads of the client, never from the event loop."""
+    """Makes tokens. Threads of the client call it, never the event loop."""
 
     @property
     def identity(self) -> str:
-        """Whose tokens these are, as far as it is known; asks nobody."""
+        """The owner of the tokens, as far as it is known; sends no request."""
         ...
 
     def token(self) -> Token:
         """Make a token; may take seconds.
 
         Raises:
-            AuthenticationError: None can be had; it names the identity and the cause.
+            AuthenticationError: A token cannot be made; the error names the identity and the cause.
         """
         ...

@@ -1,9 +1,9 @@
-"""What topics should be there, what is there, and the steps between the two.
+"""Compares declared topics with existing ones, and plans the changes.
 
-1. A topic that is not declared is left alone; nothing is ever deleted.
-2. Partitions are only added. A topic that has more than declared is fine.
-3. ``cleanup.policy`` is set when a topic is made and never changed: MSK Serverless refuses that.
-4. Only the configs that MSK Serverless lets one set can be declared.
+1. A topic that is not declared stays as it is; nothing is ever deleted.
+2. Partitions are only added. A topic may have more partitions than declared.
+3. ``cleanup.policy`` is set when a topic is created and never changed: MSK Serverless refuses to change it.
+4. Only the configs that MSK Serverless supports can be declared.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ CONFIGS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class TopicSpec:
-    """A topic as it should be.
+    """A declared topic.
 
     Attributes:
-        partitions: At least so many.
-        configs: Only what is declared; the broker's defaults hold for the rest.
+        partitions: The least number of partitions.
+        configs: The declared configs; the broker's defaults hold for all others.
     """
 
     name: str
@@ -55,10 +55,10 @@ class TopicSpec:
 
 @dataclass(frozen=True, slots=True)
 class TopicState:
-    """A topic as it is, with the values of `CONFIGS` that hold for it.
+    """An existing topic, with its values of `CONFIGS`.
 
     Attributes:
-        fault: Why the configs, or the partitions too, are not known; None if they are.
+        fault: The reason why the configs, or also the partitions, are not known; None if they are.
     """
 
     name: str
@@ -69,19 +69,19 @@ class TopicState:
 
 @dataclass(frozen=True, slots=True)
 class CreateTopic:
-    """A topic is missing."""
+    """Create a missing topic."""
 
     spec: TopicSpec
 
     @property
     def topic(self) -> str:
-        """Its name."""
+        """The topic's name."""
         return self.spec.name
 
 
 @dataclass(frozen=True, slots=True)
 class GrowTopic:
-    """A topic needs more partitions; most keys move to another one."""
+    """Add partitions to a topic; most keys move to another partition."""
 
     topic: str
     now: int
@@ -90,7 +90,7 @@ class GrowTopic:
 
 @dataclass(frozen=True, slots=True)
 class ConfigureTopic:
-    """A topic's config has another value than declared."""
+    """Set a config of a topic to the declared value."""
 
     topic: str
     name: str
@@ -103,11 +103,11 @@ Change: TypeAlias = CreateTopic | GrowTopic | ConfigureTopic
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The steps to what is declared.
+    """The changes that make the topics as declared.
 
     Attributes:
-        notes: What differs and stays as it is, one line each.
-        as_declared: How many topics need no change.
+        notes: Differences that stay as they are, one line each.
+        as_declared: The number of topics that need no change.
     """
 
     changes: tuple[Change, ...]
@@ -116,19 +116,19 @@ class Plan:
 
     @property
     def new_partitions(self) -> int:
-        """How many leader partitions it adds."""
-        return sum(_added(change) for change in self.changes)
+        """The number of leader partitions that the plan adds."""
+        return sum(_added_partitions(change) for change in self.changes)
 
 
 def plan_topics(specs: Collection[TopicSpec], states: Mapping[str, TopicState]) -> Plan:
-    """Compare what is declared with what is there."""
+    """Compare declared topics with existing ones."""
     changes = tuple(change for spec in specs for change in _changes(spec, states.get(spec.name)))
     notes = tuple(note for spec in specs if spec.name in states for note in _notes(spec, states[spec.name]))
     return Plan(changes, notes, len(specs) - len({change.topic for change in changes}))
 
 
 def is_done(change: Change, state: TopicState) -> bool:
-    """Whether a topic shows a change."""
+    """Return True if a topic has the state that a change leads to."""
     match change:
         case CreateTopic(spec):
             return state.partitions == spec.partitions
@@ -146,25 +146,25 @@ def _changes(spec: TopicSpec, state: TopicState | None) -> Iterator[Change]:
         yield GrowTopic(spec.name, state.partitions, spec.partitions)
     for name, wanted in spec.configs.items():
         now = state.configs.get(name)
-        if name != _FIXED_CONFIG and now != wanted and not _deletes(name, now, wanted):
+        if name != _FIXED_CONFIG and now != wanted and not _deletes_events(name, now, wanted):
             yield ConfigureTopic(spec.name, name, now, wanted)
 
 
 def _notes(spec: TopicSpec, state: TopicState) -> Iterator[str]:
     if state.partitions > spec.partitions:
-        yield f"{spec.name} has {state.partitions} partitions, declared {spec.partitions}: none is ever taken away"
+        yield f"{spec.name} has {state.partitions} partitions, declared {spec.partitions}: partitions are never removed"
     wanted, now = spec.configs.get(_FIXED_CONFIG), state.configs.get(_FIXED_CONFIG)
     if wanted is not None and wanted != now:
-        yield f"{spec.name} has {_FIXED_CONFIG}={now}, declared {wanted}: it can be set only when a topic is made"
+        yield f"{spec.name} has {_FIXED_CONFIG}={now}, declared {wanted}: it can be set only when a topic is created"
 
     for name in _RETENTIONS & spec.configs.keys():
         now, declared = state.configs.get(name), spec.configs[name]
-        if _deletes(name, now, declared):
-            yield f"{spec.name} has {name}={now}, declared {declared}: less would delete events; do it by hand"
+        if _deletes_events(name, now, declared):
+            yield f"{spec.name} has {name}={now}, declared {declared}: a lower value deletes events; change it by hand"
 
 
-def _deletes(name: str, now: str | None, wanted: str) -> bool:
-    """Whether a change of retention would have the broker delete what it keeps now; -1 keeps everything."""
+def _deletes_events(name: str, now: str | None, wanted: str) -> bool:
+    """Return True if a change of retention makes the broker delete events that it keeps now; -1 keeps everything."""
     if name not in _RETENTIONS or now is None or wanted == "-1":
         return False
     return now == "-1" or _number(wanted) < _number(now)
@@ -174,7 +174,7 @@ def _number(text: str) -> int:
     return int(text) if text.lstrip("-").isdigit() else 0
 
 
-def _added(change: Change) -> int:
+def _added_partitions(change: Change) -> int:
     if isinstance(change, CreateTopic):
         return change.spec.partitions
     return change.wanted - change.now if isinstance(change, GrowTopic) else 0

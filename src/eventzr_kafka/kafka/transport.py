@@ -1,7 +1,7 @@
-"""The ports: what the SDK asks of a Kafka client, and nothing more.
+"""The Protocols of a Kafka client, as small as the SDK needs them.
 
-Implemented by ``_confluent`` on a real client and by ``testing`` in memory. All methods are called on the event loop
-and return at once; whatever takes time happens behind them and comes back through the sink, also on the event loop.
+``_confluent`` implements them on a real client, ``testing`` in memory. All methods are called on the event loop and
+return at once; slow work happens in a thread, and its results arrive through the sink, also on the event loop.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 
-MAX_OUTSTANDING = 2  # calls of `received` that a transport may make before it is asked for more
+MAX_OUTSTANDING = 2  # calls of `received` that a transport may make before the next `request_batch`
 Paused: TypeAlias = Collection[int] | Literal["all"]  # epochs
 
 
@@ -39,11 +39,11 @@ class Assignment:
     """A partition that this member owns from now on.
 
     Attributes:
-        epoch: Grows with every assignment in this process; names this period of ownership.
-        position: The group's committed offset, or None where it has none.
-        metadata: What was committed beside it.
-        topic_id: Of the topic, to be committed too; empty where it is not known.
-        loss: What was lost between the committed offset and the first one that will be read, if that is known already.
+        epoch: The number of this period of ownership; it grows with every assignment in this process.
+        position: The group's committed offset, or None if it has none.
+        metadata: The metadata committed with it.
+        topic_id: The id of the topic, to be committed too; empty if it is not known.
+        loss: The records lost between the committed offset and the first one that will be read, if already known.
     """
 
     partition: TopicPartition
@@ -63,7 +63,7 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """What may be committed for one epoch of one partition."""
+    """The offset that may be committed for one epoch of one partition."""
 
     partition: TopicPartition
     epoch: int
@@ -72,74 +72,74 @@ class Position:
 
 
 class ConsumerSink(Protocol):
-    """What a transport tells the runner, on the event loop, in the order in which it happened."""
+    """Receives the events of a transport, on the event loop, in the order in which they happened."""
 
     def assigned(self, assignments: Sequence[Assignment]) -> None:
-        """These partitions are owned; records follow."""
+        """Take newly owned partitions; their records follow."""
         ...
 
     def received(self, batches: Sequence[Batch]) -> None:
-        """Records to be run."""
+        """Take records to be handled."""
         ...
 
     def passed(self, offsets: Mapping[int, int]) -> None:
-        """By epoch: everything below this offset that is a record has been `received`.
+        """Take, by epoch, the offset below which every record has been `received`.
 
-        It says more than `received` where the last offsets of a partition are not records, as transactions leave them.
+        It may be higher than the last received record: the last offsets of a partition may be transaction markers.
         """
         ...
 
     def offsets_lost(self, epoch: int, loss: Loss) -> None:
-        """Records that were to come in this epoch are gone. With ``on_offset_lost="stop"`` no more come."""
+        """Note that records of this epoch are lost. With ``on_offset_lost="stop"`` no more arrive."""
         ...
 
     def revoked(self, epochs: Sequence[int], done: Callable[[], None]) -> None:
-        """These epochs end: `done` is called once the last positions are stored, within the drain time-out."""
+        """End these epochs: call `done` once the last positions are stored, within the drain time-out."""
         ...
 
     def lost(self, epochs: Sequence[int]) -> None:
-        """These epochs have ended already; nothing of them may be committed."""
+        """Forget these epochs: they have ended, and nothing of them may be committed."""
         ...
 
     def on_client_error(self, error: Exception) -> None:
-        """The client cannot go on."""
+        """Stop: the client cannot go on."""
         ...
 
 
 class ConsumerTransport(Protocol):
-    """One member of one consumer group."""
+    """A member of a consumer group."""
 
     def start(self, topics: Sequence[str], sink: ConsumerSink) -> None:
         """Join the group. Called once, with the event loop running."""
         ...
 
     def store(self, positions: Sequence[Position]) -> None:
-        """Have these positions committed at the client's next interval. Ended epochs are ignored."""
+        """Commit these positions at the client's next interval. Ended epochs are ignored."""
         ...
 
     def request_batch(self) -> None:
-        """Ask for one more batch list: `MAX_OUTSTANDING` of them may be under way, each `received` uses one up."""
+        """Ask for one more list of batches. `MAX_OUTSTANDING` requests may be open; each `received` answers one."""
         ...
 
     def pause(self, epochs: Paused) -> None:
-        """Stop the intake of these epochs, or of all, and start that of the others. Membership is kept meanwhile.
+        """Pause these epochs, or all, and read all others. The member stays in the group.
 
-        An epoch that has brought nothing yet, or whose records are on the way, may bring some, unless all are to stop.
+        An epoch without a record so far, or with records in flight, may still bring some, unless all are paused.
         """
         ...
 
     @property
     def problem(self) -> str | None:
-        """Why what is stored cannot be committed at the moment, or None; the transport tries again by itself."""
+        """The reason why stored positions cannot be committed now, or None; the transport keeps trying."""
         ...
 
     async def close(self, timeout: float) -> bool:
-        """Commit what is stored and leave the group; whether that was done within `timeout` seconds."""
+        """Commit stored positions and leave the group; return True if that was done within `timeout` seconds."""
         ...
 
 
 class Acknowledgement(NamedTuple):
-    """Where the broker put a record."""
+    """The position at which the broker stored a record."""
 
     partition: int
     offset: int
@@ -147,13 +147,13 @@ class Acknowledgement(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class DeliveryFailure:
-    """Why the broker did not acknowledge a record.
+    """The reason why the broker did not acknowledge a record.
 
     Attributes:
-        reason: The client's name of the error, such as ``_MSG_TIMED_OUT``.
-        unknown: Whether the record may have arrived all the same.
-        cause: What is behind it, such as an `AuthenticationError`.
-        local: Whether the client answered by itself, when it was given the record: no broker has seen it.
+        reason: The client's name of the error, for example ``_MSG_TIMED_OUT``.
+        unknown: True if the record may have arrived anyway.
+        cause: The error behind it, for example an `AuthenticationError`.
+        local: True if the client refused the record itself: it was sent to no broker.
     """
 
     reason: str
@@ -183,16 +183,16 @@ class ProducerTransport(Protocol):
         ...
 
     def flush(self, timeout: float) -> int:
-        """Wait until all is reported, `timeout` seconds at most; returns how many records are not."""
+        """Wait until all records are reported, `timeout` seconds at most; return how many are not."""
         ...
 
     def close(self) -> None:
-        """Give the client up; what is not acknowledged is reported as failed."""
+        """End the client; records that are not acknowledged are reported as failed."""
         ...
 
 
 class LogReader(Protocol):
-    """Reads a whole topic from its beginning and goes on following it, without a group: nothing is committed."""
+    """Reads a whole topic from its beginning and follows it. It joins no group and commits nothing."""
 
     def start(
         self,
@@ -204,14 +204,13 @@ class LogReader(Protocol):
         """Begin. Called once, with the event loop running; the functions are called on it.
 
         Args:
-            topic: It need not exist yet: it is read once it does.
-            on_records: Takes records, of each partition in its order.
-            on_caught_up: Called once, when everything has been passed on that was there at the start; at once if that
-                is nothing.
+            topic: The topic, which need not exist yet: it is read once it does.
+            on_records: Takes records; those of a partition in their order.
+            on_caught_up: Called once, after all records that existed at the start; at once if there are none.
             on_failure: Called once, when the client cannot go on.
         """
         ...
 
     async def close(self, timeout: float) -> bool:
-        """Stop; whether that was done within `timeout` seconds."""
+        """Stop; return True if that was done within `timeout` seconds."""
         ...

@@ -1,1 +1,1 @@
-"""Processes, signals and shutdowns: what a runner and a producer share about the process they live in."""
+"""Processes, signals, shutdowns and state lines: shared by runners, producers and relays."""

@@ -1,4 +1,4 @@
-"""The SDK works on asyncio's event loop; under another one, such as trio's, it says so."""
+"""Refuses event loops other than asyncio's, such as trio's, with a hint."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from eventzr_kafka.errors import ConfigurationError
 __all__ = ["no_loop", "running_loop"]
 
 
-def running_loop(what: str) -> asyncio.AbstractEventLoop:
-    """The running event loop.
+def running_loop(purpose: str) -> asyncio.AbstractEventLoop:
+    """Return the running event loop.
 
     Args:
-        what: Needs it, for people.
+        purpose: The call that needs it, for the message.
 
     Raises:
-        ConfigurationError: None of asyncio's runs here.
+        ConfigurationError: The caller does not run on asyncio's event loop.
     """
     try:
         return asyncio.get_running_loop()
     except RuntimeError:
-        raise no_loop(what) from None
+        raise no_loop(purpose) from None
 
 
-def no_loop(what: str) -> ConfigurationError:
-    """Make the error of what needs asyncio's event loop."""
+def no_loop(purpose: str) -> ConfigurationError:
+    """Make the error for a call that needs asyncio's event loop."""
     return ConfigurationError(
-        f"{what} needs asyncio's event loop, and none runs here: with anyio choose its asyncio back-end, "
+        f"{purpose} needs asyncio's event loop, and none runs here: with anyio choose its asyncio back-end, "
         'anyio.run(main, backend="asyncio"); trio is not supported'
     )

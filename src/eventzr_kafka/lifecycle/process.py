@@ -1,9 +1,9 @@
-"""The process that a client belongs to: its forks, and its end.
+"""The process that a client belongs to: its forks and its end.
 
 1. A client belongs to the process that opened it: a forked child leaves it alone.
-2. Clients that are open when the process ends are ended in order, within a bound, and not in silence. The threads that
-   the interpreter waits for have ended by then, and logging still works.
-3. A process that a signal or `os._exit` ends does not come here.
+2. Clients that are open when the process ends are closed within 10 seconds, and the log reports it. At that time the
+   non-daemon threads have ended, and logging still works.
+3. If a signal or `os._exit` ends the process, nothing of this runs.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ __all__ = ["forget_open", "forks", "note_open"]
 
 log = logging.getLogger("eventzr_kafka")
 
-_BOUND = 10.0  # seconds that all of them together may take
+_END_SECONDS = 10.0  # that closing all open clients may take
 
 
 class _Open(Protocol):
     def end_at_exit(self, deadline: float) -> None:
-        """End in order; `deadline` is a time of `time.monotonic`."""
+        """Close; `deadline` is a time of `time.monotonic`."""
         ...
 
 
@@ -39,22 +39,22 @@ class _Registry:
         self.is_registered = False
 
     def forget_all(self) -> None:
-        """Begin anew, as in a forked child."""
+        """Start over, in a forked child."""
         self.clients = weakref.WeakSet()
         self.is_registered = False
 
     def end_all(self) -> None:
-        deadline = time.monotonic() + _BOUND
+        deadline = time.monotonic() + _END_SECONDS
         for client in list(self.clients):
             try:
                 client.end_at_exit(deadline)
-            except Exception as error:  # noqa: BLE001 -- the others are still to be ended
-                log.error("a client was not ended before the process: %s", error_location(error))  # noqa: TRY400 -- no texts
+            except Exception as error:  # noqa: BLE001 -- the other clients must still be closed
+                log.error("closing a client at the end of the process failed: %s", error_location(error))  # noqa: TRY400 -- no texts
         self.clients = weakref.WeakSet()
 
 
 class _Forks:
-    """How many forks lie between this process and the one that loaded the module; a system call less per event."""
+    """Counts the forks between the process that loaded this module and this one: cheaper than `os.getpid` per event."""
 
     count = 0
 
@@ -70,7 +70,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def note_open(client: _Open) -> None:
-    """Have a client ended if the process ends before `forget_open`; it may go away before."""
+    """Close a client if the process ends before `forget_open`; the registry does not keep the client alive."""
     if not _registry.is_registered:
         _registry.is_registered = True
         atexit.register(_registry.end_all)
@@ -79,12 +79,12 @@ def note_open(client: _Open) -> None:
 
 
 def forget_open(client: _Open) -> None:
-    """Leave a client alone: it is closed."""
+    """Forget a client that is closed."""
     _registry.clients.discard(client)
 
 
 def _register_in_child_of_multiprocessing() -> None:
-    """Such a process ends without the functions of `atexit`, before Python 3.13."""
+    """Register with multiprocessing, whose child processes do not call `atexit` before Python 3.13."""
     multiprocessing = sys.modules.get("multiprocessing.process")
     if multiprocessing is not None and multiprocessing.parent_process() is not None:
         from multiprocessing.util import Finalize  # noqa: PLC0415 -- loaded already, in such a process

@@ -1,4 +1,4 @@
-"""Shutdown that a cancellation does not break off, and clients that an event loop has left behind."""
+"""Shutdowns that a cancellation does not interrupt, and clients whose event loop was closed."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ ResultT = TypeVar("ResultT")
 
 
 async def complete(work: Coroutine[Any, Any, ResultT] | asyncio.Task[ResultT]) -> ResultT:
-    """Await work to its end, however often this task is cancelled meanwhile; the cancellation is raised afterwards.
+    """Await work to its end, even if this task is cancelled meanwhile; the cancellation is raised afterwards.
 
-    To be used for work that ends by itself within a bounded time.
+    Use it for work that ends by itself within a bounded time.
     """
-    task = work if isinstance(work, asyncio.Task) else _started(work)
+    task = work if isinstance(work, asyncio.Task) else _start_task(work)
     cancellation: asyncio.CancelledError | None = None
     while not task.done():
         try:
@@ -29,36 +29,36 @@ async def complete(work: Coroutine[Any, Any, ResultT] | asyncio.Task[ResultT]) -
             cancellation = error
     if cancellation is not None:
         if not task.cancelled():
-            task.exception()  # looked at: the cancellation is what the caller hears of
+            task.exception()  # retrieved, so that asyncio does not log it: the caller gets the cancellation
         raise cancellation
     return task.result()
 
 
-def _started(work: Coroutine[Any, Any, ResultT]) -> asyncio.Task[ResultT]:
+def _start_task(work: Coroutine[Any, Any, ResultT]) -> asyncio.Task[ResultT]:
     try:
         return asyncio.create_task(work)
-    except RuntimeError:  # no event loop runs any more, as where a task is collected that never ended
+    except RuntimeError:  # no event loop runs any more: an unfinished task is being collected
         work.close()
         raise
 
 
 class LoopWatch:
-    """Gives a client up when the event loop that it works for was closed without it; to be called in its thread."""
+    """Closes a client whose event loop was closed without `stop`; the client's thread calls it."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, owner: str, give_up: Callable[[], None]) -> None:
-        """Take what is to be watched.
+    def __init__(self, loop: asyncio.AbstractEventLoop, owner: str, close: Callable[[], None]) -> None:
+        """Begin to watch a loop.
 
         Args:
-            owner: Of the client, for people.
-            give_up: Closes the client; called once, in a thread of its own.
+            owner: Name of the client's owner, for the log line.
+            close: Closes the client; called once, in a thread of its own.
         """
         self._loop = loop
         self._owner = owner
-        self._give_up: Callable[[], None] | None = give_up
+        self._close: Callable[[], None] | None = close
 
     def __call__(self) -> None:
-        """Look at the event loop."""
-        if self._give_up is not None and self._loop.is_closed():
-            give_up, self._give_up = self._give_up, None
+        """Close the client if the event loop is closed."""
+        if self._close is not None and self._loop.is_closed():
+            close, self._close = self._close, None
             log.warning("%s: its event loop was closed without stop(): the Kafka client is closed", self._owner)
-            threading.Thread(target=give_up, name=f"eventzr-kafka {self._owner} given up", daemon=True).start()
+            threading.Thread(target=close, name=f"eventzr-kafka {self._owner} closing", daemon=True).start()

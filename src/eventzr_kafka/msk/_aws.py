@@ -32,11 +32,11 @@ class BotocoreCredentials:
 
     @property
     def refreshes(self) -> bool:
-        """Whether botocore renews them."""
+        """True if botocore renews the credentials."""
         return isinstance(self._credentials, RefreshableCredentials)
 
     def current(self) -> AwsCredentials:
-        """Have botocore renew them if need be."""
+        """Return the credentials; botocore renews them if necessary."""
         frozen = self._credentials.get_frozen_credentials()
         expiry = getattr(self._credentials, "_expiry_time", None)  # botocore has no public name for it
         return AwsCredentials(
@@ -49,13 +49,13 @@ class BotocoreCredentials:
 
 
 def load_credentials(region: str, profile: str | None, role_arn: str | None) -> BotocoreCredentials:
-    """Find credentials in AWS's chain, and a role's with their help.
+    """Find credentials in AWS's chain, and use them to assume a role if one is given.
 
     Args:
-        region: Of the cluster; STS is asked there, unless AWS's own settings name a region.
+        region: The cluster's region; STS is called there, unless AWS's own settings name a region.
 
     Raises:
-        BotoCoreError: There are none, or no such profile.
+        BotoCoreError: There are no credentials, or the profile does not exist.
     """
     session = Session(profile=profile)
     if (
@@ -65,10 +65,10 @@ def load_credentials(region: str, profile: str | None, role_arn: str | None) -> 
     credentials = session.get_credentials()
     if credentials is None:
         raise NoCredentialsError
-    return BotocoreCredentials(_of_role(session, credentials, region, role_arn) if role_arn else credentials)
+    return BotocoreCredentials(_assume_role(session, credentials, region, role_arn) if role_arn else credentials)
 
 
-def _of_role(session: Session, source: Credentials, region: str, role_arn: str) -> Credentials:
+def _assume_role(session: Session, source: Credentials, region: str, role_arn: str) -> Credentials:
     fetcher = AssumeRoleCredentialFetcher(
         partial(session.create_client, region_name=region),
         source,
@@ -79,14 +79,14 @@ def _of_role(session: Session, source: Credentials, region: str, role_arn: str) 
 
 
 def sign_token(region: str, credentials: AwsCredentials) -> tuple[str, float]:
-    """The token and when it ends, in seconds since 1970."""
+    """Return a token, and the seconds since 1970 at which it expires."""
     given = Credentials(credentials.access_key, credentials.secret_key, credentials.session_token)
-    token, expires_ms = _signer.generate_auth_token_from_credentials_provider(region, _Given(given))
+    token, expires_ms = _signer.generate_auth_token_from_credentials_provider(region, _FixedProvider(given))
     return token, expires_ms / 1000
 
 
-class _Given(CredentialProvider):
-    """Credentials that are there already, in the form that the signer wants."""
+class _FixedProvider(CredentialProvider):
+    """Hands existing credentials to the signer."""
 
     def __init__(self, credentials: Credentials) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The quotas of an MSK Serverless cluster, and whether a plan keeps them."""
+"""The quotas of an MSK Serverless cluster, and the check of a plan against them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["Quotas", "broken_quotas"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quotas:
-    """What a cluster takes; the defaults are AWS's."""
+    """The limits of a cluster; the defaults are AWS's."""
 
     leader_partitions: int = 2_400
     compacted_partitions: int = 120
@@ -22,15 +22,15 @@ class Quotas:
 def broken_quotas(
     specs: Collection[TopicSpec], states: Mapping[str, TopicState], plan: Plan, quotas: Quotas
 ) -> Iterator[str]:
-    """What the cluster would refuse, one line each.
+    """Return a line for each part of a plan that the cluster would refuse.
 
     Args:
-        states: Of all its topics.
+        states: The states of all topics of the cluster.
     """
     total = sum(state.partitions for state in states.values()) + plan.new_partitions
     if total > quotas.leader_partitions:
         yield f"{total:,} leader partitions, the quota is {quotas.leader_partitions:,}: declare fewer partitions"
-    compacted = _compacted(specs, states)
+    compacted = _count_compacted(specs, states)
     if compacted > quotas.compacted_partitions:
         yield f"{compacted:,} compacted partitions, the quota is {quotas.compacted_partitions:,}: declare fewer"
     for spec in specs:
@@ -39,7 +39,7 @@ def broken_quotas(
             yield f"{spec.name}: max.message.bytes={size}, the quota is {quotas.message_bytes}"
 
 
-def _compacted(specs: Collection[TopicSpec], states: Mapping[str, TopicState]) -> int:
+def _count_compacted(specs: Collection[TopicSpec], states: Mapping[str, TopicState]) -> int:
     wanted = {spec.name: spec.partitions for spec in specs if "compact" in spec.configs.get("cleanup.policy", "")}
     now = {
         name: state.partitions for name, state in states.items() if "compact" in state.configs.get("cleanup.policy", "")

@@ -1,10 +1,10 @@
 """Tokens for MSK IAM.
 
-1. The credentials are loaded once and refresh themselves, so that a principal keeps its name: a broker refuses another
-   one on re-authentication. Those that cannot refresh themselves are read again for each token, so that new ones in the
-   environment or a file are seen.
-2. After a failure everything is loaded anew.
-3. A token ends when it says, or with the credentials that signed it, whichever comes first. Times are in seconds.
+1. Credentials that renew themselves are loaded once, so that the principal keeps its name: a broker refuses another
+   name on re-authentication. Other credentials are read again for each token, so that new ones in the environment or a
+   file are used.
+2. After a failure the credentials are loaded again.
+3. A token expires at its own time or with the credentials that signed it, whichever is earlier. Times are in seconds.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _HINTS = {
     "ProfileNotFound": "check KAFKA_AWS_PROFILE",
     "ClientError": "check that KAFKA_AWS_ROLE_ARN may be assumed by these credentials",
 }
-_OTHERWISE = "check the AWS credentials of this process"
+_DEFAULT_HINT = "check the AWS credentials of this process"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class AwsCredentials:
     """Credentials at one moment; secrets are in no ``repr``.
 
     Attributes:
-        method: Where AWS's chain found them, such as ``env`` or ``assume-role``.
+        method: The link of AWS's chain that found them, for example ``env`` or ``assume-role``.
         expires_at: Seconds since 1970; None for those that do not expire.
     """
 
@@ -53,11 +53,11 @@ class CredentialSource(Protocol):
 
     @property
     def refreshes(self) -> bool:
-        """Whether they renew themselves."""
+        """True if the credentials renew themselves."""
         ...
 
     def current(self) -> AwsCredentials:
-        """What holds now; renewed first, where they are about to expire."""
+        """Return the present credentials, renewed if they are about to expire."""
         ...
 
 
@@ -67,21 +67,21 @@ class IamTokenProvider:
     def __init__(
         self,
         region: str,
-        who: str,
+        owner: str,
         load: Callable[[], CredentialSource],
         sign: Callable[[str, AwsCredentials], tuple[str, float]],
         *,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """Note what is needed; nothing is loaded before the first token.
+        """Keep the arguments; nothing is loaded before the first token.
 
         Args:
-            who: Whose credentials are asked for, for people.
-            sign: Region and credentials → token and when it ends.
+            owner: The owner of the credentials, for messages.
+            sign: Takes region and credentials; returns a token, and the time at which it expires.
         """
-        self.identity = who
+        self.identity = owner
         self._region = region
-        self._who = who
+        self._owner = owner
         self._load = load
         self._sign = sign
         self._clock = clock
@@ -89,21 +89,21 @@ class IamTokenProvider:
         self._lock = Lock()
 
     def token(self) -> Token:
-        """Sign a token with the credentials of now."""
+        """Sign a token with the present credentials."""
         with self._lock:
             try:
-                return self._signed()
+                return self._sign_token()
             except Exception as error:
                 self._source = None
-                raise self._explained(error) from error
+                raise self._with_hint(error) from error
 
-    def _signed(self) -> Token:
-        credentials = self._credentials()
-        self.identity = f"{self._who}, access key {_masked(credentials.access_key)} ({credentials.method})"
+    def _sign_token(self) -> Token:
+        credentials = self._current_credentials()
+        self.identity = f"{self._owner}, access key {_mask(credentials.access_key)} ({credentials.method})"
         value, expires_at = self._sign(self._region, credentials)
         return Token(value, min(expires_at, credentials.expires_at or expires_at), self.identity)
 
-    def _credentials(self) -> AwsCredentials:
+    def _current_credentials(self) -> AwsCredentials:
         if self._source is None or not self._source.refreshes:
             self._source = self._load()
         credentials = self._source.current()
@@ -111,14 +111,14 @@ class IamTokenProvider:
             raise TimeoutError("the credentials have expired and were not renewed")
         return credentials
 
-    def _explained(self, error: Exception) -> AuthenticationError:
+    def _with_hint(self, error: Exception) -> AuthenticationError:
         kind = type(error).__name__
         problem = f"no MSK IAM token for {self._region}: {kind}: {printable(str(error), limit=300)}"
-        return AuthenticationError(self.identity, problem, _HINTS.get(kind, _OTHERWISE))
+        return AuthenticationError(self.identity, problem, _HINTS.get(kind, _DEFAULT_HINT))
 
 
 def iam_token_provider(settings: KafkaSettings) -> IamTokenProvider:
-    """The provider for these settings; clients of one process share it.
+    """Return the provider for these settings; all clients of a process share it.
 
     Raises:
         MissingExtraError: The extra ``msk`` is not installed.
@@ -140,13 +140,13 @@ def _provider(region: str, profile: str | None, role_arn: str | None) -> IamToke
 
         return sign_token(region, credentials)
 
-    return IamTokenProvider(region, _who(profile, role_arn), load, sign)
+    return IamTokenProvider(region, _name_owner(profile, role_arn), load, sign)
 
 
-def _who(profile: str | None, role_arn: str | None) -> str:
+def _name_owner(profile: str | None, role_arn: str | None) -> str:
     base = f"profile {profile}" if profile else "AWS's default credentials"
     return f"role {role_arn} by {base}" if role_arn else base
 
 
-def _masked(access_key: str) -> str:
+def _mask(access_key: str) -> str:
     return f"{access_key[:4]}…{access_key[-4:]}"

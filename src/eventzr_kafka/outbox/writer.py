@@ -13,10 +13,9 @@ from __future__ import annotations
 import json
 import time
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any, TypeAlias, overload
+from typing import Any, TypeAlias, Unpack, overload
 
 from sqlalchemy import Connection, event, insert, text
 from sqlalchemy.exc import StatementError
@@ -27,10 +26,10 @@ from eventzr_kafka._sql.database import check_dialect, check_transactions, datab
 from eventzr_kafka.codec.encoder import ContentMode, encode
 from eventzr_kafka.codec.limits import DEFAULT_LIMITS, Limits
 from eventzr_kafka.errors import ConfigurationError, ProducerError
-from eventzr_kafka.events.event import CloudEvent, EventData, ExtensionValue
+from eventzr_kafka.events.event import CloudEvent, EventData
 from eventzr_kafka.kafka.record import Header, OutgoingRecord
 from eventzr_kafka.outbox.tables import bucket_of, events
-from eventzr_kafka.producing.envelope import Enveloper
+from eventzr_kafka.producing.envelope import Enveloper, PublishKeywords
 
 __all__ = ["CHANNEL", "AnySession", "Outbox"]
 
@@ -100,7 +99,7 @@ class Outbox:
         self, *, source: str | None = None, mode: ContentMode = "structured", limits: Limits = DEFAULT_LIMITS
     ) -> None:
         """Take the configuration; the arguments are those of `EventProducer`."""
-        self._envelop = Enveloper(source)
+        self._enveloper = Enveloper(source)
         self._mode: ContentMode = mode
         self._limits = limits
 
@@ -110,24 +109,18 @@ class Outbox:
         session: AnySession,
         event: EventData,
         /,
-        *,
-        tenant_id: str = ...,
-        subject: str | None = None,
-        event_id: str | None = None,
-        time: datetime | None = None,
-        extensions: Mapping[str, ExtensionValue] | None = None,
-        allow_cross_tenant: bool = False,
+        **keywords: Unpack[PublishKeywords],
     ) -> str: ...
     @overload
     def publish(self, session: AnySession, event: CloudEvent[Any], /, *, allow_cross_tenant: bool = False) -> str: ...
-    def publish(self, session: AnySession, event: Any, /, **envelope: Any) -> str:
+    def publish(self, session: AnySession, event: Any, /, **keywords: Any) -> str:
         """Publish an event when the session commits; there is nothing to await.
 
         Args:
             session: Its `commit` writes the row; committing its connection behind its back does not. Of a
                 ``scoped_session`` or an ``async_scoped_session``, the session of this thread or task is taken.
             event: A payload, which gets its envelope here; or a whole `CloudEvent`.
-            envelope: As for `EventProducer.publish`; in a handler, the same is inherited.
+            keywords: As for `EventProducer.publish`; in a handler, the same is inherited.
 
         Returns:
             The event's id.
@@ -137,7 +130,7 @@ class Outbox:
             ConfigurationError: The session is on a database that the outbox does not support, or in AUTOCOMMIT; or it
                 is a connection.
         """
-        whole = self._envelop.wrap(event, **envelope)
+        whole = self._enveloper.prepare_event(event, **keywords)
         record = encode(whole, self._mode, limits=self._limits)
         sync_session = _sync(session)
         bind = sync_session.get_bind(clause=events)

@@ -26,11 +26,11 @@ _HINTS = {
 
 @dataclass(frozen=True, slots=True)
 class PublishResult:
-    """What became of an event.
+    """The outcome of publishing an event.
 
     Attributes:
         status: ``acknowledged`` by the broker, or ``skipped`` because Kafka is disabled.
-        partition, offset: Where it is; None if skipped.
+        partition, offset: The position of its record; None if skipped.
     """
 
     status: Literal["acknowledged", "skipped"]
@@ -43,14 +43,14 @@ class PublishResult:
 Waiter: TypeAlias = tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]
 
 
-_making_events = threading.Lock()
+_event_lock = threading.Lock()
 
 
 class Delivery:
     """The future of one published event: await it, or call `result` where there is no event loop.
 
     Attributes:
-        retrieved: Whether somebody has been told the outcome.
+        retrieved: True once a caller has received the outcome, or waits for it.
     """
 
     __slots__ = ("_done", "_error", "_event", "_result", "_waiters", "event_id", "retrieved", "topic")
@@ -66,7 +66,7 @@ class Delivery:
         self._event: threading.Event | None = None
 
     def done(self) -> bool:
-        """Whether the outcome is known."""
+        """Return True once the outcome is known."""
         return self._done
 
     def result(self, timeout: float | None = None) -> PublishResult:
@@ -81,14 +81,14 @@ class Delivery:
             QueueFullError: There was no room in time.
         """
         if not self._done:
-            with _making_events:
+            with _event_lock:
                 event = self._event = self._event or threading.Event()
             # The report sets _done first and looks for the event then, so one of the two is seen.
-            self.retrieved = True  # whoever waits will be told
+            self.retrieved = True  # this caller receives the outcome
             if not self.done() and not event.wait(timeout):
                 self.retrieved = False
                 raise TimeoutError(
-                    f"event {self.event_id} is not acknowledged after {timeout} s; it is still under way"
+                    f"event {self.event_id} is not acknowledged after {timeout} s; it is still in flight"
                 )
         return self._outcome()
 
@@ -97,14 +97,14 @@ class Delivery:
             try:
                 loop = asyncio.get_running_loop()
             except RuntimeError:
-                raise no_loop(f"awaiting event {printable(self.event_id)}, which is on its way,") from None
+                raise no_loop(f"awaiting event {printable(self.event_id)}, which is in flight,") from None
             future: asyncio.Future[None] = loop.create_future()
             self._waiters.append((loop, future))
             if not self._done:
-                self.retrieved = True  # whoever waits will be told
+                self.retrieved = True  # this caller receives the outcome
                 try:
                     yield from future
-                except BaseException:  # it was cancelled, and nobody waits any more
+                except BaseException:  # cancelled: this caller does not receive the outcome
                     self.retrieved = False
                     raise
         return self._outcome()
@@ -117,7 +117,7 @@ class Delivery:
         return self._result
 
     def settle(self, outcome: PublishResult | Exception) -> list[Waiter]:
-        """Note the outcome, from any thread; returns the tasks to `wake`."""
+        """Set the outcome, from any thread; returns the tasks to `wake`."""
         if isinstance(outcome, Exception):
             self._error = outcome
         else:
@@ -129,8 +129,8 @@ class Delivery:
 
 
 def delivery_error(delivery: Delivery, failure: DeliveryFailure) -> DeliveryError:
-    """Make the error of an event that the broker did not acknowledge, with what to do about it."""
-    again = "publish it again with the same event id: it may have arrived, and the id tells the duplicate"
+    """Make the error of an event that the broker did not acknowledge, with a hint."""
+    again = "publish it again with the same event id: it may have arrived, and the id marks the duplicate"
     otherwise = _HINTS.get(failure.reason, again if failure.unknown else "publish it again")
     hint = size_hint(failure.reason, local=failure.local) or otherwise
     error = DeliveryError(delivery.event_id, delivery.topic, f"{failure.reason}: {failure.text}", hint)
@@ -144,7 +144,7 @@ def wake(waiters: Iterable[Waiter]) -> None:
     for loop, future in waiters:
         by_loop.setdefault(loop, []).append(future)
     for loop, futures in by_loop.items():
-        with suppress(RuntimeError):  # the loop is closed: nobody is left to be woken
+        with suppress(RuntimeError):  # the loop is closed, and its tasks with it
             loop.call_soon_threadsafe(_set, futures)
 
 

@@ -1,16 +1,18 @@
-"""Payload → event: the attributes that the producer fills in.
+"""Puts a payload into its envelope: the attributes that the producer fills in.
 
-1. ``type`` is the topic that the payload class declares, ``tenantid`` what the caller passed or the handler inherits.
-2. ``source`` is the producer's; where the class declares another one, the event is somebody else's to emit.
-3. ``id`` is a UUIDv7 and ``time`` is now, unless they are given. ``subject`` comes from the class's template.
-4. An event that is whole already keeps its attributes. Whatever is published in a handler keeps to its tenant.
+1. ``type`` is the topic that the payload class declares. ``tenantid`` is passed by the caller, or inherited from the
+   event that is being handled.
+2. ``source`` is the producer's. If the class declares another one, only another service may emit the event.
+3. ``id`` is a UUIDv7 and ``time`` is now, unless the caller gives them. ``subject`` comes from the class's template.
+4. A whole `CloudEvent` keeps its attributes. An event published in a handler must have the tenant of that handler's
+   event.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypedDict
 
 from pydantic import ValidationError
 
@@ -19,9 +21,25 @@ from eventzr_kafka.errors import EncodeError, MissingTenantError
 from eventzr_kafka.events.context import in_hand, inherited, require_own_tenant
 from eventzr_kafka.events.event import CloudEvent, EventData, ExtensionValue, topic_of
 
-__all__ = ["Enveloper"]
+__all__ = ["EnvelopeKeywords", "Enveloper", "PublishKeywords"]
 
 _validate: Callable[[Any], CloudEvent[Any]] = CloudEvent[Any].__pydantic_validator__.validate_python
+
+
+class EnvelopeKeywords(TypedDict, total=False):
+    """Keywords for the envelope of a payload; `EventProducer.publish` explains them."""
+
+    subject: str | None
+    event_id: str | None
+    time: datetime | None
+    extensions: Mapping[str, ExtensionValue] | None
+
+
+class PublishKeywords(EnvelopeKeywords, total=False):
+    """Keywords of every method that publishes a payload; `EventProducer.publish` explains them."""
+
+    tenant_id: str
+    allow_cross_tenant: bool
 
 
 class Enveloper:
@@ -32,25 +50,28 @@ class Enveloper:
         self._wall = clock.wall
         self._new_id = clock.new_id
 
-    def wrap(
+    def prepare_event(
         self, event: EventData | CloudEvent[Any], *, allow_cross_tenant: bool = False, **envelope: Any
     ) -> CloudEvent[Any]:
-        """Make what is sent from what is published; the arguments are those of `EventProducer.publish`.
+        """Make the event to send. In a handler it inherits tenant and causality from the handled event.
+
+        The arguments are those of `EventProducer.publish`.
 
         Raises:
             CrossTenantError: In a handler, the event is another tenant's.
-            EncodeError: As for a call.
+            MissingTenantError: The tenant is neither given nor inherited.
+            EncodeError: As for `build_event`.
         """
         held = in_hand()
         if not isinstance(event, CloudEvent):
-            event = self(event, **(envelope if held is None else inherited(held, envelope)))
+            event = self.build_event(event, **(envelope if held is None else inherited(held, envelope)))
         elif envelope:
             raise TypeError(f"{next(iter(envelope))}= belongs to a payload; a CloudEvent brings its own attributes")
         if held is not None and not allow_cross_tenant:
             require_own_tenant(event, held)
         return event
 
-    def __call__(
+    def build_event(
         self,
         data: EventData,
         *,
@@ -60,11 +81,11 @@ class Enveloper:
         time: datetime | None = None,
         extensions: Mapping[str, ExtensionValue] | None = None,
     ) -> CloudEvent[Any]:
-        """Put a payload into its envelope, inheriting nothing; the arguments are those of `EventProducer.publish`.
+        """Put a payload into its envelope; inherits nothing. The arguments are those of `EventProducer.publish`.
 
         Raises:
-            MissingTenantError: There is no tenant.
-            EncodeError: The class declares no topic, nobody says the source, or an attribute breaks a rule.
+            MissingTenantError: `tenant_id` is missing.
+            EncodeError: The class declares no topic, the source is unknown, or an attribute breaks a rule.
         """
         kind = type(data)
         topic = topic_of(kind)
@@ -76,7 +97,7 @@ class Enveloper:
             "specversion": "1.0",
             "id": self._new_id() if event_id is None else event_id,
             "type": topic,
-            "source": _source(data, topic, self._source),
+            "source": _choose_source(data, topic, self._source),
             "time": datetime.fromtimestamp(self._wall(), UTC) if time is None else time,
             "datacontenttype": "application/json",
             "subject": data.default_subject() if subject is None else subject,
@@ -85,22 +106,22 @@ class Enveloper:
             "data": data,
         }
         if extensions:
-            attributes = _extended(attributes, extensions)
+            attributes = _with_extensions(attributes, extensions)
         try:
             return _validate(attributes)
         except ValidationError as error:
             raise EncodeError(str(attributes["id"]), topic, _first_fault(error)) from None
 
 
-def _extended(attributes: dict[str, Any], extensions: Mapping[str, ExtensionValue]) -> dict[str, Any]:
+def _with_extensions(attributes: dict[str, Any], extensions: Mapping[str, ExtensionValue]) -> dict[str, Any]:
     clash = sorted(attributes.keys() & extensions.keys())
     if clash:
-        problem = f"extensions={{{clash[0]!r}: …}}: that attribute is no extension; it has an argument of its own"
+        problem = f"extensions={{{clash[0]!r}: …}}: that attribute is not an extension; it has an argument of its own"
         raise EncodeError(attributes["id"], attributes["type"], problem)
     return {**attributes, **extensions}
 
 
-def _source(data: EventData, topic: str, producer_source: str | None) -> str:
+def _choose_source(data: EventData, topic: str, producer_source: str | None) -> str:
     declared = data.__source__
     source = producer_source or declared
     if source is None:

@@ -1,11 +1,12 @@
-"""`EventProducer`: publishes events; none can leave without its tenant.
+"""`EventProducer`: publishes events; an event without a tenant is refused.
 
-1. The record's key is the tenant id; there is no way to pass another one. In a handler it is inherited (see tenancy).
+1. The record's key is the tenant id; a caller cannot pass another key. In a handler the tenant is inherited.
 2. `enqueue` returns at once, `publish` awaits the broker's acknowledgement. Both keep the order of the calls.
-3. When the client's queue is full, further events wait here in order, each for `queue_timeout` seconds at most: as many
-   as there are tasks in `publish`, and 10,000 of `enqueue`. A `publish` that is cancelled withdraws its event.
-4. A disabled producer checks its arguments, does nothing, and says so in its result and in one line per process.
-5. Every failure is logged once and raised where the event's future is awaited.
+3. When the client's queue is full, further events wait here in order, each for `queue_timeout` seconds at most: one for
+   each task in `publish`, and 10,000 of `enqueue`. A cancelled `publish` withdraws its event.
+4. A disabled producer checks its arguments and sends nothing: the result's status is ``skipped``, and one log line for
+   each process reports it.
+5. Every failure is logged once, and raised when the event's future is awaited.
 6. A producer that is open when the process ends flushes for some seconds, and logs how many events are not delivered.
 """
 
@@ -14,24 +15,23 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from datetime import datetime
+from collections.abc import Callable, Iterator
 from functools import cache, partial
 from types import TracebackType
-from typing import Any, Self, overload
+from typing import Any, Self, Unpack, overload
 
 from eventzr_kafka.clock import SYSTEM_CLOCK, Clock
 from eventzr_kafka.codec.encoder import ContentMode, encode
 from eventzr_kafka.codec.limits import DEFAULT_LIMITS, Limits
 from eventzr_kafka.errors import ProducerError, ProducerStateError, QueueFullError
-from eventzr_kafka.events.event import CloudEvent, EventData, ExtensionValue
+from eventzr_kafka.events.event import CloudEvent, EventData
 from eventzr_kafka.kafka.record import OutgoingRecord
 from eventzr_kafka.kafka.transport import Acknowledgement, DeliveryOutcome, ProducerTransport
 from eventzr_kafka.lifecycle.asyncio_only import running_loop
 from eventzr_kafka.lifecycle.process import forget_open, forks, note_open
 from eventzr_kafka.lifecycle.shutdown import complete
 from eventzr_kafka.producing.delivery import Delivery, PublishResult, Waiter, delivery_error, wake
-from eventzr_kafka.producing.envelope import Enveloper
+from eventzr_kafka.producing.envelope import Enveloper, PublishKeywords
 from eventzr_kafka.producing.waiting_room import WaitingRoom
 from eventzr_kafka.settings import KafkaSettings
 
@@ -78,7 +78,7 @@ class EventProducer:
             clock: The time and the ids; for tests.
         """
         self.settings = settings or KafkaSettings.from_env()
-        self._wrap = Enveloper(source, clock=clock).wrap
+        self._prepare_event = Enveloper(source, clock=clock).prepare_event
         self._monotonic = clock.monotonic
         self._mode: ContentMode = mode
         self._limits = limits
@@ -87,7 +87,7 @@ class EventProducer:
         self._transport: ProducerTransport | None = None
         self._waiting = WaitingRoom()
         self._settled: deque[Waiter] = deque()
-        self._reported = self._on_report  # one bound method instead of one for each event
+        self._reported = self._on_report  # bound once instead of for each event
         self._forks = 0
         self._failed: deque[Delivery] = deque(maxlen=_MAX_WAITING)
         self._failures = 0
@@ -97,7 +97,7 @@ class EventProducer:
     def start(self) -> None:
         """Make the client; blocks, for a second with OAuth. On an event loop use ``async with``."""
         if not self.settings.enabled:
-            _say_disabled()
+            _log_disabled()
         elif self._transport is None:
             transport = self._make_transport(self.settings)
             transport.start(self._on_reports)
@@ -106,34 +106,34 @@ class EventProducer:
             note_open(self)
 
     def close(self, timeout: float = 30.0) -> None:
-        """Flush, then give up what is not acknowledged; blocks.
+        """Flush, and end the client; events that are not acknowledged fail. Blocks.
 
         Args:
             timeout: Seconds for the flush.
 
         Raises:
-            ProducerError: Events were not acknowledged, now or earlier, and nobody has awaited their futures; each is
-                named in the log.
+            ProducerError: Events were not acknowledged, now or earlier, and their futures were not awaited; the log
+                names each one.
         """
         transport = self._own_transport()
         if transport is None:
             return
         self._flush(transport, timeout)
-        self._give_up(transport)
-        if lost := self._take_lost():
-            raise ProducerError(f"{len(lost)} events were not acknowledged; the log names each one")
+        self._end_client(transport)
+        if unreported := self._take_unreported():
+            raise ProducerError(f"{len(unreported)} events were not acknowledged; the log names each one")
 
-    def _give_up(self, transport: ProducerTransport) -> None:
-        """Report what is not acknowledged as failed; nothing of it is sent any more."""
+    def _end_client(self, transport: ProducerTransport) -> None:
+        """End the client; events that are not acknowledged fail, and are not sent any more."""
         self._waiting.close()
         self._transport = None
         forget_open(self)
         transport.close()
         self._expire_waiting(float("inf"))
-        wake(_emptied(self._settled))
+        wake(_pop_all(self._settled))
 
     def end_at_exit(self, deadline: float) -> None:
-        """Deliver what is under way until `deadline`, of `time.monotonic`, and log how much of it is not delivered."""
+        """Deliver events in flight until `deadline`, a time of `time.monotonic`, and log how many are not delivered."""
         transport = self._own_transport()
         if transport is None:
             return
@@ -142,24 +142,24 @@ class EventProducer:
             text = "the process ends with an open producer: delivering %d events, for %.0f s at most; %s"
             log.warning(text, waiting, seconds, "use `async with` or `with`, or call close()")
             self._flush(transport, seconds)
-        self._give_up(transport)
+        self._end_client(transport)
         if lost := self._failures - failures:
             log.error("%d events were not delivered before the process ended; the log names each one", lost)
 
-    def _take_lost(self) -> list[Delivery]:
-        """The failures that nobody was told of, once."""
+    def _take_unreported(self) -> list[Delivery]:
+        """Return the failures whose futures were not awaited, once."""
         lost = [delivery for delivery in self._failed if not delivery.retrieved]
         self._failed.clear()
         return lost
 
     @property
     def unreported_failures(self) -> int:
-        """How many events were not acknowledged without anybody having awaited their futures."""
+        """The number of events that were not acknowledged and whose futures were not awaited."""
         return sum(not delivery.retrieved for delivery in self._failed)
 
     async def __aenter__(self) -> Self:
         if not self.settings.enabled:
-            _say_disabled()
+            _log_disabled()
             return self
         running_loop("`async with EventProducer`")
         try:
@@ -195,99 +195,87 @@ class EventProducer:
         self,
         event: EventData,
         /,
-        *,
-        tenant_id: str = ...,
-        subject: str | None = None,
-        event_id: str | None = None,
-        time: datetime | None = None,
-        extensions: Mapping[str, ExtensionValue] | None = None,
-        allow_cross_tenant: bool = False,
+        **keywords: Unpack[PublishKeywords],
     ) -> PublishResult: ...
     @overload
     async def publish(self, event: CloudEvent[Any], /, *, allow_cross_tenant: bool = False) -> PublishResult: ...
-    async def publish(self, event: Any, /, **envelope: Any) -> PublishResult:
+    async def publish(self, event: Any, /, **keywords: Any) -> PublishResult:
         """Publish an event and wait until the broker has acknowledged it.
 
         Cancelling it withdraws the event, unless the client has it already: then it may arrive all the same.
 
         Args:
             event: A payload, which gets its envelope here; or a whole `CloudEvent`, which is sent as it is.
-            tenant_id: Owner of the event, which becomes its ``tenantid`` and the record's key. It may be left out in a
-                handler: the event is then the tenant's whose event is handled.
-            subject: What the event is about; left out, the template of the payload class gives it.
-            event_id: To be kept when an event is published again; left out, a new UUIDv7.
-            time: When it happened, with a zone; left out, now.
+            tenant_id: Owner of the event, which becomes its ``tenantid`` and the record's key. A handler may leave it
+                out: the event then gets the tenant of the handled event.
+            subject: The subject of the event; by default it comes from the template of the payload class.
+            event_id: The id, to be kept when an event is published again; by default a new UUIDv7.
+            time: The time at which it happened, with a time zone; by default now.
             extensions: Further CloudEvents extension attributes. In a handler, ``correlationid``, ``causationid``,
-                ``traceparent`` and ``tracestate`` come from the event that is handled, unless they are given here.
-            allow_cross_tenant: Whether a handler may publish this event for another tenant.
+                ``traceparent`` and ``tracestate`` come from the handled event, unless they are given here.
+            allow_cross_tenant: True lets a handler publish this event for another tenant.
 
         Raises:
-            MissingTenantError: `tenant_id` was left out where there is none to inherit; nothing was sent.
+            MissingTenantError: `tenant_id` was left out and cannot be inherited; nothing was sent.
             CrossTenantError: In a handler, the event is another tenant's; nothing was sent.
             EncodeError: The event cannot be written; nothing was sent.
             QueueFullError: There was no room within `queue_timeout`; nothing was sent.
             DeliveryError: The broker did not acknowledge; the message says what to do.
-            ProducerStateError: The producer is not started, or was carried into a forked process.
+            ProducerStateError: The producer is not started, or was made before this process was forked.
         """
-        return await self._publish(self._wrap(event, **envelope))
+        return await self._publish(self._prepare_event(event, **keywords))
 
     @overload
     def enqueue(
         self,
         event: EventData,
         /,
-        *,
-        tenant_id: str = ...,
-        subject: str | None = None,
-        event_id: str | None = None,
-        time: datetime | None = None,
-        extensions: Mapping[str, ExtensionValue] | None = None,
-        allow_cross_tenant: bool = False,
+        **keywords: Unpack[PublishKeywords],
     ) -> Delivery: ...
     @overload
     def enqueue(self, event: CloudEvent[Any], /, *, allow_cross_tenant: bool = False) -> Delivery: ...
-    def enqueue(self, event: Any, /, **envelope: Any) -> Delivery:
+    def enqueue(self, event: Any, /, **keywords: Any) -> Delivery:
         """Queue an event and return its future at once; arguments and errors are those of `publish`.
 
-        A failure that nobody awaits is in the log, and makes `close` raise.
+        A failure whose future is never awaited is logged, and makes `close` raise.
 
         Raises:
             QueueFullError: 10,000 events wait for room already; nothing was sent.
         """
-        return self._enqueue(self._wrap(event, **envelope))
+        return self._enqueue(self._prepare_event(event, **keywords))
 
     async def flush(self, timeout: float = 30.0) -> int:
         """Wait until everything queued is reported.
 
         Returns:
-            How many events are still not acknowledged after `timeout` seconds.
+            The number of events that are not acknowledged after `timeout` seconds.
         """
         running_loop("EventProducer.flush")
         return 0 if self._transport is None else await asyncio.to_thread(self.flush_sync, timeout)
 
     def flush_sync(self, timeout: float = 30.0) -> int:
-        """`flush` for code without an event loop."""
+        """Do the same as `flush`, in code without an event loop."""
         transport = self._own_transport()
         return 0 if transport is None else self._flush(transport, timeout)
 
-    # The way of an event
+    # One event
 
     def _enqueue(self, event: CloudEvent[Any]) -> Delivery:
         if not self.settings.enabled:
-            return self._skip(event)
+            return self._skip_event(event)
         delivery, record = self._encode(event)
-        if not self._offer(record, delivery):
+        if not self._try_to_produce(record, delivery):
             if len(self._waiting.entries) >= _MAX_WAITING:
-                raise self._no_room(delivery)
-            self._wait(record, delivery)
+                raise _queue_full(delivery)
+            self._let_wait(record, delivery)
         return delivery
 
     async def _publish(self, event: CloudEvent[Any]) -> PublishResult:
         if not self.settings.enabled:
-            return self._skip(event).result()
+            return self._skip_event(event).result()
         delivery, record = self._encode(event)
-        if not self._offer(record, delivery):
-            self._wait(record, delivery)  # as many as there are tasks that publish
+        if not self._try_to_produce(record, delivery):
+            self._let_wait(record, delivery)  # at most one for each task that publishes
         try:
             return await delivery
         except asyncio.CancelledError:
@@ -301,36 +289,30 @@ class EventProducer:
         return Delivery(event.id, record.topic), record
 
     def _own_transport(self) -> ProducerTransport | None:
-        """The client, or None before start and after close.
+        """Return the client, or None before `start` and after `close`.
 
         Raises:
-            ProducerStateError: It belongs to the process that this one was forked from; its threads did not come along.
+            ProducerStateError: It was made before a fork: its threads exist in the parent process alone.
         """
         if self._transport is not None and self._forks != forks.count:
-            raise ProducerStateError("the producer was carried into a forked process: make one in each process")
+            raise ProducerStateError("the producer was made before this process was forked: make one in each process")
         return self._transport
 
-    def _skip(self, event: CloudEvent[Any]) -> Delivery:
-        _say_disabled()
+    def _skip_event(self, event: CloudEvent[Any]) -> Delivery:
+        _log_disabled()
         delivery = Delivery(event.id, event.type)
         delivery.settle(PublishResult("skipped", event.id, event.type))
         return delivery
 
-    def _offer(self, record: OutgoingRecord, delivery: Delivery) -> bool:
+    def _try_to_produce(self, record: OutgoingRecord, delivery: Delivery) -> bool:
         transport = self._transport
         if transport is None:
             raise _not_started()
         return not self._waiting.entries and transport.produce(record, partial(self._reported, delivery))
 
-    def _wait(self, record: OutgoingRecord, delivery: Delivery) -> None:
+    def _let_wait(self, record: OutgoingRecord, delivery: Delivery) -> None:
         if not self._waiting.add(delivery, record, self._monotonic() + self._queue_timeout):
             raise _not_started()
-
-    def _no_room(self, delivery: Delivery) -> QueueFullError:
-        problem = f"the queue is full and {_MAX_WAITING:,} events wait already"
-        return QueueFullError(
-            delivery.event_id, delivery.topic, problem, "await deliveries as you go, or publish less at once"
-        )
 
     # In the client's thread
 
@@ -352,14 +334,14 @@ class EventProducer:
     def _on_reports(self) -> None:
         self._expire_waiting(self._monotonic())
         self._waiting.hand_over(self._produce)
-        wake(_emptied(self._settled))
+        wake(_pop_all(self._settled))
 
     def _produce(self, record: OutgoingRecord, delivery: Delivery) -> bool:
         transport = self._transport
         return transport is not None and transport.produce(record, partial(self._reported, delivery))
 
     def _expire_waiting(self, now: float) -> None:
-        for delivery in self._waiting.expired(now):
+        for delivery in self._waiting.pop_expired(now):
             problem = f"no room in the queue within {self._queue_timeout:g} s"
             hint = "the broker takes less than you publish, or is gone: publish it again later"
             self._fail(delivery, QueueFullError(delivery.event_id, delivery.topic, problem, hint))
@@ -372,11 +354,18 @@ class EventProducer:
         return left + len(self._waiting.entries)
 
 
+def _queue_full(delivery: Delivery) -> QueueFullError:
+    problem = f"the queue is full and {_MAX_WAITING:,} events wait already"
+    return QueueFullError(
+        delivery.event_id, delivery.topic, problem, "await deliveries as you go, or publish less at once"
+    )
+
+
 def _not_started() -> ProducerStateError:
     return ProducerStateError("the producer is not started: use it inside `async with` or `with`, or call start()")
 
 
-def _emptied(waiters: deque[Waiter]) -> Iterator[Waiter]:
+def _pop_all(waiters: deque[Waiter]) -> Iterator[Waiter]:
     while True:
         try:
             yield waiters.popleft()
@@ -385,7 +374,7 @@ def _emptied(waiters: deque[Waiter]) -> Iterator[Waiter]:
 
 
 @cache
-def _say_disabled() -> None:
+def _log_disabled() -> None:
     log.info("Kafka is disabled (KAFKA_ENABLED): events are skipped")
 
 

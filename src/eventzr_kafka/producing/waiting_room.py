@@ -1,4 +1,4 @@
-"""Events that wait until the client of a producer has room for them, in the order of the calls."""
+"""Events that wait for room in the client's queue, in the order of the calls."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ __all__ = ["WaitingRoom"]
 
 
 class WaitingRoom:
-    """Its methods may be called from any thread.
+    """Keeps events in order until the client has room for them. Any thread may call its methods.
 
     Attributes:
-        entries: Each event with the time until which it may wait. To be looked at; only the methods change it.
+        entries: Each event with the time until which it may wait. Read it only; the methods change it.
     """
 
     def __init__(self) -> None:
@@ -26,23 +26,23 @@ class WaitingRoom:
         self._open = False
 
     def open(self) -> None:
-        """Let events in."""
+        """Accept events."""
         self._open = True
 
     def close(self) -> None:
-        """Let no more events in; those that wait stay."""
+        """Accept no more events; those that wait stay."""
         with self._lock:
             self._open = False
 
     def add(self, delivery: Delivery, record: OutgoingRecord, until: float) -> bool:
-        """Have an event wait behind the others; False if the room is closed."""
+        """Add an event behind the others; False if the room is closed."""
         with self._lock:
             if self._open:
                 self.entries[delivery] = (until, record)
             return self._open
 
     def withdraw(self, delivery: Delivery) -> bool:
-        """Take an event back; False if it does not wait here any more."""
+        """Remove an event; False if it does not wait here any more."""
         with self._lock:
             return self.entries.pop(delivery, None) is not None
 
@@ -55,8 +55,8 @@ class WaitingRoom:
                     return
                 del self.entries[delivery]
 
-    def expired(self, now: float) -> Iterator[Delivery]:
-        """Take out the events that have waited for too long."""
+    def pop_expired(self, now: float) -> Iterator[Delivery]:
+        """Remove and return the events whose time is over."""
         while (delivery := self._next_expired(now)) is not None:
             yield delivery
 

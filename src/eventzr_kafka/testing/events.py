@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from types import TracebackType
-from typing import Any, Literal, Self, TypeAlias, TypeVar, overload
+from typing import Any, Literal, Self, TypeAlias, TypeVar, Unpack, overload
 
 from eventzr_kafka.codec.decoder import decode
 from eventzr_kafka.codec.encoder import encode
@@ -32,7 +32,7 @@ from eventzr_kafka.events.identity import EventIdentity, identity_of
 from eventzr_kafka.hooks import EventFailed
 from eventzr_kafka.kafka.record import Record
 from eventzr_kafka.kafka.transport import ProducerTransport
-from eventzr_kafka.producing.envelope import Enveloper
+from eventzr_kafka.producing.envelope import EnvelopeKeywords, Enveloper
 from eventzr_kafka.producing.producer import EventProducer
 from eventzr_kafka.safe_text import error_location
 from eventzr_kafka.settings import KafkaSettings
@@ -103,7 +103,7 @@ class Events:
 
     @overload
     async def emit(
-        self, event: T, /, *, tenant_id: str, expect: EventOutcome | None = "done", **envelope: Any
+        self, event: T, /, *, tenant_id: str, expect: EventOutcome | None = "done", **envelope: Unpack[EnvelopeKeywords]
     ) -> CloudEvent[T]: ...
     @overload
     async def emit(self, event: EventT, /, *, expect: EventOutcome | None = "done") -> EventT: ...
@@ -282,7 +282,7 @@ class Events:
 
     def _make_envelope(self, event: EventData | CloudEvent[Any] | Record, **envelope: Any) -> CloudEvent[Any] | Record:
         if isinstance(event, EventData):
-            return Enveloper(type(event).__source__ or "test")(event, **envelope)
+            return Enveloper(type(event).__source__ or "test").build_event(event, **envelope)
         if envelope:
             raise TypeError(f"{next(iter(envelope))}= belongs to a payload, not to a {type(event).__name__}")
         return event

@@ -84,7 +84,7 @@ class EventFactory(Generic[EventT]):
             faker.seed_instance(seed)
         self._factory = _WireFactory.create_factory(kind, __faker__=faker, __random__=chance)
         self._kind = kind
-        self._envelop = Enveloper(kind.__source__ or "test")
+        self._enveloper = Enveloper(kind.__source__ or "test")
 
     def build(self, **fields: Any) -> EventT:
         """Make a payload.
@@ -103,7 +103,7 @@ class EventFactory(Generic[EventT]):
 
     def event(self, *, tenant_id: str = "tenant-1", **fields: Any) -> CloudEvent[EventT]:
         """Make a payload and put it into an envelope."""
-        encoded = encode(self._envelop(self._payload(fields), tenant_id=tenant_id))
+        encoded = encode(self._enveloper.build_event(self._payload(fields), tenant_id=tenant_id))
         return decode(Record(encoded.topic, 0, 0, *encoded[1:]), self._kind)
 
     def _payload(self, fields: dict[str, Any]) -> EventT:

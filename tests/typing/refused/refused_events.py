@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from eventzr_kafka import CloudEvent, EventData, EventProducer, Record, decode, encode
 from eventzr_kafka.outbox import Outbox
+from eventzr_kafka.testing import Events
 from eventzr_marketplace_events import ListingCreated, OrderCompleted
 
 
@@ -65,6 +66,7 @@ async def publish(producer: EventProducer, payload: dict[str, Any], event: Cloud
     await producer.publish(Thing, tenant_id="t")  # refused
     await producer.publish(tenant_id="t")  # refused
     producer.enqueue(thing, tenant_id=None)  # refused
+    producer.enqueue(thing, tenant_id="t", event_ids="e")  # refused
     producer.enqueue(payload, tenant_id="t")  # refused
     producer.enqueue(event, tenant_id="t")  # refused
     await producer.enqueue(thing, tenant_id="t").result()  # refused
@@ -72,7 +74,15 @@ async def publish(producer: EventProducer, payload: dict[str, Any], event: Cloud
 
 def publish_later(outbox: Outbox, session: Session, connection: Connection) -> None:
     outbox.publish(session, thing, tenant_id=None)  # refused
+    outbox.publish(session, thing, tenant_id="t", tenantid="t")  # refused
+    outbox.publish(session, thing, tenant_id="t", subject=1)  # refused
     outbox.publish(connection, thing, tenant_id="t")  # refused
+
+
+async def emit(events: Events) -> None:
+    await events.emit(thing, tenant_id=None)  # refused
+    await events.emit(thing, tenant_id="t", event_ids="e")  # refused
+    await events.emit(thing)  # refused
 
 
 EventProducer("marketplace-svc")  # refused

@@ -73,7 +73,7 @@ def test_an_empty_extension_can_be_made_and_published() -> None:
         "ext": "",
         "more": "",
     }
-    made = Enveloper("svc")(Odd(), tenant_id="acme", extensions={"tracestate": ""})
+    made = Enveloper("svc").build_event(Odd(), tenant_id="acme", extensions={"tracestate": ""})
     assert json.loads(encode(made).value or b"")["tracestate"] == ""
 
 

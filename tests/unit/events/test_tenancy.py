@@ -108,7 +108,7 @@ def test_a_chain_of_events_keeps_the_correlation_of_its_first() -> None:
     envelop, link = Enveloper("s"), happened(event_id="first")
     for _ in range(3):
         with handling(link):
-            cause, link = link, envelop.wrap(Reply())
+            cause, link = link, envelop.prepare_event(Reply())
         assert (link.correlationid, link.causationid, link.tenantid) == ("first", cause.id, "a")
 
 
@@ -294,7 +294,7 @@ async def run(step: Step, published: list[tuple[str, str]]) -> None:
             else:
                 await asyncio.to_thread(asyncio.run, run(inner, published))
             await asyncio.sleep(0)
-            published.append((step.tenant, envelop.wrap(Reply()).tenantid))
+            published.append((step.tenant, envelop.prepare_event(Reply()).tenantid))
         await asyncio.gather(*running)
 
 

@@ -24,7 +24,7 @@ def test_only_an_offset_outside_of_its_log_has_lost_something(position: int, los
     ("loss", "words"),
     [
         (Loss(3, 10, "retention"), "offsets 3 to 9 (7 at most) were deleted"),
-        (Loss(3, None, "recreated"), "the topic was deleted and made anew"),
+        (Loss(3, None, "recreated"), "the topic was deleted and created again"),
         (Loss(3, None, "truncated"), "the log ends below offset 3"),
     ],
 )

@@ -115,8 +115,8 @@ def test_a_plan_creates_grows_and_configures_and_notes_what_it_cannot_do() -> No
     assert plan.new_partitions == 9
     assert plan.as_declared == 1
     assert [note.split(": ")[1] for note in plan.notes] == [
-        "none is ever taken away",
-        "it can be set only when a topic is made",
+        "partitions are never removed",
+        "it can be set only when a topic is created",
     ]
 
 
@@ -266,7 +266,7 @@ def test_retention_is_never_shortened(now: str) -> None:
     plan = plan_topics([spec], {"kept": TopicState("kept", 1, {"retention.ms": now})})
 
     assert plan.changes == ()
-    assert plan.notes == (f"kept has retention.ms={now}, declared 10: less would delete events; do it by hand",)
+    assert plan.notes == (f"kept has retention.ms={now}, declared 10: a lower value deletes events; change it by hand",)
 
 
 def test_a_topic_s_own_retention_in_milliseconds_comes_before_an_inherited_duration() -> None:

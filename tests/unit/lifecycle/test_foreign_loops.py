@@ -54,7 +54,7 @@ def test_without_asyncio_the_error_names_the_back_end(work: Any, named: str) -> 
 
 def test_an_event_awaited_without_asyncio_is_on_its_way() -> None:
     with producer() as started:
-        with pytest.raises(ConfigurationError, match="awaiting event e1, which is on its way, needs asyncio"):
+        with pytest.raises(ConfigurationError, match="awaiting event e1, which is in flight, needs asyncio"):
             begin(started.publish(EVENT))
         transport: Any = started._transport
         transport.room = 1

@@ -35,7 +35,7 @@ class Topicless(EventData):
     ],
 )
 def test_the_source_is_the_producer_s_or_the_class_s(producer: str | None, data: EventData, source: str) -> None:
-    assert Enveloper(producer)(data, tenant_id="t1").source == source
+    assert Enveloper(producer).build_event(data, tenant_id="t1").source == source
 
 
 @pytest.mark.parametrize(
@@ -62,29 +62,29 @@ def test_the_source_is_the_producer_s_or_the_class_s(producer: str | None, data:
 )
 def test_an_event_that_is_another_s_to_emit_is_refused(producer: str | None, data: EventData, problem: str) -> None:
     with pytest.raises(EncodeError) as caught:
-        Enveloper(producer)(data, tenant_id="t1")
+        Enveloper(producer).build_event(data, tenant_id="t1")
 
     assert problem in str(caught.value)
 
 
 def test_a_source_that_is_not_a_uri_reference_is_named() -> None:
     with pytest.raises(EncodeError, match="source: "):
-        Enveloper("orders svc")(Bare(), tenant_id="t1")
+        Enveloper("orders svc").build_event(Bare(), tenant_id="t1")
 
 
 def test_an_event_without_a_tenant_is_refused() -> None:
     with pytest.raises(MissingTenantError, match=r"envelope\.bare\.v1"):
-        Enveloper("orders-svc")(Bare())
+        Enveloper("orders-svc").build_event(Bare())
 
 
 def test_an_argument_of_its_own_is_not_an_extension() -> None:
     with pytest.raises(EncodeError, match=r"extensions={'source': …}: that attribute is "):
-        Enveloper("orders-svc")(Bare(), tenant_id="t1", extensions={"source": "mail-svc"})
+        Enveloper("orders-svc").build_event(Bare(), tenant_id="t1", extensions={"source": "mail-svc"})
 
 
 def test_a_whole_event_keeps_its_attributes_and_takes_no_others() -> None:
     event = CloudEvent[Any](id="1", source="mail-svc", type="envelope.bare.v1", tenantid="t1", data=1)
-    wrap = Enveloper("orders-svc").wrap
+    wrap = Enveloper("orders-svc").prepare_event
 
     assert wrap(event) is event
     with pytest.raises(TypeError, match="subject= belongs to a payload; a CloudEvent brings its own attributes"):

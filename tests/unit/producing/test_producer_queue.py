@@ -390,7 +390,7 @@ def test_an_empty_event_id_is_refused_and_not_replaced(bench: Bench) -> None:
 )
 def test_an_extension_cannot_take_the_place_of_an_attribute(bench: Bench, name: str) -> None:
     bench.transport.room = 1
-    with pytest.raises(EncodeError, match=f"'{name}'.* is no extension"):
+    with pytest.raises(EncodeError, match=f"'{name}'.* is not an extension"):
         bench.producer.enqueue(Thing(n=1), tenant_id="t1", extensions={name: "x"})
     assert bench.transport.sent == []
 

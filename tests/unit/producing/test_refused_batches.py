@@ -138,7 +138,7 @@ def test_closing_reports_what_waits_as_failed() -> None:
 
 
 def test_only_so_many_events_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("eventzr_kafka._confluent.refused._MOST_WAITING", 1)
+    monkeypatch.setattr("eventzr_kafka._confluent.refused._MAX_WAITING", 1)
     bench = Bench()
     bench.refuse("1")
     assert (bench.publish("2"), bench.publish("3")) == (True, False)

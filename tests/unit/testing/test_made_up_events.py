@@ -72,7 +72,7 @@ def test_a_part_of_a_payload_has_a_strategy_too(parcel: Parcel) -> None:
 
 @given(payload=st.sampled_from(KINDS).flatmap(payloads))
 def test_every_payload_gets_its_default_subject(payload: EventData) -> None:
-    event = Enveloper(payload.__source__)(payload, tenant_id="t1")
+    event = Enveloper(payload.__source__).build_event(payload, tenant_id="t1")
 
     assert event.subject is not None
     assert event.subject == payload.default_subject()

@@ -195,10 +195,10 @@ class SimulatedOutbox:
     """An outbox in the simulated database, as `Outbox`; simulated relays publish its rows."""
 
     def __init__(self, source: str, clock: Clock) -> None:
-        self._envelop = Enveloper(source, clock=clock)
+        self._enveloper = Enveloper(source, clock=clock)
 
     def publish(self, session: SimulatedSession, event: EventData | CloudEvent[Any], /, **envelope: Any) -> str:
         """Publish an event when the session commits; returns its id."""
-        whole = self._envelop.wrap(event, **envelope)
+        whole = self._enveloper.prepare_event(event, **envelope)
         session.outgoing.append((whole.tenantid, whole.id, encode(whole)))
         return whole.id
