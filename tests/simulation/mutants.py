@@ -88,7 +88,7 @@ def letter_counts_at_once() -> AbstractContextManager[Any]:
 
 
 def lane_goes_on() -> AbstractContextManager[Any]:
-    """What stands behind an event that is tried again goes first."""
+    """An event behind one that is retried goes first."""
     carry_out = FailureHandler._carry_out
 
     def impatient(
@@ -133,7 +133,7 @@ def relay_marks_first() -> AbstractContextManager[Any]:
 
 
 def two_on_one_bucket() -> AbstractContextManager[Any]:
-    """A relay reads every row, whoever holds its bucket."""
+    """A relay reads every row, also without holding its bucket."""
 
     def may_read(self: SimulatedRows, row: StoredRow) -> bool:
         return row.id not in self._database.settled
@@ -256,7 +256,7 @@ def parks_everything() -> AbstractContextManager[Any]:
 
 
 def forgets_parked_keys() -> AbstractContextManager[Any]:
-    """What the dead-letter topic says is not read at a start."""
+    """The dead-letter topic is not read at a start."""
 
     def nothing(_self: ParkedKeys, _records: Sequence[Record]) -> None: ...
 
@@ -264,7 +264,7 @@ def forgets_parked_keys() -> AbstractContextManager[Any]:
 
 
 def never_waits() -> AbstractContextManager[Any]:
-    """An event is tried again at deduplication."""
+    """An event is retried at once."""
 
     def at_once(_self: RetryPolicy, _attempt: int, _random: Callable[[], float]) -> float:
         return 0.0

@@ -1,4 +1,4 @@
-"""What a simulation must be: without violations, sensitive to every deliberate fault, and the same each time."""
+"""The simulation: without violations, sensitive to every deliberate fault, and the same each time."""
 
 from __future__ import annotations
 
@@ -59,10 +59,10 @@ def test_a_failing_seed_reproduces_and_tells_a_short_history() -> None:
     assert len(first.value.history) < 40
 
 
-def test_a_history_is_told_in_words() -> None:
-    told = history_of(Ledger, 0)
-    assert "joins ledger as ledger-1" in told
-    assert "commits simulation.item.ordered.v1" in told
+def test_a_history_is_described_in_words() -> None:
+    history = history_of(Ledger, 0)
+    assert "joins ledger as ledger-1" in history
+    assert "commits simulation.item.ordered.v1" in history
 
 
 def test_more_processes_find_the_same(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""A transport that only writes down what it is told, and a group that runs on it."""
+"""A transport that only writes calls down, and a group that runs on it."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class FakeTransport:
 
     @property
     def paused(self) -> bool:
-        """Whether the intake is paused altogether."""
+        """True if the intake is paused altogether."""
         return self.pauses[-1:] == ["all"]
 
     async def close(self, timeout: float) -> bool:

@@ -1,13 +1,13 @@
-"""The metadata of a commit: which topic its offset belongs to, and which offsets above it are finished.
+"""The metadata of a commit: the topic of its offset, and the finished offsets above it.
 
-1. The form is ``e2:TOPIC:FINISHED``. TOPIC is 8 hexadecimal digits made from the topic's id, or nothing where the id is
-   not known: a topic that was deleted and made anew has another id, and an offset of the former means nothing there.
+1. The form is ``e2:TOPIC:FINISHED``. TOPIC is 8 hexadecimal digits made from the topic's id, or nothing if the id is
+   unknown. A topic that was deleted and created anew has another id, and an offset of the old one means nothing there.
 2. FINISHED is nothing, or a letter and base 85 of deflated bytes. ``r`` is runs: how many offsets to skip, how many
    are finished, and so on from the committed one, seven bits a byte. ``b`` is a bitmap: one bit for each offset, from
    the committed one on. The one that covers more is written.
 3. All of it is at most 4,096 bytes, the broker's default; what does not fit at the far end runs again. The topic is
    the last to go.
-4. Metadata that is damaged or not ours means that nothing is known: events run again, and nothing raises.
+4. Metadata that is damaged, or of another program, is ignored: its events run again, and nothing raises.
 5. ``e1:``, which earlier versions wrote, is read.
 """
 
@@ -26,18 +26,18 @@ __all__ = ["MAX_METADATA_BYTES", "Ranges", "is_of_topic", "ranges_of", "read_met
 Ranges: TypeAlias = Sequence[tuple[int, int]]  # rising and disjoint: (first, after the last)
 
 MAX_METADATA_BYTES = 4096  # offset.metadata.max.bytes of a Kafka broker
-_MAX_RUNS = 2048  # above it a bitmap is the shorter one
-_MAX_BITS = 65_536  # offsets that a bitmap speaks of
+_MAX_RUNS = 2048  # with more runs a bitmap is shorter
+_MAX_BITS = 65_536  # offsets that a bitmap covers
 _MAX_UNPACKED = 1_000_000  # bytes that damaged metadata may unpack to
-_MAX_SPAN = 1_000_000  # offsets that one commit's metadata may speak of
+_MAX_SPAN = 1_000_000  # offsets that one commit's metadata may cover
 
 
 def write_metadata(position: int, finished: Ranges, topic_id: str = "", *, limit: int = MAX_METADATA_BYTES) -> str:
-    """Write the metadata of one commit; empty if there is nothing to say.
+    """Write the metadata of one commit; empty if it would name no topic and no offset.
 
     Args:
         position: The committed offset.
-        finished: What is finished above it.
+        finished: The finished ranges above it.
         topic_id: As the broker names it; empty where that is not known.
         limit: Bytes of the result, at most.
     """
@@ -46,7 +46,7 @@ def write_metadata(position: int, finished: Ranges, topic_id: str = "", *, limit
 
 
 def shorten(position: int, metadata: str, limit: int) -> str:
-    """The same metadata in at most `limit` bytes, without what does not fit; what follows a blank goes last."""
+    """Cut metadata down to `limit` bytes: first the finished offsets at the far end, last the part behind a blank."""
     if len(metadata) <= limit:
         return metadata
     own, blank, rest = metadata.partition(" ")
@@ -56,13 +56,13 @@ def shorten(position: int, metadata: str, limit: int) -> str:
 
 
 def is_of_topic(metadata: str | None, topic_id: str) -> bool:
-    """Compare a commit's topic with the one of this id; True also where one of them is not known."""
+    """Compare a commit's topic with the one of this id; True also if one of them is not known."""
     topic = _topic_of(metadata or "")
     return not topic or not topic_id or topic == f"{zlib.crc32(topic_id.encode()):08x}"
 
 
 def read_metadata(position: int, metadata: str | None) -> set[int]:
-    """The offsets above the position that the metadata calls finished; none if it is not ours, or damaged."""
+    """Read the finished offsets above the position; none if the metadata is damaged, or of another program."""
     if not metadata or len(metadata) > MAX_METADATA_BYTES:
         return set()
     try:
@@ -72,7 +72,7 @@ def read_metadata(position: int, metadata: str | None) -> set[int]:
 
 
 def ranges_of(offsets: Sequence[int]) -> list[tuple[int, int]]:
-    """The runs among rising offsets."""
+    """Return the ranges of rising offsets."""
     if not offsets:
         return []
     breaks = [(before + 1, after) for before, after in pairwise(offsets) if after > before + 1]
@@ -96,7 +96,7 @@ def _write(position: int, finished: Ranges, topic: str, limit: int) -> str:
 
 
 def _fit(count: int, encode: Callable[[int], str], limit: int) -> tuple[str, int]:
-    """About as many as fit, as text, and how many those are."""
+    """Encode about as many as fit; returns the text, and their number."""
     while count > 0:
         text = encode(count)
         if len(text) <= limit:
@@ -125,7 +125,7 @@ def _runs(steps: Ranges) -> bytes:
 
 
 def _flags(steps: Ranges) -> bytearray:
-    """One character for each offset: 1 is finished."""
+    """Return one character for each offset: 1 is finished."""
     flags = bytearray(b"0") * min(steps[-1][1], _MAX_BITS)
     for first, after in steps:
         end = min(after, _MAX_BITS)

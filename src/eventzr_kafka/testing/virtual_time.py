@@ -187,7 +187,7 @@ class _Job:
         result, error = None, None
         try:
             result = self._call()
-        except BaseException as raised:  # noqa: BLE001 -- it belongs to whoever awaits the future
+        except BaseException as raised:  # noqa: BLE001 -- raised where the future is awaited
             error = raised
         with contextlib.suppress(RuntimeError):  # the loop is closed
             self.loop.call_soon_threadsafe(self._finish, result, error)

@@ -1,4 +1,4 @@
-"""What stands still, from how full the memory is and which partitions fill it."""
+"""Paused partitions, by how full the memory is and which partitions fill it."""
 
 from __future__ import annotations
 
@@ -11,41 +11,44 @@ from eventzr_kafka.kafka.transport import Paused
 EVEN: Final[Mapping[int, float]] = {1: 10, 2: 10, 3: 10}
 
 
-def told(pressure: Backpressure, *looks: tuple[float, Mapping[int, float]]) -> list[Paused | None]:
+def pauses(pressure: Backpressure, *looks: tuple[float, Mapping[int, float]]) -> list[Paused | None]:
     return [pressure.paused if pressure.update(fullness, lambda: weights) else None for fullness, weights in looks]  # noqa: B023
 
 
 def test_a_full_memory_stops_all_until_half_of_it_is_free() -> None:
     looks = [(fullness, EVEN) for fullness in (0.99, 1.0, 1.2, 0.9, 0.5, 0.49, 0.99)]
-    assert told(Backpressure(), *looks) == [None, "all", None, None, None, frozenset(), None]
+    assert pauses(Backpressure(), *looks) == [None, "all", None, None, None, frozenset(), None]
 
 
-def test_a_partition_that_fills_half_of_it_stops_until_that_is_a_quarter() -> None:
+def test_a_partition_with_half_of_the_memory_pauses_to_a_quarter() -> None:
     looks: list[tuple[float, Mapping[int, float]]] = [
         (0.49, {1: 90, 2: 0}),
         (0.56, {1: 90, 2: 10}),
         (0.5, {1: 50, 2: 50}),
         (0.48, {1: 50, 2: 50}),
     ]
-    assert told(Backpressure(), *looks) == [None, frozenset({1}), None, frozenset()]
+    assert pauses(Backpressure(), *looks) == [None, frozenset({1}), None, frozenset()]
 
 
 def test_two_partitions_may_stand_still_beside_a_third() -> None:
     pressure = Backpressure()
-    assert told(pressure, (0.6, {1: 9, 2: 0, 3: 1}), (0.95, {1: 4, 2: 6, 3: 1})) == [frozenset({1}), frozenset({1, 2})]
-    assert told(pressure, (1.0, EVEN), (0.4, EVEN)) == ["all", frozenset()]
+    assert pauses(pressure, (0.6, {1: 9, 2: 0, 3: 1}), (0.95, {1: 4, 2: 6, 3: 1})) == [
+        frozenset({1}),
+        frozenset({1, 2}),
+    ]
+    assert pauses(pressure, (1.0, EVEN), (0.4, EVEN)) == ["all", frozenset()]
 
 
 def test_a_partition_that_goes_leaves_nothing_standing() -> None:
-    assert told(Backpressure(), (0.6, {1: 9, 2: 1}), (0.1, {2: 1})) == [frozenset({1}), frozenset()]
+    assert pauses(Backpressure(), (0.6, {1: 9, 2: 1}), (0.1, {2: 1})) == [frozenset({1}), frozenset()]
 
 
-def test_a_partition_that_has_all_events_while_others_have_none_makes_room_for_them() -> None:
-    assert told(Backpressure(), (0.6, {1: 9, 2: 0})) == [frozenset({1})]
+def test_a_partition_with_all_events_makes_room_for_the_others() -> None:
+    assert pauses(Backpressure(), (0.6, {1: 9, 2: 0})) == [frozenset({1})]
 
 
 def test_an_only_partition_may_fill_it() -> None:
-    assert told(Backpressure(), (0.9, {1: 9}), (0.0, {})) == [None, None]
+    assert pauses(Backpressure(), (0.9, {1: 9}), (0.0, {})) == [None, None]
 
 
 def test_nothing_is_weighed_while_little_is_in_memory() -> None:

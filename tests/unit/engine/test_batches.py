@@ -51,7 +51,7 @@ def ids(handler: Any) -> list[list[str]]:
 
 
 async def until_empty(group: Group) -> None:
-    while group.consumer._lanes.count:  # noqa: ASYNC110 -- nobody tells
+    while group.consumer._lanes.count:  # noqa: ASYNC110 -- no event is set for it
         await asyncio.sleep(0.005)
 
 
@@ -69,7 +69,7 @@ async def test_a_batch_is_handed_over_when_it_is_full(make_group: MakeGroup, mak
     assert group.transport.offset() == 3
 
 
-async def test_a_batch_that_does_not_fill_is_handed_over_when_it_has_waited(
+async def test_a_batch_that_is_not_full_runs_after_its_longest_wait(
     make_group: MakeGroup, make_record: MakeRecord
 ) -> None:
     handler = consumer(max_wait=0.02)()
@@ -184,7 +184,7 @@ async def test_what_is_gathered_is_dropped_with_its_partition(make_group: MakeGr
     assert {event.data["n"] for event in handler.batches[0]} == {0, 1, 2}
 
 
-async def test_what_stands_behind_an_unreadable_event_is_dropped_if_its_partition_goes_while_a_batch_is_read(
+async def test_a_revocation_while_a_batch_is_read_drops_its_cut_share(
     make_group: MakeGroup, make_record: MakeRecord, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     handler = consumer()()
@@ -192,7 +192,7 @@ async def test_what_stands_behind_an_unreadable_event_is_dropped_if_its_partitio
     group.assign()
     monkeypatch.setattr("eventzr_kafka.engine.turn._LENGTH", -1.0)  # a turn before each record
     group.receive(make_record(0)._replace(value=b"{"), make_record(1), make_record(2))
-    while not any(epoch.running for epoch in group.consumer._epochs.values()):  # noqa: ASYNC110 -- nobody tells
+    while not any(epoch.running for epoch in group.consumer._epochs.values()):  # noqa: ASYNC110 -- no event is set for it
         await asyncio.sleep(0)
     group.consumer.lost([1])
     await group.settle()
@@ -257,7 +257,7 @@ async def test_the_rest_of_a_batch_counts_as_done_when_one_event_is_named(
     assert group.consumer._epochs[1].ledger.unfinished == 1
 
 
-async def test_a_named_event_is_tried_again_before_what_follows_in_its_lane(
+async def test_a_named_event_is_retried_before_the_rest_of_its_lane(
     make_group: MakeGroup, make_record: MakeRecord
 ) -> None:
     handler = consumer(retry=RetryPolicy(attempts=2, wait_initial=0))()

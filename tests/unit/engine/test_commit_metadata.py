@@ -126,7 +126,7 @@ def test_a_topic_that_was_made_anew_is_another_one() -> None:
     assert is_of_topic(metadata + " x:12,15", TOPIC)
 
 
-@pytest.mark.parametrize("unknown", ["", None, "e1:eJwzVDACAAGIAJU=", "e2::", "somebody else's"])
+@pytest.mark.parametrize("unknown", ["", None, "e1:eJwzVDACAAGIAJU=", "e2::", "another program's"])
 def test_a_commit_that_names_no_topic_may_be_of_any(unknown: str | None) -> None:
     assert is_of_topic(unknown, TOPIC)
     assert is_of_topic(write_metadata(4, [], TOPIC), "")

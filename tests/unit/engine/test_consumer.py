@@ -103,7 +103,7 @@ async def test_what_an_earlier_epoch_finished_does_not_run_again(
     assert again.started == ["e1", "e4"]
 
 
-async def test_a_revoked_partition_waits_for_its_running_handler_and_starts_no_other(
+async def test_a_revoked_partition_waits_for_its_running_handler_alone(
     make_group: MakeGroup, make_record: MakeRecord
 ) -> None:
     group = make_group(handler := Gated())
@@ -120,7 +120,7 @@ async def test_a_revoked_partition_waits_for_its_running_handler_and_starts_no_o
     assert group.transport.offset() == 1
 
 
-async def test_a_handler_that_outlives_the_drain_timeout_counts_for_nothing(
+async def test_a_handler_beyond_the_drain_timeout_has_no_outcome(
     make_group: MakeGroup, make_record: MakeRecord
 ) -> None:
     group = make_group(handler := Gated())
@@ -205,7 +205,7 @@ class Failing:
 @pytest.mark.parametrize(
     "error", [ValueError("s3cr3t"), asyncio.CancelledError()], ids=lambda error: type(error).__name__
 )
-async def test_a_policy_that_stops_leaves_the_event_and_its_lane_is_not_committed(
+async def test_an_event_that_stops_the_group_is_not_committed(
     make_group: MakeGroup, make_record: MakeRecord, error: BaseException
 ) -> None:
     group = make_group(handler := Failing("e1", error))
@@ -293,7 +293,7 @@ async def test_a_handler_that_takes_too_long_is_cancelled_and_has_failed(
     assert group.transport.offset() is None
 
 
-async def test_a_sync_handler_has_no_time_out_because_its_thread_would_go_on_beside_the_next_attempt(
+async def test_a_def_handler_has_no_time_out_since_its_thread_goes_on(
     make_group: MakeGroup, make_record: MakeRecord
 ) -> None:
     gate, calls = threading.Event(), list[str]()
@@ -316,7 +316,7 @@ async def test_a_sync_handler_has_no_time_out_because_its_thread_would_go_on_bes
     assert calls == ["e0", "e1"]
 
 
-TENANT: ContextVar[str] = ContextVar("TENANT", default="nobody")
+TENANT: ContextVar[str] = ContextVar("TENANT", default="no tenant")
 
 
 async def test_a_context_variable_does_not_leak_into_the_next_handler(
@@ -338,11 +338,11 @@ async def test_a_context_variable_does_not_leak_into_the_next_handler(
     group.assign()
     group.receive(*(make_record(n, f"t{n}") for n in range(5)))
     await group.settle()
-    assert seen == ["nobody"] * 5
+    assert seen == ["no tenant"] * 5
     assert group.errors == []
 
 
-async def test_stopping_during_a_hand_over_lets_the_handler_finish_and_hands_over(
+async def test_a_stop_during_a_hand_over_lets_the_handler_finish(
     make_group: MakeGroup, make_record: MakeRecord
 ) -> None:
     group = make_group(handler := Gated())
@@ -361,9 +361,7 @@ async def test_stopping_during_a_hand_over_lets_the_handler_finish_and_hands_ove
     assert group.transport.offset() == 1
 
 
-async def test_a_hand_over_that_begins_as_the_group_stops_is_still_completed(
-    make_group: MakeGroup, make_record: MakeRecord
-) -> None:
+async def test_a_hand_over_that_begins_at_the_stop_is_completed(make_group: MakeGroup, make_record: MakeRecord) -> None:
     group = make_group(handler := Gated())
     group.assign()
     group.receive(make_record(0))
@@ -390,7 +388,7 @@ async def test_stopping_finishes_what_runs_and_begins_nothing(make_group: MakeGr
     assert group.transport.closed
 
 
-async def test_a_handler_that_does_not_let_itself_be_cancelled_holds_up_no_stop(
+async def test_a_handler_that_ignores_cancellation_delays_no_stop(
     make_group: MakeGroup, make_record: MakeRecord, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("eventzr_kafka.engine.dispatcher._CANCELLING", 0.01)

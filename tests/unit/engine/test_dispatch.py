@@ -55,7 +55,7 @@ async def test_a_sync_handler_that_lets_stop_iteration_out_has_failed(
     assert len(group.producer.records) == 1
 
 
-async def test_the_event_loop_gets_a_turn_within_10_ms_whatever_the_handlers_do(
+async def test_other_callbacks_run_within_10_ms_of_busy_handlers(
     make_group: MakeGroup, make_record: MakeRecord
 ) -> None:
     turns: list[int] = []
@@ -71,7 +71,7 @@ async def test_the_event_loop_gets_a_turn_within_10_ms_whatever_the_handlers_do(
 
 
 @pytest.mark.parametrize("concurrency", [1, 2, 4])
-async def test_a_round_of_the_event_loop_takes_10_ms_at_most_however_many_workers_there_are(
+async def test_an_iteration_of_the_loop_takes_10_ms_with_any_workers(
     make_group: MakeGroup, make_record: MakeRecord, concurrency: int
 ) -> None:
     now, rounds = [1_000.0], [1_000.0]
@@ -97,9 +97,7 @@ async def test_a_round_of_the_event_loop_takes_10_ms_at_most_however_many_worker
     assert max(later - earlier for earlier, later in pairwise(rounds)) <= 0.0101
 
 
-async def test_workers_that_have_waited_do_not_share_the_event_loop_among_them_for_ever(
-    make_group: MakeGroup, make_record: MakeRecord
-) -> None:
+async def test_workers_that_have_waited_let_other_callbacks_run(make_group: MakeGroup, make_record: MakeRecord) -> None:
     now, gate, rounds = [1_000.0], asyncio.Event(), [1_000.0]
 
     @kafka_consumer(group_id="g", max_concurrency=64)
@@ -128,7 +126,7 @@ async def test_workers_that_have_waited_do_not_share_the_event_loop_among_them_f
     assert len(long) <= 2  # each of them goes on once
 
 
-async def test_a_handler_that_leaves_its_task_cancelled_is_the_last_of_its_worker(
+async def test_a_worker_ends_after_a_handler_that_cancels_its_task(
     make_group: MakeGroup, make_record: MakeRecord
 ) -> None:
     handled: list[str] = []
@@ -195,7 +193,7 @@ async def test_a_handler_that_cancels_its_own_task_has_failed(
     assert len(group.producer.records) == 1
 
 
-async def test_a_request_to_cancel_that_a_handler_leaves_ends_its_worker_alone(
+async def test_a_handlers_request_to_cancel_ends_its_own_worker_alone(
     make_group: MakeGroup, make_record: MakeRecord
 ) -> None:
     handled: list[str] = []
@@ -272,14 +270,12 @@ async def test_more_is_asked_for_before_a_backlog_has_been_worked_off(
     group.assign()
     group.receive(*(make_record(n, f"t{n}") for n in range(2100)))
     assert group.transport.credits == 0
-    while group.transport.credits == 0:  # noqa: ASYNC110 -- nobody sets an event for it
+    while group.transport.credits == 0:  # noqa: ASYNC110 -- no event is set for it
         await asyncio.sleep(0)
     assert busy.handled < 200
 
 
-async def test_a_handler_that_is_cancelled_when_the_group_stops_is_no_error(
-    make_group: MakeGroup, make_record: MakeRecord
-) -> None:
+async def test_a_handler_that_a_stop_cancels_is_not_an_error(make_group: MakeGroup, make_record: MakeRecord) -> None:
     @kafka_consumer(group_id="g", drain_timeout=0)
     class Waits:
         @on_message(TOPIC)

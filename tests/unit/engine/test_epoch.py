@@ -1,4 +1,4 @@
-"""What one epoch has to commit, and when that is news."""
+"""The committable offset of one epoch, and when it has changed."""
 
 from eventzr_kafka.engine.commit_metadata import is_of_topic, read_metadata
 from eventzr_kafka.engine.epoch import Epoch

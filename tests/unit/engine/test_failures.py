@@ -160,7 +160,7 @@ async def test_a_letter_given_up_between_two_tries_counts_down_once(
     assert epoch.running == 0
 
 
-async def test_a_dead_letter_that_could_not_be_sent_yet_is_not_sent_when_its_partition_has_gone(
+async def test_a_pending_dead_letter_is_not_sent_after_a_revocation(
     make_group: MakeGroup, make_record: MakeRecord, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def refuse(*_record: object) -> bool:
@@ -352,9 +352,7 @@ async def test_a_waiting_event_is_dropped_with_its_partition_and_forgotten(
     assert handler.calls == ["e0", "e0", "e0"]
 
 
-async def test_a_lane_whose_front_waited_goes_on_when_that_partition_has_gone(
-    make_group: MakeGroup, make_record: MakeRecord
-) -> None:
+async def test_a_lane_goes_on_when_its_waiting_front_is_revoked(make_group: MakeGroup, make_record: MakeRecord) -> None:
     handler = consumer(retry=RetryPolicy(attempts=2, wait_initial=60, jitter=False))
     handler.errors["e0"] = [ValueError()]
     group = make_group(handler)
@@ -424,7 +422,7 @@ async def test_a_storm_of_poison_leaves_the_loop_its_turns(make_group: MakeGroup
     assert turns > 10
 
 
-async def test_the_intake_goes_on_when_dead_letter_writes_have_emptied_the_memory(
+async def test_the_intake_goes_on_after_dead_letters_free_the_memory(
     make_group: MakeGroup, make_record: MakeRecord
 ) -> None:
     group = make_group(consumer(max_buffered_events=4))

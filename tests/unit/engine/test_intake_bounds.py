@@ -29,7 +29,7 @@ async def test_a_full_buffer_pauses_the_intake_until_half_of_it_is_done(
     assert group.transport.pauses == ["all", frozenset()]
 
 
-async def test_a_partition_that_fills_the_buffer_is_paused_and_the_others_are_not(
+async def test_a_partition_that_fills_the_buffer_is_paused_alone(
     make_group: MakeGroup, make_record: MakeRecord
 ) -> None:
     @kafka_consumer(group_id="g", max_buffered_events=8, drain_timeout=0)
@@ -53,9 +53,7 @@ async def test_a_partition_that_fills_the_buffer_is_paused_and_the_others_are_no
     assert group.transport.pauses == [{1}, frozenset()]
 
 
-async def test_the_partition_that_is_paused_is_the_one_that_holds_most_bytes(
-    make_group: MakeGroup, make_record: MakeRecord
-) -> None:
+async def test_the_partition_with_most_bytes_is_paused(make_group: MakeGroup, make_record: MakeRecord) -> None:
     @kafka_consumer(group_id="g", max_buffered_bytes=1_000_000, drain_timeout=0)
     class Small(Gated):
         pass
@@ -109,14 +107,12 @@ async def test_more_is_asked_for_only_while_little_is_ready(make_group: MakeGrou
     assert group.transport.credits == 0
     await group.settle()
     handler.open(*(f"e{n}" for n in range(2_100)))
-    while group.consumer._lanes.count > 1_500:  # noqa: ASYNC110 -- nobody tells
+    while group.consumer._lanes.count > 1_500:  # noqa: ASYNC110 -- no event is set for it
         await asyncio.sleep(0.001)
     assert group.transport.credits == 1
 
 
-async def test_more_is_asked_for_while_one_tenants_backlog_fills_the_memory(
-    make_group: MakeGroup, make_record: MakeRecord
-) -> None:
+async def test_batches_are_requested_beside_one_tenants_backlog(make_group: MakeGroup, make_record: MakeRecord) -> None:
     group = make_group(Gated())
     group.assign()
     group.receive(*(make_record(n, "one tenant") for n in range(3_000)))

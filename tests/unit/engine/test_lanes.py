@@ -165,7 +165,7 @@ def test_a_tenant_limit_leaves_room_for_others() -> None:
     assert not ring.ready
 
 
-def test_resuming_a_lane_whose_waiting_item_was_discarded_changes_nothing() -> None:
+def test_resuming_a_lane_after_its_item_was_discarded_is_ignored() -> None:
     ring = lanes()
     first, second = ("a", "a", 0, 1), ("a", "a", 1, 1)
     ring.add(["a"], ["a"], [first])

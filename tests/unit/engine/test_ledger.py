@@ -13,7 +13,7 @@ def expand(ranges: list[tuple[int, int]]) -> set[int]:
 
 
 class Model:
-    """What the ledger must know, kept the naive way."""
+    """The contents of a ledger, kept the naive way."""
 
     def __init__(self, position: int | None, known: set[int]) -> None:
         self.start = position
@@ -64,7 +64,7 @@ def test_a_restart_runs_exactly_what_had_no_outcome(start: int, offsets: list[in
     assert after.position() == before.position()
 
 
-def test_a_commit_never_passes_a_gap_between_received_offsets_that_hides_unfinished_work() -> None:
+def test_a_gap_does_not_hide_an_unfinished_offset_from_a_commit() -> None:
     """Parallel Consumer issue 826: committing from the highest offset seen lost the record still running before it."""
     ledger = Ledger(0)
     ledger.receive([0, 5, 9])  # compaction took the rest
@@ -94,7 +94,7 @@ def test_an_empty_batch_changes_nothing() -> None:
     assert ledger.position() == 3
 
 
-def test_a_second_restart_remembers_what_the_first_had_not_received_again() -> None:
+def test_a_second_restart_keeps_offsets_the_first_did_not_read() -> None:
     first = Ledger(0, {5, 6, 7})
     first.receive([0, 1])
     position = first.position()
@@ -137,7 +137,7 @@ def test_the_first_offset_of_a_partition_may_be_committed() -> None:
     assert ledger.position() == 0
 
 
-def test_what_an_earlier_epoch_finished_is_known_from_the_position_on() -> None:
+def test_offsets_that_an_earlier_epoch_finished_are_known() -> None:
     ledger = Ledger(5, [3, 4, 5, 7])
     assert ledger.finished() == [(5, 6), (7, 8)]
     assert ledger.receive([5, 6, 7]) == {5, 7}

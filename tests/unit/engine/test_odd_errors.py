@@ -228,7 +228,7 @@ async def test_a_thread_that_raises_an_interrupt_has_failed(make_group: MakeGrou
 
 
 class Strange(EventData):
-    """A payload class whose validator raises what it was told to."""
+    """A payload class whose validator raises a given error."""
 
     n: int
     error: ClassVar[BaseException] = SystemExit()

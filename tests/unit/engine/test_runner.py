@@ -1,4 +1,4 @@
-"""The runner over transports that only write down: how it starts, stops and tells."""
+"""The runner over transports that only write down: how it starts, stops and reports."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ class Patient:
         await self.gate.wait()
 
 
-async def test_whoever_gives_up_waiting_for_the_end_does_not_break_it_off() -> None:
+async def test_a_caller_that_stops_waiting_does_not_break_the_end_off() -> None:
     wires, handler = Wires(), Patient()
     async with ConsumerRunner(handler, settings=SETTINGS, clients=wires) as runner:
         wires.made[0].bring("a")
@@ -170,7 +170,7 @@ async def test_threads_that_one_group_blocks_are_not_those_of_another() -> None:
     assert in_time
 
 
-async def test_where_signals_cannot_be_handled_the_runner_runs_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_runner_runs_where_signals_cannot_be_handled(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_args: object) -> None:
         raise NotImplementedError  # as on Windows
 

@@ -42,7 +42,7 @@ async def test_a_loop_that_turns_is_not_worth_a_line(caplog: pytest.LogCaptureFi
     assert caplog.text == ""
 
 
-def test_it_ends_with_a_loop_that_nobody_stops_it_on() -> None:
+def test_the_watchdog_ends_with_a_loop_that_is_closed() -> None:
     async def leave() -> None:
         Watchdog({}, limit=0.05).start()
 

@@ -1,12 +1,12 @@
-"""What must hold of every history, judged by its facts and by what is in the logs and tables at its end.
+"""Checks what every history must keep to, by its facts and by the logs and tables at its end.
 
 1. Nothing is lost: every record has an outcome in each group that consumes its topic, and all are committed.
 2. A commit never passes a record without an outcome, and is never that of a former owner.
 3. In an epoch a lane runs one event at a time, in offset order, retries included, and each has one outcome.
 4. A dead letter is an outcome from when it is in the topic; an event handled is one from the end of its call.
-5. With an inbox in the database an effect and its mark are there together, once; one in memory lets a process do once
-   what it has done. What is skipped as a duplicate has had its effect.
-6. Every row of the outbox is published, each first time in its tenant's order, marked after that, by whoever holds it.
+5. With an inbox in the database an effect and its mark are there together, once; one in memory lets a process do it
+   once. An event that is skipped as a duplicate has had its effect.
+6. Every row of the outbox is published, each in its tenant's order at first, and then marked by its bucket's holder.
 7. What was acknowledged to a publisher is in the topic. A buffer is never further beyond the bounds of the options than
    by the fetches that were under way.
 8. A replay keeps to the rules of `_replays`.
@@ -146,7 +146,7 @@ class _Checker:
     def _see_polls(self, name: str, group: str, number: int, topic: str, partition: int, first: int, last: int) -> None:
         epoch = self._epochs[name, group, number]
         new = {at for at in range(first, last + 1) if not self._outcomes.get((group, (topic, partition, at)))}
-        epoch.held |= new  # a former owner may have said what is done behind its offset
+        epoch.held |= new  # the commit of a former owner may name finished offsets above it
         if not self._processes[name].stops:
             self._require_bounds(name, group)
 
@@ -321,14 +321,14 @@ class _Checker:
         self._outcomes.setdefault((group, place), set()).add("dead letter")
         owner = self._owner.get((group, place[:2]))
         if owner is not None:
-            self._processes[owner.process].unheard += 1
+            self._processes[owner.process].unreported += 1
 
-    def _see_hears_of(self, name: str, _topic: str, letter: tuple[str, int, Place] | None, *told: Any) -> None:
+    def _see_hears_of(self, name: str, _topic: str, letter: tuple[str, int, Place] | None, *result: Any) -> None:
         """The epoch that wrote a dead letter knows now that it is there."""
-        if letter is None or told[0] == "failed":
+        if letter is None or result[0] == "failed":
             return
         process = self._processes[name]
-        process.unheard = max(0, process.unheard - 1)
+        process.unreported = max(0, process.unreported - 1)
         group, number, origin = letter
         epoch = self._epochs.get((name, group, number))
         if epoch is not None:
@@ -366,7 +366,7 @@ class _Checker:
         self._replays.begin(name, group, count)
 
     def _see_letter(self, name: str, outcome: str, *place: Any) -> None:
-        self._replays.tell(name, outcome, place)
+        self._replays.report(name, outcome, place)
 
     def _see_has_replayed(self, name: str, _group: str) -> None:
         self._replays.end(name)
@@ -374,7 +374,7 @@ class _Checker:
     # The end
 
     def look_at_the_end(self) -> None:
-        """What must be there when all is calm."""
+        """Check what must be there when all is calm."""
         self._at = len(self._evidence.facts)
         for group, place in self._all_places():
             if not self._outcomes.get((group, place)):

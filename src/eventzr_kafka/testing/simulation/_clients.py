@@ -1,7 +1,7 @@
 """A process's Kafka clients, on a `MemoryBroker` that outlives it.
 
 1. Broker and clients run in a process of their own, the network, so that a crash stops nothing but the service.
-2. What a client tells comes in a later step of the service, as from the owner thread of a real client.
+2. A client's calls reach the service in a later step, as those of the owner thread of a real client do.
 3. Everything that passes between the two is noted: it is what the checker judges by.
 """
 
@@ -95,7 +95,7 @@ class Member:
         self._partitions: dict[int, TopicPartition] = {}
         self._note("joins as", inner.name)
 
-    # What the service asks
+    # Calls of the service
 
     def start(self, topics: Sequence[str], sink: ConsumerSink) -> None:
         """Join."""
@@ -103,7 +103,7 @@ class Member:
         self._enter(self.inner.start, topics, self)
 
     def store(self, positions: Sequence[Position]) -> None:
-        """Have positions committed."""
+        """Store committable offsets."""
         for position in positions:
             self._note("stores", position.epoch, *position.partition, position.offset)
         self._enter(self.inner.store, positions)
@@ -126,7 +126,7 @@ class Member:
         """Commit and leave."""
         return await self._clients.network.spawn(self.inner.close(timeout))
 
-    # What the client tells
+    # Calls of the client
 
     def assigned(self, assignments: Sequence[Assignment]) -> None:
         """Pass on."""
@@ -201,13 +201,13 @@ class _Producer(MemoryProducer):
         self._has_failed = False
 
     def crash(self) -> None:
-        """What was not sent is gone; nothing is reported any more."""
+        """Lose what was not sent, and report nothing any more."""
         self._closed = True
         self._lanes = {}
         if self in self._cluster.clients:
             self._cluster.clients.remove(self)
 
-    def flush(self, timeout: float) -> int:  # noqa: ARG002 -- nobody waits inside of a step
+    def flush(self, timeout: float) -> int:  # noqa: ARG002 -- no time passes inside of a step
         """Report what is due."""
         self._serve()
         return 0
@@ -270,8 +270,8 @@ class ProducerLink:
         self._post(self._tell, topic, letter, report, outcome)
 
     def _tell(self, topic: str, letter: Letter, report: DeliveryCallback, outcome: DeliveryOutcome) -> None:
-        told = outcome if isinstance(outcome, Acknowledgement) else ("failed", outcome.reason)
-        self._clients.history.note("hears of", self._clients.process.name, topic, letter, *told)
+        result = outcome if isinstance(outcome, Acknowledgement) else ("failed", outcome.reason)
+        self._clients.history.note("hears of", self._clients.process.name, topic, letter, *result)
         report(outcome)
 
 
@@ -284,7 +284,7 @@ def _letter(record: OutgoingRecord, epochs: Mapping[tuple[str, TopicPartition], 
 
 
 def _origin(record: OutgoingRecord) -> tuple[str, int, int] | None:
-    """Which record a dead letter is of; None for any other record."""
+    """Return the place of the record that a dead letter is of; None for any other record."""
     headers = dict(record.headers)
     if record.value is None or "eventzr-dlq-offset" not in headers:
         return None

@@ -55,7 +55,7 @@ class StoredRow:
 
 @dataclass(slots=True)
 class SimulatedSession:
-    """What a handler's `MessageContext.session` is: it keeps what is added, and the inbox commits it."""
+    """The session of a handler's `MessageContext`: it keeps what is added, and the inbox commits it."""
 
     added: list[object] = field(default_factory=list[object])
     outgoing: list[tuple[str, str, OutgoingRecord]] = field(default_factory=list[tuple[str, str, OutgoingRecord]])
@@ -69,9 +69,9 @@ class Database:
     """See the module's rules.
 
     Attributes:
-        up: Whether it answers.
-        lossy: Whether answers to commits may be lost.
-        effects: What handlers have added to sessions that were committed.
+        up: True while it answers.
+        lossy: True if answers to commits may be lost.
+        effects: The effects that handlers have added to sessions that were committed.
         rows: Of the outbox, by id.
         settled: Ids of rows that are published or parked.
     """
@@ -88,7 +88,7 @@ class Database:
         self._chance = chance
 
     async def reach(self) -> None:
-        """What a statement costs.
+        """Take the time of a statement.
 
         Raises:
             DatabaseDownError: It does not answer.
@@ -108,11 +108,11 @@ class Database:
         first = len(self.rows) + 1
         rows = [StoredRow(number, *row) for number, row in enumerate(session.outgoing, first)]
         self.rows += rows
-        told = tuple((row.id, row.tenant_id, row.event_id, row.record.topic) for row in rows)
-        self.history.note("database commit", current_process().name, tuple(marks), tuple(handled), told)
+        committed = tuple((row.id, row.tenant_id, row.event_id, row.record.topic) for row in rows)
+        self.history.note("database commit", current_process().name, tuple(marks), tuple(handled), committed)
 
     async def answer(self) -> None:
-        """What tells of a commit, mostly."""
+        """Answer a commit, unless the answer is lost."""
         await asyncio.sleep(self._chance.random() * _LONGEST)
         if self.lossy and self._chance.random() < _LOST:
             raise DatabaseDownError("the answer to a commit was lost")

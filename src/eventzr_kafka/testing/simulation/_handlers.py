@@ -1,7 +1,7 @@
-"""What a service's handlers do in a simulation: each call is noted, and may be made to fail, to wait, or never to end.
+"""Handlers in a simulation: each call is noted, and may be made to fail, to wait, or never to end.
 
-1. Around the whole call, an inbox included, stands what belongs to the record: where it begins, finishes or breaks off.
-2. Around the handler's own method stands what belongs to the event: its effect, and the misbehaviour that is planned.
+1. A wrapper around the whole call, an inbox included, notes the record: where it begins, finishes or breaks off.
+2. A wrapper around the handler's own method notes the event's effect, and misbehaves as planned.
 3. A call waits a little before and after the method, mostly, so that a crash finds it there.
 """
 
@@ -44,7 +44,7 @@ class Mischief:
     """The misbehaviour that is planned, by event id; each time is used up once, whichever service it meets.
 
     Attributes:
-        stuck: Names of the processes in which a handler was told never to end.
+        stuck: Names of the processes in which a handler never ends, as planned.
     """
 
     def __init__(self, faults: Sequence[Fault], chance: random.Random) -> None:
@@ -214,7 +214,7 @@ def _error(fault: Fault) -> Exception | None:
 def _split(
     route: Route, args: tuple[Any, ...], event: CloudEvent[Any], error: Exception
 ) -> tuple[list[CloudEvent[Any]], tuple[Any, ...]]:
-    """What fails of a batch, an event and those of its tenant behind it, and the arguments without that.
+    """Split a batch: an event and those of its tenant behind it, which fail, and the arguments without them.
 
     The error is raised as it is where nothing would be left.
     """

@@ -1,4 +1,4 @@
-"""What happened in one simulated history: facts in their order, each a tuple of seconds, what, and to whom."""
+"""`History`: the facts of one simulated history in their order, each a tuple of seconds, a kind and details."""
 
 from __future__ import annotations
 
@@ -47,4 +47,4 @@ class History:
 
 
 def _nothing(_name: str) -> None:
-    """Nobody listens."""
+    """Ignore the fact."""

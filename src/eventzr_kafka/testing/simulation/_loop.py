@@ -1,6 +1,6 @@
 """The event loop of a simulation: one thread, several processes, and chance decides whose turn it is.
 
-1. Whatever a process schedules belongs to it, by its context. Within a process the order is asyncio's; between
+1. A callback belongs to the process that scheduled it, by its context. Within a process the order is asyncio's; between
    processes it is chance.
 2. A crash ends a process between two steps: nothing of it runs any more, not even a ``finally``.
 3. What would run in a thread runs in a step of its own.
@@ -42,10 +42,10 @@ class StuckError(Exception):
 
 
 class Process:
-    """What a crash ends at once.
+    """One process, which a crash ends at once.
 
     Attributes:
-        steps: How many it has made.
+        steps: The number of steps that it has made.
         crash_at: The step after which it crashes.
     """
 
@@ -108,11 +108,11 @@ class _Step:
         self.is_cancelled = True
 
     def cancelled(self) -> bool:
-        """Whether it is passed over."""
+        """True if it is passed over."""
         return self.is_cancelled
 
     def when(self) -> float:
-        """When it is due."""
+        """Return the time at which it is due."""
         return self.due
 
 
@@ -137,7 +137,7 @@ class _Task(asyncio.Task[Any]):
         loop.tasks.append(self)
 
     def put_away(self) -> None:
-        """Close its coroutine, whatever that says to it."""
+        """Close its coroutine, and ignore its errors."""
         setattr(self, "_log_destroy_pending", False)  # noqa: B010 -- asyncio's own switch
         coroutine: Any = self.get_coro()
         with suppress(Exception):
@@ -228,7 +228,7 @@ class SimulationLoop(VirtualTimeLoop):
         return _Task(coro, loop=self, name=str(name or ""), context=context)
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
-        """Say nothing: crashed processes leave tasks behind."""
+        """Log nothing: crashed processes leave tasks behind."""
 
     def end(self) -> None:
         """Put away what crashed processes have left."""
@@ -246,7 +246,7 @@ class SimulationLoop(VirtualTimeLoop):
                     task.put_away()
 
     def _collect(self) -> None:
-        """Collect garbage between two histories; what it still says is put away."""
+        """Collect garbage between two histories, and put its warnings away."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             gc.collect()
@@ -314,9 +314,9 @@ def _settle(future: asyncio.Future[T], func: Callable[..., T], args: tuple[Any, 
         return
     try:
         future.set_result(func(*args))
-    except Exception as error:  # noqa: BLE001 -- it belongs to whoever awaits the future
+    except Exception as error:  # noqa: BLE001 -- raised where the future is awaited
         future.set_exception(error)
 
 
 def _nothing(*_about: object) -> None:
-    """Nobody listens."""
+    """Do nothing."""

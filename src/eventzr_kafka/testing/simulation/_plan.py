@@ -1,4 +1,4 @@
-"""What is to befall a service in one history; drawn from a seed, and small enough to be shortened by hand or machine.
+"""`Plan`: the events and faults of one history; drawn from a seed, and small enough to be shortened.
 
 1. The plan holds what can be left out one by one: events and faults. Delays and turns come from its seed.
 2. Trouble ends at `CALM`. From then on nothing fails, and everything has to come to its end.
@@ -49,7 +49,7 @@ class PlannedEvent:
 
     Attributes:
         number: Names it, also when others are left out.
-        route: Which of the handlers' topics; counted on from 0, round and round.
+        route: Number of the handlers' topic; counted on from 0, round and round.
         kind: ``again`` publishes the event once more; ``other source`` and ``other tenant`` have another event with
             its id follow.
     """
@@ -90,7 +90,7 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What a history begins with."""
+    """The setting with which a history begins."""
 
     services: int
     relays: int

@@ -6,7 +6,7 @@
    one, or its record an earlier one.
 3. An event is tried as often as its policy says, and not sooner: the wait of a policy without jitter, and that of
    `RetryLater`, are lower bounds.
-4. A handler has its own event's tenant in hand; what it publishes has that tenant as key and extension.
+4. A handler's current event is its own; the events that it publishes have its tenant as key and extension.
 5. An effect that the database commits is one that a handler of that process has had.
 6. Where one event runs at a time, a tenant that is ready sees at most one event of another tenant before its own.
 
@@ -126,7 +126,7 @@ class _ParkedKeys:
         self._keys[group, failed] = key
 
     def see_owns(self, _at: float, name: str, group: str, *_partition: Any) -> None:
-        """What is in the topic by now is read before anything is admitted."""
+        """Note the dead letters that must be read before a record is added."""
         if group in self._orderings:
             known = self._known.setdefault((name, group), set())
             known.update(failed for of, failed in self._keys if of == group)
@@ -148,7 +148,7 @@ class _ParkedKeys:
                 self._fail("a parked key waits", f"{name} runs {words(place)} behind the letter of {words(failed)}")
 
     def see_crashes(self, _at: float, name: str) -> None:
-        """What a process knew is gone with it."""
+        """Forget what a process knew."""
         for key in [key for key in self._known if key[0] == name]:
             del self._known[key]
 
@@ -190,7 +190,7 @@ class _Attempts:
             self._failed[call] = (at, error)
 
     def see_appended(self, _at: float, *place: Any) -> None:
-        """A letter says how often its event was tried."""
+        """Compare the attempts that a letter names with those of its event."""
         found = self._logs.letter(place)
         if found is None or found[1].value is None:
             return
@@ -229,7 +229,7 @@ class _TenantsInHand:
             self._fail("a handler's own event is in hand", f"{name} has {held} in hand, its event is {wanted}")
 
     def see_appended(self, _at: float, topic: str, *place: Any) -> None:
-        """What a handler publishes belongs to its tenant."""
+        """Check that an event that a handler has published belongs to its tenant."""
         record = self._logs.record((topic, *place))
         if record is None or topic in self._consumed or topic.endswith(".dlq"):
             return
@@ -335,7 +335,7 @@ class _FairTurns:
             self._settled.add((found[0], found[2]))
 
     def see_gives_up(self, _at: float, name: str, group: str, *_partition: Any) -> None:
-        """What was ready may be gone: begin anew."""
+        """Begin anew, since lanes that were ready may be gone."""
         self._queues.pop((name, group), None)
         self._waiting.pop((name, group), None)
 

@@ -35,7 +35,7 @@ class _NoEngine(AsyncEngine):
 
 
 class LeaseTable:
-    """Who holds which bucket, under which token, until when; and which relays are alive until when."""
+    """The holder of each bucket, with its token and its end; and the time until which each relay is alive."""
 
     def __init__(self) -> None:
         self.buckets: dict[int, tuple[str, int, float]] = dict.fromkeys(range(BUCKETS), ("", 0, 0.0))
@@ -72,7 +72,7 @@ class SimulatedLeases:
         self._take(share - len(self.held), now)
 
     def holds(self, bucket: int) -> bool:
-        """Whether the database knows the token as this relay does."""
+        """True if the database knows the token as this relay does."""
         owner, token, _ = self.table.buckets[bucket]
         return owner == self.relay and token == self.held.get(bucket)
 
@@ -109,19 +109,19 @@ class SimulatedRows:
         await self._database.reach()
         found = [row for row in self._pending() if row.tenant_id not in waiting and self._may_read(row)][:count]
         if found:
-            told = tuple((row.id, self._leases.table.buckets[bucket_of(row.tenant_id)][0]) for row in found)
-            self._database.history.note("reads rows", self._leases.relay, told)
+            read = tuple((row.id, self._leases.table.buckets[bucket_of(row.tenant_id)][0]) for row in found)
+            self._database.history.note("reads rows", self._leases.relay, read)
         return [_as_read(row) for row in found]
 
     async def mark_published(self, rows: Iterable[OutboxRow]) -> int:
         """Mark rows that the broker has acknowledged."""
         return await self._settle("marks rows", [row.id for row in rows])
 
-    async def park(self, row: OutboxRow, failure: str) -> bool:  # noqa: ARG002 -- nobody reads it
+    async def park(self, row: OutboxRow, failure: str) -> bool:  # noqa: ARG002 -- not read by the checker
         """Take a row out of its lane for good."""
         return await self._settle("parks rows", [row.id]) == 1
 
-    async def note_failure(self, row: OutboxRow, failure: str) -> None:  # noqa: ARG002 -- nobody reads it
+    async def note_failure(self, row: OutboxRow, failure: str) -> None:  # noqa: ARG002 -- not read by the checker
         """Write down why a row keeps its lane waiting."""
         await self._database.reach()
 

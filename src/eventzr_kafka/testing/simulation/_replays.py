@@ -1,10 +1,10 @@
-"""What must hold of replays of dead letters, judged by the facts of a history and by the headers of letters and notes.
+"""Checks replays of dead letters, by the facts of a history and by the headers of letters and notes.
 
 1. A replay takes every letter of its group that no note has closed, and nothing else. So one that crashed is resumed.
 2. The letters of a lane run one after another, in the order in which they are in the topic; behind one that fails
    again nothing of its lane runs.
 3. Each letter that is taken has one outcome, unless the process ends before. What is replayed or a duplicate is closed
-   by a note, which is in the topic before anybody is told; what fails again has a note, too.
+   by a note, which is in the topic before the outcome is reported; a letter that fails again has a note, too.
 4. A letter is closed by a replay only after a handler is done with its event. A note closes the letters that it names,
    and later ones of the record whose position is not below the commit that it was written after.
 """
@@ -29,7 +29,7 @@ _LEFT = ("behind", "interrupted", "no_handler")
 
 @dataclass(slots=True, eq=False)
 class _Letter:
-    """A letter, and what its notes say; times as they are written."""
+    """A letter and its notes; times as they are written."""
 
     lane: object
     where: tuple[int, int]  # partition and offset in the dead-letter topic
@@ -47,7 +47,7 @@ class _Round:
     group: str
     taken: dict[Place, _Letter]
     failures: dict[Place, int]
-    told: dict[Place, str] = field(default_factory=dict[Place, str])
+    reported: dict[Place, str] = field(default_factory=dict[Place, str])
     failed_lanes: set[object] = field(default_factory=set[object])
 
 
@@ -67,10 +67,10 @@ class Replays:
         self._rounds: dict[str, _Round] = {}
         self._done: set[_Event] = set()
 
-    # What appears in a dead-letter topic
+    # Records of a dead-letter topic
 
     def letter(self, group: str, record: Record, place: Place) -> None:
-        """The first one of a record counts, unless that one is closed and its note is not about this one."""
+        """Note a letter: the first one of a record counts, unless it is closed by a note that is not about this one."""
         headers = dict(record.headers)
         copy = (f"{record.partition}@{record.offset}", int(headers["eventzr-dlq-position"] or b""))
         known = self._letters[group].get(place)
@@ -85,7 +85,7 @@ class Replays:
         self._letters[group][place] = _Letter(lane, where, event, [copy])
 
     def note(self, group: str, record: Record, place: Place) -> None:
-        """It closes a letter, or says that it failed again."""
+        """Close a letter, or count its failure."""
         headers, letter = dict(record.headers), self._letters[group][place]
         if headers["eventzr-dlq-note"] == b"failed":
             letter.failures += 1
@@ -101,40 +101,40 @@ class Replays:
         if letter.event not in self._done:
             self._fail("a letter is closed without a replay", f"the one of {words(place)}")
 
-    # What a process does
+    # Facts of a process
 
     def begin(self, name: str, group: str, count: int) -> None:
-        """It takes so many letters."""
+        """Note a replay that takes so many letters."""
         taken = {place: letter for place, letter in self._letters[group].items() if not letter.closed}
         if len(taken) != count:
             self._fail("a replay takes what is open", f"{name} takes {count} letters of {group}, {len(taken)} are open")
         self._rounds[name] = _Round(group, taken, {place: letter.failures for place, letter in taken.items()})
 
     def call(self, name: str, group: str, place: Place) -> None:
-        """It calls a handler for a record."""
+        """Note a call of a handler for a record."""
         this = self._rounds[name]
         letter = this.taken.get(place)
         if letter is None or group != this.group:
             self._fail("a replay takes what is open", f"{name} runs {words(place)} in {group}, which was not open")
             return
-        if place in this.told:
+        if place in this.reported:
             self._fail("more than one outcome", f"{name} runs {words(place)} again, whose letter has its outcome")
         if letter.lane in this.failed_lanes:
             self._fail("order in a lane", f"{name} runs {words(place)} behind one that failed")
         for other_place, other in this.taken.items():
-            if other_place not in this.told and _is_before(other, letter):
+            if other_place not in this.reported and _is_before(other, letter):
                 self._fail("order in a lane", f"{name} runs {words(place)} before {words(other_place)} has its outcome")
 
     def finish(self, name: str, place: Place) -> None:
-        """A handler is done with a record."""
+        """Note that a handler has finished with a record."""
         self._done.add(self._rounds[name].taken[place].event)
 
-    def tell(self, name: str, outcome: str, place: Place) -> None:
-        """It says what became of a letter."""
+    def report(self, name: str, outcome: str, place: Place) -> None:
+        """Note the outcome that a replay has reported for a letter."""
         this = self._rounds[name]
-        if place not in this.taken or place in this.told:
-            self._fail("more than one outcome", f"{name} tells of the letter of {words(place)}, {outcome}")
-        letter, this.told[place] = this.taken[place], outcome
+        if place not in this.taken or place in this.reported:
+            self._fail("more than one outcome", f"{name} reports the letter of {words(place)}, {outcome}")
+        letter, this.reported[place] = this.taken[place], outcome
         if outcome in ("replayed", "duplicate") and not letter.closed:
             self._fail("a letter without its note", f"the one of {words(place)} is {outcome}")
         if outcome == "failed" and letter.failures == this.failures[place]:
@@ -147,10 +147,10 @@ class Replays:
             this.failed_lanes.add(letter.lane)
 
     def end(self, name: str) -> None:
-        """It has come to its end, and nobody has asked it to stop."""
+        """Check a replay that has come to its end without having been stopped."""
         this = self._rounds[name]
         for place in this.taken:
-            if this.told.get(place, "interrupted") == "interrupted":
+            if this.reported.get(place, "interrupted") == "interrupted":
                 self._fail("a letter has no outcome", f"{name} took the one of {words(place)} and left it")
 
 
@@ -159,5 +159,5 @@ def _is_closed(copy: _Copy, closings: Iterable[_Closing]) -> bool:
 
 
 def _is_before(other: _Letter, letter: _Letter) -> bool:
-    """Whether it stands before another one of its lane: letters of other partitions have no order."""
+    """True if it is before another one of its lane: letters of other partitions have no order."""
     return other.lane == letter.lane and other.where[0] == letter.where[0] and other.where[1] < letter.where[1]

@@ -1,4 +1,4 @@
-"""What must hold of an outbox: its rows are published in their tenant's order, and marked after that by whoever may."""
+"""Checks an outbox: its rows are published in their tenant's order, and marked after that by their bucket's holder."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Rows:
         self._last[record.topic, record.key] = row
 
     def read(self, name: str, rows: Sequence[tuple[int, str]], process: ProcessState) -> None:
-        """A relay has read them, each with whoever holds its bucket."""
+        """Note rows that a relay has read, each with the holder of its bucket."""
         for row, holder in rows:
             if holder != name:
                 self._fail("two relays on one bucket", f"{name} reads row {row}, whose bucket {holder} holds")

@@ -60,13 +60,13 @@ _FAULTS: dict[str, DeliveryFault] = {
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What is simulated.
+    """The service that is simulated.
 
     Attributes:
         payloads: Some for each route of each definition, made beforehand.
         topics: All that are created.
         inboxes: Of each group that has one.
-        uses_outbox: Whether relays run.
+        uses_outbox: True if relays run.
     """
 
     handlers: HandlerFactory
@@ -102,11 +102,11 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What the checker has: facts, and what is in the brokers' and the database's stores at the end.
+    """The checker's evidence: the facts, and the brokers' and the database's contents at the end.
 
     Attributes:
         consumed: The topics of each group.
-        policies: How a failed event is tried again, by group and topic.
+        policies: The retry policy, by group and topic.
         batched: The groups and topics whose handlers take batches.
         inboxes: The groups that have an inbox in the database.
         remembering: Those that have one in memory.
@@ -254,7 +254,7 @@ class _Simulation:
 
     def _arrive(self, event: PlannedEvent) -> None:
         record = self._record(event)
-        key = b"somebody else" if event.kind == "foreign" else record.key
+        key = b"another tenant" if event.kind == "foreign" else record.key
         value = b"{" if event.kind == "unreadable" else record.value
         headers = [*record.headers, *_FOREIGN_HEADERS[event.number % len(_FOREIGN_HEADERS)]]
         for _ in range(2 if event.kind == "again" else 1):
@@ -339,7 +339,7 @@ class _Simulation:
     def _calm(self) -> None:
         self.history.note("calm")
         self._world.mischief.calm()
-        self.history.watch({}, _nobody)
+        self.history.watch({}, _ignore)
         self._database.lossy = False
         self._broker._cluster.injections.clear()  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
         for process in self._alive():
@@ -349,7 +349,7 @@ class _Simulation:
                 process.crash()
 
     def _hangs(self, process: SimulatedProcess) -> bool:
-        """Whether one of its handlers was told never to end: nothing but a restart helps then."""
+        """True if one of its handlers never ends, as planned: nothing but a restart helps then."""
         name = process.process.name
         return any(name == stuck for stuck in self._world.mischief.stuck)
 
@@ -367,7 +367,7 @@ class _Simulation:
         }
 
     def evidence(self, problem: str | None) -> Evidence:
-        """What there is to judge by."""
+        """Return the evidence for the checker."""
         groups = self._consumed()
         committed = {
             (group, topic, partition): offset
@@ -393,5 +393,5 @@ class _Simulation:
         )
 
 
-def _nobody(_name: str) -> None:
-    """Nobody crashes any more."""
+def _ignore(_name: str) -> None:
+    """Let no process crash any more."""

@@ -49,16 +49,16 @@ __all__ = [
 ]
 
 _SOURCE = "simulated-svc"
-_EXPECTED = (EventzrKafkaError, OSError)  # what ends a process that is sound
+_EXPECTED = (EventzrKafkaError, OSError)  # errors that may end a process without a fault of the SDK
 
 
 class SimulatedService:
-    """What a process that starts has at hand for its handlers.
+    """The resources that a process has for its handlers when it starts.
 
     Attributes:
         producer: Started, on the simulated broker.
         inbox: In the simulated database, for ``@kafka_consumer(inbox=lambda handler: handler.inbox)``.
-        uses_outbox: Whether `outbox` was asked for; then relays run beside the services.
+        uses_outbox: True once `outbox` was asked for; then relays run beside the services.
     """
 
     def __init__(self, producer: EventProducer, database: Database, clock: Clock) -> None:
@@ -80,7 +80,7 @@ HandlerFactory: TypeAlias = Callable[[SimulatedService], Any]
 
 @dataclass(slots=True, eq=False)
 class World:
-    """What all processes share."""
+    """The parts of a history that all its processes share."""
 
     loop: SimulationLoop
     time: SimulatedTime
@@ -95,25 +95,25 @@ class World:
 
     def started(self, service: SimulatedService) -> Sequence[object]:
         """The handlers of a process that starts."""
-        return _made(self.handlers, service)
+        return _make_handlers(self.handlers, service)
 
 
 def look_at(handlers: HandlerFactory) -> tuple[Sequence[object], bool]:
-    """Make handlers only to see what they are; says also whether they use the outbox."""
+    """Make handlers to see of which classes they are, and if they use the outbox."""
     broker = MemoryBroker()
     producer = EventProducer(source=_SOURCE, settings=KafkaSettings(), transport=broker.producer)
     database = Database(History(broker), Random(0))  # noqa: S311 -- nothing is drawn
     service = SimulatedService(producer, database, SYSTEM_CLOCK)
-    return _made(handlers, service), service.uses_outbox
+    return _make_handlers(handlers, service), service.uses_outbox
 
 
-def _made(handlers: HandlerFactory, service: SimulatedService) -> Sequence[object]:
+def _make_handlers(handlers: HandlerFactory, service: SimulatedService) -> Sequence[object]:
     made: Any = handlers(service)
     return made if isinstance(made, list | tuple) else [made]  # pyright: ignore[reportUnknownVariableType]
 
 
 class _WatchedProducer(EventProducer):
-    """Notes what was acknowledged to whoever published it."""
+    """Notes each event whose acknowledgement its publisher has received."""
 
     def __init__(self, clients: Clients, clock: Clock) -> None:
         super().__init__(
@@ -131,7 +131,7 @@ class SimulatedProcess(ABC):
     """One process from its start to its end.
 
     Attributes:
-        slot: What it is started again as, when it has ended.
+        slot: The place that the next process takes when this one has ended.
     """
 
     def __init__(self, world: World, name: str, slot: int) -> None:
@@ -176,21 +176,21 @@ class SimulatedProcess(ABC):
 
     @abstractmethod
     async def main(self) -> None:
-        """What it does."""
+        """Do the work of the process."""
 
     def _has_ended(self) -> None:
         self.ended = True
         self.world.network.post(self.world.on_end, self)
 
     def service(self) -> SimulatedService:
-        """What its handlers get."""
+        """Make the resources of its handlers."""
         clock = self.world.time.clock
         producer = _WatchedProducer(self.clients, clock)
         producer.start()
         return SimulatedService(producer, self.world.database, clock)
 
     def watch(self) -> HandlerWatch:
-        """What notes the calls of its handlers."""
+        """Make the watch that notes the calls of its handlers."""
         return HandlerWatch(self.clients, self.world.history, self.world.mischief, self.world.runs)
 
 
@@ -282,7 +282,7 @@ class Operator(SimulatedProcess):
         await writer.close()
 
     def _committed(self, group_id: str, topics: Iterable[str]) -> dict[TopicPartition, int]:
-        """What the command asks the broker for before it reads the letters."""
+        """Return the commits that the command reads before it reads the letters."""
         broker = self.world.broker
         return {
             TopicPartition(topic, partition): broker.committed(group_id, topic).get(partition, 0)

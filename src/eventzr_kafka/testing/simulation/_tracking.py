@@ -1,4 +1,4 @@
-"""What the checker keeps of calls, epochs and processes while it goes through a history, and what it finds."""
+"""The checker's records of calls, epochs and processes of a history, and its verdict."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ Coverage: TypeAlias = Counter[str]
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What was found: the first violation, if there is one, and what crashes met."""
+    """The first violation, if there is one, and the states in which crashes found a process."""
 
     violation: Violation | None
     coverage: Coverage
@@ -87,26 +87,26 @@ class Epoch:
 
 @dataclass(slots=True)
 class ProcessState:
-    """What is known of a process.
+    """The state of a process.
 
     Attributes:
         rows: Of the outbox, read and not marked.
-        unheard: Dead letters that are in the topic, while it does not know.
+        unreported: Dead letters that are in the topic, without a report to it.
         stops: It drops what still comes in.
     """
 
     runs: dict[int, Run] = field(default_factory=dict[int, Run])
     rows: set[int] = field(default_factory=set[int])
-    unheard: int = 0
+    unreported: int = 0
     replays: bool = False
     stops: bool = False
 
     def met(self, published: set[int]) -> dict[str, bool]:
-        """What a crash of it meets now; of the outbox the given rows are published."""
+        """Name the states in which a crash finds it now; of the outbox the given rows are published."""
         return {
             "while a handler ran": any(not run.has_effect for run in self.runs.values()),
             "between effect and mark": any(run.has_effect for run in self.runs.values()),
-            "between publish and mark": bool(self.rows & published) or self.unheard > 0,
+            "between publish and mark": bool(self.rows & published) or self.unreported > 0,
             "during a replay": self.replays,
         }
 
@@ -120,7 +120,7 @@ def by_place(records: Iterable[Record]) -> dict[int, dict[int, Record]]:
 
 
 def origin(headers: dict[str, bytes | None]) -> Place | None:
-    """Which record a dead letter is of, as its headers say."""
+    """Read from a dead letter's headers of which record it is."""
     topic, partition, offset = (headers.get(f"eventzr-dlq-{name}") for name in ("topic", "partition", "offset"))
     if topic is None or partition is None or offset is None:
         return None

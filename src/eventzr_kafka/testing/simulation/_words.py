@@ -8,12 +8,12 @@ from typing import Any
 from eventzr_kafka.testing.simulation._history import Fact
 from eventzr_kafka.testing.simulation._plan import Fault, Plan
 
-__all__ = ["plan_in_words", "told"]
+__all__ = ["history_in_words", "plan_in_words"]
 
 _MOST_LINES = 120
 
 
-def told(facts: Sequence[Fact], *, until: int, most: int = _MOST_LINES) -> list[str]:
+def history_in_words(facts: Sequence[Fact], *, until: int, most: int = _MOST_LINES) -> list[str]:
     """One line for each fact that matters, up to the one at which the violation was seen; the last ones if too many."""
     lines = [f"{fact[0]:7.3f} s  {line}" for fact in facts[: until + 1] if (line := _line(fact)) is not None]
     left_out = len(lines) - most
@@ -40,9 +40,9 @@ def _lost(name: str, _group: str, *rest: Any) -> str | None:
     return f"{name} has lost {rest[1]}[{rest[2]}], epoch {rest[0]}" if len(rest) == 3 else None
 
 
-def _hears(name: str, topic: str, letter: Any, *told: Any) -> str:
+def _hears(name: str, topic: str, letter: Any, *result: Any) -> str:
     what = f"the dead letter of {_place(*letter[2])}" if letter else f"a record in {topic}"
-    return f"{name} hears of {what}: " + (told[1] if told[0] == "failed" else f"at {told[0]}@{told[1]}")
+    return f"{name} hears of {what}: " + (result[1] if result[0] == "failed" else f"at {result[0]}@{result[1]}")
 
 
 def _database_commit(name: str, marks: Sequence[Any], handled: Sequence[Any], rows: Sequence[Any]) -> str:
@@ -96,7 +96,7 @@ _SAYS: dict[str, str] = {
 
 
 def plan_in_words(plan: Plan) -> list[str]:
-    """What was planned."""
+    """Describe the plan."""
     setting = plan.setting
     head = f"{setting.services} services, {setting.partitions} partitions, {len(plan.events)} events"
     return [head, *_faults(plan.faults)]
@@ -110,5 +110,5 @@ def _fault(fault: Fault) -> str:
     if fault.kind.startswith("handler"):
         return f"{fault.kind}, event-{fault.who}, {fault.amount:g}"
     if fault.kind == "crash at":
-        return f"crash of whoever {fault.what!r} for time {fault.amount:g}"
+        return f"crash of the process that {fault.what!r} for time {fault.amount:g}"
     return f"{fault.kind} at {fault.at:g} s, {fault.who}, {fault.amount:g}"

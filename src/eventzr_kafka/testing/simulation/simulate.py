@@ -39,7 +39,7 @@ from eventzr_kafka.testing.simulation._run import Evidence, Subject, run_history
 from eventzr_kafka.testing.simulation._service import HandlerFactory, look_at
 from eventzr_kafka.testing.simulation._shrink import shrink
 from eventzr_kafka.testing.simulation._tracking import Violation
-from eventzr_kafka.testing.simulation._words import plan_in_words, told
+from eventzr_kafka.testing.simulation._words import history_in_words, plan_in_words
 
 __all__ = ["SimulationFailedError", "SimulationReport", "history_of", "simulate"]
 
@@ -48,10 +48,10 @@ _PAYLOADS = 4  # of each topic
 
 @dataclass(slots=True)
 class SimulationReport:
-    """What was simulated.
+    """The numbers of a simulation.
 
     Attributes:
-        coverage: What crashes met, and how often.
+        coverage: How often a crash found a process in each state.
         digest: Of all histories, fact by fact; the same for the same seed, whatever the process.
     """
 
@@ -75,7 +75,7 @@ class SimulationFailedError(AssertionError):
 
     Attributes:
         seed: Of the history: ``simulate(handlers, seed=error.seed, histories=1)`` finds it again.
-        rule: Which invariant.
+        rule: The invariant, in few words.
         history: The shortened history, in words.
     """
 
@@ -100,7 +100,7 @@ def simulate(
         handlers: Makes the handler objects of a process that starts, one or a list, from a `SimulatedService`. Their
             classes must not have `__slots__`.
         seed: Of the first history; the next one has the next number.
-        histories: How many.
+        histories: The number of histories.
         processes: Operating-system processes to share them; with more than one, `handlers` is a function or a class at
             the top of its module.
 
@@ -120,11 +120,13 @@ def simulate(
 
 
 def history_of(handlers: HandlerFactory, seed: int) -> str:
-    """One history in words, whether it fails or not."""
+    """One history in words; it need not fail."""
     with _prepared(handlers) as run:
         plan = draw(seed)
         evidence = run(plan)
-    return "\n".join([*plan_in_words(plan), *told(evidence.facts, until=len(evidence.facts), most=len(evidence.facts))])
+    return "\n".join(
+        [*plan_in_words(plan), *history_in_words(evidence.facts, until=len(evidence.facts), most=len(evidence.facts))]
+    )
 
 
 def _simulate(handlers: HandlerFactory, seeds: Iterable[int]) -> SimulationReport:
@@ -151,13 +153,13 @@ def _digest(*parts: str) -> str:
 
 def _failed(plan: Plan, violation: Violation, run: Callable[[Plan], Evidence]) -> SimulationFailedError:
     short, found = shrink(plan, violation, lambda candidate: check(run(candidate)).violation)
-    history = [*plan_in_words(short), *told(run(short).facts, until=found.at)]
+    history = [*plan_in_words(short), *history_in_words(run(short).facts, until=found.at)]
     return SimulationFailedError(plan.seed, found.rule, found.detail, history)
 
 
 @contextmanager
 def _prepared(handlers: HandlerFactory) -> Generator[Callable[[Plan], Evidence]]:
-    """What every history needs, made once: a loop, payloads, clocks; logs and the collector are silent meanwhile."""
+    """Make what every history needs once: a loop, payloads, clocks. Logs and the collector are silent meanwhile."""
     subject = _subject(handlers)
     loop = SimulationLoop()
     enabled, silent, drawn = gc.isenabled(), logging.root.manager.disable, random.getstate()
