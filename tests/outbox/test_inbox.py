@@ -136,7 +136,7 @@ async def marked(engine: AsyncEngine) -> list[str]:
         return sorted((await connection.scalars(select(marks.c.event_id))).all())
 
 
-async def test_an_event_that_comes_again_has_no_second_effect_and_is_told(ledger: Plan, engine: AsyncEngine) -> None:
+async def test_a_redelivered_event_has_no_second_effect(ledger: Plan, engine: AsyncEngine) -> None:
     async with running(ledger) as member:
         member.deliver(record(0, "a"), record(1, "b"), record(2, "a"))
         await member.done(3)
@@ -149,7 +149,7 @@ async def test_an_event_that_comes_again_has_no_second_effect_and_is_told(ledger
     assert member.duplicates[0].group_id == "ledger"
 
 
-async def test_a_failure_rolls_back_effect_and_mark_and_the_retry_has_both(ledger: Plan, engine: AsyncEngine) -> None:
+async def test_a_failure_rolls_back_effect_and_mark(ledger: Plan, engine: AsyncEngine) -> None:
     ledger.failures = {"a": [ValueError()]}
     async with running(ledger) as member:
         member.deliver(record(0, "a"))
@@ -158,7 +158,7 @@ async def test_a_failure_rolls_back_effect_and_mark_and_the_retry_has_both(ledge
     assert await effects(engine) == await marked(engine) == ["a"]
 
 
-async def test_a_dead_letter_has_no_mark_and_its_replay_is_handled_once(engine: AsyncEngine) -> None:
+async def test_a_dead_letters_replay_is_handled_once(engine: AsyncEngine) -> None:
     ledger = Ledger(async_sessionmaker(engine))
     ledger.failures = {"a": [ValueError(), ValueError()]}
     async with running(ledger) as member:
@@ -190,7 +190,7 @@ async def replay(
     return outcomes, skipped
 
 
-async def test_a_replay_of_an_event_that_was_handled_meanwhile_is_skipped(engine: AsyncEngine) -> None:
+async def test_a_replay_of_a_handled_event_is_skipped(engine: AsyncEngine) -> None:
     ledger = Ledger(async_sessionmaker(engine))
     ledger.failures = {"a": [ValueError(), ValueError()], "b": [ValueError(), ValueError()]}
     async with running(ledger) as member:
@@ -305,7 +305,7 @@ async def waits_for_a_lock(engine: AsyncEngine) -> bool:
 
 
 @pytest.mark.parametrize("first_fails", [False, True])
-async def test_of_two_members_with_one_event_the_second_waits_for_the_first(
+async def test_the_second_of_two_members_waits_for_the_first(
     postgres_engine: AsyncEngine, *, first_fails: bool
 ) -> None:
     first, second = (Ledger(async_sessionmaker(postgres_engine)) for _ in range(2))
@@ -322,7 +322,7 @@ async def test_of_two_members_with_one_event_the_second_waits_for_the_first(
     assert await effects(postgres_engine) == ["a"]
 
 
-async def test_a_handler_that_commits_the_session_itself_fails_and_has_no_effect(engine: AsyncEngine) -> None:
+async def test_a_handler_that_commits_its_session_fails(engine: AsyncEngine) -> None:
     @kafka_consumer(group_id="g", inbox=SqlInbox(async_sessionmaker(engine)), retry=SOON)
     class Hasty:
         @on_message(TOPIC)
@@ -338,9 +338,7 @@ async def test_a_handler_that_commits_the_session_itself_fails_and_has_no_effect
 
 
 @pytest.mark.parametrize("way", ["rollback", "close", "begin_nested"])
-async def test_a_handler_that_ends_its_transaction_or_leaves_a_savepoint_open_has_failed(
-    way: str, engine: AsyncEngine
-) -> None:
+async def test_a_handler_must_leave_its_transaction_open_and_clean(way: str, engine: AsyncEngine) -> None:
     @kafka_consumer(group_id="g", inbox=SqlInbox(async_sessionmaker(engine)), retry=SOON)
     class Careless:
         @on_message(TOPIC)
@@ -385,7 +383,7 @@ async def test_sessions_that_do_not_fit_the_handler_are_refused(
         await start(ThreadLedger(async_sessionmaker(engine)))
 
 
-async def test_sessions_in_autocommit_are_refused_before_anything_is_consumed(engine: AsyncEngine) -> None:
+async def test_sessions_in_autocommit_are_refused_at_the_start(engine: AsyncEngine) -> None:
     with pytest.raises(ConfigurationError, match="AUTOCOMMIT"):
         await start(Ledger(async_sessionmaker(engine.execution_options(isolation_level="AUTOCOMMIT"))))
     if engine.dialect.name == "postgresql":

@@ -16,7 +16,7 @@ from eventzr_kafka.testing.kafka_server import KafkaServer
 EVENTS, TENANTS = 3_000, 100
 
 
-async def test_each_effect_is_there_once_though_members_are_killed_and_frozen(
+async def test_each_effect_is_there_once_when_members_die(
     postgres_engine: AsyncEngine, kafka: KafkaServer, topic: Callable[..., str], tmp_path: Path
 ) -> None:
     name = topic(partitions=4)

@@ -96,7 +96,7 @@ async def assert_that_no_mark_is_alone(reasons: dict[str, str], called: list[str
     assert await marked(engine) == [GOOD]
 
 
-async def test_a_transaction_that_ends_below_its_session_leaves_no_mark(engine: AsyncEngine) -> None:
+async def test_a_transaction_ended_below_its_session_leaves_no_mark(engine: AsyncEngine) -> None:
     called: list[str] = []
 
     @kafka_consumer(group_id="g", inbox=SqlInbox(async_sessionmaker(engine)), retry=SOON)
@@ -118,7 +118,7 @@ async def test_a_transaction_that_ends_below_its_session_leaves_no_mark(engine: 
     await assert_that_no_mark_is_alone(reasons, called, engine)
 
 
-async def test_a_def_handler_that_ends_its_transaction_below_leaves_no_mark(engine: AsyncEngine) -> None:
+async def test_a_def_handlers_transaction_ended_below_leaves_no_mark(engine: AsyncEngine) -> None:
     called: list[str] = []
     sync = create_engine(engine.url.set(drivername=engine.url.drivername.replace("+aiosqlite", "")))
 

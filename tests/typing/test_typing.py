@@ -80,7 +80,7 @@ def test_an_accepted_file_has_no_error(file: str, checker: str, errors: Mapping[
 
 @pytest.mark.parametrize("checker", CHECKERS)
 @pytest.mark.parametrize("file", REFUSED)
-def test_a_refused_file_has_errors_where_it_says_and_nowhere_else(
+def test_a_refused_file_has_errors_on_its_marked_lines_alone(
     file: str, checker: str, errors: Mapping[str, Errors]
 ) -> None:
     lines = (HERE / "refused" / file).read_text().splitlines()
@@ -111,9 +111,7 @@ def refused_handlers() -> list[Any]:
 
 
 @pytest.mark.parametrize(("before", "method"), refused_handlers())
-def test_a_handler_that_type_checkers_refuse_is_refused_when_its_class_is_decorated(
-    before: list[ast.stmt], method: ast.stmt
-) -> None:
+def test_decorators_refuse_what_type_checkers_refuse(before: list[ast.stmt], method: ast.stmt) -> None:
     decorator = ast.parse('kafka_consumer(group_id="group")', mode="eval").body
     consumer = ast.ClassDef("Consumer", bases=[], keywords=[], body=[method], decorator_list=[decorator])
     source = ast.unparse(ast.fix_missing_locations(ast.Module([*before, consumer], type_ignores=[])))

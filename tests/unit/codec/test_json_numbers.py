@@ -68,7 +68,7 @@ def written(data: Any, kind: str = TOPIC) -> Any:
     return json.loads(encode(event(data, kind)).value or b"")["data"]
 
 
-def test_an_undeclared_decimal_of_a_marketplace_event_is_a_number() -> None:
+def test_an_undeclared_decimal_of_an_event_is_a_number() -> None:
     update = ListingUpdated.model_validate({"id": "1", "depositAmount": HALF, "more": {"a": [HALF]}})
     expected = {"id": "1", "depositAmount": 12.5, "more": {"a": [12.5]}}
     assert written(update, str(ListingUpdated.__topic__)) == expected

@@ -50,7 +50,7 @@ def test_an_event_larger_than_the_clients_queue_fails_at_once() -> None:
     producer.close(0)
 
 
-def test_headers_that_the_client_cannot_write_are_a_failure_of_their_record() -> None:
+def test_unwritable_headers_fail_their_own_record() -> None:
     outcomes: list[DeliveryOutcome] = []
     client = ConfluentProducer(KafkaSettings(brokers="127.0.0.1:1"))
     client.start(lambda: None)

@@ -212,7 +212,7 @@ def refuse(record: Record) -> DecodeError:
     return caught.value
 
 
-def test_arrays_and_objects_have_a_limit_that_strings_do_not_touch() -> None:
+def test_the_limit_of_containers_does_not_count_strings() -> None:
     build = structured({"data": {"a": [[]] * 100, "b": "[{" * 500}, "type": "t"}, topic="t")
     assert decode(build(), limits=Limits(max_containers=103)).data["b"]
     with pytest.raises(RecordTooLargeError, match="more than 102 arrays and objects"):

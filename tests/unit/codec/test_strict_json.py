@@ -119,7 +119,7 @@ def little_stack() -> Generator[None]:
         sys.setrecursionlimit(limit)
 
 
-def test_a_second_tenantid_is_a_fault_however_deep_the_call_stack() -> None:
+def test_a_second_tenantid_is_a_fault_at_any_call_depth() -> None:
     text = b'{"tenantid":1,"data":' + b"[" * 190 + b"]" * 190 + b',"tenantid":2}'
     with little_stack():
         fault = find_fault(text)

@@ -140,13 +140,13 @@ def classes_with(name: str) -> list[type[EventData]]:
 each_class = pytest.mark.parametrize("cls", WIRE, ids=lambda cls: cls.__name__)
 
 
-def test_the_twelve_produced_topics_come_from_marketplace_svc_in_the_guides_order() -> None:
+def test_twelve_topics_come_from_marketplace_svc_in_order() -> None:
     assert list(topics.PRODUCED) == [topic for topic, _ in PRODUCED]
     for topic, cls in PRODUCED:
         assert (cls.__topic__, cls.__source__) == (topic, "marketplace-svc")
 
 
-def test_the_six_consumed_topics_come_from_the_services_that_the_guide_names() -> None:
+def test_six_topics_come_from_the_guides_other_services() -> None:
     assert list(topics.CONSUMED) == [topic for topic, *_ in CONSUMED]
     for topic, source, cls in CONSUMED:
         assert (cls.__topic__, cls.__source__) == (topic, source)
@@ -179,7 +179,7 @@ def test_example_has_the_type_that_was_asked_for() -> None:
 
 
 @each_class
-def test_wire_names_are_camel_case_and_required_where_the_guide_names_them(cls: type[EventData]) -> None:
+def test_wire_names_are_camel_case_and_required_as_in_the_guide(cls: type[EventData]) -> None:
     fields = cls.model_fields.values()
     assert " ".join(f"{field.alias}{'' if field.is_required() else '?'}" for field in fields) == WIRE[cls]
 
@@ -266,7 +266,7 @@ def test_every_amount_has_a_currency_beside_it() -> None:
 
 @pytest.mark.parametrize("name", ["amount", "acceptedAmount", "finalAmount", "price"])
 @pytest.mark.parametrize("bad", [-1, 1234567890123456, "NaN", "Infinity", None, "much"])
-def test_an_amount_that_is_negative_endless_or_over_15_digits_is_refused(name: str, bad: object) -> None:
+def test_a_negative_endless_or_too_long_amount_is_refused(name: str, bad: object) -> None:
     for cls in classes_with(name):
         with pytest.raises(ValidationError) as refused:
             read(cls, SAMPLES[cls] | {name: bad})
@@ -298,7 +298,7 @@ def test_a_moment_without_a_zone_is_refused(name: str) -> None:
         assert faults(refused.value) == [("moment", name)]
 
 
-def test_moments_stay_datetimes_in_python_and_are_date_times_in_the_schema() -> None:
+def test_moments_are_datetimes_and_date_times_in_the_schema() -> None:
     east = datetime(2026, 3, 2, 13, tzinfo=timezone(timedelta(hours=1)))
     event = ListingPublished(id="listing-uuid", seller_id="seller-uuid", lane="vendora", published_at=east)
     assert event.model_dump()["publishedAt"] == datetime(2026, 3, 2, 12, tzinfo=UTC)
@@ -332,7 +332,7 @@ def test_absent_null_and_value_survive_a_listing_update(payload: dict[str, Any])
     assert wire(event) == payload
 
 
-def test_a_listing_update_tells_absent_from_null_and_from_a_value() -> None:
+def test_a_listing_update_keeps_absent_null_and_value_apart() -> None:
     absent = ListingUpdated(id="7")
     null = ListingUpdated(id="7", title=None)
     value = ListingUpdated(id="7", title="Catering")
@@ -341,18 +341,18 @@ def test_a_listing_update_tells_absent_from_null_and_from_a_value() -> None:
     assert wire(value) == {"id": "7", "title": "Catering"}
 
 
-def test_a_listing_can_be_updated_in_every_field_that_it_is_created_with() -> None:
+def test_each_field_of_a_created_listing_can_be_updated() -> None:
     assert list(ListingUpdated.model_fields) == list(ListingCreated.model_fields)
 
 
-def test_a_profile_update_tells_a_removed_picture_from_an_untouched_one() -> None:
+def test_a_removed_picture_differs_from_an_untouched_one() -> None:
     for payload in ({"id": "seller-uuid", "avatarUrl": None}, {"id": "seller-uuid"}):
         profile = read(UserProfileUpdated, payload)
         assert ("avatar_url" in profile.model_fields_set) == ("avatarUrl" in payload)
         assert wire(profile) == payload
 
 
-def test_a_subscription_without_a_listing_limit_says_so_with_null() -> None:
+def test_a_subscription_without_a_listing_limit_has_null() -> None:
     unlimited = read(SubscriptionChanged, SAMPLES[SubscriptionChanged] | {"listingLimit": None})
     assert unlimited.listing_limit is None
     assert wire(unlimited)["listingLimit"] is None

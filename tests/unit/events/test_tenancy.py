@@ -147,7 +147,7 @@ def test_outside_of_handlers_the_tenant_must_be_given(outbox: Outbox) -> None:
 
 
 @pytest.mark.parametrize("tenant", [None, "", 7])
-def test_a_tenant_that_is_given_and_is_none_is_not_replaced_by_the_one_in_hand(outbox: Outbox, tenant: Any) -> None:
+def test_a_tenant_of_none_does_not_inherit_the_current_one(outbox: Outbox, tenant: Any) -> None:
     with handling(happened("a")), pytest.raises(EncodeError, match="tenant"):
         outbox.producer.enqueue(Reply(), tenant_id=tenant)
     assert outbox.sent == []
@@ -176,7 +176,7 @@ async def test_an_event_for_another_tenant_is_refused(outbox: Outbox) -> None:
     assert outbox.sent == []
 
 
-def test_the_call_may_allow_another_tenant_and_the_cause_stays_known(outbox: Outbox) -> None:
+def test_an_allowed_other_tenant_keeps_the_cause(outbox: Outbox) -> None:
     with handling(happened("a", "e1")):
         outbox.producer.enqueue(Reply(), tenant_id="b", allow_cross_tenant=True)
         outbox.producer.enqueue(Reply(), allow_cross_tenant=True)
@@ -191,7 +191,7 @@ def test_a_whole_event_is_sent_as_it_is(outbox: Outbox) -> None:
     assert outbox.sent[0].keys().isdisjoint({"correlationid", "causationid", "traceparent"})
 
 
-def test_a_whole_event_of_another_tenant_is_refused_unless_the_call_allows_it(outbox: Outbox) -> None:
+def test_a_whole_event_of_another_tenant_must_be_allowed(outbox: Outbox) -> None:
     with handling(happened("a")):
         with pytest.raises(CrossTenantError):
             outbox.producer.enqueue(happened("b"))
@@ -234,7 +234,7 @@ def test_a_batch_may_not_publish_for_a_tenant_that_is_not_in_it(outbox: Outbox) 
 # Where the event is in hand, and where it no longer is
 
 
-def test_an_event_is_in_hand_while_its_handler_runs_and_no_longer() -> None:
+def test_an_event_is_current_only_while_its_handler_runs() -> None:
     event, before = happened("a"), copy_context()
     assert (current_event(), current_tenant()) == (None, None)
     with handling(event):
@@ -258,7 +258,7 @@ async def test_a_task_that_a_handler_starts_keeps_its_event(outbox: Outbox) -> N
     assert outbox.tenants == [("a", "a")]
 
 
-async def test_a_thread_that_is_given_the_context_has_the_event_and_no_other_has(outbox: Outbox) -> None:
+async def test_only_a_thread_with_the_context_has_the_current_event(outbox: Outbox) -> None:
     with handling(happened("a")), ThreadPoolExecutor(1) as pool:
         await asyncio.to_thread(outbox.producer.enqueue, Reply())
         assert pool.submit(current_tenant).result() is None
@@ -299,7 +299,7 @@ async def run(step: Step, published: list[tuple[str, str]]) -> None:
 
 
 @given(st.recursive(st.just([]), steps, max_leaves=8))
-def test_whatever_the_nesting_an_event_is_published_for_the_tenant_in_hand(handlers: list[Step]) -> None:
+def test_nested_calls_publish_for_the_innermost_tenant(handlers: list[Step]) -> None:
     published: list[tuple[str, str]] = []
     asyncio.run(run(Step("top", "inline", handlers), published))
     assert published
@@ -310,7 +310,7 @@ def test_whatever_the_nesting_an_event_is_published_for_the_tenant_in_hand(handl
 # In the loop
 
 
-async def test_handlers_that_run_at_the_same_time_publish_for_their_own_tenants(
+async def test_concurrent_handlers_publish_for_their_own_tenants(
     make_group: MakeGroup, make_record: MakeRecord, outbox: Outbox
 ) -> None:
     gate = asyncio.Event()

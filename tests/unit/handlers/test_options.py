@@ -19,7 +19,7 @@ from eventzr_kafka.handlers.options import (
 COUNTS = ["max_concurrency", "tenant_concurrency", "max_buffered_events", "max_buffered_bytes"]
 
 
-def test_without_options_a_consumer_keeps_the_order_of_each_tenant() -> None:
+def test_the_default_ordering_is_by_tenant() -> None:
     options = consumer_options()
     assert options == ConsumerOptions()
     assert options.ordering == "tenant"
@@ -47,7 +47,7 @@ def test_every_ordering_is_taken(ordering: Ordering) -> None:
 
 
 @pytest.mark.parametrize("ordering", ["", "Tenant", "topic", None, 1, ["tenant"]])
-def test_an_ordering_that_does_not_exist_is_told_the_ones_that_do(ordering: Any) -> None:
+def test_an_unknown_ordering_is_answered_with_the_known_ones(ordering: Any) -> None:
     with pytest.raises(ValueError, match=r"ordering=.*: must be one of tenant, subject, partition, none$"):
         consumer_options(ordering=ordering)
 
@@ -86,7 +86,7 @@ def test_every_group_protocol_is_taken(protocol: GroupProtocol) -> None:
 
 
 @pytest.mark.parametrize("protocol", ["", "kip-848", None])
-def test_a_group_protocol_that_does_not_exist_is_told_the_ones_that_do(protocol: Any) -> None:
+def test_an_unknown_group_protocol_is_answered_with_known_ones(protocol: Any) -> None:
     with pytest.raises(ValueError, match=r"^group_protocol=.*: must be one of classic, consumer$"):
         consumer_options(group_protocol=protocol)
 

@@ -179,7 +179,7 @@ def test_only_chosen_classes_are_tried_again() -> None:
     assert isinstance(decided(KeyError(), retry_on=()), DeadLetter)
 
 
-def test_a_handler_that_cancels_itself_is_tried_again_unless_that_is_given_up_on() -> None:
+def test_a_handler_that_cancels_itself_is_retried() -> None:
     assert isinstance(decided(asyncio.CancelledError()), Retry)
     assert isinstance(decided(asyncio.CancelledError(), give_up_on=(asyncio.CancelledError,)), DeadLetter)
 

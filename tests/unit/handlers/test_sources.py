@@ -47,7 +47,7 @@ def test_an_event_of_any_other_source_is_refused(source: str, tenant: str, mode:
     assert (found.value.topic, found.value.offset) == ("bench.bill.paid.v1", 7)
 
 
-def test_the_source_is_looked_at_before_the_payload_and_after_the_type() -> None:
+def test_the_source_is_checked_after_type_and_before_payload() -> None:
     with pytest.raises(SourceNotAllowedError):
         read(paid("other-svc", {"n": "none"}))
     record = paid("other-svc")

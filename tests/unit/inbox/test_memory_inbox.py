@@ -98,7 +98,7 @@ async def test_the_second_of_two_at_once_waits_for_the_first(error: Exception | 
     assert duplicates == (2 if error is None else 1)
 
 
-async def test_threads_that_have_events_in_opposite_order_do_not_wait_for_ever() -> None:
+async def test_threads_with_events_in_opposite_order_do_not_deadlock() -> None:
     inbox, called, lock = MemoryInbox(), list[str](), threading.Lock()
 
     def handle(given: Sequence[ReceivedEvent], _session: Any) -> None:
