@@ -2,9 +2,10 @@
 
 import json
 from decimal import Decimal
-from typing import Any
+from typing import Any, Literal
 
 import pytest
+from hypothesis import strategies as st
 from tests.guide import GUIDE_EVENT
 
 from eventzr_kafka import CloudEvent, EventData, Record, decode, encode
@@ -18,7 +19,6 @@ THING = "test.codec.thing.v1"
 JSON_EVENT: Header = ("content-type", b"application/cloudevents+json")
 BASE: dict[str, Any] = {"specversion": "1.0", "id": "1", "source": "svc", "type": THING, "tenantid": "acme"}
 CE: list[Header] = [(f"ce_{name}", text.encode()) for name, text in BASE.items()]
-TEXT = text_without("Cc", "Cs").filter(bool)
 CANARY = "s3cr3t-canary"
 MODES: list[ContentMode] = ["structured", "binary"]
 
@@ -52,3 +52,10 @@ def sent(event: CloudEvent[Any], mode: ContentMode = "structured") -> Record:
 
 def written(event: CloudEvent[Any]) -> dict[str, Any]:
     return dict[str, Any](json.loads(encode(event).value or b""))
+
+
+def text_without(*categories: Literal["Cc", "Cs"]) -> st.SearchStrategy[str]:
+    return st.text(st.characters(exclude_categories=categories))
+
+
+TEXT = text_without("Cc", "Cs").filter(bool)

@@ -3,7 +3,7 @@
 import json
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,6 +16,7 @@ from tests.unit.codec.codec_records import (
     make,
     record,
     sent,
+    text_without,
 )
 
 from eventzr_kafka import CloudEvent, decode, encode
@@ -52,10 +53,6 @@ def test_binary_mode_writes_headers_and_bare_data() -> None:
     assert len(out.headers) == len(expected) + 1
     assert json.loads(out.value or b"") == json.loads(GUIDE)["data"]
     assert (out.topic, out.key) == (CREATED, TENANT)
-
-
-def text_without(*categories: Literal["Cc", "Cs"]) -> st.SearchStrategy[str]:
-    return st.text(st.characters(exclude_categories=categories))
 
 
 NAMES = st.from_regex(r"[a-z0-9]{1,20}", fullmatch=True).filter(lambda name: name not in CloudEvent.model_fields)
