@@ -51,7 +51,7 @@ class NotFoundError(DomainError):
     def __init__(self, kind: str, key: str) -> None:
         self.kind = kind
         self.key = key
-        super().__init__(f"there is no {kind} {key!r}")
+        super().__init__(f"{kind} {key!r} does not exist")
 
 
 class IllegalTransitionError(DomainError):
