@@ -63,7 +63,7 @@ class Result:
             self.also.setdefault(name, []).append(value)
 
 
-def compete(contestants: Sequence[Contestant], brokers: str, rounds: int, report: Callable[[str], None]) -> list[Result]:
+def compete(contestants: Sequence[Contestant], brokers: str, rounds: int, log: Callable[[str], None]) -> list[Result]:
     """Run all contestants once a round. Each round begins with another one; one that fails is left out from then on."""
     results = [Result(contestant) for contestant in contestants]
     for number in range(rounds):
@@ -71,7 +71,7 @@ def compete(contestants: Sequence[Contestant], brokers: str, rounds: int, report
         for result in results[first:] + results[:first]:
             if result.failure is None:
                 _run(result, brokers)
-                report(f"  {result.contestant.name}: {_last(result)}")
+                log(f"  {result.contestant.name}: {_last(result)}")
     return results
 
 
