@@ -33,6 +33,11 @@ def test_a_claim_gives_back_what_it_says() -> None:
     assert read_claim(record._replace(value=b"")) is None
 
 
+def test_a_record_of_a_claim_without_its_headers_is_not_a_claim() -> None:
+    written = write_claim("g", "host/1:2:ab")
+    assert read_claim(Record(written.topic, 5, 9, written.key, None, (), 42)) is None
+
+
 @pytest.mark.parametrize("over", ["9" * 5_000 + "@1", "1@" + "9" * 5_000, "1@", "@", "-1@2", "\u0661@2"])
 def test_a_claim_over_no_place_is_a_plain_claim(over: str) -> None:
     written = write_claim("g", "host/1:2:ab")

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from eventzr_kafka.codec.limits import DEFAULT_LIMITS
 from eventzr_kafka.handlers.options import (
+    BatchOptions,
     ConsumerOptions,
     ConsumerOptionsDict,
     GroupProtocol,
@@ -100,6 +101,17 @@ def test_a_handler_has_some_time_or_all_the_time(timeout: float | None) -> None:
 def test_a_handler_without_any_time_is_refused(timeout: float) -> None:
     with pytest.raises(ValueError, match=f"^handler_timeout={timeout}: must be more than 0 seconds$"):
         consumer_options(handler_timeout=timeout)
+
+
+@pytest.mark.parametrize(("option", "value"), [("max_size", 0), ("max_wait", -1), ("max_wait", float("nan"))])
+def test_a_batch_of_nothing_or_below_no_wait_is_refused(option: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=rf"{option}={value}"):
+        BatchOptions(**{"max_size": 1, "max_wait": 0, option: value})
+
+
+def test_parking_needs_ordering_keys() -> None:
+    with pytest.raises(ValueError, match='ordering="none" has no ordering keys'):
+        consumer_options(ordering="none", after_dead_letter="park_key")
 
 
 def test_an_unknown_option_is_told_the_known_ones() -> None:

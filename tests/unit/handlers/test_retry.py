@@ -210,6 +210,10 @@ def test_a_reason_says_class_and_place_and_never_the_text() -> None:
     assert re.fullmatch(rf"ValueError at {re.escape(__file__)}:\d+", reason)
 
 
+def test_an_error_as_the_reason_of_a_rejection_is_named_by_class() -> None:
+    assert reason_of(Reject(ValueError("4111"))) == "ValueError"  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+
+
 @given(st.text())
 def test_a_reason_fits_one_line(text: str) -> None:
     for error in (Reject(text), InvalidDataError(RECORD, text * 50)):
