@@ -490,4 +490,4 @@ def test_a_missing_topic_is_said(dlq: Dlq, command: str) -> None:
     code, output = dlq.run_alone(command, "no-such-group", *more)
 
     assert code == 2
-    assert output.startswith("error: there is no topic no-such-group.dlq: ")
+    assert output.startswith("error: topic no-such-group.dlq does not exist: ")

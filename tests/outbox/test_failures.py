@@ -5,23 +5,23 @@ from __future__ import annotations
 import pytest
 
 from eventzr_kafka.kafka.transport import DeliveryFailure
-from eventzr_kafka.outbox.failures import Verdict, judge
+from eventzr_kafka.outbox.failures import RowAction, decide_action
 
 
 @pytest.mark.parametrize(
     ("reason", "alone", "verdict"),
     [
         ("MSG_SIZE_TOO_LARGE", True, "unpublishable"),
-        ("MSG_SIZE_TOO_LARGE", False, "again"),
+        ("MSG_SIZE_TOO_LARGE", False, "resend"),
         ("_QUEUE_FULL", True, "unpublishable"),
         ("RECORD_LIST_TOO_LARGE", True, "unpublishable"),
         ("TOPIC_EXCEPTION", True, "unpublishable"),
-        ("INVALID_TIMESTAMP", True, "topic waits"),
-        ("_FATAL", True, "again"),
-        ("_INVALID_DIFFERENT_RECORD", False, "again"),
-        ("UNKNOWN_TOPIC_OR_PART", False, "topic waits"),
-        ("TOPIC_AUTHORIZATION_FAILED", True, "topic waits"),
+        ("INVALID_TIMESTAMP", True, "delay_topic"),
+        ("_FATAL", True, "resend"),
+        ("_INVALID_DIFFERENT_RECORD", False, "resend"),
+        ("UNKNOWN_TOPIC_OR_PART", False, "delay_topic"),
+        ("TOPIC_AUTHORIZATION_FAILED", True, "delay_topic"),
     ],
 )
-def test_what_a_failure_means(reason: str, alone: bool, verdict: Verdict) -> None:  # noqa: FBT001
-    assert judge(DeliveryFailure(reason, "", unknown=False), alone=alone) == verdict
+def test_what_a_failure_means(reason: str, alone: bool, verdict: RowAction) -> None:  # noqa: FBT001
+    assert decide_action(DeliveryFailure(reason, "", unknown=False), alone=alone) == verdict

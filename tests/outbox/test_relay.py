@@ -36,9 +36,9 @@ from eventzr_kafka.outbox import (
     RowDelayed,
     RowParked,
     RowsPublished,
+    delays,
     migration,
     read_status,
-    waiting,
 )
 from eventzr_kafka.outbox.tables import BUCKETS, events
 
@@ -54,8 +54,8 @@ def kafka_log() -> FakeKafka:
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(waiting, "_FIRST", 0.05)
-    monkeypatch.setattr(waiting, "_LONGEST", 0.1)
+    monkeypatch.setattr(delays, "_FIRST", 0.05)
+    monkeypatch.setattr(delays, "_LONGEST", 0.1)
 
 
 def relay(
@@ -109,7 +109,7 @@ async def test_rows_are_published_in_order_and_marked(engine: AsyncEngine, kafka
 async def test_large_rows_make_small_batches(engine: AsyncEngine, kafka_log: FakeKafka) -> None:
     await publish(engine, "t1", *NUMBERS[:20])
     running = await ready(relay(engine, kafka_log, RelayOptions(batch_bytes=1)))
-    assert await running._turns.take() == (1, 1)
+    assert await running._turns.take_turn() == (1, 1)
     assert kafka_log.of("t1") == NUMBERS[:1]
 
 
@@ -126,7 +126,7 @@ async def test_a_relay_that_dies_between_publish_and_mark_leaves_duplicates_only
     await publish(engine, "t1", *NUMBERS)
     dying = await ready(relay(engine, kafka_log, RelayOptions(batch_rows=50, lease=QUICK.lease)))
     monkeypatch.setattr(dying._turns, "_mark", lambda: asyncio.sleep(0))
-    await dying._turns.take()
+    await dying._turns.take_turn()
     assert kafka_log.of("t1") == NUMBERS[:50]
     async with relay(engine, kafka_log):
         await until_empty(engine)
@@ -142,14 +142,14 @@ async def test_a_relay_that_wakes_after_its_leases_moved_marks_nothing(
     sleeper = await ready(relay(postgres_engine, kafka_log, brief, on_rows_published=told.append))
     rows = await sleeper._rows.read((), 10, 1_000_000)
     sleeper._sender.send(rows[:5])
-    await sleeper._turns._settle(await sleeper._sender.outcomes(0, 1))  # and here it falls asleep
+    await sleeper._turns._settle(await sleeper._sender.wait_for_results(0, 1))  # and here it falls asleep
     kafka_log.silent.add("t1")  # so that the other relay marks nothing either
     async with relay(postgres_engine, kafka_log) as other:
         await until(lambda: len(kafka_log.log) == 25)
         await sleeper._turns._mark()
         assert told == [RowsPublished(marked=0, fenced=5)]
         sleeper._sender.send(rows[5:])
-        assert await sleeper._turns.take() == (0, 0)
+        assert await sleeper._turns.take_turn() == (0, 0)
         assert held(other) == BUCKETS
     assert (await read_status(postgres_engine)).pending == 20
     assert kafka_log.of("t1") == [*NUMBERS[:5], *NUMBERS[:20], *NUMBERS[5:10]]

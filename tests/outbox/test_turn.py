@@ -12,9 +12,9 @@ from tests.outbox.fake_kafka import TOO_LARGE, TOO_LARGE_FOR_CLIENT, FakeKafka
 from eventzr_kafka import CloudEvent, KafkaSettings, OutgoingRecord, encode
 from eventzr_kafka.clock import SYSTEM_CLOCK, Clock
 from eventzr_kafka.kafka.transport import Acknowledgement, DeliveryCallback, DeliveryFailure, DeliveryOutcome
-from eventzr_kafka.outbox import RelayHooks, RelayOptions, RowDelayed, RowParked, RowsPublished, turn, waiting
+from eventzr_kafka.outbox import RelayHooks, RelayOptions, RowDelayed, RowParked, RowsPublished, delays, turn
 from eventzr_kafka.outbox.rows import OutboxRow
-from eventzr_kafka.outbox.sending import Outcome, Sender
+from eventzr_kafka.outbox.sending import Sender, SendResult
 from eventzr_kafka.outbox.turn import Turns
 
 FATAL = DeliveryFailure("_FATAL", "another batch failed", unknown=True)
@@ -74,14 +74,14 @@ class SmallClient:
 
 async def test_a_broken_client_is_replaced_although_there_is_more_to_send(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(turn, "_PATIENCE", SOON / 2)
-    monkeypatch.setattr(waiting, "_FIRST", SOON)
+    monkeypatch.setattr(delays, "_FIRST", SOON)
     clients = [SmallClient(FATAL), *(SmallClient(Acknowledgement(0, 0)) for _ in range(20))]
     rows: Any = SlowRows()
     sender = Sender(KafkaSettings(), lambda _: clients.pop(0), asyncio.Event())
     await sender.start()
     turns = Turns(rows, sender, RelayOptions(), RelayHooks())
     for _ in range(12):
-        await turns.take()
+        await turns.take_turn()
     assert not rows.pending
 
 
@@ -137,7 +137,7 @@ class Bench:
     async def until(self, true: Callable[[], bool]) -> None:
         async with asyncio.timeout(60):
             while not true():
-                await self.turns.take()
+                await self.turns.take_turn()
                 await asyncio.sleep(0.001)
 
 
@@ -149,12 +149,12 @@ def options() -> RelayOptions:
 @pytest.fixture
 async def bench(monkeypatch: pytest.MonkeyPatch, options: RelayOptions) -> AsyncGenerator[Bench]:
     monkeypatch.setattr(turn, "_PATIENCE", 0.01)
-    monkeypatch.setattr(waiting, "_FIRST", 0.02)
-    monkeypatch.setattr(waiting, "_LONGEST", 0.1)
+    monkeypatch.setattr(delays, "_FIRST", 0.02)
+    monkeypatch.setattr(delays, "_LONGEST", 0.1)
     made = Bench(options)
     await made.sender.start()
-    await made.turns.take()
-    assert [row.event_id for row in made.sender.under_way.values()] == ["stuck"]
+    await made.turns.take_turn()
+    assert [row.event_id for row in made.sender.in_flight.values()] == ["stuck"]
     yield made
     await made.sender.close()
 
@@ -269,7 +269,7 @@ async def test_each_published_row_is_marked_once(bench: Bench) -> None:
     for number in range(10):
         bench.rows.add("t1", "a.b", f"{number}")
         await bench.until(lambda: len(bench.rows.pending) == 1)
-    await bench.turns.take()
+    await bench.turns.take_turn()
     assert bench.rows.marked == [f"{number}" for number in range(10)]
 
 
@@ -336,7 +336,7 @@ async def test_a_waiting_topic_is_logged_once_and_once_again(bench: Bench, caplo
     bench.kafka.missing.clear()
     await bench.until(lambda: len(bench.rows.pending) == 1)
     assert lines(caplog, "not published") == [
-        f"not published: outbox row 1, event x for c.d: {failure}; what comes behind it waits"
+        f"not published: outbox row 1, event x for c.d: {failure}; the rows behind it wait"
     ]
     assert lines(caplog, "events for") == ["events for c.d are published again"]
 
@@ -372,14 +372,14 @@ async def test_a_long_failure_is_cut_and_cleaned(bench: Bench) -> None:
 )
 async def test_four_batches_may_be_under_way(number: int, size: int, room: tuple[int, int]) -> None:
     bench = Bench(RelayOptions(batch_rows=10, batch_bytes=100))
-    bench.sender.under_way = {at: row_of(at, value=bytes(size) or None) for at in range(number)}
+    bench.sender.in_flight = {at: row_of(at, value=bytes(size) or None) for at in range(number)}
     await bench.turns._read()
     assert bench.rows.read_with == room
 
 
 async def test_buckets_are_busy_until_their_rows_are_marked() -> None:
     bench = Bench(RelayOptions())
-    bench.sender.under_way = {1: row_of(1, bucket=3)}
+    bench.sender.in_flight = {1: row_of(1, bucket=3)}
     bench.turns._on_acknowledged(row_of(2, bucket=5))
     assert bench.turns.busy_buckets() == {3, 5}
     await bench.turns._mark()
@@ -391,12 +391,12 @@ async def test_30_s_without_an_answer_are_a_problem(monkeypatch: pytest.MonkeyPa
     time = StoppedTime()
     bench = Bench(RelayOptions(), time.clock)
     await bench.sender.start()
-    await bench.turns.take()
+    await bench.turns.take_turn()
     time.now = 130.0
-    await bench.turns.take()
+    await bench.turns.take_turn()
     assert bench.turns.problems == []
     time.now = 131.0
-    assert bench.turns.problems == ["the broker has not answered for 31 s about the oldest row under way"]
+    assert bench.turns.problems == ["the broker has not answered for 31 s about the oldest row in flight"]
     await bench.sender.close()
 
 
@@ -409,7 +409,7 @@ async def test_30_s_of_nothing_but_failures_are_a_problem(monkeypatch: pytest.Mo
     bench.kafka.failures = {"x": DeliveryFailure("_GAPLESS_GUARANTEE", "a hole", unknown=True)}
     await bench.sender.start()
     for time.now in (100.0, 120.0, 130.0):
-        await bench.turns.take()
+        await bench.turns.take_turn()
     assert bench.turns.problems == []
     time.now = 131.0
     assert bench.turns.problems == ["nothing was published for 31 s: _GAPLESS_GUARANTEE: a hole"]
@@ -423,7 +423,7 @@ async def test_a_topic_that_waits_is_not_a_row_sent_again() -> None:
         DeliveryFailure("_STATE", "no", unknown=True),
         DeliveryFailure("_UNKNOWN_TOPIC", "no", unknown=False),
     )
-    await bench.turns._settle([Outcome(row_of(1), again), Outcome(row_of(2), missing)])
+    await bench.turns._settle([SendResult(row_of(1), again), SendResult(row_of(2), missing)])
     time.now = 200.0
     assert not any("nothing was published" in problem for problem in bench.turns.problems)
 
@@ -432,16 +432,16 @@ async def test_a_turn_counts_what_it_sent_and_settled() -> None:
     bench = Bench(RelayOptions())
     bench.rows.pending.clear()
     await bench.sender.start()
-    assert await bench.turns.take() == (0, 0)
+    assert await bench.turns.take_turn() == (0, 0)
     bench.rows.add("t1", "a.b", "x")
     bench.rows.add("t2", "c.d", "y")
     bench.kafka.missing = {"c.d"}
-    assert await bench.turns.take() == (2, 2)
+    assert await bench.turns.take_turn() == (2, 2)
     bench.rows.add("t3", "c.d", "z")
-    assert await bench.turns.take() == (2, 2)  # both are set aside
+    assert await bench.turns.take_turn() == (2, 2)  # both are set aside
     bench.kafka.failures = {"w": FATAL}
     bench.rows.add("t4", "a.b", "w")
-    assert await bench.turns.take() == (1, 0)
+    assert await bench.turns.take_turn() == (1, 0)
     await bench.sender.close()
 
 
@@ -449,11 +449,11 @@ async def test_finish_waits_for_all_that_is_under_way(monkeypatch: pytest.Monkey
     bench = Bench(RelayOptions())
     waits: list[tuple[int, float]] = []
 
-    async def outcomes(left: int, seconds: float) -> list[Outcome]:
+    async def wait_for_results(left: int, seconds: float) -> list[SendResult]:
         waits.append((left, seconds))
-        return [Outcome(row_of(1), None)]
+        return [SendResult(row_of(1), None)]
 
-    monkeypatch.setattr(bench.sender, "outcomes", outcomes)
+    monkeypatch.setattr(bench.sender, "wait_for_results", wait_for_results)
     await bench.turns.finish(7.0)
     assert (waits, bench.rows.marked) == ([(0, 7.0)], ["e1"])
 
@@ -461,18 +461,18 @@ async def test_finish_waits_for_all_that_is_under_way(monkeypatch: pytest.Monkey
 @pytest.mark.parametrize(("before", "after"), [(2_000, 250), (17, 2), (7, 1), (1, 1)])
 async def test_a_refused_batch_makes_the_next_ones_small(before: int, after: int) -> None:
     bench = Bench(RelayOptions(batch_rows=before))
-    await bench.turns._settle([Outcome(row_of(1), TOO_LARGE), Outcome(row_of(2), None)])
+    await bench.turns._settle([SendResult(row_of(1), TOO_LARGE), SendResult(row_of(2), None)])
     assert bench.turns._size == after
     await bench.turns._settle([])
     assert bench.turns._size == after
-    await bench.turns._settle([Outcome(row_of(2), None)])
+    await bench.turns._settle([SendResult(row_of(2), None)])
     assert bench.turns._size == min(2 * after, before)
 
 
 async def test_a_row_refused_alone_does_not_shrink_the_batches() -> None:
     bench = Bench(RelayOptions(batch_rows=80))
     bench.rows.pending.append(row_of(1))
-    await bench.turns._settle([Outcome(row_of(1), TOO_LARGE, alone=True), Outcome(row_of(2), FATAL)])
+    await bench.turns._settle([SendResult(row_of(1), TOO_LARGE, alone=True), SendResult(row_of(2), FATAL)])
     assert bench.turns._size == 80
     bench.turns._size = 3
     assert [row.id for row in bench.turns._choose([row_of(at) for at in range(9)]).rows] == [0, 1, 2]
@@ -480,10 +480,10 @@ async def test_a_row_refused_alone_does_not_shrink_the_batches() -> None:
 
 async def test_a_lane_without_an_answer_waits_only_if_late() -> None:
     bench = Bench(RelayOptions(), StoppedTime().clock)
-    await bench.turns._settle([Outcome(row_of(1), FATAL), Outcome(row_of(2), FATAL, late=True)])
-    assert bench.turns._waiting.leave_out((), 100.0) == {"t2"}
+    await bench.turns._settle([SendResult(row_of(1), FATAL), SendResult(row_of(2), FATAL, late=True)])
+    assert bench.turns._delays.tenants_to_skip((), 100.0) == {"t2"}
     bench.turns.buckets_changed()
-    assert bench.turns._waiting.leave_out((), 100.0) == set()
+    assert bench.turns._delays.tenants_to_skip((), 100.0) == set()
 
 
 async def test_a_broken_client_is_closed_before_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -492,13 +492,13 @@ async def test_a_broken_client_is_closed_before_the_next(monkeypatch: pytest.Mon
     bench.kafka.silent.clear()
     bench.kafka.failures = {"stuck": FATAL}
     await bench.sender.start()
-    assert await bench.turns.take() == (1, 0)
+    assert await bench.turns.take_turn() == (1, 0)
     bench.kafka.failures.clear()
-    assert await bench.turns.take() == (1, 1)
+    assert await bench.turns.take_turn() == (1, 1)
     assert (bench.kafka.clients, bench.kafka.closed) == (2, 1)
     await bench.sender.close()
 
 
 def test_a_row_is_named_with_its_whole_topic() -> None:
     row = row_of(3, topic="t" * 249)
-    assert turn._which(row) == f"outbox row 3, event e3 for {'t' * 249}"
+    assert turn._describe_row(row) == f"outbox row 3, event e3 for {'t' * 249}"

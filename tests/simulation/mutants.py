@@ -42,7 +42,7 @@ from eventzr_kafka.inbox.memory_inbox import MemoryInbox
 from eventzr_kafka.inbox.protocol import Handled, InboxKey, ReceivedEvent, failed_keys, inbox_key
 from eventzr_kafka.kafka.record import OutgoingRecord, Record
 from eventzr_kafka.kafka.transport import Acknowledgement, Position
-from eventzr_kafka.outbox.turn import Turns
+from eventzr_kafka.outbox.turn import TurnResult, Turns
 from eventzr_kafka.testing.simulation import SimulatedInbox, SimulatedSession, _database
 from eventzr_kafka.testing.simulation._database import StoredRow
 from eventzr_kafka.testing.simulation._relay import SimulatedRows
@@ -120,16 +120,16 @@ def marked_first() -> AbstractContextManager[Any]:
 def relay_marks_first() -> AbstractContextManager[Any]:
     """Rows are marked when they are sent."""
 
-    async def take(self: Turns) -> tuple[int, int]:
+    async def take_turn(self: Turns) -> TurnResult:
         rows = await self._read()
         self._sender.send(rows)
         if rows:
             await self._rows.mark_published(rows)
-        await self._settle(await self._sender.outcomes(0, 0.05))
+        await self._settle(await self._sender.wait_for_results(0, 0.05))
         self._acknowledged = []
-        return len(rows), len(rows)
+        return TurnResult(len(rows), len(rows))
 
-    return patch.object(Turns, "take", take)
+    return patch.object(Turns, "take_turn", take_turn)
 
 
 def two_on_one_bucket() -> AbstractContextManager[Any]:

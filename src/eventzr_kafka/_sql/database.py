@@ -1,6 +1,6 @@
-"""What the outbox and the inbox ask of a database, beyond plain SQL: its clock, its kind, and when it is gone.
+"""The database under the outbox and the inbox: its clock, its kind, and its outages.
 
-PostgreSQL and SQLite are supported. Times are the database's own: the clocks of two machines never meet.
+PostgreSQL and SQLite are supported. Times are the database's own, so the clocks of machines are never compared.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class UtcDateTime(TypeDecorator[datetime]):
         return value.astimezone(UTC) if value is not None and dialect.name == "sqlite" else value
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Say that it is UTC where the database does not."""
+        """Add UTC where the database keeps no zone."""
         return value.replace(tzinfo=UTC) if value is not None and dialect.name == "sqlite" else value
 
 
@@ -71,23 +71,23 @@ def _sqlite_time(element: database_time, compiler: SQLCompiler, **options: Any) 
 
 
 def check_dialect(dialect: Dialect) -> None:
-    """Refuse a database that the SQL here was not written for.
+    """Refuse a database that the outbox and the inbox do not support.
 
     Raises:
-        ConfigurationError: It is neither PostgreSQL nor SQLite.
+        ConfigurationError: The database is neither PostgreSQL nor SQLite.
     """
     if dialect.name not in {"postgresql", "sqlite"}:
         raise ConfigurationError(f"outbox and inbox work on PostgreSQL and SQLite; this session is on {dialect.name}")
 
 
 def require_async_engine(given: object, purpose: str) -> None:
-    """Refuse what is not an ``AsyncEngine``, before a call on it fails in SQLAlchemy's words.
+    """Refuse an object that is not an ``AsyncEngine``, before a call on it fails inside SQLAlchemy.
 
     Args:
-        purpose: The function or class that was given it.
+        purpose: The function or class that got the object.
 
     Raises:
-        ConfigurationError: It is another thing.
+        ConfigurationError: The object is not an ``AsyncEngine``.
     """
     if isinstance(given, AsyncEngine):
         return
@@ -98,10 +98,10 @@ def require_async_engine(given: object, purpose: str) -> None:
 
 
 def check_transactions(bind: Engine | Connection | AsyncEngine) -> None:
-    """Refuse what commits each statement by itself: two changes would not be there together, or not at all.
+    """Refuse AUTOCOMMIT, in which two changes do not commit together.
 
     Raises:
-        ConfigurationError: It is in AUTOCOMMIT isolation.
+        ConfigurationError: The session or engine is in AUTOCOMMIT isolation.
     """
     if _isolation(bind) == "AUTOCOMMIT" or (isinstance(bind, Connection) and _driver_commits(bind)):
         problem = "outbox and inbox need transactions, and this session is in AUTOCOMMIT isolation"
@@ -114,21 +114,21 @@ def _isolation(bind: Engine | Connection | AsyncEngine) -> Any:
 
 
 def _driver_commits(connection: Connection) -> bool:
-    """Whether the driver was told behind SQLAlchemy's back; in SQLite that need not mean anything."""
+    """True if the driver itself is set to AUTOCOMMIT, which SQLAlchemy does not see; in SQLite it may mean nothing."""
     driver = connection.connection.dbapi_connection
     return connection.dialect.name == "postgresql" and getattr(driver, "autocommit", False) is True
 
 
 def is_outage(error: BaseException) -> bool:
-    """Whether to try again later; a statement that the database refuses is no outage."""
+    """True if the call may succeed later; a statement that the database refuses is not an outage."""
     return not isinstance(error, ProgrammingError)
 
 
 class DatabaseOutage:
-    """One line when the database is gone, one when it is back.
+    """Logs one line when the database is gone, and one when it is back.
 
     Attributes:
-        problem: What is wrong at the moment, or None.
+        problem: The present problem, or None.
     """
 
     def __init__(self, log: logging.Logger, who: str) -> None:
@@ -137,13 +137,13 @@ class DatabaseOutage:
         self.problem: str | None = None
 
     def on_error(self, error: BaseException) -> None:
-        """It did not do what it was asked."""
+        """Record a failure."""
         if self.problem is None:
             self.problem = f"the database does not answer ({type(error).__qualname__}), trying again until it does"
             self._log.warning("%s: %s", self._who, self.problem)
 
     def over(self) -> None:
-        """It did."""
+        """Record a success."""
         if self.problem is not None:
             self._log.info("%s: the database is back", self._who)
         self.problem = None

@@ -53,7 +53,7 @@ class Migration:
             step: Run only the step of this number; left out, all steps.
 
         Raises:
-            ValueError: There is no such step.
+            ValueError: No step has this number.
         """
         if step is not None and step not in self._steps:
             numbers = ", ".join(map(str, self._steps))

@@ -23,7 +23,7 @@ from eventzr_kafka.cli.loading import import_module, load
 from eventzr_kafka.cli.logs import name_process
 from eventzr_kafka.cli.outbox import DatabaseUrl, relay_rows, requeue_parked, show_status
 from eventzr_kafka.cli.publish import Publication, publish_event
-from eventzr_kafka.cli.run import Worker, prepare, serve, work
+from eventzr_kafka.cli.run import WorkerLink, prepare, serve, work
 from eventzr_kafka.cli.terminal import Terminal
 from eventzr_kafka.cli.workers import supervise
 from eventzr_kafka.settings import KafkaSettings
@@ -86,7 +86,7 @@ def call(arguments: Sequence[str]) -> int:
 def run(
     *targets: Targets,
     workers: Annotated[int, Parameter(validator=validators.Number(gte=1))] = 1,
-    worker: Annotated[Worker | None, Parameter(show=False)] = None,
+    worker: Annotated[WorkerLink | None, Parameter(show=False)] = None,
     output: Output = DEFAULT_OUTPUT,
 ) -> int:
     """Run consumers until SIGTERM or Ctrl-C.

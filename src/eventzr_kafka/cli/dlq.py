@@ -273,7 +273,7 @@ def _named(journal: DeadLetterJournal, name: str) -> list[Entry]:
     found = journal.named(name)
     if not found:
         raise UsageError(
-            f"there is no dead letter {printable(name)!r}: write topic[partition]@offset or partition@offset"
+            f"no dead letter is named {printable(name)!r}: write topic[partition]@offset or partition@offset"
         )
     return found
 

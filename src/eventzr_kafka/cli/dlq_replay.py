@@ -175,7 +175,7 @@ def require_topic(settings: KafkaSettings, group_id: str) -> Iterator[list[Recor
     topic = dead_letter_topic(group_id)
     batches = ConfluentLogReader(settings, group_id).read(topic)
     if batches is None:
-        raise UsageError(f"there is no topic {topic}: the group has no dead letters, or the group id is wrong")
+        raise UsageError(f"topic {topic} does not exist: the group has no dead letters, or the group id is wrong")
     return batches
 
 

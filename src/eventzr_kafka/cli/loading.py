@@ -71,7 +71,7 @@ def import_module(name: str) -> ModuleType:
     """Import a module as ``python -m`` would, that is from the current directory first.
 
     Raises:
-        UsageError: There is no such module, or its code fails; the message then names the line of the user's code.
+        UsageError: The module does not exist, or its code fails; the message then names the line of the user's code.
         RoutingError: It declares a consumer wrongly.
     """
     if _here() not in sys.path:

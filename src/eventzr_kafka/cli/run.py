@@ -24,7 +24,7 @@ from eventzr_kafka.hooks import ConsumerHooks, PartitionsAssigned, RunnerStoppin
 from eventzr_kafka.kafka.record import TopicPartition
 from eventzr_kafka.settings import KafkaSettings
 
-__all__ = ["Membership", "ReadyLine", "Worker", "prepare", "serve", "work"]
+__all__ = ["Membership", "ReadyLine", "WorkerLink", "prepare", "serve", "work"]
 
 
 def serve(
@@ -70,14 +70,14 @@ def _announce(handlers: Sequence[object], settings: KafkaSettings, terminal: Ter
 
 
 @dataclass(frozen=True)
-class Worker:
+class WorkerLink:
     """The name of a worker, and the file descriptor of its link to the supervisor."""
 
     name: str
     link: int
 
 
-def work(handlers: Sequence[object], settings: KafkaSettings, worker: Worker) -> None:
+def work(handlers: Sequence[object], settings: KafkaSettings, worker: WorkerLink) -> None:
     """Run consumer objects as one of several workers, until the supervisor stops it or ends.
 
     Raises:

@@ -1,10 +1,10 @@
-"""What a failure means for a row.
+"""The action that follows from a failure of a row.
 
-1. A row is unpublishable only if it failed *alone*: a broker refuses a whole batch for one of its records. What the
-   client itself refuses was in no batch.
-2. Where the client gave up because of another row, the row is simply sent again.
-3. Any other failure, such as a missing topic or a clock that is wrong, is not one of the row: all rows for its topic
-   wait (see `waiting`).
+1. A row is unpublishable only if it failed *alone*: a broker refuses a whole batch for one of its records. A row that
+   the client itself refuses was in no batch.
+2. A row that the client gave up because of another row is sent again.
+3. Every other failure, such as a missing topic or a wrong clock, concerns the topic: all rows for it wait (see
+   `delays`).
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import Literal, TypeAlias
 from eventzr_kafka.codec.size_hints import TOO_LARGE
 from eventzr_kafka.kafka.transport import DeliveryFailure
 
-__all__ = ["Verdict", "is_refusal", "judge"]
+__all__ = ["RowAction", "decide_action", "is_refusal"]
 
-Verdict: TypeAlias = Literal["again", "topic waits", "unpublishable"]
+RowAction: TypeAlias = Literal["resend", "delay_topic", "unpublishable"]
 
 _REFUSED = {
     *TOO_LARGE,
@@ -39,16 +39,16 @@ _OF_ANOTHER = {
 
 
 def is_refusal(failure: DeliveryFailure) -> bool:
-    """Whether the broker will not take the row, or one that was in a batch with it, however often it is sent."""
+    """True if the broker refuses this row, or another one of its batch, however often it is sent."""
     return failure.reason in _REFUSED
 
 
-def judge(failure: DeliveryFailure, *, alone: bool) -> Verdict:
-    """Say what to do with a row that failed.
+def decide_action(failure: DeliveryFailure, *, alone: bool) -> RowAction:
+    """Return the action for a row that failed.
 
     Args:
-        alone: No other row can be the cause.
+        alone: True if no other row can be the cause.
     """
     if is_refusal(failure):
-        return "unpublishable" if alone else "again"
-    return "again" if failure.reason in _OF_ANOTHER else "topic waits"
+        return "unpublishable" if alone else "resend"
+    return "resend" if failure.reason in _OF_ANOTHER else "delay_topic"

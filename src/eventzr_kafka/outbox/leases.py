@@ -1,7 +1,7 @@
-"""Which buckets this relay may work on: leases with fencing tokens, expiring by the database's clock.
+"""Leases of buckets, with fencing tokens; they expire by the database's clock.
 
 1. A relay is alive until its own row expires; the buckets are shared evenly among those alive.
-2. Taking a bucket raises its token. Whoever still holds the old token changes nothing any more.
+2. Taking a bucket raises its token. A relay that knows only the old token changes nothing any more.
 3. A relay that stops gives its buckets back; those of one that died are taken once they have expired.
 """
 
@@ -19,7 +19,7 @@ from eventzr_kafka.outbox.tables import BUCKETS, leases, relays
 
 __all__ = ["Leases"]
 
-# Relays that start at the same time make them at the same time.
+# Relays that start at the same time insert the same rows.
 _INSERTS = {
     name: dialect.insert(leases).on_conflict_do_nothing()
     for name, dialect in (("postgresql", postgresql), ("sqlite", sqlite))
@@ -32,7 +32,7 @@ class Leases:
 
     Attributes:
         held: Bucket → fencing token.
-        alive: How many relays there were at the last `renew`, this one included.
+        alive: Number of relays at the last `renew`, this one included.
     """
 
     def __init__(self, engine: AsyncEngine, relay: str, duration: timedelta) -> None:
@@ -43,7 +43,7 @@ class Leases:
         self.alive = 0
 
     async def prepare(self) -> None:
-        """Make the rows that are leased, unless they are there."""
+        """Insert the rows of the buckets that do not exist."""
         async with self._engine.begin() as connection:
             there = set(await connection.scalars(select(leases.c.bucket)))
             missing = [bucket for bucket in range(BUCKETS) if bucket not in there]
@@ -52,10 +52,10 @@ class Leases:
                 await connection.execute(never, [{"bucket": bucket} for bucket in missing])
 
     async def renew(self, busy: Collection[int]) -> None:
-        """Stay alive, keep what is held, and take or give back what makes the shares even.
+        """Renew this relay and its leases, and take or give back buckets until the shares are even.
 
         Args:
-            busy: Buckets with work under way; these are kept for now.
+            busy: Buckets with rows in flight; these are kept for now.
         """
         async with self._engine.begin() as connection:
             self.alive = await self._count_alive(connection)
@@ -67,14 +67,14 @@ class Leases:
         self.held = held
 
     async def give_up(self) -> None:
-        """Give everything back, so that another relay takes it at once."""
+        """Give all buckets back, so that another relay takes them at once."""
         held, self.held = self.held, {}
         async with self._engine.begin() as connection:
             await self._give_back(connection, held)
             await connection.execute(delete(relays).where(relays.c.name == self._relay))
 
     def fence(self) -> ColumnElement[bool]:
-        """The condition that a row of `leases` is held by this relay, under the token that it knows."""
+        """The SQL condition that this relay holds a row of `leases`, under the token that it knows."""
         return tuple_(leases.c.bucket, leases.c.token).in_(list(self.held.items()))
 
     async def _count_alive(self, connection: AsyncConnection) -> int:

@@ -15,16 +15,16 @@ OnUnpublishable: TypeAlias = Literal["park", "stop_tenant"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RelayOptions:
-    """How a relay works.
+    """Options of a relay.
 
     Attributes:
-        on_unpublishable: A row that the broker will never take is parked, and its tenant goes on; with ``stop_tenant``
-            its tenant waits until the topic takes it, and is tried every 30 s.
-        batch_rows, batch_bytes: What is read at a time. Four times as much may be under way, for as long as some
-            partitions do not answer.
-        lease: How long the tenants of a dead relay wait at most until another relay takes them.
-        poll_every: The longest wait between two looks when nothing wakes the relay.
-        keep: How long published rows stay in the table.
+        on_unpublishable: ``park`` sets aside a row that the broker refuses for good, and its tenant goes on. With
+            ``stop_tenant`` the tenant waits until the topic accepts the row, which is tried every 30 s.
+        batch_rows, batch_bytes: Limits of one read. Four times as much may be in flight while some partitions do not
+            answer.
+        lease: Time after which another relay takes the tenants of a dead one, at most.
+        poll_every: Longest time between two reads when no commit wakes the relay.
+        keep: Time that published rows stay in the table.
         clean_rows: Rows that one statement deletes.
     """
 
@@ -37,7 +37,7 @@ class RelayOptions:
     clean_rows: int = 1_000
 
     def __post_init__(self) -> None:
-        """Refuse what would leave rows unpublished in silence.
+        """Refuse options that would leave rows unpublished without an error.
 
         Raises:
             ConfigurationError: A number or a time is too small, or `on_unpublishable` is another word.

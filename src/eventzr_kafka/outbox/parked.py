@@ -1,4 +1,4 @@
-"""Rows that were parked, put back into their lanes."""
+"""`requeue`: makes parked rows pending again."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ __all__ = ["requeue"]
 
 
 async def requeue(engine: AsyncEngine, ids: Collection[int] | None = None) -> int:
-    """Let relays try parked rows again; each comes behind what its tenant has published since.
+    """Let relays publish parked rows; each is published after the rows that its tenant has published since.
 
     Args:
         ids: Ids of rows, as `read_status` shows them; None for all.
 
     Returns:
-        How many rows that were; ids of rows that are not parked are passed over.
+        The number of rows; ids of rows that are not parked are ignored.
     """
     require_async_engine(engine, "requeue()")
     chosen = [events.c.parked_at.is_not(None)]

@@ -1,10 +1,10 @@
-"""`OutboxRelay`: publishes what the transactions have committed.
+"""`OutboxRelay`: publishes the events that transactions have committed.
 
 1. A tenant's rows are read lowest id first, and ids rise in commit order (see `writer`). A row is sent only after every
    earlier row of its tenant was sent by the same client, or was acknowledged: so first appearances keep the order,
    whichever relay sends, and however late.
-2. Only what the broker acknowledged is marked. Whatever dies in between leads to a duplicate with the same event id.
-3. A turn that gets no outcome in time leaves its rows under way, and their tenants wait; the others go on.
+2. Only a row that the broker has acknowledged is marked. A crash in between leads to a duplicate with the same id.
+3. Rows without a result at the end of a turn stay in flight, and their tenants wait; the others go on.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from eventzr_kafka.lifecycle.signals import stopped_by_signals
 from eventzr_kafka.outbox.hooks import BucketsHeld, RelayHooks
 from eventzr_kafka.outbox.leases import Leases
 from eventzr_kafka.outbox.options import RelayOptions
-from eventzr_kafka.outbox.rows import Rows
+from eventzr_kafka.outbox.rows import RelayRows
 from eventzr_kafka.outbox.sending import Sender, TransportFactory
 from eventzr_kafka.outbox.status import read_status
 from eventzr_kafka.outbox.tables import metadata
@@ -50,9 +50,9 @@ __all__ = ["OutboxRelay"]
 
 log = logging.getLogger("eventzr_kafka.outbox")
 
-_SOONEST = 0.02  # seconds until the next look after the last row
+_SOONEST = 0.02  # seconds until the next read after the last row
 _TRY_AGAIN_EVERY = 0.5
-_ENDING = 5.0  # seconds for the database to take the last marks
+_ENDING = 5.0  # seconds for the last marks in the database
 _SAMPLE_EVERY, _CLEAN_EVERY = 15.0, 10.0
 _DEFAULTS = RelayOptions()
 _NO_HOOKS = RelayHooks()
@@ -69,7 +69,7 @@ class OutboxRelay:
     or ``await OutboxRelay(engine).run()``. While Kafka is disabled it does nothing, and the rows wait.
 
     Attributes:
-        name: Of this relay, as the leases and `read_status` show it.
+        name: Name of this relay, as the leases and `read_status` show it.
     """
 
     def __init__(
@@ -85,9 +85,9 @@ class OutboxRelay:
         """Take the configuration; nothing connects before `run` or ``async with``.
 
         Args:
-            engine: Of the database of the outbox.
-            settings: How to reach Kafka; from the environment if left out. The relay has a client of its own: what it
-                needs to keep the order (one request at a time, no time-out) is not what other publishing wants.
+            engine: Engine of the outbox's database.
+            settings: Connection to Kafka; from the environment if left out. The relay has a client of its own, because
+                it needs other settings to keep the order: one request at a time, no time-out.
             transport: Makes the Kafka client; for tests.
             clock: The time; for tests.
 
@@ -104,7 +104,7 @@ class OutboxRelay:
         self._clock = clock
         self._wake = asyncio.Event()
         self._leases = Leases(engine, self.name, options.lease)
-        self._rows = Rows(engine, self._leases)
+        self._rows = RelayRows(engine, self._leases)
         self._sender = Sender(self._settings, transport, self._wake)
         self._turns = Turns(self._rows, self._sender, options, hooks, clock=clock)
         self._outage = DatabaseOutage(log, "outbox relay")
@@ -146,27 +146,27 @@ class OutboxRelay:
                 await complete(self._end())
 
     def stop(self) -> None:
-        """Finish what is under way and return from `run`."""
+        """Wait for the rows in flight, and return from `run`."""
         self._stopping = True
         self._wake.set()
 
     @property
     def error(self) -> Exception | None:
-        """What ended the relay, or None; inside ``async with`` a service can make it part of its health."""
+        """The error that ended the relay, or None; inside ``async with`` a service can make it part of its health."""
         return self._error
 
     @property
     def problems(self) -> list[str]:
-        """Why rows wait at the moment, such as a missing topic or a database that is away; empty if all is well.
+        """The present reasons why rows wait, such as a missing topic or an unreachable database; empty if all is well.
 
-        Nothing is lost meanwhile; a service makes it part of what it tells its operators.
+        No event is lost meanwhile. A service can show them to its operators.
         """
         found = [self._outage.problem, self._login_problem, *self._turns.problems]
         return [problem for problem in found if problem is not None]
 
     async def __aenter__(self) -> Self:
         running_loop("OutboxRelay")
-        self._task = asyncio.create_task(self._run_aloud(), name="eventzr-kafka outbox relay")
+        self._task = asyncio.create_task(self._run_logged(), name="eventzr-kafka outbox relay")
         return self
 
     async def __aexit__(
@@ -179,15 +179,15 @@ class OutboxRelay:
             await complete(self._task)
         except Exception:
             if error is None:
-                raise  # else the block has its own, and this one was logged
+                raise  # the error of the block goes first, and this one was logged
 
-    async def _run_aloud(self) -> None:
-        """Say at once what ends it: whoever entered the relay hears of it only on leaving."""
+    async def _run_logged(self) -> None:
+        """Log an error at once: the block that entered the relay gets it only when it ends."""
         try:
             await self.run()
         except Exception as error:
             reason = error if isinstance(error, EventzrKafkaError) else error_location(error)
-            log.error("outbox relay: stopped: %s", reason)  # noqa: TRY400 -- no texts of others
+            log.error("outbox relay: stopped: %s", reason)  # noqa: TRY400 -- a foreign text may quote payloads
             raise
 
     async def _repeat(self) -> None:
@@ -206,11 +206,11 @@ class OutboxRelay:
                 self._outage.on_error(error)
                 await self._sleep(_TRY_AGAIN_EVERY)
             except AuthenticationError as error:
-                self._on_no_login(error)
+                self._on_login_error(error)
                 await self._sleep(_TRY_AGAIN_EVERY)
 
-    def _on_no_login(self, error: AuthenticationError) -> None:
-        """A client could be made before: what is wrong now may pass."""
+    def _on_login_error(self, error: AuthenticationError) -> None:
+        """Try again: a client was made before, so the cause may pass."""
         if self._login_problem is None:
             log.error("outbox relay: %s; trying again", error)
         self._login_problem = str(error)
@@ -224,17 +224,17 @@ class OutboxRelay:
             raise ConfigurationError(problem)
         await self._leases.prepare()
         if self._engine.dialect.name == "sqlite":
-            await self._refuse_company()
+            await self._require_sole_relay()
 
-    async def _refuse_company(self) -> None:
-        """Wait for a dead relay's lease; a living one's does not end."""
+    async def _require_sole_relay(self) -> None:
+        """Wait for the end of a dead relay's lease; the lease of a living one does not end."""
         deadline = self._clock.monotonic() + 1.5 * self._options.lease.total_seconds()
         await self._renew()
         while self._leases.alive > 1 and not self._stopping:
             if self._clock.monotonic() > deadline:
                 await self._leases.give_up()
                 raise ConfigurationError(
-                    "another relay works on this SQLite database: SQLite takes one, PostgreSQL many"
+                    "another relay works on this SQLite database: SQLite takes one relay, PostgreSQL many"
                 )
             await self._sleep(_TRY_AGAIN_EVERY)
             await self._renew()
@@ -243,22 +243,22 @@ class OutboxRelay:
         self._wake.clear()
         if self._is_due("renew", self._options.lease.total_seconds() / 3):
             await self._renew()
-        sent, settled = await self._turns.take()
+        turn = await self._turns.take_turn()
         if self._is_due("clean", _CLEAN_EVERY):
             await self._clean()
         if self._hooks.on_status_sampled is not None and self._is_due("sample", _SAMPLE_EVERY):
             notify(self._hooks.on_status_sampled, await read_status(self._engine))
-        self._idle = _SOONEST if settled else min(2 * self._idle, self._options.poll_every.total_seconds())
-        if not sent:
+        self._idle = _SOONEST if turn.settled else min(2 * self._idle, self._options.poll_every.total_seconds())
+        if not turn.sent:
             await self._sleep(self._idle)
-        elif not settled:
-            await self._clock.sleep(self._idle)  # whatever wakes it, nothing can be sent at the moment
+        elif not turn.settled:
+            await self._clock.sleep(self._idle)  # a new row would not be sent either, so none wakes the relay
 
-    def _is_due(self, what: str, every: float) -> bool:
+    def _is_due(self, task: str, every: float) -> bool:
         now = self._clock.monotonic()
-        if now < self._due[what]:
+        if now < self._due[task]:
             return False
-        self._due[what] = now + every
+        self._due[task] = now + every
         return True
 
     async def _renew(self) -> None:
@@ -272,7 +272,7 @@ class OutboxRelay:
 
     async def _clean(self) -> None:
         if 0 not in self._leases.held:
-            return  # the relay that holds it cleans for all
+            return  # the relay that holds bucket 0 cleans for all
         if await self._rows.clean(self._options.keep, self._options.clean_rows) == self._options.clean_rows:
             self._due["clean"] = 0.0  # there is more
 
@@ -284,7 +284,7 @@ class OutboxRelay:
         lease = self._options.lease.total_seconds()
         try:
             with suppress(*DATABASE_ERRORS, TimeoutError):
-                async with asyncio.timeout(lease + _ENDING):  # later than that, others have its buckets
+                async with asyncio.timeout(lease + _ENDING):  # after that, other relays have its buckets
                     await self._turns.finish(lease)
                     await self._leases.give_up()
         finally:
@@ -292,7 +292,7 @@ class OutboxRelay:
 
 
 def _missing_tables(connection: Connection) -> list[str]:
-    """Look where the statements will: along the search path, or in the schema that the engine translates to."""
+    """The missing tables; looks where statements do: along the search path, or in the schema of the translate map."""
     inspector = inspect(connection)
     tables = [(table.name, connection.schema_for_object(table)) for table in metadata.sorted_tables]
     return [name for name, schema in tables if not inspector.has_table(name, schema=schema)]

@@ -1,6 +1,6 @@
-"""The rows of the outbox, as a relay reads and marks them.
+"""The statements with which a relay reads and marks rows.
 
-Every statement is fenced: it touches a row only while this relay holds the row's bucket under the token it knows.
+Every statement is fenced: it touches a row only while this relay holds the row's bucket under the token that it knows.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from eventzr_kafka.kafka.record import Header, OutgoingRecord
 from eventzr_kafka.outbox.leases import Leases
 from eventzr_kafka.outbox.tables import BUCKETS, events, is_pending, leases
 
-__all__ = ["OutboxRow", "Rows"]
+__all__ = ["OutboxRow", "RelayRows"]
 
 _READ = [events.c[name] for name in ("id", "bucket", "tenant_id", "event_id", "topic", "headers", "value")]
 _MARKED_AT_ONCE = 1_000
@@ -29,7 +29,7 @@ _BY_INDEX = text("SET LOCAL enable_sort = off")
 
 
 class OutboxRow(NamedTuple):
-    """One event on its way."""
+    """One event of the outbox."""
 
     id: int
     bucket: int
@@ -50,7 +50,7 @@ def _headers(text: str) -> tuple[Header, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
+class RelayRows:
     """The statements of one relay."""
 
     engine: AsyncEngine
@@ -60,8 +60,8 @@ class Rows:
         """Read pending rows, lowest id first.
 
         Args:
-            waiting: Tenants that are left out.
-            count: Rows at most.
+            waiting: Tenants whose rows are not read.
+            count: RelayRows at most.
             size: Bytes of values after which no further row is read.
         """
         if not self.leases.held or count <= 0:
@@ -75,19 +75,19 @@ class Rows:
             return [OutboxRow(*row) for row in found]
 
     async def mark_published(self, rows: Iterable[OutboxRow]) -> int:
-        """Mark rows that the broker has acknowledged; returns how many were still this relay's to mark."""
+        """Mark rows as published; returns the number of those whose buckets this relay still holds."""
         return await self._mark([row.id for row in rows], published_at=database_time())
 
     async def park(self, row: OutboxRow, failure: str) -> bool:
-        """Take a row out of its lane for good; returns whether it was still this relay's to park."""
+        """Park a row; returns False if another relay holds its bucket now."""
         return await self._mark([row.id], parked_at=database_time(), failure=failure) == 1
 
     async def note_failure(self, row: OutboxRow, failure: str) -> None:
-        """Write down why a row keeps its lane waiting."""
+        """Record the failure for which a row keeps its tenant waiting."""
         await self._mark([row.id], failure=failure)
 
     async def clean(self, age: timedelta, count: int) -> int:
-        """Delete the `count` rows at most that were published first, and more than `age` ago; returns how many."""
+        """Delete at most `count` rows that were published more than `age` ago, oldest first; returns their number."""
         async with self.engine.begin() as connection:
             await _go_by_index(connection)
             moment = await connection.scalar(select(database_time(-age)))  # as a parameter, the index finds it

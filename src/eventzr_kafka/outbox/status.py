@@ -1,4 +1,4 @@
-"""How the outbox is: what is pending, since when, whose it is, and what was parked."""
+"""Status of the outbox: pending and parked rows, by tenant, and the relays."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SHOWN = 10
 
 @dataclass(frozen=True, slots=True)
 class TenantBacklog:
-    """A tenant and how many rows of it are pending."""
+    """A tenant and the number of its pending rows."""
 
     tenant_id: str
     pending: int
@@ -25,7 +25,7 @@ class TenantBacklog:
 
 @dataclass(frozen=True, slots=True)
 class FailedRow:
-    """A row that was parked, or one that keeps its lane waiting."""
+    """A row that was parked, or one that keeps its tenant waiting."""
 
     id: int
     tenant_id: str
@@ -37,7 +37,7 @@ class FailedRow:
 
 @dataclass(frozen=True, slots=True)
 class RelayShare:
-    """A relay that is alive and how many buckets it holds."""
+    """A living relay and the number of its buckets."""
 
     name: str
     buckets: int
@@ -48,11 +48,11 @@ class OutboxStatus:
     """The outbox at one moment.
 
     Attributes:
-        pending: Rows that wait to be published.
+        pending: RelayRows that wait to be published.
         oldest: Seconds that the oldest of them has waited; None without any.
         tenants: Those with the most pending rows, the most first.
-        parked: Rows that cannot be published.
-        failed: The oldest rows that are parked, then the oldest that keep their lanes waiting.
+        parked: Number of parked rows.
+        failed: The oldest parked rows, then the oldest rows that keep their tenants waiting.
         relays: The relays that are alive.
     """
 
@@ -65,7 +65,7 @@ class OutboxStatus:
 
 
 async def read_status(engine: AsyncEngine) -> OutboxStatus:
-    """Read the state of the outbox; counts every pending row, so not many times a second."""
+    """Read the status of the outbox. It counts every pending row: do not call it many times a second."""
     require_async_engine(engine, "read_status()")
     async with engine.connect() as connection:
         pending, oldest = await _pending(connection)

@@ -1,116 +1,148 @@
-"""One turn of a relay: read, send, wait for the outcomes, mark."""
+"""One turn of a relay: read rows, send them, wait for their results, mark them."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from eventzr_kafka.clock import SYSTEM_CLOCK, Clock
 from eventzr_kafka.codec.size_hints import size_hint
 from eventzr_kafka.hooks import notify
 from eventzr_kafka.kafka.transport import DeliveryFailure
-from eventzr_kafka.outbox.failures import is_refusal, judge
+from eventzr_kafka.outbox.delays import Delays, RowChoice
+from eventzr_kafka.outbox.failures import decide_action, is_refusal
 from eventzr_kafka.outbox.hooks import RelayHooks, RowDelayed, RowParked, RowsPublished
 from eventzr_kafka.outbox.options import RelayOptions
-from eventzr_kafka.outbox.rows import OutboxRow, Rows
-from eventzr_kafka.outbox.sending import Outcome, Sender
-from eventzr_kafka.outbox.waiting import Choice, Waiting
+from eventzr_kafka.outbox.rows import OutboxRow, RelayRows
+from eventzr_kafka.outbox.sending import Sender, SendResult
 from eventzr_kafka.safe_text import printable
 
-__all__ = ["Turns"]
+__all__ = ["TurnResult", "Turns"]
 
 log = logging.getLogger("eventzr_kafka.outbox")
 
-_PATIENCE = 1.0  # seconds that a turn waits for outcomes
-_MOST_UNDER_WAY = 4  # batches: a partition without leader keeps its rows under way, and others need room too
+_PATIENCE = 1.0  # seconds that a turn waits for results
+_MOST_IN_FLIGHT = 4  # batches: a partition without leader keeps its rows in flight, and others need room too
 _LONG = 30.0  # seconds without an answer, or with nothing but failures, that are a problem
 
 
-class Turns:
-    """What a relay does again and again, and what it remembers from one turn to the next.
+class TurnResult(NamedTuple):
+    """Counts of a turn.
 
-    After a refused batch the turns get small, until the row that the broker refuses is alone in one.
+    Attributes:
+        sent: Rows that were sent, and tenants that were set aside.
+        settled: Rows that need not be sent again at once, and tenants that were set aside.
+    """
+
+    sent: int
+    settled: int
+
+
+@dataclass(frozen=True, slots=True)
+class _OldestRow:
+    """The oldest row in flight, if any, and the time since which it has been that, at least."""
+
+    id: int | None
+    since: float
+
+
+@dataclass(frozen=True, slots=True)
+class _OnlyFailures:
+    """Time and text of the first failure since the last row that was not just to be sent again."""
+
+    since: float
+    failure: str
+
+
+class Turns:
+    """The turns of a relay, and the state that lasts from one turn to the next.
+
+    After a refused batch the turns get smaller, until the refused row is alone in one.
     """
 
     def __init__(
-        self, rows: Rows, sender: Sender, options: RelayOptions, hooks: RelayHooks, *, clock: Clock = SYSTEM_CLOCK
+        self, rows: RelayRows, sender: Sender, options: RelayOptions, hooks: RelayHooks, *, clock: Clock = SYSTEM_CLOCK
     ) -> None:
         self._rows = rows
         self._sender = sender
         self._options = options
         self._hooks = hooks
         self._monotonic = clock.monotonic
-        self._waiting = Waiting()
+        self._delays = Delays()
         self._acknowledged: list[OutboxRow] = []
         self._size = options.batch_rows
-        self._oldest: tuple[int | None, float] = (None, 0.0)  # row under way, and since when at least
-        self._failing: tuple[float, str] | None = None  # since when, and why, if rows are only sent again since
+        self._oldest = _OldestRow(None, 0.0)
+        self._failing: _OnlyFailures | None = None
 
     @property
     def problems(self) -> list[str]:
-        """Why rows wait at the moment, in words."""
+        """The present reasons why rows wait, in words."""
         now = self._monotonic()
-        found = self._waiting.problems(self._busy_topics(), now)
-        oldest, since = self._oldest
-        if oldest is not None and now - since > _LONG:
-            found.append(f"the broker has not answered for {now - since:.0f} s about the oldest row under way")
-        if self._failing is not None and now - self._failing[0] > _LONG:
-            found.append(f"nothing was published for {now - self._failing[0]:.0f} s: {self._failing[1]}")
+        found = self._delays.problems(self._busy_topics(), now)
+        oldest, failing = self._oldest, self._failing
+        if oldest.id is not None and now - oldest.since > _LONG:
+            found.append(f"the broker has not answered for {now - oldest.since:.0f} s about the oldest row in flight")
+        if failing is not None and now - failing.since > _LONG:
+            found.append(f"nothing was published for {now - failing.since:.0f} s: {failing.failure}")
         return found
 
     def busy_buckets(self) -> set[int]:
-        """Buckets with rows that are under way, or not marked yet."""
-        return {row.bucket for row in (*self._sender.under_way.values(), *self._acknowledged)}
+        """Buckets with rows that are in flight, or not marked yet."""
+        return {row.bucket for row in (*self._sender.in_flight.values(), *self._acknowledged)}
 
     def buckets_changed(self) -> None:
-        """Note that the tenants are not the same any more."""
-        self._waiting.forget_tenants()
+        """Note that the relay holds other buckets, with other tenants."""
+        self._delays.forget_tenants()
 
-    async def take(self) -> tuple[int, int]:
-        """Have a turn; returns how many rows were sent or set aside, and of how many it is known what comes next."""
-        await self._mark()  # what the last turn could not: unmarked rows would be read again
+    async def take_turn(self) -> TurnResult:
+        """Read, send and mark rows once."""
+        await self._mark()  # rows that the last turn could not mark would be read again
         found = await self._read()
         await self._settle(self._sender.collect())
         if self._sender.broken:
             await self._replace_client()
         rows, aside = self._choose(found)
-        before = len(self._sender.under_way)
+        before = len(self._sender.in_flight)
         self._sender.send(rows)
-        settled = await self._settle(await self._sender.outcomes(before, _PATIENCE))
+        settled = await self._settle(await self._sender.wait_for_results(before, _PATIENCE))
         await self._mark()
-        self._watch()
-        return len(rows) + aside, settled + aside
+        oldest = next(iter(self._sender.in_flight), None)
+        if oldest != self._oldest.id:
+            self._oldest = _OldestRow(oldest, self._monotonic())
+        return TurnResult(len(rows) + aside, settled + aside)
 
     async def finish(self, seconds: float) -> None:
-        """Wait for what is under way, and mark it."""
-        await self._settle(await self._sender.outcomes(0, seconds))
+        """Wait for the rows in flight, and mark those that are acknowledged."""
+        await self._settle(await self._sender.wait_for_results(0, seconds))
         await self._mark()
 
     async def _replace_client(self) -> None:
-        """Make a new client; what is under way has a last chance, and is then sent again, which at worst repeats it."""
-        await self._settle(await self._sender.outcomes(0, _PATIENCE))
+        """Make a new client. Rows in flight get a last wait; then they are sent again, which may duplicate them."""
+        await self._settle(await self._sender.wait_for_results(0, _PATIENCE))
         await self._sender.close()
         await self._settle(self._sender.collect())
         await self._sender.start()
 
     async def _read(self) -> Sequence[OutboxRow]:
-        under_way = {row.tenant_id for row in self._sender.under_way.values()}
-        left_out = under_way | self._waiting.leave_out(self._busy_topics(), self._monotonic())
-        return await self._rows.read(left_out, *self._room())
+        in_flight = {row.tenant_id for row in self._sender.in_flight.values()}
+        left_out = in_flight | self._delays.tenants_to_skip(self._busy_topics(), self._monotonic())
+        return await self._rows.read(left_out, *self._free_room())
 
-    def _choose(self, found: Sequence[OutboxRow]) -> Choice:
-        rows, set_aside = self._waiting.choose(found, self._busy_topics(), self._monotonic())
-        return Choice(rows[: self._size], set_aside)
+    def _choose(self, found: Sequence[OutboxRow]) -> RowChoice:
+        rows, set_aside = self._delays.choose_rows(found, self._busy_topics(), self._monotonic())
+        return RowChoice(rows[: self._size], set_aside)
 
     def _busy_topics(self) -> set[str]:
-        return {row.topic for row in self._sender.under_way.values()}
+        return {row.topic for row in self._sender.in_flight.values()}
 
-    def _room(self) -> tuple[int, int]:
-        """How many rows and bytes may be read."""
+    def _free_room(self) -> tuple[int, int]:
+        """The numbers of rows and of bytes that may be read."""
         rows, size = self._options.batch_rows, self._options.batch_bytes
-        under_way = self._sender.under_way.values()
-        free = _MOST_UNDER_WAY * size - sum(len(row.value or b"") for row in under_way)
-        return min(rows, _MOST_UNDER_WAY * rows - len(under_way)) if free > 0 else 0, min(size, free)
+        in_flight = self._sender.in_flight.values()
+        free = _MOST_IN_FLIGHT * size - sum(len(row.value or b"") for row in in_flight)
+        return min(rows, _MOST_IN_FLIGHT * rows - len(in_flight)) if free > 0 else 0, min(size, free)
 
     async def _mark(self) -> None:
         rows = self._acknowledged
@@ -119,16 +151,18 @@ class Turns:
             self._acknowledged = []
             notify(self._hooks.on_rows_published, RowsPublished(marked, len(rows) - marked))
 
-    async def _settle(self, outcomes: Iterable[Outcome]) -> int:
-        acknowledged, settled, refused = 0, 0, False
-        for outcome in outcomes:
-            if outcome.failure is None:
-                self._on_acknowledged(outcome.row)
+    async def _settle(self, results: Iterable[SendResult]) -> int:
+        """Note acknowledgements and handle failures; returns the number of rows that are not just sent again."""
+        acknowledged, settled, batch_refused = 0, 0, False
+        for result in results:
+            if result.failure is None:
+                self._on_acknowledged(result.row)
                 acknowledged += 1
             else:
-                refused = refused or (is_refusal(outcome.failure) and not outcome.alone)
-                settled += await self._fail(outcome, outcome.failure)
-        if refused:
+                batch_refused = batch_refused or (is_refusal(result.failure) and not result.alone)
+                settled += await self._handle_failure(result, result.failure)
+        # A refused batch is tried in smaller turns, until the refused row is alone.
+        if batch_refused:
             self._size = max(1, self._size // 8)
         elif acknowledged:
             self._size = min(self._options.batch_rows, self._size * 2)
@@ -137,48 +171,47 @@ class Turns:
     def _on_acknowledged(self, row: OutboxRow) -> None:
         self._acknowledged.append(row)
         self._failing = None
-        if self._waiting.acknowledged(row):
+        if self._delays.acknowledged(row):
             log.info("events for %s are published again", printable(row.topic, limit=249))
 
-    async def _fail(self, outcome: Outcome, failure: DeliveryFailure) -> bool:
-        """Do what the failure asks for; returns whether more than sending the row again."""
-        row, now = outcome.row, self._monotonic()
-        verdict = judge(failure, alone=outcome.alone)
+    async def _handle_failure(self, result: SendResult, failure: DeliveryFailure) -> bool:
+        """Delay or park the row; returns False if it is just sent again."""
+        row, now = result.row, self._monotonic()
+        action = decide_action(failure, alone=result.alone)
         text = f"{failure.reason}: {printable(failure.text, limit=200)}"
-        self._failing = (self._failing[0] if self._failing else now, text) if verdict == "again" else None
-        if verdict == "topic waits":
-            await self._wait(row, text, self._waiting.topic_failed)
-        elif verdict == "again":
-            if outcome.late:
-                self._waiting.tenant_unanswered(row.tenant_id, now)
+        if action == "resend":
+            self._failing = _OnlyFailures(self._failing.since if self._failing else now, text)
+            if result.late:
+                self._delays.delay_tenant(row.tenant_id, now)
+            return False
+        self._failing = None
+        if action == "delay_topic":
+            await self._delay(row, text, self._delays.delay_topic)
         elif self._options.on_unpublishable == "stop_tenant":
-            await self._wait(row, text, self._waiting.tenant_stopped)
+            await self._delay(row, text, self._delays.stop_tenant_at)
         else:
             hint = size_hint(failure.reason, local=failure.local)
             await self._park(row, text, f"{hint}, and requeue the row" if hint else "")
-        return verdict != "again"
+        return True
 
-    async def _wait(self, row: OutboxRow, failure: str, begin: Callable[[OutboxRow, str, float], float]) -> None:
-        is_known = self._waiting.is_known(row)
+    async def _delay(self, row: OutboxRow, failure: str, begin: Callable[[OutboxRow, str, float], float]) -> None:
+        is_known = self._delays.is_known(row)
         seconds = begin(row, failure, self._monotonic())
         if not seconds:
             return
         if not is_known:
-            log.error("not published: %s: %s; what comes behind it waits", _which(row), failure)
+            log.error("not published: %s: %s; the rows behind it wait", _describe_row(row), failure)
         await self._rows.note_failure(row, failure)
         notify(self._hooks.on_row_delayed, RowDelayed(row.tenant_id, row.event_id, row.topic, failure, seconds))
 
     async def _park(self, row: OutboxRow, failure: str, hint: str) -> None:
-        self._waiting.parked(row)
+        self._delays.parked(row)
         if await self._rows.park(row, failure):
-            log.error("parked: %s: %s; the tenant's later events go on%s", _which(row), failure, hint and f"; {hint}")
+            log.error(
+                "parked: %s: %s; the tenant's later events go on%s", _describe_row(row), failure, hint and f"; {hint}"
+            )
             notify(self._hooks.on_row_parked, RowParked(row.tenant_id, row.event_id, row.topic, failure))
 
-    def _watch(self) -> None:
-        oldest = next(iter(self._sender.under_way), None)
-        if oldest != self._oldest[0]:
-            self._oldest = (oldest, self._monotonic())
 
-
-def _which(row: OutboxRow) -> str:
+def _describe_row(row: OutboxRow) -> str:
     return f"outbox row {row.id}, event {printable(row.event_id)} for {printable(row.topic, limit=249)}"

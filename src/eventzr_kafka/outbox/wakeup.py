@@ -1,4 +1,4 @@
-"""PostgreSQL's NOTIFY, heard on a connection of its own: it saves a wait, and nothing rests on it."""
+"""PostgreSQL's NOTIFY, received on a connection of its own: it saves a wait, and no promise depends on it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Wakeup:
             await asyncio.wait([self._task])
 
     async def _run(self) -> None:
-        driver = self._engine.dialect.loaded_dbapi.Error  # what comes up while listening, SQLAlchemy does not wrap
+        driver = self._engine.dialect.loaded_dbapi.Error  # SQLAlchemy does not wrap errors while listening
         while True:
             with suppress(driver, *DATABASE_ERRORS):
                 await self._listen()
@@ -50,11 +50,11 @@ class Wakeup:
             await connection.execution_options(isolation_level="AUTOCOMMIT")
             try:
                 await connection.execute(text(f"LISTEN {CHANNEL}"))
-                await self._hear((await connection.get_raw_connection()).driver_connection)
+                await self._receive((await connection.get_raw_connection()).driver_connection)
             finally:
-                await connection.invalidate()  # it listens: nobody else may get it
+                await connection.invalidate()  # it listens, so the pool must not hand it out again
 
-    async def _hear(self, psycopg_connection: Any) -> None:
+    async def _receive(self, psycopg_connection: Any) -> None:
         self._event.set()
         async for _ in psycopg_connection.notifies():
             self._event.set()

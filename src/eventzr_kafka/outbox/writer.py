@@ -61,11 +61,11 @@ AnySession: TypeAlias = Session | AsyncSession | scoped_session[Any] | async_sco
 
 
 @dataclass(slots=True)
-class _Waiting:
-    """Rows of one session that wait for its commit, each with the transaction or savepoint it belongs to.
+class _PendingRows:
+    """Rows of one session that wait for its commit, each with its transaction or savepoint.
 
     Attributes:
-        committing: Whether the commit has written them: what comes now, from a listener, is written at once.
+        committing: True once the commit has written the rows: a row that a listener adds now is written at once.
     """
 
     committing: bool = False
@@ -82,7 +82,7 @@ def _is_within(transaction: SessionTransaction | None, outer: SessionTransaction
 
 
 class Outbox:
-    """Publishes events by way of the caller's database transaction.
+    """Publishes events in the caller's database transaction.
 
     ::
 
@@ -92,7 +92,7 @@ class Outbox:
             session.add(listing)
             outbox.publish(session, ListingCreated(…), tenant_id=tenant)
 
-    It needs no Kafka: an `OutboxRelay`, here or in another process, publishes what was committed.
+    It needs no connection to Kafka: an `OutboxRelay`, here or in another process, publishes the committed events.
     """
 
     def __init__(
@@ -117,8 +117,8 @@ class Outbox:
         """Publish an event when the session commits; there is nothing to await.
 
         Args:
-            session: Its `commit` writes the row; committing its connection behind its back does not. Of a
-                ``scoped_session`` or an ``async_scoped_session``, the session of this thread or task is taken.
+            session: Its `commit` writes the row; a commit of its connection does not. Of a ``scoped_session`` or an
+                ``async_scoped_session``, the session of this thread or task is taken.
             event: A payload, which gets its envelope here; or a whole `CloudEvent`.
             keywords: As for `EventProducer.publish`; in a handler, the same is inherited.
 
@@ -171,48 +171,48 @@ def _headers_text(headers: Sequence[Header]) -> str:
 
 def _add(session: Session, row: Row) -> None:
     transaction = session.get_nested_transaction() or session.get_transaction() or session.begin()
-    waiting: _Waiting = session.info.setdefault(_KEY, _Waiting())
-    if waiting.committing:
+    pending: _PendingRows = session.info.setdefault(_KEY, _PendingRows())
+    if pending.committing:
         _write(session.connection(bind_arguments={"clause": events}), [row])
     else:
-        waiting.rows.append((transaction, row))
+        pending.rows.append((transaction, row))
 
 
-# What the session tells
+# Listeners of the session
 
 
 @event.listens_for(Session, "before_commit")
 def _before_commit(session: Session) -> None:
-    waiting: _Waiting | None = session.info.get(_KEY)
-    if waiting is None or not waiting.rows or session.in_nested_transaction():
+    pending: _PendingRows | None = session.info.get(_KEY)
+    if pending is None or not pending.rows or session.in_nested_transaction():
         return
     session.flush()  # the caller's own rows are locked first
-    _write(session.connection(bind_arguments={"clause": events}), [row for _, row in waiting.rows])
-    waiting.rows.clear()
-    waiting.committing = True
+    _write(session.connection(bind_arguments={"clause": events}), [row for _, row in pending.rows])
+    pending.rows.clear()
+    pending.committing = True
 
 
 @event.listens_for(Session, "after_commit")
 def _after_commit(session: Session) -> None:
-    waiting: _Waiting | None = session.info.get(_KEY)
-    if waiting is not None and waiting.rows and not session.in_nested_transaction():
-        problem = f"{len(waiting.rows)} events were not written with their transaction, which is committed"
+    pending: _PendingRows | None = session.info.get(_KEY)
+    if pending is not None and pending.rows and not session.in_nested_transaction():
+        problem = f"{len(pending.rows)} events were not written with their transaction, which is committed"
         raise ProducerError(f"{problem}: a savepoint was open; release it before the commit")
 
 
 @event.listens_for(Session, "after_soft_rollback")
 def _after_rollback(session: Session, rolled_back: SessionTransaction) -> None:
-    waiting: _Waiting | None = session.info.get(_KEY)
-    if waiting is not None:
-        waiting.drop(rolled_back)
+    pending: _PendingRows | None = session.info.get(_KEY)
+    if pending is not None:
+        pending.drop(rolled_back)
 
 
 @event.listens_for(Session, "after_transaction_end")
 def _after_end(session: Session, ended: SessionTransaction) -> None:
-    waiting: _Waiting | None = session.info.get(_KEY)
-    if waiting is not None and ended.parent is None:
-        waiting.rows.clear()  # also where it was closed without a commit
-        waiting.committing = False
+    pending: _PendingRows | None = session.info.get(_KEY)
+    if pending is not None and ended.parent is None:
+        pending.rows.clear()  # also where it was closed without a commit
+        pending.committing = False
 
 
 def _write(connection: Connection, rows: Sequence[Row]) -> None:
@@ -235,7 +235,7 @@ def _insert(connection: Connection, rows: Sequence[Row]) -> None:
 
 
 def _locks(rows: Sequence[Row]) -> list[int]:
-    """The lock of each tenant, in one order for all transactions; tenants that share one wait for each other."""
+    """The lock numbers of the tenants, in one order for all transactions; tenants of one number wait for each other."""
     return sorted({_signed(zlib.crc32(row["tenant_id"].encode())) for row in rows})
 
 
@@ -244,7 +244,7 @@ def _signed(number: int) -> int:
 
 
 class _Wakes:
-    """When this process last sent a NOTIFY. A relay that is awake looks again soon by itself."""
+    """The time of this process's last NOTIFY. A relay that is awake reads again soon by itself."""
 
     last = float("-inf")
 
