@@ -243,7 +243,8 @@ class Dispatcher:
     async def _call_batch(self, run: BatchRun) -> None:
         route, items, worker = run.route, run.items, current_worker()
         events = [item.event for item in items]
-        contexts = ([MessageContext(item.work[0], self._group_id) for item in items],) if route.context else ()
+        records = [record for record, _, _, _ in (item.work for item in items)] if route.context else []
+        contexts = ([MessageContext(record, self._group_id) for record in records],) if route.context else ()
         self._turn.begin()
         token = enter_batch(events)
         self._busy += 1

@@ -17,7 +17,8 @@ FailureKey: TypeAlias = tuple[int, int]  # epoch and offset
 
 def failure_key(work: Work) -> FailureKey:
     """Key of an event's state: no two records of a process have the same."""
-    return work[1].epoch.number, work[0].offset
+    record, batch, _, _ = work
+    return batch.epoch.number, record.offset
 
 
 @dataclass(slots=True)

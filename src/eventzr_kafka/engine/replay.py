@@ -32,7 +32,7 @@ from eventzr_kafka.engine.epoch import Epoch
 from eventzr_kafka.engine.failed_event import FailedEvent
 from eventzr_kafka.engine.failure_host import FailureHost, LeaveToRedelivery
 from eventzr_kafka.engine.failures import FailureHandler
-from eventzr_kafka.engine.intake import PartitionBatch, Work, lanes_for
+from eventzr_kafka.engine.intake import PartitionBatch, Work, epoch_of, lanes_for
 from eventzr_kafka.engine.runtime import SYSTEM_RUNTIME, Runtime
 from eventzr_kafka.events.context import enter_batch, leave
 from eventzr_kafka.events.event import CloudEvent
@@ -151,7 +151,7 @@ class Replay:
         dropped: list[Work] = []
 
         def is_unwanted(work: Work) -> bool:
-            if work[1].epoch.number in self._noting:
+            if epoch_of(work).number in self._noting:
                 return False
             dropped.append(work)  # it has not begun, or waits for its next attempt
             return True
@@ -322,7 +322,7 @@ class Replay:
             raise
 
     def _entry(self, work: Work) -> Entry:
-        return self._entries[work[1].epoch.number]
+        return self._entries[epoch_of(work).number]
 
 
 def make_note(

@@ -1,5 +1,7 @@
 """The committable offset of one epoch, and when it has changed."""
 
+from contextlib import suppress
+
 from eventzr_kafka.engine.commit_metadata import is_of_topic, read_metadata
 from eventzr_kafka.engine.epoch import Epoch
 from eventzr_kafka.kafka.record import TopicPartition
@@ -47,3 +49,14 @@ def test_a_commit_names_its_topic() -> None:
     assert news is not None
     assert is_of_topic(news.metadata, "new")
     assert not is_of_topic(news.metadata, "former")
+
+
+def test_a_revocation_does_not_wait_during_a_pause() -> None:
+    epoch = Epoch(Assignment(PARTITION, 1, 0))
+    epoch.begin_running()
+    with suppress(ZeroDivisionError), epoch.not_running():
+        assert epoch.running == 0
+        raise ZeroDivisionError  # as a task that is cancelled in the pause
+    assert epoch.running == 1
+    epoch.end_running()
+    assert epoch.running == 0
