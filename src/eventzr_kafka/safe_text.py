@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["attribute", "cause_of", "error_location", "is_a", "list_some", "name_of", "printable"]
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
+__all__ = ["attribute", "cause_of", "describe_faults", "error_location", "is_a", "list_some", "name_of", "printable"]
 
 _MAX_NAME = 200  # characters of the name of a class
 # The slots of the interpreter's own objects: no class can put another thing in their place.
@@ -30,10 +33,28 @@ def printable(text: str, *, limit: int = 80) -> str:
     return "".join(character if character.isprintable() else "?" for character in cut)
 
 
-def list_some(names: Sequence[str], *, most: int = 3, separator: str = ", ") -> str:
-    """The first names of many, such as ``a, b, c and 4 more``."""
-    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+def list_some(names: Sequence[str], *, most: int = 3, separator: str = ", ", total: int | None = None) -> str:
+    """The first names of many, such as ``a, b, c and 4 more``.
+
+    Args:
+        total: Number of all names, if only the first ones were made.
+    """
+    count = len(names) if total is None else total
+    more = f" and {count - most:,} more" if count > most else ""
     return separator.join(names[:most]) + more
+
+
+def describe_faults(error: ValidationError, *, start: str = "") -> str:
+    """The first faults of a validation in one line, each with its place; a refused value is not quoted.
+
+    Args:
+        start: Name of the whole that was validated, the first part of each place.
+    """
+    faults = error.errors(include_url=False, include_input=False, include_context=False)
+    places = [printable(".".join(filter(None, (start, *map(str, fault["loc"])))), limit=300) for fault in faults]
+    messages = [fault["msg"].removeprefix("Value error, ") for fault in faults]
+    reasons = [": ".join(filter(None, reason)) for reason in zip(places, messages, strict=True)]
+    return list_some(reasons, separator="; ")
 
 
 def error_location(error: BaseException) -> str:

@@ -418,7 +418,7 @@ _cases(  # the payload does not fit ListingCreated
         ("price of 16 digits", data({"price": 1234567890123456}), "data.price: "),
         ("price is negative", data({"price": -1}), "data.price: "),
         ("currency in lower case", data({"currency": "usd"}), "data.currency: "),
-        ("five faults", data(dict.fromkeys(["id", "title", "lane", "price", "currency"])), "(and 2 more)"),
+        ("five faults", data(dict.fromkeys(["id", "title", "lane", "price", "currency"])), " and 2 more"),
         (
             "part of a payload does not fit",
             structured(

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from eventzr_kafka.aws_lambda.errors import EventSourceError
 from eventzr_kafka.kafka.record import Header, Record, TopicPartition
-from eventzr_kafka.safe_text import printable
+from eventzr_kafka.safe_text import describe_faults, printable
 
 __all__ = ["EventSourceBatch", "read_event"]
 
@@ -71,7 +71,7 @@ def read_event(event: object) -> list[EventSourceBatch]:
     try:
         found = _RECORDS.validate_python(fields.get("records"))
     except ValidationError as error:
-        raise EventSourceError(_describe_first_fault(error)) from None
+        raise EventSourceError(describe_faults(error, start="records")) from None
     return [_read_batch(name, records) for name, records in found.items() if records]
 
 
@@ -109,9 +109,3 @@ def _decode_base64(text: str | None, where: str) -> bytes | None:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
         raise EventSourceError(f"{printable(where, limit=300)} is not base64") from None
-
-
-def _describe_first_fault(error: ValidationError) -> str:
-    fault = error.errors(include_url=False, include_input=False, include_context=False)[0]
-    where = printable(".".join(map(str, ("records", *fault["loc"]))), limit=300)
-    return f"{where}: {fault['msg']}"

@@ -18,7 +18,7 @@ from eventzr_kafka.dead_letters.letter import Cut, Letter, Note, dead_letter_top
 from eventzr_kafka.dead_letters.order import LetterChoice
 from eventzr_kafka.events.event import format_time
 from eventzr_kafka.kafka.record import UnreadableHeaders
-from eventzr_kafka.safe_text import printable
+from eventzr_kafka.safe_text import list_some, printable
 
 __all__ = ["left_out_text", "letter_card", "letter_json", "overview", "overview_json"]
 
@@ -35,13 +35,12 @@ def overview(group_id: str, journal: DeadLetterJournal, found: Sequence[Entry]) 
 
 def _row(summary: Summary) -> tuple[str, ...]:
     tenants = sorted(summary.tenants)
-    more = f" and {len(tenants) - _TENANTS} more" if len(tenants) > _TENANTS else ""
     return (
         printable(summary.handler),
         printable(summary.type, limit=249),
         printable(summary.error),
         str(summary.count),
-        ", ".join(printable(tenant, limit=40) for tenant in tenants[:_TENANTS]) + more,
+        list_some([printable(tenant, limit=40) for tenant in tenants], most=_TENANTS),
         _time(summary.oldest),
         _time(summary.newest),
     )

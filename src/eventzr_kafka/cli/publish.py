@@ -12,13 +12,13 @@ from rich.text import Text
 
 from eventzr_kafka.cli.durations import parse_duration
 from eventzr_kafka.cli.terminal import Terminal, labelled
-from eventzr_kafka.cli.usage import UsageError, describe_faults
+from eventzr_kafka.cli.usage import UsageError
 from eventzr_kafka.errors import ProducerError
 from eventzr_kafka.events import catalogue
 from eventzr_kafka.events.event import EventData
 from eventzr_kafka.producing.delivery import PublishResult
 from eventzr_kafka.producing.producer import EventProducer
-from eventzr_kafka.safe_text import printable
+from eventzr_kafka.safe_text import describe_faults
 from eventzr_kafka.settings import KafkaSettings
 
 __all__ = ["Publication", "has_example", "publish_event"]
@@ -71,9 +71,8 @@ def has_example(topic: str) -> bool:
 def _class_of(topic: str) -> type[EventData]:
     declared = catalogue.lookup(topic)
     if declared is None:
-        near = catalogue.suggest(topic)
-        hint = f"did you mean {near!r}?" if near else "name the module that declares it: --module service.events"
-        raise UsageError(f"topic {printable(topic)!r} is declared nowhere; {hint}")
+        hint = "name the module that declares it: --module service.events"
+        raise UsageError(catalogue.describe_undeclared(topic, hint))
     return declared
 
 

@@ -108,9 +108,7 @@ def require_declared(topic: str) -> str:
         UsageError: None is.
     """
     if catalogue.lookup(topic) is None:
-        near = catalogue.suggest(topic)
-        hint = f"did you mean {near!r}?" if near else "name the module that declares it as a target"
-        raise UsageError(f"topic {printable(topic)!r} is declared nowhere; {hint}")
+        raise UsageError(catalogue.describe_undeclared(topic, "name the module that declares it as a target"))
     return topic
 
 

@@ -31,10 +31,11 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveInt, 
 
 from eventzr_kafka.cli.durations import parse_duration
 from eventzr_kafka.cli.targets import Targets
-from eventzr_kafka.cli.usage import UsageError, describe_faults
+from eventzr_kafka.cli.usage import UsageError
 from eventzr_kafka.dead_letters.letter import dead_letter_topic
 from eventzr_kafka.kafka.topics import CONFIGS, TopicSpec
 from eventzr_kafka.msk.serverless import Quotas
+from eventzr_kafka.safe_text import describe_faults
 
 __all__ = ["TopicFile", "TopicOptions", "milliseconds", "topic_specs"]
 

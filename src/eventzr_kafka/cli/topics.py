@@ -19,12 +19,13 @@ from eventzr_kafka.cli.sizes import limits_of, too_large_for_readers, too_small_
 from eventzr_kafka.cli.targets import read_targets
 from eventzr_kafka.cli.terminal import Terminal, count_of, labelled, table
 from eventzr_kafka.cli.topic_file import TopicFile, TopicOptions, topic_specs
-from eventzr_kafka.cli.usage import UsageError, describe_faults
+from eventzr_kafka.cli.usage import UsageError
 from eventzr_kafka.errors import AdminError, EventzrKafkaError
 from eventzr_kafka.events import catalogue
 from eventzr_kafka.kafka.admin import TopicAdmin
 from eventzr_kafka.kafka.topics import Change, CreateTopic, GrowTopic, Plan, TopicSpec, TopicState, is_done, plan_topics
 from eventzr_kafka.msk.serverless import broken_quotas
+from eventzr_kafka.safe_text import describe_faults
 from eventzr_kafka.settings import KafkaSettings
 
 __all__ = ["app"]

@@ -25,6 +25,7 @@ from eventzr_kafka.codec.limits import PARSER_DEPTH
 from eventzr_kafka.codec.not_json import name_form
 from eventzr_kafka.errors import DecodeError, InvalidDataError, InvalidEnvelopeError, RecordTooLargeError
 from eventzr_kafka.kafka.record import Record
+from eventzr_kafka.safe_text import list_some
 
 __all__ = ["refusal"]
 
@@ -82,9 +83,8 @@ def refusal(
         words.reason(place, item["type"], item["msg"], item.get("ctx") or {})
         for place, item in zip(places[:_SHOWN], found, strict=False)
     ]
-    more = f" (and {len(found) - _SHOWN} more)" if len(found) > _SHOWN else ""
     kind = InvalidDataError if places[0][:1] == ("data",) else InvalidEnvelopeError
-    return kind(record, "; ".join(reasons) + more)
+    return kind(record, list_some(reasons, most=_SHOWN, separator="; ", total=len(found)))
 
 
 def _not_json(record: Record, message: str, data: bytes | None) -> DecodeError:

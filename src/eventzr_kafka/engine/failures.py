@@ -34,7 +34,7 @@ from eventzr_kafka.handlers.binding import BoundRoute
 from eventzr_kafka.handlers.options import ConsumerOptions
 from eventzr_kafka.handlers.retry import DeadLetter, Decision, Retry, Skip, Stop, decide_raised, decide_unreadable
 from eventzr_kafka.hooks import EventFailed, FailureOutcome, notify
-from eventzr_kafka.safe_text import error_location, is_a, name_of
+from eventzr_kafka.safe_text import error_location, is_a, list_some, name_of
 
 __all__ = ["FailureHandler"]
 
@@ -235,9 +235,8 @@ class FailureHandler:
         if not isinstance(decision, Stop):  # the runner logs the error that stops it
             log.log(
                 logging.WARNING if isinstance(decided, Retry | Skip) else logging.ERROR,
-                "%s%s%s: %s: %s%s; %s",
-                first.record.position,
-                f" and {len(events) - 1} more" if len(events) > 1 else "",
+                "%s%s: %s: %s%s; %s",
+                list_some([first.record.position], most=1, total=len(events)),
                 first.event_and_tenant,
                 route.label,
                 error_summary(first, error),

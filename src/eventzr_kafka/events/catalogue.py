@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from functools import cache
 
 from eventzr_kafka.events.event import EventData, declared_events
+from eventzr_kafka.safe_text import printable
 
-__all__ = ["known_events", "lookup", "suggest"]
+__all__ = ["describe_undeclared", "known_events", "lookup", "suggest"]
 
 _NEARLY = 0.8
 _GROUP = "eventzr_kafka.events"
@@ -40,11 +41,22 @@ def known_events() -> Mapping[str, type[EventData]]:
 
 
 def suggest(topic: str) -> str | None:
-    """The declared topic that this one looks like a misspelling of, or None.
+    """The declared topic that this one misspells, or None.
 
-    One word of it is nearly the declared one, or a word is missing; another version or another verb is another topic.
+    One word is nearly the declared one, or a word is missing. Another version or another verb means another topic.
     """
     return next((known for known in declared_events() if _is_misspelling(topic, known)), None)
+
+
+def describe_undeclared(topic: str, otherwise: str) -> str:
+    """The fault of a topic that no class declares, with the declared topic that it resembles.
+
+    Args:
+        otherwise: Hint for a topic that resembles none.
+    """
+    near = suggest(topic)
+    hint = f"did you mean {near!r}?" if near else otherwise
+    return f"topic {printable(topic)!r} is declared nowhere; {hint}"
 
 
 def _is_misspelling(topic: str, known: str) -> bool:

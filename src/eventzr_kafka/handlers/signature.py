@@ -203,7 +203,7 @@ class Handler:
         near = catalogue.suggest(topic)
         if near is None:
             return data_type
-        problem = f"topic {topic!r} is declared nowhere (did you mean {near!r}?; CloudEvent[Any] takes any JSON)"
+        problem = f"{catalogue.describe_undeclared(topic, '')} (CloudEvent[Any] takes any JSON)"
         raise self.refusal(problem, right=self.right(near))
 
     def _agreed(self, topic: str, declared: type[EventData] | None, annotated: Any) -> Any:

@@ -20,6 +20,7 @@ from eventzr_kafka.clock import SYSTEM_CLOCK, Clock
 from eventzr_kafka.errors import EncodeError, MissingTenantError
 from eventzr_kafka.events.context import in_hand, inherited, require_own_tenant
 from eventzr_kafka.events.event import CloudEvent, EventData, ExtensionValue, topic_of
+from eventzr_kafka.safe_text import describe_faults
 
 __all__ = ["EnvelopeKeywords", "Enveloper", "PublishKeywords"]
 
@@ -110,7 +111,7 @@ class Enveloper:
         try:
             return _validate(attributes)
         except ValidationError as error:
-            raise EncodeError(str(attributes["id"]), topic, _first_fault(error)) from None
+            raise EncodeError(str(attributes["id"]), topic, describe_faults(error)) from None
 
 
 def _with_extensions(attributes: dict[str, Any], extensions: Mapping[str, ExtensionValue]) -> dict[str, Any]:
@@ -131,8 +132,3 @@ def _choose_source(data: EventData, topic: str, producer_source: str | None) -> 
         problem = f"{type(data).__qualname__} is emitted by {declared!r}; this producer is {source!r}"
         raise EncodeError("?", topic, problem)
     return source
-
-
-def _first_fault(error: ValidationError) -> str:
-    fault = error.errors(include_url=False, include_input=False, include_context=False)[0]
-    return f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}"

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
 from eventzr_kafka.events.event import CloudEvent, EventData
-from eventzr_kafka.safe_text import printable
+from eventzr_kafka.safe_text import list_some, printable
 
 __all__ = ["PublishedEvents", "describe_event"]
 
@@ -38,8 +38,8 @@ class PublishedEvents(list[CloudEvent[T]]):
 
 def list_events(events: Sequence[CloudEvent[Any]], separator: str) -> str:
     """List the first events in words."""
-    more = [f"and {len(events) - _MOST} more"] if len(events) > _MOST else []
-    return separator.join([*map(describe_event, events[:_MOST]), *more]) or "nothing"
+    named = [describe_event(event) for event in events[:_MOST]]
+    return list_some(named, most=_MOST, separator=separator, total=len(events)) or "nothing"
 
 
 def describe_event(event: CloudEvent[Any]) -> str:
