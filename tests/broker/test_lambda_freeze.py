@@ -99,9 +99,7 @@ def ids_in(kafka: KafkaServer, topic: str) -> list[str]:
     return found
 
 
-def test_what_a_freeze_interrupts_is_acknowledged_or_named_and_never_sent_later(
-    kafka: KafkaServer, topic: Callable[..., str]
-) -> None:
+def test_events_interrupted_by_a_freeze_are_never_sent_later(kafka: KafkaServer, topic: Callable[..., str]) -> None:
     name = topic(partitions=1)
     with function(kafka, name) as (pid, invoke, answer):
         invoke(range(COUNT), pause=COUNT // 2)

@@ -21,7 +21,7 @@ EVENTS: Final = 1_000
 SECONDS: Final = 60.0
 
 
-def test_each_record_ends_as_an_effect_or_as_a_dead_letter_though_a_member_is_killed(
+def test_each_record_has_an_outcome_though_a_member_is_killed(
     kafka: KafkaServer, topic: TopicFactory, tmp_path: Path
 ) -> None:
     name = topic(partitions=PARTITIONS, configs=LARGE)

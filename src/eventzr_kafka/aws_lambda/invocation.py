@@ -27,7 +27,7 @@ from eventzr_kafka.engine.failed_event import FailedEvent
 from eventzr_kafka.engine.failure_host import FailureHost, LeaveToRedelivery
 from eventzr_kafka.engine.failure_states import FailureStates
 from eventzr_kafka.engine.failures import FailureHandler
-from eventzr_kafka.engine.intake import PartitionBatch, add_to_lanes, lanes_for
+from eventzr_kafka.engine.intake import PartitionBatch, Work, add_to_lanes, lanes_for
 from eventzr_kafka.handlers.binding import BoundRoute
 from eventzr_kafka.handlers.options import ConsumerOptions
 from eventzr_kafka.handlers.retry import DeadLetter, Decision, Retry, Skip, reason_of
@@ -116,7 +116,12 @@ class Invocation:
     def take_over(self, failed: FailedEvent, left: LeaveToRedelivery) -> None:  # noqa: ARG002 -- AWS redelivers, whatever was decided
         """Leave this record and all later ones of its partition to AWS."""
         epoch, offset = failed.epoch, failed.record.offset
-        self._lanes.discard(lambda work: work[1].epoch is epoch and work[0].offset >= offset)
+
+        def is_left(work: Work) -> bool:
+            record, batch, _, _ = work
+            return batch.epoch is epoch and record.offset >= offset
+
+        self._lanes.discard(is_left)
         self._go_on()
 
     def _make_epoch(self, batch: EventSourceBatch) -> Epoch:

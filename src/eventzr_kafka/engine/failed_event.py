@@ -7,7 +7,7 @@ from typing import Any
 
 from eventzr_kafka.engine.epoch import Epoch
 from eventzr_kafka.engine.failure_states import FailureKey, failure_key
-from eventzr_kafka.engine.intake import PartitionBatch, Work
+from eventzr_kafka.engine.intake import PartitionBatch, Work, epoch_of
 from eventzr_kafka.engine.lanes import Lane
 from eventzr_kafka.errors import Reject
 from eventzr_kafka.events.event import CloudEvent
@@ -29,17 +29,19 @@ class FailedEvent:
     @property
     def record(self) -> Record:
         """The record of the event."""
-        return self.work[0]
+        record, _, _, _ = self.work
+        return record
 
     @property
     def batch(self) -> PartitionBatch:
         """The batch of records with which it was received."""
-        return self.work[1]
+        _, batch, _, _ = self.work
+        return batch
 
     @property
     def epoch(self) -> Epoch:
         """The epoch of its partition."""
-        return self.work[1].epoch
+        return epoch_of(self.work)
 
     @property
     def key(self) -> FailureKey:

@@ -77,7 +77,7 @@ def test_the_handler_of_the_template_exists(app: ModuleType) -> None:
     assert callable(getattr(app, FUNCTION["Handler"].partition(".")[2]))
 
 
-def test_topics_group_and_report_of_the_template_are_those_of_the_code(definition: ConsumerDefinition) -> None:
+def test_the_template_fits_the_topics_group_and_report(definition: ConsumerDefinition) -> None:
     assert MAPPING["Topics"] == [route.topic for route in definition.routes]
     assert MAPPING["AmazonManagedKafkaEventSourceConfig"]["ConsumerGroupId"] == definition.group_id
     assert MAPPING["FunctionResponseTypes"] == ["ReportBatchItemFailures"]

@@ -176,7 +176,7 @@ def test_headers_are_signed_bytes() -> None:
     assert batch.records == [given]
 
 
-def test_a_missing_key_and_a_tombstone_are_what_they_are_for_the_runner() -> None:
+def test_a_missing_key_and_a_tombstone_are_judged_as_in_a_runner() -> None:
     producer = FakeProducer()
     missing, tombstone = record(1)._replace(key=None), record(2)._replace(value=None, headers=())
 
@@ -208,7 +208,7 @@ def test_a_tombstone_may_be_skipped_and_a_source_refused() -> None:
         ({"records": {"mytopic-0": 2 * DOCUMENTED["records"]["mytopic-0"]}}, "listed twice"),
     ],
 )
-def test_what_is_no_event_of_kafka_is_refused_before_anything_runs(change: dict[str, Any], words: str) -> None:
+def test_an_event_not_of_kafka_is_refused_before_any_call(change: dict[str, Any], words: str) -> None:
     with pytest.raises(EventSourceError, match=words):
         invoke(Awaits(), {**DOCUMENTED, **change})
 
@@ -224,7 +224,7 @@ def test_a_topic_without_a_handler_is_an_error_that_names_it() -> None:
 # What becomes of it
 
 
-def test_short_waits_are_waited_for_and_exhausted_events_are_dead_lettered() -> None:
+def test_short_waits_are_awaited_before_a_dead_letter() -> None:
     producer, consumer = FakeProducer(), Awaits({1: [ValueError(), ValueError()], 2: ValueError(), 3: Reject("no")})
 
     response = invoke(consumer, lambda_event(map(record, range(5))), producer)
@@ -256,7 +256,7 @@ def test_attempts_go_on_counting_when_an_event_comes_again() -> None:
     assert letters(producer) == [1]
 
 
-def test_a_handler_that_runs_into_the_end_is_cut_off_and_comes_again(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_handler_running_at_the_end_is_cancelled(caplog: pytest.LogCaptureFixture) -> None:
     @kafka_consumer(group_id="g")
     class Hangs(Recorder):
         @on_message(TOPIC)
@@ -339,7 +339,7 @@ def test_a_stopping_policy_keeps_the_partition_where_it_is(caplog: pytest.LogCap
 
 
 @pytest.mark.parametrize("enabled", [False, True])
-def test_a_dead_letter_that_cannot_be_written_makes_its_event_come_again(
+def test_an_unwritable_dead_letter_makes_its_event_redelivered(
     enabled: bool,  # noqa: FBT001
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -372,7 +372,7 @@ def test_dead_letters_under_way_at_the_end_are_given_up() -> None:
     assert producer.closed == 1
 
 
-def test_a_dead_letter_under_way_counts_though_its_partition_is_left_meanwhile() -> None:
+def test_a_dead_letter_in_flight_counts_in_a_left_partition() -> None:
     reports: list[DeliveryCallback] = []
     under_way = asyncio.Event()
 
@@ -401,7 +401,7 @@ def test_a_dead_letter_under_way_counts_though_its_partition_is_left_meanwhile()
     assert again(response) == [1]
 
 
-def test_a_client_of_dead_letters_that_is_made_too_late_serves_the_next_invocation() -> None:
+def test_a_late_dead_letter_client_serves_the_next_invocation() -> None:
     may_start = threading.Event()
     made: list[FakeProducer] = []
 
@@ -419,21 +419,21 @@ def test_a_client_of_dead_letters_that_is_made_too_late_serves_the_next_invocati
     assert [letters(producer) for producer in made] == [[1]]
 
 
-def test_without_reports_an_error_makes_the_whole_batch_come_again() -> None:
+def test_without_reports_an_error_redelivers_the_whole_batch() -> None:
     handler = lambda_handler(Awaits({1: RetryLater(after=LATE)}), settings=ON, report_item_failures=False)
 
     with pytest.raises(BatchIncompleteError, match=rf"{TOPIC}\[0\]@1$"):
         handler(lambda_event(map(record, range(3))), Context())
 
 
-def test_a_handler_is_a_class_an_object_or_a_function_that_makes_one() -> None:
+def test_a_handler_is_a_class_an_object_or_a_factory_function() -> None:
     for given_handler in (Awaits, Awaits(), Awaits, lambda: Awaits({})):
         assert invoke(given_handler, lambda_event([record(1)])) == {"batchItemFailures": []}
     with pytest.raises(RoutingError, match="is not a consumer"):
         lambda_handler(dict, settings=ON)
 
 
-def test_an_inbox_keeps_an_event_that_comes_again_from_its_handler() -> None:
+def test_an_inbox_keeps_a_redelivered_event_from_its_handler() -> None:
     @kafka_consumer(group_id="g", inbox=MemoryInbox())
     class Remembers(Awaits):
         pass
@@ -463,7 +463,7 @@ def test_one_id_of_two_tenants_or_sources_is_two_events() -> None:
     assert sorted(consumer.numbers) == [0, 1, 2]
 
 
-def test_an_inbox_that_cannot_work_is_an_error_before_anything_runs() -> None:
+def test_a_broken_inbox_is_an_error_before_any_handler_is_called() -> None:
     class Broken(MemoryInbox):
         async def check_tables(self) -> None:
             raise ConfigurationError("table eventzr_inbox is missing")
@@ -606,7 +606,7 @@ PATHS: list[list[Any]] = [
 @pytest.mark.slow
 @settings(max_examples=300)
 @given(st.sampled_from(PATHS), JSON | st.binary(max_size=30).map(lambda raw: raw.decode("latin-1")))
-def test_a_damaged_event_is_refused_as_a_whole_or_each_record_ends_somewhere(path: list[Any], put: Any) -> None:
+def test_a_damaged_event_is_refused_or_every_record_ends(path: list[Any], put: Any) -> None:
     logging.disable(logging.CRITICAL)
     event = deepcopy(lambda_event(map(record, range(3))))
     spot: Any = event
@@ -646,7 +646,7 @@ def test_an_odd_error_on_lambda_is_one_failed_event(name: str) -> None:
     assert consumer.numbers == [2]
 
 
-def test_system_exit_on_lambda_leaves_the_event_once_and_then_is_a_failure() -> None:
+def test_system_exit_on_lambda_leaves_an_event_once_then_fails() -> None:
     class Exits(Awaits):
         def meet(self, event: CloudEvent[Any]) -> None:
             if event.data["n"] == 1:

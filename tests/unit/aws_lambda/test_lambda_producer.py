@@ -103,7 +103,7 @@ def test_the_client_is_made_in_a_thread_and_kept(producer: LambdaProducer, clien
     assert [client.started_in for client in clients.made] == ["eventzr-kafka start"]
 
 
-def test_loading_does_not_wait_for_the_client_but_the_first_invocation_does() -> None:
+def test_only_the_first_invocation_waits_for_the_client() -> None:
     may_start = threading.Event()
 
     class Slow(Client):
@@ -121,7 +121,7 @@ def test_loading_does_not_wait_for_the_client_but_the_first_invocation_does() ->
     assert function({}, Context()) is False
 
 
-def test_a_client_that_is_not_made_in_time_ends_the_invocation_and_serves_the_next_one() -> None:
+def test_a_late_client_ends_the_invocation_and_serves_the_next() -> None:
     may_start = threading.Event()
 
     class Slow(Client):
@@ -139,7 +139,7 @@ def test_a_client_that_is_not_made_in_time_ends_the_invocation_and_serves_the_ne
 
 
 @pytest.mark.parametrize("later", ["before the freeze", "in the next invocation"])
-def test_a_def_handler_that_was_cut_off_publishes_nothing_any_more(
+def test_a_def_handler_cannot_publish_after_its_invocation(
     producer: LambdaProducer, clients: Clients, later: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     go_on, told, refused = threading.Event(), threading.Event(), list[ProducerError]()
@@ -168,9 +168,7 @@ def test_a_def_handler_that_was_cut_off_publishes_nothing_any_more(
     assert clients.made[0].produced == 0
 
 
-def test_two_producers_of_one_function_do_not_mistake_each_other_s_invocations(
-    producer: LambdaProducer, clients: Clients
-) -> None:
+def test_two_producers_of_a_function_keep_invocations_apart(producer: LambdaProducer, clients: Clients) -> None:
     other = LambdaProducer(settings=ON, transport=clients)
 
     @other.flushed
@@ -183,7 +181,7 @@ def test_two_producers_of_one_function_do_not_mistake_each_other_s_invocations(
         producer.enqueue(event())
 
 
-def test_what_is_not_acknowledged_in_time_is_named_and_never_sent(producer: LambdaProducer, clients: Clients) -> None:
+def test_events_not_acknowledged_in_time_are_never_sent(producer: LambdaProducer, clients: Clients) -> None:
     @producer.flushed
     def function(numbers: Any, _context: Any) -> None:
         clients.made[-1].is_there = 9 in numbers
@@ -266,7 +264,7 @@ def test_a_snapshot_holds_no_client_and_no_ids(clients: Clients, monkeypatch: py
     assert (len(clients.made), renewed) == (1, [True])
 
 
-def test_a_consumer_that_publishes_returns_when_all_is_acknowledged(producer: LambdaProducer, clients: Clients) -> None:
+def test_a_publishing_consumer_returns_when_all_is_acknowledged(producer: LambdaProducer, clients: Clients) -> None:
     @kafka_consumer(group_id="g")
     class Publishes:
         @on_message(TOPIC)

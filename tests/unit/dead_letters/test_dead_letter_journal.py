@@ -115,7 +115,7 @@ def test_what_is_open_does_not_depend_on_where_the_notes_stand(
     assert numbers(journal_of(*letters, *notes).open) == numbers(journal_of(*shuffled, *letters).open)
 
 
-def test_a_redelivered_letter_stays_closed_whatever_its_clock_says() -> None:
+def test_a_redelivered_letter_stays_closed_whatever_its_clock() -> None:
     first, again = placed(3, (0, 0)), placed(4, (0, 9))
     note = closing((0, 1), 4, (0, 0))  # the replay began when the group had committed 4, and not yet 5
 
@@ -177,7 +177,7 @@ def test_the_first_of_two_letters_of_one_record_counts() -> None:
     assert journal.duplicates == 1
 
 
-def test_a_note_about_an_old_record_does_not_close_the_letter_of_a_new_one() -> None:
+def test_a_note_about_an_old_record_closes_no_new_letter() -> None:
     journal = journal_of(letter(1, 10, timestamp=7), note(1, 11, "replayed", timestamp=7), letter(1, 12, timestamp=8))
 
     assert [entry.letter.offset for entry in journal.open] == [12]
@@ -209,7 +209,7 @@ def test_value_and_headers_are_not_kept() -> None:
     assert entry.letter.record.key == b"t"
 
 
-def test_letters_stand_in_the_order_of_failure_but_never_against_their_partition() -> None:
+def test_letters_keep_the_order_of_failures_and_partitions() -> None:
     journal = journal_of(
         letter(3, 1, failed_at=150.0),  # a clock that went back
         letter(2, 0, failed_at=300.0),
@@ -220,7 +220,7 @@ def test_letters_stand_in_the_order_of_failure_but_never_against_their_partition
     assert numbers(journal.open) == [4, 2, 3, 5]
 
 
-def test_a_letter_is_found_by_the_name_of_its_record_and_by_its_place() -> None:
+def test_a_letter_is_found_by_its_record_and_by_its_place() -> None:
     journal = journal_of(letter(8, 3, partition=2))
 
     assert numbers(journal.named("orders[0]@8")) == numbers(journal.named("2@3")) == [8]
@@ -295,7 +295,7 @@ def test_a_summary_counts_by_handler_type_and_error() -> None:
     assert (odd.count, odd.oldest, odd.newest) == (2, 101.0, 103.0)
 
 
-def test_a_record_that_failed_once_more_after_its_letter_was_closed_is_open_again() -> None:
+def test_a_record_that_fails_after_its_letter_was_closed_is_open() -> None:
     journal = DeadLetterJournal()
     journal.add([letter(0, 0), note(0, 1, "replayed"), letter(0, 2, failed_at=2_000.0)])
     assert [entry.letter.facts.last_failure for entry in journal.open] == [2_000.0]

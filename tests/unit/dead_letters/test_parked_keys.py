@@ -70,9 +70,7 @@ async def begin(group: Group) -> None:
     group.reader.catch_up()
 
 
-async def test_what_follows_a_dead_letter_in_its_lane_is_parked_in_order(
-    make_group: MakeGroup, make_record: MakeRecord
-) -> None:
+async def test_events_behind_a_dead_letter_are_parked_in_order(make_group: MakeGroup, make_record: MakeRecord) -> None:
     group = make_group(handler := consumer())
     await begin(group)
     group.receive(*(make_record(n, "a") for n in range(4)), make_record(4, "b"))
@@ -104,9 +102,7 @@ async def test_a_lane_goes_on_when_its_last_letter_is_closed(make_group: MakeGro
     assert handler.done == ["e3"]
 
 
-async def test_parked_keys_are_known_again_after_a_restart_before_anything_is_run(
-    make_group: MakeGroup, make_record: MakeRecord
-) -> None:
+async def test_parked_keys_are_known_before_any_event_runs(make_group: MakeGroup, make_record: MakeRecord) -> None:
     group = make_group(handler := consumer())
     group.assign(position=1)
     group.receive(make_record(1, "a"), make_record(2, "b"))
@@ -151,9 +147,7 @@ async def test_a_lane_is_what_the_ordering_says(
     assert [letter.facts.event_id for letter in letters(group)] == ["e0", *parked]
 
 
-async def test_a_note_that_was_read_before_its_letter_closes_it_all_the_same(
-    make_group: MakeGroup, make_record: MakeRecord
-) -> None:
+async def test_a_note_read_before_its_letter_closes_it(make_group: MakeGroup, make_record: MakeRecord) -> None:
     group = make_group(handler := consumer())
     group.assign()
     await group.settle()

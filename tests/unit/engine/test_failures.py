@@ -66,7 +66,7 @@ def letters(group: Group) -> list[Letter]:
     return [letter for letter in found if letter is not None]
 
 
-async def test_a_lane_waits_for_its_failing_event_and_other_lanes_go_on(
+async def test_a_key_waits_for_its_failing_event_and_others_go_on(
     make_group: MakeGroup, make_record: MakeRecord
 ) -> None:
     handler = consumer(retry=RetryPolicy(attempts=2, wait_initial=0.05, jitter=False))
@@ -84,9 +84,7 @@ async def test_a_lane_waits_for_its_failing_event_and_other_lanes_go_on(
     assert group.transport.offset() == 3
 
 
-async def test_what_fails_too_often_becomes_a_dead_letter_that_says_why(
-    make_group: MakeGroup, make_record: MakeRecord
-) -> None:
+async def test_an_event_that_fails_too_often_is_dead_lettered(make_group: MakeGroup, make_record: MakeRecord) -> None:
     handler = consumer()
     handler.errors["e0"] = [ValueError("secret") for _ in range(3)]
     group = make_group(handler)
@@ -104,7 +102,7 @@ async def test_what_fails_too_often_becomes_a_dead_letter_that_says_why(
     assert group.transport.offset() == 2
 
 
-async def test_a_record_that_cannot_be_read_becomes_a_dead_letter_at_once(
+async def test_an_unreadable_record_becomes_a_dead_letter_at_once(
     make_group: MakeGroup, make_record: MakeRecord
 ) -> None:
     group = make_group(consumer())
@@ -313,7 +311,7 @@ async def test_a_handler_has_a_policy_of_its_own(make_group: MakeGroup, make_rec
     assert len(group.producer.records) == 1
 
 
-async def test_one_line_per_failure_says_where_whose_what_and_what_next(
+async def test_each_failure_logs_place_tenant_error_and_next_step(
     make_group: MakeGroup, make_record: MakeRecord, caplog: pytest.LogCaptureFixture
 ) -> None:
     handler = consumer(retry=RetryPolicy(attempts=2, wait_initial=0))
@@ -333,9 +331,7 @@ async def test_one_line_per_failure_says_where_whose_what_and_what_next(
     assert len(lines) == 3
 
 
-async def test_a_waiting_event_is_dropped_with_its_partition_and_forgotten(
-    make_group: MakeGroup, make_record: MakeRecord
-) -> None:
+async def test_a_waiting_event_is_forgotten_with_its_partition(make_group: MakeGroup, make_record: MakeRecord) -> None:
     handler = consumer(retry=RetryPolicy(attempts=2, wait_initial=0.02, jitter=False))
     handler.errors["e0"] = [ValueError(), ValueError()]
     group = make_group(handler)
@@ -367,7 +363,7 @@ async def test_a_lane_goes_on_when_its_waiting_front_is_revoked(make_group: Make
     assert handler.calls == ["e0", "e1"]
 
 
-async def test_what_fails_after_its_partition_was_lost_is_the_next_owners(
+async def test_a_failure_after_its_partition_was_lost_is_dropped(
     make_group: MakeGroup, make_record: MakeRecord
 ) -> None:
     handler = waiting_consumer()
@@ -450,7 +446,7 @@ class Held:
 
 @pytest.mark.parametrize("attempts", [1, 5])
 @pytest.mark.parametrize("how", ["lost", "revoked"])
-async def test_what_fails_after_its_partition_has_gone_is_another_members(
+async def test_a_failure_in_a_revoked_partition_is_another_members(
     attempts: int, how: str, make_group: MakeGroup, make_record: MakeRecord
 ) -> None:
     @kafka_consumer(group_id="group", retry=RetryPolicy(attempts=attempts, wait_initial=0))

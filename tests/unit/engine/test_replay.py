@@ -131,7 +131,7 @@ def cut_first(setting: Setting, *, value: bytes | None = None) -> None:
     setting.letters[0] = entry, record if value is None else record._replace(value=value)
 
 
-async def test_a_letter_without_its_value_is_replayed_with_that_of_its_topic(setting: Setting) -> None:
+async def test_a_letter_without_value_takes_that_of_its_topic(setting: Setting) -> None:
     setting.add(1)
     cut_first(setting)
     await setting.run()
@@ -147,7 +147,7 @@ async def test_a_letter_with_its_headers_gone_stays_open(setting: Setting) -> No
     assert setting.of("value_gone") == [1]
 
 
-async def test_a_letter_with_its_value_gone_stays_open_and_its_lane_too(
+async def test_a_letter_whose_value_is_gone_stays_open_with_its_key(
     setting: Setting, caplog: pytest.LogCaptureFixture
 ) -> None:
     for number, tenant in ((1, "t"), (2, "t"), (3, "another")):
@@ -167,7 +167,7 @@ def failing(*numbers: int, error: BaseException | None = None) -> Callable[[int]
     return act
 
 
-async def test_letters_are_run_in_order_of_their_lane_and_closed_by_notes(setting: Setting) -> None:
+async def test_letters_run_in_order_of_their_key_and_are_closed(setting: Setting) -> None:
     for n in range(6):
         setting.add(n, tenant="ab"[n % 2])
 
@@ -201,7 +201,7 @@ async def test_lanes_run_side_by_side_up_to_the_limit_of_the_group(setting: Sett
     assert most == 2
 
 
-async def test_what_fails_again_is_noted_with_all_its_attempts_and_holds_its_lane(setting: Setting) -> None:
+async def test_a_letter_that_fails_again_is_noted_and_holds_its_key(setting: Setting) -> None:
     setting.handler.act = failing(1)
     for n in range(4):
         setting.add(n, tenant="a" if n < 3 else "b")
@@ -277,7 +277,7 @@ async def test_a_handler_that_cancels_itself_has_failed(setting: Setting) -> Non
     assert setting.of("failed") == [0]
 
 
-async def test_a_letter_that_waits_for_its_next_attempt_keeps_no_other_waiting(setting: Setting) -> None:
+async def test_a_letter_waiting_for_its_retry_delays_no_other_key(setting: Setting) -> None:
     for n in (0, 1):
         setting.add(n, tenant=f"t{n}")
     setting.add(2, tenant="t2")
@@ -408,7 +408,7 @@ async def test_letters_without_a_handler_are_left(setting: Setting) -> None:
     assert [note.origin for note in setting.notes] == [(TOPIC, 0, 1)]
 
 
-async def test_a_batch_handler_gets_a_list_of_one_and_a_def_handler_a_thread(setting: Setting) -> None:
+async def test_a_replay_gives_batches_one_event_and_def_a_thread(setting: Setting) -> None:
     setting.add(0, topic=BATCHED)
     setting.add(1, topic=THREADED)
 
@@ -460,7 +460,7 @@ async def test_a_record_that_names_no_event_has_no_twin(setting: Setting) -> Non
     assert setting.of("replayed") == [0]
 
 
-async def test_a_note_that_cannot_be_written_ends_the_replay_and_the_letter_does_not_count(
+async def test_an_unwritable_note_ends_the_replay_and_counts_no_letter(
     setting: Setting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def refuse(_record: OutgoingRecord) -> None:

@@ -110,7 +110,7 @@ async def trouble(broker: MemoryBroker) -> Counter[int]:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_everything_is_handled_whatever_happens_and_the_same_seed_tells_the_same_story(seed: int) -> None:
+def test_one_seed_makes_one_history_and_no_event_is_lost(seed: int) -> None:
     brokers = [MemoryBroker(seed=seed, options=SHAKY) for _ in range(2)]
     handled = [run_virtual(trouble(broker), seed=seed) for broker in brokers]
 
@@ -152,7 +152,7 @@ def test_a_producer_without_an_event_loop_is_served_by_a_thread(broker: MemoryBr
 # Members
 
 
-def test_what_a_crashed_member_has_not_committed_comes_again_once_its_session_has_timed_out(
+def test_uncommitted_events_of_a_crashed_member_are_redelivered(
     broker: MemoryBroker,
 ) -> None:
     async def main() -> None:
@@ -175,7 +175,7 @@ def test_what_a_crashed_member_has_not_committed_comes_again_once_its_session_ha
     run_virtual(main())
 
 
-def test_a_member_that_is_cut_off_loses_its_partitions_and_joins_anew(broker: MemoryBroker) -> None:
+def test_a_member_cut_off_for_long_loses_all_and_rejoins(broker: MemoryBroker) -> None:
     async def main() -> None:
         first, sink = member(broker)
         fill(broker, 4)
@@ -196,7 +196,7 @@ def test_a_member_that_is_cut_off_loses_its_partitions_and_joins_anew(broker: Me
     run_virtual(main())
 
 
-def test_a_member_that_is_cut_off_for_less_than_its_session_keeps_everything(broker: MemoryBroker) -> None:
+def test_a_member_cut_off_briefly_keeps_its_partitions(broker: MemoryBroker) -> None:
     async def main() -> None:
         transport, sink = member(broker)
         await sink.until_owning(4)
@@ -211,7 +211,7 @@ def test_a_member_that_is_cut_off_for_less_than_its_session_keeps_everything(bro
     run_virtual(main())
 
 
-def test_a_member_that_does_not_hand_over_in_time_is_not_waited_for(broker: MemoryBroker) -> None:
+def test_a_member_that_hands_over_too_late_is_not_waited_for(broker: MemoryBroker) -> None:
     async def main() -> None:
         _, first = member(broker, hold=True)
         await first.until_owning(4)
@@ -283,7 +283,7 @@ def test_a_client_that_gives_up_stops_its_runner(broker: MemoryBroker) -> None:
 
 
 @pytest.mark.parametrize("members", range(1, 7))
-def test_partitions_are_spread_evenly_and_move_no_more_than_they_must(members: int) -> None:
+def test_partitions_are_spread_evenly_with_the_fewest_moves(members: int) -> None:
     partitions = [TopicPartition("t", number) for number in range(6)]
     before = balance({f"m{n}": partitions for n in range(members)}, {})
     after = balance({f"m{n}": partitions for n in range(members + 1)}, before)
@@ -303,7 +303,7 @@ def test_a_member_is_given_nothing_that_it_has_not_subscribed_to() -> None:
 # The log
 
 
-def test_a_member_that_retention_overtakes_goes_on_at_the_earliest_record(broker: MemoryBroker) -> None:
+def test_a_member_overtaken_by_retention_goes_on_at_the_earliest(broker: MemoryBroker) -> None:
     async def main() -> None:
         transport, sink = member(broker)
         await sink.until_owning(4)
@@ -337,7 +337,7 @@ def test_the_offsets_of_a_topic_that_was_made_anew_go_back(broker: MemoryBroker)
     run_virtual(main())
 
 
-def test_a_member_that_stops_at_a_loss_is_given_nothing_behind_it(broker: MemoryBroker) -> None:
+def test_a_member_that_stops_at_a_loss_receives_no_later_record(broker: MemoryBroker) -> None:
     async def main() -> None:
         transport = broker.consumer(GROUP, ConsumerOptions(on_offset_lost="stop"))
         transport.start([TOPIC], sink := Sink(transport))
@@ -370,7 +370,7 @@ def test_commit_metadata_is_shortened_to_what_the_broker_takes() -> None:
     run_virtual(main())
 
 
-def test_compaction_keeps_the_last_record_of_each_key_and_leaves_gaps(broker: MemoryBroker) -> None:
+def test_compaction_keeps_the_last_record_of_each_key_with_gaps(broker: MemoryBroker) -> None:
     for key in (b"a", b"b", b"a", None, b"b"):
         broker.append(TOPIC, b"", key=key, partition=0)
     broker.compact(TOPIC)
@@ -472,7 +472,7 @@ def test_a_fault_reaches_whoever_publishes(broker: MemoryBroker) -> None:
     run_virtual(main())
 
 
-def test_records_of_a_partition_stay_in_order_however_long_each_takes() -> None:
+def test_records_of_a_partition_stay_in_order_despite_delays() -> None:
     async def main() -> None:
         broker = MemoryBroker(options=SHAKY)
         broker.create_topics(TOPIC)
@@ -484,7 +484,7 @@ def test_records_of_a_partition_stay_in_order_however_long_each_takes() -> None:
     run_virtual(main())
 
 
-def test_a_full_queue_takes_nothing_until_something_is_acknowledged() -> None:
+def test_a_full_queue_takes_no_record_until_one_is_acknowledged() -> None:
     async def main() -> None:
         broker = MemoryBroker(options=MemoryBrokerOptions(queue_size=2))
         broker.create_topics(TOPIC)
@@ -496,7 +496,7 @@ def test_a_full_queue_takes_nothing_until_something_is_acknowledged() -> None:
     run_virtual(main())
 
 
-def test_what_is_produced_while_the_brokers_are_down_arrives_in_order_once_they_are_up(broker: MemoryBroker) -> None:
+def test_records_produced_in_an_outage_arrive_in_order(broker: MemoryBroker) -> None:
     async def main() -> None:
         reports = Reports(broker)
         broker.stop()
@@ -511,7 +511,7 @@ def test_what_is_produced_while_the_brokers_are_down_arrives_in_order_once_they_
     run_virtual(main())
 
 
-def test_brokers_that_stay_down_are_a_time_out_and_an_unacknowledged_record_is_written_once() -> None:
+def test_a_long_outage_is_a_timeout_and_writes_each_record_once() -> None:
     async def main() -> None:
         broker = MemoryBroker(options=MemoryBrokerOptions(acknowledgement_delay=(1, 1)))
         broker.create_topics(TOPIC)
@@ -529,7 +529,7 @@ def test_brokers_that_stay_down_are_a_time_out_and_an_unacknowledged_record_is_w
     run_virtual(main())
 
 
-def test_an_acknowledgement_that_an_outage_delays_names_the_record_that_is_there() -> None:
+def test_an_acknowledgement_after_an_outage_has_the_right_offset() -> None:
     async def main() -> None:
         broker = MemoryBroker(options=MemoryBrokerOptions(acknowledgement_delay=(1, 1)))
         broker.create_topics(TOPIC)
@@ -546,7 +546,7 @@ def test_an_acknowledgement_that_an_outage_delays_names_the_record_that_is_there
     run_virtual(main())
 
 
-def test_a_flush_waits_in_virtual_time_and_a_close_gives_up_what_is_left(broker: MemoryBroker) -> None:
+def test_flush_waits_in_virtual_time_and_close_gives_up_the_rest(broker: MemoryBroker) -> None:
     async def main() -> None:
         reports = Reports(broker)
         broker.stop()
@@ -562,7 +562,7 @@ def test_a_flush_waits_in_virtual_time_and_a_close_gives_up_what_is_left(broker:
 # Brokers that go down
 
 
-def test_members_outlive_a_short_outage_and_lose_their_partitions_in_a_long_one(broker: MemoryBroker) -> None:
+def test_members_lose_their_partitions_only_in_a_long_outage(broker: MemoryBroker) -> None:
     async def main() -> None:
         transport, sink = member(broker)
         await sink.until_owning(4)
@@ -583,7 +583,7 @@ def test_members_outlive_a_short_outage_and_lose_their_partitions_in_a_long_one(
     run_virtual(main())
 
 
-def test_leaving_without_a_broker_takes_as_long_as_it_may_and_commits_nothing(broker: MemoryBroker) -> None:
+def test_leaving_without_a_broker_times_out_and_commits_nothing(broker: MemoryBroker) -> None:
     async def main() -> None:
         transport, sink = member(broker)
         fill(broker, 1)
@@ -597,7 +597,7 @@ def test_leaving_without_a_broker_takes_as_long_as_it_may_and_commits_nothing(br
     run_virtual(main())
 
 
-def test_importing_the_testing_kit_loads_neither_a_client_nor_pytest() -> None:
+def test_importing_the_testing_kit_loads_no_client_and_no_pytest() -> None:
     code = "import sys; from eventzr_kafka.testing import MemoryBroker; MemoryBroker()"
     heavy = "print([name for name in ('confluent_kafka', 'pytest', '_pytest') if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", f"{code}; {heavy}"], check=True, capture_output=True, text=True)

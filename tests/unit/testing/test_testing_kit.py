@@ -58,7 +58,7 @@ async def test_emit_waits_until_the_event_is_handled_and_committed(events: Event
     assert events.outcome(event) == "done"
 
 
-async def test_what_the_handler_publishes_is_found_and_what_the_test_emits_is_not(events: Events) -> None:
+async def test_published_excludes_the_events_that_the_test_emits(events: Events) -> None:
     events.subscribe(Handler(events.producer))
     for tenant in ("t1", "t2"):
         await events.emit(LISTING, tenant_id=tenant)
@@ -69,7 +69,7 @@ async def test_what_the_handler_publishes_is_found_and_what_the_test_emits_is_no
     assert len(events.published("eventzr.marketplace.listing.published.v1")) == 2
 
 
-async def test_an_error_of_the_handler_is_raised_at_once_with_its_cause(events: Events) -> None:
+async def test_a_handler_error_is_raised_at_once_with_its_cause(events: Events) -> None:
     events.subscribe(Handler())
 
     with pytest.raises(EventNotHandledError) as caught:
@@ -111,7 +111,7 @@ class StoppingHandler(Handler):
     """Stops at the first failure."""
 
 
-async def test_an_expected_stop_is_no_failure_and_the_event_comes_again(events: Events) -> None:
+async def test_an_expected_stop_is_not_a_failure_and_is_redelivered(events: Events) -> None:
     handler = StoppingHandler()
     events.subscribe(handler)
     event = await events.emit(titled("fail"), tenant_id="t1", expect="stopped")
@@ -145,7 +145,7 @@ async def test_drain_waits_for_what_others_have_published(events: Events) -> Non
     assert {events.outcome(event) for event in events.published()} == {"done"}
 
 
-async def test_handlers_run_for_a_whole_block_and_its_end_tells_what_stopped_them(events: Events) -> None:
+async def test_the_end_of_a_running_block_raises_what_stopped_it(events: Events) -> None:
     events.subscribe(handler := StoppingHandler())
     failed = asyncio.Event()
     handler.on_failure = failed.set
