@@ -18,12 +18,12 @@ from eventzr_kafka.cli.command import (
     run_command,
     shown_default,
 )
-from eventzr_kafka.cli.dev import develop
-from eventzr_kafka.cli.loading import import_module, load
+from eventzr_kafka.cli.dev import run_dev
+from eventzr_kafka.cli.loading import import_module, load_consumer
 from eventzr_kafka.cli.logs import name_process
 from eventzr_kafka.cli.outbox import DatabaseUrl, relay_rows, requeue_parked, show_status
 from eventzr_kafka.cli.publish import Publication, publish_event
-from eventzr_kafka.cli.run import WorkerLink, prepare, serve, work
+from eventzr_kafka.cli.run import WorkerLink, check_consumers, run_consumers, run_worker
 from eventzr_kafka.cli.terminal import Terminal
 from eventzr_kafka.cli.workers import supervise
 from eventzr_kafka.settings import KafkaSettings
@@ -103,11 +103,11 @@ def run(
     def act(terminal: Terminal) -> None:
         handlers, settings = _load(targets), KafkaSettings.from_env()
         if worker is not None:
-            work(handlers, settings, worker)
+            run_worker(handlers, settings, worker)
         elif workers == 1 or not settings.enabled:
-            serve(handlers, settings, terminal)
+            run_consumers(handlers, settings, terminal)
         else:
-            prepare(handlers, settings, terminal, workers=workers)
+            check_consumers(handlers, settings, terminal, workers=workers)
             supervise(targets, workers, output.log_level, output.log_format, traceback=output.traceback)
 
     return run_command(output, act)
@@ -119,7 +119,7 @@ def dev(*targets: Targets, output: Output = DEFAULT_OUTPUT) -> int:
 
     The broker and its events are gone when the command ends.
     """
-    return run_command(output, lambda terminal: develop(targets, _load(targets), terminal))
+    return run_command(output, lambda terminal: run_dev(targets, _load(targets), terminal))
 
 
 @app.command(
@@ -210,4 +210,4 @@ def requeue_outbox(
 
 
 def _load(targets: Sequence[str]) -> list[object]:
-    return [load(target) for target in targets]
+    return [load_consumer(target) for target in targets]

@@ -13,19 +13,19 @@ from rich.text import Text
 
 from eventzr_kafka._confluent.embedded import embedded_broker
 from eventzr_kafka.cli.publish import has_example
-from eventzr_kafka.cli.run import serve
+from eventzr_kafka.cli.run import run_consumers
 from eventzr_kafka.cli.terminal import Terminal
 from eventzr_kafka.dead_letters.letter import dead_letter_topic
 from eventzr_kafka.handlers.decorators import definition_of
 from eventzr_kafka.settings import KafkaSettings
 
-__all__ = ["develop", "publish_commands"]
+__all__ = ["publish_commands", "run_dev"]
 
 _SHOWN = 4  # topics that get a line of their own
 _PLAIN = {"KAFKA_ENABLED": "true", "KAFKA_AUTH": "none", "KAFKA_TLS": "false"}
 
 
-def develop(targets: Sequence[str], handlers: Sequence[object], terminal: Terminal) -> None:
+def run_dev(targets: Sequence[str], handlers: Sequence[object], terminal: Terminal) -> None:
     """Run consumer objects on an embedded broker until a signal stops them.
 
     Args:
@@ -40,7 +40,7 @@ def develop(targets: Sequence[str], handlers: Sequence[object], terminal: Termin
         broker.create_topics(*topics, *{dead_letter_topic(definition.group_id) for definition in definitions})
         settings = KafkaSettings(brokers=broker.bootstrap_servers)
         commands = publish_commands(settings.brokers, topics, targets[0].partition(":")[0])
-        serve(handlers, settings, terminal, on_ready=lambda: terminal.print(commands))
+        run_consumers(handlers, settings, terminal, on_ready=lambda: terminal.print(commands))
 
 
 def publish_commands(brokers: str, topics: Sequence[str], module: str) -> Text:

@@ -18,11 +18,11 @@ from rich.text import Text
 
 from eventzr_kafka._confluent.log_reader import ConfluentLogReader
 from eventzr_kafka._confluent.producer import ConfluentProducer
-from eventzr_kafka.cli.command import DEFAULT_OUTPUT, AsJson, DryRun, Output, Yes, run_command
+from eventzr_kafka.cli.command import DEFAULT_OUTPUT, FAILED, AsJson, DryRun, Output, Yes, run_command
 from eventzr_kafka.cli.dlq_replay import ReplayReport, read_journal, replay_group, require_topic
 from eventzr_kafka.cli.dlq_views import left_out_text, letter_card, letter_json, overview, overview_json
 from eventzr_kafka.cli.durations import DURATION, parse_duration
-from eventzr_kafka.cli.loading import load
+from eventzr_kafka.cli.loading import load_consumer
 from eventzr_kafka.cli.question import is_agreed
 from eventzr_kafka.cli.terminal import Terminal, count_of, labelled
 from eventzr_kafka.cli.usage import UsageError
@@ -38,7 +38,7 @@ from eventzr_kafka.kafka.record import TopicPartition
 from eventzr_kafka.safe_text import printable
 from eventzr_kafka.settings import KafkaSettings
 
-__all__ = ["app", "moment"]
+__all__ = ["app", "parse_time"]
 
 app = App(name="dlq", group_parameters="Options")
 
@@ -74,8 +74,8 @@ class Filters:
             tenant=self.tenant,
             type=self.topic,
             error=self.error,
-            since=moment("--since", self.since),
-            until=moment("--until", self.until),
+            since=parse_time("--since", self.since),
+            until=parse_time("--until", self.until),
             letters=self.letter,
             limit=self.limit,
         )
@@ -84,7 +84,7 @@ class Filters:
 _ALL = Filters()
 
 
-def moment(option: str, text: str | None) -> float | None:
+def parse_time(option: str, text: str | None) -> float | None:
     """Seconds since the Unix epoch, from ``2026-03-02T12:00:00Z``, ``2026-03-02`` or ``2h``.
 
     Raises:
@@ -172,8 +172,8 @@ def replay(
     """
     report = ReplayReport()
 
-    def act(terminal: Terminal) -> None:
-        handler, settings, selection = load(target), KafkaSettings.from_env(), filters.selection()
+    def act(terminal: Terminal) -> int:
+        handler, settings, selection = load_consumer(target), KafkaSettings.from_env(), filters.selection()
         definition = definition_of(handler)
         group_id = definition.group_id
 
@@ -188,15 +188,16 @@ def replay(
             found = take(journal)
             terminal.print(overview(group_id, journal, found))
             terminal.print(labelled("dry run:", f"{count_of(len(found), 'dead letter')} would be replayed", "yellow"))
-            return
+            return FAILED if report.left_out else 0
         _require_topic(settings, group_id)
         try:
             asyncio.run(replay_group(handler, take, settings, terminal, report, waits=wait))
         finally:
             if report.began:
                 terminal.print(report.text())
+        return FAILED if report.is_incomplete else 0
 
-    return run_command(output, act) or int(report.is_incomplete)
+    return run_command(output, act)
 
 
 @app.command(
@@ -244,7 +245,7 @@ def discard(
 
 
 def _group_id(group: str) -> str:
-    group_id = definition_of(load(group)).group_id if ":" in group else group
+    group_id = definition_of(load_consumer(group)).group_id if ":" in group else group
     if not TOPIC_NAME.fullmatch(dead_letter_topic(group_id)):
         raise UsageError(f"{printable(group)!r} is neither a group id nor module:Class")
     return group_id

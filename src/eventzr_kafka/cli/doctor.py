@@ -128,17 +128,17 @@ def _take_step(name: str, step: Callable[[], Finding]) -> Finding:
 
 def _dns(settings: KafkaSettings) -> Finding:
     return _probe_each(
-        "DNS", probes.resolve, settings, "check the host names in KAFKA_BROKERS, and the resolver of the VPC"
+        "DNS", probes.resolve_host, settings, "check the host names in KAFKA_BROKERS, and the resolver of the VPC"
     )
 
 
 def _tcp(settings: KafkaSettings) -> Finding:
     hint = "check that the broker runs, and that security groups and routes let this machine through"
-    return _probe_each("TCP", probes.connect, settings, hint)
+    return _probe_each("TCP", probes.time_connection, settings, hint)
 
 
 def _probe_each(name: str, probe: Callable[[str], str], settings: KafkaSettings, hint: str) -> Finding:
-    good, bad = probes.each(probe, _addresses(settings))
+    good, bad = probes.probe_each(probe, _addresses(settings))
     return Finding(name, bool(good), _listed(good, bad), hint)
 
 
@@ -148,14 +148,14 @@ def _listed(good: Mapping[str, str], bad: Mapping[str, str]) -> str:
 
 
 def _tls(settings: KafkaSettings) -> Finding:
-    reachable = list(probes.each(probes.connect, _addresses(settings))[0])
+    reachable = list(probes.probe_each(probes.time_connection, _addresses(settings))[0])
     if not settings.uses_tls:
         if not any(map(probes.speaks_tls, reachable[:1])):
             return Finding("TLS", None, "off")
         return Finding(
             "TLS", False, "off, but the broker speaks TLS", "set KAFKA_TLS=true, or take another port", WRONG_CALL
         )
-    good, bad = probes.each(partial(probes.tls_handshake, ca_file=settings.ca_file), reachable)
+    good, bad = probes.probe_each(partial(probes.tls_handshake, ca_file=settings.ca_file), reachable)
     return Finding("TLS", bool(good), _listed(good, bad), _tls_hint(" ".join(bad.values())))
 
 
@@ -169,7 +169,7 @@ def _token(settings: KafkaSettings) -> Finding:
         return Finding("token", None, "not needed")
     from eventzr_kafka.msk.token import iam_token_provider  # noqa: PLC0415 -- one login of several
 
-    token = probes.within(iam_token_provider(settings).token, _TOKEN_SECONDS)
+    token = probes.call_within(iam_token_provider(settings).token, _TOKEN_SECONDS)
     return Finding("token", True, f"{token.identity}, until {_moment(token.expires_at)}")
 
 
@@ -178,7 +178,7 @@ def _metadata(admin: TopicAdmin) -> Finding:
         brokers = admin.brokers()
     except AdminError as error:
         return Finding("metadata", False, str(error), "the broker may want a login, or another one: check KAFKA_AUTH")
-    good, bad = probes.each(probes.connect, brokers)
+    good, bad = probes.probe_each(probes.time_connection, brokers)
     named = count_of(len(brokers), "broker")
     if not good:
         hint = (
@@ -252,7 +252,7 @@ def _clock(settings: KafkaSettings) -> Finding:
         return Finding("clock", None, "not needed: no login with tokens")
     region = settings.effective_region
     try:
-        skew = probes.within(lambda: probes.aws_clock_skew(region))
+        skew = probes.call_within(lambda: probes.aws_clock_skew(region))
     except (*probes.FAULTS, TypeError, ValueError) as error:
         return Finding("clock", None, f"AWS's time cannot be read from here: {str(error) or error_location(error)}")
     text = f"{abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} AWS"

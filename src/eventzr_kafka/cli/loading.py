@@ -19,7 +19,7 @@ from eventzr_kafka.errors import ConfigurationError, RoutingError
 from eventzr_kafka.handlers.decorators import definition_of, is_consumer
 from eventzr_kafka.safe_text import error_location, printable
 
-__all__ = ["find", "import_module", "load", "trace_of"]
+__all__ = ["find_target", "import_module", "load_consumer", "trace_of"]
 
 _EXAMPLE = "service.handlers:MarketplaceEventHandler"
 _TARGET = re.compile(r"(?P<module>[^\W\d]\w*(?:\.[^\W\d]\w*)*):(?P<name>[^\W\d]\w*)")
@@ -27,7 +27,7 @@ _OURS = str(Path(__file__).parent.parent)
 _FOREIGN = ("<frozen ", _OURS, *(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")))
 
 
-def load(target: str) -> object:
+def load_consumer(target: str) -> object:
     """The consumer object that a target names.
 
     Args:
@@ -38,7 +38,7 @@ def load(target: str) -> object:
         UsageError: The target does not exist, or does not make a consumer object; the message is one line.
         RoutingError: The module declares a consumer wrongly.
     """
-    found = find(target)
+    found = find_target(target)
     if isinstance(found, type) and not is_consumer(found):
         raise UsageError(f"{target} is not a consumer: decorate the class with @kafka_consumer(group_id=…)")
     handler = _construct(target, found) if isinstance(found, type) or inspect.isfunction(found) else found
@@ -51,7 +51,7 @@ def load(target: str) -> object:
     return handler
 
 
-def find(target: str) -> Any:
+def find_target(target: str) -> Any:
     """The class, function or object that ``module:name`` names.
 
     Raises:

@@ -14,14 +14,23 @@ from typing import TypeVar
 
 from eventzr_kafka.safe_text import error_location
 
-__all__ = ["FAULTS", "aws_clock_skew", "connect", "each", "resolve", "speaks_tls", "tls_handshake", "within"]
+__all__ = [
+    "FAULTS",
+    "aws_clock_skew",
+    "call_within",
+    "probe_each",
+    "resolve_host",
+    "speaks_tls",
+    "time_connection",
+    "tls_handshake",
+]
 
 FAULTS = (OSError, UnicodeError, http.client.HTTPException)  # errors of the network
 ResultT = TypeVar("ResultT")
 _SECONDS = 3.0
 
 
-def within(action: Callable[[], ResultT], seconds: float = _SECONDS) -> ResultT:
+def call_within(action: Callable[[], ResultT], seconds: float = _SECONDS) -> ResultT:
     """Run an action that has no time-out of its own, and give it up after some seconds.
 
     Raises:
@@ -45,7 +54,7 @@ def within(action: Callable[[], ResultT], seconds: float = _SECONDS) -> ResultT:
     return result  # type: ignore[return-value]  # None only where ResultT has it
 
 
-def each(probe: Callable[[str], str], addresses: Iterable[str]) -> tuple[dict[str, str], dict[str, str]]:
+def probe_each(probe: Callable[[str], str], addresses: Iterable[str]) -> tuple[dict[str, str], dict[str, str]]:
     """Probe all addresses at once.
 
     Returns:
@@ -56,7 +65,7 @@ def each(probe: Callable[[str], str], addresses: Iterable[str]) -> tuple[dict[st
 
     def run(address: str) -> None:
         try:
-            good[address] = within(lambda: probe(address))
+            good[address] = call_within(lambda: probe(address))
         except FAULTS as error:
             bad[address] = _reason(error)
 
@@ -68,14 +77,14 @@ def each(probe: Callable[[str], str], addresses: Iterable[str]) -> tuple[dict[st
     return dict(sorted(good.items())), dict(sorted(bad.items()))
 
 
-def resolve(address: str) -> str:
+def resolve_host(address: str) -> str:
     """The IP addresses behind a ``host:port``."""
     host, port = _split(address)
     found = {str(info[4][0]) for info in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)}
     return "→ " + ", ".join(sorted(found))
 
 
-def connect(address: str) -> str:
+def time_connection(address: str) -> str:
     """The time that a connection to a ``host:port`` takes, in words."""
     begin = time.monotonic()
     with socket.create_connection(_split(address), _SECONDS):

@@ -24,10 +24,10 @@ from eventzr_kafka.hooks import ConsumerHooks, PartitionsAssigned, RunnerStoppin
 from eventzr_kafka.kafka.record import TopicPartition
 from eventzr_kafka.settings import KafkaSettings
 
-__all__ = ["Membership", "ReadyLine", "WorkerLink", "prepare", "serve", "work"]
+__all__ = ["Membership", "ReadyLine", "WorkerLink", "check_consumers", "run_consumers", "run_worker"]
 
 
-def serve(
+def run_consumers(
     handlers: Sequence[object],
     settings: KafkaSettings,
     terminal: Terminal,
@@ -52,7 +52,7 @@ def serve(
     terminal.print(Text("stopped", style="dim"))
 
 
-def prepare(handlers: Sequence[object], settings: KafkaSettings, terminal: Terminal, *, workers: int) -> None:
+def check_consumers(handlers: Sequence[object], settings: KafkaSettings, terminal: Terminal, *, workers: int) -> None:
     """Check once for all workers that the consumers can be run, and print the banner of their supervisor.
 
     Raises:
@@ -77,7 +77,7 @@ class WorkerLink:
     link: int
 
 
-def work(handlers: Sequence[object], settings: KafkaSettings, worker: WorkerLink) -> None:
+def run_worker(handlers: Sequence[object], settings: KafkaSettings, worker: WorkerLink) -> None:
     """Run consumer objects as one of several workers, until the supervisor stops it or ends.
 
     Raises:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from eventzr_kafka.cli.loading import find, import_module, load
+from eventzr_kafka.cli.loading import find_target, import_module, load_consumer
 from eventzr_kafka.cli.usage import UsageError
 from eventzr_kafka.dead_letters.letter import dead_letter_topic
 from eventzr_kafka.events import catalogue
@@ -75,7 +75,7 @@ def read_targets(targets: Sequence[str]) -> Targets:
         if ":" not in target:
             events += _events_of(target)
             continue
-        found = find(target)
+        found = find_target(target)
         topic = topic_of(found)
         if topic is not None:
             events.append(topic)
@@ -83,7 +83,7 @@ def read_targets(targets: Sequence[str]) -> Targets:
             # Not constructed: its constructor may need what only the running service has.
             consumers.append(definition_of(object.__new__(found)))
         else:
-            consumers.append(definition_of(load(target)))
+            consumers.append(definition_of(load_consumer(target)))
     return Targets(tuple(consumers), tuple(events))
 
 

@@ -19,7 +19,7 @@ from eventzr_kafka.cli import dev
 from eventzr_kafka.cli.app import call
 from eventzr_kafka.cli.banner import banner
 from eventzr_kafka.cli.command import Output, run_command
-from eventzr_kafka.cli.loading import load, trace_of
+from eventzr_kafka.cli.loading import load_consumer, trace_of
 from eventzr_kafka.cli.logs import set_up_logging
 from eventzr_kafka.cli.run import ReadyLine
 from eventzr_kafka.cli.terminal import Terminal
@@ -98,14 +98,14 @@ def write(tmp_path: Path) -> Write:
 def test_a_class_without_arguments_is_loaded_from_the_current_directory(write: Write) -> None:
     write("service/handlers.py", CONSUMER)
 
-    assert definition_of(load("service.handlers:Handler")).group_id == "g"
+    assert definition_of(load_consumer("service.handlers:Handler")).group_id == "g"
 
 
 def test_an_object_and_a_function_that_makes_one_are_taken_too(write: Write) -> None:
     write("wired.py", NEEDY + "\nready = Handler('db', mail=1)\n\ndef make(): return Handler('made', mail=1)\n")
 
-    assert vars(load("wired:ready")) == {"db": "db"}
-    assert vars(load("wired:make")) == {"db": "made"}
+    assert vars(load_consumer("wired:ready")) == {"db": "db"}
+    assert vars(load_consumer("wired:make")) == {"db": "made"}
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_a_target_that_cannot_be_loaded_is_explained_in_one_line(
     write("other.py", "class Plain: ...\n\nnumber = 3\n\nasync def later(): ...\n")
 
     with pytest.raises(UsageError) as caught:
-        load(target)
+        load_consumer(target)
 
     assert str(caught.value) == message.format(here=tmp_path)
 
@@ -166,7 +166,7 @@ def test_a_module_that_fails_is_told_with_the_line_of_its_own_code(
     write("broken.py", source)
 
     with pytest.raises(UsageError) as caught:
-        load("broken:Handler")
+        load_consumer("broken:Handler")
 
     assert str(caught.value).startswith(f"importing broken failed: {tmp_path / 'broken.py'}:{problem}")
     assert "\n" not in str(caught.value)
@@ -176,7 +176,7 @@ def test_the_traceback_of_a_module_that_fails_begins_in_that_module(write: Write
     write("broken.py", "import json\n\njson.loads('{')\n")
 
     with pytest.raises(UsageError) as caught:
-        load("broken:Handler")
+        load_consumer("broken:Handler")
 
     assert caught.value.__cause__ is not None
     first = trace_of(caught.value.__cause__).splitlines()[1]
@@ -187,14 +187,14 @@ def test_a_constructor_that_fails_is_told_with_its_line(write: Write, tmp_path: 
     write("failing.py", CONSUMER.replace("    @on", "    def __init__(self): raise OSError('no db')\n\n    @on"))
 
     with pytest.raises(UsageError, match=rf"^failing:Handler\(\) failed: {tmp_path}/failing\.py:7: OSError: no db$"):
-        load("failing:Handler")
+        load_consumer("failing:Handler")
 
 
 def test_a_consumer_that_is_declared_wrongly_says_so_itself(write: Write) -> None:
     write("wrong.py", CONSUMER.replace("event: CloudEvent[ListingCreated]", "event: int"))
 
     with pytest.raises(RoutingError, match=r"wrong\.py:\d+: Handler\.handle: parameter 'event' is not annotated"):
-        load("wrong:Handler")
+        load_consumer("wrong:Handler")
 
 
 # The card and what follows

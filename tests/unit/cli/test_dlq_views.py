@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eventzr_kafka import Record
-from eventzr_kafka.cli.dlq import moment
+from eventzr_kafka.cli.dlq import parse_time
 from eventzr_kafka.cli.dlq_replay import ReplayReport
 from eventzr_kafka.cli.dlq_views import letter_card, letter_json, overview, overview_json
 from eventzr_kafka.cli.usage import UsageError
@@ -40,7 +40,7 @@ def stored(record: Record, facts: DeadLetterFacts) -> Record:
     ],
 )
 def test_a_time_is_read_as_iso_8601(text: str, expected: datetime) -> None:
-    assert moment("--since", text) == expected.timestamp()
+    assert parse_time("--since", text) == expected.timestamp()
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_a_time_is_read_as_iso_8601(text: str, expected: datetime) -> None:
 )
 def test_a_time_is_read_as_so_long_ago(text: str, seconds: float) -> None:
     before = time.time() - seconds
-    found = moment("--since", text)
+    found = parse_time("--since", text)
     assert found is not None
     assert before <= found <= time.time() - seconds
 
@@ -56,11 +56,11 @@ def test_a_time_is_read_as_so_long_ago(text: str, seconds: float) -> None:
 @pytest.mark.parametrize("text", ["", "yesterday", "2", "h", "-2h", "2026-13-01", "9" * 400 + "d"])
 def test_any_other_time_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="--until"):
-        moment("--until", text)
+        parse_time("--until", text)
 
 
 def test_no_time_is_none() -> None:
-    assert moment("--since", None) is None
+    assert parse_time("--since", None) is None
 
 
 def test_nothing_that_came_with_a_record_controls_the_terminal() -> None:
