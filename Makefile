@@ -30,7 +30,7 @@ quick: $(READY)  ## what needs no broker, no database and no browser; under a mi
 test-lowest: .venv/lowest/.ready  ## the unit tests with the lowest versions that pyproject.toml declares
 	@$(BIN)/python -m tests.machine
 	.venv/lowest/bin/python -m pytest -q -n 3 --dist worksteal -m 'not torture and not slow' \
-	  tests/unit tests/broker/test_roundtrip.py
+	  tests/unit tests/process tests/broker/test_roundtrip.py
 
 .venv/lowest/.ready: requirements/lowest.txt pyproject.toml marketplace-events/pyproject.toml
 	$(PYTHON) -m venv .venv/lowest

@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 BUDGET = 0.040  # seconds above pydantic, on a machine that is idle
 SHARE_OF_PYDANTIC = 0.4  # of pydantic's own cost, for a busy or slow machine that takes longer for both
 ROUNDS = 5

@@ -3,20 +3,9 @@
 from __future__ import annotations
 
 import re
-import subprocess
 import sys
 
 from eventzr_kafka.clock import SYSTEM_CLOCK, Clock, renew_ids, uuid7
-
-FORKED = """
-import os
-from eventzr_kafka.clock import SYSTEM_CLOCK
-if os.fork() == 0:
-    print(SYSTEM_CLOCK.random(), flush=True)
-    os._exit(0)
-os.wait()
-print(SYSTEM_CLOCK.random())
-"""
 
 
 def test_an_id_is_a_uuid_of_version_7() -> None:
@@ -33,12 +22,6 @@ def test_a_function_that_is_left_out_is_the_system_s() -> None:
     clock = Clock(monotonic=lambda: 5.0)
     assert clock.monotonic() == 5.0
     assert clock.wall is SYSTEM_CLOCK.wall
-
-
-def test_a_forked_child_draws_other_numbers() -> None:
-    done = subprocess.run([sys.executable, "-c", FORKED], capture_output=True, text=True, check=True)
-    first, second = done.stdout.split()
-    assert first != second
 
 
 def test_renewed_ids_are_not_those_of_the_snapshot() -> None:

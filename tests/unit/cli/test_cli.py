@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import logging
-import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
@@ -524,25 +523,3 @@ def test_dev_shows_a_few_topics_and_counts_the_rest() -> None:
 
     assert len(lines) == 6
     assert lines[-1] == "  and so on for 2 more topics"
-
-
-# Without the extra
-
-
-@pytest.mark.parametrize("hidden", ["cyclopts", "rich"])
-def test_without_the_extra_the_command_says_how_to_get_it(hidden: str) -> None:
-    code = f"import sys; sys.modules[{hidden!r}] = None; from eventzr_kafka.cli import main; main(['--version'])"
-
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=240, check=False)
-
-    assert done.stderr == "the command eventzr-kafka needs an extra: pip install 'eventzr-kafka[cli]'\n"
-    assert done.returncode == 2
-
-
-def test_another_missing_module_is_not_taken_for_the_extra() -> None:
-    code = "import sys; sys.modules['confluent_kafka'] = None; from eventzr_kafka.cli import main; main(['--version'])"
-
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=240, check=False)
-
-    assert "ModuleNotFoundError: import of confluent_kafka halted" in done.stderr
-    assert "eventzr-kafka[cli]" not in done.stderr

@@ -7,8 +7,6 @@ import base64
 import importlib.util
 import logging
 import os
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -398,43 +396,3 @@ async def test_a_consumer_without_a_first_token_ends_with_the_reason(
 class Listener:
     @on_message("tokens.v1")
     async def handle(self, event: CloudEvent[Any]) -> None: ...
-
-
-OFF_THE_LOOP = """
-import asyncio, sys, threading
-from eventzr_kafka import EventProducer, KafkaSettings
-from eventzr_kafka._confluent import producer as adapter
-
-loop_thread, loaders, makers, turns = threading.get_ident(), [], [], []
-sys.addaudithook(lambda event, args: loaders.append(threading.get_ident()) if args[:1] == ("botocore",) else None)
-
-def make_client(*args, make=adapter.make_client):
-    makers.append(threading.get_ident())
-    before = len(turns)
-    client = make(*args)
-    print(len(turns) - before)
-    return client
-
-async def main():
-    adapter.make_client = make_client
-    settings = KafkaSettings(brokers="127.0.0.1:1", auth="iam", aws_region="us-east-1")
-    starting = asyncio.create_task(EventProducer(settings=settings).__aenter__())
-    while not starting.done():
-        await asyncio.sleep(0.005)
-        turns.append(None)
-    await starting
-    print(len(loaders), loop_thread in loaders, len(makers), loop_thread in makers)
-
-asyncio.run(main())
-"""
-
-
-def test_the_signer_is_loaded_and_a_client_made_off_the_event_loop() -> None:
-    environ = {**os.environ, "AWS_ACCESS_KEY_ID": "AKIDEXAMPLE7Q", "AWS_SECRET_ACCESS_KEY": "hush"}
-    done = subprocess.run(
-        [sys.executable, "-c", OFF_THE_LOOP], env=environ, capture_output=True, text=True, check=True, timeout=240
-    )
-
-    turns, threads = done.stdout.splitlines()
-    assert threads == "1 False 1 False"
-    assert int(turns) >= 3  # making the client waits for a second: about 200 turns, and none if it blocks the loop

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import re
 import shlex
-import subprocess
-import sys
 import time
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -161,29 +159,6 @@ def test_every_linked_file_exists(page: str) -> None:
 
     assert page != "README.md" or {"ARCHITECTURE.md", "docs/testing.md"} <= set(links)
     assert [link for link in links if not (ROOT / page).parent.joinpath(link).exists()] == []
-
-
-@pytest.mark.slow
-def test_the_snippets_of_the_testing_page_are_a_test_file_that_passes(tmp_path: Path) -> None:
-    snippets = blocks("python", PAGES["docs/testing.md"])
-    file = tmp_path / "test_page.py"
-    file.write_text("\n".join(snippets))
-    (tmp_path / "pytest.ini").write_text(
-        "[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function\n"
-    )
-
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(file)],
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=240,
-        cwd=tmp_path,
-    )
-
-    tests = "\n".join(snippets).count("def test_")
-    assert (len(snippets), tests) == (6, 6)
-    assert re.search(rf"^{tests} passed", done.stdout, re.MULTILINE), done.stdout
 
 
 def test_the_routing_error_looks_as_shown() -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeAlias
@@ -595,10 +593,3 @@ def test_leaving_without_a_broker_times_out_and_commits_nothing(broker: MemoryBr
         assert broker.committed(GROUP, TOPIC) == {}
 
     run_virtual(main())
-
-
-def test_importing_the_testing_kit_loads_no_client_and_no_pytest() -> None:
-    code = "import sys; from eventzr_kafka.testing import MemoryBroker; MemoryBroker()"
-    heavy = "print([name for name in ('confluent_kafka', 'pytest', '_pytest') if name in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", f"{code}; {heavy}"], check=True, capture_output=True, text=True)
-    assert done.stdout.strip() == "[]"
