@@ -39,7 +39,7 @@ def test_there_are_events_to_check() -> None:
 
 
 @pytest.mark.parametrize("path", EVENT_MODULES, ids=lambda path: path.stem)
-def test_events_import_only_public_names_of_the_engine(path: Path) -> None:
+def test_events_import_public_names_only(path: Path) -> None:
     engine = {module: names for module, names in imports(path).items() if module.partition(".")[0] == "eventzr_kafka"}
     assert engine.keys() <= {"eventzr_kafka"}
     assert engine.get("eventzr_kafka", set()) <= set(eventzr_kafka.__all__)
@@ -57,12 +57,12 @@ def test_both_name_the_same_pythons() -> None:
 
 
 @pytest.mark.parametrize("folder", [ENGINE, EVENTS], ids=["engine", "events"])
-def test_the_installed_version_is_that_of_the_sources(folder: Path) -> None:
+def test_installed_version_is_the_sources(folder: Path) -> None:
     table = project(folder)
     assert distribution(table["name"]).version == table["version"]
 
 
-def test_the_marketplace_is_found_by_its_entry_point() -> None:
+def test_entry_point_finds_marketplace() -> None:
     found = [point.value for point in entry_points(group="eventzr_kafka.events")]
     assert found == ["eventzr_marketplace_events"]
 

@@ -69,19 +69,19 @@ def imported_by(path: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_only_the_adapters_import_their_vendors(path: Path) -> None:
+def test_only_adapters_import_vendors(path: Path) -> None:
     assert "_confluent" in path.parts or "confluent_kafka" not in imported_by(path)
     assert path.name == "_aws.py" or not imported_by(path) & {"boto3", "botocore", "aws_msk_iam_sasl_signer"}
 
 
 @pytest.mark.parametrize("package", [eventzr_kafka, eventzr_marketplace_events], ids=lambda package: package.__name__)
-def test_public_names_exist_and_are_sorted(package: ModuleType) -> None:
+def test_public_names_exist_sorted(package: ModuleType) -> None:
     names: list[str] = package.__all__
     assert names == sorted(names)
     assert all(getattr(package, name) is not None for name in names)
 
 
-def test_every_public_name_has_a_docstring() -> None:
+def test_public_names_have_docstrings() -> None:
     named = [getattr(eventzr_kafka, name) for name in eventzr_kafka.__all__]
     named += [getattr(eventzr_marketplace_events, name) for name in eventzr_marketplace_events.__all__]
     assert [item for item in named if not item.__doc__] == []
@@ -91,7 +91,7 @@ def run_python(code: str) -> str:
     return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.strip()
 
 
-def test_importing_the_package_loads_no_client_and_no_event_loop() -> None:
+def test_import_loads_no_client_and_no_loop() -> None:
     heavy = [
         "confluent_kafka",
         "sqlalchemy",
@@ -139,7 +139,7 @@ def test_the_page_names_what_exists(file: str, name: str) -> None:
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
-def test_the_page_names_folders_that_exist(folder: str) -> None:
+def test_page_names_existing_folders(folder: str) -> None:
     assert (ROOT / folder).is_dir()
 
 

@@ -109,7 +109,7 @@ def two_lines(who: str, brokers: str) -> list[str]:
     ]
 
 
-async def test_an_outage_loses_nothing_and_costs_each_client_two_log_lines(
+async def test_outage_loses_nothing_and_logs_two_lines(
     kafka: KafkaServer, runner: ConsumerRunner, traffic: Traffic, caplog: pytest.LogCaptureFixture
 ) -> None:
     brokers = kafka.bootstrap_servers

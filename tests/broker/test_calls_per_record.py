@@ -55,7 +55,7 @@ def frames_above() -> list[str]:
     return found
 
 
-async def test_a_record_takes_six_calls_and_one_frame_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_record_takes_6_calls_and_1_frame(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(turn, "_LENGTH", SECONDS)  # a slow machine takes more turns
     calls, profile = calls_of_sdk()
     frames: set[tuple[str, ...]] = set()

@@ -63,7 +63,7 @@ def silent() -> Iterator[str]:
 
 
 @pytest.mark.parametrize("tls", ["true", "false"])
-def test_a_broker_that_never_answers_is_given_up_in_time(run: Any, silent: str, tls: str) -> None:
+def test_silent_broker_is_given_up_in_time(run: Any, silent: str, tls: str) -> None:
     code, steps = run(KAFKA_BROKERS=silent, KAFKA_TLS=tls)
 
     assert code == 1
@@ -79,9 +79,7 @@ def test_a_broker_that_never_answers_is_given_up_in_time(run: Any, silent: str, 
         ({"KAFKA_BROKERS": "127.0.0.1:1"}, "TCP", "127.0.0.1:1: Connection refused; check that the broker runs", 1),
     ],
 )
-def test_a_dead_end_is_named_and_what_follows_is_not_tried(
-    run: Any, variables: dict[str, str], step: str, said: str, exit_code: int
-) -> None:
+def test_dead_end_skips_later_checks(run: Any, variables: dict[str, str], step: str, said: str, exit_code: int) -> None:
     code, steps = run(**variables)
 
     assert (code, failed(steps)) == (exit_code, [step])
@@ -109,7 +107,7 @@ class RoomyReader:
     async def handle(self, event: CloudEvent[Any]) -> None: ...
 
 
-def test_sizes_that_do_not_go_together_are_named(run: Any, kafka: KafkaServer) -> None:
+def test_conflicting_sizes_are_named(run: Any, kafka: KafkaServer) -> None:
     kafka.create_topic("doctor.thing.tight.v1", configs={"max.message.bytes": "100000"})
     kafka.create_topic("doctor.thing.roomy.v1", configs={"max.message.bytes": "2097152"})
     kafka.create_topic("doctor-tight.dlq", configs={"max.message.bytes": "2097152"})
@@ -134,14 +132,14 @@ def test_a_missing_topic_is_named(run: Any, kafka: KafkaServer) -> None:
     assert "doctor.thing.absent.v1: does not exist; eventzr-kafka topics plan" in steps["topics"]
 
 
-def test_tls_towards_a_plain_port_is_found(run: Any, kafka: KafkaServer) -> None:
+def test_tls_towards_plain_port_is_found(run: Any, kafka: KafkaServer) -> None:
     code, steps = run(KAFKA_BROKERS=kafka.bootstrap_servers, KAFKA_TLS="true")
 
     assert (code, failed(steps)) == (1, ["TLS"])
     assert "set KAFKA_TLS=false or take another port" in steps["TLS"]
 
 
-def test_a_plain_client_towards_tls_is_found(run: Any, msk: MskBroker) -> None:
+def test_plain_client_towards_tls_is_found(run: Any, msk: MskBroker) -> None:
     code, steps = run(KAFKA_BROKERS=msk.settings.brokers)
 
     assert (code, failed(steps)) == (2, ["TLS"])
@@ -162,7 +160,7 @@ def test_an_unknown_authority_is_found(run: Any, msk: MskBroker) -> None:
         ("certificate is not yet valid", "set the clock of this machine by NTP; if it is right, wait"),
     ],
 )
-def test_a_certificate_outside_of_its_time_has_another_mend_than_an_unknown_one(
+def test_expired_and_unknown_certificates_have_two_hints(
     run: Any, silent: str, monkeypatch: pytest.MonkeyPatch, said: str, hint: str
 ) -> None:
     refusal = ssl.SSLCertVerificationError()
@@ -179,9 +177,7 @@ def test_a_certificate_outside_of_its_time_has_another_mend_than_an_unknown_one(
     assert f"{said}; {hint}" in steps["TLS"]
 
 
-def test_a_name_that_is_not_in_the_certificate_is_found(
-    run: Any, msk: MskBroker, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_name_not_in_certificate_is_found(run: Any, msk: MskBroker, monkeypatch: pytest.MonkeyPatch) -> None:
     real, port = socket.getaddrinfo, int(msk.settings.brokers.rpartition(":")[2])
 
     def lead_there(_host: str, port: int, *family: int, **hints: int) -> Any:
@@ -195,14 +191,14 @@ def test_a_name_that_is_not_in_the_certificate_is_found(
     assert "name the broker in KAFKA_BROKERS as its certificate does" in steps["TLS"]
 
 
-def test_no_login_towards_a_broker_that_wants_one_is_found(run: Any, msk: MskBroker) -> None:
+def test_missing_login_is_found(run: Any, msk: MskBroker) -> None:
     code, steps = run(KAFKA_BROKERS=msk.settings.brokers, KAFKA_TLS="true", KAFKA_CA_FILE=msk.settings.ca_file)
 
     assert (code, failed(steps)) == (1, ["metadata"])
     assert "the broker may want a login, or another one: check KAFKA_AUTH" in steps["metadata"]
 
 
-def test_msk_with_iam_is_well_and_a_topic_that_may_not_be_read_is_named(run: Any, msk: MskBroker) -> None:
+def test_msk_with_iam_passes_and_unreadable_topic_is_named(run: Any, msk: MskBroker) -> None:
     msk.server.create_topic("doctor-readers.dlq", partitions=1)
     code, steps = run(HERE, **msk.variables)
 
@@ -224,7 +220,7 @@ class Sealed:
     async def handle(self, event: CloudEvent[Any]) -> None: ...
 
 
-def test_a_group_that_may_not_be_joined_is_named(run: Any, msk: MskBroker) -> None:
+def test_forbidden_group_is_named(run: Any, msk: MskBroker) -> None:
     for group in ("doctor-looks-on", "doctor-shut-out"):
         msk.server.create_topic(f"{group}.dlq", partitions=1)
     msk.allow("DESCRIBE", group="doctor-looks-on")
@@ -245,7 +241,7 @@ class LooksOn(Reader): ...
 class ShutOut(Reader): ...
 
 
-def test_a_refused_login_is_named_with_its_identity(run: Any, msk: MskBroker) -> None:
+def test_refused_login_names_its_identity(run: Any, msk: MskBroker) -> None:
     code, steps = run(**msk.variables, AWS_SECRET_ACCESS_KEY="another")  # noqa: S106 -- none
 
     assert (code, failed(steps)) == (1, ["metadata"])
@@ -253,7 +249,7 @@ def test_a_refused_login_is_named_with_its_identity(run: Any, msk: MskBroker) ->
     assert "access key AKID…0001 (env)" in steps["metadata"]
 
 
-def test_no_credentials_are_found_at_the_token(run: Any, msk: MskBroker, tmp_path: Any) -> None:
+def test_missing_credentials_fail_at_token(run: Any, msk: MskBroker, tmp_path: Any) -> None:
     code, steps = run(**msk.variables, KAFKA_AWS_PROFILE="nobody", AWS_CONFIG_FILE=str(tmp_path / "none"))
 
     assert (code, failed(steps)) == (1, ["token"])
@@ -267,7 +263,7 @@ class Tomorrow(BaseHTTPRequestHandler):
         self.end_headers()
 
 
-def test_an_answer_that_is_no_http_leaves_the_clock_unknown(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_answer_without_http_leaves_clock_unknown(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def answer(_region: str) -> float:
         raise http.client.BadStatusLine("SSH-2.0")
 
@@ -277,7 +273,7 @@ def test_an_answer_that_is_no_http_leaves_the_clock_unknown(run: Any, monkeypatc
     assert steps["clock"] == "- AWS's time cannot be read from here: SSH-2.0"
 
 
-def test_a_wrong_clock_is_found_even_where_the_login_fails(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_clock_is_found_despite_failed_login(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     server = HTTPServer(("127.0.0.1", 0), Tomorrow)
     threading.Thread(target=server.serve_forever, daemon=True).start()
 

@@ -140,9 +140,7 @@ def publish(start: Start, *arguments: str) -> str:
     return command.output
 
 
-def test_run_shows_the_card_is_ready_handles_an_event_and_ends_well_on_sigterm(
-    start: Start, broker: EmbeddedBroker
-) -> None:
+def test_run_shows_card_handles_and_ends_on_sigterm(start: Start, broker: EmbeddedBroker) -> None:
     publish(start, "--tenant", "early")
     run = start("run", "handlers:Listener")
     run.wait_for("heard Premium Catering Service of early")
@@ -171,7 +169,7 @@ def listing(title: str) -> dict[str, object]:
     return {"id": "l-1", "title": title, "lane": "vendora", "sellerId": "s-1", "price": 250.5, "currency": "EUR"}
 
 
-def test_a_handler_that_fails_ends_it_with_1_and_one_block_that_names_record_and_handler(start: Start) -> None:
+def test_failing_handler_exits_with_1_and_names_record(start: Start) -> None:
     publish(start, "--tenant", "t1")
 
     run = start("run", "handlers:Failing")
@@ -185,7 +183,7 @@ def test_a_handler_that_fails_ends_it_with_1_and_one_block_that_names_record_and
     assert "Traceback" not in run.output
 
 
-def test_with_json_every_line_of_a_run_is_a_json_object(start: Start) -> None:
+def test_run_with_json_logs_json_lines(start: Start) -> None:
     publish(start, "--tenant", "t1")
 
     run = start("run", "handlers:Failing", "--log-format", "json", "--traceback")
@@ -198,7 +196,7 @@ def test_with_json_every_line_of_a_run_is_a_json_object(start: Start) -> None:
     assert lines[-1]["exception"].splitlines()[-1] == "ValueError: cannot take Premium Catering Service"
 
 
-def test_a_second_interrupt_quits_at_once(start: Start) -> None:
+def test_second_interrupt_quits_at_once(start: Start) -> None:
     publish(start, "--tenant", "t1")
     run = start("run", "handlers:Hanging")
     run.wait_for("hangs\n")
@@ -211,7 +209,7 @@ def test_a_second_interrupt_quits_at_once(start: Start) -> None:
     assert "Traceback" not in run.output
 
 
-def test_a_handler_that_hangs_in_its_thread_does_not_hold_the_process_beyond_the_drain_timeout(start: Start) -> None:
+def test_hanging_thread_ends_with_drain_timeout(start: Start) -> None:
     publish(start, "--tenant", "t1")
     run = start("run", "handlers:Impatient")
     run.wait_for("hangs\n")
@@ -221,7 +219,7 @@ def test_a_handler_that_hangs_in_its_thread_does_not_hold_the_process_beyond_the
     assert run.exit_code(timeout=60) == 0
 
 
-def test_while_the_broker_is_down_one_line_says_so_and_none_says_ready(start: Start) -> None:
+def test_run_says_when_broker_is_down(start: Start) -> None:
     run = start("run", "handlers:Listener", KAFKA_BROKERS="127.0.0.1:9")
     run.wait_for("no connection to 127.0.0.1:9")
     time.sleep(1.5)  # the client tries again meanwhile
@@ -235,7 +233,7 @@ def test_while_the_broker_is_down_one_line_says_so_and_none_says_ready(start: St
     assert lines[6:] == ["stopping: running handlers finish first (a second signal quits at once)", "stopped"]
 
 
-def test_publish_gives_up_after_its_timeout_when_the_broker_is_down(start: Start) -> None:
+def test_publish_times_out_without_a_broker(start: Start) -> None:
     command = start("publish", TOPIC, "--tenant", "t1", "--id", "e-1", "--timeout", "1s", KAFKA_BROKERS="127.0.0.1:9")
 
     assert command.exit_code() == 1
@@ -243,7 +241,7 @@ def test_publish_gives_up_after_its_timeout_when_the_broker_is_down(start: Start
     assert command.output.count("e-1") == 1
 
 
-def test_the_line_that_dev_prints_publishes_from_another_terminal(
+def test_line_of_dev_publishes_elsewhere(
     start: Start, env: dict[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     elsewhere = tmp_path_factory.mktemp("elsewhere")
@@ -264,7 +262,7 @@ def test_the_line_that_dev_prints_publishes_from_another_terminal(
     assert "does not exist" not in dev.output
 
 
-def test_dev_has_the_topic_of_the_dead_letters(start: Start) -> None:
+def test_dev_has_the_dead_letter_topic(start: Start) -> None:
     dev = start("dev", "handlers:Rejecting")
     dev.wait_for("--tenant t1\n")
     (address,) = re.findall(r"^connecting to (.*)$", dev.output, re.MULTILINE)
@@ -289,7 +287,7 @@ def run_python(*arguments: str, env: dict[str, str]) -> subprocess.CompletedProc
     )
 
 
-def test_the_demo_plays_a_day_of_two_tenants_and_all_18_topics_flow(env: dict[str, str]) -> None:
+def test_demo_plays_a_day_and_all_18_topics_flow(env: dict[str, str]) -> None:
     done = run_python("-m", "examples.demo", env=env)
 
     assert done.returncode == 0, done.stdout + done.stderr
@@ -300,7 +298,7 @@ def test_the_demo_plays_a_day_of_two_tenants_and_all_18_topics_flow(env: dict[st
     assert re.search(r"^The page: http://127\.0\.0\.1:\d+/ ", done.stdout, re.MULTILINE)
 
 
-def test_the_demo_fails_when_an_event_does_not_arrive(env: dict[str, str]) -> None:
+def test_demo_fails_when_an_event_is_lost(env: dict[str, str]) -> None:
     lose_one = (
         "import asyncio, sys; from examples import demo; from examples.subscriber.counter import EventCounter as C;"
         "count = C._count; demo.TIMEOUT = 5;"

@@ -44,7 +44,7 @@ def module(kafka: KafkaServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     return name
 
 
-def test_a_plan_is_shown_applied_and_then_empty(module: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_applied_plan_is_empty(module: str, capsys: pytest.CaptureFixture[str]) -> None:
     targets = [module, f"{module}:Reader", "--partitions", "4", "--retention", "7d"]
 
     assert call(["topics", "plan", *targets]) == 2
@@ -62,9 +62,7 @@ def test_a_plan_is_shown_applied_and_then_empty(module: str, capsys: pytest.Capt
     assert row.split() == [f"{module}.made.v1", "4", "partitions", "retention.ms=604800000", "Made"]
 
 
-def test_a_difference_is_mended_and_nothing_is_taken_away(
-    module: str, kafka: KafkaServer, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_apply_changes_but_never_removes(module: str, kafka: KafkaServer, capsys: pytest.CaptureFixture[str]) -> None:
     kafka.create_topic(f"{module}.made.v1", partitions=2, configs={"retention.ms": "1000"})
     kafka.create_topic(f"{module}.broken.v1", partitions=9)
     targets = [module, "--retention", "12h"]
@@ -78,7 +76,7 @@ def test_a_difference_is_mended_and_nothing_is_taken_away(
     assert f"! {module}.broken.v1 has 9 partitions, declared 6: partitions are never removed" in shown
 
 
-def test_a_plan_names_topics_that_take_less_than_a_batch(
+def test_plan_names_topics_smaller_than_a_batch(
     module: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "topics.toml"
@@ -91,7 +89,7 @@ def test_a_plan_names_topics_that_take_less_than_a_batch(
     assert "at a time" not in capsys.readouterr().out
 
 
-def test_apply_asks_and_where_nobody_answers_it_does_nothing(module: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_apply_without_an_answer_changes_nothing(module: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert call(["topics", "apply", module]) == 2
 
     assert "pass --yes" in capsys.readouterr().err
@@ -99,7 +97,7 @@ def test_apply_asks_and_where_nobody_answers_it_does_nothing(module: str, capsys
 
 
 @pytest.mark.parametrize("keys", [b"n\n", CTRL_D])
-def test_a_plan_that_is_declined_changes_nothing_and_ends_with_1(module: str, keys: bytes) -> None:
+def test_declined_plan_exits_with_1(module: str, keys: bytes) -> None:
     ended = python_on_a_terminal([*COMMAND, "topics", "apply", module], keys, question="[y/N] ")
 
     assert ended.code == 1
@@ -108,14 +106,14 @@ def test_a_plan_that_is_declined_changes_nothing_and_ends_with_1(module: str, ke
     assert call(["topics", "plan", module]) == 2
 
 
-def test_a_plan_that_is_agreed_to_is_applied(module: str) -> None:
+def test_agreed_plan_is_applied(module: str) -> None:
     ended = python_on_a_terminal([*COMMAND, "topics", "apply", module], b"y\n", question="[y/N] ")
 
     assert ended.code == 0
     assert call(["topics", "plan", module]) == 0
 
 
-def test_a_change_that_fails_half_way_is_named_and_the_others_are_made(
+def test_failed_change_is_named_and_others_are_made(
     module: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     real = ConfluentAdmin.apply
@@ -137,11 +135,11 @@ def test_a_change_that_fails_half_way_is_named_and_the_others_are_made(
     "wrong",
     [[], ["nowhere:Class"], ["eventzr_marketplace_events", "--retention", "7 days"], ["json"], ["x", "--unknown"]],
 )
-def test_a_wrong_call_of_plan_is_not_taken_for_a_plan(wrong: list[str]) -> None:
+def test_wrong_call_of_plan_is_no_plan(wrong: list[str]) -> None:
     assert call(["topics", "plan", *wrong]) == 1
 
 
-def test_topics_that_may_not_be_described_do_not_hide_the_others(
+def test_forbidden_topics_hide_no_others(
     module: str, msk: MskBroker, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name, value in msk.variables.items():
@@ -163,7 +161,7 @@ def test_topics_that_may_not_be_described_do_not_hide_the_others(
     assert f"topic {module}.broken.v1 may not be described by this login" in capsys.readouterr().err
 
 
-def test_a_broker_that_is_away_ends_it_with_1(
+def test_missing_broker_exits_with_1(
     module: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("KAFKA_BROKERS", "127.0.0.1:1")

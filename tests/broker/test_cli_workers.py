@@ -161,7 +161,7 @@ def is_alive(pid: int) -> bool:
     return True
 
 
-def test_two_workers_share_the_partitions_handle_each_event_once_and_commit_when_stopped(setting: Setting) -> None:
+def test_two_workers_handle_each_event_once(setting: Setting) -> None:
     workers = setting.start()
     workers.wait_until_ready()
 
@@ -180,7 +180,7 @@ def test_two_workers_share_the_partitions_handle_each_event_once_and_commit_when
         assert sum(line.startswith(said) for line in lines) == 1
 
 
-def test_a_killed_worker_comes_back_and_every_event_is_handled(setting: Setting) -> None:
+def test_killed_worker_comes_back(setting: Setting) -> None:
     workers = setting.start()
     workers.wait_until_ready()
 
@@ -199,7 +199,7 @@ def test_a_killed_worker_comes_back_and_every_event_is_handled(setting: Setting)
 
 
 @pytest.mark.parametrize("everybody", [False, True], ids=["supervisor", "everybody"])
-def test_a_stop_lets_running_handlers_finish(setting: Setting, *, everybody: bool) -> None:
+def test_stop_lets_handlers_finish(setting: Setting, *, everybody: bool) -> None:
     workers = setting.start(takes=2.0)
     workers.wait_until_ready()
     setting.publish(*range(20))
@@ -230,7 +230,7 @@ def test_a_second_signal_quits_at_once(setting: Setting, number: signal.Signals,
     assert workers.handled().total() == 0
 
 
-def test_without_their_supervisor_workers_finish_what_runs_and_end(setting: Setting) -> None:
+def test_workers_end_without_their_supervisor(setting: Setting) -> None:
     workers = setting.start(takes=2.0)
     workers.wait_until_ready()
     setting.publish(*range(20))
@@ -243,7 +243,7 @@ def test_without_their_supervisor_workers_finish_what_runs_and_end(setting: Sett
     assert setting.committed() == 20
 
 
-def test_an_event_that_no_worker_can_take_ends_the_command_with_1(setting: Setting) -> None:
+def test_unhandled_event_ends_command_with_1(setting: Setting) -> None:
     workers = setting.start()
     workers.wait_until_ready()
 

@@ -81,7 +81,7 @@ def position(sink: Sink, offset: int, metadata: str = "") -> Position:
     return Position(assignment.partition, assignment.epoch, offset, metadata)
 
 
-async def test_refused_metadata_is_shortened_until_it_is_taken(
+async def test_refused_metadata_is_shortened(
     other_kafka: KafkaServer, topic: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert len(METADATA) > 64
@@ -96,13 +96,13 @@ async def test_refused_metadata_is_shortened_until_it_is_taken(
     assert lines(caplog, "refuses") == 1
 
 
-async def test_the_last_commit_is_not_lost_for_its_metadata(other_kafka: KafkaServer, topic: str) -> None:
+async def test_last_commit_survives_its_metadata(other_kafka: KafkaServer, topic: str) -> None:
     async with member(other_kafka, topic) as (consumer, sink):
         consumer.store([position(sink, 1, METADATA)])
     assert committed(other_kafka, topic)[0] == 1
 
 
-async def test_a_group_that_may_not_commit_is_a_problem_until_it_may(
+async def test_forbidden_commits_are_a_problem(
     other_kafka: KafkaServer, topic: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     client = kafka_admin.AdminClient({"bootstrap.servers": other_kafka.bootstrap_servers})
@@ -121,7 +121,7 @@ async def test_a_group_that_may_not_commit_is_a_problem_until_it_may(
     assert lines(caplog, "offsets are committed again") == 1
 
 
-async def test_of_several_topics_the_one_that_is_denied_is_named(other_kafka: KafkaServer, topic: str) -> None:
+async def test_denied_topic_of_several_is_named(other_kafka: KafkaServer, topic: str) -> None:
     names = [f"{topic}.{number}" for number in range(3)]
     for name in names:
         other_kafka.create_topic(name, partitions=1)

@@ -157,7 +157,7 @@ def group() -> str:
 # Order
 
 
-async def test_events_of_a_tenant_run_one_at_a_time_and_in_order(
+async def test_events_of_a_tenant_run_in_order(
     settings: KafkaSettings, producer: EventProducer, topic: TopicFactory, group: str
 ) -> None:
     name, seen, inside, most = topic(), Seen(), Counter[str](), 0
@@ -180,7 +180,7 @@ async def test_events_of_a_tenant_run_one_at_a_time_and_in_order(
     assert most > 10
 
 
-async def test_a_tenant_whose_handler_hangs_holds_up_no_other_one_of_its_partition(
+async def test_hanging_tenant_holds_up_no_other(
     settings: KafkaSettings, producer: EventProducer, topic: TopicFactory, group: str
 ) -> None:
     name, seen, others_are_done = topic(partitions=1), Seen(), asyncio.Event()
@@ -208,7 +208,7 @@ async def fail_at(number: int, seen: Seen, event: CloudEvent[Any]) -> None:
     await seen.handle(event)
 
 
-async def test_a_failing_handler_stops_the_runner_before_its_offset_is_committed(
+async def test_failing_handler_stops_before_its_commit(
     settings: KafkaSettings, producer: EventProducer, topic: TopicFactory, group: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     name, seen = topic(partitions=1), Seen()
@@ -227,7 +227,7 @@ async def test_a_failing_handler_stops_the_runner_before_its_offset_is_committed
     assert committed(settings, group, name) == 3
 
 
-async def test_a_restart_delivers_the_failed_event_again_and_none_that_was_finished(
+async def test_restart_redelivers_only_the_failed_event(
     settings: KafkaSettings, producer: EventProducer, topic: TopicFactory, group: str
 ) -> None:
     name, before, after = topic(partitions=1), Seen(), Seen()
@@ -260,7 +260,7 @@ POISON: Final = {
 
 
 @pytest.mark.parametrize("kind", POISON)
-async def test_a_record_that_is_no_event_becomes_a_dead_letter_without_showing_what_is_in_it(
+async def test_record_without_an_event_becomes_a_dead_letter(
     kafka: KafkaServer,
     producer: EventProducer,
     topic: TopicFactory,
@@ -291,7 +291,7 @@ async def test_a_record_that_is_no_event_becomes_a_dead_letter_without_showing_w
 # Commits, stops and hand-overs
 
 
-async def test_progress_is_committed_while_the_runner_goes_on(
+async def test_progress_is_committed_meanwhile(
     settings: KafkaSettings, producer: EventProducer, topic: TopicFactory, group: str
 ) -> None:
     name, seen = topic(partitions=1), Seen()
@@ -316,7 +316,7 @@ def guard() -> Iterator[None]:
 
 @pytest.mark.usefixtures("guard")
 @pytest.mark.parametrize("way", ["stop", "SIGTERM"])
-async def test_a_stop_waits_for_the_running_handler_commits_it_and_begins_no_other(
+async def test_stop_finishes_running_handler_and_begins_no_other(
     settings: KafkaSettings, producer: EventProducer, topic: TopicFactory, group: str, way: str
 ) -> None:
     name, seen, may_finish = topic(partitions=1), Seen(), asyncio.Event()
@@ -360,7 +360,7 @@ asyncio.run(ConsumerRunner(Crashing(), settings=KafkaSettings(brokers=brokers, l
 """
 
 
-async def test_what_a_killed_member_had_not_finished_is_delivered_to_the_next_one(
+async def test_killed_members_events_are_redelivered(
     settings: KafkaSettings, producer: EventProducer, topic: TopicFactory, group: str
 ) -> None:
     name, seen = topic(partitions=1), Seen()
@@ -380,7 +380,7 @@ async def test_what_a_killed_member_had_not_finished_is_delivered_to_the_next_on
     assert seen.numbers[0] <= 5
 
 
-async def test_members_share_the_partitions_and_one_that_leaves_loses_nothing(
+async def test_leaving_member_loses_nothing(
     kafka: KafkaServer, producer: EventProducer, topic: TopicFactory, group: str
 ) -> None:
     name, seen, second, total = topic(partitions=6), Seen(), Seen(), 0
@@ -419,7 +419,7 @@ async def test_members_share_the_partitions_and_one_that_leaves_loses_nothing(
     assert {number for number in alone if shared_at <= number < total - 20}
 
 
-async def test_members_that_stop_while_one_of_them_joins_commit_and_leave(
+async def test_stop_during_a_join_commits_and_leaves(
     settings: KafkaSettings, producer: EventProducer, topic: TopicFactory, group: str
 ) -> None:
     name, seen = topic(partitions=1), Seen()
@@ -439,7 +439,7 @@ async def test_members_that_stop_while_one_of_them_joins_commit_and_leave(
     assert committed(settings, group, name) == 20
 
 
-async def test_a_new_group_starts_at_the_earliest_record(
+async def test_new_group_starts_at_earliest(
     settings: KafkaSettings, producer: EventProducer, topic: TopicFactory, group: str
 ) -> None:
     name, seen = topic(partitions=2), Seen()
@@ -458,7 +458,7 @@ def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
 
 
-async def test_a_missing_topic_is_told_once_and_picked_up_when_somebody_creates_it(
+async def test_missing_topic_is_reported_once_and_found_later(
     kafka: KafkaServer, producer: EventProducer, topic: TopicFactory, group: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     there, missing, seen = topic(), f"missing.{uuid.uuid4().hex[:8]}", Seen()
@@ -486,7 +486,7 @@ def generous_kafka(kafka: KafkaServer) -> Iterator[KafkaServer]:
         yield server
 
 
-async def test_consuming_creates_no_topic_even_where_the_broker_would(
+async def test_consuming_creates_no_topic(
     generous_kafka: KafkaServer, group: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     address, seen = generous_kafka.bootstrap_servers, Seen()
@@ -502,7 +502,7 @@ async def test_consuming_creates_no_topic_even_where_the_broker_would(
     assert "nobody.made.this" not in AdminClient({"bootstrap.servers": address}).list_topics(timeout=10).topics
 
 
-async def test_publishing_creates_no_topic_even_where_the_broker_would(generous_kafka: KafkaServer) -> None:
+async def test_publishing_creates_no_topic(generous_kafka: KafkaServer) -> None:
     address = generous_kafka.bootstrap_servers
     client = {"topic.metadata.propagation.max.ms": 500}
 
@@ -516,7 +516,7 @@ async def test_publishing_creates_no_topic_even_where_the_broker_would(generous_
 # Threads
 
 
-async def test_a_plain_function_runs_off_the_event_loop(
+async def test_plain_function_runs_off_the_loop(
     settings: KafkaSettings, producer: EventProducer, topic: TopicFactory, group: str
 ) -> None:
     name, loop, started, may_finish = topic(), asyncio.get_running_loop(), asyncio.Event(), threading.Event()
@@ -565,13 +565,13 @@ asyncio.run(main())
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
-def test_disabled_means_no_client_no_thread_and_no_socket() -> None:
+def test_disabled_means_no_client_and_no_thread() -> None:
     facts = script(DISABLED, KAFKA_ENABLED="false", KAFKA_BROKERS="127.0.0.1:1")
 
     assert facts == ["client False", "threads 1 1", "sockets 0"]
 
 
-async def test_a_group_of_clients_of_another_kind_is_joined_once_they_have_gone(
+async def test_group_of_another_protocol_is_joined_later(
     settings: KafkaSettings, producer: EventProducer, topic: TopicFactory, group: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """As when a service of another language is replaced by one in Python, and keeps its group."""

@@ -177,7 +177,7 @@ async def survive(kafka: KafkaServer, away: float, break_it: Act, mend_it: Act, 
 
 
 @outages
-async def test_missing_or_refused_topic_loses_no_dead_letter(
+async def test_refused_topic_loses_no_dead_letter(
     guarded_kafka: KafkaServer, away: float, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")

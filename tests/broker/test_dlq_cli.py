@@ -209,7 +209,7 @@ def expected(numbers: range) -> list[tuple[str, int]]:
     return sorted((f"t{n % TENANTS}", n) for n in numbers)
 
 
-def test_all_letters_are_replayed_in_order_and_no_other_group_sees_anything(dlq: Dlq) -> None:
+def test_all_dead_letters_are_replayed_in_order(dlq: Dlq) -> None:
     dlq.write_letters(60)
 
     code, output = dlq.run("replay", "handlers:Handler")
@@ -236,7 +236,7 @@ def test_one_id_of_two_sources_or_tenants_is_replayed_for_each(dlq: Dlq) -> None
     assert sorted(dlq.effects()) == [("t1", 0), ("t1", 1), ("t2", 2)]
 
 
-def test_letters_without_their_value_are_replayed_from_their_own_topic(dlq: Dlq) -> None:
+def test_cut_dead_letters_are_replayed_from_their_topic(dlq: Dlq) -> None:
     kept, gone, changed = (dlq.record(n, tenant=f"t{n}") for n in range(3))
     kept, changed = dlq.put(kept), dlq.put(changed)
     dlq.write(write_letter(kept, dlq.facts(0), shrink=2))
@@ -256,7 +256,7 @@ def test_letters_without_their_value_are_replayed_from_their_own_topic(dlq: Dlq)
     )
 
 
-def test_a_replay_that_was_killed_is_resumed_and_loses_nothing(dlq: Dlq) -> None:
+def test_killed_replay_is_resumed(dlq: Dlq) -> None:
     dlq.write_letters(500)
     dlq.write_handlers(takes=0.02)
     killed = dlq.begin("replay", "handlers:Handler")
@@ -277,7 +277,7 @@ def test_a_replay_that_was_killed_is_resumed_and_loses_nothing(dlq: Dlq) -> None
     assert dlq.overview()["open"] == 0
 
 
-def test_of_two_replays_at_once_one_is_refused(dlq: Dlq) -> None:
+def test_second_replay_is_refused(dlq: Dlq) -> None:
     dlq.write_letters(40)
     (dlq.directory / "hold").touch()
     first = dlq.begin("replay", "handlers:Handler")
@@ -300,7 +300,7 @@ def test_of_two_replays_at_once_one_is_refused(dlq: Dlq) -> None:
     assert sorted(dlq.effects("calls")) == expected(range(40))
 
 
-def test_the_claim_of_a_replay_that_is_gone_ends_by_itself(dlq: Dlq) -> None:
+def test_abandoned_claim_ends_by_itself(dlq: Dlq) -> None:
     dlq.write_letters(10)
     dlq.write_handlers(lifetime=3.0)
     dlq.write(write_claim(dlq.group, "another-host/1:1:abc"))
@@ -313,7 +313,7 @@ def test_the_claim_of_a_replay_that_is_gone_ends_by_itself(dlq: Dlq) -> None:
     assert sorted(dlq.effects()) == expected(range(10))
 
 
-def test_a_redelivered_letter_of_a_replayed_record_stays_closed(dlq: Dlq) -> None:
+def test_redelivered_dead_letter_stays_closed(dlq: Dlq) -> None:
     """The consumer had died before its commit: the group has none."""
     dlq.write_letters(3)
     assert dlq.run("replay", "handlers:Handler")[0] == 0
@@ -325,7 +325,7 @@ def test_a_redelivered_letter_of_a_replayed_record_stays_closed(dlq: Dlq) -> Non
     assert len(dlq.effects()) == 3
 
 
-def test_a_letter_after_offsets_were_reset_is_open_again(dlq: Dlq) -> None:
+def test_offset_reset_opens_dead_letter_again(dlq: Dlq) -> None:
     dlq.write_letters(3)
     dlq.commit({0: 1, 1: 2, 2: 3})
     assert dlq.run("replay", "handlers:Handler")[0] == 0
@@ -338,7 +338,7 @@ def test_a_letter_after_offsets_were_reset_is_open_again(dlq: Dlq) -> None:
     assert dlq.overview()["open"] == 0
 
 
-def test_sigterm_finishes_what_runs_and_says_what_is_left(dlq: Dlq) -> None:
+def test_sigterm_finishes_and_counts_the_rest(dlq: Dlq) -> None:
     dlq.write_letters(200)
     dlq.write_handlers(takes=0.05)
     process = dlq.begin("replay", "handlers:Handler")
@@ -353,7 +353,7 @@ def test_sigterm_finishes_what_runs_and_says_what_is_left(dlq: Dlq) -> None:
     assert dlq.overview()["replayed"] == done < 200
 
 
-def test_what_fails_again_stays_with_its_attempts_and_holds_its_lane(dlq: Dlq) -> None:
+def test_failed_replay_holds_its_ordering_key(dlq: Dlq) -> None:
     dlq.write_letters(30)
     dlq.write_handlers(broken=(3,))
 
@@ -369,7 +369,7 @@ def test_what_fails_again_stays_with_its_attempts_and_holds_its_lane(dlq: Dlq) -
     assert letter["last_replay"].startswith("failed: ValueError at ")
 
 
-def test_ls_counts_by_handler_type_and_error_and_filters(dlq: Dlq) -> None:
+def test_ls_counts_and_filters(dlq: Dlq) -> None:
     dlq.write_letters(40)
 
     code, table = dlq.run("ls", "handlers:Handler")
@@ -387,7 +387,7 @@ def test_ls_counts_by_handler_type_and_error_and_filters(dlq: Dlq) -> None:
     assert dlq.overview("--topic", "another.topic")["selected"] == 0
 
 
-def test_parked_letters_wait_for_the_failure_before_them(dlq: Dlq) -> None:
+def test_parked_letters_wait_for_their_failure(dlq: Dlq) -> None:
     for n in range(5):
         tenant = "a" if n < 4 else "b"
         facts = replace(dlq.facts(n), error="parked" if n else "ValueError")
@@ -409,7 +409,7 @@ def test_parked_letters_wait_for_the_failure_before_them(dlq: Dlq) -> None:
     assert dlq.effects() == [("b", 4), ("a", 0), ("a", 1)]
 
 
-def test_a_payload_is_shown_on_request_alone(dlq: Dlq) -> None:
+def test_payload_is_shown_on_request_alone(dlq: Dlq) -> None:
     dlq.write_letters(1)
     name = f"{dlq.topic}[0]@0"
 
@@ -422,7 +422,7 @@ def test_a_payload_is_shown_on_request_alone(dlq: Dlq) -> None:
     assert dlq.run("show", dlq.group, "0@999")[0] == 2
 
 
-def test_discarding_needs_a_reason_and_records_it(dlq: Dlq) -> None:
+def test_discard_needs_and_keeps_a_reason(dlq: Dlq) -> None:
     dlq.write_letters(20)
 
     assert dlq.run("discard", dlq.group)[0] == 2

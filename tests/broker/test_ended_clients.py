@@ -54,7 +54,7 @@ def name(kafka: KafkaServer) -> str:
     return name
 
 
-async def test_clients_without_brokers_are_given_up_and_others_publish_and_consume(
+async def test_clients_without_brokers_are_replaced(
     settings: KafkaSettings, name: str, first_clients: FirstClients, caplog: pytest.LogCaptureFixture
 ) -> None:
     made = first_clients(_NO_BROKER)
@@ -80,7 +80,7 @@ async def test_clients_without_brokers_are_given_up_and_others_publish_and_consu
     ]
 
 
-async def test_a_producer_without_the_right_to_write_goes_on_with_another_client_once_it_has_it(
+async def test_producer_without_the_right_to_write_recovers_with_it(
     guarded_kafka: KafkaServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The first refusal is fatal to the client: it would never try again."""
@@ -110,7 +110,7 @@ def ended(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [line for line in caplog.messages if line.startswith(begin)]
 
 
-async def test_a_consumer_with_a_fatal_error_stops_its_runner(settings: KafkaSettings, name: str) -> None:
+async def test_fatal_consumer_error_stops_runner(settings: KafkaSettings, name: str) -> None:
     """A second member with the same group.instance.id takes the first one's place."""
     handled: asyncio.Queue[Any] = asyncio.Queue()
 
@@ -132,7 +132,7 @@ async def test_a_consumer_with_a_fatal_error_stops_its_runner(settings: KafkaSet
             assert await handled.get() == "for the second"
 
 
-async def test_brokers_without_the_new_group_protocol_are_told_with_the_hint(guarded_kafka: KafkaServer) -> None:
+async def test_older_brokers_are_reported_with_a_hint(guarded_kafka: KafkaServer) -> None:
     @kafka_consumer(group_id="new", group_protocol="consumer")
     class Handler:
         @on_message("thing.happened.v1")

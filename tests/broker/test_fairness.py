@@ -115,7 +115,7 @@ async def consuming(
 
 
 @pytest.mark.parametrize("ordering", ["tenant", "subject", "none"])
-async def test_one_event_waits_one_turn_behind_a_backlog_of_another_tenant(
+async def test_one_event_waits_one_turn_behind_a_backlog(
     kafka: KafkaServer, topic: Callable[..., str], turns: Turns, ordering: Ordering
 ) -> None:
     name = topic(partitions=2)
@@ -133,7 +133,7 @@ async def test_one_event_waits_one_turn_behind_a_backlog_of_another_tenant(
         assert waited <= turns.allowed(tenant)
 
 
-async def test_a_backlog_larger_than_the_buffer_does_not_hold_up_other_partitions(
+async def test_backlog_does_not_hold_up_other_partitions(
     kafka: KafkaServer, topic: Callable[..., str], turns: Turns
 ) -> None:
     name, buffer = topic(partitions=2), BACKLOG // 4

@@ -62,7 +62,7 @@ def committed_and_end(kafka: KafkaServer) -> list[tuple[str, str]]:
     return [offsets for offsets in found if offsets[1] != "0"]
 
 
-async def test_the_guides_event_is_handled_and_committed_inside_a_service(
+async def test_guide_event_is_handled_in_a_service(
     guide_kafka: KafkaServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     runner = ConsumerRunner(MarketplaceEventHandler(), settings=KafkaSettings(brokers=guide_kafka.bootstrap_servers))
@@ -80,7 +80,7 @@ async def test_the_guides_event_is_handled_and_committed_inside_a_service(
     assert committed_and_end(guide_kafka) == [("1", "1")]
 
 
-async def test_the_guides_event_is_handled_and_committed_by_the_command(guide_kafka: KafkaServer) -> None:
+async def test_guide_event_is_handled_by_command(guide_kafka: KafkaServer) -> None:
     command = [
         str(Path(sys.executable).with_name("eventzr-kafka")),
         "run",

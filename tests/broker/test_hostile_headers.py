@@ -103,9 +103,7 @@ def publish(brokers: str, topic: str, numbers: Sequence[int], hostile: Sequence[
             producer.produce(topic, value, key=key, headers=HOSTILE if number in hostile else plain)
 
 
-async def test_one_unreadable_record_costs_no_other_event(
-    kafka: KafkaServer, topic: TopicFactory, recorder: Recorder
-) -> None:
+async def test_unreadable_record_costs_no_other(kafka: KafkaServer, topic: TopicFactory, recorder: Recorder) -> None:
     group = Group(kafka, topic(partitions=3))
     publish(group.settings.brokers, group.topic, range(EVENTS + 1), hostile=[2_500])
     await group.run_until_committed(EVENTS + 1)
@@ -118,7 +116,7 @@ async def test_one_unreadable_record_costs_no_other_event(
     assert letter.facts.reason == "headers: a name is not UTF-8, so that none of them can be read"
 
 
-async def test_unreadable_records_alone_are_dead_letters(kafka: KafkaServer, topic: TopicFactory) -> None:
+async def test_unreadable_records_are_dead_letters(kafka: KafkaServer, topic: TopicFactory) -> None:
     group = Group(kafka, topic(partitions=1), ordering="subject")
     names = [b"\xff", b"\xed\xa0\xbc", b"ce_id\xc0", b"\x80" * 300]
     with RawProducer(group.settings.brokers) as producer:
@@ -181,7 +179,7 @@ def write_handler(group: Group, folder: Path) -> str:
     return f"{module}:Handler"
 
 
-def test_dlq_commands_read_past_unreadable_letters(
+def test_dlq_reads_past_unreadable_letters(
     hostile_letters: Group, tmp_path: Path, run: Callable[..., tuple[int, str]]
 ) -> None:
     group, target = hostile_letters, write_handler(hostile_letters, tmp_path)
@@ -201,7 +199,7 @@ def test_dlq_commands_read_past_unreadable_letters(
     assert json.loads(output)["open"] == 0
 
 
-def test_a_replay_refuses_what_its_consumer_refused(
+def test_replay_refuses_what_consumer_refused(
     kafka: KafkaServer, topic: TopicFactory, tmp_path: Path, run: Callable[..., tuple[int, str]]
 ) -> None:
     group = Group(kafka, topic(partitions=1))
@@ -216,7 +214,7 @@ def test_a_replay_refuses_what_its_consumer_refused(
     assert '"id":"e1"' in output
 
 
-async def test_a_parking_consumer_starts_over_unreadable_letters(hostile_letters: Group) -> None:
+async def test_parking_starts_over_unreadable_letters(hostile_letters: Group) -> None:
     group = hostile_letters
     publish(group.settings.brokers, group.topic, [2, 9])
     await group.run_until_committed(2)

@@ -78,7 +78,7 @@ def test_docker_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
         start_kafka()
 
 
-def test_without_docker_the_jars_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_jars_are_taken_without_docker(monkeypatch: pytest.MonkeyPatch) -> None:
     offer(monkeypatch, docker=None, jars=KafkaStartError("taken"))
 
     assert describe_kafka() == "Kafka (jars)"
@@ -87,14 +87,14 @@ def test_without_docker_the_jars_are_taken(monkeypatch: pytest.MonkeyPatch) -> N
         start_kafka()
 
 
-def test_an_engine_that_cannot_get_the_image_leaves_it_to_the_jars(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_engine_without_the_image_leaves_it_to_the_jars(monkeypatch: pytest.MonkeyPatch) -> None:
     offer(monkeypatch, docker=KafkaUnavailableError("no such image"), jars=KafkaStartError("taken"))
 
     with pytest.raises(KafkaStartError, match=r"^taken"):
         start_kafka()
 
 
-def test_a_broker_that_does_not_come_up_is_not_hidden_by_the_next_way(
+def test_failed_broker_is_not_hidden_by_the_next_way(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     offer(monkeypatch, docker=KafkaStartError("broken"), jars=KafkaUnavailableError("not taken"))
@@ -103,7 +103,7 @@ def test_a_broker_that_does_not_come_up_is_not_hidden_by_the_next_way(
         start_kafka()
 
 
-def test_without_any_way_the_error_names_what_each_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_error_names_what_each_way_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
     offer(monkeypatch, docker=None, jars=None)
 
     assert describe_kafka() is None
@@ -113,7 +113,7 @@ def test_without_any_way_the_error_names_what_each_lacks(monkeypatch: pytest.Mon
 
 
 @pytest.mark.usefixtures("machine")
-def test_an_engine_that_does_not_answer_is_none() -> None:
+def test_silent_docker_engine_is_none() -> None:
     pytest.importorskip("testcontainers")
 
     with pytest.raises(KafkaUnavailableError, match=r"^no Docker engine$"):
@@ -121,7 +121,7 @@ def test_an_engine_that_does_not_answer_is_none() -> None:
 
 
 @pytest.mark.usefixtures("machine")
-def test_docker_without_testcontainers_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_docker_needs_testcontainers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "testcontainers.core.docker_client", None)
 
     with pytest.raises(KafkaUnavailableError, match=r"^testcontainers is not installed$"):
@@ -137,7 +137,7 @@ def test_an_old_jdk_is_none(machine: Path, version: str) -> None:
         jars.find_jars()
 
 
-def test_java_home_comes_before_the_path(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_java_home_comes_before_path(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_java(machine, "11.0.2")
     write_java(machine / "home", "21")
     write_program(machine / "bin" / "mvn", "")
@@ -146,7 +146,7 @@ def test_java_home_comes_before_the_path(machine: Path, monkeypatch: pytest.Monk
     assert jars.find_jars().description == f"Apache Kafka {KAFKA_VERSION} (jars, JDK 21)"
 
 
-def test_without_maven_the_jars_must_be_there_already(machine: Path) -> None:
+def test_jars_without_maven_must_exist(machine: Path) -> None:
     write_java(machine, "17.0.15")
     with pytest.raises(KafkaUnavailableError, match=r"^no Maven \(mvn\)"):
         jars.find_jars()
@@ -156,7 +156,7 @@ def test_without_maven_the_jars_must_be_there_already(machine: Path) -> None:
     assert jars.find_jars().description == f"Apache Kafka {KAFKA_VERSION} (jars, JDK 17)"
 
 
-def test_sessions_that_start_together_fetch_the_jars_once_and_see_them_complete(machine: Path) -> None:
+def test_concurrent_sessions_fetch_jars_once(machine: Path) -> None:
     write_program(
         machine / "bin" / "mvn",
         f'echo run >>"{machine}/runs"; libs="${{6#-DoutputDirectory=}}"; '
@@ -173,7 +173,7 @@ def test_sessions_that_start_together_fetch_the_jars_once_and_see_them_complete(
     assert (machine / "runs").read_text() == "run\n"
 
 
-def test_a_maven_that_fails_is_quoted_and_leaves_nothing_behind(machine: Path) -> None:
+def test_failed_maven_is_quoted(machine: Path) -> None:
     write_program(machine / "bin" / "mvn", 'mkdir -p "${6#-DoutputDirectory=}"; echo unknown host; exit 1')
 
     with pytest.raises(KafkaUnavailableError, match="unknown host"):
@@ -182,7 +182,7 @@ def test_a_maven_that_fails_is_quoted_and_leaves_nothing_behind(machine: Path) -
     assert [path.name for path in jars.cache_folder().iterdir()] == [f"kafka-{KAFKA_VERSION}.lock"]
 
 
-def test_a_cluster_id_is_sixteen_bytes_and_no_option() -> None:
+def test_cluster_id_is_16_bytes_and_no_option() -> None:
     ids = {backend.new_cluster_id() for _ in range(100)}
 
     assert len(ids) == 100
@@ -193,12 +193,12 @@ def test_a_cluster_id_is_sixteen_bytes_and_no_option() -> None:
 def run_session(setting: str, *args: str) -> subprocess.CompletedProcess[str]:
     """Run a test that needs a real Kafka in a session of its own, on a machine that has none."""
     bare = {"PATH": "", "JAVA_HOME": "", "DOCKER_HOST": NOBODY, "EVENTZR_KAFKA_TEST_BROKER": setting}
-    test = f"{Path(__file__).with_name('test_kafka_server.py')}::test_starting_a_running_broker_does_nothing"
+    test = f"{Path(__file__).with_name('test_kafka_server.py')}::test_start_of_a_running_broker_is_a_no_op"
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", test, *args]
     return subprocess.run(command, env={**os.environ, **bare}, capture_output=True, text=True, timeout=240, check=False)
 
 
-def test_auto_skips_where_there_is_none_and_says_so_twice() -> None:
+def test_auto_skips_and_says_so_twice() -> None:
     session = run_session("auto")
 
     assert session.returncode == 0
@@ -214,7 +214,7 @@ def test_real_fails_where_there_is_none() -> None:
     assert "EVENTZR_KAFKA_TEST_BROKER=real, but no real Kafka: no Docker engine" in session.stdout
 
 
-def test_tests_that_use_the_fixture_carry_the_marker() -> None:
+def test_fixture_brings_the_marker() -> None:
     assert "1 deselected" in run_session("auto", "-m", "not real_kafka").stdout
 
 

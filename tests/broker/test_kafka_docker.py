@@ -115,11 +115,11 @@ def as_the_image_reads_it(variable: str) -> str:
 
 
 @pytest.mark.parametrize("setting", ["node.id", "log.dirs", "a.name-with.a_bit.of-everything"])
-def test_a_setting_goes_through_the_environment_unchanged(setting: str) -> None:
+def test_setting_passes_environment_unchanged(setting: str) -> None:
     assert as_the_image_reads_it(docker.variable(setting)) == setting
 
 
-def test_the_environment_holds_the_settings_and_the_callers_win() -> None:
+def test_callers_settings_win() -> None:
     environment = docker.environment({"num.io.threads": "2", "node.id": "7"})
 
     assert environment["KAFKA_NUM_IO_THREADS"] == "2"
@@ -127,16 +127,14 @@ def test_the_environment_holds_the_settings_and_the_callers_win() -> None:
     assert environment["KAFKA_AUTO_CREATE_TOPICS_ENABLE"] == "false"
 
 
-def test_the_broker_advertises_what_the_container_turned_out_to_be(
-    kafka: docker.DockerKafka, container: FakeContainer
-) -> None:
+def test_broker_advertises_the_containers_address(kafka: docker.DockerKafka, container: FakeContainer) -> None:
     advertised = container.running.folder / "advertised-listeners"
 
     assert kafka.address == "docker.example:31092"
     assert advertised.read_text() == "PLAINTEXT://docker.example:31092,INSIDE://localhost:19092"
 
 
-def test_the_same_container_is_started_again(kafka: docker.DockerKafka, container: FakeContainer) -> None:
+def test_same_container_is_started_again(kafka: docker.DockerKafka, container: FakeContainer) -> None:
     kafka.stop(30)
     assert not kafka.running()
     kafka.start()
@@ -155,14 +153,14 @@ def test_closing_removes_the_container(kafka: docker.DockerKafka, container: Fak
     assert not kafka.running()
 
 
-def test_a_container_that_cannot_be_had_is_no_kafka(tmp_path: Path) -> None:
+def test_missing_container_is_no_kafka(tmp_path: Path) -> None:
     kafka = docker.DockerKafka(FakeContainer(tmp_path, error=RuntimeError("no such image")))
 
     with pytest.raises(KafkaUnavailableError, match="no such image"):
         kafka.start()
 
 
-def test_a_tool_gets_its_arguments_and_its_input(kafka: docker.DockerKafka, container: FakeContainer) -> None:
+def test_tool_gets_arguments_and_input(kafka: docker.DockerKafka, container: FakeContainer) -> None:
     write_tool(container, 'printf "%s\\n" "$@"; cat; echo oops >&2; exit 3')
 
     result = kafka.tool("org.example.Tool", ["--key", "with space"], b"line\n", 10)
@@ -171,13 +169,13 @@ def test_a_tool_gets_its_arguments_and_its_input(kafka: docker.DockerKafka, cont
     assert (result.code, result.stderr) == (3, b"oops\n")
 
 
-def test_a_tool_without_input_reads_nothing(kafka: docker.DockerKafka, container: FakeContainer) -> None:
+def test_tool_without_input_reads_nothing(kafka: docker.DockerKafka, container: FakeContainer) -> None:
     write_tool(container, "cat")
 
     assert kafka.tool("org.example.Tool", [], None, 10).stdout == b""
 
 
-def test_a_tool_that_takes_too_long_has_no_exit_code(kafka: docker.DockerKafka, container: FakeContainer) -> None:
+def test_slow_tool_has_no_exit_code(kafka: docker.DockerKafka, container: FakeContainer) -> None:
     write_tool(container, "exec sleep 20")
 
     assert kafka.tool("org.example.Tool", [], None, 1).code is None
@@ -187,7 +185,7 @@ def no_client() -> None:
     """Stand in for testcontainers' client."""
 
 
-def test_the_container_is_described_as_the_image_needs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_container_is_described_for_its_image(monkeypatch: pytest.MonkeyPatch) -> None:
     containers = pytest.importorskip("testcontainers.core.container")
     monkeypatch.setattr(containers, "DockerClient", no_client)  # it would look for the engine
 

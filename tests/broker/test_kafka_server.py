@@ -61,9 +61,7 @@ def answers(address: str) -> bool:
         return False
 
 
-def test_the_console_consumer_reads_the_keyed_record_that_the_console_producer_wrote(
-    kafka: KafkaServer, topic: TopicFactory
-) -> None:
+def test_console_consumer_reads_the_console_producers_record(kafka: KafkaServer, topic: TopicFactory) -> None:
     name = topic()
 
     produce(kafka, name, b'tenant-1|{"title": "Hall"}')
@@ -71,7 +69,7 @@ def test_the_console_consumer_reads_the_keyed_record_that_the_console_producer_w
     assert consume(kafka, name) == b'tenant-1|{"title": "Hall"}'
 
 
-def test_a_restart_keeps_the_address_and_the_records(kafka: KafkaServer, topic: TopicFactory) -> None:
+def test_restart_keeps_address_and_records(kafka: KafkaServer, topic: TopicFactory) -> None:
     name, address = topic(partitions=1), kafka.bootstrap_servers
     produce(kafka, name, b"tenant-1|before")
 
@@ -83,7 +81,7 @@ def test_a_restart_keeps_the_address_and_the_records(kafka: KafkaServer, topic: 
     assert consume(kafka, name) == b"tenant-1|before"
 
 
-def test_a_kill_keeps_the_address_and_the_acknowledged_records(kafka: KafkaServer, topic: TopicFactory) -> None:
+def test_kill_keeps_acknowledged_records(kafka: KafkaServer, topic: TopicFactory) -> None:
     name, address = topic(partitions=1), kafka.bootstrap_servers
     produce(kafka, name, b"tenant-1|before")
 
@@ -95,13 +93,13 @@ def test_a_kill_keeps_the_address_and_the_acknowledged_records(kafka: KafkaServe
     assert consume(kafka, name) == b"tenant-1|before"
 
 
-def test_starting_a_running_broker_does_nothing(kafka: KafkaServer) -> None:
+def test_start_of_a_running_broker_is_a_no_op(kafka: KafkaServer) -> None:
     kafka.start()
 
     assert answers(kafka.bootstrap_servers)
 
 
-def test_a_topic_has_the_partitions_and_the_settings_asked_for(kafka: KafkaServer, topic: TopicFactory) -> None:
+def test_topic_has_partitions_and_settings(kafka: KafkaServer, topic: TopicFactory) -> None:
     name = topic(partitions=3, configs={"retention.ms": "60000"})
 
     description = kafka.tool(TOPICS, "--describe", "--topic", name).decode()
@@ -110,7 +108,7 @@ def test_a_topic_has_the_partitions_and_the_settings_asked_for(kafka: KafkaServe
     assert "retention.ms=60000" in description
 
 
-def test_many_topics_are_created_at_once_and_each_partition_has_a_leader(kafka: KafkaServer) -> None:
+def test_many_topics_have_leaders_at_once(kafka: KafkaServer) -> None:
     names = [f"many.{number}" for number in range(20)]
 
     kafka.create_topics(names, partitions=2)
@@ -120,21 +118,21 @@ def test_many_topics_are_created_at_once_and_each_partition_has_a_leader(kafka: 
     assert leaders == {name: [1, 1] for name in names}
 
 
-def test_a_topic_that_exists_is_refused_in_the_brokers_words(kafka: KafkaServer, topic: TopicFactory) -> None:
+def test_existing_topic_is_refused(kafka: KafkaServer, topic: TopicFactory) -> None:
     name = topic()
 
     with pytest.raises(KafkaServerError, match=f"'{name}' already exists"):
         kafka.create_topic(name)
 
 
-def test_no_topic_appears_by_writing_to_it(kafka: KafkaServer) -> None:
+def test_writing_creates_no_topic(kafka: KafkaServer) -> None:
     with pytest.raises(KafkaToolError):
         kafka.tool(PRODUCER, "--topic", "never.made", stdin=b"x\n", timeout=3)
 
     assert "never.made" not in metadata(kafka.bootstrap_servers).topics
 
 
-def test_a_record_of_eight_megabytes_is_taken(kafka: KafkaServer, topic: TopicFactory) -> None:
+def test_record_of_8_mb_is_taken(kafka: KafkaServer, topic: TopicFactory) -> None:
     name = topic(partitions=1)
 
     produce(kafka, name, b"tenant-1|" + b"x" * 8_000_000)
@@ -149,7 +147,7 @@ def test_a_tool_that_fails_says_how(kafka: KafkaServer) -> None:
     assert caught.value.code == 1
 
 
-def test_a_tool_that_takes_too_long_is_ended(kafka: KafkaServer, topic: TopicFactory) -> None:
+def test_slow_tool_is_ended(kafka: KafkaServer, topic: TopicFactory) -> None:
     with pytest.raises(KafkaToolError, match="took longer than 2 s") as caught:
         kafka.tool(CONSUMER, "--topic", topic(), timeout=2)
 
@@ -157,13 +155,13 @@ def test_a_tool_that_takes_too_long_is_ended(kafka: KafkaServer, topic: TopicFac
 
 
 @pytest.mark.usefixtures("kafka")
-def test_a_broker_that_does_not_come_up_says_why_in_its_own_words() -> None:
+def test_failed_broker_says_why_in_its_own_words() -> None:
     with pytest.raises(KafkaStartError, match=r"NoSuchReporter"):
         start_kafka(properties={"metric.reporters": "org.example.NoSuchReporter"})
 
 
 @pytest.mark.usefixtures("kafka")
-def test_a_broker_does_not_outlive_the_process_that_started_it() -> None:
+def test_broker_ends_with_its_process() -> None:
     script = (
         "import os; from eventzr_kafka.testing.kafka_server import start_kafka; "
         "print(start_kafka().bootstrap_servers, flush=True); os.kill(os.getpid(), 9)"
@@ -178,7 +176,7 @@ def test_a_broker_does_not_outlive_the_process_that_started_it() -> None:
 
 
 @pytest.mark.usefixtures("kafka")
-def test_a_closed_broker_is_gone_for_good() -> None:
+def test_closed_broker_is_gone_for_good() -> None:
     with start_kafka() as other:
         address = other.bootstrap_servers
 
@@ -189,5 +187,5 @@ def test_a_closed_broker_is_gone_for_good() -> None:
         other.start()
 
 
-def test_the_session_has_got_the_kafka_that_its_header_names(kafka: KafkaServer) -> None:
+def test_session_header_names_its_kafka(kafka: KafkaServer) -> None:
     assert kafka.description == describe_kafka()

@@ -122,7 +122,7 @@ class Bench:
         return [letter for records in batches for letter in map(read_letter, records) if letter is not None]
 
 
-async def test_20_mb_of_zeros_become_one_whole_dead_letter(kafka: KafkaServer, topic: TopicFactory) -> None:
+async def test_20_mb_of_zeros_stay_whole(kafka: KafkaServer, topic: TopicFactory) -> None:
     bench = Bench(kafka, topic(partitions=1))
     kafka.create_topic(dead_letter_topic(bench.group))
     await asyncio.to_thread(bench.put, ZEROS)
@@ -141,7 +141,7 @@ async def test_20_mb_of_zeros_become_one_whole_dead_letter(kafka: KafkaServer, t
     [(NOISE, "10000", {}), (ZEROS, "1048588", {"queue.buffering.max.kbytes": 10_000})],
     ids=["topic", "queue"],
 )
-async def test_a_letter_that_fits_nowhere_names_its_value(
+async def test_oversized_letter_names_its_value(
     value: bytes, limit: str, client: dict[str, int], kafka: KafkaServer, topic: TopicFactory
 ) -> None:
     bench = Bench(kafka, topic(partitions=1), **client)
@@ -166,7 +166,7 @@ async def test_a_letter_that_fits_nowhere_names_its_value(
     ],
     ids=["no-room", "room-for-what-a-replay-needs", "room-for-all", "room-once-compressed"],
 )
-async def test_a_letter_keeps_its_value_as_long_as_that_fits(
+async def test_letter_keeps_a_value_that_fits(
     make_value: Callable[[int], bytes],
     room: tuple[float, float],  # in what a letter adds, all of it and what a replay needs
     error: str,

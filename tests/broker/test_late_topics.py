@@ -36,7 +36,7 @@ def put(settings: KafkaSettings, topic: str, partition: int) -> None:
     assert client.flush(SECONDS) == 0
 
 
-async def test_a_topic_and_a_partition_that_are_made_late_are_read(
+async def test_late_topics_and_partitions_are_read(
     kafka: KafkaServer, settings: KafkaSettings, topic: TopicFactory
 ) -> None:
     there, late, seen = topic(partitions=1), f"late.{uuid.uuid4().hex[:8]}", Seen()

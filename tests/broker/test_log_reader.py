@@ -49,7 +49,7 @@ def values(kafka: KafkaServer, topic: str) -> list[int]:
     return [int(record.value or b"-1") for records in batches for record in records]
 
 
-def test_every_record_of_every_partition_is_read_once(kafka: KafkaServer, topic: TopicFactory) -> None:
+def test_every_record_is_read_once(kafka: KafkaServer, topic: TopicFactory) -> None:
     name = topic(partitions=6)
     write(kafka, name, 3000)
 
@@ -64,15 +64,13 @@ def test_every_record_of_every_partition_is_read_once(kafka: KafkaServer, topic:
         assert offsets == list(range(len(offsets)))
 
 
-def test_an_empty_topic_has_no_records_and_a_missing_one_is_none(kafka: KafkaServer, topic: TopicFactory) -> None:
+def test_missing_topic_is_not_an_empty_topic(kafka: KafkaServer, topic: TopicFactory) -> None:
     assert values(kafka, topic()) == []
     assert reader(kafka).read("no-such-topic") is None
     assert "no-such-topic" not in AdminClient({"bootstrap.servers": kafka.bootstrap_servers}).list_topics().topics
 
 
-def test_aborted_records_are_not_read_and_markers_at_the_end_not_waited_for(
-    kafka: KafkaServer, topic: TopicFactory
-) -> None:
+def test_aborted_records_are_skipped(kafka: KafkaServer, topic: TopicFactory) -> None:
     name = topic(partitions=1)
     producer = Producer({"bootstrap.servers": kafka.bootstrap_servers, "transactional.id": uuid.uuid4().hex})
     producer.init_transactions(SECONDS)
@@ -86,7 +84,7 @@ def test_aborted_records_are_not_read_and_markers_at_the_end_not_waited_for(
     assert values(kafka, name) == [1, 3]
 
 
-def test_what_compaction_left_out_is_not_waited_for(kafka: KafkaServer, topic: TopicFactory) -> None:
+def test_compacted_records_are_not_awaited(kafka: KafkaServer, topic: TopicFactory) -> None:
     name = topic(partitions=1, configs=COMPACTED)
     deadline = time.monotonic() + 60
     written = 0
@@ -100,7 +98,7 @@ def test_what_compaction_left_out_is_not_waited_for(kafka: KafkaServer, topic: T
     assert found[-1] == written - 1
 
 
-def test_what_is_written_after_the_start_is_not_waited_for(kafka: KafkaServer, topic: TopicFactory) -> None:
+def test_later_records_are_not_awaited(kafka: KafkaServer, topic: TopicFactory) -> None:
     name = topic(partitions=1)
     write(kafka, name, 10)
     batches = reader(kafka).read(name)
@@ -110,7 +108,7 @@ def test_what_is_written_after_the_start_is_not_waited_for(kafka: KafkaServer, t
     assert [int(record.value or b"") for records in batches for record in records] == list(range(10))
 
 
-def test_a_broker_that_is_not_there_is_an_error() -> None:
+def test_missing_broker_is_an_error() -> None:
     absent = ConfluentLogReader(KafkaSettings(brokers="localhost:1"), "some-group")
 
     with pytest.raises(TransportError, match="localhost:1: topic: _"):
@@ -127,14 +125,14 @@ def silent(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         yield f"127.0.0.1:{server.getsockname()[1]}"
 
 
-def test_a_silent_broker_ends_a_reading_with_an_error(silent: str) -> None:
+def test_silent_broker_ends_reading(silent: str) -> None:
     with pytest.raises(TransportError) as caught:
         ConfluentLogReader(KafkaSettings(brokers=silent), "some-group").read("topic")
 
     assert str(caught.value).startswith(f"{silent}: topic: _TRANSPORT: ")
 
 
-async def test_a_follower_of_a_silent_broker_waits_and_can_be_closed(silent: str) -> None:
+async def test_waiting_follower_can_be_closed(silent: str) -> None:
     told: list[object] = []
     following = ConfluentLogReader(KafkaSettings(brokers=silent), "some-group")
     following.start("topic", told.append, lambda: told.append("caught up"), told.append)
@@ -151,7 +149,7 @@ class Mute(Consumer):
         return []
 
 
-def test_a_broker_that_falls_silent_ends_a_reading_with_an_error(
+def test_broker_that_falls_silent_ends_reading(
     kafka: KafkaServer, topic: TopicFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name = topic(partitions=1)
@@ -187,7 +185,7 @@ class Follower:
         self.told.append(repr(error))
 
 
-async def test_a_follower_catches_up_and_goes_on(kafka: KafkaServer, topic: TopicFactory) -> None:
+async def test_follower_catches_up_and_goes_on(kafka: KafkaServer, topic: TopicFactory) -> None:
     name = topic(partitions=3)
     write(kafka, name, 700)
 
@@ -203,7 +201,7 @@ async def test_a_follower_catches_up_and_goes_on(kafka: KafkaServer, topic: Topi
     assert set(follower.told) == {*range(710), "caught up"}
 
 
-async def test_a_follower_waits_for_a_topic_that_is_missing(kafka: KafkaServer) -> None:
+async def test_follower_waits_for_missing_topic(kafka: KafkaServer) -> None:
     name = f"later-{uuid.uuid4().hex[:8]}"
 
     async with Follower(kafka, name) as follower:
@@ -215,7 +213,7 @@ async def test_a_follower_waits_for_a_topic_that_is_missing(kafka: KafkaServer) 
     assert sorted(follower.told[1:], key=str) == [0, 1, 2, 3, 4]
 
 
-async def test_a_follower_finds_new_partitions(kafka: KafkaServer, topic: TopicFactory) -> None:
+async def test_follower_finds_new_partitions(kafka: KafkaServer, topic: TopicFactory) -> None:
     name = topic(partitions=1)
 
     async with Follower(kafka, name) as follower:
@@ -226,7 +224,7 @@ async def test_a_follower_finds_new_partitions(kafka: KafkaServer, topic: TopicF
         await until(lambda: len(follower.told) == 51)
 
 
-async def test_one_that_cannot_take_what_it_is_told_hears_so(kafka: KafkaServer, topic: TopicFactory) -> None:
+async def test_failing_follower_is_notified(kafka: KafkaServer, topic: TopicFactory) -> None:
     name = topic(partitions=1)
     write(kafka, name, 1)
     failures: list[Exception] = []

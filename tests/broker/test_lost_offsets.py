@@ -76,7 +76,7 @@ def recreate(kafka: KafkaServer, topic: str) -> None:
     kafka.create_topic(topic, partitions=1)
 
 
-async def test_what_retention_deleted_before_a_start_is_named(
+async def test_retention_before_a_start_is_named(
     settings: KafkaSettings,
     producer: EventProducer,
     topic: TopicFactory,
@@ -97,7 +97,7 @@ async def test_what_retention_deleted_before_a_start_is_named(
     assert f"{group}: {name}[0]: offsets 3 to 9 (7 at most) were deleted" in caplog.text
 
 
-async def test_a_group_that_must_lose_nothing_stops_at_each_start(
+async def test_strict_group_stops_at_each_start(
     settings: KafkaSettings, producer: EventProducer, topic: TopicFactory, group: str
 ) -> None:
     name, seen = topic(partitions=1), Seen()
@@ -112,7 +112,7 @@ async def test_a_group_that_must_lose_nothing_stops_at_each_start(
     assert seen.events == []
 
 
-async def test_what_retention_deletes_while_a_group_is_behind_is_named(
+async def test_retention_behind_a_group_is_named(
     settings: KafkaSettings,
     producer: EventProducer,
     topic: TopicFactory,
@@ -144,7 +144,7 @@ async def test_what_retention_deletes_while_a_group_is_behind_is_named(
     assert seen.numbers == [*range(first), *range(500, 510)]
 
 
-async def test_a_topic_that_is_made_anew_is_read_from_its_beginning(
+async def test_recreated_topic_is_read_from_start(
     kafka: KafkaServer,
     settings: KafkaSettings,
     producer: EventProducer,
@@ -176,7 +176,7 @@ def metadata_of(settings: KafkaSettings, group: str, topic: str) -> str:
     return found.metadata or ""
 
 
-async def test_a_topic_that_is_made_anew_meanwhile_is_read_from_its_beginning(
+async def test_topic_recreated_meanwhile_is_read_from_start(
     kafka: KafkaServer, settings: KafkaSettings, producer: EventProducer, topic: TopicFactory, group: str
 ) -> None:
     name, seen = topic(partitions=1), Seen()

@@ -85,7 +85,7 @@ class Service:
         return [letter.facts.event_id for record in found if (letter := read_letter(record)) is not None]
 
 
-async def test_each_odd_error_costs_its_own_event(kafka: KafkaServer, topic: TopicFactory) -> None:
+async def test_odd_error_costs_its_own_event(kafka: KafkaServer, topic: TopicFactory) -> None:
     service, odd = Service(kafka, topic(partitions=1)), [*ODD, "cancel"]
     await service.publish([name for each in odd for name in (each, f"good after {each}")])
     await service.run(lambda: service.called[-1:] == [f"good after {odd[-1]}"])
@@ -100,9 +100,7 @@ async def test_each_odd_error_costs_its_own_event(kafka: KafkaServer, topic: Top
 
 
 @pytest.mark.parametrize("before", [[], ["good"]])
-async def test_an_event_that_exits_stops_one_run_alone(
-    before: list[str], kafka: KafkaServer, topic: TopicFactory
-) -> None:
+async def test_exiting_event_stops_one_run(before: list[str], kafka: KafkaServer, topic: TopicFactory) -> None:
     service = Service(kafka, topic(partitions=1))
     if before:
         await service.publish(before)

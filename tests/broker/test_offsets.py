@@ -60,9 +60,7 @@ def put_in_transactions(settings: KafkaSettings, topic: str, numbers: range, *, 
             client.commit_transaction(SECONDS)
 
 
-async def test_lag_reaches_0_on_a_topic_with_transactions(
-    settings: KafkaSettings, topic: TopicFactory, group: str
-) -> None:
+async def test_lag_reaches_0_with_transactions(settings: KafkaSettings, topic: TopicFactory, group: str) -> None:
     name, handled = topic(partitions=1), Counter[int]()
 
     async def handle(event: CloudEvent[Any]) -> None:
@@ -77,7 +75,7 @@ async def test_lag_reaches_0_on_a_topic_with_transactions(
     assert handled == Counter(range(5))
 
 
-async def test_of_24000_events_with_half_stuck_none_runs_again_after_a_stop(
+async def test_of_24000_half_stuck_events_none_reruns_after_a_stop(
     settings: KafkaSettings, topic: TopicFactory, group: str
 ) -> None:
     name, runs, stuck = topic(partitions=1), Counter[int](), asyncio.Event()

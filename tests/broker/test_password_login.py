@@ -59,7 +59,7 @@ def event(topic: str) -> CloudEvent[Any]:
 
 
 @pytest.mark.parametrize("auth", ["plain", "scram"])
-async def test_events_pass_with_a_user_name_and_a_password(broker: LoginBroker, auth: str) -> None:
+async def test_events_pass_with_a_password(broker: LoginBroker, auth: str) -> None:
     settings = KafkaSettings.from_env(login(broker.login, auth))
     topic, handled = f"login.{auth}.{uuid.uuid4().hex[:8]}", asyncio.Event()
     broker.server.create_topic(topic, partitions=1)
@@ -81,7 +81,7 @@ async def test_events_pass_with_a_user_name_and_a_password(broker: LoginBroker, 
     ("auth", "reason"),
     [("plain", "Invalid username or password"), ("scram", "invalid credentials with SASL mechanism SCRAM-SHA-512")],
 )
-async def test_a_wrong_password_is_named_and_not_shown(
+async def test_wrong_password_is_not_shown(
     broker: LoginBroker, auth: str, reason: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     refused = await refusal(broker.login, auth, password=WRONG)
@@ -99,7 +99,7 @@ async def test_a_wrong_password_is_named_and_not_shown(
     assert WRONG not in line
 
 
-async def test_a_broker_without_the_mechanism_says_what_it_takes(broker: LoginBroker) -> None:
+async def test_missing_mechanism_is_named(broker: LoginBroker) -> None:
     refused = await refusal(broker.older, "scram")
 
     assert "SCRAM-SHA-512" in str(refused)
@@ -125,7 +125,7 @@ async def refusal(brokers: str, auth: str, *, password: str = PASSWORD) -> Authe
     return caught.value.__cause__
 
 
-def test_doctor_names_the_address_that_the_broker_gives_itself(
+def test_doctor_names_advertised_address(
     broker: LoginBroker, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("KAFKA_BROKERS", broker.away)

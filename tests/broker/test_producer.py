@@ -91,7 +91,7 @@ def hasty(kafka: KafkaServer) -> KafkaSettings:
 # Acknowledged
 
 
-async def test_publish_tells_where_the_broker_has_put_the_event(
+async def test_publish_returns_where_the_event_is(
     kafka: KafkaServer, settings: KafkaSettings, topic: TopicFactory
 ) -> None:
     name = topic(partitions=1)
@@ -105,9 +105,7 @@ async def test_publish_tells_where_the_broker_has_put_the_event(
     ]
 
 
-async def test_events_lie_in_the_order_of_the_calls(
-    kafka: KafkaServer, settings: KafkaSettings, topic: TopicFactory
-) -> None:
+async def test_events_lie_in_call_order(kafka: KafkaServer, settings: KafkaSettings, topic: TopicFactory) -> None:
     name = topic(partitions=1)
 
     async with asyncio.timeout(SECONDS), EventProducer(settings=settings, mode="binary") as producer:
@@ -130,9 +128,7 @@ def busy_threads() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("busy_threads")
-async def test_order_holds_when_there_is_more_than_the_clients_queue_takes(
-    kafka: KafkaServer, topic: TopicFactory
-) -> None:
+async def test_order_holds_beyond_the_clients_queue(kafka: KafkaServer, topic: TopicFactory) -> None:
     name = topic(partitions=1)
     small = KafkaSettings(brokers=kafka.bootstrap_servers, librdkafka={"queue.buffering.max.messages": 50})
 
@@ -145,7 +141,7 @@ async def test_order_holds_when_there_is_more_than_the_clients_queue_takes(
     assert values(kafka, name, 3000) == list(range(3000))
 
 
-async def test_flush_returns_zero_once_everything_is_acknowledged(settings: KafkaSettings, topic: TopicFactory) -> None:
+async def test_flush_returns_0_when_all_is_acknowledged(settings: KafkaSettings, topic: TopicFactory) -> None:
     name = topic()
 
     async with asyncio.timeout(SECONDS), EventProducer(settings=settings) as producer:
@@ -185,7 +181,7 @@ def test_threads_may_share_one_producer(kafka: KafkaServer, settings: KafkaSetti
     assert offsets == [[written.index(thread * 1000 + number) for number in range(300)] for thread in range(8)]
 
 
-async def test_several_event_loops_may_share_one_producer(settings: KafkaSettings, topic: TopicFactory) -> None:
+async def test_event_loops_share_one_producer(settings: KafkaSettings, topic: TopicFactory) -> None:
     name = topic(partitions=1)
 
     async def publish() -> int | None:
@@ -202,7 +198,7 @@ async def test_several_event_loops_may_share_one_producer(settings: KafkaSetting
 # Refused by the broker
 
 
-async def test_an_unknown_topic_is_an_error_that_says_to_create_it(kafka: KafkaServer, hasty: KafkaSettings) -> None:
+async def test_unknown_topic_says_create_it(kafka: KafkaServer, hasty: KafkaSettings) -> None:
     missing = f"missing.{uuid.uuid4().hex[:8]}"
 
     async with asyncio.timeout(SECONDS), EventProducer(settings=hasty) as producer:
@@ -215,7 +211,7 @@ async def test_an_unknown_topic_is_an_error_that_says_to_create_it(kafka: KafkaS
     assert (caught.value.event_id, caught.value.topic) == ("event-0", missing)
 
 
-async def test_a_record_too_large_for_its_topic_is_an_error_and_the_next_one_passes(
+async def test_record_too_large_fails_and_the_next_passes(
     kafka: KafkaServer, settings: KafkaSettings, topic: TopicFactory, caplog: pytest.LogCaptureFixture
 ) -> None:
     name = topic(partitions=1, configs={"max.message.bytes": "2000"})
@@ -230,9 +226,7 @@ async def test_a_record_too_large_for_its_topic_is_an_error_and_the_next_one_pas
     assert len(read(kafka, name, 1)) == 1
 
 
-async def test_leaving_the_producer_raises_when_an_event_was_not_acknowledged(
-    hasty: KafkaSettings, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_exit_raises_for_unacknowledged_events(hasty: KafkaSettings, caplog: pytest.LogCaptureFixture) -> None:
     missing = f"missing.{uuid.uuid4().hex[:8]}"
     producer = EventProducer(settings=hasty)
     await producer.__aenter__()
@@ -246,7 +240,7 @@ async def test_leaving_the_producer_raises_when_an_event_was_not_acknowledged(
         await delivery
 
 
-def test_leaving_the_producer_does_not_hide_the_error_of_its_body(hasty: KafkaSettings) -> None:
+def test_exit_does_not_hide_the_blocks_error(hasty: KafkaSettings) -> None:
     def fail() -> None:
         with EventProducer(settings=hasty) as producer:
             producer.enqueue(event(f"missing.{uuid.uuid4().hex[:8]}"))
@@ -259,7 +253,7 @@ def test_leaving_the_producer_does_not_hide_the_error_of_its_body(hasty: KafkaSe
 # Without a broker
 
 
-async def test_an_event_that_times_out_may_have_arrived_and_is_published_again_under_its_id(
+async def test_timed_out_event_may_arrive_and_keeps_its_id(
     kafka: KafkaServer, hasty: KafkaSettings, topic: TopicFactory
 ) -> None:
     name = topic(partitions=1)
@@ -283,7 +277,7 @@ async def test_an_event_that_times_out_may_have_arrived_and_is_published_again_u
     assert values(kafka, name, 2) == [1, 2]
 
 
-async def test_an_outage_is_two_lines_and_nothing_is_lost_in_it(
+async def test_outage_is_two_lines_and_no_loss(
     kafka: KafkaServer, settings: KafkaSettings, topic: TopicFactory, caplog: pytest.LogCaptureFixture
 ) -> None:
     name = topic(partitions=1)
@@ -330,7 +324,7 @@ with EventProducer(settings=KafkaSettings(brokers=brokers)) as producer:
 
 
 @pytest.mark.parametrize("method", ["enqueue", "flush_sync", "close"])
-def test_a_forked_child_may_not_use_the_producer_and_does_not_hang(settings: KafkaSettings, method: str) -> None:
+def test_forked_child_may_not_use_the_producer(settings: KafkaSettings, method: str) -> None:
     said, ended = run_script(FORK, settings.brokers, method).stdout.splitlines()
 
     assert ended == "child ended with 0"
@@ -375,7 +369,7 @@ asyncio.run(asynchronously()) if sys.argv[1] == "async with" else synchronously(
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 @pytest.mark.parametrize("why", ["KAFKA_ENABLED=false", "AWS_LAMBDA_FUNCTION_NAME=publisher"])
 @pytest.mark.parametrize("way", ["with", "async with"])
-def test_disabled_means_a_skipped_result_one_line_no_client_no_thread_and_no_socket(why: str, way: str) -> None:
+def test_disabled_producer_skips_without_client_or_thread(why: str, way: str) -> None:
     name, _, value = why.partition("=")
 
     done = run_script(DISABLED, way, KAFKA_BROKERS="127.0.0.1:1", **{name: value})
@@ -385,7 +379,7 @@ def test_disabled_means_a_skipped_result_one_line_no_client_no_thread_and_no_soc
     assert done.stdout.splitlines() == [*skipped, "client False", "threads 1", "sockets 0"]
 
 
-def test_disabled_still_refuses_what_would_be_refused_when_it_is_enabled() -> None:
+def test_disabled_producer_refuses_what_enabled_refuses() -> None:
     with (
         EventProducer(source="marketplace-svc", settings=KafkaSettings(enabled=False)) as producer,
         pytest.raises(Exception, match="tenantid"),

@@ -87,7 +87,7 @@ async def test_an_outage_fails_no_small_event(kafka: KafkaServer, caplog: pytest
     assert f"{bounded}: " not in caplog.text
 
 
-async def test_events_behind_a_refused_batch_wait_and_those_stored_first_are_named(
+async def test_events_behind_a_refused_batch_wait_or_are_named(
     kafka: KafkaServer, topic: TopicFactory, caplog: pytest.LogCaptureFixture
 ) -> None:
     name = topic(partitions=1, configs=SMALL)
@@ -113,7 +113,7 @@ async def test_events_behind_a_refused_batch_wait_and_those_stored_first_are_nam
         assert f"{name}[0]@{min(offsets[n] or 0 for n in overtook)}" in end
 
 
-async def test_of_a_refused_batch_only_what_is_too_large_fails(kafka: KafkaServer, topic: TopicFactory) -> None:
+async def test_only_the_oversized_event_fails(kafka: KafkaServer, topic: TopicFactory) -> None:
     name = topic(partitions=1, configs=SMALL)
     settings = KafkaSettings(brokers=kafka.bootstrap_servers, librdkafka=GATHERING)
     async with asyncio.timeout(SECONDS), EventProducer(settings=settings) as producer:
@@ -125,7 +125,7 @@ async def test_of_a_refused_batch_only_what_is_too_large_fails(kafka: KafkaServe
         assert {(await delivery).status for delivery in small} == {"acknowledged"}
 
 
-async def test_a_closed_producer_reports_what_waits_behind_a_refused_batch(
+async def test_closed_producer_reports_what_waits(
     kafka: KafkaServer, topic: TopicFactory, caplog: pytest.LogCaptureFixture
 ) -> None:
     name = topic(partitions=1, configs=SMALL)

@@ -19,7 +19,7 @@ def keeper() -> Iterator[ServerKeeper]:
     keeper.close()
 
 
-def test_the_first_process_that_asks_starts_the_broker(
+def test_first_process_starts_the_broker(
     kafka: KafkaServer, keeper: ServerKeeper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started = [SimpleNamespace(_backend=kafka._backend, close=list[None])]
@@ -36,7 +36,7 @@ def test_the_first_process_that_asks_starts_the_broker(
     assert kafka.running
 
 
-def test_every_process_hears_why_there_is_no_broker(keeper: ServerKeeper, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_process_is_told_why_there_is_none(keeper: ServerKeeper, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse() -> KafkaServer:
         raise KafkaUnavailableError("no JDK")
 

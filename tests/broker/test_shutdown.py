@@ -90,7 +90,7 @@ def group() -> str:
     return f"shutdown-{uuid.uuid4().hex[:8]}"
 
 
-async def test_a_service_cancelled_while_it_drains_leaves_its_group(
+async def test_service_cancelled_in_its_drain_leaves(
     settings: KafkaSettings, topic: Callable[..., str], group: str
 ) -> None:
     name, first, second = topic(partitions=4), Counted(), Counted()
@@ -115,9 +115,7 @@ async def test_a_service_cancelled_while_it_drains_leaves_its_group(
     assert sorted(second.seen) == list(range(44))
 
 
-async def test_one_sigterm_stops_two_runners_of_a_process(
-    settings: KafkaSettings, topic: Callable[..., str], group: str
-) -> None:
+async def test_one_sigterm_stops_two_runners(settings: KafkaSettings, topic: Callable[..., str], group: str) -> None:
     with ending("two-runners", settings.brokers, topic(), group) as process:
         assert await asyncio.to_thread(process.said) == "ready"
         process.process.send_signal(signal.SIGTERM)
@@ -125,7 +123,7 @@ async def test_one_sigterm_stops_two_runners_of_a_process(
         assert process.end()[0] == 0
 
 
-async def test_a_hanging_def_handler_does_not_hold_the_process(
+async def test_hanging_def_handler_holds_no_process(
     settings: KafkaSettings, topic: Callable[..., str], group: str
 ) -> None:
     name = topic()
@@ -139,9 +137,7 @@ async def test_a_hanging_def_handler_does_not_hold_the_process(
     assert "1 handlers still run after 0.5 s" in log
 
 
-async def test_a_member_of_a_closed_event_loop_leaves_its_group(
-    settings: KafkaSettings, topic: Callable[..., str], group: str
-) -> None:
+async def test_member_of_a_closed_loop_leaves(settings: KafkaSettings, topic: Callable[..., str], group: str) -> None:
     name, second = topic(partitions=4), Counted()
     second.gate.set()
     with ending("closed-loop", settings.brokers, name, group) as process:
@@ -153,16 +149,14 @@ async def test_a_member_of_a_closed_event_loop_leaves_its_group(
     assert f"{group}: the event loop was closed without stop(): leaving the group" in log
 
 
-def test_a_consumer_that_is_open_at_exit_leaves_and_says_so(
-    settings: KafkaSettings, topic: Callable[..., str], group: str
-) -> None:
+def test_open_consumer_leaves_at_exit(settings: KafkaSettings, topic: Callable[..., str], group: str) -> None:
     with ending("forgotten-consumer", settings.brokers, topic(), group) as process:
         code, log = process.end()
     assert code == 0
     assert f"{group}: the process ends without stop(): leaving the group" in log
 
 
-def test_a_producer_that_is_open_at_exit_delivers_its_events(
+def test_open_producer_delivers_at_exit(
     kafka: KafkaServer, settings: KafkaSettings, topic: Callable[..., str], group: str
 ) -> None:
     name = topic(partitions=1)
@@ -174,7 +168,7 @@ def test_a_producer_that_is_open_at_exit_delivers_its_events(
     assert end_of(kafka, name) == 100
 
 
-def test_what_a_producer_cannot_deliver_at_exit_is_counted(group: str) -> None:
+def test_undelivered_events_count_at_exit(group: str) -> None:
     with ending("forgotten-producer", "127.0.0.1:1", "nowhere.thing.happened.v1", group) as process:
         code, log = process.end()
     assert code == 0

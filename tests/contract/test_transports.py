@@ -34,18 +34,18 @@ from eventzr_kafka.testing._partitioner import partition_of
 CANNOT: Final[dict[str, dict[str, tuple[str, type[Exception]]]]] = {  # why, and how that shows
     "memory": {},
     "embedded": {
-        "test_a_record_that_is_too_large_is_refused": ("it takes records of any size", AssertionError),
-        "test_a_group_that_is_behind_the_log_goes_on_at_its_start": ("it has no DeleteRecords", KafkaException),
-        "test_offsets_that_nobody_reads_are_passed_over": ("it shows aborted records", AssertionError),
-        "test_offsets_behind_the_last_record_are_passed": ("it shows aborted records", ValueError),
+        "test_oversized_record_is_refused": ("it takes records of any size", AssertionError),
+        "test_group_behind_the_log_starts_over": ("it has no DeleteRecords", KafkaException),
+        "test_unread_offsets_are_passed": ("it shows aborted records", AssertionError),
+        "test_offsets_behind_the_last_are_passed": ("it shows aborted records", ValueError),
     },
     "kafka": {},
     "kafka-consumer-protocol": {},
 }
 # With KIP-848 a real broker takes 5 s for each step of a rebalance: only what depends on the protocol runs on it.
 PROTOCOL_TESTS: Final = {
-    "test_a_member_goes_on_where_the_group_has_committed",
-    "test_a_new_owner_waits_for_the_last_position_of_the_former_one",
+    "test_member_resumes_at_committed_offset",
+    "test_new_owner_waits_for_the_former_ones_offset",
     "test_a_former_owner_commits_nothing",
 }
 
@@ -163,9 +163,7 @@ RECORDS: Final[dict[str, tuple[bytes | None, bytes | None, Sequence[Header]]]] =
 
 
 @pytest.mark.parametrize("kind", RECORDS)
-async def test_keys_values_and_headers_come_back_byte_for_byte(
-    backend: Backend, join: Join, group: str, kind: str
-) -> None:
+async def test_records_come_back_byte_for_byte(backend: Backend, join: Join, group: str, kind: str) -> None:
     key, value, headers = RECORDS[kind]
     topic = backend.create_topic()
     await asyncio.to_thread(backend.put, topic, key, value, headers)
@@ -180,7 +178,7 @@ async def test_keys_values_and_headers_come_back_byte_for_byte(
 
 
 @pytest.mark.parametrize("kind", [kind for kind, (key, *_) in RECORDS.items() if key is not None])
-async def test_what_the_producer_writes_is_what_is_read(
+async def test_producer_writes_what_is_read(
     backend: Backend, producer: Reports, join: Join, group: str, kind: str
 ) -> None:
     key, value, headers = RECORDS[kind]
@@ -196,9 +194,7 @@ async def test_what_the_producer_writes_is_what_is_read(
     assert acknowledged == Acknowledgement(record.partition, record.offset)
 
 
-async def test_a_partition_keeps_the_order_in_which_it_was_written(
-    backend: Backend, producer: Reports, join: Join, group: str
-) -> None:
+async def test_partition_keeps_written_order(backend: Backend, producer: Reports, join: Join, group: str) -> None:
     topic = backend.create_topic()
     produce(producer, topic, 500)
     _, sink = join(group, topic)
@@ -209,7 +205,7 @@ async def test_a_partition_keeps_the_order_in_which_it_was_written(
     assert [record.offset for record in sink.records] == list(range(500))
 
 
-def test_a_key_lies_on_the_partition_that_java_gives_it(backend: Backend, producer: Reports) -> None:
+def test_key_lies_where_java_puts_it(backend: Backend, producer: Reports) -> None:
     topic, keys = backend.create_topic(partitions=4), [tenant.encode() for tenant in tenants(300)]
     for key in keys:
         producer.produce(topic, b"", key)
@@ -223,7 +219,7 @@ def test_a_key_lies_on_the_partition_that_java_gives_it(backend: Backend, produc
     assert found == {key: partition_of(key, 4) for key in keys}
 
 
-async def test_offsets_that_nobody_reads_are_passed_over(backend: Backend, join: Join, group: str) -> None:
+async def test_unread_offsets_are_passed(backend: Backend, join: Join, group: str) -> None:
     topic = backend.create_topic(partitions=1)
     for value in (b"a", b"b"):
         await asyncio.to_thread(backend.put_with_gap, topic, value)
@@ -235,7 +231,7 @@ async def test_offsets_that_nobody_reads_are_passed_over(backend: Backend, join:
     assert 0 < first < second - 1
 
 
-async def test_offsets_behind_the_last_record_are_passed(backend: Backend, join: Join, group: str) -> None:
+async def test_offsets_behind_the_last_are_passed(backend: Backend, join: Join, group: str) -> None:
     topic = backend.create_topic(partitions=1)
     await asyncio.to_thread(backend.put_with_gap, topic, b"a")
     member, sink = join(group, topic)
@@ -250,9 +246,7 @@ async def test_offsets_behind_the_last_record_are_passed(backend: Backend, join:
 # Positions
 
 
-async def test_a_member_goes_on_where_the_group_has_committed(
-    backend: Backend, producer: Reports, join: Join, group: str
-) -> None:
+async def test_member_resumes_at_committed_offset(backend: Backend, producer: Reports, join: Join, group: str) -> None:
     topic = backend.create_topic()
     produce(producer, topic, 5)
     first, before = join(group, topic)
@@ -284,9 +278,7 @@ async def test_what_is_not_stored_comes_again(backend: Backend, producer: Report
     assert backend.committed(group, topic) == {}
 
 
-async def test_stored_positions_are_committed_while_the_member_goes_on(
-    backend: Backend, producer: Reports, join: Join, group: str
-) -> None:
+async def test_stored_positions_are_committed(backend: Backend, producer: Reports, join: Join, group: str) -> None:
     topic = backend.create_topic()
     produce(producer, topic, 3)
     member, sink = join(group, topic)
@@ -298,9 +290,7 @@ async def test_stored_positions_are_committed_while_the_member_goes_on(
     await eventually(lambda: backend.committed(group, topic) == {record.partition: (2, "e1:x")})
 
 
-async def test_a_group_that_is_behind_the_log_goes_on_at_its_start(
-    backend: Backend, producer: Reports, join: Join, group: str
-) -> None:
+async def test_group_behind_the_log_starts_over(backend: Backend, producer: Reports, join: Join, group: str) -> None:
     topic = backend.create_topic(partitions=1)
     produce(producer, topic, 6)
     first, before = join(group, topic)
@@ -319,9 +309,7 @@ async def test_a_group_that_is_behind_the_log_goes_on_at_its_start(
 # Members that come and go
 
 
-async def test_a_second_member_is_given_a_share_and_only_that_is_revoked(
-    backend: Backend, join: Join, group: str
-) -> None:
+async def test_second_member_gets_a_share(backend: Backend, join: Join, group: str) -> None:
     topic = backend.create_topic(partitions=4)
     _, first = join(group, topic)
     await first.until_owning(4)
@@ -336,7 +324,7 @@ async def test_a_second_member_is_given_a_share_and_only_that_is_revoked(
     assert sorted([*first.owned(), *second.owned()]) == sorted(kept)
 
 
-async def test_a_new_owner_waits_for_the_last_position_of_the_former_one(
+async def test_new_owner_waits_for_the_former_ones_offset(
     backend: Backend, producer: Reports, join: Join, group: str
 ) -> None:
     topic = backend.create_topic(partitions=4)
@@ -385,7 +373,7 @@ async def test_a_former_owner_commits_nothing(backend: Backend, producer: Report
     assert backend.committed(group, topic) == expected
 
 
-async def test_a_position_of_an_earlier_epoch_counts_for_nothing_when_the_partition_comes_back(
+async def test_position_of_an_earlier_epoch_is_ignored(
     backend: Backend, producer: Reports, join: Join, group: str
 ) -> None:
     topic = backend.create_topic(partitions=4)
@@ -407,7 +395,7 @@ async def test_a_position_of_an_earlier_epoch_counts_for_nothing_when_the_partit
     assert backend.committed(group, topic) == {p.partition: (2, "now") for p in kept}
 
 
-async def test_what_a_member_leaves_goes_to_the_others(backend: Backend, join: Join, group: str) -> None:
+async def test_left_partitions_go_to_others(backend: Backend, join: Join, group: str) -> None:
     topic = backend.create_topic(partitions=4)
     _, first = join(group, topic)
     await first.until_owning(4)
@@ -424,9 +412,7 @@ async def test_what_a_member_leaves_goes_to_the_others(backend: Backend, join: J
 # Intake
 
 
-async def test_a_member_that_does_not_ask_for_more_is_given_no_more(
-    backend: Backend, producer: Reports, join: Join, group: str
-) -> None:
+async def test_member_without_demand_gets_no_more(backend: Backend, producer: Reports, join: Join, group: str) -> None:
     topic = backend.create_topic()
     member, sink = join(group, topic, asks=False)
     await sink.until_owning(4)
@@ -443,9 +429,7 @@ async def test_a_member_that_does_not_ask_for_more_is_given_no_more(
     assert [record.offset for record in sink.records] == list(range(MAX_OUTSTANDING + 1))
 
 
-async def test_a_paused_member_is_given_nothing_and_stays_a_member(
-    backend: Backend, producer: Reports, join: Join, group: str
-) -> None:
+async def test_paused_member_stays_a_member(backend: Backend, producer: Reports, join: Join, group: str) -> None:
     topic = backend.create_topic()
     member, sink = join(group, topic, paused=True)
     await sink.until_owning(4)
@@ -460,9 +444,7 @@ async def test_a_paused_member_is_given_nothing_and_stays_a_member(
     assert sink.ended == sink.gone == []
 
 
-async def test_a_paused_partition_is_not_read_and_the_others_are(
-    backend: Backend, producer: Reports, join: Join, group: str
-) -> None:
+async def test_paused_partition_is_not_read(backend: Backend, producer: Reports, join: Join, group: str) -> None:
     topic = backend.create_topic()
     member, sink = join(group, topic)
     await sink.until_owning(4)
@@ -483,7 +465,7 @@ async def test_a_paused_partition_is_not_read_and_the_others_are(
     assert [record.offset for record in sink.records if record.key == b"t1"] == [0, 1, 2, 3]
 
 
-async def test_partitions_that_went_while_they_were_paused_are_read_when_they_come_back(
+async def test_lost_paused_partition_is_read_when_back(
     backend: Backend, producer: Reports, join: Join, group: str
 ) -> None:
     topic = backend.create_topic()
@@ -510,7 +492,7 @@ async def test_partitions_that_went_while_they_were_paused_are_read_when_they_co
 # Producers and errors
 
 
-def test_a_record_that_is_too_large_is_refused(backend: Backend, producer: Reports) -> None:
+def test_oversized_record_is_refused(backend: Backend, producer: Reports) -> None:
     topic = backend.create_topic(max_message_bytes=2000)
     for size in (1000, 3000, 1000):
         producer.produce(topic, b"x" * size)
@@ -523,7 +505,7 @@ def test_a_record_that_is_too_large_is_refused(backend: Backend, producer: Repor
     assert isinstance(small_again, Acknowledgement)
 
 
-def test_a_topic_that_does_not_exist_is_named(producer: Reports) -> None:
+def test_missing_topic_is_named(producer: Reports) -> None:
     producer.produce(new_name("missing"))
 
     (failure,) = producer.all()
@@ -532,7 +514,7 @@ def test_a_topic_that_does_not_exist_is_named(producer: Reports) -> None:
     assert not failure.unknown
 
 
-def test_a_flush_waits_until_everything_is_reported(backend: Backend) -> None:
+def test_flush_waits_for_all_reports(backend: Backend) -> None:
     topic, transport = backend.create_topic(), backend.producer()
     reports = Reports(transport)
     transport.start(reports.told)
@@ -544,7 +526,7 @@ def test_a_flush_waits_until_everything_is_reported(backend: Backend) -> None:
     transport.close()
 
 
-def test_a_closed_producer_takes_nothing(backend: Backend) -> None:
+def test_closed_producer_takes_nothing(backend: Backend) -> None:
     topic, transport = backend.create_topic(), backend.producer()
     transport.start(lambda: None)
     transport.close()
@@ -553,5 +535,5 @@ def test_a_closed_producer_takes_nothing(backend: Backend) -> None:
         transport.produce(OutgoingRecord(topic, b"t1", b"{}", ()), lambda _outcome: None)
 
 
-def test_the_tables_name_tests_that_there_are() -> None:
+def test_tables_name_existing_tests() -> None:
     assert {name for table in CANNOT.values() for name in table} | PROTOCOL_TESTS <= globals().keys()

@@ -25,7 +25,7 @@ async def outbox_topics(tenant_id: str) -> list[str]:
         return [topic.removeprefix("eventzr.marketplace.").removesuffix(".v1") for topic in rows]
 
 
-async def test_a_listing_goes_its_way_and_each_step_is_announced(tenant: Tenant) -> None:
+async def test_each_step_of_a_listing_is_announced(tenant: Tenant) -> None:
     listing = await tenant.listing(publish=False)
     path = f"/listings/{listing['id']}"
     states = [listing["state"], (await tenant.post(f"{path}/publish"))["state"]]
@@ -41,7 +41,7 @@ async def test_a_listing_goes_its_way_and_each_step_is_announced(tenant: Tenant)
     ]
 
 
-async def test_accepting_a_quote_makes_its_order_in_the_same_transaction(tenant: Tenant) -> None:
+async def test_accepted_quote_makes_its_order_at_once(tenant: Tenant) -> None:
     order = await tenant.order(amount=199.99)
 
     assert (order["state"], order["amount"]) == ("created", 199.99)
@@ -49,7 +49,7 @@ async def test_accepting_a_quote_makes_its_order_in_the_same_transaction(tenant:
     assert (await outbox_topics("tenant-a"))[-3:] == ["quote.submitted", "quote.accepted", "order.created"]
 
 
-async def test_a_transition_that_is_not_allowed_is_a_409_problem(tenant: Tenant) -> None:
+async def test_forbidden_transition_is_a_409(tenant: Tenant) -> None:
     order = await tenant.order()
     before = await outbox_topics("tenant-a")
 
@@ -66,7 +66,7 @@ async def test_a_transition_that_is_not_allowed_is_a_409_problem(tenant: Tenant)
     assert await outbox_topics("tenant-a") == before
 
 
-async def test_a_quote_on_a_closed_listing_cannot_be_accepted_any_more(tenant: Tenant) -> None:
+async def test_quote_on_closed_listing_is_refused(tenant: Tenant) -> None:
     listing = await tenant.listing()
     quote = await tenant.post(f"/listings/{listing['id']}/quotes", {"buyerId": "b", "amount": 1})
     await tenant.post(f"/listings/{listing['id']}/close", {"reason": "sold_out"})
@@ -78,7 +78,7 @@ async def test_a_quote_on_a_closed_listing_cannot_be_accepted_any_more(tenant: T
     assert await tenant.get("/orders") == []
 
 
-async def test_a_cancelled_order_cannot_be_disputed(tenant: Tenant) -> None:
+async def test_cancelled_order_has_no_dispute(tenant: Tenant) -> None:
     order = await tenant.order()
     await tenant.post(f"/orders/{order['id']}/cancel", {"reason": "buyer_request"})
 
@@ -89,7 +89,7 @@ async def test_a_cancelled_order_cannot_be_disputed(tenant: Tenant) -> None:
 
 
 @pytest.mark.parametrize("body", [{}, {"title": None}])
-async def test_a_change_of_nothing_is_a_422_and_announces_nothing(tenant: Tenant, body: dict[str, Any]) -> None:
+async def test_empty_change_is_a_422(tenant: Tenant, body: dict[str, Any]) -> None:
     listing = await tenant.listing()
     before = await outbox_topics("tenant-a")
 
@@ -99,7 +99,7 @@ async def test_a_change_of_nothing_is_a_422_and_announces_nothing(tenant: Tenant
     assert await outbox_topics("tenant-a") == before
 
 
-async def test_evidence_that_no_event_can_carry_is_a_422_and_leaves_no_dispute(tenant: Tenant) -> None:
+async def test_oversized_evidence_is_a_422_without_a_dispute(tenant: Tenant) -> None:
     order = await tenant.order()
     evidence = [
         {"kind": "message", "description": "\N{GREEK SMALL LETTER ALPHA}" * 4_000, "url": "\N{BELL}" * 4_000}
@@ -112,7 +112,7 @@ async def test_evidence_that_no_event_can_carry_is_a_422_and_leaves_no_dispute(t
     assert await tenant.get("/disputes") == []
 
 
-async def test_the_tiers_limit_of_open_listings_is_enforced_until_one_is_closed(tenant: Tenant) -> None:
+async def test_tier_limits_open_listings_until_one_closes(tenant: Tenant) -> None:
     listings = [await tenant.listing() for _ in range(5)]
     draft = await tenant.listing(publish=False)
     path = f"/listings/{draft['id']}/publish"
@@ -124,7 +124,7 @@ async def test_the_tiers_limit_of_open_listings_is_enforced_until_one_is_closed(
     assert (await tenant.post(path))["state"] == "published"
 
 
-async def test_an_rfp_goes_to_sellers_with_an_open_listing_in_its_lanes(tenant: Tenant, other: Tenant) -> None:
+async def test_rfp_goes_to_sellers_in_its_lanes(tenant: Tenant, other: Tenant) -> None:
     await tenant.listing(seller="in-lane")
     await tenant.listing(seller="elsewhere", lane="speakers")
     await tenant.listing(seller="draft-only", publish=False)
@@ -145,7 +145,7 @@ async def test_an_rfp_goes_to_sellers_with_an_open_listing_in_its_lanes(tenant: 
     assert (await tenant.get(f"/rfps/{rfp['id']}"))["sellers"] == ["in-lane"]
 
 
-async def test_a_repeated_post_gets_the_first_answer_and_changes_nothing(tenant: Tenant, other: Tenant) -> None:
+async def test_repeated_post_gets_the_first_answer(tenant: Tenant, other: Tenant) -> None:
     body = {"sellerId": "s", "title": "Hall", "lane": "vendora", "price": 1, "currency": "USD"}
 
     first = await tenant.call("POST", "/listings", body, key="k1")
@@ -160,7 +160,7 @@ async def test_a_repeated_post_gets_the_first_answer_and_changes_nothing(tenant:
     assert await outbox_topics("tenant-a") == ["listing.created"]
 
 
-async def test_a_refused_post_may_be_tried_again_under_the_same_key(tenant: Tenant) -> None:
+async def test_refused_post_may_reuse_its_key(tenant: Tenant) -> None:
     listing = await tenant.listing(publish=False)
     path = f"/listings/{listing['id']}/quotes"
     body = {"buyerId": "b", "amount": 1}
@@ -176,7 +176,7 @@ async def test_a_refused_post_may_be_tried_again_under_the_same_key(tenant: Tena
     ("headers", "problem"),
     [({}, "X-Tenant-Id"), ({"X-Tenant-Id": "t"}, "Idempotency-Key"), ({"X-Tenant-Id": "t" * 201}, "X-Tenant-Id")],
 )
-async def test_a_missing_or_endless_header_is_a_400(
+async def test_missing_or_endless_header_is_a_400(
     client: httpx.AsyncClient, headers: dict[str, str], problem: str
 ) -> None:
     response = await client.post("/listings", json={}, headers=headers)
@@ -185,7 +185,7 @@ async def test_a_missing_or_endless_header_is_a_400(
     assert problem in response.json()["detail"]
 
 
-async def test_without_its_headers_a_request_gets_one_answer_wherever_it_goes(database_url: str) -> None:
+async def test_missing_headers_get_one_answer_everywhere(database_url: str) -> None:
     async with service(Settings(database_url=database_url, playground=True), KafkaSettings(enabled=False)) as client:
         paths = (await client.get("/openapi.json")).json()["paths"]
         calls = [(name, path) for path in paths if not path.startswith("/health") for name in paths[path]]
@@ -201,7 +201,7 @@ async def test_without_its_headers_a_request_gets_one_answer_wherever_it_goes(da
     assert missing == {(400, "the header Idempotency-Key is missing")}
 
 
-async def test_a_neighbours_event_is_the_same_one_however_often_its_request_comes(database_url: str) -> None:
+async def test_repeated_request_is_one_event(database_url: str) -> None:
     path = "/playground/eventzr.user.profile.updated.v1"
     async with service(Settings(database_url=database_url, playground=True), KafkaSettings(enabled=False)) as client:
         tenant, other = Tenant(client, "tenant-a"), Tenant(client, "tenant-b")
@@ -217,14 +217,14 @@ async def test_a_neighbours_event_is_the_same_one_however_often_its_request_come
     assert len({answer.json()["eventId"] for answer in (first, *others)}) == 3
 
 
-async def test_a_client_cannot_add_a_tenant_to_that_of_the_gateway(client: httpx.AsyncClient) -> None:
+async def test_client_cannot_add_a_tenant(client: httpx.AsyncClient) -> None:
     response = await client.get("/listings", headers=[("X-Tenant-Id", "mine"), ("X-Tenant-Id", "the gateway's")])
 
     assert (response.status_code, response.json()["type"].rpartition("/")[2]) == (400, "malformed-header")
 
 
 @pytest.mark.parametrize("change", [{"price": -1}, {"currency": "usd"}, {"title": " "}, {"surprise": 1}])
-async def test_a_body_that_is_not_valid_is_a_422_that_says_where(tenant: Tenant, change: dict[str, Any]) -> None:
+async def test_invalid_body_is_a_422_that_says_where(tenant: Tenant, change: dict[str, Any]) -> None:
     body = {"sellerId": "s", "title": "Hall", "lane": "vendora", "price": 1, "currency": "USD", **change}
 
     response = await tenant.call("POST", "/listings", body)
@@ -234,7 +234,7 @@ async def test_a_body_that_is_not_valid_is_a_422_that_says_where(tenant: Tenant,
     assert response.json()["errors"][0]["at"] == f"body.{next(iter(change))}"
 
 
-async def test_openapi_names_the_headers_of_every_command(client: httpx.AsyncClient) -> None:
+async def test_openapi_names_all_headers(client: httpx.AsyncClient) -> None:
     paths = (await client.get("/openapi.json")).json()["paths"]
     commands = [operations["post"] for operations in paths.values() if "post" in operations]
 
@@ -243,12 +243,12 @@ async def test_openapi_names_the_headers_of_every_command(client: httpx.AsyncCli
         assert {"x-tenant-id", "idempotency-key"} <= {parameter["name"] for parameter in command["parameters"]}
 
 
-async def test_probes_answer_and_kafka_being_off_is_no_reason_to_refuse(client: httpx.AsyncClient) -> None:
+async def test_probes_answer_without_kafka(client: httpx.AsyncClient) -> None:
     assert (await client.get("/health/live")).json() == {"status": "alive"}
     assert (await client.get("/health/ready")).json() == {"status": "ready"}
 
 
-async def test_the_commands_announce_all_twelve_events(tenant: Tenant) -> None:
+async def test_commands_announce_all_12_events(tenant: Tenant) -> None:
     listing = await tenant.listing()
     await tenant.patch(f"/listings/{listing['id']}", {"title": "Great hall"})
     order = await tenant.order(listing=listing)

@@ -37,7 +37,7 @@ def known_variables() -> str:
     return f"{service_settings.__doc__}{README.read_text()}"
 
 
-def test_every_object_finds_the_deployment() -> None:
+def test_every_object_finds_deployment() -> None:
     name, labels = (
         of_kind("Deployment")["metadata"]["name"],
         of_kind("Deployment")["spec"]["template"]["metadata"]["labels"],
@@ -49,7 +49,7 @@ def test_every_object_finds_the_deployment() -> None:
     assert of_kind("ConfigMap")["metadata"]["name"] == pod()["containers"][0]["envFrom"][0]["configMapRef"]["name"]
 
 
-def test_keda_scales_on_the_lag_of_the_services_group() -> None:
+def test_keda_scales_on_the_groups_lag() -> None:
     scaled = of_kind("ScaledObject")["spec"]
     (trigger,) = scaled["triggers"]
 
@@ -65,7 +65,7 @@ async def test_the_probes_are_endpoints(client: httpx.AsyncClient) -> None:
     assert {(await client.get(path)).status_code for path in paths} == {200}
 
 
-def test_a_pod_has_the_time_that_requests_and_consumers_take_to_drain() -> None:
+def test_pod_has_the_time_it_takes_to_drain() -> None:
     pause = int(pod()["containers"][0]["lifecycle"]["preStop"]["exec"]["command"][1])
     drain = max(definition_of(make()).options.drain_timeout for make in CONSUMERS)
     leave = 10  # seconds after which the SDK gives up on leaving a group
@@ -73,7 +73,7 @@ def test_a_pod_has_the_time_that_requests_and_consumers_take_to_drain() -> None:
     assert pod()["terminationGracePeriodSeconds"] > pause + GRACE + drain + leave
 
 
-def test_every_container_passes_the_restricted_standard_of_pod_security() -> None:
+def test_containers_pass_restricted_pod_security() -> None:
     for container in (*pod()["initContainers"], *pod()["containers"]):
         assert container["securityContext"] == {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
     assert (pod()["securityContext"]["runAsNonRoot"], pod()["securityContext"]["seccompProfile"]["type"]) == (
@@ -82,20 +82,20 @@ def test_every_container_passes_the_restricted_standard_of_pod_security() -> Non
     )
 
 
-def test_every_variable_is_one_that_the_settings_read() -> None:
+def test_every_variable_is_read() -> None:
     named = set(of_kind("ConfigMap")["data"]) | {variable["name"] for variable in pod()["containers"][0]["env"]}
     named |= set(COMPOSE["services"]["marketplace"]["environment"])
 
     assert [name for name in named if name not in known_variables()] == []
 
 
-def test_compose_creates_exactly_the_topics_of_the_service() -> None:
+def test_compose_creates_the_services_topics() -> None:
     created = COMPOSE["services"]["topics"]["environment"]["TOPICS"].split()
 
     assert sorted(created) == sorted((*topics.PRODUCED, *topics.CONSUMED, DEAD_LETTERS, f"{DEAD_LETTERS_GROUP}.dlq"))
 
 
-def test_compose_builds_from_what_is_there_and_in_an_order_that_ends() -> None:
+def test_compose_builds_in_an_order_that_ends() -> None:
     services = COMPOSE["services"]
     build = services["marketplace"]["build"]
     context = (DEPLOY / build["context"]).resolve()

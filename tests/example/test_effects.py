@@ -45,7 +45,7 @@ async def reason_of(events: Events, payload: Any) -> str:
     return letter.facts.reason
 
 
-async def test_a_rating_is_what_the_reviews_say_however_often_one_comes(events: Events, tenant: Tenant) -> None:
+async def test_repeated_review_leaves_the_rating(events: Events, tenant: Tenant) -> None:
     hall, tent = await tenant.listing(), await tenant.listing()
 
     for said in (review(hall), review(hall), review(hall, id="r2", rating=7, ratingScale=10), review(tent, id="r3")):
@@ -57,9 +57,7 @@ async def test_a_rating_is_what_the_reviews_say_however_often_one_comes(events: 
     assert scores == {hall["id"]: 75, tent["id"]: 80}
 
 
-async def test_a_review_counts_for_nobody_but_the_seller_of_its_listing_and_order(
-    events: Events, tenant: Tenant
-) -> None:
+async def test_review_counts_for_its_own_seller(events: Events, tenant: Tenant) -> None:
     hall, tent = await tenant.listing(), await tenant.listing(seller="rival")
     order = await tenant.order(listing=tent)
 
@@ -68,7 +66,7 @@ async def test_a_review_counts_for_nobody_but_the_seller_of_its_listing_and_orde
     assert {seller["ratingCount"] for seller in await tenant.get("/sellers")} == {0}
 
 
-async def test_an_escrow_is_released_to_the_seller_of_the_order_alone(events: Events, tenant: Tenant) -> None:
+async def test_escrow_goes_to_the_orders_seller(events: Events, tenant: Tenant) -> None:
     order = await tenant.order()
     async with sessions.begin() as session:
         found = await session.get_one(Order, (TENANT, order["id"]))
@@ -82,9 +80,7 @@ async def test_an_escrow_is_released_to_the_seller_of_the_order_alone(events: Ev
     assert (await tenant.get(f"/payouts/{order['id']}"))["state"] == "complete"
 
 
-async def test_money_that_two_events_tell_of_counts_once_and_other_money_is_rejected(
-    events: Events, tenant: Tenant
-) -> None:
+async def test_payment_counts_once_and_other_money_is_rejected(events: Events, tenant: Tenant) -> None:
     order = await tenant.order()
     sum_ = {"orderId": order["id"], "amount": 200, "currency": "USD"}
     payment = PaymentCompleted.model_validate({"id": "p1", **sum_})
@@ -114,7 +110,7 @@ def subscription(tier: str, **changes: Any) -> SubscriptionChanged:
     return SubscriptionChanged.model_validate(body)
 
 
-async def test_a_subscription_that_held_before_does_not_undo_a_later_one(events: Events, tenant: Tenant) -> None:
+async def test_earlier_subscription_undoes_nothing(events: Events, tenant: Tenant) -> None:
     await events.emit(subscription("pro"), tenant_id=TENANT, time=TUESDAY)
     await events.emit(subscription("free"), tenant_id=TENANT, time=MONDAY)
     await events.emit(subscription("basic", effectiveAt=MONDAY), tenant_id=TENANT, time=WEDNESDAY)
@@ -124,14 +120,14 @@ async def test_a_subscription_that_held_before_does_not_undo_a_later_one(events:
     assert (await tenant.get("/sellers/seller-1"))["tier"] == "free"
 
 
-async def test_a_subscription_that_begins_later_does_not_outlast_the_next_one(events: Events, tenant: Tenant) -> None:
+async def test_later_subscription_ends_with_the_next(events: Events, tenant: Tenant) -> None:
     await events.emit(subscription("pro", effectiveAt=datetime(2999, 1, 1, tzinfo=UTC)), tenant_id=TENANT)
     await events.emit(subscription("free"), tenant_id=TENANT)
 
     assert (await tenant.get("/sellers/seller-1"))["tier"] == "free"
 
 
-async def test_each_part_of_a_profile_is_what_was_said_of_it_last(events: Events, tenant: Tenant) -> None:
+async def test_profile_keeps_what_was_said_last(events: Events, tenant: Tenant) -> None:
     await tenant.listing()
     old = UserProfileUpdated.model_validate({"id": "seller-1", "displayName": "Old", "avatarUrl": "https://a/1"})
     new = UserProfileUpdated.model_validate({"id": "seller-1", "displayName": "New"})
@@ -145,7 +141,7 @@ async def test_each_part_of_a_profile_is_what_was_said_of_it_last(events: Events
     assert (listing["sellerName"], listing["sellerAvatarUrl"]) == ("New", "https://a/1")
 
 
-async def test_a_profile_makes_nobody_a_seller_and_is_there_when_one_becomes_it(events: Events, tenant: Tenant) -> None:
+async def test_profile_waits_for_its_seller(events: Events, tenant: Tenant) -> None:
     profile = UserProfileUpdated.model_validate({"id": "buyer-1", "displayName": "Bo"})
     await events.emit(profile, tenant_id=TENANT)
 

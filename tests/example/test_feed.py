@@ -31,7 +31,7 @@ async def next_lines(feed: AsyncGenerator[str], count: int) -> list[tuple[int, s
     return found
 
 
-async def test_a_browser_that_was_away_gets_what_it_missed_and_nothing_again(tenant: Tenant) -> None:
+async def test_browser_gets_what_it_missed_once(tenant: Tenant) -> None:
     first = await tenant.listing(publish=False)
     feed = follow(TENANT, 0, asyncio.Event())
     ((number, kind),) = await next_lines(feed, 1)
@@ -55,7 +55,7 @@ async def next_ids(feed: AsyncGenerator[str]) -> tuple[int, int]:
     return int(name.removeprefix("id: ")), json.loads(data.removeprefix("data: "))["number"]
 
 
-async def test_a_line_that_appears_late_is_sent_and_takes_no_browser_back(tenant: Tenant) -> None:
+async def test_late_line_is_sent_and_takes_no_browser_back(tenant: Tenant) -> None:
     async def appear(number: int) -> None:
         async with sessions.begin() as session:
             line = {"tenant_id": tenant.tenant_id, "direction": "in", "topic": "t", "event_id": "e"}
@@ -71,7 +71,7 @@ async def test_a_line_that_appears_late_is_sent_and_takes_no_browser_back(tenant
     assert (first, late) == ((7, 7), (7, 5))
 
 
-async def test_the_feed_of_one_tenant_is_not_that_of_another(tenant: Tenant, other: Tenant) -> None:
+async def test_feed_shows_one_tenant(tenant: Tenant, other: Tenant) -> None:
     await other.listing()
     await tenant.listing(publish=False)
     feed = follow(TENANT, 0, asyncio.Event())
@@ -95,7 +95,7 @@ async def test_the_feed_ends_with_the_service(tenant: Tenant) -> None:
         assert [message async for message in feed if "activity" in message] == []
 
 
-async def test_the_header_alone_says_whose_feed_it_is(database_url: str) -> None:
+async def test_header_alone_names_the_feed(database_url: str) -> None:
     async with (
         run_server(Settings(database_url=database_url, port=0), KafkaSettings(enabled=False)) as server,
         httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.port}") as client,

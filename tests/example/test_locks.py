@@ -88,7 +88,7 @@ async def rename(unit: UnitOfWork, listing_id: str) -> None:
 
 
 @pytest.mark.parametrize("work", [publish, review, rename])
-async def test_whoever_needs_both_locks_the_seller_before_its_listings(
+async def test_seller_is_locked_before_listings(
     tenant: Tenant, work: Callable[[UnitOfWork, str], Awaitable[None]]
 ) -> None:
     listing = await tenant.listing(publish=False)
@@ -100,7 +100,7 @@ async def test_whoever_needs_both_locks_the_seller_before_its_listings(
             assert await is_free(unit, Listing, listing["id"])
 
 
-async def test_accepting_a_quote_locks_the_listing_first(tenant: Tenant) -> None:
+async def test_accepted_quote_locks_listing_first(tenant: Tenant) -> None:
     listing = await tenant.listing()
     quote = await tenant.post(f"/listings/{listing['id']}/quotes", {"buyerId": "b", "amount": 1})
 
@@ -111,7 +111,7 @@ async def test_accepting_a_quote_locks_the_listing_first(tenant: Tenant) -> None
             assert await is_free(unit, Quote, quote["id"])
 
 
-async def test_a_listing_that_is_closed_meanwhile_is_not_opened_again_by_a_new_name(tenant: Tenant) -> None:
+async def test_closed_listing_is_not_reopened_by_a_new_name(tenant: Tenant) -> None:
     listing = await tenant.listing()
 
     async with sessions() as session:
@@ -125,7 +125,7 @@ async def test_a_listing_that_is_closed_meanwhile_is_not_opened_again_by_a_new_n
     assert (found["state"], found["sellerName"]) == ("closed", "New name")
 
 
-async def test_a_deadlock_is_answered_with_503_and_the_repetition_succeeds(tenant: Tenant) -> None:
+async def test_deadlock_is_a_503_and_its_repetition_succeeds(tenant: Tenant) -> None:
     listing = await tenant.listing(publish=False)
     path = f"/listings/{listing['id']}/publish"
 
@@ -142,7 +142,7 @@ async def test_a_deadlock_is_answered_with_503_and_the_repetition_succeeds(tenan
     assert (await tenant.call("POST", path, key="k")).status_code == 200
 
 
-async def test_a_text_that_postgresql_cannot_hold_is_refused(tenant: Tenant) -> None:
+async def test_text_postgresql_cannot_hold_is_refused(tenant: Tenant) -> None:
     body = {"sellerId": "s", "title": "a\0b", "lane": "vendora", "price": 1, "currency": "USD"}
 
     refused = await tenant.call("POST", "/listings", body)

@@ -110,7 +110,7 @@ async def press(page: Page, name: str) -> None:
     await page.get_by_role("button", name=name).first.click()
 
 
-async def test_a_day_on_the_page_with_a_dead_letter_that_is_replayed(tenant: Tenant, page: Page) -> None:
+async def test_day_on_the_page_replays_a_letter(tenant: Tenant, page: Page) -> None:
     await show(page, tenant)
 
     await press(page, "Create listing")
@@ -142,7 +142,7 @@ async def test_a_day_on_the_page_with_a_dead_letter_that_is_replayed(tenant: Ten
     ]
 
 
-async def test_the_feed_shows_what_happens_elsewhere_and_nothing_of_another_tenant(tenant: Tenant, page: Page) -> None:
+async def test_feed_shows_news_of_its_tenant_only(tenant: Tenant, page: Page) -> None:
     await show(page, tenant)
 
     await Tenant(tenant.client, "tenant-b").listing(title="Of somebody else")
@@ -158,7 +158,7 @@ async def choose(page: Page, tenant: Tenant) -> None:
     await page.keyboard.press("Tab")
 
 
-async def test_a_feed_that_falls_silent_is_asked_for_again(tenant: Tenant, page: Page) -> None:
+async def test_silent_feed_is_asked_again(tenant: Tenant, page: Page) -> None:
     await page.clock.install()
     await tenant.listing(publish=False)
     await show(page, tenant)
@@ -172,9 +172,7 @@ async def test_a_feed_that_falls_silent_is_asked_for_again(tenant: Tenant, page:
     await expect(page.locator("#feed li")).to_have_count(2)
 
 
-async def test_a_tenant_that_is_chosen_while_the_service_is_away_is_shown_when_it_is_back(
-    tenant: Tenant, browser: Browser
-) -> None:
+async def test_tenant_chosen_in_an_outage_is_shown_later(tenant: Tenant, browser: Browser) -> None:
     other = Tenant(tenant.client, uuid.uuid4().hex)
     await tenant.listing(title="Of the tenant before")
     await other.listing(title="Of the other one")
@@ -194,7 +192,7 @@ async def test_a_tenant_that_is_chosen_while_the_service_is_away_is_shown_when_i
     await page.close()
 
 
-async def test_every_control_has_a_name_and_is_reached_by_tab_in_reading_order(tenant: Tenant, page: Page) -> None:
+async def test_controls_are_named_and_reached_by_tab(tenant: Tenant, page: Page) -> None:
     await tenant.order()
     await show(page, tenant)
     await page.get_by_role("button", name="Pay: ").wait_for()
@@ -213,7 +211,7 @@ async def test_every_control_has_a_name_and_is_reached_by_tab_in_reading_order(t
     assert await page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
 
 
-async def test_a_button_works_from_the_keyboard_and_keeps_the_focus(tenant: Tenant, page: Page) -> None:
+async def test_button_keeps_focus_after_a_key(tenant: Tenant, page: Page) -> None:
     await tenant.listing()
     await show(page, tenant)
 
@@ -224,7 +222,7 @@ async def test_a_button_works_from_the_keyboard_and_keeps_the_focus(tenant: Tena
     await expect(page.get_by_role("button", name="Downgrade: ")).to_be_focused()
 
 
-async def test_text_has_the_contrast_that_wcag_asks_for_in_both_themes(tenant: Tenant, page: Page) -> None:
+async def test_text_has_wcag_contrast_in_both_themes(tenant: Tenant, page: Page) -> None:
     await tenant.order()
     await show(page, tenant)
     await page.get_by_role("button", name="Pay: ").wait_for()

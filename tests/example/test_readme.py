@@ -30,7 +30,7 @@ def run(folder: Path, *command: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_the_nineteenth_event_is_added_as_the_text_says(copy: Path) -> None:
+def test_nineteenth_event_is_added_as_told(copy: Path) -> None:
     section = README.read_text().partition("## Add an event of your own")[2]
     saved = SAVED.findall(section)
     commands = re.findall(r"```sh\n(.*?)```", section, re.DOTALL)
@@ -46,7 +46,7 @@ def test_the_nineteenth_event_is_added_as_the_text_says(copy: Path) -> None:
     run(copy, sys.executable, "-m", "ruff", "check", "examples/marketplace_service")
 
 
-def test_every_path_that_the_text_names_is_there() -> None:
+def test_every_named_path_exists() -> None:
     text = README.read_text().partition("## Add an event of your own")[0]
     named = set(re.findall(r"`((?:\w+/)*\w+\.(?:py|yml|yaml))`", text)) | set(re.findall(r"-f ([\w./-]+)", text))
     folders = (

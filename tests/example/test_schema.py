@@ -36,7 +36,7 @@ def whole() -> MetaData:
     return merged
 
 
-def test_the_newest_version_is_what_the_models_say_and_goes_away_without_a_trace(empty: str) -> None:
+def test_newest_version_matches_the_models_and_is_removed(empty: str) -> None:
     url = make_url(empty)
     engine = create_engine(url.set(drivername=url.drivername.removesuffix("+aiosqlite")))
 
@@ -53,7 +53,7 @@ def test_the_newest_version_is_what_the_models_say_and_goes_away_without_a_trace
     engine.dispose()
 
 
-def test_pods_that_start_together_migrate_one_after_the_other(postgres: Databases) -> None:
+def test_pods_migrate_one_after_another(postgres: Databases) -> None:
     url = postgres.create_database(uuid.uuid4().hex)
     command = (sys.executable, "-m", "examples.marketplace_service", "migrate")
     environment = {**os.environ, "MARKETPLACE_DATABASE_URL": url}

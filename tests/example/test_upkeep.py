@@ -41,7 +41,7 @@ async def relayless(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Async
 
 
 @pytest.mark.parametrize("probe", ["live", "ready"])
-async def test_a_relay_that_has_ended_fails_the_probes(relayless: httpx.AsyncClient, probe: str) -> None:
+async def test_ended_relay_fails_the_probes(relayless: httpx.AsyncClient, probe: str) -> None:
     response = await relayless.get(f"/health/{probe}")
 
     assert (response.status_code, response.json()["type"].rpartition("/")[2]) == (503, "relay-stopped")
@@ -68,7 +68,7 @@ async def names() -> set[str]:
         return {f"{column.key}: {name}" for column in columns for name in await session.scalars(select(column))}
 
 
-async def test_a_service_deletes_what_is_old_and_no_open_letter(database_url: str) -> None:
+async def test_upkeep_keeps_open_dead_letters(database_url: str) -> None:
     engine = open_engine(database_url)
     async with sessions.begin() as session:
         session.add_all(rows(timedelta(days=31)) + rows(timedelta(days=1)))
@@ -90,13 +90,13 @@ async def test_a_service_deletes_what_is_old_and_no_open_letter(database_url: st
 
 
 @pytest.mark.parametrize("make", wiring.CONSUMERS)
-def test_a_database_that_is_away_for_half_a_minute_makes_no_dead_letters(make: type) -> None:
+def test_database_outage_makes_no_dead_letters(make: type) -> None:
     policy = definition_of(make()).options.retry
 
     assert sum(policy.wait(attempt, lambda: 0.0) for attempt in range(1, policy.attempts)) > 30
 
 
-async def test_an_error_of_the_database_does_not_quote_what_was_to_be_written(database_url: str) -> None:
+async def test_database_error_quotes_no_value(database_url: str) -> None:
     engine = open_engine(database_url)
     with pytest.raises(IntegrityError) as raised:
         async with sessions.begin() as session:
@@ -106,9 +106,7 @@ async def test_an_error_of_the_database_does_not_quote_what_was_to_be_written(da
     assert "a secret" not in str(raised.value)
 
 
-async def test_a_replay_is_run_once_for_one_key_and_leaves_no_letter_open(
-    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_replay_runs_once_for_one_key(client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
     """What somebody discarded has no effect that would close it."""
     tenant, runs = Tenant(client, TENANT), iter(range(9))
 
@@ -133,7 +131,7 @@ time.sleep(60)
 """
 
 
-async def test_a_replay_that_takes_too_long_is_ended_before_the_next_one(tmp_path: Path) -> None:
+async def test_slow_replay_ends_before_the_next(tmp_path: Path) -> None:
     note = tmp_path / "note"
     replay = DeadLetterReplay({}, command=(sys.executable, "-c", COMMAND, str(note)), timeout=2)
 

@@ -148,9 +148,7 @@ def from_javascript(node: Node, kafka: KafkaServer) -> Received:
 
 @every_event
 @every_mode
-def test_an_event_of_the_javascript_sdk_reaches_its_handler(
-    from_javascript: Received, event: EventData, mode: Mode
-) -> None:
+def test_javascript_event_reaches_handler(from_javascript: Received, event: EventData, mode: Mode) -> None:
     topic = str(type(event).__topic__)
 
     read, record = from_javascript[f"{topic}/{mode}"]
@@ -167,7 +165,7 @@ def attributes_of(event: CloudEvent[Any]) -> Json:
     return {**found, "time": format_time(found["time"])}
 
 
-def test_the_javascript_sdk_did_write_both_modes(from_javascript: Received) -> None:
+def test_javascript_wrote_both_modes(from_javascript: Received) -> None:
     content_types = Counter(dict(record.headers)["content-type"] for _, record in from_javascript.values())
     names = Counter(name for _, record in from_javascript.values() for name, _ in record.headers)
 
@@ -193,7 +191,7 @@ def in_javascript(node: Node, kafka: KafkaServer) -> Mapping[str, Json]:
 
 @every_event
 @every_mode
-def test_the_javascript_sdk_reads_our_event(in_javascript: Mapping[str, Json], event: EventData, mode: Mode) -> None:
+def test_javascript_reads_our_event(in_javascript: Mapping[str, Json], event: EventData, mode: Mode) -> None:
     topic = str(type(event).__topic__)
 
     read = in_javascript[f"{topic}/{mode}"]
@@ -250,9 +248,7 @@ def others_from_javascript(node: Node, kafka: KafkaServer) -> Received:
 
 @every_other
 @every_mode
-def test_other_data_of_the_javascript_sdk_reaches_its_handler(
-    others_from_javascript: Received, kind: str, mode: Mode
-) -> None:
+def test_javascript_data_reaches_handler(others_from_javascript: Received, kind: str, mode: Mode) -> None:
     event, record = others_from_javascript[f"{kind}/{mode}"]
 
     written = given(event.id, record.topic, kind)
@@ -277,9 +273,7 @@ def as_event(given: Json) -> CloudEvent[Any]:
 
 @every_other
 @every_mode
-def test_the_javascript_sdk_reads_our_other_data(
-    others_in_javascript: Mapping[str, Json], kind: str, mode: Mode
-) -> None:
+def test_javascript_reads_our_other_data(others_in_javascript: Mapping[str, Json], kind: str, mode: Mode) -> None:
     read = others_in_javascript[f"{kind}/{mode}"]
 
     written = given(f"{kind}/{mode}", read["topic"], kind)
@@ -294,9 +288,7 @@ def data_in_javascript(event: Json, mode: Mode) -> Json:
     return {"data_base64": base64.b64encode(data).decode()} if isinstance(data, bytes) else {"data": data}
 
 
-def test_a_tenant_lies_on_the_same_partition_whichever_sdk_wrote_its_event(
-    node: Node, kafka: KafkaServer, topic: TopicFactory
-) -> None:
+def test_tenant_has_one_partition_in_both_sdks(node: Node, kafka: KafkaServer, topic: TopicFactory) -> None:
     tenants = [str(uuid.UUID(int=number**7)) for number in range(100)] + ["ü", "日本", "🎪", "t" * 1001]
     theirs, ours = topic(partitions=11), topic(partitions=11)
     events = {name: [attributes("1", name, tenantid=tenant, data=1) for tenant in tenants] for name in (theirs, ours)}

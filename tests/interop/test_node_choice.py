@@ -17,10 +17,8 @@ import pytest
         ("real", 1, "fail", "EVENTZR_KAFKA_TEST_BROKER=real, but no Node.js for tests: no node and no npm"),
     ],
 )
-def test_without_node_the_session_says_so_and_its_tests_are_skipped_or_fail(
-    setting: str, code: int, announced: str, reason: str
-) -> None:
-    name = "test_a_tenant_lies_on_the_same_partition_whichever_sdk_wrote_its_event"
+def test_without_node_tests_are_skipped_or_fail(setting: str, code: int, announced: str, reason: str) -> None:
+    name = "test_tenant_has_one_partition_in_both_sdks"
     test = f"{Path(__file__).with_name('test_javascript.py')}::{name}"
     bare = {**os.environ, "PATH": "", "EVENTZR_KAFKA_TEST_BROKER": setting}
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", test]

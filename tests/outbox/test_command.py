@@ -25,7 +25,7 @@ from eventzr_kafka.cli.app import call
         ("sqlite:////nowhere/a@b@c.db", "unable to open database file", 1),
     ],
 )
-def test_an_address_that_does_not_work_is_one_line_without_a_piece_of_its_password(
+def test_wrong_address_is_one_line_without_its_password(
     url: str, said: str, code: int, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert call(["outbox", "status", "--url", url]) == code
@@ -36,7 +36,7 @@ def test_an_address_that_does_not_work_is_one_line_without_a_piece_of_its_passwo
     assert "cret" not in shown
 
 
-def test_a_file_that_cannot_be_opened_is_told_before_the_driver_starts_its_thread(
+def test_unreadable_file_is_reported_before_the_driver_starts(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     def asked(_connection: object) -> None:
@@ -47,9 +47,7 @@ def test_a_file_that_cannot_be_opened_is_told_before_the_driver_starts_its_threa
     assert "unable to open database file" in "".join(capfd.readouterr())
 
 
-def test_a_driver_that_is_not_installed_is_named_with_its_extra(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_missing_driver_names_its_extra(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
     def missing(_url: Any) -> None:
         raise ModuleNotFoundError("No module named 'aiosqlite'", name="aiosqlite")
 

@@ -63,7 +63,7 @@ async def test_ids_rise_in_commit_order(postgres_engine: AsyncEngine) -> None:
     assert await ask(postgres_engine, OUT_OF_ORDER) == 0
 
 
-async def test_only_transactions_of_the_same_tenant_wait_for_each_other(postgres_engine: AsyncEngine) -> None:
+async def test_transactions_of_one_tenant_wait_for_each_other(postgres_engine: AsyncEngine) -> None:
     await slow_down(postgres_engine)
     slow = asyncio.create_task(commit(postgres_engine, "t1", "slow"))
     while not await ask(postgres_engine, "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"):

@@ -206,7 +206,7 @@ async def test_a_replay_of_a_handled_event_is_skipped(engine: AsyncEngine) -> No
     assert await effects(engine) == await marked(engine) == ["a", "b"]
 
 
-async def test_what_a_batch_error_does_not_name_is_done(engine: AsyncEngine) -> None:
+async def test_unnamed_events_of_a_batch_are_done(engine: AsyncEngine) -> None:
     ledger = BatchLedger(async_sessionmaker(engine))
     ledger.failures = {"b": [ValueError(), ValueError()]}
     async with running(ledger) as member:
@@ -217,7 +217,7 @@ async def test_what_a_batch_error_does_not_name_is_done(engine: AsyncEngine) -> 
     assert len(member.dead_letters.records) == 1
 
 
-async def test_events_of_two_sources_or_groups_are_no_duplicates(engine: AsyncEngine) -> None:
+async def test_other_sources_are_no_duplicates(engine: AsyncEngine) -> None:
     @kafka_consumer(group_id="other", inbox=SqlInbox(async_sessionmaker(engine)))
     class Other(Ledger):
         pass
@@ -230,7 +230,7 @@ async def test_events_of_two_sources_or_groups_are_no_duplicates(engine: AsyncEn
 
 
 @pytest.mark.parametrize("kind", [Ledger, ThreadLedger, BatchLedger])
-async def test_two_tenants_with_one_source_and_id_are_handled(
+async def test_two_tenants_may_share_an_id(
     kind: type[Plan], engine: AsyncEngine, sync_sessions: sessionmaker[Session]
 ) -> None:
     ledger = kind(sync_sessions if kind is ThreadLedger else async_sessionmaker(engine))
@@ -241,7 +241,7 @@ async def test_two_tenants_with_one_source_and_id_are_handled(
     assert len(member.duplicates) == 1
 
 
-async def test_the_inbox_fails_one_tenants_event_of_a_shared_id(engine: AsyncEngine) -> None:
+async def test_inbox_fails_only_the_named_tenant(engine: AsyncEngine) -> None:
     ledger = BatchLedger(async_sessionmaker(engine))
     ledger.failures = {"42": [ValueError()]}
     async with running(ledger) as member:
@@ -252,7 +252,7 @@ async def test_the_inbox_fails_one_tenants_event_of_a_shared_id(engine: AsyncEng
 
 
 @pytest.mark.parametrize("kind", [Ledger, ThreadLedger])
-async def test_a_mark_of_an_earlier_release_counts_for_every_tenant(
+async def test_older_marks_count_for_all_tenants(
     kind: type[Plan], engine: AsyncEngine, sync_sessions: sessionmaker[Session]
 ) -> None:
     async with engine.begin() as connection:
@@ -267,7 +267,7 @@ async def test_a_mark_of_an_earlier_release_counts_for_every_tenant(
 
 
 @pytest.mark.parametrize("written", ["before its start", "while it runs"])
-async def test_marks_that_an_earlier_release_still_writes_count(written: str, engine: AsyncEngine) -> None:
+async def test_marks_of_an_older_member_count(written: str, engine: AsyncEngine) -> None:
     box = SqlInbox(async_sessionmaker(engine))
     if written == "while it runs":
         await box.check_tables()
@@ -288,7 +288,7 @@ async def refuse(_deliveries: object, _session: object) -> None:
     raise AssertionError("it was handled before")
 
 
-async def test_a_table_of_an_earlier_release_is_named(engine: AsyncEngine) -> None:
+async def test_older_table_is_named(engine: AsyncEngine) -> None:
     async with engine.begin() as connection:
         await connection.run_sync(marks.drop)
         await connection.execute(text("CREATE TABLE eventzr_inbox (group_id text, source text, event_id text)"))
@@ -353,7 +353,7 @@ async def test_a_handler_must_leave_its_transaction_open_and_clean(way: str, eng
     assert len(member.dead_letters.records) == 1
 
 
-async def test_a_handler_that_takes_too_long_is_rolled_back(engine: AsyncEngine) -> None:
+async def test_slow_handler_is_rolled_back(engine: AsyncEngine) -> None:
     @kafka_consumer(group_id="g", inbox=SqlInbox(async_sessionmaker(engine)), retry=SOON, handler_timeout=0.5)
     class Slow(Plan):
         @on_message(TOPIC)
@@ -374,9 +374,7 @@ async def start(handler: object) -> None:
         pass
 
 
-async def test_sessions_that_do_not_fit_the_handler_are_refused(
-    engine: AsyncEngine, sync_sessions: sessionmaker[Session]
-) -> None:
+async def test_unfit_sessions_are_refused(engine: AsyncEngine, sync_sessions: sessionmaker[Session]) -> None:
     with pytest.raises(ConfigurationError, match=r"Ledger\.book is async def: its SqlInbox needs a factory of Async"):
         await start(Ledger(sync_sessions))
     with pytest.raises(ConfigurationError, match=r"ThreadLedger\.book is def: its SqlInbox needs a factory of Session"):
@@ -393,14 +391,14 @@ async def test_sessions_in_autocommit_are_refused_at_the_start(engine: AsyncEngi
         await silent.dispose()
 
 
-async def test_a_missing_table_is_said_before_anything_is_consumed(engine: AsyncEngine) -> None:
+async def test_missing_table_is_named_first(engine: AsyncEngine) -> None:
     async with engine.begin() as connection:
         await connection.run_sync(marks.drop)
     with pytest.raises(ConfigurationError, match=r"table eventzr_inbox is missing: include eventzr_kafka\.inbox\."):
         await start(Ledger(async_sessionmaker(engine)))
 
 
-def test_what_is_no_inbox_is_refused_where_it_stands() -> None:
+def test_wrong_inbox_is_refused_at_once() -> None:
     with pytest.raises(RoutingError, match=r"Wrong: inbox=str: must be an inbox, such as SqlInbox\(sessions\)"):
 
         @kafka_consumer(group_id="g", inbox="sql")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
@@ -409,9 +407,7 @@ def test_what_is_no_inbox_is_refused_where_it_stands() -> None:
             async def book(self, event: CloudEvent[Any]) -> None: ...
 
 
-async def test_marks_are_deleted_by_age_in_small_steps(
-    engine: AsyncEngine, sync_sessions: sessionmaker[Session]
-) -> None:
+async def test_marks_are_deleted_in_small_steps(engine: AsyncEngine, sync_sessions: sessionmaker[Session]) -> None:
     now = datetime.now(UTC)
     ages = [timedelta(days=30 if number < 2500 else 1) for number in range(2600)]
     rows = [{"group_id": "g", "source": "s", "event_id": str(n), "marked_at": now - age} for n, age in enumerate(ages)]

@@ -24,7 +24,7 @@ class Steps(Protocol):
 
 
 @pytest.mark.parametrize(("steps", "metadata"), [(migration, metadata), (inbox_migration, inbox.metadata)])
-def test_the_migration_makes_what_the_metadata_says(url: str, steps: Steps, metadata: MetaData) -> None:
+def test_migration_matches_the_metadata(url: str, steps: Steps, metadata: MetaData) -> None:
     engine = create_engine(url.replace("+aiosqlite", ""))
     with engine.begin() as connection:
         context = MigrationContext.configure(connection)
@@ -35,7 +35,7 @@ def test_the_migration_makes_what_the_metadata_says(url: str, steps: Steps, meta
     engine.dispose()
 
 
-def test_the_migration_adds_what_the_tables_of_an_earlier_release_lack(url: str) -> None:
+def test_migration_adds_what_older_tables_lack(url: str) -> None:
     engine = create_engine(url.replace("+aiosqlite", ""))
     with engine.begin() as connection:
         context = MigrationContext.configure(connection)
@@ -65,7 +65,7 @@ def create_first_inbox(connection: Connection) -> None:
 
 
 @pytest.mark.parametrize("step", [2, None])
-def test_the_inbox_of_the_first_release_gets_its_tenant(url: str, step: int | None) -> None:
+def test_first_inbox_gets_its_tenant(url: str, step: int | None) -> None:
     engine = create_engine(url.replace("+aiosqlite", ""))
     with engine.begin() as connection:
         create_first_inbox(connection)
@@ -89,7 +89,7 @@ def test_a_step_that_does_not_exist_is_refused(steps: Steps, known: str) -> None
 
 
 @pytest.mark.parametrize("dialect", ["postgresql", "sqlite"])
-def test_the_steps_of_the_inbox_can_be_printed(dialect: str) -> None:
+def test_inbox_steps_can_be_printed(dialect: str) -> None:
     out = io.StringIO()
     context = MigrationContext.configure(dialect_name=dialect, opts={"as_sql": True, "output_buffer": out})
     inbox_migration.upgrade(Operations(context))

@@ -154,7 +154,7 @@ def consumer(engine: AsyncEngine, way: Way) -> Any:
     return Books()
 
 
-async def test_a_batch_that_commits_below_keeps_no_mark(engine: AsyncEngine) -> None:
+async def test_batch_committed_below_has_no_mark(engine: AsyncEngine) -> None:
     @kafka_consumer(group_id="g", inbox=SqlInbox(async_sessionmaker(engine)), retry=SOON)
     class Careless:
         @on_batch(TOPIC, max_size=2, max_wait=0.0)
@@ -167,7 +167,7 @@ async def test_a_batch_that_commits_below_keeps_no_mark(engine: AsyncEngine) -> 
     assert await marked(engine) == []
 
 
-async def test_an_error_of_the_database_that_is_swallowed_is_a_failure(postgres_engine: AsyncEngine) -> None:
+async def test_swallowed_database_error_is_a_failure(postgres_engine: AsyncEngine) -> None:
     async def fails(session: AsyncSession) -> None:
         with suppress(DBAPIError):
             await session.execute(text("SELECT 1 / 0"))
@@ -177,7 +177,7 @@ async def test_an_error_of_the_database_that_is_swallowed_is_a_failure(postgres_
     assert await effects(postgres_engine) == await marked(postgres_engine) == [GOOD]
 
 
-async def test_savepoints_of_a_handler_are_its_own(engine: AsyncEngine) -> None:
+async def test_savepoints_belong_to_the_handler(engine: AsyncEngine) -> None:
     async def nests(session: AsyncSession) -> None:
         async with session.begin_nested():
             await session.execute(listings.insert().values(tenant_id="nested"))
@@ -190,7 +190,7 @@ async def test_savepoints_of_a_handler_are_its_own(engine: AsyncEngine) -> None:
     assert await effects(engine) == ["a", "nested"]
 
 
-async def test_a_mark_in_doubt_is_said_where_the_database_is_gone(
+async def test_mark_in_doubt_is_reported(
     engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     inbox = SqlInbox(async_sessionmaker(engine))

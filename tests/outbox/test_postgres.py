@@ -17,7 +17,7 @@ os.kill(os.getpid(), 9)
 """
 
 
-def test_a_killed_test_process_leaves_no_postgres_behind() -> None:
+def test_killed_test_leaves_no_postgres() -> None:
     killed = subprocess.run([sys.executable, "-c", KILLED], capture_output=True, text=True, check=False)
     pid, folder = killed.stdout.split()
 

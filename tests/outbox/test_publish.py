@@ -38,7 +38,7 @@ async def event_ids(engine: AsyncEngine) -> list[str]:
         return list(await connection.scalars(select(events.c.event_id).order_by(events.c.id)))
 
 
-async def test_a_committed_transaction_leaves_the_encoded_record(engine: AsyncEngine) -> None:
+async def test_commit_leaves_the_encoded_record(engine: AsyncEngine) -> None:
     async with AsyncSession(engine) as session, session.begin():
         event_id = OUTBOX.publish(session, LISTING, tenant_id="t1", subject="listing:1")
     columns = [events.c[name] for name in OutboxRow._fields]
@@ -57,7 +57,7 @@ async def test_binary_mode_keeps_its_headers(engine: AsyncEngine) -> None:
     assert dict(row.record().headers)["ce_id"] == "e-ü".encode()
 
 
-async def test_a_rolled_back_transaction_leaves_nothing(engine: AsyncEngine) -> None:
+async def test_rollback_leaves_nothing(engine: AsyncEngine) -> None:
     async with AsyncSession(engine) as session:
         OUTBOX.publish(session, LISTING, tenant_id="t1")
         await session.rollback()
@@ -67,7 +67,7 @@ async def test_a_rolled_back_transaction_leaves_nothing(engine: AsyncEngine) -> 
     assert await event_ids(engine) == []
 
 
-async def test_a_savepoint_takes_its_events_along(engine: AsyncEngine) -> None:
+async def test_savepoint_takes_its_events_along(engine: AsyncEngine) -> None:
     async with AsyncSession(engine) as session, session.begin():
         OUTBOX.publish(session, LISTING, tenant_id="t", event_id="before")
         kept = await session.begin_nested()
@@ -86,7 +86,7 @@ async def test_a_savepoint_takes_its_events_along(engine: AsyncEngine) -> None:
     assert await event_ids(engine) == ["before", "kept", "after"]
 
 
-async def test_a_failed_flush_leaves_nothing_and_the_session_goes_on(engine: AsyncEngine) -> None:
+async def test_failed_flush_leaves_nothing(engine: AsyncEngine) -> None:
     async with AsyncSession(engine) as session:
         OUTBOX.publish(session, LISTING, tenant_id="t", event_id="lost")
         for _ in range(2):
@@ -111,7 +111,7 @@ def test_a_sync_session_does_the_same(url: str) -> None:
     engine.dispose()
 
 
-async def test_errors_surface_where_the_event_is_made(engine: AsyncEngine) -> None:
+async def test_errors_surface_at_the_event(engine: AsyncEngine) -> None:
     async with AsyncSession(engine) as session:
         with pytest.raises(EncodeError, match="tenantid"):
             OUTBOX.publish(session, LISTING, tenant_id="")
@@ -129,7 +129,7 @@ def test_another_database_is_refused() -> None:
     engine.dispose()
 
 
-async def test_a_session_in_autocommit_is_refused_where_the_event_is_made(url: str) -> None:
+async def test_autocommit_session_is_refused_at_the_event(url: str) -> None:
     create_tables(url)
     engine = create_async_engine(url, isolation_level="AUTOCOMMIT")
     with pytest.raises(ConfigurationError, match=r"AUTOCOMMIT isolation: give it an engine without isolation_level"):
@@ -142,7 +142,7 @@ async def test_a_session_in_autocommit_is_refused_where_the_event_is_made(url: s
 
 
 @pytest.mark.parametrize("url", ["postgresql"], indirect=True)
-async def test_a_connection_in_autocommit_fails_the_commit(engine: AsyncEngine) -> None:
+async def test_autocommit_fails_the_commit(engine: AsyncEngine) -> None:
     """The engine does not know of it: it was asked for with the session's connection, or of the driver."""
     silent = create_async_engine(engine.url, connect_args={"autocommit": True})
     async with AsyncSession(engine) as asked, AsyncSession(silent) as told:
@@ -155,7 +155,7 @@ async def test_a_connection_in_autocommit_fails_the_commit(engine: AsyncEngine) 
     assert await event_ids(engine) == []
 
 
-async def test_missing_tables_fail_the_commit_with_an_error_that_quotes_no_payload(postgres_url: str) -> None:
+async def test_missing_tables_fail_without_a_payload(postgres_url: str) -> None:
     engine = create_engine(postgres_url)
     with Session(engine) as session:
         OUTBOX.publish(session, CloudEvent(id="e", source="s", type="a.b", tenantid="t", data="s3cret"))
@@ -167,7 +167,7 @@ async def test_missing_tables_fail_the_commit_with_an_error_that_quotes_no_paylo
     engine.dispose()
 
 
-async def test_transactions_that_meet_in_other_orders_do_not_deadlock(postgres_engine: AsyncEngine) -> None:
+async def test_crossed_transactions_do_not_deadlock(postgres_engine: AsyncEngine) -> None:
     """Each publishes first and then locks a row that the other one has locked; tenants come in opposite orders."""
     async with postgres_engine.begin() as connection:
         await connection.execute(insert(listings), [{"id": 1}, {"id": 2}])
@@ -183,7 +183,7 @@ async def test_transactions_that_meet_in_other_orders_do_not_deadlock(postgres_e
     assert len(await event_ids(postgres_engine)) == 80
 
 
-async def test_an_event_of_a_commit_listener_is_written_with_its_transaction(engine: AsyncEngine) -> None:
+async def test_listeners_event_joins_its_transaction(engine: AsyncEngine) -> None:
     class Collecting(Session):
         """Publishes what a domain has collected, when it commits."""
 
@@ -196,7 +196,7 @@ async def test_an_event_of_a_commit_listener_is_written_with_its_transaction(eng
     assert await event_ids(engine) == ["early", "late"]
 
 
-async def test_a_commit_over_an_open_savepoint_does_not_lose_its_events_in_silence(engine: AsyncEngine) -> None:
+async def test_commit_over_a_savepoint_keeps_its_events(engine: AsyncEngine) -> None:
     async def careless() -> None:
         async with AsyncSession(engine) as session, session.begin():
             await session.begin_nested()
@@ -209,7 +209,7 @@ async def test_a_commit_over_an_open_savepoint_does_not_lose_its_events_in_silen
 # Sessions of other kinds
 
 
-async def test_a_scoped_session_publishes_with_its_own_transaction(url: str) -> None:
+async def test_scoped_session_publishes(url: str) -> None:
     create_tables(url)
     engine = create_engine(url.replace("+aiosqlite", ""))
     registry = scoped_session(sessionmaker(engine))
@@ -223,7 +223,7 @@ async def test_a_scoped_session_publishes_with_its_own_transaction(url: str) -> 
     engine.dispose()
 
 
-async def test_an_async_scoped_session_publishes_with_its_own_transaction(engine: AsyncEngine) -> None:
+async def test_async_scoped_session_publishes(engine: AsyncEngine) -> None:
     registry = async_scoped_session(async_sessionmaker(engine), scopefunc=asyncio.current_task)
     async with registry.begin():
         OUTBOX.publish(registry, LISTING, tenant_id="t1", event_id="kept")
@@ -233,7 +233,7 @@ async def test_an_async_scoped_session_publishes_with_its_own_transaction(engine
     assert await event_ids(engine) == ["kept"]
 
 
-async def test_a_connection_is_refused_with_what_to_do_and_that_works(engine: AsyncEngine) -> None:
+async def test_connection_is_refused_with_a_hint(engine: AsyncEngine) -> None:
     async with engine.begin() as connection:
         hint = r"takes an SQLAlchemy session, not a AsyncConnection: publish with a AsyncSession\(bind=connection\)"
         with pytest.raises(ConfigurationError, match=hint):
@@ -249,7 +249,7 @@ async def test_a_connection_is_refused_with_what_to_do_and_that_works(engine: As
     assert await event_ids(engine) == ["kept"]
 
 
-def test_a_sync_connection_is_refused_with_what_to_do_and_that_works(url: str) -> None:
+def test_sync_connection_is_refused_with_a_hint(url: str) -> None:
     create_tables(url)
     engine = create_engine(url.replace("+aiosqlite", ""))
     with engine.begin() as connection:
@@ -264,12 +264,12 @@ def test_a_sync_connection_is_refused_with_what_to_do_and_that_works(url: str) -
 
 
 @pytest.mark.parametrize("given", [None, object(), sessionmaker()])
-def test_what_is_not_a_session_is_refused_in_words(given: Any) -> None:
+def test_non_session_is_refused(given: Any) -> None:
     with pytest.raises(ConfigurationError, match="takes an SQLAlchemy session, not a"):
         OUTBOX.publish(given, LISTING, tenant_id="t1")
 
 
-async def test_a_sync_engine_is_refused_in_words(url: str) -> None:
+async def test_sync_engine_is_refused(url: str) -> None:
     engine: Any = create_engine(url.replace("+aiosqlite", ""))
     hint = r"takes an AsyncEngine, not a Engine: pass create_async_engine\(url\) with the same address"
     with pytest.raises(ConfigurationError, match=r"OutboxRelay\(\) " + hint):
@@ -282,7 +282,7 @@ async def test_a_sync_engine_is_refused_in_words(url: str) -> None:
 
 
 @pytest.mark.parametrize("in_handler", [False, True])
-async def test_none_is_not_a_tenant_for_an_outbox_either(engine: AsyncEngine, *, in_handler: bool) -> None:
+async def test_outbox_needs_a_tenant(engine: AsyncEngine, *, in_handler: bool) -> None:
     token = enter(CloudEvent(id="1", source="s", type="t", tenantid="t1", data=None)) if in_handler else None
     try:
         async with AsyncSession(engine) as session:

@@ -28,7 +28,7 @@ def completed(offset: int) -> Record:
     return Record(out.topic, 0, offset, out.key, out.value, out.headers)
 
 
-async def test_the_wallet_of_the_readme_pays_once(engine: AsyncEngine) -> None:
+async def test_readme_wallet_pays_once(engine: AsyncEngine) -> None:
     names: dict[str, Any] = {"__name__": "readme"}
     exec(compile(BLOCK, "README.md", "exec"), names)  # noqa: S102 -- that is the test
     async with engine.begin() as connection:

@@ -97,7 +97,7 @@ def first_appearances(event_ids: Iterable[str]) -> list[str]:
 NUMBERS = [f"{n:03}" for n in range(300)]
 
 
-async def test_rows_are_published_in_order_and_marked(engine: AsyncEngine, kafka_log: FakeKafka) -> None:
+async def test_rows_are_published_in_order(engine: AsyncEngine, kafka_log: FakeKafka) -> None:
     await publish(engine, "t1", *NUMBERS)
     await publish(engine, "t2", "x")
     async with relay(engine, kafka_log, RelayOptions(batch_rows=7)):
@@ -113,14 +113,14 @@ async def test_large_rows_make_small_batches(engine: AsyncEngine, kafka_log: Fak
     assert kafka_log.of("t1") == NUMBERS[:1]
 
 
-async def test_a_notify_wakes_a_relay_that_sleeps_long(postgres_engine: AsyncEngine, kafka_log: FakeKafka) -> None:
+async def test_notify_wakes_a_sleeping_relay(postgres_engine: AsyncEngine, kafka_log: FakeKafka) -> None:
     async with relay(postgres_engine, kafka_log, RelayOptions(poll_every=timedelta(seconds=60))) as running:
         await until(lambda: running._idle > 2)  # asleep
         await publish(postgres_engine, "t1", "x")
         await until(lambda: kafka_log.of("t1") == ["x"], 1.5)
 
 
-async def test_a_relay_that_dies_between_publish_and_mark_leaves_duplicates_only(
+async def test_relay_that_dies_before_its_mark_leaves_duplicates(
     engine: AsyncEngine, kafka_log: FakeKafka, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await publish(engine, "t1", *NUMBERS)
@@ -133,9 +133,7 @@ async def test_a_relay_that_dies_between_publish_and_mark_leaves_duplicates_only
     assert kafka_log.of("t1") == NUMBERS[:50] + NUMBERS
 
 
-async def test_a_relay_that_wakes_after_its_leases_moved_marks_nothing(
-    postgres_engine: AsyncEngine, kafka_log: FakeKafka
-) -> None:
+async def test_relay_without_leases_marks_nothing(postgres_engine: AsyncEngine, kafka_log: FakeKafka) -> None:
     await publish(postgres_engine, "t1", *NUMBERS[:20])
     told: list[RowsPublished] = []
     brief = RelayOptions(lease=timedelta(seconds=1))
@@ -155,7 +153,7 @@ async def test_a_relay_that_wakes_after_its_leases_moved_marks_nothing(
     assert kafka_log.of("t1") == [*NUMBERS[:5], *NUMBERS[:20], *NUMBERS[5:10]]
 
 
-async def test_a_lane_waits_for_its_failed_row_and_others_do_not(engine: AsyncEngine, kafka_log: FakeKafka) -> None:
+async def test_failed_row_holds_only_its_tenant(engine: AsyncEngine, kafka_log: FakeKafka) -> None:
     kafka_log.failures["b"] = NO_TOPIC
     await publish(engine, "t1", "a", "b", "c")
     await publish(engine, "t2", "x")
@@ -170,7 +168,7 @@ async def test_a_lane_waits_for_its_failed_row_and_others_do_not(engine: AsyncEn
     assert kafka_log.of("t1") == ["a", "b", "c"]
 
 
-async def test_a_refused_row_is_parked_and_its_tenant_goes_on(
+async def test_refused_row_is_parked(
     engine: AsyncEngine, kafka_log: FakeKafka, caplog: pytest.LogCaptureFixture
 ) -> None:
     kafka_log.failures |= {"100": TOO_LARGE, "102": TOO_LARGE}
@@ -186,7 +184,7 @@ async def test_a_refused_row_is_parked_and_its_tenant_goes_on(
     assert sum("parked" in line for line in caplog.messages) == status.parked == 2
 
 
-async def test_relay_hooks_are_called_for_each_kind_of_fact(engine: AsyncEngine, kafka_log: FakeKafka) -> None:
+async def test_relay_hooks_are_called_for_each_fact(engine: AsyncEngine, kafka_log: FakeKafka) -> None:
     kafka_log.failures = {"a": TOO_LARGE, "b": NO_TOPIC}
     await publish(engine, "t1", "a", "b")
     told: dict[type, Any] = {}
@@ -204,7 +202,7 @@ async def test_relay_hooks_are_called_for_each_kind_of_fact(engine: AsyncEngine,
     assert told[RowDelayed] == RowDelayed("t1", "b", "a.b", "_UNKNOWN_TOPIC: no such topic", 0.05)
 
 
-async def test_a_refused_row_stops_its_lane_if_asked(engine: AsyncEngine, kafka_log: FakeKafka) -> None:
+async def test_refused_row_may_stop_its_tenant(engine: AsyncEngine, kafka_log: FakeKafka) -> None:
     kafka_log.failures["b"] = TOO_LARGE
     await publish(engine, "t1", "a", "b", "c")
     async with relay(engine, kafka_log, RelayOptions(on_unpublishable="stop_tenant")):
@@ -217,9 +215,7 @@ async def test_a_refused_row_stops_its_lane_if_asked(engine: AsyncEngine, kafka_
     assert kafka_log.of("t1") == ["a", "b", "c"]
 
 
-async def test_thousands_of_tenants_that_wait_for_a_topic_hold_up_no_other(
-    engine: AsyncEngine, kafka_log: FakeKafka
-) -> None:
+async def test_tenants_behind_a_topic_hold_up_no_other(engine: AsyncEngine, kafka_log: FakeKafka) -> None:
     kafka_log.missing = {"not.there"}
     tenants = [f"w{number}" for number in range(5_000)]
     async with AsyncSession(engine) as session, session.begin():
@@ -237,7 +233,7 @@ async def test_thousands_of_tenants_that_wait_for_a_topic_hold_up_no_other(
         assert running.problems == []
 
 
-async def test_rows_without_an_outcome_hold_up_their_tenant_only(engine: AsyncEngine, kafka_log: FakeKafka) -> None:
+async def test_unanswered_rows_hold_up_their_tenant(engine: AsyncEngine, kafka_log: FakeKafka) -> None:
     kafka_log.silent.add("t1")
     await publish(engine, "t1", "a", "b")
     async with relay(engine, kafka_log):
@@ -249,7 +245,7 @@ async def test_rows_without_an_outcome_hold_up_their_tenant_only(engine: AsyncEn
     assert (await read_status(engine)).pending == 3
 
 
-async def test_a_relay_cancelled_twice_gives_up_client_and_leases(engine: AsyncEngine, kafka_log: FakeKafka) -> None:
+async def test_relay_cancelled_twice_frees_leases(engine: AsyncEngine, kafka_log: FakeKafka) -> None:
     kafka_log.silent.add("t1")
     await publish(engine, "t1", "a")
 
@@ -268,7 +264,7 @@ async def test_a_relay_cancelled_twice_gives_up_client_and_leases(engine: AsyncE
     assert (await read_status(engine)).relays == ()
 
 
-async def test_a_relay_ends_with_the_runners_of_its_loop(engine: AsyncEngine, kafka_log: FakeKafka) -> None:
+async def test_relay_ends_with_its_loops_runners(engine: AsyncEngine, kafka_log: FakeKafka) -> None:
     stopped: list[str] = []
     running = asyncio.create_task(relay(engine, kafka_log).run())
     await until(lambda: kafka_log.clients == 1)
@@ -278,9 +274,7 @@ async def test_a_relay_ends_with_the_runners_of_its_loop(engine: AsyncEngine, ka
     assert stopped == ["runner"]
 
 
-async def test_relays_share_the_buckets_and_take_over_from_a_dead_one(
-    postgres_engine: AsyncEngine, kafka_log: FakeKafka
-) -> None:
+async def test_relays_take_over_from_a_dead_one(postgres_engine: AsyncEngine, kafka_log: FakeKafka) -> None:
     dead = await ready(relay(postgres_engine, kafka_log))
     assert len(dead._leases.held) == BUCKETS
     async with AsyncExitStack() as stack:
@@ -320,7 +314,7 @@ async def test_missing_tables_are_named(postgres_url: str, kafka_log: FakeKafka)
     await engine.dispose()
 
 
-async def test_what_ended_a_relay_is_its_error(postgres_url: str, kafka_log: FakeKafka) -> None:
+async def test_relay_keeps_what_ended_it(postgres_url: str, kafka_log: FakeKafka) -> None:
     engine = create_async_engine(postgres_url)
     running = relay(engine, kafka_log)
     assert running.error is None
@@ -330,7 +324,7 @@ async def test_what_ended_a_relay_is_its_error(postgres_url: str, kafka_log: Fak
     await engine.dispose()
 
 
-async def test_the_error_of_the_block_goes_before_that_of_the_relay(postgres_url: str, kafka_log: FakeKafka) -> None:
+async def test_error_of_the_block_goes_first(postgres_url: str, kafka_log: FakeKafka) -> None:
     engine = create_async_engine(postgres_url)
     with pytest.raises(ZeroDivisionError):
         await until_it_ends(relay(engine, kafka_log), then=ZeroDivisionError())
@@ -344,7 +338,7 @@ async def until_it_ends(running: OutboxRelay, then: Exception | None = None) -> 
             raise then
 
 
-async def test_a_login_that_fails_when_the_client_is_replaced_is_tried_again(
+async def test_failed_login_of_a_new_client_is_retried(
     engine: AsyncEngine, kafka_log: FakeKafka, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("eventzr_kafka.outbox.relay._TRY_AGAIN_EVERY", 0.01)
@@ -359,14 +353,14 @@ async def test_a_login_that_fails_when_the_client_is_replaced_is_tried_again(
         await until(lambda: running.problems == [])
 
 
-async def test_an_engine_that_commits_each_statement_is_refused(postgres_url: str, kafka_log: FakeKafka) -> None:
+async def test_autocommit_engine_is_refused(postgres_url: str, kafka_log: FakeKafka) -> None:
     engine = create_async_engine(postgres_url, isolation_level="AUTOCOMMIT")
     with pytest.raises(ConfigurationError, match="AUTOCOMMIT"):
         await relay(engine, kafka_log).run()
     await engine.dispose()
 
 
-async def test_the_tables_may_be_in_a_schema_of_their_own(postgres_url: str, kafka_log: FakeKafka) -> None:
+async def test_tables_may_have_their_own_schema(postgres_url: str, kafka_log: FakeKafka) -> None:
     engine = create_async_engine(postgres_url, execution_options={"schema_translate_map": {None: "events"}})
     with pytest.raises(ConfigurationError, match="eventzr_outbox is missing"):
         await relay(engine, kafka_log).run()
@@ -384,7 +378,7 @@ def migrate(connection: Connection) -> None:
     migration.upgrade(Operations(MigrationContext.configure(connection)))
 
 
-async def test_the_tables_may_be_in_any_schema_of_the_search_path(postgres_url: str, kafka_log: FakeKafka) -> None:
+async def test_tables_may_be_on_the_search_path(postgres_url: str, kafka_log: FakeKafka) -> None:
     create_tables(postgres_url)
     engine = create_async_engine(postgres_url, connect_args={"options": "-csearch_path=mine,public"})
     async with engine.begin() as connection:
@@ -396,14 +390,12 @@ async def test_the_tables_may_be_in_any_schema_of_the_search_path(postgres_url: 
 
 
 @pytest.mark.parametrize("wrong", [{"batch_rows": 0}, {"poll_every": timedelta(0)}, {"on_unpublishable": "stop"}])
-def test_options_that_would_publish_nothing_are_refused(wrong: dict[str, Any]) -> None:
+def test_useless_options_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError, match=f"RelayOptions: .*{next(iter(wrong))}"):
         RelayOptions(**wrong)
 
 
-async def test_while_kafka_is_disabled_rows_wait_and_no_client_is_made(
-    engine: AsyncEngine, kafka_log: FakeKafka
-) -> None:
+async def test_rows_wait_while_kafka_is_disabled(engine: AsyncEngine, kafka_log: FakeKafka) -> None:
     await publish(engine, "t1", "a")
     async with OutboxRelay(engine, KafkaSettings(enabled=False), options=QUICK, transport=kafka_log.client):
         await asyncio.sleep(0)
@@ -411,7 +403,7 @@ async def test_while_kafka_is_disabled_rows_wait_and_no_client_is_made(
     assert (await read_status(engine)).pending == 1
 
 
-async def test_published_rows_are_deleted_by_age_in_small_steps(engine: AsyncEngine, kafka_log: FakeKafka) -> None:
+async def test_published_rows_are_deleted_by_age(engine: AsyncEngine, kafka_log: FakeKafka) -> None:
     await publish(engine, "t1", *NUMBERS[:25])
     async with relay(engine, kafka_log):
         await until_empty(engine)
@@ -424,7 +416,7 @@ async def test_published_rows_are_deleted_by_age_in_small_steps(engine: AsyncEng
         await until(lambda: has_one(engine))
 
 
-async def test_rows_that_were_published_late_do_not_keep_older_ones_from_being_deleted(engine: AsyncEngine) -> None:
+async def test_late_rows_do_not_keep_older_ones(engine: AsyncEngine) -> None:
     row = {"bucket": 0, "tenant_id": "t", "event_id": "e", "topic": "t.v1", "headers": "[]", "value": b"", "size": 0}
     new = insert(events).values(created_at=database_time())
     async with engine.begin() as connection:
@@ -448,7 +440,7 @@ async def own_server() -> AsyncGenerator[tuple[Postgres, AsyncEngine]]:
         await engine.dispose()
 
 
-async def test_a_database_restart_is_one_line_there_and_one_back(
+async def test_database_restart_is_two_lines(
     own_server: tuple[Postgres, AsyncEngine], kafka_log: FakeKafka, caplog: pytest.LogCaptureFixture
 ) -> None:
     server, engine = own_server

@@ -62,7 +62,7 @@ async def is_empty(engine: AsyncEngine) -> bool:
     return (await read_status(engine)).pending == 0
 
 
-async def test_a_row_too_large_for_its_topic_is_parked_and_no_other_is_overtaken(
+async def test_oversized_row_is_parked_and_none_overtaken(
     engine: AsyncEngine, kafka: KafkaServer, topic: Callable[..., str]
 ) -> None:
     """Batches of five: a client that is not strict writes what is behind a refused batch before its companions."""
@@ -77,7 +77,7 @@ async def test_a_row_too_large_for_its_topic_is_parked_and_no_other_is_overtaken
     assert [row.event_id for row in (await read_status(engine)).failed] == ["42"]
 
 
-async def test_a_missing_topic_holds_up_its_tenants_until_it_is_there(
+async def test_missing_topic_holds_up_its_tenants(
     postgres_engine: AsyncEngine, kafka: KafkaServer, topic: Callable[..., str]
 ) -> None:
     there = topic(partitions=1)
@@ -97,7 +97,7 @@ async def has_failed(engine: AsyncEngine) -> bool:
     return (await read_status(engine)).failed != ()
 
 
-async def test_a_broker_restart_loses_and_reorders_nothing(
+async def test_broker_restart_loses_nothing(
     postgres_engine: AsyncEngine, kafka: KafkaServer, topic: Callable[..., str]
 ) -> None:
     name = topic(partitions=1)
@@ -112,7 +112,7 @@ async def test_a_broker_restart_loses_and_reorders_nothing(
     assert in_order(numbers)
 
 
-async def test_a_relay_whose_client_has_lost_its_brokers_for_good_makes_another_and_reorders_nothing(
+async def test_relay_replaces_a_lost_client_in_order(
     engine: AsyncEngine, kafka: KafkaServer, topic: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Rows keep coming while the first client, which knows no broker, is found out."""
@@ -135,7 +135,7 @@ async def test_a_relay_whose_client_has_lost_its_brokers_for_good_makes_another_
     assert len(clients) == 2
 
 
-async def test_the_command_relays_until_sigterm_and_tells_the_status(
+async def test_command_relays_until_sigterm(
     postgres_engine: AsyncEngine, kafka: KafkaServer, topic: Callable[..., str]
 ) -> None:
     name = topic(partitions=1)
@@ -154,7 +154,7 @@ async def test_the_command_relays_until_sigterm_and_tells_the_status(
     assert len(appended(kafka, name, last=49)) == 50
 
 
-async def test_batches_larger_than_their_topic_takes_cost_one_client_and_no_order(
+async def test_oversized_batches_cost_one_client_and_no_order(
     postgres_engine: AsyncEngine, kafka: KafkaServer, topic: Callable[..., str]
 ) -> None:
     """None of the rows is too large; 8 batches of them would each be five times what the topic takes."""

@@ -36,9 +36,7 @@ def pending(url: str) -> list[int]:
     return sorted(ids)
 
 
-def test_the_status_shows_what_requeue_wants(
-    three_parked_and_one_published: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_status_shows_ids_for_requeue(three_parked_and_one_published: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert call(["outbox", "requeue", "2", "--url", three_parked_and_one_published, "--yes"]) == 0
     capsys.readouterr()
     assert call(["outbox", "status", "--url", three_parked_and_one_published]) == 0
@@ -60,9 +58,7 @@ def test_what_is_named_is_pending_again(
 
 
 @pytest.mark.parametrize("wrong", [["2"], ["--all"], ["--yes"], ["2", "--all", "--yes"]])
-def test_nothing_happens_unless_it_is_said_which_and_confirmed(
-    three_parked_and_one_published: str, wrong: list[str]
-) -> None:
+def test_requeue_needs_ids_and_a_yes(three_parked_and_one_published: str, wrong: list[str]) -> None:
     assert call(["outbox", "requeue", *wrong, "--url", three_parked_and_one_published]) == 2
     assert pending(three_parked_and_one_published) == []
 

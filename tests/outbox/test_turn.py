@@ -72,7 +72,7 @@ class SmallClient:
             self._report(CLOSED)
 
 
-async def test_a_broken_client_is_replaced_although_there_is_more_to_send(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_broken_client_is_replaced_with_rows_left(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(turn, "_PATIENCE", SOON / 2)
     monkeypatch.setattr(delays, "_FIRST", SOON)
     clients = [SmallClient(FATAL), *(SmallClient(Acknowledgement(0, 0)) for _ in range(20))]
@@ -159,7 +159,7 @@ async def bench(monkeypatch: pytest.MonkeyPatch, options: RelayOptions) -> Async
     await made.sender.close()
 
 
-async def test_a_topic_goes_on_after_its_trial_while_a_row_of_another_one_is_under_way_for_ever(bench: Bench) -> None:
+async def test_topic_goes_on_beside_an_endless_row_of_another(bench: Bench) -> None:
     bench.kafka.missing = {"c.d"}
     for number in range(20):
         bench.rows.add(f"t{number}", "c.d", f"{number}")
@@ -174,9 +174,7 @@ async def test_a_topic_goes_on_after_its_trial_while_a_row_of_another_one_is_und
 
 
 @pytest.mark.parametrize("refusal", [TOO_LARGE, TOO_LARGE_FOR_CLIENT])
-async def test_a_refused_row_is_parked_while_a_row_of_its_topic_is_under_way_for_ever(
-    bench: Bench, refusal: DeliveryFailure
-) -> None:
+async def test_refused_row_is_parked_beside_an_endless_one(bench: Bench, refusal: DeliveryFailure) -> None:
     bench.kafka.failures = {"7": refusal}
     for number in range(20):
         bench.rows.add("t1", "a.b", f"{number}")
@@ -185,7 +183,7 @@ async def test_a_refused_row_is_parked_while_a_row_of_its_topic_is_under_way_for
     assert list(dict.fromkeys(bench.kafka.of("t1"))) == [f"{number}" for number in range(20) if number != 7]
 
 
-async def test_a_row_larger_than_a_batch_is_parked_at_once(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+async def test_oversized_row_is_parked_at_once(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     bench.kafka.failures = {"large": TOO_LARGE}
     bench.rows.add("t1", "a.b", "large", "x" * (KafkaSettings().batch_bytes + 1))
     for number in range(20):
@@ -197,7 +195,7 @@ async def test_a_row_larger_than_a_batch_is_parked_at_once(bench: Bench, caplog:
     assert "a broker refused a batch" not in caplog.text
 
 
-async def test_a_row_that_the_client_refuses_costs_no_client(bench: Bench) -> None:
+async def test_row_the_client_refuses_keeps_client(bench: Bench) -> None:
     bench.kafka.failures = {"large": TOO_LARGE_FOR_CLIENT}
     bench.rows.add("t1", "a.b", "large")
     bench.rows.add("t1", "a.b", "behind")
@@ -207,7 +205,7 @@ async def test_a_row_that_the_client_refuses_costs_no_client(bench: Bench) -> No
 
 
 @pytest.mark.parametrize("options", [RelayOptions(on_unpublishable="stop_tenant")])
-async def test_a_stopped_lane_goes_on_while_a_row_of_its_topic_is_under_way_for_ever(bench: Bench) -> None:
+async def test_stopped_tenant_goes_on_beside_an_endless_row(bench: Bench) -> None:
     bench.kafka.failures = {"large": TOO_LARGE}
     bench.rows.add("t1", "a.b", "large")
     bench.rows.add("t1", "a.b", "behind")
@@ -217,16 +215,14 @@ async def test_a_stopped_lane_goes_on_while_a_row_of_its_topic_is_under_way_for_
     assert bench.kafka.of("t1") == ["large", "behind"]
 
 
-async def test_a_row_that_cannot_be_read_is_parked_and_is_no_problem_then(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_unreadable_row_is_parked(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     bench.rows.pending.append(OutboxRow(9, 0, "t1", "odd", "a.b", "no JSON", b""))
     await bench.until(lambda: bench.rows.parked == ["odd"])
     monkeypatch.setattr(turn, "_LONG", 0.0)
     assert ["has not answered" in problem for problem in bench.turns.problems] == [True]  # about the stuck one
 
 
-async def test_a_partition_that_does_not_answer_leaves_room_for_others(bench: Bench) -> None:
+async def test_silent_partition_leaves_room(bench: Bench) -> None:
     for number in range(2_500):
         bench.kafka.silent.add(f"s{number}")
         bench.rows.add(f"s{number}", "a.b", f"s{number}")
@@ -234,15 +230,13 @@ async def test_a_partition_that_does_not_answer_leaves_room_for_others(bench: Be
     await bench.until(lambda: bench.kafka.of("t1") == ["x"])
 
 
-async def test_what_gets_no_answer_for_long_is_a_problem(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_long_silence_is_a_problem(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     assert bench.turns.problems == []
     monkeypatch.setattr(turn, "_LONG", 0.0)
     assert "the broker has not answered for 0 s" in bench.turns.problems[0]
 
 
-async def test_rows_that_are_only_sent_again_are_a_problem_until_one_is_out(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_resent_rows_are_a_problem_until_one_is_out(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(turn, "_LONG", 0.0)
     bench.kafka.failures = {"x": DeliveryFailure("_GAPLESS_GUARANTEE", "a hole", unknown=True)}
     bench.rows.add("t1", "a.b", "x")
@@ -252,7 +246,7 @@ async def test_rows_that_are_only_sent_again_are_a_problem_until_one_is_out(
     assert not any("nothing was published" in problem for problem in bench.turns.problems)
 
 
-async def test_the_batches_grow_again_after_a_refused_one(bench: Bench) -> None:
+async def test_batches_grow_again_after_a_refusal(bench: Bench) -> None:
     bench.kafka.failures = {"7": TOO_LARGE}
     for number in range(20):
         bench.rows.add("t1", "a.b", f"{number}")
@@ -265,7 +259,7 @@ async def test_the_batches_grow_again_after_a_refused_one(bench: Bench) -> None:
     assert bench.turns._size == most
 
 
-async def test_each_published_row_is_marked_once(bench: Bench) -> None:
+async def test_published_row_is_marked_once(bench: Bench) -> None:
     for number in range(10):
         bench.rows.add("t1", "a.b", f"{number}")
         await bench.until(lambda: len(bench.rows.pending) == 1)
@@ -289,7 +283,7 @@ def lines(caplog: pytest.LogCaptureFixture, start: str) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.getMessage().startswith(start)]
 
 
-async def test_published_and_fenced_rows_are_counted(bench: Bench) -> None:
+async def test_published_and_fenced_rows_count(bench: Bench) -> None:
     bench.rows.fenced = {"y"}
     bench.rows.add("t1", "a.b", "x")
     bench.rows.add("t2", "a.b", "y")
@@ -297,7 +291,7 @@ async def test_published_and_fenced_rows_are_counted(bench: Bench) -> None:
     assert bench.facts == [RowsPublished(marked=1, fenced=1)]
 
 
-async def test_a_parked_row_is_logged_with_its_hint(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+async def test_parked_row_is_logged_with_a_hint(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     bench.kafka.failures = {"large": TOO_LARGE_FOR_CLIENT}
     bench.rows.add("t1", "a.b", "large")
     bench.rows.pending.append(OutboxRow(9, 0, "t2", "odd", "a.b", "no JSON", b""))
@@ -316,7 +310,7 @@ async def test_a_parked_row_is_logged_with_its_hint(bench: Bench, caplog: pytest
     assert bench.rows.notes == [("large", failure), ("odd", unreadable)]
 
 
-async def test_a_row_that_is_not_ours_any_more_is_not_reported(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+async def test_row_of_another_relay_is_not_reported(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     bench.kafka.failures = {"large": TOO_LARGE_FOR_CLIENT}
     bench.rows.fenced = {"large"}
     bench.rows.add("t1", "a.b", "large")
@@ -324,7 +318,7 @@ async def test_a_row_that_is_not_ours_any_more_is_not_reported(bench: Bench, cap
     assert (bench.facts, lines(caplog, "parked")) == ([], [])
 
 
-async def test_a_waiting_topic_is_logged_once_and_once_again(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+async def test_waiting_topic_is_logged_twice(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "eventzr_kafka.outbox")
     bench.kafka.missing = {"c.d"}
     bench.rows.add("t1", "c.d", "x")
@@ -342,7 +336,7 @@ async def test_a_waiting_topic_is_logged_once_and_once_again(bench: Bench, caplo
 
 
 @pytest.mark.parametrize("options", [RelayOptions(on_unpublishable="stop_tenant")])
-async def test_a_stopped_lane_is_reported_with_its_wait(bench: Bench) -> None:
+async def test_stopped_tenant_reports_its_wait(bench: Bench) -> None:
     bench.kafka.failures = {"large": TOO_LARGE_FOR_CLIENT}
     bench.rows.add("t1", "a.b", "large")
     await bench.until(lambda: bool(bench.facts))
@@ -350,7 +344,7 @@ async def test_a_stopped_lane_is_reported_with_its_wait(bench: Bench) -> None:
     assert bench.rows.parked == []
 
 
-async def test_a_long_failure_is_cut_and_cleaned(bench: Bench) -> None:
+async def test_long_failure_text_is_cut(bench: Bench) -> None:
     bench.kafka.failures = {"x": DeliveryFailure("_INVALID_ARG", "\x1b" + 300 * "y", unknown=False, local=True)}
     bench.rows.add("t1", "a.b", "x")
     await bench.until(lambda: bench.rows.parked == ["x"])
@@ -377,7 +371,7 @@ async def test_four_batches_may_be_under_way(number: int, size: int, room: tuple
     assert bench.rows.read_with == room
 
 
-async def test_buckets_are_busy_until_their_rows_are_marked() -> None:
+async def test_unmarked_rows_keep_buckets_busy() -> None:
     bench = Bench(RelayOptions())
     bench.sender.in_flight = {1: row_of(1, bucket=3)}
     bench.turns._on_acknowledged(row_of(2, bucket=5))
@@ -386,7 +380,7 @@ async def test_buckets_are_busy_until_their_rows_are_marked() -> None:
     assert bench.turns.busy_buckets() == {3}
 
 
-async def test_30_s_without_an_answer_are_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_30_s_of_silence_are_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(turn, "_PATIENCE", 0.01)
     time = StoppedTime()
     bench = Bench(RelayOptions(), time.clock)
@@ -400,7 +394,7 @@ async def test_30_s_without_an_answer_are_a_problem(monkeypatch: pytest.MonkeyPa
     await bench.sender.close()
 
 
-async def test_30_s_of_nothing_but_failures_are_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_30_s_of_failures_are_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(turn, "_PATIENCE", 0.01)
     time = StoppedTime()
     bench = Bench(RelayOptions(), time.clock)
@@ -416,7 +410,7 @@ async def test_30_s_of_nothing_but_failures_are_a_problem(monkeypatch: pytest.Mo
     await bench.sender.close()
 
 
-async def test_a_topic_that_waits_is_not_a_row_sent_again() -> None:
+async def test_waiting_topic_resends_no_row() -> None:
     time = StoppedTime()
     bench = Bench(RelayOptions(), time.clock)
     again, missing = (
@@ -428,7 +422,7 @@ async def test_a_topic_that_waits_is_not_a_row_sent_again() -> None:
     assert not any("nothing was published" in problem for problem in bench.turns.problems)
 
 
-async def test_a_turn_counts_what_it_sent_and_settled() -> None:
+async def test_turn_counts_sent_and_settled() -> None:
     bench = Bench(RelayOptions())
     bench.rows.pending.clear()
     await bench.sender.start()
@@ -445,7 +439,7 @@ async def test_a_turn_counts_what_it_sent_and_settled() -> None:
     await bench.sender.close()
 
 
-async def test_finish_waits_for_all_that_is_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_finish_waits_for_sent_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     bench = Bench(RelayOptions())
     waits: list[tuple[int, float]] = []
 
@@ -459,7 +453,7 @@ async def test_finish_waits_for_all_that_is_under_way(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize(("before", "after"), [(2_000, 250), (17, 2), (7, 1), (1, 1)])
-async def test_a_refused_batch_makes_the_next_ones_small(before: int, after: int) -> None:
+async def test_refused_batch_shrinks_the_next(before: int, after: int) -> None:
     bench = Bench(RelayOptions(batch_rows=before))
     await bench.turns._settle([SendResult(row_of(1), TOO_LARGE), SendResult(row_of(2), None)])
     assert bench.turns._size == after
@@ -469,7 +463,7 @@ async def test_a_refused_batch_makes_the_next_ones_small(before: int, after: int
     assert bench.turns._size == min(2 * after, before)
 
 
-async def test_a_row_refused_alone_does_not_shrink_the_batches() -> None:
+async def test_row_refused_alone_shrinks_nothing() -> None:
     bench = Bench(RelayOptions(batch_rows=80))
     bench.rows.pending.append(row_of(1))
     await bench.turns._settle([SendResult(row_of(1), TOO_LARGE, alone=True), SendResult(row_of(2), FATAL)])
@@ -478,7 +472,7 @@ async def test_a_row_refused_alone_does_not_shrink_the_batches() -> None:
     assert [row.id for row in bench.turns._choose([row_of(at) for at in range(9)]).rows] == [0, 1, 2]
 
 
-async def test_a_lane_without_an_answer_waits_only_if_late() -> None:
+async def test_unanswered_tenant_waits_if_late() -> None:
     bench = Bench(RelayOptions(), StoppedTime().clock)
     await bench.turns._settle([SendResult(row_of(1), FATAL), SendResult(row_of(2), FATAL, late=True)])
     assert bench.turns._delays.tenants_to_skip((), 100.0) == {"t2"}
@@ -486,7 +480,7 @@ async def test_a_lane_without_an_answer_waits_only_if_late() -> None:
     assert bench.turns._delays.tenants_to_skip((), 100.0) == set()
 
 
-async def test_a_broken_client_is_closed_before_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_broken_client_closes_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(turn, "_PATIENCE", 0.01)
     bench = Bench(RelayOptions())
     bench.kafka.silent.clear()
@@ -499,6 +493,6 @@ async def test_a_broken_client_is_closed_before_the_next(monkeypatch: pytest.Mon
     await bench.sender.close()
 
 
-def test_a_row_is_named_with_its_whole_topic() -> None:
+def test_row_is_named_with_whole_topic() -> None:
     row = row_of(3, topic="t" * 249)
     assert turn._describe_row(row) == f"outbox row 3, event e3 for {'t' * 249}"

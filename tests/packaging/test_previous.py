@@ -27,11 +27,11 @@ def smoke(folder: Path, *wheels: Path | None) -> str:
     return run(sys.executable, str(ROOT / "tests/packaging/smoke.py"), cwd=folder, env=env)
 
 
-def test_this_engine_runs_the_previous_events(new: Wheels, tmp_path: Path) -> None:
+def test_engine_runs_previous_events(new: Wheels, tmp_path: Path) -> None:
     previous = build_commit(previous_release("eventzr-marketplace-events"), tmp_path)
     assert smoke(tmp_path / "installed", new.engine, previous.events) == "18 events\n"
 
 
-def test_the_previous_engine_runs_these_events(new: Wheels, tmp_path: Path) -> None:
+def test_previous_engine_runs_these_events(new: Wheels, tmp_path: Path) -> None:
     previous = build_commit(previous_release("eventzr-kafka"), tmp_path)
     assert smoke(tmp_path / "installed", previous.engine, new.events) == "18 events\n"

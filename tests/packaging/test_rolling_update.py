@@ -130,7 +130,7 @@ def committed(kafka: KafkaServer, topic: str) -> int:
     return found.offset
 
 
-def test_each_version_reads_the_other_ones_metadata(version_0_1: Path) -> None:
+def test_versions_read_each_others_metadata(version_0_1: Path) -> None:
     chance = random.Random(1)  # noqa: S311 -- to be repeated
     sizes = [(0, 0), (0, 1), (7, 40), (10**9, 2400), (5, 4000)]
     cases = [(first, sorted(chance.sample(range(first + 1, first + 5000), count))) for first, count in sizes]
@@ -153,7 +153,7 @@ def test_each_version_reads_the_other_ones_metadata(version_0_1: Path) -> None:
 
 
 @pytest.mark.parametrize(("first", "second"), [("0.1", "this"), ("this", "0.1")], ids=["update", "roll-back"])
-def test_finished_offsets_survive_a_change_of_version(
+def test_finished_offsets_survive_an_update(
     first: str, second: str, kafka: KafkaServer, topic: TopicFactory, start: Start
 ) -> None:
     name = topic(partitions=1)
@@ -171,7 +171,7 @@ def test_finished_offsets_survive_a_change_of_version(
     assert committed(kafka, name) == 20
 
 
-def test_members_of_two_versions_share_a_group(kafka: KafkaServer, topic: TopicFactory, start: Start) -> None:
+def test_two_versions_share_a_group(kafka: KafkaServer, topic: TopicFactory, start: Start) -> None:
     name = topic(partitions=6)
     old, new = start("0.1", name), start("this", name)
     wait_until(lambda: old.has_partitions and new.has_partitions)
@@ -187,7 +187,7 @@ def test_members_of_two_versions_share_a_group(kafka: KafkaServer, topic: TopicF
     assert Counter(old.handled + new.handled) == Counter(range(300))
 
 
-def test_the_old_member_runs_the_old_version(version_0_1: Path) -> None:
+def test_old_member_runs_old_version(version_0_1: Path) -> None:
     env = {**os.environ, "PYTHONPATH": str(version_0_1)}
     code = "import eventzr_kafka.cli; from importlib.metadata import version; print(version('eventzr-kafka'))"
     assert run(sys.executable, "-c", code, cwd=ROOT, env=env) == "0.1.0\n"

@@ -76,13 +76,13 @@ def sources_of(folder: Path) -> set[str]:
     return {str(path.relative_to(folder)) for path in files if "__pycache__" not in path.parts}
 
 
-def test_each_wheel_holds_its_own_sources_and_no_others(wheels: Wheels) -> None:
+def test_wheel_holds_its_own_sources(wheels: Wheels) -> None:
     assert wheels.events is not None
     assert files_of(wheels.engine) == sources_of(ROOT / "src")
     assert files_of(wheels.events) == sources_of(ROOT / "marketplace-events/src")
 
 
-def test_the_versions_are_those_of_the_projects(wheels: Wheels) -> None:
+def test_versions_are_the_projects(wheels: Wheels) -> None:
     for wheel, project in ((wheels.engine, ROOT), (wheels.events, ROOT / "marketplace-events")):
         version = tomllib.loads((project / "pyproject.toml").read_text())["project"]["version"]
         assert wheel is not None
@@ -117,7 +117,7 @@ def read_until(process: subprocess.Popen[str], text: str) -> str:
     pytest.fail(f"ended without {text!r}:\n{read}")
 
 
-def test_the_quick_start_runs_on_the_wheels(dev: subprocess.Popen[str], fresh: Environment, folder: Path) -> None:
+def test_quick_start_runs_on_the_wheels(dev: subprocess.Popen[str], fresh: Environment, folder: Path) -> None:
     line = read_until(dev, "listing.created.v1 --tenant").strip()
     settings = dict(word.split("=", 1) for word in shlex.split(line) if word.startswith("KAFKA_"))
     words = [word for word in shlex.split(line) if not word.startswith("KAFKA_")]
@@ -132,7 +132,7 @@ def test_the_quick_start_runs_on_the_wheels(dev: subprocess.Popen[str], fresh: E
     assert dev.wait(60) == 0
 
 
-def test_the_pytest_plugin_is_found_in_an_installed_wheel(fresh: Environment, folder: Path) -> None:
+def test_installed_plugin_is_found(fresh: Environment, folder: Path) -> None:
     (folder / "test_quick_start.py").write_text(TEST)
     (folder / "pytest.ini").write_text("[pytest]\nasyncio_mode = auto\n")
 
@@ -141,7 +141,7 @@ def test_the_pytest_plugin_is_found_in_an_installed_wheel(fresh: Environment, fo
     assert re.search(r"^1 passed", output, re.MULTILINE)
 
 
-def test_mypy_sees_the_types_of_an_installed_wheel(fresh: Environment, folder: Path) -> None:
+def test_mypy_sees_installed_types(fresh: Environment, folder: Path) -> None:
     wrong = CONSUMER.replace("event.data.title", "event.data.titel")
     (folder / "wrong.py").write_text(wrong)
     mypy = [sys.executable, "-m", "mypy", "--strict", "--config-file=", "--python-executable", str(fresh.python)]

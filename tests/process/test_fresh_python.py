@@ -54,7 +54,7 @@ from eventzr_kafka.inbox import SqlInbox
 """
 
 
-def test_only_the_sql_inbox_needs_its_extra() -> None:
+def test_only_sql_inbox_needs_its_extra() -> None:
     done = subprocess.run(
         [sys.executable, "-c", WITHOUT_SQLALCHEMY],
         capture_output=True,
@@ -70,7 +70,7 @@ def test_only_the_sql_inbox_needs_its_extra() -> None:
     )
 
 
-def test_bare_decode_finds_an_installed_class() -> None:
+def test_bare_decode_finds_installed_class() -> None:
     code = (
         "import sys; from eventzr_kafka import decode, Record; assert 'eventzr_marketplace_events' not in sys.modules;"
         f"event = decode(Record({CREATED!r}, 0, 0, {TENANT!r}, {GUIDE!r})); print(type(event.data).__name__)"
@@ -78,7 +78,7 @@ def test_bare_decode_finds_an_installed_class() -> None:
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "ListingCreated"
 
 
-def test_lookup_in_vain_imports_the_installed_events() -> None:
+def test_vain_lookup_imports_the_events() -> None:
     code = (
         "import sys; from eventzr_kafka.events import catalogue as c; "
         "seen = 'eventzr_marketplace_events' in sys.modules;"
@@ -88,7 +88,7 @@ def test_lookup_in_vain_imports_the_installed_events() -> None:
     assert printed.strip() == "False EscrowReleased None"
 
 
-def test_testing_kit_imports_no_client_and_no_pytest() -> None:
+def test_testing_kit_imports_no_client() -> None:
     code = "import sys; from eventzr_kafka.testing import MemoryBroker; MemoryBroker()"
     heavy = "print([name for name in ('confluent_kafka', 'pytest', '_pytest') if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", f"{code}; {heavy}"], check=True, capture_output=True, text=True)
@@ -102,7 +102,7 @@ def test_forked_child_draws_other_numbers() -> None:
 
 
 @pytest.mark.parametrize("hidden", ["cyclopts", "rich"])
-def test_command_names_the_extra_that_is_missing(hidden: str) -> None:
+def test_command_names_its_missing_extra(hidden: str) -> None:
     code = f"import sys; sys.modules[{hidden!r}] = None; from eventzr_kafka.cli import main; main(['--version'])"
 
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=240, check=False)
@@ -111,7 +111,7 @@ def test_command_names_the_extra_that_is_missing(hidden: str) -> None:
     assert done.returncode == 2
 
 
-def test_another_missing_module_is_not_the_extra() -> None:
+def test_other_missing_module_is_no_extra() -> None:
     code = "import sys; sys.modules['confluent_kafka'] = None; from eventzr_kafka.cli import main; main(['--version'])"
 
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=240, check=False)
@@ -120,7 +120,7 @@ def test_another_missing_module_is_not_the_extra() -> None:
     assert "eventzr-kafka[cli]" not in done.stderr
 
 
-def test_signer_and_client_are_made_off_the_event_loop() -> None:
+def test_signer_and_client_leave_the_loop_free() -> None:
     environ = {**os.environ, "AWS_ACCESS_KEY_ID": "AKIDEXAMPLE7Q", "AWS_SECRET_ACCESS_KEY": "hush"}
     done = subprocess.run(
         [sys.executable, "-c", OFF_THE_LOOP], env=environ, capture_output=True, text=True, check=True, timeout=240

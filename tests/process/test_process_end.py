@@ -27,7 +27,7 @@ def run(script: str) -> list[str]:
     return sorted(done.stdout.splitlines())
 
 
-def test_an_open_client_is_ended_after_the_last_thread() -> None:
+def test_client_ends_after_last_thread() -> None:
     script = """
 client = Client("open")
 closed = Client("closed")
@@ -37,7 +37,7 @@ threading.Timer(0.1, print, ["a thread"], {"flush": True}).start()
     assert run(script) == ["a thread", "open ended"]
 
 
-def test_a_client_that_cannot_be_ended_leaves_the_others_to_be() -> None:
+def test_broken_client_leaves_others_to_end() -> None:
     script = """
 class Broken(Client):
     def end_at_exit(self, deadline):
@@ -48,7 +48,7 @@ clients = [kind(str(number)) for number in range(3) for kind in (Client, Broken)
     assert run(script) == ["0 ended", "0 ended", "1 ended", "1 ended", "2 ended", "2 ended"]
 
 
-def test_a_forked_child_leaves_clients_of_its_parent_alone() -> None:
+def test_fork_leaves_parents_clients_alone() -> None:
     script = """
 client = Client("parent")
 if os.fork() == 0:
@@ -59,7 +59,7 @@ os.wait()
     assert run(script) == ["child ended", "parent ended"]
 
 
-def test_a_child_of_multiprocessing_ends_its_own_clients() -> None:
+def test_child_ends_its_own_clients() -> None:
     script = """
 client = Client("parent")
 def work():

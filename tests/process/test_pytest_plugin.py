@@ -59,7 +59,7 @@ def pytest_says(folder: Path, source: str, *options: str) -> str:
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_the_guides_example_is_tested_in_four_lines(way: str, tmp_path: Path) -> None:
+def test_guide_is_tested_in_four_lines(way: str, tmp_path: Path) -> None:
     options, mark = WAYS[way]
     anyio_backend = "\n@pytest.fixture\ndef anyio_backend():\n    return 'asyncio'\n"
 
@@ -81,11 +81,11 @@ def cpu_seconds(tests: int, folder: Path) -> float:
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-def test_ninety_nine_more_tests_cost_less_than_5_seconds(tmp_path: Path) -> None:
+def test_99_more_tests_cost_under_5_s(tmp_path: Path) -> None:
     assert cpu_seconds(100, tmp_path) - cpu_seconds(1, tmp_path) < 5
 
 
-def test_a_failure_names_handler_and_error_and_shows_the_event(tmp_path: Path) -> None:
+def test_failure_names_handler_and_event(tmp_path: Path) -> None:
     source = (GUIDE + TEST).replace('print(f"New', 'raise LookupError("no seat") #')
 
     said = pytest_says(tmp_path, source, *AUTO)
@@ -96,7 +96,7 @@ def test_a_failure_names_handler_and_error_and_shows_the_event(tmp_path: Path) -
     assert "_memory_service.py" not in said
 
 
-def test_embedded_broker_is_a_broker_with_an_address(tmp_path: Path) -> None:
+def test_embedded_broker_has_an_address(tmp_path: Path) -> None:
     source = "def test_it(embedded_broker):\n    assert ':' in embedded_broker.bootstrap_servers\n"
 
     assert "1 passed" in pytest_says(tmp_path, source, "-p", "no:asyncio")

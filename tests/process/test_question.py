@@ -31,14 +31,14 @@ def test_only_a_clear_yes_is_a_yes(keys: bytes, *, agreed: bool) -> None:
     assert "Traceback" not in ended.text
 
 
-def test_ctrl_c_at_the_question_interrupts() -> None:
+def test_ctrl_c_interrupts_question() -> None:
     ended = python_on_a_terminal(["-c", ASK], CTRL_C, question="[y/N] ")
     assert "KeyboardInterrupt" in ended.text
     assert "agreed:" not in ended.text
 
 
 @pytest.mark.parametrize("redirection", ["< /dev/null", "<&-"])
-def test_without_a_terminal_the_question_is_refused(redirection: str) -> None:
+def test_question_needs_a_terminal(redirection: str) -> None:
     ended = subprocess.run(
         ["/bin/sh", "-c", f'"$0" -c "$1" {redirection}', sys.executable, ASK],
         capture_output=True,

@@ -10,7 +10,7 @@ from pathlib import Path
 from tests.unit.project.test_docs import PAGES, blocks
 
 
-def test_snippets_of_the_testing_page_are_a_test_file(tmp_path: Path) -> None:
+def test_testing_page_is_a_test_file(tmp_path: Path) -> None:
     snippets = blocks("python", PAGES["docs/testing.md"])
     file = tmp_path / "test_page.py"
     file.write_text("\n".join(snippets))

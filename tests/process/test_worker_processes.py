@@ -60,7 +60,7 @@ class Running:
             return await self._task
 
 
-async def test_a_signal_stops_each_worker_once_and_all_is_well(capfd: pytest.CaptureFixture[str]) -> None:
+async def test_signal_stops_each_worker_once(capfd: pytest.CaptureFixture[str]) -> None:
     running = Running(OBEDIENT, 2, capfd)
     await running.until(lambda: "ready: 2 workers, 2 partitions of 1 topic\n" in running.said)
 
@@ -72,7 +72,7 @@ async def test_a_signal_stops_each_worker_once_and_all_is_well(capfd: pytest.Cap
     assert sorted(lines[-2:]) == ["worker-1 heard stop", "worker-2 heard stop"]
 
 
-async def test_a_worker_that_does_not_listen_yet_is_signalled(capfd: pytest.CaptureFixture[str]) -> None:
+async def test_deaf_worker_is_signalled(capfd: pytest.CaptureFixture[str]) -> None:
     running = Running("import time; print('boots', flush=True); time.sleep(60)", 1, capfd)
     await running.until(lambda: "boots" in running.said)
 
@@ -81,7 +81,7 @@ async def test_a_worker_that_does_not_listen_yet_is_signalled(capfd: pytest.Capt
     assert await running.code() == 0
 
 
-async def test_a_worker_that_dies_is_started_again_and_one_line_says_so(
+async def test_dead_worker_is_restarted_with_one_line(
     capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
     once = f"if name == 'worker-2' and not os.path.exists({str(tmp_path / 'x')!r}):\n"
@@ -95,7 +95,7 @@ async def test_a_worker_that_dies_is_started_again_and_one_line_says_so(
     assert caplog.messages == ["worker-2 was killed by SIGKILL; it is started again in 0.0 s"]
 
 
-async def test_the_fifth_quick_end_of_a_worker_stops_all_with_1(
+async def test_fifth_quick_end_stops_all_with_1(
     capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     running = Running(JOINED + "sys.exit(1) if name == 'worker-1' else print(link.recv())", 2, capfd)
@@ -108,7 +108,7 @@ async def test_the_fifth_quick_end_of_a_worker_stops_all_with_1(
     assert "stop\n" in running.said
 
 
-async def test_a_worker_that_fails_while_it_stops_is_not_hidden(
+async def test_failure_in_a_stop_is_reported(
     capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     running = Running(OBEDIENT + "sys.exit(1)", 1, capfd)
@@ -120,7 +120,7 @@ async def test_a_worker_that_fails_while_it_stops_is_not_hidden(
     assert caplog.messages == ["worker-1 exited with code 1 (an event or the broker stopped it) while it stopped"]
 
 
-async def test_a_second_signal_kills_the_workers(capfd: pytest.CaptureFixture[str]) -> None:
+async def test_second_signal_kills_workers(capfd: pytest.CaptureFixture[str]) -> None:
     running = Running(OBEDIENT + "time.sleep(60)", 2, capfd)
     await running.until(lambda: "ready" in running.said)
 
@@ -132,7 +132,7 @@ async def test_a_second_signal_kills_the_workers(capfd: pytest.CaptureFixture[st
     assert running.supervisor.quit_by is signal.SIGINT
 
 
-async def test_long_lines_of_several_workers_do_not_mix(capfd: pytest.CaptureFixture[str]) -> None:
+async def test_long_lines_do_not_mix(capfd: pytest.CaptureFixture[str]) -> None:
     write = (
         "for _ in range(100):\n    [os.write(1, name[-1:].encode() * 9000) for _ in range(3)]; os.write(1, b'\\n')\n"
     )
@@ -146,7 +146,7 @@ async def test_long_lines_of_several_workers_do_not_mix(capfd: pytest.CaptureFix
     assert sorted(lines) == ["1" * 27000] * 100 + ["2" * 27000] * 100 + ["3" * 27000] * 100
 
 
-async def test_a_process_that_a_worker_leaves_behind_does_not_hold_the_end(capfd: pytest.CaptureFixture[str]) -> None:
+async def test_process_left_behind_does_not_hold_the_end(capfd: pytest.CaptureFixture[str]) -> None:
     program = JOINED + "print('left', subprocess.Popen(['sleep', '900']).pid, 'behind', flush=True); link.recv()"
     running = Running(program, 1, capfd)
     await running.until(lambda: "ready" in running.said and "behind" in running.said)
@@ -159,7 +159,7 @@ async def test_a_process_that_a_worker_leaves_behind_does_not_hold_the_end(capfd
     os.kill(int(found[1]), signal.SIGKILL)  # it is still there
 
 
-async def test_workers_that_idle_cost_the_supervisor_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+async def test_idle_workers_cost_nothing(capfd: pytest.CaptureFixture[str]) -> None:
     running = Running(OBEDIENT, 2, capfd)
     await running.until(lambda: "ready" in running.said)
 

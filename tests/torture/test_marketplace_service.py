@@ -145,9 +145,7 @@ def service(kafka: KafkaServer, postgres: Postgres) -> Iterator[Service]:
     service.end()
 
 
-async def test_the_books_balance_however_often_the_service_dies(
-    service: Service, kafka: KafkaServer, finding: Finding
-) -> None:
+async def test_books_balance_after_many_deaths(service: Service, kafka: KafkaServer, finding: Finding) -> None:
     done: list[int] = []
     settings = KafkaSettings(brokers=kafka.bootstrap_servers)
     limits = httpx.Limits(max_connections=BUYERS)

@@ -90,9 +90,7 @@ def publish(producer: EventProducer, topic: str, first: int, count: int) -> None
         producer.enqueue(event)
 
 
-def test_every_event_is_handled_in_order_though_members_die(
-    kafka: KafkaServer, members: tuple[Members, str], finding: Finding
-) -> None:
+def test_dying_members_keep_the_order(kafka: KafkaServer, members: tuple[Members, str], finding: Finding) -> None:
     group, topic = members
     for _ in range(MEMBERS):
         group.start()

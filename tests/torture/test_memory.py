@@ -142,7 +142,7 @@ def idle_memory(kafka: KafkaServer) -> float:
 
 
 @pytest.mark.parametrize("backlog", BACKLOGS, ids=lambda backlog: backlog.name)
-def test_a_backlog_takes_150_mib_at_most(lone_kafka: KafkaServer, backlog: Backlog, finding: Finding) -> None:
+def test_backlog_takes_150_mib_at_most(lone_kafka: KafkaServer, backlog: Backlog, finding: Finding) -> None:
     records = backlog.records()
     publish(lone_kafka, [next(records)])
     idle = idle_memory(lone_kafka)

@@ -183,7 +183,7 @@ def by_tenant(events: list[tuple[str, str]]) -> dict[str, list[str]]:
     return {f"t{n}": list(dict.fromkeys(e for t, e in events if t == f"t{n}")) for n in range(TENANTS)}
 
 
-async def test_kafka_holds_what_the_database_committed_and_the_inbox_books_it_once(
+async def test_kafka_and_inbox_hold_what_the_database_committed(
     engine: AsyncEngine,
     relays: Relays,
     database: Postgres,

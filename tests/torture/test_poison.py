@@ -38,7 +38,7 @@ def seen(outcomes: Outcomes) -> str:
     )
 
 
-def test_each_record_ends_as_an_effect_or_as_a_dead_letter_though_members_die(
+def test_record_is_effect_or_dead_letter_despite_deaths(
     kafka: KafkaServer, topic: Callable[..., str], tmp_path: Path, finding: Finding
 ) -> None:
     name = topic(partitions=PARTITIONS, configs=LARGE)

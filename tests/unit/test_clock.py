@@ -14,17 +14,17 @@ def test_an_id_is_a_uuid_of_version_7() -> None:
     assert all(re.fullmatch(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", id_) for id_ in ids)
 
 
-def test_the_ids_of_later_milliseconds_sort_later() -> None:
+def test_later_ids_sort_later() -> None:
     assert uuid7(1_000, (1 << 74) - 1) < uuid7(1_001, 0)
 
 
-def test_a_function_that_is_left_out_is_the_system_s() -> None:
+def test_default_function_is_the_systems() -> None:
     clock = Clock(monotonic=lambda: 5.0)
     assert clock.monotonic() == 5.0
     assert clock.wall is SYSTEM_CLOCK.wall
 
 
-def test_renewed_ids_are_not_those_of_the_snapshot() -> None:
+def test_renewed_ids_leave_the_snapshot() -> None:
     random = sys.modules["eventzr_kafka.clock"]._random
     snapshot = random.getstate()
     before = SYSTEM_CLOCK.random()

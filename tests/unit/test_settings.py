@@ -35,18 +35,18 @@ class Recorder(Mapping[str, str]):
         return 0
 
 
-def test_the_bound_of_a_batch_is_below_what_a_topic_takes_by_default() -> None:
+def test_batch_bound_is_below_the_default() -> None:
     assert read().batch_bytes < 1_048_588
     assert read(KAFKA_BATCH_BYTES="90000").batch_bytes == 90_000
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "1e5", "90 KB", "2147483648", "9" * 30])
-def test_a_bound_of_a_batch_that_is_not_a_size_is_named(text: str) -> None:
+def test_wrong_batch_bound_is_named(text: str) -> None:
     with pytest.raises(SettingsError, match="KAFKA_BATCH_BYTES"):
         read(KAFKA_BATCH_BYTES=text)
 
 
-def test_the_bound_of_a_batch_is_set_in_one_place() -> None:
+def test_batch_bound_has_one_place() -> None:
     with pytest.raises(SettingsError, match="KAFKA_BATCH_BYTES"):
         producer_config(KafkaSettings(librdkafka={"batch.size": 90_000}))
     assert producer_config(KafkaSettings(batch_bytes=90_000))["batch.size"] == 90_000
@@ -56,7 +56,7 @@ def read(**environ: str) -> KafkaSettings:
     return KafkaSettings.from_env(environ)
 
 
-def test_the_brokers_of_msk_serverless_alone_tell_login_tls_and_region() -> None:
+def test_msk_serverless_tells_its_login() -> None:
     settings = read(KAFKA_BROKERS=SERVERLESS, AWS_REGION="us-west-2")
 
     assert (settings.effective_auth, settings.uses_tls, settings.effective_region) == ("iam", True, "eu-west-1")
@@ -75,7 +75,7 @@ def test_the_brokers_of_msk_serverless_alone_tell_login_tls_and_region() -> None
         ("localhost:9098", "none"),
     ],
 )
-def test_only_brokers_of_msk_that_ask_for_iam_get_it(brokers: str, login: str) -> None:
+def test_only_msk_brokers_get_iam(brokers: str, login: str) -> None:
     assert read(KAFKA_BROKERS=brokers).effective_auth == login
 
 
@@ -109,7 +109,7 @@ def test_every_part_can_be_overridden() -> None:
         ({"KAFKA_BROKERS": SERVERLESS, "KAFKA_AWS_ROLE_ARN": "orders"}, "KAFKA_AWS_ROLE_ARN"),
     ],
 )
-def test_an_error_names_the_variable_and_no_password(environ: dict[str, str], variable: str) -> None:
+def test_error_names_variable_only(environ: dict[str, str], variable: str) -> None:
     with pytest.raises(SettingsError) as caught:
         KafkaSettings.from_env(environ)
 
@@ -130,7 +130,7 @@ def test_the_reference_is_up_to_date() -> None:
     assert (ROOT / "docs" / "reference" / "settings.md").read_text() == names["settings_page"](), "run make reference"
 
 
-def test_every_variable_that_is_read_is_documented() -> None:
+def test_every_variable_is_documented() -> None:
     env = Recorder()
 
     KafkaSettings.from_env(env)

@@ -73,7 +73,7 @@ def definition(app: ModuleType) -> ConsumerDefinition:
     return definition_of(app.EscrowHandler(app.producer, app.SELLERS.get))
 
 
-def test_the_handler_of_the_template_exists(app: ModuleType) -> None:
+def test_template_handler_exists(app: ModuleType) -> None:
     assert callable(getattr(app, FUNCTION["Handler"].partition(".")[2]))
 
 
@@ -84,7 +84,7 @@ def test_the_template_fits_the_topics_group_and_report(definition: ConsumerDefin
     assert "ProvisionedPollerConfig" in MAPPING
 
 
-def test_the_templates_policy_allows_what_the_code_does(definition: ConsumerDefinition) -> None:
+def test_template_policy_allows_the_code(definition: ConsumerDefinition) -> None:
     given = FUNCTION["Policies"][1]["Statement"]
     statements = {each["Sid"]: each["Resource"] for each in given}
     actions = {action for each in given for action in each["Action"]}
@@ -113,7 +113,7 @@ def order(number: int) -> Record:
     return Record(event.type, 0, number, *encode(event)[1:])
 
 
-def test_the_function_handles_what_the_mapping_brings(app: ModuleType) -> None:
+def test_function_handles_the_mapping(app: ModuleType) -> None:
     assert app.handler(lambda_event([order(1), order(2)]), Context()) == {"batchItemFailures": []}
 
 

@@ -115,7 +115,7 @@ def letters(producer: FakeProducer) -> list[int]:
 # What comes in
 
 
-def test_the_documented_event_is_read_byte_for_byte() -> None:
+def test_documented_event_is_read_exactly() -> None:
     (batch,) = read_event(DOCUMENTED)
 
     assert batch.name == "mytopic-0"
@@ -128,7 +128,7 @@ def test_the_documented_event_is_read_byte_for_byte() -> None:
 
 @pytest.mark.parametrize("source", ["aws:kafka", "SelfManagedKafka", "aws:SelfManagedKafka"])
 @pytest.mark.parametrize("mode", ["structured", "binary"])
-def test_events_of_both_modes_reach_the_handler(source: str, mode: str) -> None:
+def test_both_modes_reach_the_handler(source: str, mode: str) -> None:
     consumer = Awaits()
 
     response = invoke(consumer, lambda_event([record(1, "ténant", mode=mode), record(2, mode=mode)], source))
@@ -153,7 +153,7 @@ class Mapped(Mapping[str, Any]):
         return len(self._raw)
 
 
-def test_the_handler_is_a_function_that_decorators_take() -> None:
+def test_decorators_take_the_handler() -> None:
     recorder = Awaits()
     function = lambda_handler(recorder, settings=ON)
 
@@ -187,7 +187,7 @@ def test_a_missing_key_and_a_tombstone_are_judged_as_in_a_runner() -> None:
     assert {each.key for each in producer.records} == {None, b"t1"}
 
 
-def test_a_tombstone_may_be_skipped_and_a_source_refused() -> None:
+def test_tombstone_may_be_skipped() -> None:
     @kafka_consumer(group_id="g", on_tombstone="skip", sources={"other-svc"})
     class Picky(Awaits):
         pass
@@ -213,7 +213,7 @@ def test_an_event_not_of_kafka_is_refused_before_any_call(change: dict[str, Any]
         invoke(Awaits(), {**DOCUMENTED, **change})
 
 
-def test_a_topic_without_a_handler_is_an_error_that_names_it() -> None:
+def test_topic_without_handler_is_named() -> None:
     consumer = Awaits()
 
     with pytest.raises(RoutingError, match=r"no handler for topic 'mytopic'.*no record was handled"):
@@ -234,7 +234,7 @@ def test_short_waits_are_awaited_before_a_dead_letter() -> None:
     assert letters(producer) == [2, 3]
 
 
-def test_what_cannot_wait_here_comes_again_with_all_behind_it() -> None:
+def test_long_wait_redelivers_all_behind_it() -> None:
     consumer = Awaits({3: RetryLater(after=LATE)})
     event = lambda_event([*map(record, range(6)), *(record(n, "t2", partition=1) for n in range(6, 9))])
 
@@ -245,7 +245,7 @@ def test_what_cannot_wait_here_comes_again_with_all_behind_it() -> None:
     assert response["batchItemFailures"][0] == {"itemIdentifier": {"partition": f"{TOPIC}-0", "offset": 3}}
 
 
-def test_attempts_go_on_counting_when_an_event_comes_again() -> None:
+def test_attempts_count_over_redelivery() -> None:
     producer, consumer = FakeProducer(), Awaits({1: RetryLater(after=LATE)})
     handler = lambda_handler(consumer, settings=ON, transport=lambda _: producer)
     event = lambda_event([record(1)])
@@ -274,7 +274,7 @@ def test_a_handler_running_at_the_end_is_cancelled(caplog: pytest.LogCaptureFixt
     assert "1 running handlers were cancelled" in caplog.text
 
 
-def test_nothing_runs_when_no_time_is_left() -> None:
+def test_nothing_runs_without_time_left() -> None:
     consumer = Awaits()
 
     assert again(invoke(consumer, lambda_event(map(record, range(3))), context=Context(0))) == [0, 1, 2]
@@ -289,7 +289,7 @@ def test_def_handlers_run_in_threads() -> None:
     assert consumer.thread.startswith("eventzr-kafka-handler")
 
 
-def test_a_batch_handler_gets_what_the_invocation_has() -> None:
+def test_batch_gets_the_whole_invocation() -> None:
     @kafka_consumer(group_id="g", retry=AT_ONCE)
     class Batches(Recorder):
         sizes: list[int]
@@ -310,7 +310,7 @@ def test_a_batch_handler_gets_what_the_invocation_has() -> None:
     assert again(response) == [7]
 
 
-def test_the_event_loop_is_kept_between_invocations() -> None:
+def test_event_loop_outlives_invocations() -> None:
     loops: list[asyncio.AbstractEventLoop] = []
 
     @kafka_consumer(group_id="g")
@@ -326,7 +326,7 @@ def test_the_event_loop_is_kept_between_invocations() -> None:
     assert loops[0] is loops[1]
 
 
-def test_a_stopping_policy_keeps_the_partition_where_it_is(caplog: pytest.LogCaptureFixture) -> None:
+def test_stop_policy_keeps_the_partition(caplog: pytest.LogCaptureFixture) -> None:
     @kafka_consumer(group_id="g", retry=RetryPolicy(attempts=1, on_exhausted="stop"))
     class Stops(Awaits):
         pass
@@ -355,7 +355,7 @@ def test_an_unwritable_dead_letter_makes_its_event_redelivered(
     assert ("topic g.dlq does not exist" if enabled else "KAFKA_ENABLED=true") in caplog.text
 
 
-def test_dead_letters_under_way_at_the_end_are_given_up() -> None:
+def test_late_dead_letters_are_given_up() -> None:
     class Silent(FakeProducer):
         closed = 0
 
@@ -446,7 +446,7 @@ def test_an_inbox_keeps_a_redelivered_event_from_its_handler() -> None:
     assert sorted(consumer.numbers) == [1, 2, 3]
 
 
-def test_one_id_of_two_tenants_or_sources_is_two_events() -> None:
+def test_one_id_of_two_tenants_is_two_events() -> None:
     @kafka_consumer(group_id="g", inbox=MemoryInbox())
     class Remembers(Awaits):
         pass
@@ -532,7 +532,7 @@ def backlogs(draw: st.DrawFn) -> list[tuple[str | None, Record]]:
 @pytest.mark.slow
 @settings(max_examples=150)
 @given(backlogs(), st.sampled_from(["tenant", "subject", "partition", "none"]), FAILURES)
-def test_no_record_is_lost_and_no_lane_overtakes(
+def test_no_record_is_lost_or_overtaken(
     backlog: list[tuple[str | None, Record]], ordering: Any, failure: DeliveryFailure | None
 ) -> None:
     @kafka_consumer(group_id="g", retry=AT_ONCE, ordering=ordering, on_tombstone="skip")
@@ -631,7 +631,7 @@ def test_anything_else_is_a_typed_error(event: Any) -> None:
 
 
 @pytest.mark.parametrize("name", ODD)
-def test_an_odd_error_on_lambda_is_one_failed_event(name: str) -> None:
+def test_odd_error_is_one_failed_event(name: str) -> None:
     class Odd(Awaits):
         def meet(self, event: CloudEvent[Any]) -> None:
             if event.data["n"] == 1:

@@ -94,7 +94,7 @@ def event(number: int = 1) -> CloudEvent[Any]:
     return CloudEvent(id=f"e{number}", source="s", type=TOPIC, tenantid="t1", data=number)
 
 
-def test_the_client_is_made_in_a_thread_and_kept(producer: LambdaProducer, clients: Clients) -> None:
+def test_client_is_made_in_a_thread(producer: LambdaProducer, clients: Clients) -> None:
     @producer.flushed
     def function(number: Any, _context: Any) -> str:
         return producer.enqueue(event(number)).event_id
@@ -197,7 +197,7 @@ def test_events_not_acknowledged_in_time_are_never_sent(producer: LambdaProducer
     assert len(clients.made) == 2
 
 
-def test_a_failure_that_was_awaited_is_not_raised_again(producer: LambdaProducer, clients: Clients) -> None:
+def test_awaited_failure_is_not_reraised(producer: LambdaProducer, clients: Clients) -> None:
     @producer.flushed
     async def function(_event: Any, _context: Any) -> str:
         delivery = producer.enqueue(event())
@@ -210,7 +210,7 @@ def test_a_failure_that_was_awaited_is_not_raised_again(producer: LambdaProducer
     assert function({}, Context()) == "told"
 
 
-def test_an_async_function_is_cancelled_when_its_time_ends(producer: LambdaProducer) -> None:
+def test_late_async_function_is_cancelled(producer: LambdaProducer) -> None:
     @producer.flushed
     async def function(_event: Any, _context: Any) -> None:
         await asyncio.sleep(60)
@@ -219,7 +219,7 @@ def test_an_async_function_is_cancelled_when_its_time_ends(producer: LambdaProdu
         function({}, Context(60))
 
 
-def test_events_that_a_cancelled_function_awaited_are_named(producer: LambdaProducer, clients: Clients) -> None:
+def test_cancelled_function_names_events(producer: LambdaProducer, clients: Clients) -> None:
     @producer.flushed
     async def function(_event: Any, _context: Any) -> None:
         clients.made[-1].is_there = False
@@ -230,7 +230,7 @@ def test_events_that_a_cancelled_function_awaited_are_named(producer: LambdaProd
     assert [event_id for event_id, _ in caught.value.events] == ["e0", "e1"]
 
 
-def test_a_function_that_fails_is_settled_too(producer: LambdaProducer, clients: Clients) -> None:
+def test_failing_function_is_settled(producer: LambdaProducer, clients: Clients) -> None:
     @producer.flushed
     def function(_event: Any, _context: Any) -> None:
         producer.enqueue(event())
@@ -241,7 +241,7 @@ def test_a_function_that_fails_is_settled_too(producer: LambdaProducer, clients:
     assert clients.made[0].waiting == []
 
 
-def test_why_no_client_could_be_made_is_raised_and_tried_again(clients: Clients) -> None:
+def test_failed_client_is_raised_and_retried(clients: Clients) -> None:
     clients.error = SettingsError("KAFKA_CA_FILE", "no file")
     producer = LambdaProducer(settings=ON, transport=clients)
     function = producer.flushed(lambda _event, _context: producer.enqueue(event()).event_id)
@@ -252,7 +252,7 @@ def test_why_no_client_could_be_made_is_raised_and_tried_again(clients: Clients)
     assert function({}, Context()) == "e1"
 
 
-def test_a_snapshot_holds_no_client_and_no_ids(clients: Clients, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_snapshot_has_no_client_and_no_ids(clients: Clients, monkeypatch: pytest.MonkeyPatch) -> None:
     renewed: list[bool] = []
     monkeypatch.setenv("AWS_LAMBDA_INITIALIZATION_TYPE", "snap-start")
     monkeypatch.setattr("eventzr_kafka.aws_lambda.producer.renew_ids", lambda: renewed.append(True))

@@ -94,13 +94,13 @@ def write(tmp_path: Path) -> Write:
 # Loading
 
 
-def test_a_class_without_arguments_is_loaded_from_the_current_directory(write: Write) -> None:
+def test_class_is_loaded_from_here(write: Write) -> None:
     write("service/handlers.py", CONSUMER)
 
     assert definition_of(load_consumer("service.handlers:Handler")).group_id == "g"
 
 
-def test_an_object_and_a_function_that_makes_one_are_taken_too(write: Write) -> None:
+def test_object_and_maker_are_taken_too(write: Write) -> None:
     write("wired.py", NEEDY + "\nready = Handler('db', mail=1)\n\ndef make(): return Handler('made', mail=1)\n")
 
     assert vars(load_consumer("wired:ready")) == {"db": "db"}
@@ -132,9 +132,7 @@ def test_an_object_and_a_function_that_makes_one_are_taken_too(write: Write) -> 
         ),
     ],
 )  # fmt: skip
-def test_a_target_that_cannot_be_loaded_is_explained_in_one_line(
-    write: Write, tmp_path: Path, target: str, message: str
-) -> None:
+def test_bad_target_is_explained(write: Write, tmp_path: Path, target: str, message: str) -> None:
     write("service/handlers.py", CONSUMER)
     write("service/needy.py", NEEDY)
     write("other.py", "class Plain: ...\n\nnumber = 3\n\nasync def later(): ...\n")
@@ -159,9 +157,7 @@ def test_a_target_that_cannot_be_loaded_is_explained_in_one_line(
         ),
     ],
 )
-def test_a_module_that_fails_is_told_with_the_line_of_its_own_code(
-    write: Write, tmp_path: Path, source: str, problem: str
-) -> None:
+def test_failing_module_names_its_line(write: Write, tmp_path: Path, source: str, problem: str) -> None:
     write("broken.py", source)
 
     with pytest.raises(UsageError) as caught:
@@ -171,7 +167,7 @@ def test_a_module_that_fails_is_told_with_the_line_of_its_own_code(
     assert "\n" not in str(caught.value)
 
 
-def test_the_traceback_of_a_module_that_fails_begins_in_that_module(write: Write, tmp_path: Path) -> None:
+def test_traceback_begins_in_the_module(write: Write, tmp_path: Path) -> None:
     write("broken.py", "import json\n\njson.loads('{')\n")
 
     with pytest.raises(UsageError) as caught:
@@ -182,14 +178,14 @@ def test_the_traceback_of_a_module_that_fails_begins_in_that_module(write: Write
     assert first == f'  File "{tmp_path / "broken.py"}", line 3, in <module>'
 
 
-def test_a_constructor_that_fails_is_told_with_its_line(write: Write, tmp_path: Path) -> None:
+def test_failing_constructor_names_its_line(write: Write, tmp_path: Path) -> None:
     write("failing.py", CONSUMER.replace("    @on", "    def __init__(self): raise OSError('no db')\n\n    @on"))
 
     with pytest.raises(UsageError, match=rf"^failing:Handler\(\) failed: {tmp_path}/failing\.py:7: OSError: no db$"):
         load_consumer("failing:Handler")
 
 
-def test_a_consumer_that_is_declared_wrongly_says_so_itself(write: Write) -> None:
+def test_wrong_consumer_names_itself(write: Write) -> None:
     write("wrong.py", CONSUMER.replace("event: CloudEvent[ListingCreated]", "event: int"))
 
     with pytest.raises(RoutingError, match=r"wrong\.py:\d+: Handler\.handle: parameter 'event' is not annotated"):
@@ -203,7 +199,7 @@ def plain_banner(settings: KafkaSettings, *handlers: object) -> str:
     return banner(settings, [definition_of(handler) for handler in handlers]).plain
 
 
-def test_the_card_shows_broker_group_and_which_method_takes_which_topic() -> None:
+def test_card_shows_broker_and_methods() -> None:
     assert plain_banner(KafkaSettings(), Consumer()).splitlines()[1:] == [
         "  broker  localhost:9092 (no TLS, no login)",
         "  group   card",
@@ -214,7 +210,7 @@ def test_the_card_shows_broker_group_and_which_method_takes_which_topic() -> Non
 
 
 @pytest.mark.parametrize(("auth", "shown"), [("plain", "PLAIN as ***"), ("scram", "SCRAM as ***")])
-def test_the_card_shows_neither_user_nor_password(monkeypatch: pytest.MonkeyPatch, auth: str, shown: str) -> None:
+def test_card_hides_user_and_password(monkeypatch: pytest.MonkeyPatch, auth: str, shown: str) -> None:
     monkeypatch.setenv("KAFKA_AUTH", auth)
     monkeypatch.setenv("KAFKA_USERNAME", "alice")
     monkeypatch.setenv("KAFKA_PASSWORD", "wonderland")
@@ -226,7 +222,7 @@ def test_the_card_shows_neither_user_nor_password(monkeypatch: pytest.MonkeyPatc
     assert "wonderland" not in text
 
 
-def test_a_long_line_is_neither_cut_nor_wrapped(capsys: pytest.CaptureFixture[str]) -> None:
+def test_long_line_stays_whole(capsys: pytest.CaptureFixture[str]) -> None:
     Terminal().print(Text("x" * 500))
 
     assert capsys.readouterr().out == "x" * 500 + "\n"
@@ -238,9 +234,7 @@ class TerminalStream(io.StringIO):
 
 
 @pytest.mark.parametrize(("no_color", "coloured"), [("", True), ("1", False)])
-def test_a_terminal_gets_colours_unless_no_color_is_set(
-    monkeypatch: pytest.MonkeyPatch, no_color: str, *, coloured: bool
-) -> None:
+def test_terminal_gets_colours(monkeypatch: pytest.MonkeyPatch, no_color: str, *, coloured: bool) -> None:
     stream = TerminalStream()
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("NO_COLOR", no_color)
@@ -256,7 +250,7 @@ def assigned(group_id: str, *partitions: tuple[str, int]) -> PartitionsAssigned:
 
 
 @pytest.mark.parametrize("error", [None, UsageError("no"), KeyboardInterrupt()])
-def test_a_command_leaves_the_logging_of_its_process_as_it_was(error: BaseException | None) -> None:
+def test_logging_is_restored(error: BaseException | None) -> None:
     def act(_: Terminal) -> None:
         assert len(root.handlers) == len(handlers) + 1
         assert root.level == logging.DEBUG
@@ -271,7 +265,7 @@ def test_a_command_leaves_the_logging_of_its_process_as_it_was(error: BaseExcept
     assert (root.level, root.handlers) == (level, handlers)
 
 
-def test_ready_is_said_once_and_only_when_every_group_has_partitions(capsys: pytest.CaptureFixture[str]) -> None:
+def test_ready_waits_for_every_group(capsys: pytest.CaptureFixture[str]) -> None:
     ready: list[bool] = []
     line = ReadyLine({"a", "b"}, Terminal(), lambda: ready.append(True))
 
@@ -302,7 +296,7 @@ def log_a_failure() -> None:
         logging.getLogger("service").exception("it\nfailed: %s", "why")
 
 
-def test_a_log_record_is_one_line_of_text_even_with_a_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+def test_traceback_is_one_log_line(capsys: pytest.CaptureFixture[str]) -> None:
     set_up_logging("info", "text")
 
     log_a_failure()
@@ -312,7 +306,7 @@ def test_a_log_record_is_one_line_of_text_even_with_a_traceback(capsys: pytest.C
     assert "Z ERROR service: it | failed: why | Traceback (most recent call last): | File" in line
 
 
-def test_a_log_record_is_one_json_object(capsys: pytest.CaptureFixture[str]) -> None:
+def test_log_record_is_one_json_object(capsys: pytest.CaptureFixture[str]) -> None:
     set_up_logging("info", "json")
 
     log_a_failure()
@@ -323,7 +317,7 @@ def test_a_log_record_is_one_json_object(capsys: pytest.CaptureFixture[str]) -> 
     assert "ValueError: invalid literal" in fields["exception"]
 
 
-def test_the_log_level_is_that_of_the_whole_process(capsys: pytest.CaptureFixture[str]) -> None:
+def test_log_level_is_the_processes(capsys: pytest.CaptureFixture[str]) -> None:
     set_up_logging("warning", "text")
 
     logging.getLogger("service").info("hidden")
@@ -362,11 +356,11 @@ def outcome(error: BaseException, output: Output | None = None) -> int:
         (KeyboardInterrupt(), 130),
     ],
 )
-def test_the_exit_code_says_who_has_to_act(error: BaseException, code: int) -> None:
+def test_exit_code_says_who_must_act(error: BaseException, code: int) -> None:
     assert outcome(error) == code
 
 
-def test_an_event_that_stopped_the_consumer_is_told_once_in_a_block_without_its_payload(
+def test_stopping_event_is_shown_once(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     outcome(stopped(ValueError("secret payload")))
@@ -379,7 +373,7 @@ def test_an_event_that_stopped_the_consumer_is_told_once_in_a_block_without_its_
     ]
 
 
-def test_traceback_shows_what_the_handler_raised(capsys: pytest.CaptureFixture[str]) -> None:
+def test_traceback_shows_handlers_error(capsys: pytest.CaptureFixture[str]) -> None:
     outcome(stopped(ValueError("details")), Output(traceback=True))
 
     lines = logged(capsys)
@@ -387,7 +381,7 @@ def test_traceback_shows_what_the_handler_raised(capsys: pytest.CaptureFixture[s
     assert not any("--traceback" in line for line in lines)
 
 
-def test_with_json_every_line_is_json_errors_too(capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_covers_errors_too(capsys: pytest.CaptureFixture[str]) -> None:
     outcome(stopped(ValueError("details")), Output(log_format="json", traceback=True))
 
     (line,) = logged(capsys)
@@ -401,7 +395,7 @@ def test_with_json_every_line_is_json_errors_too(capsys: pytest.CaptureFixture[s
 # Commands
 
 
-def test_run_while_kafka_is_disabled_says_so_and_ends(
+def test_disabled_run_says_so_and_ends(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], write: Write
 ) -> None:
     write("handlers.py", CONSUMER)
@@ -449,7 +443,7 @@ def test_run_while_kafka_is_disabled_says_so_and_ends(
         ),
     ],
 )
-def test_a_wrong_call_is_explained_and_exits_with_2(
+def test_wrong_call_exits_with_2(
     capsys: pytest.CaptureFixture[str], write: Write, arguments: list[str], message: str
 ) -> None:
     write("handlers.py", CONSUMER)
@@ -463,7 +457,7 @@ def test_a_wrong_call_is_explained_and_exits_with_2(
     assert "Traceback" not in error
 
 
-def test_a_wrong_setting_is_explained_without_the_password(
+def test_wrong_setting_hides_password(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], write: Write
 ) -> None:
     write("handlers.py", CONSUMER)
@@ -475,9 +469,7 @@ def test_a_wrong_setting_is_explained_without_the_password(
     assert capsys.readouterr().err == "error: KAFKA_USERNAME: is needed for KAFKA_AUTH=scram\n"
 
 
-def test_publish_while_kafka_is_disabled_fails(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_disabled_publish_fails(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("KAFKA_ENABLED", "false")
 
     assert call(["publish", "eventzr.marketplace.listing.created.v1", "--tenant", "t1"]) == 1
@@ -495,7 +487,7 @@ def test_version_and_help_end_well(capsys: pytest.CaptureFixture[str], arguments
 # What dev prints
 
 
-def test_dev_names_the_command_so_that_any_shell_finds_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_dev_names_a_command_that_works(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", "")
     monkeypatch.setattr(sys, "argv", ["some where/eventzr-kafka", "dev"])
 
@@ -507,7 +499,7 @@ def test_dev_names_the_command_so_that_any_shell_finds_it(monkeypatch: pytest.Mo
     )
 
 
-def test_dev_overrides_settings_that_would_miss_the_embedded_broker(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dev_overrides_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KAFKA_AUTH", "scram")
 
     how = dev.publish_commands("127.0.0.1:1", ["own.v1"], "handlers").plain
@@ -516,7 +508,7 @@ def test_dev_overrides_settings_that_would_miss_the_embedded_broker(monkeypatch:
     assert how.endswith("publish own.v1 --tenant t1 --module handlers --data '{}'")
 
 
-def test_dev_shows_a_few_topics_and_counts_the_rest() -> None:
+def test_dev_counts_the_topics_not_shown() -> None:
     lines = dev.publish_commands(
         "127.0.0.1:1", [f"own{number}.v1" for number in range(6)], "handlers"
     ).plain.splitlines()

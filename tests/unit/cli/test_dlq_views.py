@@ -63,7 +63,7 @@ def test_no_time_is_none() -> None:
     assert parse_time("--since", None) is None
 
 
-def test_nothing_that_came_with_a_record_controls_the_terminal() -> None:
+def test_records_control_no_terminal() -> None:
     record = Record("t", 0, 1, HOSTILE.encode(), HOSTILE.encode(), ((HOSTILE, HOSTILE.encode()),), 5)
     facts = DeadLetterFacts(
         group_id="g",
@@ -84,7 +84,7 @@ def test_nothing_that_came_with_a_record_controls_the_terminal() -> None:
         assert all(line.isprintable() for line in shown.split("\n"))
 
 
-def test_a_value_is_shown_only_where_it_is_given() -> None:
+def test_value_is_shown_on_request() -> None:
     record = Record("t", 0, 1, b"k", b"4111", (("h", b"4111"),), 5)
     journal = DeadLetterJournal()
     journal.add([stored(record, FACTS)])
@@ -94,7 +94,7 @@ def test_a_value_is_shown_only_where_it_is_given() -> None:
     assert json.loads(letter_json(entry, read_letter(stored(record, FACTS))))["value"] == "4111"
 
 
-def test_a_tombstone_and_a_value_that_is_no_text_can_be_shown() -> None:
+def test_odd_values_can_be_shown() -> None:
     for value, shown in ((None, "(a tombstone)"), (b"\xff\x00", r"\xff\x00")):
         letter = stored(Record("t", 0, 1, b"k", value), FACTS)
         journal = DeadLetterJournal()
@@ -103,7 +103,7 @@ def test_a_tombstone_and_a_value_that_is_no_text_can_be_shown() -> None:
 
 
 @given(st.integers(-(2**63), 2**63 - 1))
-def test_a_letter_with_any_timestamp_can_be_shown(timestamp: int) -> None:
+def test_any_timestamp_can_be_shown(timestamp: int) -> None:
     journal = DeadLetterJournal()
     journal.add(
         [Record("g.dlq", 0, 0, b"k", b"v", ((f"{PREFIX}first-failure", b"0001-01-01T00:00:00+23:59"),), timestamp)]
@@ -124,7 +124,7 @@ def report_of(count: int) -> ReplayReport:
     return report
 
 
-def test_a_report_counts_what_is_left_and_why() -> None:
+def test_report_counts_what_is_left() -> None:
     report = report_of(14)
     report.counts.update(replayed=3, duplicate=1, failed=1, behind=2, no_handler=2, interrupted=1)
     report.orphans.update({"lost.v1": 2})
@@ -143,7 +143,7 @@ def test_a_report_counts_what_is_left_and_why() -> None:
     ]
 
 
-def test_a_replay_of_everything_is_complete() -> None:
+def test_full_replay_is_complete() -> None:
     report = report_of(2)
     report.counts.update(replayed=1, duplicate=1)
 

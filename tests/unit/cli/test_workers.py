@@ -34,19 +34,19 @@ class Clock:
 # When a worker comes back
 
 
-def test_a_worker_comes_back_later_each_time_and_the_fifth_time_not_at_all() -> None:
+def test_worker_returns_later_each_time() -> None:
     restarts = Restarts(clock=Clock(), chance=lambda: 0.0)
 
     assert [restarts.ended("worker-1") for _ in range(5)] == [1.0, 2.0, 4.0, 8.0, None]
 
 
-def test_chance_makes_a_pause_longer_by_up_to_a_half() -> None:
+def test_chance_adds_half_a_pause() -> None:
     restarts = Restarts(clock=Clock(), chance=lambda: 1.0)
 
     assert [restarts.ended("worker-1"), restarts.ended("worker-1")] == [1.5, 3.0]
 
 
-def test_sixty_seconds_in_which_no_worker_ends_make_all_as_new() -> None:
+def test_quiet_minute_resets_restarts() -> None:
     clock = Clock()
     restarts = Restarts(clock=clock, chance=lambda: 0.0)
     restarts.ended("worker-1")
@@ -57,7 +57,7 @@ def test_sixty_seconds_in_which_no_worker_ends_make_all_as_new() -> None:
     assert restarts.ended("worker-1") == 1.0
 
 
-def test_an_event_that_ends_one_worker_after_the_other_ends_all_in_the_end() -> None:
+def test_event_that_ends_each_worker_ends_all() -> None:
     clock = Clock()
     restarts = Restarts(clock=clock, chance=lambda: 0.0)
     ends = 0
@@ -73,7 +73,7 @@ def test_an_event_that_ends_one_worker_after_the_other_ends_all_in_the_end() -> 
 
 
 @given(st.lists(st.binary(max_size=20)))
-def test_chunks_leave_as_whole_lines_and_nothing_is_lost(chunks: list[bytes]) -> None:
+def test_chunks_leave_as_whole_lines(chunks: list[bytes]) -> None:
     lines = WholeLines()
 
     passed = [lines.feed(chunk) for chunk in chunks]
@@ -83,7 +83,7 @@ def test_chunks_leave_as_whole_lines_and_nothing_is_lost(chunks: list[bytes]) ->
     assert (b"".join(passed) + end).rstrip(b"\n") == b"".join(chunks).rstrip(b"\n")
 
 
-def test_a_line_without_end_is_broken_so_that_memory_is_bounded() -> None:
+def test_endless_line_is_broken() -> None:
     lines = WholeLines()
 
     passed = [lines.feed(b"x" * 65536) for _ in range(17)]
@@ -91,7 +91,7 @@ def test_a_line_without_end_is_broken_so_that_memory_is_bounded() -> None:
     assert [len(part) for part in passed] == [0] * 16 + [17 * 65536 + 1]
 
 
-def test_a_named_process_gives_its_name_in_every_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_named_process_logs_its_name(capsys: pytest.CaptureFixture[str]) -> None:
     with named("worker-1"), logging_to_stderr("text"), logging_to_stderr("json"):
         logging.getLogger("service").warning("full")
 
@@ -120,7 +120,7 @@ def logging_to_stderr(form: str) -> Generator[None]:
 # What is said
 
 
-def test_a_worker_has_joined_when_each_of_its_groups_has_answered() -> None:
+def test_worker_joins_with_all_groups() -> None:
     sent: list[WorkerReport] = []
     membership = Membership({"a", "b"}, sent.append)
 
@@ -142,7 +142,7 @@ async def settled(readiness: Readiness) -> None:
         await asyncio.sleep(0)
 
 
-async def test_ready_is_said_once_when_every_worker_has_partitions(capsys: pytest.CaptureFixture[str]) -> None:
+async def test_ready_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
     readiness = Readiness(["worker-1", "worker-2"], Terminal())
 
     readiness.on_report("worker-1", report(0, 1))
@@ -154,7 +154,7 @@ async def test_ready_is_said_once_when_every_worker_has_partitions(capsys: pytes
     assert capsys.readouterr().out == "ready: 2 workers, 2 partitions of 1 topic\n"
 
 
-async def test_ready_names_the_workers_that_have_no_partitions(capsys: pytest.CaptureFixture[str]) -> None:
+async def test_ready_names_idle_workers(capsys: pytest.CaptureFixture[str]) -> None:
     readiness = Readiness(["worker-1", "worker-2"], Terminal(), settle=0.0)
 
     readiness.on_report("worker-1", report(0))
@@ -167,7 +167,7 @@ async def test_ready_names_the_workers_that_have_no_partitions(capsys: pytest.Ca
     )
 
 
-async def test_workers_without_any_partitions_are_not_ready_until_one_gets_some(
+async def test_idle_workers_are_not_ready(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     readiness = Readiness(["worker-1"], Terminal(), settle=0.0)
@@ -183,7 +183,7 @@ async def test_workers_without_any_partitions_are_not_ready_until_one_gets_some(
     assert capsys.readouterr().out == "ready: 1 worker, 1 partition of 1 topic\n"
 
 
-async def test_a_worker_that_has_ended_is_waited_for_again(capsys: pytest.CaptureFixture[str]) -> None:
+async def test_ended_worker_is_awaited_again(capsys: pytest.CaptureFixture[str]) -> None:
     readiness = Readiness(["worker-1", "worker-2"], Terminal())
 
     readiness.on_report("worker-1", report(0))
@@ -206,9 +206,7 @@ async def test_a_worker_that_has_ended_is_waited_for_again(capsys: pytest.Captur
         (["nowhere:Handler", "--workers", "2"], "error: module 'nowhere' is neither in"),
     ],
 )
-def test_a_wrong_call_is_told_once_before_any_worker_is_started(
-    capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
-) -> None:
+def test_wrong_call_starts_no_worker(capsys: pytest.CaptureFixture[str], arguments: list[str], message: str) -> None:
     code = call(["run", *arguments])
 
     error = " ".join(capsys.readouterr().err.replace("│", " ").split())

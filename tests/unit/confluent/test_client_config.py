@@ -61,9 +61,7 @@ def connection(config: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize("client", CLIENTS)
 @pytest.mark.parametrize(("auth", "mechanism"), [("plain", "PLAIN"), ("scram", "SCRAM-SHA-512")])
 @pytest.mark.parametrize(("tls", "protocol"), [("", "SASL_SSL"), ("true", "SASL_SSL"), ("false", "SASL_PLAINTEXT")])
-def test_a_login_with_a_password_is_the_same_for_each_client(
-    client: str, auth: str, mechanism: str, tls: str, protocol: str
-) -> None:
+def test_password_login_is_the_same_for_all(client: str, auth: str, mechanism: str, tls: str, protocol: str) -> None:
     assert connection(CLIENTS[client](with_password(auth, KAFKA_TLS=tls))) == {
         **CONNECTION,
         "security.protocol": protocol,
@@ -74,13 +72,13 @@ def test_a_login_with_a_password_is_the_same_for_each_client(
 
 
 @pytest.mark.parametrize(("tls", "protocol"), [("", "PLAINTEXT"), ("true", "SSL")])
-def test_without_a_login_no_password_reaches_the_client(tls: str, protocol: str) -> None:
+def test_no_login_sends_no_password(tls: str, protocol: str) -> None:
     found = settings(KAFKA_AUTH="none", KAFKA_TLS=tls, KAFKA_USERNAME=USER, KAFKA_PASSWORD=PASSWORD)
 
     assert connection(producer_config(found)) == {**CONNECTION, "security.protocol": protocol}
 
 
-def test_a_certificate_authority_reaches_the_client(tmp_path: Path) -> None:
+def test_authority_reaches_the_client(tmp_path: Path) -> None:
     authority = tmp_path / "authority.pem"
     authority.touch()
 
@@ -89,7 +87,7 @@ def test_a_certificate_authority_reaches_the_client(tmp_path: Path) -> None:
     assert config["ssl.ca.location"] == str(authority)
 
 
-def test_a_password_keeps_its_spaces_and_a_user_name_does_not() -> None:
+def test_password_keeps_its_spaces() -> None:
     found = settings(KAFKA_AUTH="plain", KAFKA_USERNAME=" jane\n", KAFKA_PASSWORD=" hush ")  # noqa: S106 -- none
 
     config = producer_config(found)
@@ -100,7 +98,7 @@ def test_a_password_keeps_its_spaces_and_a_user_name_does_not() -> None:
 @pytest.mark.parametrize(
     ("client", "name"), [(client, name) for client, names in GUARANTEES.items() for name in [*SHARED, *names]]
 )
-def test_what_a_guarantee_rests_on_cannot_be_overridden(client: str, name: str) -> None:
+def test_guarantees_cannot_be_overridden(client: str, name: str) -> None:
     with pytest.raises(SettingsError) as caught:
         CLIENTS[client](KafkaSettings(brokers=BROKERS, librdkafka={name: "secret-7391"}))
 
@@ -110,13 +108,13 @@ def test_what_a_guarantee_rests_on_cannot_be_overridden(client: str, name: str) 
 
 
 @pytest.mark.parametrize("name", sorted({*SHARED, *(name for names in GUARANTEES.values() for name in names)}))
-def test_the_docstring_lists_every_refused_property(name: str) -> None:
+def test_docstring_lists_refused_names(name: str) -> None:
     assert f"``{name}``" in (KafkaSettings.__doc__ or "")
 
 
 @pytest.mark.parametrize("client", CLIENTS)
 @pytest.mark.parametrize("name", ["sasl.mechanism", "sasl.username", "sasl.password"])
-def test_a_login_is_set_in_one_place_and_not_shown(client: str, name: str) -> None:
+def test_login_is_set_in_one_place(client: str, name: str) -> None:
     found = KafkaSettings(
         brokers=BROKERS, auth="scram", username=USER, password=PASSWORD, librdkafka={name: "other-7391"}
     )
@@ -130,7 +128,7 @@ def test_a_login_is_set_in_one_place_and_not_shown(client: str, name: str) -> No
     assert "other-7391" not in shown
 
 
-def test_other_settings_of_the_client_replace_the_defaults() -> None:
+def test_client_settings_win() -> None:
     config = producer_config(
         KafkaSettings(brokers=BROKERS, librdkafka={"linger.ms": 7, "socket.keepalive.enable": True})
     )
@@ -138,7 +136,7 @@ def test_other_settings_of_the_client_replace_the_defaults() -> None:
     assert (config["linger.ms"], config["socket.keepalive.enable"], config["acks"]) == (7, True, "all")
 
 
-async def test_users_meet_the_refusal_before_anything_connects() -> None:
+async def test_refusal_comes_before_connecting() -> None:
     refusing = KafkaSettings(brokers=BROKERS, librdkafka={"enable.auto.commit": False, "acks": 1})
     expected = "cannot be overridden; remove it"
 

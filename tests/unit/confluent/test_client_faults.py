@@ -128,7 +128,7 @@ def client_error() -> KafkaException:
     return KafkaException(KafkaError(KafkaError._STATE))
 
 
-async def test_without_a_fault_all_calls_are_made(service: Service) -> None:
+async def test_faultless_run_makes_all_calls(service: Service) -> None:
     faults = Faults()
     assert await service.run(faults) is None
     assert service.complete
@@ -139,7 +139,7 @@ async def test_without_a_fault_all_calls_are_made(service: Service) -> None:
 @pytest.mark.parametrize("error", [RuntimeError, client_error], ids=["any", "kafka"])
 @pytest.mark.parametrize("calls", [range(1, 10**9), [25]], ids=["always", "once"])
 @pytest.mark.parametrize("method", METHODS)
-async def test_a_call_that_raises_loses_nothing(
+async def test_raising_call_loses_nothing(
     service: Service, method: str, calls: Container[int], error: Callable[[], BaseException]
 ) -> None:
     failure = await service.run(Faults(method, calls, error))

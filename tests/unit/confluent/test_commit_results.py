@@ -51,9 +51,7 @@ def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.levelname in {"WARNING", "ERROR"}]
 
 
-def test_a_refusal_is_a_problem_and_one_line_until_commits_work(
-    commits: CommitResults, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_refusal_is_one_line_and_a_problem(commits: CommitResults, caplog: pytest.LogCaptureFixture) -> None:
     for _ in range(3):
         commits.on_commit(DENIED, [offset()])
     assert commits.problem is not None
@@ -65,12 +63,12 @@ def test_a_refusal_is_a_problem_and_one_line_until_commits_work(
     assert lines(caplog)[1:] == ["g: offsets are committed again"]
 
 
-def test_a_refusal_of_one_partition_is_a_refusal(commits: CommitResults) -> None:
+def test_one_refused_partition_counts(commits: CommitResults) -> None:
     commits.on_commit(None, [offset(), offset(fault=DENIED)])
     assert commits.problem is not None
 
 
-def test_what_a_rebalance_refuses_is_reported_only_when_it_lasts(commits: CommitResults, clock: Clock) -> None:
+def test_lasting_rebalance_refusal_counts(commits: CommitResults, clock: Clock) -> None:
     commits.on_commit(REBALANCING, [offset()])
     clock.now = 9.0
     commits.on_commit(REBALANCING, [offset()])
@@ -84,9 +82,7 @@ def test_what_a_rebalance_refuses_is_reported_only_when_it_lasts(commits: Commit
     assert commits.problem is not None
 
 
-def test_refusals_of_two_rebalances_are_not_one_that_lasts(
-    commits: CommitResults, clock: Clock, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_two_rebalances_are_not_one(commits: CommitResults, clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
     for now in (0.0, 3600.0):  # nothing was to be committed between them
         clock.now = now
         commits.on_commit(REBALANCING, [offset()])
@@ -94,16 +90,14 @@ def test_refusals_of_two_rebalances_are_not_one_that_lasts(
     assert lines(caplog) == []
 
 
-def test_the_last_commit_is_reported_whatever_refuses_it(
-    commits: CommitResults, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_refused_last_commit_is_reported(commits: CommitResults, caplog: pytest.LogCaptureFixture) -> None:
     commits.closing = True
     commits.on_commit(REBALANCING, [offset()])
     assert len(lines(caplog)) == 1
 
 
 @pytest.mark.parametrize("code", [KafkaError._NO_OFFSET, KafkaError._DESTROY])
-def test_a_commit_of_nothing_is_neither_refused_nor_taken(commits: CommitResults, code: int) -> None:
+def test_empty_commit_has_no_result(commits: CommitResults, code: int) -> None:
     commits.on_commit(DENIED, [offset()])
     problem = commits.problem
     commits.on_commit(KafkaError(code), [])
@@ -112,9 +106,7 @@ def test_a_commit_of_nothing_is_neither_refused_nor_taken(commits: CommitResults
     assert commits.answers == 3
 
 
-def test_metadata_that_is_too_long_gets_shorter_step_by_step(
-    commits: CommitResults, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_long_metadata_shrinks_stepwise(commits: CommitResults, caplog: pytest.LogCaptureFixture) -> None:
     limits = [commits.limit]
     while commits.limit:
         assert not commits.take_refused_metadata()
@@ -126,19 +118,19 @@ def test_metadata_that_is_too_long_gets_shorter_step_by_step(
     assert commits.problem is None
 
 
-def test_a_late_answer_to_longer_metadata_changes_nothing(commits: CommitResults) -> None:
+def test_late_answer_changes_nothing(commits: CommitResults) -> None:
     for length in (200, 3000):
         commits.on_commit(TOO_LONG, [offset("x" * length)])
     assert commits.limit == 64
 
 
-def test_metadata_that_was_taken_is_remembered(commits: CommitResults) -> None:
+def test_accepted_metadata_is_remembered(commits: CommitResults) -> None:
     commits.on_commit(None, [offset("x" * 50), offset("x" * 20)])
     commits.on_commit(None, [offset()])
     assert commits.proven == 50
 
 
-def test_a_broker_that_takes_no_metadata_at_all_is_a_problem(commits: CommitResults) -> None:
+def test_broker_without_metadata_is_a_problem(commits: CommitResults) -> None:
     commits.on_commit(TOO_LONG, [offset("x")])
     assert (commits.limit, commits.problem) == (0, None)
     commits.on_commit(TOO_LONG, [offset()])

@@ -28,12 +28,12 @@ def failure(code: int) -> KafkaException:
     return KafkaException(KafkaError(code))
 
 
-def test_a_partition_without_a_leader_is_asked_again() -> None:
+def test_leaderless_partition_is_retried() -> None:
     client = Client(failure(KafkaError.LEADER_NOT_AVAILABLE), failure(KafkaError.NOT_LEADER_FOR_PARTITION), 70)
     assert _end_offset(cast("Any", client), "t", 0) == 70
 
 
-def test_what_waiting_does_not_mend_is_told_at_once() -> None:
+def test_permanent_error_is_raised_at_once() -> None:
     client = Client(failure(KafkaError.TOPIC_AUTHORIZATION_FAILED), 70)
     with pytest.raises(KafkaException, match="TOPIC_AUTHORIZATION_FAILED"):
         _end_offset(cast("Any", client), "t", 0)

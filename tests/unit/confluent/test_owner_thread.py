@@ -316,7 +316,7 @@ def owner() -> Owner:
 # A client that has forgotten its brokers
 
 
-def test_a_client_that_lost_its_brokers_is_given_up_with_its_partitions_and_not_heard_any_more(
+def test_lost_client_is_given_up_with_its_partitions(
     owner: Owner, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     made: list[Joined] = []
@@ -357,14 +357,14 @@ def test_a_client_that_lost_its_brokers_is_given_up_with_its_partitions_and_not_
 # Records and epochs
 
 
-def test_records_that_are_held_keep_their_epoch(owner: Owner) -> None:
+def test_held_records_keep_their_epoch(owner: Owner) -> None:
     owner.assign(0)
     owner.hold(Fetched(40), Fetched(41))
     assert owner.fetch() == {1: [(0, 40), (0, 41)]}
     assert owner.fetch() == {}
 
 
-def test_records_that_are_held_are_dropped_when_their_partition_is_lost_and_comes_back(owner: Owner) -> None:
+def test_held_records_of_a_lost_partition_are_dropped(owner: Owner) -> None:
     owner.assign(0)
     owner.hold(Fetched(40), Fetched(41))
 
@@ -381,7 +381,7 @@ def test_records_that_are_held_are_dropped_when_their_partition_is_lost_and_come
     assert owner.fetch() == {2: [(0, 10)]}
 
 
-def test_what_comes_with_a_rebalance_while_records_are_held_belongs_to_the_new_epoch(owner: Owner) -> None:
+def test_record_held_in_a_rebalance_gets_the_new_epoch(owner: Owner) -> None:
     owner.assign(0)
     owner.hold(Fetched(40))
 
@@ -395,7 +395,7 @@ def test_what_comes_with_a_rebalance_while_records_are_held_belongs_to_the_new_e
     assert owner.fetch() == {2: [(0, 10)]}
 
 
-def test_records_that_are_held_of_other_partitions_survive_a_rebalance(owner: Owner) -> None:
+def test_other_held_records_survive(owner: Owner) -> None:
     owner.assign(0, 1)
     owner.hold(Fetched(40), Fetched(7, partition=1))
     owner.client.meanwhile = lambda: owner.lose(0)
@@ -403,21 +403,21 @@ def test_records_that_are_held_of_other_partitions_survive_a_rebalance(owner: Ow
     assert owner.fetch() == {2: [(1, 7)]}
 
 
-def test_records_of_a_partition_that_is_lost_while_they_are_fetched_are_dropped(owner: Owner) -> None:
+def test_records_lost_in_a_fetch_are_dropped(owner: Owner) -> None:
     owner.assign(0, 1)
     owner.client.ready = [Fetched(40), Fetched(7, partition=1), Fetched(41), Fetched(8, partition=1)]
     owner.client.meanwhile = lambda: owner.lose(0)
     assert owner.fetch() == {2: [(1, 7), (1, 8)]}
 
 
-def test_records_of_a_partition_that_is_revoked_while_they_are_fetched_are_dropped(owner: Owner) -> None:
+def test_records_revoked_in_a_fetch_are_dropped(owner: Owner) -> None:
     owner.assign(0, 1)
     owner.client.ready = [Fetched(40), Fetched(7, partition=1)]
     owner.client.meanwhile = lambda: owner.revoke(0)
     assert owner.fetch() == {2: [(1, 7)]}
 
 
-def test_records_keep_the_epoch_they_were_fetched_in_however_late_the_event_loop_hears_of_them(owner: Owner) -> None:
+def test_late_records_keep_their_epoch(owner: Owner) -> None:
     owner.assign(0)
     owner.client.ready = [Fetched(5)]
     heard_late = owner.thread._fetch(), owner.thread._owned
@@ -426,7 +426,7 @@ def test_records_keep_the_epoch_they_were_fetched_in_however_late_the_event_loop
     assert [batch.epoch for batch in owner.arrivals.sort(*heard_late)] == [1]
 
 
-def test_a_fetch_that_brings_nothing_of_its_own_partitions_is_not_counted_and_any_other_is(owner: Owner) -> None:
+def test_only_fetches_of_its_own_count(owner: Owner) -> None:
     owner.assign(0)
     owner.client.ready = [Fetched(7, partition=1), Failed()]
     owner.turn()
@@ -439,7 +439,7 @@ def test_a_fetch_that_brings_nothing_of_its_own_partitions_is_not_counted_and_an
     assert owner.credits() == MAX_OUTSTANDING - 1
 
 
-def test_the_partitions_that_are_to_stand_still_do_and_no_others(owner: Owner) -> None:
+def test_only_paused_partitions_stop(owner: Owner) -> None:
     owner.begin(0, 1, 2)
     paused: list[set[int]] = []
     for epochs in ([1, 3], [2], "all", ()):
@@ -449,7 +449,7 @@ def test_the_partitions_that_are_to_stand_still_do_and_no_others(owner: Owner) -
     assert paused == [{0, 2}, {1}, {0, 1, 2}, set()]
 
 
-def test_a_partition_stands_still_only_after_it_brought_a_record(owner: Owner) -> None:
+def test_partition_pauses_after_a_record(owner: Owner) -> None:
     owner.begin(0)
     owner.assign(1)
     owner.mailbox.pause([1, 2])
@@ -461,7 +461,7 @@ def test_a_partition_stands_still_only_after_it_brought_a_record(owner: Owner) -
     assert owner.client.paused == {0, 1}
 
 
-def test_what_a_partition_brings_while_all_are_to_stand_still_is_held_until_they_need_not(owner: Owner) -> None:
+def test_records_of_a_full_pause_are_held(owner: Owner) -> None:
     owner.mailbox.pause("all")
     owner.assign(0)
     owner.client.ready = [Fetched(0), Fetched(1)]
@@ -471,7 +471,7 @@ def test_what_a_partition_brings_while_all_are_to_stand_still_is_held_until_they
     assert owner.fetch() == {1: [(0, 0)]}
 
 
-def test_nothing_is_brought_while_all_are_to_stand_still_however_much_is_asked_for(owner: Owner) -> None:
+def test_full_pause_hands_over_nothing(owner: Owner) -> None:
     owner.assign(0)
     owner.client.meanwhile = owner.mailbox.close
     owner.client.ready = [Fetched(0)]
@@ -481,7 +481,7 @@ def test_nothing_is_brought_while_all_are_to_stand_still_however_much_is_asked_f
     assert owner.credits() == MAX_OUTSTANDING
 
 
-def test_a_partition_that_went_while_it_stood_still_is_resumed_before_it_comes_back(owner: Owner) -> None:
+def test_lost_paused_partition_is_resumed(owner: Owner) -> None:
     owner.begin(0, 1)
     owner.mailbox.pause([1])
     owner.turn()
@@ -493,7 +493,7 @@ def test_a_partition_that_went_while_it_stood_still_is_resumed_before_it_comes_b
     assert owner.client.calls == ["resume", "assign"]
 
 
-def test_after_a_rebalance_the_client_is_told_again_what_stands_still_and_what_does_not(owner: Owner) -> None:
+def test_rebalance_repeats_the_pauses(owner: Owner) -> None:
     owner.begin(0, 1)
     owner.assign(2)
     owner.mailbox.pause([1])
@@ -505,7 +505,7 @@ def test_after_a_rebalance_the_client_is_told_again_what_stands_still_and_what_d
         assert owner.client.paused == {0}
 
 
-def test_the_client_is_asked_for_nothing_that_it_no_longer_owns(owner: Owner) -> None:
+def test_lost_partition_is_not_touched(owner: Owner) -> None:
     owner.begin(0)
     owner.mailbox.pause([1])
     owner.turn()
@@ -516,7 +516,7 @@ def test_the_client_is_asked_for_nothing_that_it_no_longer_owns(owner: Owner) ->
     assert owner.client.resumed == []
 
 
-def test_when_much_is_held_that_nobody_asks_for_all_stand_still_until_somebody_does(owner: Owner) -> None:
+def test_many_held_records_pause_all(owner: Owner) -> None:
     owner.assign(0)
     owner.hold(*(Fetched(offset) for offset in range(99)))
     assert owner.client.paused == set()
@@ -530,9 +530,7 @@ def test_when_much_is_held_that_nobody_asks_for_all_stand_still_until_somebody_d
     ("code", "name"),
     [(KafkaError.TOPIC_AUTHORIZATION_FAILED, "TOPIC_AUTHORIZATION_FAILED"), (KafkaError._FATAL, "_FATAL")],
 )
-def test_an_error_that_comes_while_nobody_asks_for_more_is_told_at_once_and_not_held(
-    owner: Owner, code: int, name: str
-) -> None:
+def test_error_is_reported_without_demand(owner: Owner, code: int, name: str) -> None:
     owner.assign(0)
     owner.mailbox.pause("all")
     owner.hold(Failed(code), Fetched(40), Fetched(7, partition=1))
@@ -540,7 +538,7 @@ def test_an_error_that_comes_while_nobody_asks_for_more_is_told_at_once_and_not_
     assert len(owner.thread._held) == 1  # the other partition is not ours
 
 
-def test_what_is_held_does_not_grow_with_rebalances(owner: Owner) -> None:
+def test_rebalances_add_no_held_records(owner: Owner) -> None:
     owner.mailbox.pause("all")
     for _ in range(10):
         owner.assign(0, 1)
@@ -549,7 +547,7 @@ def test_what_is_held_does_not_grow_with_rebalances(owner: Owner) -> None:
     assert len(owner.thread._held) == 10  # of partition 1, which this client goes on reading
 
 
-def test_who_asks_again_need_not_wait_until_the_owner_looks(owner: Owner, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_new_demand_wakes_the_owner(owner: Owner, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("eventzr_kafka._confluent.client_owner._POLL_SECONDS", 5.0)
 
     def close(_timeout: float) -> None:
@@ -566,7 +564,7 @@ def test_who_asks_again_need_not_wait_until_the_owner_looks(owner: Owner, monkey
     assert not thread.is_alive()
 
 
-def test_a_hop_brings_no_more_messages_than_the_batch(owner: Owner) -> None:
+def test_hop_is_no_larger_than_the_batch(owner: Owner) -> None:
     owner.assign(0)
     owner.client.ready = [Fetched(offset) for offset in range(3_000)]
     (records,) = owner.fetch().values()
@@ -574,9 +572,7 @@ def test_a_hop_brings_no_more_messages_than_the_batch(owner: Owner) -> None:
 
 
 @pytest.mark.parametrize(("ordering", "batch"), [("tenant", 2000), ("subject", 500)])
-async def test_hops_are_smaller_where_the_loop_reads_subjects(
-    ordering: Ordering, batch: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_hops_shrink_with_subjects(ordering: Ordering, batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
     members: list[Member] = []
 
     def own_client(member: Member, *_others: object) -> None:
@@ -592,20 +588,20 @@ async def test_hops_are_smaller_where_the_loop_reads_subjects(
 # Positions
 
 
-def test_a_position_of_a_live_epoch_is_stored_once_with_its_metadata(owner: Owner) -> None:
+def test_live_position_is_stored_once(owner: Owner) -> None:
     owner.assign(0)
     owner.store(position(1, 12, "m"))
     owner.store()
     assert owner.client.stored == [(0, 12, "m")]
 
 
-def test_of_several_positions_of_an_epoch_the_last_is_stored(owner: Owner) -> None:
+def test_last_of_several_is_stored(owner: Owner) -> None:
     owner.assign(0)
     owner.store(position(1, 12, "m"), position(1, 14, "n"))
     assert owner.client.stored == [(0, 14, "n")]
 
 
-def test_a_position_of_an_ended_epoch_is_never_stored(owner: Owner) -> None:
+def test_position_of_ended_epoch_is_not(owner: Owner) -> None:
     owner.assign(0)
     owner.lose(0)
     owner.store(position(1, 12))
@@ -614,9 +610,7 @@ def test_a_position_of_an_ended_epoch_is_never_stored(owner: Owner) -> None:
     assert owner.client.stored == [(0, 3, "live")]
 
 
-def test_a_position_that_is_not_stored_is_tried_again_and_told_once(
-    owner: Owner, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_unstored_position_is_retried(owner: Owner, caplog: pytest.LogCaptureFixture) -> None:
     owner.assign(0)
     owner.client.unstorable = failure()
     owner.store(position(1, 12, "m"))
@@ -627,7 +621,7 @@ def test_a_position_that_is_not_stored_is_tried_again_and_told_once(
     assert owner.client.stored == [(0, 12, "m")]
 
 
-def test_a_position_that_is_tried_again_does_not_replace_a_newer_one(owner: Owner) -> None:
+def test_retry_replaces_no_newer_position(owner: Owner) -> None:
     owner.assign(0)
     owner.client.unstorable = failure()
     owner.store(position(1, 12))
@@ -637,7 +631,7 @@ def test_a_position_that_is_tried_again_does_not_replace_a_newer_one(owner: Owne
     assert owner.client.stored == [(0, 14, "")]
 
 
-def test_a_position_that_could_not_be_stored_is_given_up_with_its_epoch(owner: Owner) -> None:
+def test_unstored_position_ends_with_epoch(owner: Owner) -> None:
     owner.assign(0)
     owner.client.unstorable = failure()
     owner.store(position(1, 12))
@@ -662,7 +656,7 @@ def refuse_above(owner: Owner, limit: int) -> Callable[[tuple[int, int, str | No
     return answer
 
 
-def test_a_position_whose_metadata_was_refused_is_stored_anew_with_less(owner: Owner) -> None:
+def test_refused_metadata_is_stored_shorter(owner: Owner) -> None:
     owner.assign(0)
     owner.store(position(1, 12, LONG))
     refuse_above(owner, 64)(owner.client.stored[-1])
@@ -671,7 +665,7 @@ def test_a_position_whose_metadata_was_refused_is_stored_anew_with_less(owner: O
     assert [len(metadata or "") for _, _, metadata in owner.client.stored] == [len(LONG), pytest.approx(1000, abs=24)]
 
 
-def test_a_refused_position_does_not_replace_a_newer_one(owner: Owner) -> None:
+def test_refused_replaces_no_newer_position(owner: Owner) -> None:
     owner.assign(0)
     owner.store(position(1, 12, LONG))
     refuse_above(owner, 64)(owner.client.stored[-1])
@@ -679,7 +673,7 @@ def test_a_refused_position_does_not_replace_a_newer_one(owner: Owner) -> None:
     assert owner.client.stored[-1] == (0, 14, "")
 
 
-def test_a_refused_position_of_a_partition_that_went_is_forgotten(owner: Owner) -> None:
+def test_refused_lost_partition_is_forgotten(owner: Owner) -> None:
     owner.assign(0)
     owner.store(position(1, 12, LONG))
     refuse_above(owner, 64)(owner.client.stored[-1])
@@ -689,7 +683,7 @@ def test_a_refused_position_of_a_partition_that_went_is_forgotten(owner: Owner) 
     assert len(owner.client.stored) == 1
 
 
-def test_leaving_finds_out_which_metadata_the_broker_takes(owner: Owner) -> None:
+def test_leaving_learns_accepted_metadata(owner: Owner) -> None:
     owner.assign(0)
     owner.client.answer = refuse_above(owner, 64)
     owner.mailbox.store([position(1, 12, LONG)])
@@ -698,7 +692,7 @@ def test_leaving_finds_out_which_metadata_the_broker_takes(owner: Owner) -> None
     assert 16 < len(owner.client.stored[-1][2] or "") <= 64
 
 
-def test_leaving_asks_nothing_where_the_broker_took_as_much_before(owner: Owner) -> None:
+def test_leaving_asks_nothing_if_accepted(owner: Owner) -> None:
     owner.assign(0)
     owner.store(position(1, 12, LONG))
     refuse_above(owner, 4096)(owner.client.stored[-1])
@@ -707,7 +701,7 @@ def test_leaving_asks_nothing_where_the_broker_took_as_much_before(owner: Owner)
     assert "commit" not in owner.client.calls
 
 
-def test_leaving_proves_nothing_where_no_offset_has_grown(owner: Owner) -> None:
+def test_leaving_proves_nothing_if_unmoved(owner: Owner) -> None:
     owner.assign(0)
     owner.client.answer = lambda _: owner.commits.on_commit(KafkaError(KafkaError._NO_OFFSET), [])
     owner.mailbox.store([position(1, 12, LONG)])
@@ -716,7 +710,7 @@ def test_leaving_proves_nothing_where_no_offset_has_grown(owner: Owner) -> None:
     assert owner.client.calls[-1] == "close"
 
 
-def test_leaving_does_not_wait_for_ever_for_an_answer(owner: Owner, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_leaving_waits_for_no_late_answer(owner: Owner, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_PROVING_SECONDS", 0.05)
     owner.assign(0)
     owner.mailbox.store([position(1, 12, LONG)])
@@ -752,7 +746,7 @@ def stall(owner: Owner, offset: int, watermarks: tuple[int, int] | None) -> None
     owner.thread._restart_stalled()
 
 
-def test_what_retention_deleted_is_skipped_and_reported(owner: Owner) -> None:
+def test_retention_gap_is_reported(owner: Owner) -> None:
     owner.assign(0)
     stall(owner, 3, (10, 20))
     assert owner.client.calls[-3:] == ["unassign", "resume", "assign"]
@@ -761,7 +755,7 @@ def test_what_retention_deleted_is_skipped_and_reported(owner: Owner) -> None:
     assert owner.sink.ended == []
 
 
-def test_a_log_that_ends_below_the_offset_is_read_anew_in_a_new_epoch(owner: Owner) -> None:
+def test_shrunken_log_is_read_in_a_new_epoch(owner: Owner) -> None:
     owner.assign(0)
     stall(owner, 30, (10, 20))
     assert owner.client.assigned == [(0, 10)]
@@ -771,7 +765,7 @@ def test_a_log_that_ends_below_the_offset_is_read_anew_in_a_new_epoch(owner: Own
     assert owner.thread._owned == {(TOPIC, 0): 2}
 
 
-def test_a_partition_that_stopped_for_nothing_goes_on_where_it_was(owner: Owner) -> None:
+def test_needless_stop_resumes_in_place(owner: Owner) -> None:
     owner.assign(0)
     stall(owner, 15, (10, 20))
     assert owner.client.assigned == [(0, 15)]
@@ -779,9 +773,7 @@ def test_a_partition_that_stopped_for_nothing_goes_on_where_it_was(owner: Owner)
 
 
 @pytest.mark.parametrize(("committed", "begins"), [(None, 10), (12, 12)])
-def test_where_the_client_knew_no_offset_the_group_is_asked_again(
-    owner: Owner, committed: int | None, begins: int
-) -> None:
+def test_unknown_offset_asks_the_group(owner: Owner, committed: int | None, begins: int) -> None:
     owner.client.unreadable = failure(KafkaError._TIMED_OUT)
     owner.assign(0)
     owner.client.unreadable = None
@@ -792,7 +784,7 @@ def test_where_the_client_knew_no_offset_the_group_is_asked_again(
     assert owner.sink.losses == []
 
 
-def test_where_the_groups_offset_cannot_be_read_nothing_begins_anew(owner: Owner) -> None:
+def test_unreadable_offset_begins_nothing(owner: Owner) -> None:
     owner.assign(0)
     owner.client.group[0] = Unreadable(TOPIC, 0, OFFSET_INVALID)
     stall(owner, OFFSET_INVALID, (10, 20))
@@ -800,7 +792,7 @@ def test_where_the_groups_offset_cannot_be_read_nothing_begins_anew(owner: Owner
     assert owner.mailbox.take_stalled() == {1: OFFSET_INVALID}
 
 
-def test_an_offset_that_is_read_late_may_be_of_a_former_topic(owner: Owner) -> None:
+def test_late_offset_may_be_of_an_old_topic(owner: Owner) -> None:
     owner.client.unreadable = failure(KafkaError._TIMED_OUT)
     owner.ids.latest = {TOPIC: "new"}
     owner.assign(0)
@@ -811,7 +803,7 @@ def test_an_offset_that_is_read_late_may_be_of_a_former_topic(owner: Owner) -> N
     assert owner.sink.assignments[-1].loss == Loss(12, None, "recreated")
 
 
-def test_records_that_are_held_come_before_what_is_gone(owner: Owner) -> None:
+def test_held_records_come_before_a_gap(owner: Owner) -> None:
     owner.assign(0)
     owner.hold(Fetched(2))
     stall(owner, 3, (10, 20))
@@ -821,7 +813,7 @@ def test_records_that_are_held_come_before_what_is_gone(owner: Owner) -> None:
     assert owner.client.assigned == [(0, 10)]
 
 
-def test_a_log_that_cannot_be_looked_at_is_tried_again_later(owner: Owner, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreadable_log_is_retried(owner: Owner, monkeypatch: pytest.MonkeyPatch) -> None:
     owner.assign(0)
     stall(owner, 3, None)
     owner.client.watermarks = {0: (10, 20)}
@@ -832,7 +824,7 @@ def test_a_log_that_cannot_be_looked_at_is_tried_again_later(owner: Owner, monke
     assert owner.client.assigned == [(0, 10)]
 
 
-def test_a_partition_that_went_is_not_restarted(owner: Owner) -> None:
+def test_lost_partition_is_not_restarted(owner: Owner) -> None:
     owner.assign(0)
     owner.hold(Stalled(3))
     owner.lose(0)
@@ -842,7 +834,7 @@ def test_a_partition_that_went_is_not_restarted(owner: Owner) -> None:
     assert owner.client.assigned == []
 
 
-def test_a_member_that_stops_at_a_loss_reads_nothing_behind_it() -> None:
+def test_strict_member_stops_at_a_loss() -> None:
     owner = Owner(stops=True)
     owner.assign(0)
     stall(owner, 3, (10, 20))
@@ -850,7 +842,7 @@ def test_a_member_that_stops_at_a_loss_reads_nothing_behind_it() -> None:
     assert owner.sink.losses == [(1, Loss(3, 10, "retention"))]
 
 
-def test_an_offset_of_a_former_topic_is_not_gone_on_from(owner: Owner) -> None:
+def test_offset_of_an_old_topic_is_dropped(owner: Owner) -> None:
     owner.client.group[0] = Offset(TOPIC, 0, 7, metadata=write_metadata(7, [(9, 12)], "former"))
     owner.client.group[1] = Offset(TOPIC, 1, 7, metadata=write_metadata(7, [(9, 12)], "new"))
     owner.ids.latest = {TOPIC: "new"}
@@ -861,7 +853,7 @@ def test_an_offset_of_a_former_topic_is_not_gone_on_from(owner: Owner) -> None:
     assert (second.position, second.loss, second.topic_id) == (7, None, "new")
 
 
-def test_a_topic_that_is_made_anew_meanwhile_is_read_from_its_beginning(owner: Owner) -> None:
+def test_recreated_topic_is_read_anew(owner: Owner) -> None:
     owner.ids.latest = {TOPIC: "former"}
     owner.begin(0)
     owner.ids.latest = {TOPIC: "former"}
@@ -877,7 +869,7 @@ def test_a_topic_that_is_made_anew_meanwhile_is_read_from_its_beginning(owner: O
     assert owner.sink.assignments[-1].loss == Loss(1, None, "recreated")
 
 
-def test_a_rebalance_does_not_hide_that_a_topic_was_made_anew(owner: Owner) -> None:
+def test_rebalance_hides_no_recreated_topic(owner: Owner) -> None:
     owner.ids.latest = {TOPIC: "former"}
     owner.begin(0)
     owner.ids.latest = {TOPIC: "new"}
@@ -889,9 +881,7 @@ def test_a_rebalance_does_not_hide_that_a_topic_was_made_anew(owner: Owner) -> N
     assert owner.sink.ended == [1, 2]
 
 
-def test_a_topic_made_anew_that_cannot_be_assigned_is_tried_again(
-    owner: Owner, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_failed_assignment_is_retried(owner: Owner, monkeypatch: pytest.MonkeyPatch) -> None:
     owner.ids.latest = {TOPIC: "former"}
     owner.begin(0)
     owner.store(position(1, 1))
@@ -905,7 +895,7 @@ def test_a_topic_made_anew_that_cannot_be_assigned_is_tried_again(
     assert owner.sink.assignments[-1].loss == Loss(1, None, "recreated")
 
 
-def test_what_has_no_outcome_is_lost_with_its_former_topic(owner: Owner) -> None:
+def test_unfinished_goes_with_its_topic(owner: Owner) -> None:
     owner.ids.latest = {TOPIC: "former"}
     owner.begin(0)
     owner.client.positions[0] = 40
@@ -918,7 +908,7 @@ def test_what_has_no_outcome_is_lost_with_its_former_topic(owner: Owner) -> None
 # How far the client is
 
 
-def test_how_far_the_client_is_is_reported_once_a_second(owner: Owner, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_is_reported_each_second(owner: Owner, monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
     monkeypatch.setattr("eventzr_kafka._confluent.client_owner.time.monotonic", lambda: now)
     owner.assign(0, 1)
@@ -931,7 +921,7 @@ def test_how_far_the_client_is_is_reported_once_a_second(owner: Owner, monkeypat
     assert owner.sink.reports == [{1: 13}, {1: 14}]
 
 
-def test_records_that_are_held_are_not_passed(owner: Owner) -> None:
+def test_held_records_are_not_passed(owner: Owner) -> None:
     owner.assign(0)
     owner.hold(Fetched(40))
     owner.thread._report_progress()
@@ -944,7 +934,7 @@ def test_records_that_are_held_are_not_passed(owner: Owner) -> None:
 # Assignments
 
 
-def test_the_committed_offset_and_its_metadata_reach_the_assignment(owner: Owner) -> None:
+def test_committed_offset_is_assigned(owner: Owner) -> None:
     owner.client.group[0] = Offset(TOPIC, 0, 10, metadata="done: 12")
     owner.assign(0, 1)
     assert owner.sink.assignments == [
@@ -954,9 +944,7 @@ def test_the_committed_offset_and_its_metadata_reach_the_assignment(owner: Owner
     assert owner.client.assigned == [(0, 10), (1, OFFSET_BEGINNING)]
 
 
-def test_where_committed_offsets_cannot_be_read_the_client_finds_its_own_and_one_line_says_so(
-    owner: Owner, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_unreadable_commits_are_left_to_the_client(owner: Owner, caplog: pytest.LogCaptureFixture) -> None:
     owner.client.unreadable = failure(KafkaError._TIMED_OUT)
     owner.assign(0, 1)
     assert [(a.epoch, a.position, a.metadata) for a in owner.sink.assignments] == [(1, None, ""), (2, None, "")]
@@ -968,7 +956,7 @@ def test_where_committed_offsets_cannot_be_read_the_client_finds_its_own_and_one
 # Revocation
 
 
-async def test_a_revocation_waits_until_the_partition_is_handed_over_and_stores_its_last_position() -> None:
+async def test_revocation_stores_the_last_offset() -> None:
     owner = Owner(asyncio.get_running_loop())
     owner.assign(0)
     asked: asyncio.Queue[Callable[[], None]] = asyncio.Queue()
@@ -987,7 +975,7 @@ async def test_a_revocation_waits_until_the_partition_is_handed_over_and_stores_
     assert owner.client.stored == [(0, 13, "last")]
 
 
-def test_a_lost_partition_is_told_by_its_epoch_and_stores_nothing(owner: Owner) -> None:
+def test_lost_partition_stores_nothing(owner: Owner) -> None:
     owner.assign(0)
     owner.mailbox.store([position(1, 13)])
     owner.lose(0, 1)
@@ -1007,7 +995,7 @@ def deserted() -> Owner:
     return Owner(loop)
 
 
-def test_rebalances_survive_a_closed_event_loop(deserted: Owner) -> None:
+def test_rebalance_survives_closed_loop(deserted: Owner) -> None:
     deserted.assign(0, 1)
     deserted.mailbox.store([position(1, 13)])
     revocation = threading.Thread(target=deserted.revoke, args=(0,), daemon=True)
@@ -1019,7 +1007,7 @@ def test_rebalances_survive_a_closed_event_loop(deserted: Owner) -> None:
     assert deserted.thread._owned == {}
 
 
-def test_errors_survive_a_closed_event_loop(deserted: Owner) -> None:
+def test_errors_survive_closed_loop(deserted: Owner) -> None:
     deserted.client.unreadable = deserted.client.unstorable = failure()
     deserted.assign(0)
     deserted.mailbox.store([position(1, 13)])
@@ -1027,7 +1015,7 @@ def test_errors_survive_a_closed_event_loop(deserted: Owner) -> None:
     deserted.hold(Failed(KafkaError._FATAL), Failed(KafkaError._ALL_BROKERS_DOWN))
 
 
-def test_a_member_of_a_closed_event_loop_ends_itself(caplog: pytest.LogCaptureFixture) -> None:
+def test_member_of_closed_loop_ends_itself(caplog: pytest.LogCaptureFixture) -> None:
     loop = asyncio.new_event_loop()
     owner = Owner(loop)
     loop.close()

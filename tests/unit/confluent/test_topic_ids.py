@@ -70,7 +70,7 @@ def ids(admin: Admin) -> Iterator[TopicIds]:
             thread.join(60)
 
 
-def test_each_fresh_look_brings_the_ids_of_now(admin: Admin, ids: TopicIds) -> None:
+def test_each_look_brings_current_ids(admin: Admin, ids: TopicIds) -> None:
     ids.start()
     assert ids.fresh() == {"orders": "a"}
     admin.ids = {"orders": "b"}
@@ -78,14 +78,14 @@ def test_each_fresh_look_brings_the_ids_of_now(admin: Admin, ids: TopicIds) -> N
     assert ids.latest == {"orders": "b"}
 
 
-def test_a_look_that_fails_leaves_what_was_known(admin: Admin, ids: TopicIds) -> None:
+def test_failed_look_keeps_known_ids(admin: Admin, ids: TopicIds) -> None:
     ids.start()
     ids.fresh()
     admin.fault = KafkaException(KafkaError(KafkaError._TRANSPORT))
     assert ids.fresh() == {"orders": "a"}
 
 
-def test_a_look_without_an_answer_is_not_the_last(admin: Admin, ids: TopicIds, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unanswered_look_is_repeated(admin: Admin, ids: TopicIds, monkeypatch: pytest.MonkeyPatch) -> None:
     admin.ids, admin.late = {}, True
     monkeypatch.setattr(module, "_LATE", -4.99)
     ids.start()
@@ -94,7 +94,7 @@ def test_a_look_without_an_answer_is_not_the_last(admin: Admin, ids: TopicIds, m
     assert ids.fresh() == {"orders": "b"}
 
 
-def test_brokers_that_never_answer_are_asked_no_more(admin: Admin, ids: TopicIds) -> None:
+def test_silent_brokers_are_asked_no_more(admin: Admin, ids: TopicIds) -> None:
     admin.controller = 0
     ids.start()
     assert [ids.fresh() for _ in range(3)] == [{}, {}, {}]

@@ -76,7 +76,7 @@ def letter_of(record: Record) -> Letter:
 
 
 @given(RECORDS, FACTS)
-def test_a_letter_gives_back_the_record_and_the_facts(record: Record, facts: DeadLetterFacts) -> None:
+def test_letter_keeps_record_and_facts(record: Record, facts: DeadLetterFacts) -> None:
     letter = letter_of(stored(write_letter(record, facts)))
 
     assert letter.record == record
@@ -89,7 +89,7 @@ def test_a_letter_gives_back_the_record_and_the_facts(record: Record, facts: Dea
 
 
 @given(RECORDS, FACTS, st.sampled_from([0, 1]))
-def test_key_and_value_are_kept_byte_for_byte(record: Record, facts: DeadLetterFacts, shrink: Shrink) -> None:
+def test_key_and_value_stay_byte_for_byte(record: Record, facts: DeadLetterFacts, shrink: Shrink) -> None:
     written = write_letter(record, facts, shrink=shrink)
 
     assert (written.topic, written.key, written.value) == ("group.dlq", record.key, record.value)
@@ -97,7 +97,7 @@ def test_key_and_value_are_kept_byte_for_byte(record: Record, facts: DeadLetterF
 
 
 @given(RECORDS, FACTS)
-def test_the_short_form_gives_back_the_record(record: Record, facts: DeadLetterFacts) -> None:
+def test_short_form_keeps_the_record(record: Record, facts: DeadLetterFacts) -> None:
     letter = letter_of(stored(write_letter(record, facts, shrink=1)))
 
     assert letter.record == record
@@ -107,7 +107,7 @@ def test_the_short_form_gives_back_the_record(record: Record, facts: DeadLetterF
 
 
 @given(RECORDS, FACTS)
-def test_a_letter_without_its_value_names_and_knows_it(record: Record, facts: DeadLetterFacts) -> None:
+def test_cut_letter_knows_its_value(record: Record, facts: DeadLetterFacts) -> None:
     letter, cut = letter_of(stored(write_letter(record, facts, shrink=2))), Cut.measure(record.value)
 
     assert letter.record == record._replace(value=None if record.value is None else b"")
@@ -118,7 +118,7 @@ def test_a_letter_without_its_value_names_and_knows_it(record: Record, facts: De
 
 
 @given(RECORDS, FACTS)
-def test_the_least_letter_still_names_its_record(record: Record, facts: DeadLetterFacts) -> None:
+def test_least_letter_names_its_record(record: Record, facts: DeadLetterFacts) -> None:
     letter = letter_of(stored(write_letter(record, facts, shrink=3)))
 
     assert letter.identity == (record.topic, record.partition, record.offset, record.timestamp)
@@ -127,7 +127,7 @@ def test_the_least_letter_still_names_its_record(record: Record, facts: DeadLett
     assert (letter.facts.handler, letter.facts.ordering_key) == (facts.handler, facts.ordering_key)
 
 
-def test_the_least_letter_is_small_whatever_the_record_holds() -> None:
+def test_least_letter_is_always_small() -> None:
     record = Record("t", 0, 0, b"k" * 2**20, b"v" * 2**20, (("h" * 2**20, b"h" * 2**20),))
     long = "x" * 2**20
     written = write_letter(record, replace(SOME_FACTS, reason=long, event_id=long, ordering_key=long), shrink=3)
@@ -136,13 +136,13 @@ def test_the_least_letter_is_small_whatever_the_record_holds() -> None:
     assert len(written.key or b"") == len("sha256:") + 64
 
 
-def test_the_value_is_known_by_its_size_and_hash() -> None:
+def test_value_is_known_by_size_and_hash() -> None:
     cut = letter_of(stored(write_letter(Record("t", 0, 0, b"k", b"abc"), SOME_FACTS, shrink=2))).cut
 
     assert cut == Cut(3, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad")
 
 
-def test_a_header_name_with_a_lone_surrogate_can_be_written() -> None:
+def test_lone_surrogate_can_be_written() -> None:
     written = write_letter(Record("t", 0, 0, b"k", b"v", (("a\udcff", b"1"),)), SOME_FACTS)
 
     assert written.headers[0] == ("a?", b"1")
@@ -156,7 +156,7 @@ def size_of(written: OutgoingRecord) -> int:
 @given(RECORDS)
 @example(Record("g.dlq", 0, 0, None, None, ((PREFIX + "headers", b"9" * 5000),)))
 @example(Record("g.dlq", 0, 0, None, None, ((PREFIX + "note", b"unknown"),)))
-def test_whatever_stands_in_the_topic_is_read_without_an_error(record: Record) -> None:
+def test_any_record_reads_without_error(record: Record) -> None:
     note, letter = read_note(record), read_letter(record)
 
     assert note is None or letter is None
@@ -164,7 +164,7 @@ def test_whatever_stands_in_the_topic_is_read_without_an_error(record: Record) -
 
 
 @given(RECORDS, FACTS)
-def test_a_letter_of_a_letter_gives_back_the_letter(record: Record, facts: DeadLetterFacts) -> None:
+def test_letter_of_a_letter_is_the_letter(record: Record, facts: DeadLetterFacts) -> None:
     inner = stored(write_letter(record, facts))
 
     outer = letter_of(stored(write_letter(inner, replace(facts, group_id="other"))))
@@ -194,7 +194,7 @@ def test_a_note_gives_back_what_it_says(note: Note, key: bytes | None) -> None:
 
 
 @given(RECORDS, NOTES)
-def test_a_record_that_looks_like_a_note_stays_a_letter(record: Record, note: Note) -> None:
+def test_record_like_a_note_is_a_letter(record: Record, note: Note) -> None:
     forged = record._replace(value=None, headers=tuple(write_note("group", record.key, note).headers))
 
     for shrink in (0, 1, 2):
@@ -203,7 +203,7 @@ def test_a_record_that_looks_like_a_note_stays_a_letter(record: Record, note: No
 
 
 @given(RECORDS, NOTES)
-def test_note_and_letter_of_one_record_have_one_identity(record: Record, note: Note) -> None:
+def test_note_and_letter_share_identity(record: Record, note: Note) -> None:
     letter = letter_of(stored(write_letter(record, SOME_FACTS)))
     about = replace(note, origin=letter.origin, timestamp=letter.record.timestamp)
 
@@ -213,20 +213,20 @@ def test_note_and_letter_of_one_record_have_one_identity(record: Record, note: N
     assert read.identity == letter.identity
 
 
-def test_a_tombstone_is_not_an_empty_value() -> None:
+def test_tombstone_is_not_empty() -> None:
     for value in (None, b""):
         record = Record("t", 0, 0, b"k", value)
         assert letter_of(stored(write_letter(record, SOME_FACTS))).record.value == value
 
 
-def test_text_that_utf8_cannot_write_costs_only_the_character() -> None:
+def test_bad_text_costs_its_character() -> None:
     facts = replace(SOME_FACTS, reason="a\ud800b")
 
     assert letter_of(stored(write_letter(Record("t", 0, 0, b"k", b"v"), facts))).facts.reason == "a?b"
 
 
 @pytest.mark.parametrize("time", [b"", b"yesterday", b"2026-03-02T12:00:00", b"0001-01-01"])
-def test_a_time_that_is_none_is_that_of_the_letter(time: bytes) -> None:
+def test_missing_time_is_the_letters(time: bytes) -> None:
     written = write_letter(Record("t", 0, 0, b"k", b"v"), SOME_FACTS)
     headers = [(name, time if name.endswith("-failure") else value) for name, value in written.headers]
 
@@ -235,12 +235,12 @@ def test_a_time_that_is_none_is_that_of_the_letter(time: bytes) -> None:
     assert (facts.first_failure, facts.last_failure) == (5.0, 5.0)
 
 
-def test_the_topic_is_named_after_the_group() -> None:
+def test_topic_is_named_after_the_group() -> None:
     assert dead_letter_topic("orders") == "orders.dlq"
 
 
 @pytest.mark.parametrize("shrink", [0, 1])
-def test_headers_that_cannot_be_read_stay_marked(shrink: Shrink) -> None:
+def test_unreadable_headers_stay_marked(shrink: Shrink) -> None:
     record = Record("orders.v1", 3, 33, b"t1", b"{}", UNREADABLE_HEADERS, 1_000)
     written = write_letter(record, SOME_FACTS, shrink=shrink)
     assert ("eventzr-dlq-unreadable", b"headers") in written.headers
@@ -249,13 +249,13 @@ def test_headers_that_cannot_be_read_stay_marked(shrink: Shrink) -> None:
     assert isinstance(found.headers, UnreadableHeaders)
 
 
-def test_a_letter_with_unreadable_headers_of_its_own_says_so() -> None:
+def test_unreadable_own_headers_are_named() -> None:
     letter = letter_of(Record("g.dlq", 0, 7, b"t1", b"{}", UNREADABLE_HEADERS, 1_000))
     assert letter.origin == ("g.dlq", 0, 7)
     assert "headers cannot be read" in letter.facts.reason
 
 
 @pytest.mark.parametrize("value", [None, b"", b"{}", b"\xff"])
-def test_unreadable_headers_are_refused_whatever_the_value(value: bytes | None) -> None:
+def test_unreadable_headers_are_refused(value: bytes | None) -> None:
     with pytest.raises(InvalidEnvelopeError, match="headers: a name is not UTF-8"):
         decode(Record("orders.v1", 3, 33, b"t1", value, UNREADABLE_HEADERS))

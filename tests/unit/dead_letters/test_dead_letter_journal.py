@@ -88,7 +88,7 @@ HAPPENINGS = st.lists(st.tuples(st.integers(0, 5), st.sampled_from(["letter", *K
 
 
 @given(HAPPENINGS)
-def test_a_letter_is_open_until_it_is_replayed_or_discarded(happenings: list[tuple[int, str]]) -> None:
+def test_letter_is_open_until_closed(happenings: list[tuple[int, str]]) -> None:
     records = [
         letter(number, at) if kind == "letter" else note(number, at, next(k for k in KINDS if k == kind))
         for at, (number, kind) in enumerate(happenings)
@@ -105,9 +105,7 @@ def test_a_letter_is_open_until_it_is_replayed_or_discarded(happenings: list[tup
 
 
 @given(HAPPENINGS, st.data())
-def test_what_is_open_does_not_depend_on_where_the_notes_stand(
-    happenings: list[tuple[int, str]], data: st.DataObject
-) -> None:
+def test_position_of_notes_is_irrelevant(happenings: list[tuple[int, str]], data: st.DataObject) -> None:
     letters = [letter(number, at) for at, (number, kind) in enumerate(happenings) if kind == "letter"]
     notes = [note(number, 0, next(k for k in KINDS if k == kind)) for number, kind in happenings if kind != "letter"]
     shuffled = data.draw(st.permutations(notes))
@@ -123,7 +121,7 @@ def test_a_redelivered_letter_stays_closed_whatever_its_clock() -> None:
     assert [entry.letter.offset for entry in journal_of(first, note, placed(3, (0, 9))).open] == [9]  # a reset to 3
 
 
-def test_a_letter_after_a_reset_is_open_whatever_its_clock_says() -> None:
+def test_letter_after_a_reset_is_open() -> None:
     first, again = placed(3, (0, 0)), placed(5, (0, 9))
     note = closing((0, 1), 6, (0, 0))
 
@@ -152,7 +150,7 @@ WRITTEN = st.lists(
 
 
 @given(WRITTEN, st.data())
-def test_the_journal_is_the_same_however_partitions_are_read(written: list[Record], data: st.DataObject) -> None:
+def test_order_of_partitions_is_irrelevant(written: list[Record], data: st.DataObject) -> None:
     def state(records: Sequence[Record]) -> list[object]:
         return [(e.letter, e.closing_note, e.failed_note, e.attempts, e.places) for e in journal_of(*records).entries]
 
@@ -164,13 +162,13 @@ def test_the_journal_is_the_same_however_partitions_are_read(written: list[Recor
     assert state(interleaved) == state(written)
 
 
-def test_claims_are_no_unreadable_records() -> None:
+def test_claims_are_readable() -> None:
     journal = journal_of(stored(write_claim("g", "owner"), 0))
 
     assert ([claim.owner for claim in journal.claims], journal.unreadable) == (["owner"], 0)
 
 
-def test_the_first_of_two_letters_of_one_record_counts() -> None:
+def test_first_of_two_letters_counts() -> None:
     journal = journal_of(letter(1, 10, error="First"), letter(1, 11, error="Second"))
 
     assert [entry.letter.facts.error for entry in journal.open] == ["First"]
@@ -184,7 +182,7 @@ def test_a_note_about_an_old_record_closes_no_new_letter() -> None:
     assert [entry.letter.offset for entry in journal.named("orders[0]@1")] == [10, 12]
 
 
-def test_a_failed_replay_counts_its_attempts() -> None:
+def test_failed_replay_adds_attempts() -> None:
     journal = journal_of(letter(1, 0), note(1, 1, "failed", attempts=7), note(1, 2, "failed", attempts=9, why="again"))
 
     (entry,) = journal.open
@@ -227,7 +225,7 @@ def test_a_letter_is_found_by_its_record_and_by_its_place() -> None:
     assert journal.named("2@4") == []
 
 
-def test_what_looks_like_a_note_and_is_none_is_counted() -> None:
+def test_false_note_is_counted() -> None:
     strange = Record("g.dlq", 0, 0, b"t", None, (("eventzr-dlq-note", b"later-version"),))
 
     journal = journal_of(strange, letter(1, 1))
@@ -235,7 +233,7 @@ def test_what_looks_like_a_note_and_is_none_is_counted() -> None:
     assert (journal.unreadable, numbers(journal.open)) == (1, [1])
 
 
-def test_replayed_events_are_known_by_tenant_source_and_id() -> None:
+def test_replayed_events_have_full_names() -> None:
     bare = stored(OutgoingRecord("g.dlq", None, b"v", []), 9)
     journal = journal_of(letter(1, 0), letter(2, 1), bare, note(1, 2, "replayed"), note(2, 3, "discarded"))
 
@@ -244,14 +242,14 @@ def test_replayed_events_are_known_by_tenant_source_and_id() -> None:
     assert journal.open[0].tenant == ""
 
 
-def test_a_letter_without_a_source_names_no_event() -> None:
+def test_letter_without_source_is_nameless() -> None:
     (entry,) = journal_of(letter(1, 0, source=None), note(1, 1, "replayed")).entries
 
     assert entry.letter.facts.event_id == "e1"
     assert entry.event is None
 
 
-def test_one_id_of_two_sources_or_tenants_is_two_events() -> None:
+def test_one_id_of_two_sources_is_two() -> None:
     journal = journal_of(
         letter(0, 0, event_id="42", source="svc-a"),
         letter(1, 1, event_id="42", source="svc-b"),
@@ -277,7 +275,7 @@ def test_one_id_of_two_sources_or_tenants_is_two_events() -> None:
         (Selection(tenant="a", limit=1), [0]),
     ],
 )
-def test_a_selection_means_what_all_its_filters_mean(selection: Selection, meant: list[int]) -> None:
+def test_filters_are_combined(selection: Selection, meant: list[int]) -> None:
     letters = [
         letter(n, n, tenant="ab"[n % 2], error="Odd" if n % 2 else "Even", failed_at=100.0 + n) for n in range(4)
     ]
@@ -285,7 +283,7 @@ def test_a_selection_means_what_all_its_filters_mean(selection: Selection, meant
     assert numbers(selection.apply(journal_of(*letters).open)) == meant
 
 
-def test_a_summary_counts_by_handler_type_and_error() -> None:
+def test_summary_counts_by_kind() -> None:
     letters = [letter(n, n, tenant=f"t{n}", failed_at=100.0 + n, error="Odd" if n % 2 else "Even") for n in range(5)]
 
     even, odd = summarise_letters(journal_of(*letters).open)
@@ -301,7 +299,7 @@ def test_a_record_that_fails_after_its_letter_was_closed_is_open() -> None:
     assert [entry.letter.facts.last_failure for entry in journal.open] == [2_000.0]
 
 
-def test_each_record_that_is_neither_letter_nor_note_counts() -> None:
+def test_other_records_are_counted() -> None:
     strange = Record("g.dlq", 0, 0, b"t", None, (("eventzr-dlq-note", b"later-version"),))
 
     journal = journal_of(strange, strange)
@@ -309,11 +307,11 @@ def test_each_record_that_is_neither_letter_nor_note_counts() -> None:
     assert (journal.unreadable, journal.duplicates, journal.entries) == (2, 0, [])
 
 
-def test_each_letter_but_the_first_is_a_duplicate() -> None:
+def test_later_letters_are_duplicates() -> None:
     assert journal_of(letter(1, 0), letter(1, 1), letter(1, 2)).duplicates == 2
 
 
-def test_a_letter_knows_the_size_of_its_value() -> None:
+def test_letter_knows_its_values_size() -> None:
     empty = stored(OutgoingRecord("g.dlq", b"t", None, []), 9)
 
     assert [entry.size for entry in journal_of(letter(1, 0), empty).entries] == [5, 0]
@@ -331,18 +329,18 @@ def test_a_letter_knows_the_size_of_its_value() -> None:
         (Selection(limit=0), []),
     ],
 )
-def test_letters_are_selected_by_name_and_by_time(selection: Selection, meant: list[int]) -> None:
+def test_letters_are_selected_by_time(selection: Selection, meant: list[int]) -> None:
     letters = [letter(n, n, error="Odd" if n % 2 else "Even", failed_at=100.0 + n) for n in range(4)]
 
     assert numbers(selection.apply(journal_of(*letters).open)) == meant
 
 
-def test_a_letter_of_the_very_time_of_its_note_is_closed() -> None:
+def test_letter_of_its_notes_time_is_closed() -> None:
     assert journal_of(note(0, 0, "replayed"), letter(0, 1, failed_at=1_000.0)).open == []
     assert numbers(journal_of(note(0, 0, "replayed"), letter(0, 1, failed_at=1_000.5)).open) == [0]
 
 
-def test_notes_before_their_letter_say_how_often_it_failed() -> None:
+def test_early_notes_count_failures() -> None:
     (entry,) = journal_of(note(0, 0, "failed", attempts=8), note(0, 1, "discarded", why="old"), letter(0, 2)).entries
 
     assert (
@@ -352,7 +350,7 @@ def test_notes_before_their_letter_say_how_often_it_failed() -> None:
     ) == (8, "old", "w")
 
 
-def test_a_letter_that_is_open_again_has_no_old_notes() -> None:
+def test_reopened_letter_drops_old_notes() -> None:
     for records in (
         [letter(0, 0), note(0, 1, "failed", attempts=9), note(0, 2, "replayed"), letter(0, 3, failed_at=2_000.0)],
         [note(0, 1, "failed", attempts=9), note(0, 2, "replayed"), letter(0, 3, failed_at=2_000.0)],
@@ -361,14 +359,14 @@ def test_a_letter_that_is_open_again_has_no_old_notes() -> None:
         assert (entry.attempts, entry.failed_note, entry.letter.offset) == (5, None, 3)
 
 
-def test_letters_of_one_time_stand_by_partition_and_offset() -> None:
+def test_equal_times_sort_by_offset() -> None:
     records = [letter(1, 7, partition=1), letter(2, 6, partition=1), letter(3, 8), letter(4, 9)]
 
     assert numbers(journal_of(*records).entries) == [3, 4, 2, 1]
     assert numbers(journal_of(letter(1, 0, failed_at=0.8), letter(2, 0, failed_at=0.2, partition=1)).open) == [2, 1]
 
 
-def test_summaries_stand_by_count_and_then_by_name() -> None:
+def test_summaries_sort_by_count() -> None:
     errors = ["B", "C", "A", "C"]
     summaries = summarise_letters(journal_of(*[letter(n, n, error=error) for n, error in enumerate(errors)]).open)
 

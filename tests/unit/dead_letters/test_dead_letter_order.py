@@ -57,7 +57,7 @@ HEAD, *PARKED = [entry(1, error="ValueError"), entry(2), entry(3), entry(4)]
         (Selection(tenant="b"), [], []),
     ],
 )
-def test_what_stands_behind_an_open_letter_is_left_out(
+def test_letters_behind_open_are_left_out(
     selection: Selection, taken: list[int], left_out: list[tuple[int, int]]
 ) -> None:
     chosen = choose_letters([HEAD, *PARKED], selection, "tenant")
@@ -69,7 +69,7 @@ def test_what_stands_behind_an_open_letter_is_left_out(
 @pytest.mark.parametrize(
     ("ordering", "taken"), [("tenant", [3]), ("subject", [2, 3]), ("partition", []), ("none", [1, 2, 3])]
 )
-def test_the_ordering_of_the_group_says_what_waits(ordering: Ordering, taken: list[int]) -> None:
+def test_ordering_says_what_waits(ordering: Ordering, taken: list[int]) -> None:
     lane = "orders[0]" if ordering == "partition" else "x"
     letters = [
         entry(0, error="ValueError", lane=lane),
@@ -81,7 +81,7 @@ def test_the_ordering_of_the_group_says_what_waits(ordering: Ordering, taken: li
     assert numbers(choose_letters(letters, Selection(error="parked"), ordering).letters) == taken
 
 
-def test_a_topic_with_more_partitions_keeps_the_order_of_records() -> None:
+def test_more_partitions_keep_the_order() -> None:
     """The clock of the process that wrote the later letters was behind; they went to a new partition."""
     old = [entry(1, at=(0, 7)), entry(2, at=(0, 8))]
     new = [entry(3, at=(1, 1)), entry(4, at=(1, 2))]
@@ -91,9 +91,7 @@ def test_a_topic_with_more_partitions_keeps_the_order_of_records() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.sampled_from("ab")), max_size=12), st.randoms())
-def test_partitions_of_the_topic_and_of_records_keep_their_order(
-    written: list[tuple[int, str]], random: Random
-) -> None:
+def test_partitions_keep_their_order(written: list[tuple[int, str]], random: Random) -> None:
     letters = [entry(n, tenant=tenant, at=(partition, n + 1)) for n, (partition, tenant) in enumerate(written)]
     queues = {partition: [each for each in letters if each.letter.partition == partition] for partition in range(3)}
     given_order: list[Entry] = []
@@ -108,7 +106,7 @@ def test_partitions_of_the_topic_and_of_records_keep_their_order(
         assert mine == sorted(mine)
 
 
-def test_letters_of_one_event_have_one_key_without_an_order() -> None:
+def test_letters_of_an_event_share_a_key() -> None:
     first, second = entry(1), entry(1, at=(0, 9))
 
     assert ordering_key(first, "none") == ordering_key(second, "none")

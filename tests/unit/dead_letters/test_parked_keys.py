@@ -88,7 +88,7 @@ async def test_events_behind_a_dead_letter_are_parked_in_order(make_group: MakeG
     assert group.transport.offset() == 5
 
 
-async def test_a_lane_goes_on_when_its_last_letter_is_closed(make_group: MakeGroup, make_record: MakeRecord) -> None:
+async def test_key_reopens_with_its_last_letter(make_group: MakeGroup, make_record: MakeRecord) -> None:
     group = make_group(handler := consumer())
     await begin(group)
     group.receive(make_record(0, "a"), make_record(1, "a"))
@@ -116,7 +116,7 @@ async def test_parked_keys_are_known_before_any_event_runs(make_group: MakeGroup
     assert [letter.record.offset for letter in letters(group)] == [1]
 
 
-async def test_a_new_assignment_reads_the_topic_again(make_group: MakeGroup, make_record: MakeRecord) -> None:
+async def test_new_assignment_rereads_topic(make_group: MakeGroup, make_record: MakeRecord) -> None:
     group = make_group(handler := consumer())
     await begin(group)
     group.assign(epoch=2, partition=1)
@@ -132,7 +132,7 @@ async def test_a_new_assignment_reads_the_topic_again(make_group: MakeGroup, mak
 @pytest.mark.parametrize(
     ("ordering", "parked"), [("tenant", ["e1", "e2"]), ("subject", ["e1"]), ("partition", ["e1", "e2", "e3"])]
 )
-async def test_a_lane_is_what_the_ordering_says(
+async def test_ordering_says_what_a_key_is(
     ordering: Ordering, parked: list[str], make_group: MakeGroup, make_record: MakeRecord
 ) -> None:
     group = make_group(handler := consumer(ordering))
@@ -158,9 +158,7 @@ async def test_a_note_read_before_its_letter_closes_it(make_group: MakeGroup, ma
     await until(lambda: handler.done)
 
 
-async def test_a_redelivered_failure_of_a_replayed_event_parks_nothing(
-    make_group: MakeGroup, make_record: MakeRecord
-) -> None:
+async def test_redelivered_failure_parks_nothing(make_group: MakeGroup, make_record: MakeRecord) -> None:
     """The consumer died before its commit; its letter was replayed before it came back."""
     group = make_group(handler := consumer())
     record = make_record(0, "a")
@@ -176,7 +174,7 @@ async def test_a_redelivered_failure_of_a_replayed_event_parks_nothing(
     assert len(group.producer.records) == 1
 
 
-async def test_a_reader_that_fails_stops_the_group(make_group: MakeGroup) -> None:
+async def test_failing_reader_stops_group(make_group: MakeGroup) -> None:
     group = make_group(consumer())
     await begin(group)
     error = TransportError("gone")
@@ -184,7 +182,7 @@ async def test_a_reader_that_fails_stops_the_group(make_group: MakeGroup) -> Non
     assert group.errors == [error]
 
 
-def test_parking_without_ordering_keys_is_refused() -> None:
+def test_parking_needs_ordering_keys() -> None:
     with pytest.raises(RoutingError, match="has no ordering keys"):
 
         @kafka_consumer(group_id="group", after_dead_letter="park_key", ordering="none")
@@ -193,7 +191,7 @@ def test_parking_without_ordering_keys_is_refused() -> None:
             async def handle(self, event: CloudEvent[Any]) -> None: ...
 
 
-async def test_records_that_are_held_back_are_not_passed(make_group: MakeGroup, make_record: MakeRecord) -> None:
+async def test_held_records_are_not_passed(make_group: MakeGroup, make_record: MakeRecord) -> None:
     group = make_group(consumer())
     group.assign()
     await group.settle()

@@ -23,7 +23,7 @@ def holder(*claims: Claim) -> str | None:
     return None if found is None else found.owner
 
 
-def test_a_claim_gives_back_what_it_says() -> None:
+def test_claim_reads_back() -> None:
     written = write_claim("g", "host/1:2:ab", over=(3, 17), released=False)
     record = Record(written.topic, 5, 9, written.key, written.value, tuple(written.headers), 42)
 
@@ -39,7 +39,7 @@ def test_a_record_of_a_claim_without_its_headers_is_not_a_claim() -> None:
 
 
 @pytest.mark.parametrize("over", ["9" * 5_000 + "@1", "1@" + "9" * 5_000, "1@", "@", "-1@2", "\u0661@2"])
-def test_a_claim_over_no_place_is_a_plain_claim(over: str) -> None:
+def test_claim_without_place_is_plain(over: str) -> None:
     written = write_claim("g", "host/1:2:ab")
     headers = [(name, over.encode() if name.endswith("over") else value) for name, value in written.headers]
     record = Record(written.topic, 5, 9, written.key, written.value, tuple(headers), 42)
@@ -47,7 +47,7 @@ def test_a_claim_over_no_place_is_a_plain_claim(over: str) -> None:
     assert read_claim(record) == Claim(owner="host/1:2:ab", place=(5, 9), timestamp=42)
 
 
-def test_the_first_claim_holds_until_it_is_released() -> None:
+def test_first_claim_holds_until_released() -> None:
     claims = [claim("a", 0), claim("b", 1), claim("b", 2, released=True), claim("a", 3)]
 
     assert holder(*claims) == "a"
@@ -55,7 +55,7 @@ def test_the_first_claim_holds_until_it_is_released() -> None:
     assert holder(*claims, claim("a", 4, released=True), claim("b", 5)) == "b"
 
 
-def test_a_holder_that_wrote_nothing_since_is_taken_over() -> None:
+def test_silent_holder_is_taken_over() -> None:
     assert holder(claim("a", 0), claim("a", 1), claim("b", 2, over=1)) == "b"
     assert holder(claim("a", 0), claim("a", 1), claim("b", 2, over=0)) == "a"
     assert holder(claim("a", 0), claim("b", 1, over=0), claim("c", 2, over=0), claim("a", 3)) == "b"
@@ -66,7 +66,7 @@ def test_another_partition_says_nothing() -> None:
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.booleans(), st.integers(0, 9)), max_size=10), st.randoms())
-def test_claims_are_judged_in_the_order_of_the_log(steps: list[tuple[str, bool, int]], random: Random) -> None:
+def test_claims_are_judged_in_log_order(steps: list[tuple[str, bool, int]], random: Random) -> None:
     claims = [claim(owner, at, over=over, released=released) for at, (owner, released, over) in enumerate(steps)]
     shuffled = list(claims)
     random.shuffle(shuffled)

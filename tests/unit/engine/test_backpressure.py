@@ -15,7 +15,7 @@ def pauses(pressure: Backpressure, *looks: tuple[float, Mapping[int, float]]) ->
     return [pressure.paused if pressure.update(fullness, lambda: weights) else None for fullness, weights in looks]  # noqa: B023
 
 
-def test_a_full_memory_stops_all_until_half_of_it_is_free() -> None:
+def test_full_memory_stops_all_until_half() -> None:
     looks = [(fullness, EVEN) for fullness in (0.99, 1.0, 1.2, 0.9, 0.5, 0.49, 0.99)]
     assert pauses(Backpressure(), *looks) == [None, "all", None, None, None, frozenset(), None]
 
@@ -30,7 +30,7 @@ def test_a_partition_with_half_of_the_memory_pauses_to_a_quarter() -> None:
     assert pauses(Backpressure(), *looks) == [None, frozenset({1}), None, frozenset()]
 
 
-def test_two_partitions_may_stand_still_beside_a_third() -> None:
+def test_two_partitions_may_stand_still() -> None:
     pressure = Backpressure()
     assert pauses(pressure, (0.6, {1: 9, 2: 0, 3: 1}), (0.95, {1: 4, 2: 6, 3: 1})) == [
         frozenset({1}),
@@ -39,7 +39,7 @@ def test_two_partitions_may_stand_still_beside_a_third() -> None:
     assert pauses(pressure, (1.0, EVEN), (0.4, EVEN)) == ["all", frozenset()]
 
 
-def test_a_partition_that_goes_leaves_nothing_standing() -> None:
+def test_lost_partition_resumes_the_rest() -> None:
     assert pauses(Backpressure(), (0.6, {1: 9, 2: 1}), (0.1, {2: 1})) == [frozenset({1}), frozenset()]
 
 
@@ -51,7 +51,7 @@ def test_an_only_partition_may_fill_it() -> None:
     assert pauses(Backpressure(), (0.9, {1: 9}), (0.0, {})) == [None, None]
 
 
-def test_nothing_is_weighed_while_little_is_in_memory() -> None:
+def test_little_memory_is_not_weighed() -> None:
     def weigh() -> dict[int, float]:
         raise AssertionError
 

@@ -55,7 +55,7 @@ async def until_empty(group: Group) -> None:
         await asyncio.sleep(0.005)
 
 
-async def test_a_batch_is_handed_over_when_it_is_full(make_group: MakeGroup, make_record: MakeRecord) -> None:
+async def test_full_batch_is_handed_over(make_group: MakeGroup, make_record: MakeRecord) -> None:
     handler = consumer()()
     group = make_group(handler)
     group.assign()
@@ -82,7 +82,7 @@ async def test_a_batch_that_is_not_full_runs_after_its_longest_wait(
     assert ids(handler) == [["e0"]]
 
 
-async def test_what_arrives_in_a_gathered_lane_joins_its_batch(make_group: MakeGroup, make_record: MakeRecord) -> None:
+async def test_arrivals_join_a_gathered_batch(make_group: MakeGroup, make_record: MakeRecord) -> None:
     handler = consumer()()
     group = make_group(handler)
     group.assign()
@@ -92,7 +92,7 @@ async def test_what_arrives_in_a_gathered_lane_joins_its_batch(make_group: MakeG
     assert ids(handler) == [["e0", "e1", "e2"]]
 
 
-async def test_a_lane_is_not_in_two_batches_at_once(make_group: MakeGroup, make_record: MakeRecord) -> None:
+async def test_lane_is_in_one_batch_at_a_time(make_group: MakeGroup, make_record: MakeRecord) -> None:
     handler = consumer()()
     handler.gate.clear()
     group = make_group(handler)
@@ -105,7 +105,7 @@ async def test_a_lane_is_not_in_two_batches_at_once(make_group: MakeGroup, make_
     assert ids(handler)[2:] == [["e3", "e4", "e5"]]
 
 
-async def test_while_a_batch_waits_another_one_runs(make_group: MakeGroup, make_record: MakeRecord) -> None:
+async def test_another_batch_runs_meanwhile(make_group: MakeGroup, make_record: MakeRecord) -> None:
     started: list[str] = []
 
     @kafka_consumer(group_id="group", drain_timeout=0)
@@ -130,9 +130,7 @@ async def test_while_a_batch_waits_another_one_runs(make_group: MakeGroup, make_
     assert started == ["e0", "e1"]
 
 
-async def test_a_partition_that_stands_still_alone_ends_no_batch(
-    make_group: MakeGroup, make_record: MakeRecord
-) -> None:
+async def test_paused_partition_ends_no_batch(make_group: MakeGroup, make_record: MakeRecord) -> None:
     sizes: list[int] = []
 
     @kafka_consumer(group_id="group", drain_timeout=0, max_buffered_events=80)
@@ -157,9 +155,7 @@ async def test_a_partition_that_stands_still_alone_ends_no_batch(
     assert sizes == [10]
 
 
-async def test_no_lane_is_crowded_out_by_what_another_one_piles_up(
-    make_group: MakeGroup, make_record: MakeRecord
-) -> None:
+async def test_no_lane_is_crowded_out(make_group: MakeGroup, make_record: MakeRecord) -> None:
     handler = consumer()()
     group = make_group(handler)
     group.assign()
@@ -170,7 +166,7 @@ async def test_no_lane_is_crowded_out_by_what_another_one_piles_up(
     assert ids(handler)[0] == ["e0", "e2", "e1"]
 
 
-async def test_what_is_gathered_is_dropped_with_its_partition(make_group: MakeGroup, make_record: MakeRecord) -> None:
+async def test_gathered_goes_with_its_partition(make_group: MakeGroup, make_record: MakeRecord) -> None:
     handler = consumer()()
     group = make_group(handler)
     group.assign(epoch=1, partition=0)
@@ -200,9 +196,7 @@ async def test_a_revocation_while_a_batch_is_read_drops_its_cut_share(
     assert group.consumer._lanes.count == 0
 
 
-async def test_a_running_batch_is_waited_for_when_its_partition_goes(
-    make_group: MakeGroup, make_record: MakeRecord
-) -> None:
+async def test_running_batch_is_awaited(make_group: MakeGroup, make_record: MakeRecord) -> None:
     handler = consumer(max_size=2)()
     handler.gate.clear()
     group = make_group(handler)
@@ -239,9 +233,7 @@ def fail_with(number: int) -> Callable[[list[CloudEvent[Any]]], None]:
     return act
 
 
-async def test_the_rest_of_a_batch_counts_as_done_when_one_event_is_named(
-    make_group: MakeGroup, make_record: MakeRecord
-) -> None:
+async def test_unnamed_rest_counts_as_done(make_group: MakeGroup, make_record: MakeRecord) -> None:
     handler = consumer()()
     handler.act = refuse(1)
     group = make_group(handler)
@@ -272,9 +264,7 @@ async def test_a_named_event_is_retried_before_the_rest_of_its_lane(
     assert ids(handler) == [["e0", "e1", "e2"], ["e1", "e3", "e4"]]
 
 
-async def test_an_error_that_names_no_event_is_pinned_down_one_by_one(
-    make_group: MakeGroup, make_record: MakeRecord
-) -> None:
+async def test_unnamed_error_is_pinned_down(make_group: MakeGroup, make_record: MakeRecord) -> None:
     handler = consumer(retry=RetryPolicy(attempts=2, wait_initial=0))()
     handler.act = fail_with(1)
     group = make_group(handler)
@@ -289,9 +279,7 @@ async def test_an_error_that_names_no_event_is_pinned_down_one_by_one(
     assert group.transport.offset() == 3
 
 
-async def test_two_named_events_of_a_lane_are_both_dead_letters_in_order(
-    make_group: MakeGroup, make_record: MakeRecord
-) -> None:
+async def test_two_named_events_keep_order(make_group: MakeGroup, make_record: MakeRecord) -> None:
     handler = consumer(max_wait=0.01, retry=RetryPolicy(attempts=1))()
 
     def refuse_odd(events: list[CloudEvent[Any]]) -> None:
@@ -306,9 +294,7 @@ async def test_two_named_events_of_a_lane_are_both_dead_letters_in_order(
     assert [record.value for record in group.producer.records] == [make_record(n, "a").value for n in (1, 3, 5)]
 
 
-async def test_a_record_that_cannot_be_read_ends_its_lanes_share_alone(
-    make_group: MakeGroup, make_record: MakeRecord
-) -> None:
+async def test_unreadable_record_ends_its_share(make_group: MakeGroup, make_record: MakeRecord) -> None:
     handler = consumer(max_size=4, max_wait=0.02)()
     group = make_group(handler)
     group.assign()
@@ -319,7 +305,7 @@ async def test_a_record_that_cannot_be_read_ends_its_lanes_share_alone(
     assert [record.value for record in group.producer.records] == [b"{"]
 
 
-async def test_a_full_memory_hands_over_what_is_gathered(make_group: MakeGroup, make_record: MakeRecord) -> None:
+async def test_full_memory_hands_batches_over(make_group: MakeGroup, make_record: MakeRecord) -> None:
     handler = consumer(max_size=100, max_buffered_events=2)()
     group = make_group(handler)
     group.assign()
@@ -328,9 +314,7 @@ async def test_a_full_memory_hands_over_what_is_gathered(make_group: MakeGroup, 
     assert ids(handler) == [["e0", "e1"]]
 
 
-async def test_stopping_drops_what_is_gathered_and_commits_nothing_of_it(
-    make_group: MakeGroup, make_record: MakeRecord
-) -> None:
+async def test_stop_drops_what_is_gathered(make_group: MakeGroup, make_record: MakeRecord) -> None:
     handler = consumer()()
     group = make_group(handler)
     group.assign()
@@ -342,9 +326,7 @@ async def test_stopping_drops_what_is_gathered_and_commits_nothing_of_it(
 
 
 @pytest.mark.parametrize("ordering", ["tenant", "subject", "partition", "none"])
-async def test_every_event_comes_once_and_a_lanes_events_in_order(
-    ordering: str, make_group: MakeGroup, make_record: MakeRecord
-) -> None:
+async def test_every_event_runs_once_in_order(ordering: str, make_group: MakeGroup, make_record: MakeRecord) -> None:
     handler = consumer(max_size=7, max_wait=0.01, ordering=ordering)()
     group = make_group(handler)
     group.assign()
@@ -357,9 +339,7 @@ async def test_every_event_comes_once_and_a_lanes_events_in_order(
     assert max(len(batch) for batch in handler.batches) == 7
 
 
-async def test_a_def_handler_with_contexts_gets_one_for_each_event(
-    make_group: MakeGroup, make_record: MakeRecord
-) -> None:
+async def test_def_handler_gets_each_context(make_group: MakeGroup, make_record: MakeRecord) -> None:
     seen: list[list[int]] = []
 
     @kafka_consumer(group_id="group")
@@ -376,7 +356,7 @@ async def test_a_def_handler_with_contexts_gets_one_for_each_event(
     assert seen == [[0, 1]]
 
 
-def test_a_handler_without_a_list_is_refused_with_the_right_lines() -> None:
+def test_handler_without_list_is_refused() -> None:
     with pytest.raises(RoutingError, match=r"is not annotated list\[eventzr_kafka\.CloudEvent\[…\]\]") as refused:
 
         @kafka_consumer(group_id="group")
@@ -388,6 +368,6 @@ def test_a_handler_without_a_list_is_refused_with_the_right_lines() -> None:
     assert f"{right}(self, events: list[CloudEvent[ListingCreated]]) -> None:" in str(refused.value)
 
 
-def test_numbers_out_of_range_are_refused_by_name() -> None:
+def test_bad_numbers_are_refused_by_name() -> None:
     with pytest.raises(RoutingError, match="@on_batch: max_size=0: must be 1 or more"):
         on_batch(ListingCreated, max_size=0)

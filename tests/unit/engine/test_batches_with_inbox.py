@@ -37,7 +37,7 @@ async def call(
 
 
 @pytest.mark.parametrize("is_async", [True, False])
-async def test_batch_without_duplicates_has_its_tenant(is_async: bool) -> None:  # noqa: FBT001
+async def test_batch_keeps_its_tenant(is_async: bool) -> None:  # noqa: FBT001
     held: list[str | None] = []
 
     def see(_events: Sequence[CloudEvent[Any]]) -> None:
@@ -55,7 +55,7 @@ async def test_batch_without_duplicates_has_its_tenant(is_async: bool) -> None: 
 
 @pytest.mark.parametrize("is_async", [True, False])
 @pytest.mark.parametrize("others", [[], ["amber/2"]])
-async def test_duplicate_of_a_failed_event_fails_too(is_async: bool, others: list[str]) -> None:  # noqa: FBT001
+async def test_duplicate_of_a_failure_fails(is_async: bool, others: list[str]) -> None:  # noqa: FBT001
     def fail(given: Sequence[CloudEvent[Any]]) -> None:
         raise BatchItemError(given[0]) from KeyError("x")
 

@@ -33,7 +33,7 @@ def first_version(text: str) -> str:
 
 
 @given(st.integers(0, 10**12), FINISHED, st.sampled_from(["", TOPIC]))
-def test_what_is_written_is_what_is_read(position: int, finished: set[int], topic: str) -> None:
+def test_metadata_reads_back(position: int, finished: set[int], topic: str) -> None:
     offsets = {position + offset for offset in finished}
     metadata = write_metadata(position, ranges_of(sorted(offsets)), topic)
     assert read_metadata(position, metadata) == offsets
@@ -42,7 +42,7 @@ def test_what_is_written_is_what_is_read(position: int, finished: set[int], topi
 
 
 @given(FINISHED, LIMITS, st.sampled_from(["", TOPIC]))
-def test_a_limit_holds_and_leaves_out_the_far_end(finished: set[int], limit: int, topic: str) -> None:
+def test_limit_drops_the_far_end(finished: set[int], limit: int, topic: str) -> None:
     metadata = write_metadata(0, ranges_of(sorted(finished)), topic, limit=limit)
     known = read_metadata(0, metadata)
     assert len(metadata) <= limit
@@ -50,7 +50,7 @@ def test_a_limit_holds_and_leaves_out_the_far_end(finished: set[int], limit: int
 
 
 @given(FINISHED, LIMITS, st.sampled_from(["", TOPIC]))
-def test_shortened_metadata_is_what_a_limit_would_have_written(finished: set[int], limit: int, topic: str) -> None:
+def test_shortened_is_as_if_limited(finished: set[int], limit: int, topic: str) -> None:
     whole = write_metadata(7, ranges_of(sorted(offset + 7 for offset in finished)), topic)
     short = shorten(7, whole, limit)
     assert len(short) <= limit
@@ -59,7 +59,7 @@ def test_shortened_metadata_is_what_a_limit_would_have_written(finished: set[int
     assert is_of_topic(short, topic)
 
 
-def test_what_follows_a_blank_is_cut_last() -> None:
+def test_text_behind_a_blank_is_cut_last() -> None:
     whole = write_metadata(7, ranges_of(range(9, 4000, 3)), TOPIC) + " x:12,15"
     assert shorten(7, whole, len(whole) - 1).endswith(" x:12,15")
     assert shorten(7, whole, 21).endswith(": x:12,15")
@@ -69,7 +69,7 @@ def test_what_follows_a_blank_is_cut_last() -> None:
     assert shorten(7, "e2:abc:xyz", 10) == "e2:abc:xyz"
 
 
-def test_what_stands_before_a_blank_is_cut_at_its_far_end() -> None:
+def test_text_before_a_blank_is_cut_far() -> None:
     chance = random.Random(1)  # noqa: S311 -- to be repeated
     finished = [offset for offset in range(8, 400) if chance.random() < 0.5]
     whole = write_metadata(7, ranges_of(finished), TOPIC) + " x:12,15 y:4"
@@ -81,7 +81,7 @@ def test_what_stands_before_a_blank_is_cut_at_its_far_end() -> None:
 
 
 @pytest.mark.parametrize("share", [0.01, 0.1, 0.5, 0.9, 0.99])
-def test_24000_events_fit_whichever_share_of_them_is_stuck(share: float) -> None:
+def test_24000_events_fit_at_any_share(share: float) -> None:
     chance = random.Random(1)  # noqa: S311 -- to be repeated
     finished = {offset for offset in range(1, 24_000) if chance.random() >= share}
     metadata = write_metadata(0, ranges_of(sorted(finished)), TOPIC)
@@ -89,7 +89,7 @@ def test_24000_events_fit_whichever_share_of_them_is_stuck(share: float) -> None
     assert len(metadata) <= MAX_METADATA_BYTES
 
 
-def test_more_than_fits_is_cut_near_the_limit_and_not_far_below() -> None:
+def test_cut_is_near_the_limit() -> None:
     chance = random.Random(1)  # noqa: S311 -- to be repeated
     finished = [offset for offset in range(1, 60_000) if chance.random() < 0.5]
     metadata = write_metadata(0, ranges_of(finished))
@@ -97,29 +97,29 @@ def test_more_than_fits_is_cut_near_the_limit_and_not_far_below() -> None:
     assert 24_000 < max(read_metadata(0, metadata)) < 27_000
 
 
-def test_one_stuck_event_before_a_million_takes_a_few_bytes() -> None:
+def test_stuck_front_takes_few_bytes() -> None:
     metadata = write_metadata(5, [(6, 900_000)])
     assert len(metadata) < 30
     assert read_metadata(5, metadata) == set(range(6, 900_000))
 
 
-def test_runs_that_are_few_and_far_apart_need_no_bitmap() -> None:
+def test_sparse_runs_need_no_bitmap() -> None:
     ranges = [(number * 10_000, number * 10_000 + 9) for number in range(1, 90)]
     metadata = write_metadata(0, ranges)
     assert read_metadata(0, metadata) == {offset for first, after in ranges for offset in range(first, after)}
 
 
-def test_the_far_end_of_an_absurd_range_runs_again() -> None:
+def test_far_end_of_absurd_range_reruns() -> None:
     assert read_metadata(0, write_metadata(0, [(1, 10_000_000)])) == set(range(1, 1_000_000))
     assert write_metadata(0, [(2_000_000, 2_000_001)]) == ""
 
 
-def test_nothing_finished_and_no_topic_needs_no_metadata() -> None:
+def test_nothing_done_needs_no_metadata() -> None:
     assert write_metadata(4, []) == ""
     assert write_metadata(4, [], TOPIC) == f"e2:{zlib.crc32(TOPIC.encode()):08x}:"
 
 
-def test_a_topic_that_was_made_anew_is_another_one() -> None:
+def test_recreated_topic_is_another() -> None:
     metadata = write_metadata(4, [(6, 9)], TOPIC)
     assert is_of_topic(metadata, TOPIC)
     assert not is_of_topic(metadata, OTHER)
@@ -127,17 +127,17 @@ def test_a_topic_that_was_made_anew_is_another_one() -> None:
 
 
 @pytest.mark.parametrize("unknown", ["", None, "e1:eJwzVDACAAGIAJU=", "e2::", "another program's"])
-def test_a_commit_that_names_no_topic_may_be_of_any(unknown: str | None) -> None:
+def test_nameless_commit_fits_any_topic(unknown: str | None) -> None:
     assert is_of_topic(unknown, TOPIC)
     assert is_of_topic(write_metadata(4, [], TOPIC), "")
 
 
-def test_what_the_first_version_wrote_is_read() -> None:
+def test_first_version_is_read() -> None:
     assert read_metadata(10, first_version("1 2 3 4")) == {11, 12, 16, 17, 18, 19}
 
 
 @pytest.mark.parametrize("steps", ["1", "1 -2", "1 2 3", "1 1000001", "1 x"])
-def test_first_version_metadata_with_wrong_numbers_is_not_known(steps: str) -> None:
+def test_damaged_first_version_is_unknown(steps: str) -> None:
     assert read_metadata(0, first_version(steps)) == set()
 
 
@@ -165,7 +165,7 @@ def test_first_version_metadata_with_wrong_numbers_is_not_known(steps: str) -> N
         "",
     ],
 )
-def test_damaged_or_foreign_metadata_means_that_events_run_again(metadata: str | None) -> None:
+def test_damaged_metadata_reruns_events(metadata: str | None) -> None:
     assert len(read_metadata(0, metadata)) in {0, 65_536}  # a bitmap that goes on is cut
 
 
@@ -184,7 +184,7 @@ def test_no_metadata_makes_reading_or_shortening_fail(metadata: str) -> None:
 
 
 @given(st.sets(st.integers(0, 60)))
-def test_ranges_are_rising_disjoint_and_apart(offsets: set[int]) -> None:
+def test_ranges_are_rising_and_apart(offsets: set[int]) -> None:
     ranges = ranges_of(sorted(offsets))
     assert {offset for first, after in ranges for offset in range(first, after)} == offsets
     assert all(after < first for (_, after), (first, _) in pairwise(ranges))
@@ -208,7 +208,7 @@ def unpacked(metadata: str) -> tuple[str, bytes]:
         ([(5 + 16_383, 5 + 16_384)], [0xFF, 0x7F, 1]),
     ],
 )
-def test_runs_are_written_seven_bits_a_byte(ranges: list[tuple[int, int]], steps: list[int]) -> None:
+def test_runs_take_seven_bits_a_byte(ranges: list[tuple[int, int]], steps: list[int]) -> None:
     metadata = write_metadata(5, ranges)
     assert unpacked(metadata) == ("r", bytes(steps))
     assert read_metadata(5, metadata) == {offset for first, after in ranges for offset in range(first, after)}
@@ -216,7 +216,7 @@ def test_runs_are_written_seven_bits_a_byte(ranges: list[tuple[int, int]], steps
 
 
 @pytest.mark.parametrize("limit", [30, 45, 60, 90])
-def test_a_bitmap_is_written_one_bit_an_offset(limit: int) -> None:
+def test_bitmap_takes_a_bit_an_offset(limit: int) -> None:
     chance = random.Random(1)  # noqa: S311 -- to be repeated
     finished = {offset for offset in range(1, 400) if chance.random() < 0.5}
     metadata = write_metadata(0, ranges_of(sorted(finished)), limit=limit)
@@ -230,7 +230,7 @@ def test_a_bitmap_is_written_one_bit_an_offset(limit: int) -> None:
     assert limit - 8 <= len(metadata) <= limit or reached == max(finished)
 
 
-def test_a_bitmap_ends_where_the_finished_offsets_end() -> None:
+def test_bitmap_ends_with_the_finished() -> None:
     assert read_metadata(9, packed("b", b"\x40\x01")) == {10, 24}
     assert read_metadata(9, packed("b", b"\x00\x80")) == {17}
     last = 65_535
@@ -254,12 +254,12 @@ def test_as_many_runs_as_fit_are_written() -> None:
         assert limit * 0.88 <= len(metadata) <= limit
 
 
-def test_no_more_runs_are_tried_than_a_bitmap_would_beat() -> None:
+def test_only_better_runs_are_tried() -> None:
     ranges = [(number * 100, number * 100 + 1) for number in range(1, 2_100)]
     assert len(ranges_of(sorted(read_metadata(0, write_metadata(0, ranges))))) == 2_048
 
 
-def test_metadata_of_the_largest_size_is_read_and_no_larger() -> None:
+def test_largest_metadata_is_read() -> None:
     metadata = write_metadata(0, [(1, 3)], TOPIC)
     blank = "e2:" + "0" * (MAX_METADATA_BYTES - len(metadata) + len(metadata.split(":")[1])) + metadata[11:]
     assert len(blank) == MAX_METADATA_BYTES
@@ -273,7 +273,7 @@ def test_the_topic_goes_last(limit: int, metadata: str) -> None:
     assert shorten(0, write_metadata(0, [(2, 900)], TOPIC), limit) == metadata
 
 
-def test_a_position_inside_a_range_cuts_it() -> None:
+def test_position_cuts_its_range() -> None:
     assert read_metadata(5, write_metadata(5, [(6, 1_000_005 + 7)])) == set(range(6, 1_000_005))
     assert write_metadata(5, [(1_000_005, 1_000_009)]) == ""
 
@@ -281,11 +281,11 @@ def test_a_position_inside_a_range_cuts_it() -> None:
 @pytest.mark.parametrize(
     ("offsets", "ranges"), [([], []), ([3], [(3, 4)]), ([3, 4], [(3, 5)]), ([3, 5, 6, 9], [(3, 4), (5, 7), (9, 10)])]
 )
-def test_offsets_are_summed_up_as_ranges(offsets: list[int], ranges: list[tuple[int, int]]) -> None:
+def test_offsets_become_ranges(offsets: list[int], ranges: list[tuple[int, int]]) -> None:
     assert ranges_of(offsets) == ranges
 
 
-def test_steps_of_no_length_and_of_the_largest_are_read() -> None:
+def test_empty_and_largest_steps_are_read() -> None:
     assert read_metadata(0, first_version("0 1")) == {0}
     assert read_metadata(0, first_version("0 1000000")) == set(range(1_000_000))
     assert read_metadata(0, first_version("1 1000000")) == set()

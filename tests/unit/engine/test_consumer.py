@@ -45,7 +45,7 @@ class Gated:
         self.ended.append(event.id)
 
 
-async def test_events_of_a_tenant_run_one_at_a_time_in_order(make_group: MakeGroup, make_record: MakeRecord) -> None:
+async def test_events_of_a_tenant_keep_order(make_group: MakeGroup, make_record: MakeRecord) -> None:
     group = make_group(handler := Gated())
     group.assign()
     group.receive(make_record(0), make_record(1), make_record(2))
@@ -56,7 +56,7 @@ async def test_events_of_a_tenant_run_one_at_a_time_in_order(make_group: MakeGro
     assert handler.started == ["e0", "e1"]
 
 
-async def test_tenants_do_not_wait_for_each_other(make_group: MakeGroup, make_record: MakeRecord) -> None:
+async def test_tenants_do_not_wait(make_group: MakeGroup, make_record: MakeRecord) -> None:
     group = make_group(handler := Gated())
     group.assign()
     group.receive(*(make_record(n, f"t{n}") for n in range(5)))
@@ -64,7 +64,7 @@ async def test_tenants_do_not_wait_for_each_other(make_group: MakeGroup, make_re
     assert handler.started == ["e0", "e1", "e2", "e3", "e4"]
 
 
-async def test_no_more_handlers_run_than_allowed(make_group: MakeGroup, make_record: MakeRecord) -> None:
+async def test_concurrency_is_bounded(make_group: MakeGroup, make_record: MakeRecord) -> None:
     group = make_group(handler := Gated())
     group.assign()
     group.receive(*(make_record(n, f"t{n}") for n in range(20)))
@@ -75,7 +75,7 @@ async def test_no_more_handlers_run_than_allowed(make_group: MakeGroup, make_rec
     assert len(handler.started) == 9
 
 
-async def test_the_position_stays_at_the_first_unfinished_event(make_group: MakeGroup, make_record: MakeRecord) -> None:
+async def test_position_stays_at_unfinished(make_group: MakeGroup, make_record: MakeRecord) -> None:
     group = make_group(handler := Gated())
     group.assign()
     group.receive(*(make_record(n, f"t{n}") for n in range(4)))
@@ -86,9 +86,7 @@ async def test_the_position_stays_at_the_first_unfinished_event(make_group: Make
     assert read_metadata(1, group.transport.stored[1].metadata) == {2, 3}
 
 
-async def test_what_an_earlier_epoch_finished_does_not_run_again(
-    make_group: MakeGroup, make_record: MakeRecord
-) -> None:
+async def test_finished_events_do_not_rerun(make_group: MakeGroup, make_record: MakeRecord) -> None:
     group = make_group(handler := Gated())
     group.assign()
     group.receive(*(make_record(n, f"t{n}") for n in range(4)))
@@ -138,9 +136,7 @@ async def test_a_handler_beyond_the_drain_timeout_has_no_outcome(
     assert group.transport.offset(epoch=2) is None
 
 
-async def test_a_late_result_of_a_lost_epoch_does_not_shadow_the_fresh_one(
-    make_group: MakeGroup, make_record: MakeRecord
-) -> None:
+async def test_late_result_hides_no_fresh_one(make_group: MakeGroup, make_record: MakeRecord) -> None:
     """Parallel Consumer issue 909: a stale epoch's result finished the record of the new one."""
     group = make_group(handler := Gated())
     group.assign()
@@ -158,7 +154,7 @@ async def test_a_late_result_of_a_lost_epoch_does_not_shadow_the_fresh_one(
     assert group.transport.offset(epoch=2) == 1
 
 
-async def test_records_of_an_ended_epoch_are_not_run(make_group: MakeGroup, make_record: MakeRecord) -> None:
+async def test_ended_epoch_runs_nothing(make_group: MakeGroup, make_record: MakeRecord) -> None:
     group = make_group(handler := Gated())
     group.assign()
     group.consumer.lost([1])
@@ -167,7 +163,7 @@ async def test_records_of_an_ended_epoch_are_not_run(make_group: MakeGroup, make
     assert handler.started == []
 
 
-async def test_offsets_that_go_back_start_a_new_ledger(
+async def test_older_offsets_start_a_new_ledger(
     make_group: MakeGroup, make_record: MakeRecord, caplog: pytest.LogCaptureFixture
 ) -> None:
     group = make_group(handler := Gated())
@@ -221,7 +217,7 @@ async def test_an_event_that_stops_the_group_is_not_committed(
     assert group.transport.offset() == 1
 
 
-async def test_a_group_that_stops_takes_nothing_in_any_more(make_group: MakeGroup, make_record: MakeRecord) -> None:
+async def test_stopping_group_takes_nothing_in(make_group: MakeGroup, make_record: MakeRecord) -> None:
     @kafka_consumer(group_id="g", max_buffered_events=4)
     class Small(Gated):
         pass
@@ -236,9 +232,7 @@ async def test_a_group_that_stops_takes_nothing_in_any_more(make_group: MakeGrou
     assert group.transport.paused
 
 
-async def test_a_sync_handler_runs_in_a_thread_with_the_callers_context(
-    make_group: MakeGroup, make_record: MakeRecord
-) -> None:
+async def test_sync_handler_keeps_its_context(make_group: MakeGroup, make_record: MakeRecord) -> None:
     threads: list[str] = []
 
     @kafka_consumer(group_id="g")
@@ -262,7 +256,7 @@ async def test_a_sync_handler_runs_in_a_thread_with_the_callers_context(
     ("ordering", "started"),
     [("tenant", ["e0"]), ("subject", ["e0", "e1"]), ("partition", ["e0"]), ("none", ["e0", "e1", "e2"])],
 )
-async def test_ordering_says_what_runs_side_by_side(
+async def test_ordering_says_what_runs_at_once(
     make_group: MakeGroup, make_record: MakeRecord, ordering: Any, started: list[str]
 ) -> None:
     @kafka_consumer(group_id="g", ordering=ordering, drain_timeout=0)
@@ -276,9 +270,7 @@ async def test_ordering_says_what_runs_side_by_side(
     assert handler.started == started
 
 
-async def test_a_handler_that_takes_too_long_is_cancelled_and_has_failed(
-    make_group: MakeGroup, make_record: MakeRecord
-) -> None:
+async def test_slow_handler_is_cancelled(make_group: MakeGroup, make_record: MakeRecord) -> None:
     @kafka_consumer(group_id="g", handler_timeout=0.02, drain_timeout=0, retry=STOP)
     class Slow(Gated):
         pass
@@ -319,9 +311,7 @@ async def test_a_def_handler_has_no_time_out_since_its_thread_goes_on(
 TENANT: ContextVar[str] = ContextVar("TENANT", default="no tenant")
 
 
-async def test_a_context_variable_does_not_leak_into_the_next_handler(
-    make_group: MakeGroup, make_record: MakeRecord
-) -> None:
+async def test_context_variable_does_not_leak(make_group: MakeGroup, make_record: MakeRecord) -> None:
     seen: list[str] = []
 
     @kafka_consumer(group_id="g")
@@ -374,7 +364,7 @@ async def test_a_hand_over_that_begins_at_the_stop_is_completed(make_group: Make
     assert group.transport.offset() == 1
 
 
-async def test_stopping_finishes_what_runs_and_begins_nothing(make_group: MakeGroup, make_record: MakeRecord) -> None:
+async def test_stop_finishes_and_begins_nothing(make_group: MakeGroup, make_record: MakeRecord) -> None:
     group = make_group(handler := Gated())
     group.assign()
     group.receive(make_record(0), make_record(1))
@@ -417,7 +407,7 @@ async def test_a_handler_that_ignores_cancellation_delays_no_stop(
 # Offsets that are no records
 
 
-async def test_offsets_that_are_no_records_are_committed(make_group: MakeGroup, make_record: MakeRecord) -> None:
+async def test_gaps_are_committed(make_group: MakeGroup, make_record: MakeRecord) -> None:
     group = make_group(handler := Gated())
     group.assign()
     group.receive(make_record(0), make_record(1, "t2"))
@@ -432,7 +422,7 @@ async def test_offsets_that_are_no_records_are_committed(make_group: MakeGroup, 
     assert group.transport.offset() == 4
 
 
-async def test_a_group_that_stops_passes_nothing_it_has_dropped(make_group: MakeGroup, make_record: MakeRecord) -> None:
+async def test_stop_passes_nothing_dropped(make_group: MakeGroup, make_record: MakeRecord) -> None:
     group = make_group(Gated())
     group.assign()
     stopping = asyncio.create_task(group.consumer.stop())
@@ -453,7 +443,7 @@ class Careful:
         """Bear everything but a loss."""
 
 
-async def test_offsets_that_are_gone_are_passed_and_named(
+async def test_lost_offsets_are_named(
     make_group: MakeGroup, make_record: MakeRecord, caplog: pytest.LogCaptureFixture
 ) -> None:
     group = make_group(handler := Gated())
@@ -471,7 +461,7 @@ async def test_offsets_that_are_gone_are_passed_and_named(
     assert group.errors == []
 
 
-async def test_a_loss_stops_a_group_that_is_to_stop_and_is_not_passed(make_group: MakeGroup) -> None:
+async def test_loss_stops_a_strict_group(make_group: MakeGroup) -> None:
     group = make_group(Careful())
     group.assign(position=3)
     group.consumer.offsets_lost(1, Loss(3, 8, "retention"))
@@ -482,9 +472,7 @@ async def test_a_loss_stops_a_group_that_is_to_stop_and_is_not_passed(make_group
 
 
 @pytest.mark.parametrize(("handler", "opened"), [(Gated, True), (Careful, False)])
-async def test_a_topic_that_was_made_anew_is_opened_or_stops_the_group(
-    make_group: MakeGroup, handler: type, *, opened: bool
-) -> None:
+async def test_recreated_topic_opens_or_stops(make_group: MakeGroup, handler: type, *, opened: bool) -> None:
     group = make_group(handler())
     lost = Loss(3, None, "recreated")
     group.consumer.assigned([Assignment(TopicPartition(TOPIC, 0), 1, None, "", "new", lost)])

@@ -30,7 +30,7 @@ def messages(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [each.getMessage() for each in caplog.records if "letters c" in each.getMessage()]
 
 
-async def test_a_written_letter_is_the_outcome_of_its_event() -> None:
+async def test_written_letter_is_an_outcome() -> None:
     park = Park(holds=False)
     room = Room(park=park)
     failed = room.one()
@@ -45,7 +45,7 @@ async def test_a_written_letter_is_the_outcome_of_its_event() -> None:
     assert room.failures._writes._tasks == set()
 
 
-async def test_a_refused_letter_is_tried_after_a_growing_pause(caplog: pytest.LogCaptureFixture) -> None:
+async def test_refused_letter_pauses_longer(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "eventzr_kafka.consumer")
     room = Room()
     room.pen.words = [REFUSED] * 7
@@ -62,7 +62,7 @@ async def test_a_refused_letter_is_tried_after_a_growing_pause(caplog: pytest.Lo
     assert room.failures.problem is None
 
 
-async def test_nothing_runs_for_an_epoch_while_a_letter_pauses() -> None:
+async def test_paused_letter_stops_its_epoch() -> None:
     room = Room()
     room.pen.words = [REFUSED]
     begin(room, room.one())
@@ -79,7 +79,7 @@ async def test_nothing_runs_for_an_epoch_while_a_letter_pauses() -> None:
     assert not room.failures.problem
 
 
-async def test_8_s_without_an_answer_are_a_problem(caplog: pytest.LogCaptureFixture) -> None:
+async def test_8_s_of_silence_are_a_problem(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "eventzr_kafka.consumer")
     room = Room()
     word = asyncio.Event()
@@ -99,7 +99,7 @@ async def test_8_s_without_an_answer_are_a_problem(caplog: pytest.LogCaptureFixt
     ]
 
 
-async def test_each_letter_of_an_epoch_counts_as_running() -> None:
+async def test_each_letter_counts_as_running() -> None:
     room = Room()
     room.pen.words = [REFUSED, asyncio.Event()]
     begin(room, *room.take(record(0, "a"), record(1, "b")))
@@ -111,7 +111,7 @@ async def test_each_letter_of_an_epoch_counts_as_running() -> None:
     assert room.epoch.running == 2
 
 
-async def test_a_lane_that_waits_for_another_event_wants_no_letter() -> None:
+async def test_waiting_lane_wants_no_letter() -> None:
     room = Room()
     room.pen.words = [REFUSED]
     (failed,) = room.take(record(0), record(1))
@@ -124,7 +124,7 @@ async def test_a_lane_that_waits_for_another_event_wants_no_letter() -> None:
     assert (room.pen.calls, room.epoch.running) == (1, 0)
 
 
-async def test_two_letters_in_trouble_are_one_line_and_one_end(caplog: pytest.LogCaptureFixture) -> None:
+async def test_two_troubles_are_one_line(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "eventzr_kafka.consumer")
     room = Room()
     room.pen.words = [REFUSED, REFUSED]
@@ -135,7 +135,7 @@ async def test_two_letters_in_trouble_are_one_line_and_one_end(caplog: pytest.Lo
     assert messages(caplog)[1:] == ["group: dead letters can be written again"]
 
 
-async def test_a_letter_whose_partition_has_gone_is_given_up() -> None:
+async def test_letter_of_lost_partition_is_dropped() -> None:
     room = Room()
     room.pen.words = [REFUSED]
     failed = room.one()
@@ -147,7 +147,7 @@ async def test_a_letter_whose_partition_has_gone_is_given_up() -> None:
     assert room.failures.problem is None
 
 
-async def test_a_refusal_that_comes_too_late_is_no_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_late_refusal_is_no_problem(monkeypatch: pytest.MonkeyPatch) -> None:
     room = Room()
     failed = room.one()
     word = asyncio.Event()
@@ -165,7 +165,7 @@ async def test_a_refusal_that_comes_too_late_is_no_problem(monkeypatch: pytest.M
     assert (room.failures.problem, room.epoch.running) == (None, 0)
 
 
-async def test_a_client_that_cannot_be_made_stops_the_group() -> None:
+async def test_missing_client_stops_the_group() -> None:
     room = Room()
     broken = OSError("secret")
     room.pen.words = [broken]
@@ -175,7 +175,7 @@ async def test_a_client_that_cannot_be_made_stops_the_group() -> None:
 
 
 @pytest.mark.parametrize("error", [REFUSED, OSError("secret")])
-async def test_a_refused_letter_of_a_redelivery_is_left(error: Exception, caplog: pytest.LogCaptureFixture) -> None:
+async def test_refused_redelivered_letter_stays(error: Exception, caplog: pytest.LogCaptureFixture) -> None:
     again = Again(but=DeadLetter)
     room = Room(again=again)
     room.pen.words = [error, error]
@@ -192,7 +192,7 @@ async def test_a_refused_letter_of_a_redelivery_is_left(error: Exception, caplog
     assert (room.pen.calls, room.epoch.running) == (1, 0)
 
 
-async def test_a_redelivered_letter_that_is_written_ends_the_trouble() -> None:
+async def test_written_redelivery_ends_trouble() -> None:
     room = Room(again=Again(but=DeadLetter))
     room.pen.words = [REFUSED]
     failed = room.one()
@@ -205,7 +205,7 @@ async def test_a_redelivered_letter_that_is_written_ends_the_trouble() -> None:
     assert not room.failures.problem
 
 
-async def test_200_letters_are_written_at_once_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_200_letters_at_once_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     assert dead_letter_writes._MAX_TASKS == 200
     monkeypatch.setattr(dead_letter_writes, "_MAX_TASKS", 3)
     room = Room()
@@ -219,7 +219,7 @@ async def test_200_letters_are_written_at_once_and_no_more(monkeypatch: pytest.M
     assert sorted(written.offset for written, _ in room.pen.written) == [0, 1, 2, 3, 4]
 
 
-async def test_stop_waits_for_letters_under_way_and_no_longer() -> None:
+async def test_stop_waits_for_letters_in_flight() -> None:
     room = Room()
     word = asyncio.Event()
     room.pen.words = [word]
@@ -231,7 +231,7 @@ async def test_stop_waits_for_letters_under_way_and_no_longer() -> None:
 
 
 @pytest.mark.parametrize("stopped", ["handler", "writes"])
-async def test_a_letter_that_takes_too_long_is_given_up(stopped: str) -> None:
+async def test_late_letter_is_given_up(stopped: str) -> None:
     room = Room()
     room.pen.words = [asyncio.Event()]
     begin(room, room.one())

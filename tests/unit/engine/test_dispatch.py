@@ -35,9 +35,7 @@ class Busy:
         self.handled += 1
 
 
-async def test_a_sync_handler_that_lets_stop_iteration_out_has_failed(
-    make_group: MakeGroup, make_record: MakeRecord
-) -> None:
+async def test_stop_iteration_is_a_failure(make_group: MakeGroup, make_record: MakeRecord) -> None:
     handled: list[str] = []
 
     @kafka_consumer(group_id="g", retry=RetryPolicy(attempts=1))
@@ -172,7 +170,7 @@ async def cancel_from_a_child() -> None:
 
 
 @pytest.mark.parametrize("cancel", [cancel_this, cancel_from_a_child])
-async def test_a_handler_that_cancels_its_own_task_has_failed(
+async def test_self_cancelling_handler_failed(
     cancel: Callable[[], Awaitable[None]], make_group: MakeGroup, make_record: MakeRecord
 ) -> None:
     handled: list[str] = []
@@ -215,9 +213,7 @@ async def test_a_handlers_request_to_cancel_ends_its_own_worker_alone(
     assert group.errors == []
 
 
-async def test_a_worker_that_is_cancelled_from_elsewhere_stops_the_group(
-    make_group: MakeGroup, make_record: MakeRecord
-) -> None:
+async def test_foreign_cancel_stops_the_group(make_group: MakeGroup, make_record: MakeRecord) -> None:
     began = asyncio.Event()
 
     @kafka_consumer(group_id="g", drain_timeout=0, retry=RetryPolicy(attempts=1))
@@ -238,9 +234,7 @@ async def test_a_worker_that_is_cancelled_from_elsewhere_stops_the_group(
     assert group.producer.records == []
 
 
-async def test_a_worker_that_is_closed_gives_its_event_no_outcome(
-    make_group: MakeGroup, make_record: MakeRecord
-) -> None:
+async def test_closed_worker_has_no_outcome(make_group: MakeGroup, make_record: MakeRecord) -> None:
     began = asyncio.Event()
 
     @kafka_consumer(group_id="g", drain_timeout=0, retry=RetryPolicy(attempts=1))
@@ -263,9 +257,7 @@ async def test_a_worker_that_is_closed_gives_its_event_no_outcome(
     worker.cancel()
 
 
-async def test_more_is_asked_for_before_a_backlog_has_been_worked_off(
-    make_group: MakeGroup, make_record: MakeRecord
-) -> None:
+async def test_demand_comes_before_the_end(make_group: MakeGroup, make_record: MakeRecord) -> None:
     group = make_group(busy := Busy(), clock=busy.clock)
     group.assign()
     group.receive(*(make_record(n, f"t{n}") for n in range(2100)))
@@ -290,9 +282,7 @@ async def test_a_handler_that_a_stop_cancels_is_not_an_error(make_group: MakeGro
     assert group.errors == []
 
 
-async def test_lanes_that_are_gathered_for_a_batch_take_part_in_the_turn(
-    make_group: MakeGroup, make_record: MakeRecord
-) -> None:
+async def test_gathered_lanes_take_part_in_turns(make_group: MakeGroup, make_record: MakeRecord) -> None:
     now, rounds = [1_000.0], [1_000.0]
 
     def tick() -> float:

@@ -18,7 +18,7 @@ def half_finished(events: int) -> Epoch:
     return epoch
 
 
-def test_the_last_commit_of_an_epoch_remembers_all_of_24000_events() -> None:
+def test_last_commit_keeps_24000_events() -> None:
     epoch = half_finished(24_000)
     in_passing, last = epoch.take_committable(), epoch.take_committable(last=True)
     assert in_passing is not None
@@ -27,7 +27,7 @@ def test_the_last_commit_of_an_epoch_remembers_all_of_24000_events() -> None:
     assert read_metadata(0, last.metadata) == set(range(1, 24_000, 2))
 
 
-def test_what_has_not_changed_is_no_news() -> None:
+def test_unchanged_offset_is_no_news() -> None:
     epoch = half_finished(10)
     assert epoch.take_committable() is not None
     assert epoch.take_committable() is None
@@ -38,7 +38,7 @@ def test_what_has_not_changed_is_no_news() -> None:
     assert news.offset == 2
 
 
-def test_a_position_that_the_group_has_already_is_no_news() -> None:
+def test_known_position_is_no_news() -> None:
     assert Epoch(Assignment(PARTITION, 1, 7)).take_committable() is None
     assert Epoch(Assignment(PARTITION, 1)).take_committable() is None
 

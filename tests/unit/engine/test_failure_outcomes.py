@@ -76,14 +76,14 @@ async def test_a_skipped_tombstone_is_done(caplog: pytest.LogCaptureFixture) -> 
     assert "attempt" not in line.getMessage()
 
 
-async def test_an_event_of_an_unknown_type_goes_where_its_policy_says() -> None:
+async def test_unknown_type_follows_its_policy() -> None:
     room = Room(on_unknown_type="skip")
     (failed,) = room.take_unread(record(0))
     room.failures.handle(room.route, [failed], TypeMismatchError(record(0), "bench.other.v1"))
     assert (room.epoch.ledger.position(), room.failures.states) == (1, {})
 
 
-async def test_a_dead_letter_is_logged_as_an_error(caplog: pytest.LogCaptureFixture) -> None:
+async def test_dead_letter_is_logged_as_error(caplog: pytest.LogCaptureFixture) -> None:
     room = Room()
     room.failures.handle(room.route, [room.one()], ValueError())
     (line,) = caplog.records
@@ -97,7 +97,7 @@ def failed_to_read(failed: FailedEvent) -> Exception:
     return raised.value
 
 
-async def test_a_retry_waits_and_then_offers_its_lane(caplog: pytest.LogCaptureFixture) -> None:
+async def test_retry_waits_then_offers_its_lane(caplog: pytest.LogCaptureFixture) -> None:
     room = Room(policy=TWICE)
     failed = room.one()
     room.failures.handle(room.route, [failed], ValueError())
@@ -112,7 +112,7 @@ async def test_a_retry_waits_and_then_offers_its_lane(caplog: pytest.LogCaptureF
     )
 
 
-async def test_a_stop_names_its_event_and_its_cause() -> None:
+async def test_stop_names_event_and_cause() -> None:
     room = Room(policy=STOPS)
     error = ValueError("secret")
     room.failures.handle(room.route, [room.one()], error)
@@ -123,7 +123,7 @@ async def test_a_stop_names_its_event_and_its_cause() -> None:
     assert (room.epoch.exits, room.epoch.ledger.position()) == (set(), 0)
 
 
-async def test_a_record_that_cannot_be_read_stops_without_a_cause() -> None:
+async def test_unreadable_record_stops_causeless() -> None:
     room = Room(on_tombstone="stop")
     (failed,) = room.take_unread(record(0)._replace(value=None))
     room.failures.handle(room.route, [failed], failed_to_read(failed))
@@ -132,7 +132,7 @@ async def test_a_record_that_cannot_be_read_stops_without_a_cause() -> None:
     assert (stopped.event_id, stopped.__cause__) == (None, None)
 
 
-async def test_the_second_exit_of_an_event_is_a_failure() -> None:
+async def test_second_exit_is_a_failure() -> None:
     room = Room(policy=TWICE)
     failed = room.one()
     room.failures.handle(room.route, [failed], SystemExit(3))
@@ -143,7 +143,7 @@ async def test_the_second_exit_of_an_event_is_a_failure() -> None:
     assert (len(room.stops), len(room.pen.written)) == (1, 1)
 
 
-async def test_an_exit_of_an_earlier_runner_counts() -> None:
+async def test_exit_of_earlier_runner_counts() -> None:
     room = Room()
     room.epoch.exits.add(0)
     room.failures.handle(room.route, [room.one()], SystemExit(3))
@@ -151,7 +151,7 @@ async def test_an_exit_of_an_earlier_runner_counts() -> None:
 
 
 @pytest.mark.parametrize(("error", "exits"), [(SystemExit(3), {0}), (ValueError(), set[int]())])
-async def test_what_stops_a_runner_is_left_to_a_redelivery(error: BaseException, exits: set[int]) -> None:
+async def test_stop_is_left_to_redelivery(error: BaseException, exits: set[int]) -> None:
     again = Again()
     room = Room(policy=STOPS, again=again)
     failed = room.one()
@@ -161,7 +161,7 @@ async def test_what_stops_a_runner_is_left_to_a_redelivery(error: BaseException,
     assert (failed.lane.waiting, room.epoch.ledger.position()) == (True, 0)
 
 
-async def test_an_exit_that_is_a_dead_letter_elsewhere_is_not_noted() -> None:
+async def test_exit_elsewhere_is_not_noted() -> None:
     again = Again()
     room = Room(again=again)
     room.epoch.exits.add(1)
@@ -171,7 +171,7 @@ async def test_an_exit_that_is_a_dead_letter_elsewhere_is_not_noted() -> None:
     assert not room.failures.states[failed.key].has_exited
 
 
-async def test_what_is_left_is_logged_and_reported(caplog: pytest.LogCaptureFixture) -> None:
+async def test_left_event_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     facts: list[EventFailed] = []
     room = Room(again=Again(), hooks=ConsumerHooks(on_event_failed=facts.append))
     room.failures.handle(room.route, [room.one()], Reject("no use"))
@@ -192,7 +192,7 @@ async def test_a_handlers_own_wait_is_kept(after: float, caplog: pytest.LogCaptu
     assert room.ready == 1
 
 
-async def test_the_time_since_the_first_failure_bounds_retries() -> None:
+async def test_first_failure_bounds_retries() -> None:
     await asyncio.sleep(100)
     room = Room(policy=RetryPolicy(attempts=9, wait_initial=1, jitter=False, max_elapsed=10))
     failed = room.one()
@@ -207,7 +207,7 @@ async def test_the_time_since_the_first_failure_bounds_retries() -> None:
     assert (facts.attempts, facts.group_id, facts.handler) == (3, "group", "Consumer.handle")
 
 
-async def test_a_letter_carries_what_its_failure_was() -> None:
+async def test_letter_carries_its_failure() -> None:
     times = iter((1_000.0, 2_000.0))
     clock = Clock(wall=lambda: next(times))
     room = Room(policy=RetryPolicy(attempts=2, wait_initial=0), ordering="subject", clock=clock)
@@ -223,7 +223,7 @@ async def test_a_letter_carries_what_its_failure_was() -> None:
     assert (facts.error, facts.reason) == ("ValueError", "ValueError")
 
 
-async def test_an_unread_record_has_a_letter_without_an_event() -> None:
+async def test_unread_letter_has_no_event() -> None:
     room = Room()
     failed = unread(room.one())
     room.failures.handle(room.route, [failed], InvalidEnvelopeError(failed.work[0], "bad"))
@@ -232,7 +232,7 @@ async def test_an_unread_record_has_a_letter_without_an_event() -> None:
     assert (facts.event_id, facts.event_source, facts.attempts, facts.error) == (None, None, 0, "InvalidEnvelopeError")
 
 
-async def test_a_batch_that_failed_as_a_whole_is_tried_event_by_event(caplog: pytest.LogCaptureFixture) -> None:
+async def test_failed_batch_is_tried_singly(caplog: pytest.LogCaptureFixture) -> None:
     room = Room()
     both = room.take(record(0, "a"), record(1, "b"))
     room.failures.handle(room.route, both, ValueError(), dead_letter_each=False)
@@ -242,7 +242,7 @@ async def test_a_batch_that_failed_as_a_whole_is_tried_event_by_event(caplog: py
     assert (room.ready, room.lanes.ready, room.pen.written) == (2, 2, [])
 
 
-async def test_a_batch_whose_result_is_wrong_stops_as_a_whole() -> None:
+async def test_wrong_batch_result_stops_all() -> None:
     room = Room()
     both = room.take(record(0, "a"), record(1, "b"))
     room.failures.handle(room.route, both, HandlerResultError("H.h", "a list"), dead_letter_each=False)
@@ -250,7 +250,7 @@ async def test_a_batch_whose_result_is_wrong_stops_as_a_whole() -> None:
     assert not any(room.failures.is_retried_individually(each.work) for each in both)
 
 
-async def test_a_batch_is_judged_by_the_event_that_failed_most() -> None:
+async def test_worst_event_judges_its_batch() -> None:
     room = Room(policy=RetryPolicy(attempts=2, wait_initial=0))
     both = room.take(record(0, "a"), record(1, "b"))
     room.failures.count(both[1])
@@ -259,7 +259,7 @@ async def test_a_batch_is_judged_by_the_event_that_failed_most() -> None:
     assert [facts.attempts for _, facts in room.pen.written] == [1, 2]
 
 
-async def test_an_event_that_never_failed_is_not_alone() -> None:
+async def test_unfailed_event_is_not_alone() -> None:
     room = Room()
     failed = room.one()
     assert room.failures.is_retried_individually(failed.work) is False
@@ -267,7 +267,7 @@ async def test_an_event_that_never_failed_is_not_alone() -> None:
     assert room.failures.is_retried_individually(failed.work) is False
 
 
-async def test_what_failed_in_an_ended_epoch_is_dropped() -> None:
+async def test_ended_epoch_drops_its_failures() -> None:
     room = Room(policy=TWICE)
     failed, other = room.take(record(0, "a"), record(1, "b"))
     room.failures.handle(room.route, [failed], ValueError())
@@ -289,7 +289,7 @@ async def test_other_epochs_are_not_forgotten() -> None:
     assert (len(room.failures.states), room.ready) == (1, 1)
 
 
-async def test_while_the_group_stops_no_failure_is_decided() -> None:
+async def test_stopping_group_decides_nothing() -> None:
     room = Room()
     room.failures.stop_deciding()
     room.failures.handle(room.route, [room.one()], ValueError())
@@ -297,7 +297,7 @@ async def test_while_the_group_stops_no_failure_is_decided() -> None:
     assert (room.pen.written, room.failures.states, room.stops) == ([], {}, [])
 
 
-async def test_giving_up_hands_on_an_error_or_describes_it() -> None:
+async def test_last_error_is_handed_on() -> None:
     room = Room()
     error = ValueError("secret")
     room.failures.stop_group(error)
@@ -307,7 +307,7 @@ async def test_giving_up_hands_on_an_error_or_describes_it() -> None:
     assert str(room.stops[1]) == "a worker ended: KeyboardInterrupt"
 
 
-async def test_a_parked_event_follows_the_letter_of_its_lane(caplog: pytest.LogCaptureFixture) -> None:
+async def test_parked_event_follows_its_letter(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "eventzr_kafka.consumer")
     park, facts = Park(), list[EventFailed]()
     room = Room(park=park, hooks=ConsumerHooks(on_event_failed=facts.append), ordering="subject")
@@ -325,7 +325,7 @@ async def test_a_parked_event_follows_the_letter_of_its_lane(caplog: pytest.LogC
     )
 
 
-async def test_an_event_of_an_open_lane_is_not_parked() -> None:
+async def test_open_lane_parks_nothing() -> None:
     for park in (None, Park(holds=False)):
         room = Room(park=park)
         failed = room.one()
@@ -334,7 +334,7 @@ async def test_an_event_of_an_open_lane_is_not_parked() -> None:
 
 
 @pytest.mark.parametrize(("ordering", "lane"), [("tenant", ""), ("partition", f"{TOPIC}[0]")])
-async def test_a_parked_event_is_read_for_its_letter(ordering: str, lane: str) -> None:
+async def test_parked_event_is_read_for_letter(ordering: str, lane: str) -> None:
     park = Park()
     room = Room(park=park, ordering=ordering)
     failed = room.one()
@@ -345,7 +345,7 @@ async def test_a_parked_event_is_read_for_its_letter(ordering: str, lane: str) -
     assert park.asked == [(b"t1", lane)]
 
 
-async def test_a_letter_names_its_partitions_position() -> None:
+async def test_letter_names_its_position() -> None:
     room = Room()
     _first, second = room.take(record(4, "a"), record(7, "b"))
     room.failures.handle(room.route, [second], ValueError())
@@ -353,7 +353,7 @@ async def test_a_letter_names_its_partitions_position() -> None:
     assert [facts.position for _, facts in room.pen.written] == [4]
 
 
-async def test_the_history_of_an_event_ends_with_its_epoch() -> None:
+async def test_history_ends_with_its_epoch() -> None:
     room = Room(policy=TWICE)
     failed = room.one()
     room.failures.handle(room.route, [failed], ValueError())

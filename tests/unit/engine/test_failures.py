@@ -115,7 +115,7 @@ async def test_an_unreadable_record_becomes_a_dead_letter_at_once(
     assert group.transport.offset() == 3
 
 
-async def test_a_dead_letter_counts_only_when_the_broker_has_it(
+async def test_dead_letter_counts_once_written(
     make_group: MakeGroup, make_record: MakeRecord, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "eventzr_kafka.consumer")
@@ -142,9 +142,7 @@ async def test_a_dead_letter_counts_only_when_the_broker_has_it(
     assert back == "group: dead letters can be written again"
 
 
-async def test_a_letter_given_up_between_two_tries_counts_down_once(
-    make_group: MakeGroup, make_record: MakeRecord
-) -> None:
+async def test_given_up_letter_counts_once(make_group: MakeGroup, make_record: MakeRecord) -> None:
     handler = consumer(retry=RetryPolicy(attempts=1))
     handler.errors["e0"] = [ValueError()]
     group = make_group(handler)
@@ -179,7 +177,7 @@ async def test_a_pending_dead_letter_is_not_sent_after_a_revocation(
     assert "cannot be written" not in caplog.text
 
 
-async def test_a_missing_dead_letter_topic_is_named_with_its_hint(
+async def test_missing_letter_topic_has_a_hint(
     make_group: MakeGroup, make_record: MakeRecord, caplog: pytest.LogCaptureFixture
 ) -> None:
     group = make_group(consumer())
@@ -205,7 +203,7 @@ def refuse_letters(group: Group, count: int, reason: str) -> list[OutgoingRecord
 
 
 @pytest.mark.parametrize("reason", ["MSG_SIZE_TOO_LARGE", "RECORD_LIST_TOO_LARGE", "_INVALID_ARG"])
-async def test_a_letter_shrinks_until_the_broker_takes_it(
+async def test_letter_shrinks_until_it_fits(
     reason: str, make_group: MakeGroup, make_record: MakeRecord, caplog: pytest.LogCaptureFixture
 ) -> None:
     group = make_group(consumer())
@@ -223,7 +221,7 @@ async def test_a_letter_shrinks_until_the_broker_takes_it(
     assert group.transport.offset() == 1
 
 
-async def test_a_letter_that_is_too_large_goes_out_compressed(make_record: MakeRecord) -> None:
+async def test_large_letter_is_compressed(make_record: MakeRecord) -> None:
     plain, gzip = FakeProducer(), FakeProducer()
     plain.failure = DeliveryFailure("MSG_SIZE_TOO_LARGE", "too large", unknown=False)
     writer = DeadLetterWriter(lambda: plain, lambda: gzip)
@@ -246,7 +244,7 @@ async def test_a_letter_that_is_too_large_goes_out_compressed(make_record: MakeR
         ("_MSG_TIMED_OUT", "it is tried again"),
     ],
 )
-async def test_what_is_wrong_with_the_letters_topic_is_hinted_at(
+async def test_wrong_letter_topic_has_a_hint(
     reason: str, hint: str, make_group: MakeGroup, make_record: MakeRecord
 ) -> None:
     group = make_group(consumer())
@@ -258,7 +256,7 @@ async def test_what_is_wrong_with_the_letters_topic_is_hinted_at(
     assert hint in problem
 
 
-async def test_a_handler_may_say_when_to_try_again(make_group: MakeGroup, make_record: MakeRecord) -> None:
+async def test_handler_says_when_to_retry(make_group: MakeGroup, make_record: MakeRecord) -> None:
     handler = consumer(retry=RetryPolicy(attempts=2, wait_initial=60, jitter=False))
     handler.errors["e0"] = [RetryLater(after=0.02)]
     group = make_group(handler)
@@ -268,7 +266,7 @@ async def test_a_handler_may_say_when_to_try_again(make_group: MakeGroup, make_r
     assert handler.calls == ["e0", "e0"]
 
 
-async def test_a_handler_may_say_that_there_is_no_use(make_group: MakeGroup, make_record: MakeRecord) -> None:
+async def test_handler_says_never_to_retry(make_group: MakeGroup, make_record: MakeRecord) -> None:
     handler = consumer()
     handler.errors["e0"] = [Reject("no such\nseller")]
     group = make_group(handler)
@@ -280,7 +278,7 @@ async def test_a_handler_may_say_that_there_is_no_use(make_group: MakeGroup, mak
 
 
 @pytest.mark.parametrize(("policy", "written", "offset"), [("dead_letter", 1, 1), ("skip", 0, 1), ("stop", 0, 0)])
-async def test_a_tombstone_goes_where_its_policy_says(
+async def test_tombstone_follows_its_policy(
     policy: str, written: int, offset: int, make_group: MakeGroup, make_record: MakeRecord
 ) -> None:
     group = make_group(consumer(on_tombstone=policy))
@@ -293,7 +291,7 @@ async def test_a_tombstone_goes_where_its_policy_says(
     assert [type(error) for error in group.errors] == ([EventStoppedError] if policy == "stop" else [])
 
 
-async def test_a_handler_has_a_policy_of_its_own(make_group: MakeGroup, make_record: MakeRecord) -> None:
+async def test_handler_has_its_own_policy(make_group: MakeGroup, make_record: MakeRecord) -> None:
     @kafka_consumer(group_id="group", retry=RetryPolicy(attempts=5, wait_initial=60))
     class Own:
         calls = 0
@@ -381,7 +379,7 @@ async def test_a_failure_after_its_partition_was_lost_is_dropped(
     assert not group.consumer._failures.states
 
 
-async def test_a_waiting_lane_counts_against_the_buffer(make_group: MakeGroup, make_record: MakeRecord) -> None:
+async def test_waiting_lane_fills_the_buffer(make_group: MakeGroup, make_record: MakeRecord) -> None:
     handler = consumer(max_buffered_events=3, retry=RetryPolicy(attempts=2, wait_initial=60, jitter=False))
     handler.errors["e0"] = [ValueError()]
     group = make_group(handler)
@@ -391,9 +389,7 @@ async def test_a_waiting_lane_counts_against_the_buffer(make_group: MakeGroup, m
     assert group.transport.paused
 
 
-async def test_the_intake_goes_on_after_a_full_buffer_of_dead_letters(
-    make_group: MakeGroup, make_record: MakeRecord
-) -> None:
+async def test_intake_resumes_after_letters(make_group: MakeGroup, make_record: MakeRecord) -> None:
     handler = consumer(max_buffered_events=2)
     handler.errors = {"e0": [Reject("no")], "e1": [Reject("no")]}
     group = make_group(handler)
@@ -403,7 +399,7 @@ async def test_the_intake_goes_on_after_a_full_buffer_of_dead_letters(
     await asyncio.wait_for(until(lambda: len(letters(group)) == 2 and not group.transport.paused), 5)
 
 
-async def test_a_storm_of_poison_leaves_the_loop_its_turns(make_group: MakeGroup, make_record: MakeRecord) -> None:
+async def test_poison_leaves_the_loop_its_turns(make_group: MakeGroup, make_record: MakeRecord) -> None:
     group = make_group(consumer())
     group.assign()
     logging.getLogger("eventzr_kafka.consumer").disabled = True
@@ -469,7 +465,7 @@ async def test_a_failure_in_a_revoked_partition_is_another_members(
     assert group.transport.offset() in (None, 0)
 
 
-async def test_what_fails_while_the_group_stops_comes_again(make_group: MakeGroup, make_record: MakeRecord) -> None:
+async def test_failure_in_a_stop_is_redelivered(make_group: MakeGroup, make_record: MakeRecord) -> None:
     @kafka_consumer(group_id="group", retry=RetryPolicy(attempts=5, wait_initial=0))
     class Late(Held): ...
 
@@ -485,9 +481,7 @@ async def test_what_fails_while_the_group_stops_comes_again(make_group: MakeGrou
     assert group.transport.offset() in (None, 0)
 
 
-async def test_one_lane_in_trouble_is_a_problem_until_it_is_out_of_it(
-    make_group: MakeGroup, make_record: MakeRecord
-) -> None:
+async def test_troubled_lane_is_a_problem(make_group: MakeGroup, make_record: MakeRecord) -> None:
     group = make_group(consumer())
     produce = group.producer.produce
 
@@ -504,9 +498,7 @@ async def test_one_lane_in_trouble_is_a_problem_until_it_is_out_of_it(
     assert "MSG_TIMED_OUT" in str(group.consumer.problem)
 
 
-async def test_attempts_are_counted_anew_when_offsets_begin_anew(
-    make_group: MakeGroup, make_record: MakeRecord
-) -> None:
+async def test_reset_offsets_reset_attempts(make_group: MakeGroup, make_record: MakeRecord) -> None:
     handler = consumer(retry=RetryPolicy(attempts=2, wait_initial=60))
     handler.errors["e0"] = [ValueError(), ValueError()]
     group = make_group(handler)

@@ -91,7 +91,7 @@ def hops() -> Hops:
         Damaged(6),
     ],
 )
-def test_unreadable_headers_mark_one_record_alone(hops: Hops, message: Fetched) -> None:
+def test_bad_headers_mark_one_record(hops: Hops, message: Fetched) -> None:
     hops.bring(Fetched(5), message, Fetched(7))
     ((_, records),) = hops.sink.batches
     assert [isinstance(record.headers, UnreadableHeaders) for record in records] == [False, True, False]
@@ -100,7 +100,7 @@ def test_unreadable_headers_mark_one_record_alone(hops: Hops, message: Fetched) 
 
 
 @pytest.mark.parametrize("part", ["key", "value", "timestamp", "offset", "partition", "topic", "error"])
-def test_a_hop_that_is_lost_lets_no_later_one_in(hops: Hops, part: str) -> None:
+def test_lost_hop_lets_no_later_one_in(hops: Hops, part: str) -> None:
     hops.bring(Fetched(5), Fetched(90, 1))
     hops.mailbox.store([position(1, 6), position(2, 91, partition=1)])
     hops.bring(Fetched(6), Broken(7, part, RuntimeError("quotes a payload")), Fetched(8))
@@ -118,7 +118,7 @@ def test_a_hop_that_is_lost_lets_no_later_one_in(hops: Hops, part: str) -> None:
         assert f"{TOPIC}[0]@7" in str(error)
 
 
-def test_a_sink_that_refuses_a_hop_is_given_no_later_one(hops: Hops) -> None:
+def test_refused_hop_ends_the_sink(hops: Hops) -> None:
     hops.sink.refusal = RuntimeError("quotes a payload")
     hops.bring(Fetched(6))
     hops.sink.refusal = None
@@ -129,7 +129,7 @@ def test_a_sink_that_refuses_a_hop_is_given_no_later_one(hops: Hops) -> None:
     assert "quotes a payload" not in str(hops.sink.errors[0])
 
 
-def test_an_interrupt_while_a_hop_is_taken_in_fences_it_too(hops: Hops) -> None:
+def test_interrupted_hop_is_fenced(hops: Hops) -> None:
     hops.sink.refusal = KeyboardInterrupt()
     with pytest.raises(KeyboardInterrupt):
         hops.bring(Fetched(6))
@@ -138,7 +138,7 @@ def test_an_interrupt_while_a_hop_is_taken_in_fences_it_too(hops: Hops) -> None:
     assert hops.sink.offsets() == []
 
 
-def test_a_fenced_epoch_gives_its_credit_back(hops: Hops) -> None:
+def test_fenced_epoch_returns_credit(hops: Hops) -> None:
     hops.bring(Broken(6, "value", RuntimeError()))
     credits_left = hops.mailbox._requests._value
     hops.bring(Fetched(7))
@@ -155,7 +155,7 @@ class Interrupted(Ledger):
         raise MemoryError
 
 
-async def test_an_epoch_whose_ledger_fails_commits_nothing_more(
+async def test_fenced_epoch_commits_nothing(
     make_group: Callable[[object], Group], make_record: Callable[..., Record]
 ) -> None:
     @kafka_consumer(group_id="g")
@@ -184,7 +184,7 @@ async def test_an_epoch_whose_ledger_fails_commits_nothing_more(
     await asyncio.sleep(0)
 
 
-def test_a_refusal_in_place_of_a_message_is_not_a_fault(hops: Hops) -> None:
+def test_refusal_message_is_no_fault(hops: Hops) -> None:
     class Refused(Fetched):
         def error(self) -> KafkaError:
             return KafkaError(KafkaError._ALL_BROKERS_DOWN)

@@ -10,9 +10,7 @@ from tests.unit.engine.test_consumer import Gated
 from eventzr_kafka import kafka_consumer
 
 
-async def test_a_full_buffer_pauses_the_intake_until_half_of_it_is_done(
-    make_group: MakeGroup, make_record: MakeRecord
-) -> None:
+async def test_full_buffer_pauses_until_half(make_group: MakeGroup, make_record: MakeRecord) -> None:
     @kafka_consumer(group_id="g", max_buffered_events=4, drain_timeout=0)
     class Small(Gated):
         pass
@@ -66,9 +64,7 @@ async def test_the_partition_with_most_bytes_is_paused(make_group: MakeGroup, ma
     assert group.transport.pauses == [{1}]
 
 
-async def test_nothing_is_asked_for_while_the_dead_letters_are_read(
-    make_group: MakeGroup, make_record: MakeRecord
-) -> None:
+async def test_letters_are_read_before_intake(make_group: MakeGroup, make_record: MakeRecord) -> None:
     @kafka_consumer(group_id="g", after_dead_letter="park_key", drain_timeout=0)
     class Parks(Gated):
         pass
@@ -87,7 +83,7 @@ async def test_nothing_is_asked_for_while_the_dead_letters_are_read(
     assert group.transport.credits == asked
 
 
-async def test_headers_count_against_the_bytes_in_memory(make_group: MakeGroup, make_record: MakeRecord) -> None:
+async def test_headers_count_in_memory(make_group: MakeGroup, make_record: MakeRecord) -> None:
     @kafka_consumer(group_id="g", max_buffered_bytes=100_000, drain_timeout=0)
     class Small(Gated):
         pass
@@ -100,7 +96,7 @@ async def test_headers_count_against_the_bytes_in_memory(make_group: MakeGroup, 
     assert group.transport.paused
 
 
-async def test_more_is_asked_for_only_while_little_is_ready(make_group: MakeGroup, make_record: MakeRecord) -> None:
+async def test_little_ready_asks_for_more(make_group: MakeGroup, make_record: MakeRecord) -> None:
     group = make_group(handler := Gated())
     group.assign()
     group.receive(*(make_record(n, f"t{n % 500}") for n in range(2_100)))

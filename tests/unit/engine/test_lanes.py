@@ -130,7 +130,7 @@ def lanes(*, limit: int | None = None) -> Lanes[Item]:
 
 @pytest.mark.parametrize("kind", [Lanes, TenantLanes])
 @given(backlog=st.integers(1, 500))
-def test_a_tenant_with_one_event_waits_one_turn_behind_any_backlog(kind: type[Lanes[Item]], backlog: int) -> None:
+def test_lone_event_waits_one_turn(kind: type[Lanes[Item]], backlog: int) -> None:
     ring = kind(max_items=1_000, max_bytes=1_000)
     for number in range(backlog):
         ring.add(["big"], ["big"], [("big", "big", number, 1)])
@@ -144,7 +144,7 @@ def test_a_tenant_with_one_event_waits_one_turn_behind_any_backlog(kind: type[La
     assert "small" in served
 
 
-def test_the_lanes_of_one_tenant_take_turns_within_its_turn() -> None:
+def test_lanes_of_a_tenant_take_turns() -> None:
     ring = lanes()
     for lane_key in ("x", "y"):
         for number in range(2):
@@ -156,7 +156,7 @@ def test_the_lanes_of_one_tenant_take_turns_within_its_turn() -> None:
     assert order == [("x", 0), ("y", 0), ("x", 1), ("y", 1)]
 
 
-def test_a_tenant_limit_leaves_room_for_others() -> None:
+def test_tenant_limit_leaves_room() -> None:
     ring = lanes(limit=1)
     for lane_key in ("a1", "a2", "b1"):
         ring.add([lane_key[0]], [lane_key], [(lane_key[0], lane_key, 0, 1)])
@@ -179,7 +179,7 @@ def test_resuming_a_lane_after_its_item_was_discarded_is_ignored() -> None:
     assert not ring.ready
 
 
-def test_lanes_are_as_full_as_their_items_or_bytes_say() -> None:
+def test_fullness_counts_items_and_bytes() -> None:
     ring: Lanes[Item] = Lanes(max_items=4, max_bytes=100)
     ring.add(["a", "b"], ["a", "b"], [("a", "a", 0, 10), ("b", "b", 1, 1)])
     assert ring.fullness == 0.5
@@ -191,7 +191,7 @@ def test_lanes_are_as_full_as_their_items_or_bytes_say() -> None:
     assert ring.fullness == 0.8
 
 
-def test_idle_lanes_are_forgotten_beyond_a_bound() -> None:
+def test_idle_lanes_are_bounded() -> None:
     ring: Lanes[Item] = Lanes(max_items=100_000, max_bytes=10_000_000)
     for number in range(20_000):
         ring.add([str(number)], [str(number)], [("t", "l", number, 1)])
@@ -201,7 +201,7 @@ def test_idle_lanes_are_forgotten_beyond_a_bound() -> None:
     assert len(ring._lanes) <= 10_001
 
 
-def test_what_stands_behind_a_waiting_front_is_dropped_in_order() -> None:
+def test_dropped_items_keep_order() -> None:
     lanes: Lanes[tuple[str, int]] = Lanes(max_items=9, max_bytes=99)
     lanes.add(["t"] * 3, ["l"] * 3, [("a", 1), ("b", 2), ("c", 3)])
     lane = lanes.take()
@@ -231,7 +231,7 @@ def ring_of(kind: type[Lanes[Item]]) -> Lanes[Item]:
 
 
 @KINDS
-def test_items_kept_of_a_batch_run_again_first_and_in_order(kind: type[Lanes[Item]]) -> None:
+def test_kept_batch_items_run_first(kind: type[Lanes[Item]]) -> None:
     ring = ring_of(kind)
     items = [item(number, 10 + number) for number in range(5)]
     lane = filled(ring, *items)
@@ -244,7 +244,7 @@ def test_items_kept_of_a_batch_run_again_first_and_in_order(kind: type[Lanes[Ite
 
 
 @KINDS
-def test_a_lane_that_is_set_aside_is_not_offered(kind: type[Lanes[Item]]) -> None:
+def test_lane_set_aside_is_not_offered(kind: type[Lanes[Item]]) -> None:
     ring = ring_of(kind)
     lane = filled(ring, item(0, 1), item(1, 1))
     ring.set_aside(lane)
@@ -254,7 +254,7 @@ def test_a_lane_that_is_set_aside_is_not_offered(kind: type[Lanes[Item]]) -> Non
     assert (ring.take(), lane.running, ring.count) == (lane, 1, 1)
 
 
-def test_no_limit_counts_a_lane_that_is_set_aside() -> None:
+def test_limits_ignore_lanes_set_aside() -> None:
     ring = lanes(limit=1)
     first = filled(ring, item(0, 1, key="x"), item(1, 1, key="y"), item(2, 1, key="z"))
     assert ring.take() is None
@@ -270,7 +270,7 @@ def test_no_limit_counts_a_lane_that_is_set_aside() -> None:
 
 
 @KINDS
-def test_a_settled_item_ends_the_wait_of_its_lane(kind: type[Lanes[Item]]) -> None:
+def test_settled_item_ends_a_wait(kind: type[Lanes[Item]]) -> None:
     ring = ring_of(kind)
     items = [item(0, 10), item(1, 20), item(2, 30)]
     lane = filled(ring, *items)
@@ -284,7 +284,7 @@ def test_a_settled_item_ends_the_wait_of_its_lane(kind: type[Lanes[Item]]) -> No
 
 
 @KINDS
-def test_a_lane_is_resumed_for_the_item_it_waits_for(kind: type[Lanes[Item]]) -> None:
+def test_lane_resumes_for_its_own_item(kind: type[Lanes[Item]]) -> None:
     ring = ring_of(kind)
     items = [item(0, 10), item(1, 20)]
     lane = filled(ring, *items)
@@ -298,7 +298,7 @@ def test_a_lane_is_resumed_for_the_item_it_waits_for(kind: type[Lanes[Item]]) ->
 
 
 @KINDS
-def test_what_is_dropped_behind_a_front_costs_nothing(kind: type[Lanes[Item]]) -> None:
+def test_dropped_items_cost_nothing(kind: type[Lanes[Item]]) -> None:
     ring = ring_of(kind)
     items = [item(0, 10), item(1, 20), item(2, 30)]
     lane = filled(ring, *items, item(7, 5, tenant="b", key="w"))
@@ -308,7 +308,7 @@ def test_what_is_dropped_behind_a_front_costs_nothing(kind: type[Lanes[Item]]) -
 
 
 @KINDS
-def test_what_is_discarded_costs_nothing_and_frees_its_lane(kind: type[Lanes[Item]]) -> None:
+def test_discarded_items_free_their_lane(kind: type[Lanes[Item]]) -> None:
     ring = ring_of(kind)
     items = [item(0, 10), item(1, 20), item(2, 30), item(3, 40)]
     lane = filled(ring, *items)
@@ -324,7 +324,7 @@ def test_what_is_discarded_costs_nothing_and_frees_its_lane(kind: type[Lanes[Ite
 
 
 @KINDS
-def test_a_lane_without_items_is_forgotten_when_they_are_discarded(kind: type[Lanes[Item]]) -> None:
+def test_emptied_lane_is_forgotten(kind: type[Lanes[Item]]) -> None:
     ring = ring_of(kind)
     lane = filled(ring, item(0, 10))
     ring.wait(lane)
@@ -352,7 +352,7 @@ def test_ten_thousand_idle_lanes_are_kept(kind: type[Lanes[Item]], monkeypatch: 
 
 
 @KINDS
-def test_lanes_without_a_turn_offer_no_lane(kind: type[Lanes[Item]]) -> None:
+def test_lanes_without_turn_offer_none(kind: type[Lanes[Item]]) -> None:
     ring = ring_of(kind)
     assert (ring.take(), ring.count, ring.bytes, ring.ready) == (None, 0, 0, 0)
     lane = filled(ring, item(0, 7), item(1, 8))
@@ -360,13 +360,13 @@ def test_lanes_without_a_turn_offer_no_lane(kind: type[Lanes[Item]]) -> None:
     assert (ring.take(), ring.count, ring.bytes) == (None, 2, 15)
 
 
-def test_lanes_need_a_tenant_and_a_key_for_each_item() -> None:
+def test_items_need_a_tenant_and_a_key() -> None:
     for ring in (ring_of(Lanes), lanes()):
         with pytest.raises(ValueError, match="zip"):
             ring.add(["a"], ["x", "y"], [item(0, 1), item(1, 1)])
 
 
-def test_a_tenant_without_lanes_is_forgotten() -> None:
+def test_tenant_without_lanes_is_forgotten() -> None:
     ring: TenantLanes[Item] = TenantLanes(max_items=100, max_bytes=1_000, tenant_limit=2)
     lane = filled(ring, item(0, 1), item(1, 1, key="y"))
     ring.finish(lane)
@@ -380,7 +380,7 @@ def test_a_tenant_without_lanes_is_forgotten() -> None:
     assert (ring._tenants, ring.take()) == ({}, None)
 
 
-def test_a_tenant_limit_counts_what_runs_and_what_ran() -> None:
+def test_limit_counts_running_and_ran() -> None:
     ring = lanes(limit=2)
     first = filled(ring, *[item(0, 1, key=key) for key in "vwxyz"])
     second = ring.take()

@@ -29,9 +29,7 @@ class Model:
 
 
 @given(st.integers(0, 20), st.sets(st.integers(0, 60)), OFFSETS, st.data())
-def test_the_position_is_the_lowest_offset_without_an_outcome(
-    start: int, known: set[int], offsets: list[int], data: st.DataObject
-) -> None:
+def test_position_is_lowest_unfinished(start: int, known: set[int], offsets: list[int], data: st.DataObject) -> None:
     model, ledger = Model(start, known := {o for o in known if o >= start}), Ledger(start, known)
     offsets = [o for o in offsets if o >= start]
     while offsets or model.received:
@@ -50,7 +48,7 @@ def test_the_position_is_the_lowest_offset_without_an_outcome(
 
 
 @given(st.integers(0, 20), OFFSETS, st.sets(st.integers(0, 60)))
-def test_a_restart_runs_exactly_what_had_no_outcome(start: int, offsets: list[int], finished: set[int]) -> None:
+def test_restart_runs_the_unfinished(start: int, offsets: list[int], finished: set[int]) -> None:
     offsets = [o for o in offsets if o >= start]
     before = Ledger(start)
     before.receive(offsets)
@@ -75,12 +73,12 @@ def test_a_gap_does_not_hide_an_unfinished_offset_from_a_commit() -> None:
     assert ledger.position() == 10
 
 
-def test_nothing_may_be_committed_before_anything_is_known() -> None:
+def test_unknown_position_commits_nothing() -> None:
     assert Ledger().position() is None
     assert Ledger(7).position() == 7
 
 
-def test_finishing_twice_or_finishing_the_unknown_changes_nothing() -> None:
+def test_repeated_finish_changes_nothing() -> None:
     ledger = Ledger(0)
     ledger.receive([0, 1])
     for offset in (0, 0, 99):
@@ -102,7 +100,7 @@ def test_a_second_restart_keeps_offsets_the_first_did_not_read() -> None:
     assert first.finished() == [(5, 8)]
 
 
-def test_what_is_looked_at_in_passing_is_bounded_and_never_wrong() -> None:
+def test_sampled_offsets_are_bounded() -> None:
     ledger = Ledger(0, {900})
     ledger.receive(range(400))
     for offset in range(1, 400, 2):
@@ -111,7 +109,7 @@ def test_what_is_looked_at_in_passing_is_bounded_and_never_wrong() -> None:
     assert ledger.finished()[-2:] == [(399, 400), (900, 901)]
 
 
-def test_offsets_that_are_no_records_are_passed() -> None:
+def test_gaps_are_passed() -> None:
     ledger = Ledger(0, {3, 9})
     ledger.receive([0, 1])
     ledger.finish(1)
@@ -124,12 +122,12 @@ def test_offsets_that_are_no_records_are_passed() -> None:
     assert ledger.position() == 5
 
 
-def test_nothing_finished_above_the_position_is_no_range() -> None:
+def test_nothing_finished_is_no_range() -> None:
     assert Ledger(4).finished() == []
     assert Ledger().finished() == []
 
 
-def test_the_first_offset_of_a_partition_may_be_committed() -> None:
+def test_first_offset_may_be_committed() -> None:
     assert Ledger(0).position() == 0
     ledger = Ledger()
     assert (ledger.next_offset, ledger.position(), ledger.finished()) == (-1, None, [])
@@ -145,7 +143,7 @@ def test_offsets_that_an_earlier_epoch_finished_are_known() -> None:
     assert ledger.finished() == [(7, 8)]
 
 
-def test_what_is_known_is_kept_until_it_is_received_or_passed() -> None:
+def test_known_work_is_kept_until_passed() -> None:
     ledger = Ledger(0, [2, 4, 6])
     assert ledger.receive([0, 1]) == set()
     assert ledger.finished() == [(2, 3), (4, 5), (6, 7)]
@@ -157,7 +155,7 @@ def test_what_is_known_is_kept_until_it_is_received_or_passed() -> None:
     assert ledger.finished() == [(2, 5), (6, 7)]
 
 
-def test_as_many_open_offsets_as_are_looked_at_hide_the_rest() -> None:
+def test_open_offsets_hide_the_rest() -> None:
     ledger = Ledger(0)
     ledger.receive(range(10))
     for offset in (1, 3, 4, 8):

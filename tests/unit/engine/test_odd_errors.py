@@ -85,7 +85,7 @@ def attempts(name: str, kind: str) -> int:
 
 @pytest.mark.parametrize("kind", ["async", "sync", "batch"])
 @pytest.mark.parametrize("name", ODD)
-async def test_an_odd_error_is_one_failed_event(
+async def test_odd_error_is_one_failed_event(
     name: str, kind: str, make_group: MakeGroup, make_record: MakeRecord, caplog: pytest.LogCaptureFixture
 ) -> None:
     group = make_group(handler := consumer(kind, ODD[name]))
@@ -102,7 +102,7 @@ async def test_an_odd_error_is_one_failed_event(
 
 
 @pytest.mark.parametrize("name", [name for name in ODD if name.endswith("of its own")])
-async def test_a_decode_error_of_a_handler_is_retried_as_its_error(
+async def test_handlers_decode_error_is_retried(
     name: str, make_group: MakeGroup, make_record: MakeRecord, caplog: pytest.LogCaptureFixture
 ) -> None:
     group = make_group(handler := consumer("async", ODD[name]))
@@ -116,9 +116,7 @@ async def test_a_decode_error_of_a_handler_is_retried_as_its_error(
 
 @pytest.mark.parametrize("in_thread", [False, True])
 @pytest.mark.parametrize("name", ODD)
-async def test_a_memory_inbox_lets_go_of_an_event_with_an_odd_error(
-    name: str, *, in_thread: bool, make_record: MakeRecord
-) -> None:
+async def test_inbox_releases_an_odd_event(name: str, *, in_thread: bool, make_record: MakeRecord) -> None:
     inbox, record = MemoryInbox(), make_record(0)
     delivery = decode(record), MessageContext(record, "group")
 
@@ -158,7 +156,7 @@ def stops_at_e1(retry: RetryPolicy = TWICE) -> Any:
     return Exits()
 
 
-async def test_system_exit_stops_the_group_with_the_events_name(make_group: MakeGroup, make_record: MakeRecord) -> None:
+async def test_system_exit_stops_with_its_event(make_group: MakeGroup, make_record: MakeRecord) -> None:
     group = make_group(stops_at_e1())
     group.assign()
     group.receive(*(make_record(n, f"t{n}") for n in range(3)))
@@ -171,7 +169,7 @@ async def test_system_exit_stops_the_group_with_the_events_name(make_group: Make
     assert group.transport.stored[1].metadata.endswith(" x:1")
 
 
-async def test_system_exit_of_a_redelivered_event_is_a_failure(make_group: MakeGroup, make_record: MakeRecord) -> None:
+async def test_redelivered_exit_is_a_failure(make_group: MakeGroup, make_record: MakeRecord) -> None:
     first = make_group(stops_at_e1())
     first.assign()
     first.receive(*(make_record(n, f"t{n}") for n in range(3)))
@@ -190,7 +188,7 @@ async def test_system_exit_of_a_redelivered_event_is_a_failure(make_group: MakeG
     assert group.transport.stored[1].metadata == ""
 
 
-async def test_another_event_that_exits_stops_the_group_again(make_group: MakeGroup, make_record: MakeRecord) -> None:
+async def test_another_exit_stops_again(make_group: MakeGroup, make_record: MakeRecord) -> None:
     group = make_group(stops_at_e1())
     group.assign(metadata=" x:0")
     group.receive(make_record(0, "a"), make_record(1, "b"))
@@ -199,9 +197,7 @@ async def test_another_event_that_exits_stops_the_group_again(make_group: MakeGr
     assert group.transport.stored[1].metadata.endswith(" x:1")
 
 
-async def test_a_batch_that_exits_is_stopped_by_the_event_that_does_it(
-    make_group: MakeGroup, make_record: MakeRecord
-) -> None:
+async def test_exiting_batch_names_its_event(make_group: MakeGroup, make_record: MakeRecord) -> None:
     @kafka_consumer(group_id="group", retry=TWICE)
     class Exits:
         @on_batch(TOPIC, max_size=10, max_wait=0.0)
@@ -216,7 +212,7 @@ async def test_a_batch_that_exits_is_stopped_by_the_event_that_does_it(
     assert f"{TOPIC}[0]@1, event e1: " in str(group.errors[0])
 
 
-async def test_a_thread_that_raises_an_interrupt_has_failed(make_group: MakeGroup, make_record: MakeRecord) -> None:
+async def test_thread_interrupt_is_a_failure(make_group: MakeGroup, make_record: MakeRecord) -> None:
     def interrupt() -> None:
         raise KeyboardInterrupt
 
@@ -243,7 +239,7 @@ class Strange(EventData):
 
 @pytest.mark.parametrize("ordering", ["tenant", "subject"])
 @pytest.mark.parametrize("error", [SystemExit(TEXT), GeneratorExit(), asyncio.CancelledError(), Reject(TEXT)])
-async def test_a_payload_class_that_raises_anything_costs_its_own_record(
+async def test_odd_payload_class_costs_a_record(
     error: BaseException,
     ordering: Any,
     make_group: MakeGroup,

@@ -138,7 +138,7 @@ async def test_a_letter_without_value_takes_that_of_its_topic(setting: Setting) 
     assert (setting.of("replayed"), setting.handler.calls) == ([1], [1])
 
 
-async def test_a_letter_with_its_headers_gone_stays_open(setting: Setting) -> None:
+async def test_letter_without_headers_stays_open(setting: Setting) -> None:
     setting.add(1)
     entry, record = setting.letters[0]
     entry.letter = replace(entry.letter, cut=Cut.measure(None, headers_too=True))
@@ -181,7 +181,7 @@ async def test_letters_run_in_order_of_their_key_and_are_closed(setting: Setting
     ]
 
 
-async def test_lanes_run_side_by_side_up_to_the_limit_of_the_group(setting: Setting) -> None:
+async def test_lanes_run_up_to_the_limit(setting: Setting) -> None:
     running = most = 0
 
     async def act() -> None:
@@ -218,7 +218,7 @@ async def test_a_letter_that_fails_again_is_noted_and_holds_its_key(setting: Set
 @pytest.mark.parametrize(
     ("ordering", "behind"), [("tenant", [1, 3]), ("subject", [1, 3]), ("partition", [1, 2]), ("none", [])]
 )
-async def test_the_order_of_the_group_says_what_a_lane_is(ordering: Ordering, behind: list[int]) -> None:
+async def test_group_order_defines_lanes(ordering: Ordering, behind: list[int]) -> None:
     setting = Setting(ordering)
     setting.handler.act = failing(0)
     setting.add(0, tenant="a", lane="x")
@@ -232,7 +232,7 @@ async def test_the_order_of_the_group_says_what_a_lane_is(ordering: Ordering, be
     assert setting.of("behind") == behind
 
 
-async def test_a_lane_that_failed_stays_closed_in_the_next_portion(setting: Setting) -> None:
+async def test_failed_lane_stays_closed_later(setting: Setting) -> None:
     setting.handler.act = failing(0)
     setting.add(0)
     await setting.run()
@@ -244,7 +244,7 @@ async def test_a_lane_that_failed_stays_closed_in_the_next_portion(setting: Sett
     assert (setting.of("failed"), setting.of("behind")) == ([0], [1])
 
 
-async def test_a_failure_that_passes_is_retried(setting: Setting) -> None:
+async def test_passing_failure_is_retried(setting: Setting) -> None:
     def act(n: int) -> None:
         if setting.handler.calls.count(n) < 3:
             raise RetryLater(after=0.0)
@@ -258,7 +258,7 @@ async def test_a_failure_that_passes_is_retried(setting: Setting) -> None:
     assert setting.of("replayed") == [0]
 
 
-async def test_a_rejected_letter_is_not_tried_twice(setting: Setting) -> None:
+async def test_rejected_letter_is_tried_once(setting: Setting) -> None:
     setting.handler.act = failing(0, error=Reject("no such order"))
     setting.add(0)
 
@@ -268,7 +268,7 @@ async def test_a_rejected_letter_is_not_tried_twice(setting: Setting) -> None:
     assert [(note.why, note.attempts) for note in setting.notes] == [("no such order", 6)]
 
 
-async def test_a_handler_that_cancels_itself_has_failed(setting: Setting) -> None:
+async def test_self_cancelling_handler_failed(setting: Setting) -> None:
     setting.handler.act = failing(0, error=asyncio.CancelledError())
     setting.add(0)
 
@@ -299,7 +299,7 @@ async def test_a_letter_waiting_for_its_retry_delays_no_other_key(setting: Setti
     assert (setting.of("replayed"), setting.of("failed")) == ([2], [0, 1])
 
 
-async def test_an_event_with_two_letters_runs_once(setting: Setting) -> None:
+async def test_event_with_two_letters_runs_once(setting: Setting) -> None:
     setting.add(0, event_id="same")
     setting.add(1, event_id="same")
     setting.add(2, tenant="other", event_id="same")
@@ -313,7 +313,7 @@ async def test_an_event_with_two_letters_runs_once(setting: Setting) -> None:
 
 
 @pytest.mark.parametrize("ordering", ["partition", "none"])
-async def test_an_event_with_letters_in_two_lanes_runs_once(ordering: Ordering) -> None:
+async def test_event_in_two_lanes_runs_once(ordering: Ordering) -> None:
     setting = Setting(ordering)
     running = asyncio.Event()
 
@@ -332,7 +332,7 @@ async def test_an_event_with_letters_in_two_lanes_runs_once(ordering: Ordering) 
     assert (len(setting.of("replayed")), len(setting.of("duplicate"))) == (1, 1)
 
 
-async def test_a_policy_that_stops_a_runner_leaves_the_letter_open(setting: Setting) -> None:
+async def test_stop_policy_leaves_letter_open(setting: Setting) -> None:
     stops = {
         topic: replace(route, retry=RetryPolicy(attempts=1, on_exhausted="stop"))
         for topic, route in setting.routes.items()
@@ -347,7 +347,7 @@ async def test_a_policy_that_stops_a_runner_leaves_the_letter_open(setting: Sett
     assert (setting.of("failed"), setting.of("replayed")) == ([0], [1])
 
 
-async def test_no_handler_runs_again_before_the_note_is_written(setting: Setting) -> None:
+async def test_note_comes_before_the_next_run(setting: Setting) -> None:
     acknowledged = asyncio.Event()
     write = setting.write
 
@@ -368,7 +368,7 @@ async def test_no_handler_runs_again_before_the_note_is_written(setting: Setting
     assert setting.handler.calls == [0, 1]
 
 
-async def test_one_id_of_two_sources_is_two_events(setting: Setting) -> None:
+async def test_one_id_of_two_sources_is_two(setting: Setting) -> None:
     setting.add(0, event_id="42", source="svc-a")
     setting.add(1, event_id="42", source="svc-b")
 
@@ -378,7 +378,7 @@ async def test_one_id_of_two_sources_is_two_events(setting: Setting) -> None:
     assert setting.of("replayed") == [0, 1]
 
 
-async def test_an_event_that_an_earlier_replay_ran_is_not_run_again(setting: Setting) -> None:
+async def test_replayed_event_is_not_rerun(setting: Setting) -> None:
     setting.add(0, event_id="same")
     earlier, _ = setting.letters.pop()
     setting.add(1, event_id="same")
@@ -398,7 +398,7 @@ async def test_an_event_that_an_earlier_replay_ran_is_not_run_again(setting: Set
     assert setting.of("duplicate") == [1]
 
 
-async def test_letters_without_a_handler_are_left(setting: Setting) -> None:
+async def test_letters_without_handler_stay(setting: Setting) -> None:
     setting.add(0, topic=LOST)
     setting.add(1)
 
@@ -418,7 +418,7 @@ async def test_a_replay_gives_batches_one_event_and_def_a_thread(setting: Settin
     assert setting.of("replayed") == [0, 1]
 
 
-async def test_poison_fails_again_without_a_call(setting: Setting) -> None:
+async def test_poison_fails_without_a_call(setting: Setting) -> None:
     setting.add(0, value=b"no json")
 
     await setting.run()
@@ -427,7 +427,7 @@ async def test_poison_fails_again_without_a_call(setting: Setting) -> None:
     assert [(note.kind, note.attempts) for note in setting.notes] == [("failed", 5)]
 
 
-async def test_a_tombstone_is_passed_over_where_the_policy_says_so(setting: Setting) -> None:
+async def test_tombstone_is_skipped_by_policy(setting: Setting) -> None:
     setting.add(0, value=None)
 
     await setting.run()
@@ -436,7 +436,7 @@ async def test_a_tombstone_is_passed_over_where_the_policy_says_so(setting: Sett
     assert setting.notes[0].why == "skipped, by the consumer's policy"
 
 
-async def test_asked_to_stop_it_finishes_what_runs_and_begins_nothing(setting: Setting) -> None:
+async def test_stop_finishes_and_begins_nothing(setting: Setting) -> None:
     setting.handler.act = lambda _n: setting.replay.stop()
     for n in range(3):
         setting.add(n)
@@ -448,7 +448,7 @@ async def test_asked_to_stop_it_finishes_what_runs_and_begins_nothing(setting: S
     assert len(setting.notes) == 1
 
 
-async def test_a_record_that_names_no_event_has_no_twin(setting: Setting) -> None:
+async def test_nameless_record_has_no_twin(setting: Setting) -> None:
     setting.add(0)
     setting.letters = [
         (Entry(replace(entry.letter, facts=replace(entry.letter.facts, event_id=None))), record)
@@ -477,7 +477,7 @@ async def test_an_unwritable_note_ends_the_replay_and_counts_no_letter(
     assert setting.of("replayed") == []
 
 
-async def test_a_cancelled_replay_is_cancelled(setting: Setting) -> None:
+async def test_cancelled_replay_is_cancelled(setting: Setting) -> None:
     began = asyncio.Event()
 
     async def hang() -> None:

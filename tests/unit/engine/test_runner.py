@@ -93,7 +93,7 @@ class Wires(RealClients):
         return self.made[-1]
 
 
-async def test_an_error_stops_the_runner_inside_a_service_at_once() -> None:
+async def test_error_stops_runner_at_once() -> None:
     wires, handler = Wires(), Handler(fails_for="bad")
     runner = ConsumerRunner(handler, settings=SETTINGS, clients=wires)
     await runner.__aenter__()
@@ -107,7 +107,7 @@ async def test_an_error_stops_the_runner_inside_a_service_at_once() -> None:
         await runner.__aexit__(None, None, None)
 
 
-async def test_stop_drains_commits_and_lets_wait_return() -> None:
+async def test_stop_drains_commits_and_returns() -> None:
     wires, handler = Wires(), Handler()
     async with ConsumerRunner(handler, settings=SETTINGS, clients=wires) as runner:
         wires.made[0].bring("a", "b")
@@ -145,7 +145,7 @@ async def test_a_caller_that_stops_waiting_does_not_break_the_end_off() -> None:
     assert [position.offset for position in wires.made[0].positions] == [1]
 
 
-async def test_threads_that_one_group_blocks_are_not_those_of_another() -> None:
+async def test_blocked_group_leaves_threads() -> None:
     unblocked = threading.Event()
 
     @kafka_consumer(group_id="slow", max_concurrency=1)
@@ -182,7 +182,7 @@ async def test_a_runner_runs_where_signals_cannot_be_handled(monkeypatch: pytest
     await asyncio.wait_for(runner.run(), 60)
 
 
-async def test_run_returns_after_stop_and_raises_what_stopped_it() -> None:
+async def test_run_raises_what_stopped_it() -> None:
     wires = Wires()
     runner = ConsumerRunner(Handler(), settings=SETTINGS, clients=wires)
     running = asyncio.create_task(runner.run(handle_signals=False))
@@ -194,7 +194,7 @@ async def test_run_returns_after_stop_and_raises_what_stopped_it() -> None:
         await runner.run()
 
 
-async def test_hooks_are_told_and_one_that_raises_disturbs_nothing(caplog: pytest.LogCaptureFixture) -> None:
+async def test_raising_hook_disturbs_nothing(caplog: pytest.LogCaptureFixture) -> None:
     facts: list[object] = []
 
     def assigned(fact: PartitionsAssigned) -> None:
@@ -208,7 +208,7 @@ async def test_hooks_are_told_and_one_that_raises_disturbs_nothing(caplog: pytes
     assert "a hook failed at PartitionsAssigned" in caplog.text
 
 
-async def test_the_failure_hook_says_whose_event_it_was() -> None:
+async def test_failure_hook_names_the_tenant() -> None:
     facts: list[EventFailed] = []
     wires, hooks = Wires(), ConsumerHooks(on_event_failed=facts.append)
     with suppress(EventStoppedError):
@@ -218,7 +218,7 @@ async def test_the_failure_hook_says_whose_event_it_was() -> None:
     assert (facts[0].tenant_id, facts[0].offset) == ("bad", 1)
 
 
-async def test_a_disabled_runner_does_nothing_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
+async def test_disabled_runner_says_so(caplog: pytest.LogCaptureFixture) -> None:
     wires = Wires()
     runner = ConsumerRunner(Handler(), settings=KafkaSettings(enabled=False), clients=wires)
     await asyncio.wait_for(runner.run(), 60)
@@ -227,12 +227,12 @@ async def test_a_disabled_runner_does_nothing_and_says_so(caplog: pytest.LogCapt
     assert "nothing is consumed" in caplog.text
 
 
-def test_two_handlers_of_a_group_share_a_membership_but_no_topic() -> None:
+def test_handlers_share_a_membership() -> None:
     with pytest.raises(RoutingError, match=r"is handled by Handler\.handle already"):
         ConsumerRunner(Handler(), Handler(), settings=SETTINGS)
 
 
-def test_two_handlers_of_a_group_must_agree_on_its_options() -> None:
+def test_handlers_must_agree_on_options() -> None:
     @kafka_consumer(group_id="runner", max_concurrency=3)
     class Other:
         @on_message("runner.other.v1")

@@ -14,7 +14,7 @@ class Handler:
         time.sleep(0.4)  # noqa: ASYNC251 -- what it is about
 
 
-async def test_a_blocked_loop_is_told_with_the_handlers_name_and_line(caplog: pytest.LogCaptureFixture) -> None:
+async def test_blocking_handler_is_named(caplog: pytest.LogCaptureFixture) -> None:
     handler = Handler()
     watchdog = Watchdog(codes_of([("Handler.handle", handler.handle)]), limit=0.1)
     watchdog.start()
@@ -26,7 +26,7 @@ async def test_a_blocked_loop_is_told_with_the_handlers_name_and_line(caplog: py
     assert again.startswith("the event loop runs again after 0.")
 
 
-async def test_a_loop_blocked_by_something_else_is_told_with_the_line(caplog: pytest.LogCaptureFixture) -> None:
+async def test_other_blocker_names_its_line(caplog: pytest.LogCaptureFixture) -> None:
     watchdog = Watchdog({}, limit=0.1)
     watchdog.start()
     time.sleep(0.4)  # noqa: ASYNC251 -- what it is about
@@ -34,7 +34,7 @@ async def test_a_loop_blocked_by_something_else_is_told_with_the_line(caplog: py
     assert f"outside of the handlers, at {__file__}:" in caplog.text
 
 
-async def test_a_loop_that_turns_is_not_worth_a_line(caplog: pytest.LogCaptureFixture) -> None:
+async def test_turning_loop_logs_nothing(caplog: pytest.LogCaptureFixture) -> None:
     watchdog = Watchdog({}, limit=0.4)
     watchdog.start()
     await asyncio.sleep(0.6)
@@ -53,5 +53,5 @@ def test_the_watchdog_ends_with_a_loop_that_is_closed() -> None:
             assert not thread.is_alive()
 
 
-def test_what_has_no_python_code_is_left_out() -> None:
+def test_foreign_frames_are_left_out() -> None:
     assert codes_of([("C.len", len)]) == {}

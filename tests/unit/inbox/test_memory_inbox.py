@@ -39,7 +39,7 @@ class Handler:
             raise self.error
 
 
-async def test_what_was_handled_is_left_out_the_next_time() -> None:
+async def test_handled_event_is_left_out() -> None:
     inbox, handler = MemoryInbox(), Handler()
     await inbox.handle(deliveries("a", "b", "a"), handler)
     handled = await inbox.handle(deliveries("b", "c"), handler)
@@ -47,7 +47,7 @@ async def test_what_was_handled_is_left_out_the_next_time() -> None:
     assert [event.id for event, _ in handled.duplicates] == ["b"]
 
 
-async def test_one_id_of_two_tenants_or_two_sources_is_two_events() -> None:
+async def test_one_id_of_two_tenants_is_two() -> None:
     inbox, handler = MemoryInbox(), Handler()
     await inbox.handle([delivery("a", "svc-a"), delivery("b", "svc-a")], handler)
     handled = await inbox.handle([delivery("a", "svc-b"), delivery("a", "svc-a")], handler)
@@ -55,7 +55,7 @@ async def test_one_id_of_two_tenants_or_two_sources_is_two_events() -> None:
     assert [(event.tenantid, event.source) for event, _ in handled.duplicates] == [("a", "svc-a")]
 
 
-async def test_a_full_window_forgets_the_oldest() -> None:
+async def test_full_window_forgets_the_oldest() -> None:
     inbox, handler = MemoryInbox(size=2), Handler()
     for event_id in "abcab":
         await inbox.handle(deliveries(event_id), handler)
@@ -71,7 +71,7 @@ async def test_what_failed_is_handled_again() -> None:
     assert handler.called == ["a", "a"]
 
 
-async def test_of_a_batch_only_what_its_error_names_is_handled_again() -> None:
+async def test_named_batch_event_reruns() -> None:
     inbox, batch = MemoryInbox(), deliveries("a", "b")
     failure = BatchItemError(batch[0][0])
     assert (await inbox.handle(batch, Handler(failure))).failure is failure
@@ -80,7 +80,7 @@ async def test_of_a_batch_only_what_its_error_names_is_handled_again() -> None:
 
 
 @pytest.mark.parametrize("error", [None, ValueError()])
-async def test_the_second_of_two_at_once_waits_for_the_first(error: Exception | None) -> None:
+async def test_second_of_two_waits_for_first(error: Exception | None) -> None:
     def handle(given: Sequence[ReceivedEvent], _session: Any) -> None:
         assert given
 
@@ -116,7 +116,7 @@ def test_a_window_of_nothing_is_refused() -> None:
         MemoryInbox(size=0)
 
 
-async def test_a_step_of_tidying_is_let_finish_and_none_follows() -> None:
+async def test_tidying_finishes_its_step() -> None:
     class Slow(MemoryInbox):
         steps = 0
         gate = asyncio.Event()

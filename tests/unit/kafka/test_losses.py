@@ -16,7 +16,7 @@ from eventzr_kafka.kafka.record import TopicPartition
         (21, Loss(21, None, "truncated")),
     ],
 )
-def test_only_an_offset_outside_of_its_log_has_lost_something(position: int, loss: Loss | None) -> None:
+def test_offset_in_its_log_is_no_loss(position: int, loss: Loss | None) -> None:
     assert find_loss(position, 10, 20) == loss
 
 
@@ -28,7 +28,7 @@ def test_only_an_offset_outside_of_its_log_has_lost_something(position: int, los
         (Loss(3, None, "truncated"), "the log ends below offset 3"),
     ],
 )
-def test_the_error_names_what_is_gone_where_and_what_to_do(loss: Loss, words: str) -> None:
+def test_loss_names_where_and_what_to_do(loss: Loss, words: str) -> None:
     error = OffsetsLostError("orders", TopicPartition("placed", 4), loss)
     assert f"orders: placed[4]: {words}" in str(error)
     assert "--reset-offsets" in str(error)

@@ -77,7 +77,7 @@ topics = st.dictionaries(names, shapes)
 
 
 @given(topics, topics)
-def test_what_a_plan_does_leaves_nothing_to_do_and_takes_nothing_away(
+def test_plan_leaves_nothing_and_no_loss(
     wanted: dict[str, tuple[int, dict[str, str]]], there: dict[str, tuple[int, dict[str, str]]]
 ) -> None:
     specs = [TopicSpec(name, *shape) for name, shape in wanted.items()]
@@ -97,7 +97,7 @@ def test_what_a_plan_does_leaves_nothing_to_do_and_takes_nothing_away(
     assert all(after[name] == before[name] for name in there.keys() - wanted.keys())
 
 
-def test_a_plan_creates_grows_and_configures_and_notes_what_it_cannot_do() -> None:
+def test_plan_creates_grows_and_configures() -> None:
     specs = [
         TopicSpec("new", 6),
         TopicSpec("small", 6, {"retention.ms": DAY}),
@@ -120,7 +120,7 @@ def test_a_plan_creates_grows_and_configures_and_notes_what_it_cannot_do() -> No
     ]
 
 
-def test_quotas_are_summed_over_what_is_there_and_what_is_planned() -> None:
+def test_quotas_sum_existing_and_planned() -> None:
     specs = [
         TopicSpec("new", 400, {"cleanup.policy": "compact"}),
         TopicSpec("big", 1, {"max.message.bytes": str(9 * 1024 * 1024)}),
@@ -142,26 +142,26 @@ def test_quotas_are_summed_over_what_is_there_and_what_is_planned() -> None:
     assert list(broken_quotas(specs, states, plan, raised)) == []
 
 
-def test_a_consumer_declares_its_topics_and_dead_letters_without_being_constructed() -> None:
+def test_consumer_declares_its_topics() -> None:
     found = read_targets([f"{__name__}:Needy"])
 
     assert found.topics == ["eventzr.marketplace.listing.created.v1", "eventzr.marketplace.order.completed.v1"]
     assert (found.groups, found.dead_letters) == (["topics-test"], ["topics-test.dlq"])
 
 
-def test_a_module_or_a_class_declares_events() -> None:
+def test_module_or_class_declares_events() -> None:
     assert read_targets([f"{__name__}:Shipped"]).topics == ["topics.parcel.shipped.v1"]
     assert read_targets([__name__]).topics == ["topics.parcel.shipped.v1"]
     assert len(read_targets(["eventzr_marketplace_events"]).topics) == 18
 
 
 @pytest.mark.parametrize("target", ["json", "json:dumps", f"{__name__}:Nobody", "not a target:x"])
-def test_a_target_that_declares_nothing_is_refused(target: str) -> None:
+def test_empty_target_is_refused(target: str) -> None:
     with pytest.raises(UsageError):
         read_targets([target])
 
 
-def test_a_source_publishes_the_events_that_are_declared_with_it() -> None:
+def test_source_publishes_its_events() -> None:
     assert topics_of_source("parcel-svc") == ["topics.parcel.shipped.v1"]
     assert require_declared("topics.parcel.shipped.v1") == "topics.parcel.shipped.v1"
     with pytest.raises(UsageError, match="marketplace-svc"):
@@ -190,7 +190,7 @@ def specs_of(text: str, folder: Path, given: TopicOptions) -> dict[str, TopicSpe
     return {spec.name: spec for spec in topic_specs(read_targets([f"{__name__}:Needy"]), TopicFile.read(path), given)}
 
 
-def test_a_topic_s_own_options_come_before_the_command_line_before_the_defaults(tmp_path: Path) -> None:
+def test_topic_options_come_first(tmp_path: Path) -> None:
     specs = specs_of(FILE, tmp_path, TopicOptions(partitions=3))
 
     week, fortnight = str(7 * int(DAY)), str(14 * int(DAY))
@@ -212,13 +212,11 @@ def test_a_topic_s_own_options_come_before_the_command_line_before_the_defaults(
         ("[dead-letters.configs]\n'max.message.bytes' = 3_000_000", "3000000"),
     ],
 )
-def test_the_largest_record_of_a_group_fits_into_its_dead_letter_topic(
-    text: str, size: str | None, tmp_path: Path
-) -> None:
+def test_dead_letter_topic_fits_the_group(text: str, size: str | None, tmp_path: Path) -> None:
     assert specs_of(text, tmp_path, TopicOptions())["topics-test.dlq"].configs.get("max.message.bytes") == size
 
 
-def test_a_topic_is_made_once_whoever_reads_it() -> None:
+def test_shared_topic_is_made_once() -> None:
     targets = [f"{__name__}:{name}" for name in ("Needy", "NeedyToo", "Undertaker", "Needy")]
 
     specs = topic_specs(read_targets(targets), TopicFile(), TopicOptions())
@@ -233,7 +231,7 @@ def test_a_topic_is_made_once_whoever_reads_it() -> None:
     assert specs[2].partitions == 1
 
 
-def test_quotas_that_aws_has_raised_are_told_in_the_file(tmp_path: Path) -> None:
+def test_raised_quotas_stand_in_the_file(tmp_path: Path) -> None:
     path = tmp_path / "topics.toml"
     path.write_text("[quotas]\nleader-partitions = 5000")
 
@@ -254,7 +252,7 @@ def test_quotas_that_aws_has_raised_are_told_in_the_file(tmp_path: Path) -> None
         ("[dead-letters.configs]\n'max.message.bytes' = 1000", "too small for dead letters of 1048588 bytes"),
     ],
 )
-def test_a_wrong_file_is_refused_with_the_place(text: str, said: str, tmp_path: Path) -> None:
+def test_wrong_file_names_the_place(text: str, said: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=said):
         specs_of(text, tmp_path, TopicOptions())
 
@@ -269,7 +267,7 @@ def test_retention_is_never_shortened(now: str) -> None:
     assert plan.notes == (f"kept has retention.ms={now}, declared 10: a lower value deletes events; change it by hand",)
 
 
-def test_a_topic_s_own_retention_in_milliseconds_comes_before_an_inherited_duration() -> None:
+def test_milliseconds_beat_a_duration() -> None:
     own = TopicOptions(configs={"retention.ms": 5})
 
     assert own.over(TopicOptions(retention="7d")).spec("t").configs == {"retention.ms": "5"}

@@ -46,13 +46,13 @@ def runner() -> ConsumerRunner:
         (lambda: runner().run(), "ConsumerRunner needs asyncio"),
     ],
 )
-def test_without_asyncio_the_error_names_the_back_end(work: Any, named: str) -> None:
+def test_other_back_end_is_named(work: Any, named: str) -> None:
     with pytest.raises(ConfigurationError, match=named) as caught:
         begin(work())
     assert 'anyio.run(main, backend="asyncio"); trio is not supported' in str(caught.value)
 
 
-def test_an_event_awaited_without_asyncio_is_on_its_way() -> None:
+def test_foreign_await_is_on_its_way() -> None:
     with producer() as started:
         with pytest.raises(ConfigurationError, match="awaiting event e1, which is in flight, needs asyncio"):
             begin(started.publish(EVENT))
@@ -78,9 +78,7 @@ def patched(monkeypatch: pytest.MonkeyPatch, library: str, *modules: str) -> Non
         ("eventlet", "thread", "eventlet.monkey_patch(thread=False)"),
     ],
 )
-def test_greenlets_in_place_of_threads_are_refused_in_words(
-    monkeypatch: pytest.MonkeyPatch, library: str, module: str, way: str
-) -> None:
+def test_greenlets_are_refused(monkeypatch: pytest.MonkeyPatch, library: str, module: str, way: str) -> None:
     patched(monkeypatch, library, "socket", module)
     with pytest.raises(ConfigurationError, match=f"^{library} has replaced the threads of this process") as caught:
         EventProducer(source="s", settings=SETTINGS).start()
@@ -94,6 +92,6 @@ def test_greenlets_in_place_of_threads_are_refused_in_words(
 
 
 @pytest.mark.parametrize("library", ["gevent", "eventlet"])
-def test_a_process_whose_threads_are_real_is_served(monkeypatch: pytest.MonkeyPatch, library: str) -> None:
+def test_real_threads_are_served(monkeypatch: pytest.MonkeyPatch, library: str) -> None:
     patched(monkeypatch, library, "socket", "select")
     ConfluentProducer(SETTINGS)

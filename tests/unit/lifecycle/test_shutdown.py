@@ -31,7 +31,7 @@ class Other:
 
 
 @pytest.mark.parametrize("cancellations", [1, 2])
-async def test_a_cancelled_runner_drains_stores_and_leaves(cancellations: int) -> None:
+async def test_cancelled_runner_drains_and_leaves(cancellations: int) -> None:
     wires, handler = Wires(), Patient()
     runner = ConsumerRunner(handler, settings=SETTINGS, clients=wires)
 
@@ -53,7 +53,7 @@ async def test_a_cancelled_runner_drains_stores_and_leaves(cancellations: int) -
     assert [position.offset for position in wires.made[0].positions] == [1]
 
 
-async def test_a_group_is_left_although_its_drain_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_failed_drain_leaves_its_group(monkeypatch: pytest.MonkeyPatch) -> None:
     async def fail(group: GroupConsumer, _epochs: object) -> None:
         if group.group_id == wires.made[0].group_id:
             raise ZeroDivisionError
@@ -67,7 +67,7 @@ async def test_a_group_is_left_although_its_drain_fails(monkeypatch: pytest.Monk
     assert [wire.closed for wire in wires.made] == [True, True]
 
 
-async def test_a_start_that_fails_leaves_the_groups_joined_so_far() -> None:
+async def test_failed_start_leaves_its_groups() -> None:
     class Unstartable(Wire):
         def start(self, topics: Sequence[str], sink: ConsumerSink) -> None:
             raise OSError(len(topics), str(sink))
@@ -85,7 +85,7 @@ async def test_a_start_that_fails_leaves_the_groups_joined_so_far() -> None:
     await asyncio.wait_for(runner.ready(), SECONDS)
 
 
-async def test_a_runner_stopped_before_its_start_does_not_start() -> None:
+async def test_stopped_runner_does_not_start() -> None:
     wires = Wires()
     runner = ConsumerRunner(Handler(), settings=SETTINGS, clients=wires)
     runner.stop()
@@ -94,7 +94,7 @@ async def test_a_runner_stopped_before_its_start_does_not_start() -> None:
     assert wires.made == []
 
 
-async def test_waiting_for_ready_in_vain_leaves_no_task_behind() -> None:
+async def test_vain_ready_leaves_no_task() -> None:
     async with ConsumerRunner(Handler(), Other(), settings=SETTINGS, clients=Wires()) as runner:
         await asyncio.sleep(0)
         before = asyncio.all_tasks()
@@ -104,7 +104,7 @@ async def test_waiting_for_ready_in_vain_leaves_no_task_behind() -> None:
         assert asyncio.all_tasks() == before
 
 
-async def test_one_signal_stops_every_runner_of_an_event_loop() -> None:
+async def test_one_signal_stops_every_runner() -> None:
     runners = [ConsumerRunner(Handler(), settings=SETTINGS, clients=Wires()) for _ in range(3)]
     running = asyncio.gather(*(runner.run() for runner in runners))
     await asyncio.sleep(0.01)
@@ -113,7 +113,7 @@ async def test_one_signal_stops_every_runner_of_an_event_loop() -> None:
     assert asyncio.get_running_loop().remove_signal_handler(signal.SIGTERM) is False
 
 
-async def test_a_runner_that_starts_after_the_signal_stops_too() -> None:
+async def test_late_runner_stops_too() -> None:
     wires, late, patient = Wires(), Wires(), Patient()
     first = asyncio.create_task(ConsumerRunner(patient, settings=SETTINGS, clients=wires).run())
     await asyncio.sleep(0.01)
@@ -127,7 +127,7 @@ async def test_a_runner_that_starts_after_the_signal_stops_too() -> None:
     await asyncio.wait_for(first, SECONDS)
 
 
-async def test_the_one_that_ends_leaves_the_signals_to_the_others() -> None:
+async def test_ended_runner_leaves_the_signals() -> None:
     stopped: list[str] = []
     with stopped_by_signals(lambda: stopped.append("outer")):
         with stopped_by_signals(lambda: stopped.append("inner")):
@@ -137,7 +137,7 @@ async def test_the_one_that_ends_leaves_the_signals_to_the_others() -> None:
     assert stopped == ["outer"]
 
 
-def test_threads_of_hanging_handlers_do_not_hold_the_process() -> None:
+def test_hanging_threads_hold_no_process() -> None:
     threads, entered, gate = HandlerThreads(2), threading.Event(), threading.Event()
 
     def hang() -> bool:
@@ -154,7 +154,7 @@ def test_threads_of_hanging_handlers_do_not_hold_the_process() -> None:
     assert future.result(SECONDS) is True
 
 
-def test_handler_threads_are_used_again_and_bounded() -> None:
+def test_handler_threads_are_bounded() -> None:
     threads = HandlerThreads(2)
     barrier = threading.Barrier(2)
 
@@ -169,7 +169,7 @@ def test_handler_threads_are_used_again_and_bounded() -> None:
     assert len(names) == 2
 
 
-def test_a_call_without_a_thread_fails_and_never_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_call_without_thread_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     threads, called = HandlerThreads(1), list[str]()
 
     def refuse(_thread: threading.Thread) -> None:
@@ -184,7 +184,7 @@ def test_a_call_without_a_thread_fails_and_never_begins(monkeypatch: pytest.Monk
     assert called == ["second"]
 
 
-async def test_work_is_completed_through_cancellations() -> None:
+async def test_work_survives_cancellations() -> None:
     gate, ended = asyncio.Event(), list[str]()
 
     async def work() -> None:
@@ -201,7 +201,7 @@ async def test_work_is_completed_through_cancellations() -> None:
     assert ended == ["work"]
 
 
-async def test_work_that_fails_says_so_unless_it_was_cancelled() -> None:
+async def test_failed_work_says_so() -> None:
     async def fail() -> None:
         raise ZeroDivisionError
 
@@ -209,7 +209,7 @@ async def test_work_that_fails_says_so_unless_it_was_cancelled() -> None:
         await complete(fail())
 
 
-def test_a_client_of_a_closed_loop_is_given_up_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_client_of_closed_loop_ends_once(caplog: pytest.LogCaptureFixture) -> None:
     loop, closed = asyncio.new_event_loop(), threading.Semaphore(0)
     watch = LoopWatch(loop, "outbox relay", closed.release)
     watch()
@@ -223,7 +223,7 @@ def test_a_client_of_a_closed_loop_is_given_up_once(caplog: pytest.LogCaptureFix
     ]
 
 
-def test_the_client_of_dead_letters_ends_with_its_loop() -> None:
+def test_letter_client_ends_with_its_loop() -> None:
     class Client:
         def __init__(self) -> None:
             self.closed = threading.Event()

@@ -47,7 +47,7 @@ def test_the_policy_is_the_golden_one(arguments: list[str], name: str, capsys: p
     assert capsys.readouterr().out == (GOLDEN / name).read_text()
 
 
-def test_a_source_may_publish_all_its_events_and_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:
+def test_source_may_publish_only_its_own(capsys: pytest.CaptureFixture[str]) -> None:
     assert call(["iam-policy", "--source", "marketplace-svc", "--cluster-arn", ARN]) == 0
 
     connect, publish = json.loads(capsys.readouterr().out)["Statement"]
@@ -67,9 +67,7 @@ def test_a_source_may_publish_all_its_events_and_nothing_else(capsys: pytest.Cap
         (["eventzr_marketplace_events:ListingCreated", "--cluster-arn", ARN], "name published events with"),
     ],
 )
-def test_what_cannot_be_allowed_is_a_wrong_call(
-    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_impossible_policy_is_refused(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert call(["iam-policy", *arguments]) == 2
 
     assert said in capsys.readouterr().err
@@ -81,7 +79,7 @@ class Parking:
     async def on_listing(self, event: CloudEvent[ListingCreated]) -> None: ...
 
 
-def test_a_consumer_that_parks_lanes_may_read_its_dead_letters(capsys: pytest.CaptureFixture[str]) -> None:
+def test_parking_consumer_reads_letters(capsys: pytest.CaptureFixture[str]) -> None:
     assert call(["iam-policy", f"{__name__}:Parking", "--cluster-arn", ARN]) == 0
     consume = next(one for one in json.loads(capsys.readouterr().out)["Statement"] if one["Sid"] == "Consume")
     assert any(resource.endswith("/parking-svc.dlq") for resource in consume["Resource"])

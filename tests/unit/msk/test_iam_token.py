@@ -64,13 +64,11 @@ def provider(source: FakeCredentials) -> IamTokenProvider:
     ("credentials_end", "end"),
     [(None, TOKEN_ENDS), (NOW + 60, NOW + 60), (NOW + 3600, TOKEN_ENDS)],
 )
-def test_a_token_ends_with_its_credentials_or_by_itself_whichever_is_first(
-    credentials_end: float | None, end: float
-) -> None:
+def test_token_ends_with_credentials(credentials_end: float | None, end: float) -> None:
     assert provider(FakeCredentials(expires_at=credentials_end)).token().expires_at == end
 
 
-def test_credentials_that_renew_themselves_are_loaded_once_others_each_time() -> None:
+def test_own_renewal_is_loaded_once() -> None:
     for source, loads in ((FakeCredentials(refreshes=True), 1), (FakeCredentials(refreshes=False), 3)):
         tokens = provider(source)
         for _ in range(3):
@@ -78,7 +76,7 @@ def test_credentials_that_renew_themselves_are_loaded_once_others_each_time() ->
         assert source.loaded == loads
 
 
-def test_a_failure_names_identity_region_and_cause_and_everything_is_loaded_anew() -> None:
+def test_failure_reloads_everything() -> None:
     source = FakeCredentials()
     tokens = provider(source)
     tokens.token()
@@ -96,12 +94,12 @@ def test_a_failure_names_identity_region_and_cause_and_everything_is_loaded_anew
     assert source.loaded == 2
 
 
-def test_expired_credentials_sign_nothing() -> None:
+def test_expired_credentials_do_not_sign() -> None:
     with pytest.raises(AuthenticationError, match="the credentials have expired"):
         provider(FakeCredentials(expires_at=NOW - 1)).token()
 
 
-def test_a_failing_provider_is_logged_once_with_its_cause_and_so_is_its_recovery(
+def test_failing_provider_logs_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.WARNING, "eventzr_kafka")
@@ -147,7 +145,7 @@ RAISED = ValueError("hush-7391")
     ],
     ids=["raises", "expired"],
 )
-def test_a_provider_without_a_good_token_is_named_without_its_secret(
+def test_tokenless_provider_is_named(
     result: Token | Exception, begin: str, end: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING, "eventzr_kafka")
@@ -186,9 +184,7 @@ def test_another_reason_is_logged_again(caplog: pytest.LogCaptureFixture) -> Non
 
 
 @pytest.mark.parametrize("result", [RAISED, EXPIRED], ids=["raises", "expired"])
-def test_a_client_whose_first_token_is_no_good_ends_at_once_and_recovers(
-    result: Token | Exception, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_client_with_a_bad_token_recovers(result: Token | Exception, monkeypatch: pytest.MonkeyPatch) -> None:
     own = Provided(result)
 
     def provide(_region: str, _profile: str | None, _role_arn: str | None) -> Provided:
@@ -210,7 +206,7 @@ def test_no_secret_is_in_any_repr() -> None:
     assert "'t'" not in repr(tokens.token())
 
 
-def test_the_real_signer_makes_a_token_of_seconds_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_signer_makes_a_token_of_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE7Q")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hush")
 
@@ -224,7 +220,7 @@ def test_the_real_signer_makes_a_token_of_seconds_from_the_environment(monkeypat
     assert token.identity == "AWS's default credentials, access key AKID…LE7Q (env)"
 
 
-def test_a_missing_profile_says_which_variable_to_fix(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_missing_profile_names_variable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
     tokens = iam_token_provider(KafkaSettings(auth="iam", aws_region="us-east-1", aws_profile="nobody"))
 
@@ -232,17 +228,17 @@ def test_a_missing_profile_says_which_variable_to_fix(monkeypatch: pytest.Monkey
         tokens.token()
 
 
-def test_clients_of_one_process_share_the_credentials() -> None:
+def test_clients_share_credentials() -> None:
     assert iam_token_provider(SETTINGS) is iam_token_provider(SETTINGS)
 
 
 @pytest.mark.parametrize("made", [producer_config(SETTINGS), consumer_config(SETTINGS, "g", "classic")])
-def test_iam_is_oauthbearer_over_tls_with_the_token_callback(made: dict[str, Any]) -> None:
+def test_iam_is_oauthbearer_over_tls(made: dict[str, Any]) -> None:
     assert (made["security.protocol"], made["sasl.mechanism"]) == ("SASL_SSL", "OAUTHBEARER")
     assert token_callback(made) is not None
 
 
-def test_without_the_extra_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     def find_nothing(_name: str) -> None: ...
 
     monkeypatch.setattr(importlib.util, "find_spec", find_nothing)
@@ -251,7 +247,7 @@ def test_without_the_extra_the_error_says_what_to_install(monkeypatch: pytest.Mo
         ConfluentProducer(SETTINGS)
 
 
-def test_a_client_without_a_first_token_is_not_made(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_tokenless_client_is_not_made(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
     producer = ConfluentProducer(
         KafkaSettings(brokers="127.0.0.1:1", auth="iam", aws_region="us-east-1", aws_profile="x")
@@ -261,7 +257,7 @@ def test_a_client_without_a_first_token_is_not_made(monkeypatch: pytest.MonkeyPa
         producer.start(lambda: None)
 
 
-def test_a_refused_login_is_told_with_its_identity(caplog: pytest.LogCaptureFixture) -> None:
+def test_refused_login_names_identity(caplog: pytest.LogCaptureFixture) -> None:
     from confluent_kafka import KafkaError  # noqa: PLC0415 -- the adapter's own error
 
     callback = TokenCallback(provider(FakeCredentials()))
@@ -316,9 +312,7 @@ def sts(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
         server.shutdown()
 
 
-def test_a_role_is_assumed_under_one_name_and_its_end_is_the_token_s(
-    sts: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_role_has_one_session_name(sts: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE7Q")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hush")
     role = "arn:aws:iam::123456789012:role/orders"
@@ -343,9 +337,7 @@ def no_region(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return config
 
 
-def test_a_web_identity_is_exchanged_in_the_region_that_the_sdk_knows(
-    sts: list[str], no_region: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_web_identity_uses_sdk_region(sts: list[str], no_region: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     identity = no_region.with_name("identity")
     identity.write_text("a-web-identity")
     monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(identity))
@@ -366,9 +358,7 @@ def test_a_web_identity_is_exchanged_in_the_region_that_the_sdk_knows(
 
 
 @pytest.mark.parametrize(("own", "used"), [("", "eu-south-1"), ("region = af-south-1", "af-south-1")])
-def test_a_profile_s_role_is_assumed_in_its_region_or_the_sdk_s(
-    sts: list[str], no_region: Path, own: str, used: str
-) -> None:
+def test_role_of_a_profile_has_its_region(sts: list[str], no_region: Path, own: str, used: str) -> None:
     no_region.write_text(
         "[profile base]\naws_access_key_id = AKIDEXAMPLE7Q\naws_secret_access_key = hush\n"
         f"[profile pod]\nrole_arn = arn:aws:iam::123456789012:role/pod\nsource_profile = base\n{own}\n"
@@ -382,9 +372,7 @@ def test_a_profile_s_role_is_assumed_in_its_region_or_the_sdk_s(
     assert f"/{used}/sts/" in Sts.signatures[0]
 
 
-async def test_a_consumer_without_a_first_token_ends_with_the_reason(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+async def test_tokenless_consumer_ends(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
     settings = KafkaSettings(brokers="127.0.0.1:1", auth="iam", aws_region="us-east-1", aws_profile="y")
 

@@ -111,7 +111,7 @@ def started(
 
 
 @pytest.mark.parametrize("where", ["poll", "flush"])
-def test_what_a_client_forgets_after_a_fatal_error_is_reported_and_another_one_goes_on(made: Made, where: str) -> None:
+def test_fatal_client_is_replaced(made: Made, where: str) -> None:
     made.forgets = True
     with started() as (one, outcomes):
         one.produce(RECORD, outcomes.put)
@@ -128,7 +128,7 @@ def test_what_a_client_forgets_after_a_fatal_error_is_reported_and_another_one_g
     assert made[0].taken == 1
 
 
-def test_what_the_broker_said_comes_before_what_the_client_says(made: Made) -> None:
+def test_broker_error_comes_first(made: Made) -> None:
     """A relay parks a row that is too large, and sends one again that was only in its company."""
     with started(**{"enable.gapless.guarantee": True}) as (one, outcomes):
         one.produce(RECORD, outcomes.put)
@@ -141,7 +141,7 @@ def test_what_the_broker_said_comes_before_what_the_client_says(made: Made) -> N
     assert outcome.reason == "MSG_SIZE_TOO_LARGE"
 
 
-def test_what_a_client_that_lost_its_brokers_had_not_sent_is_reported_as_not_arrived(made: Made) -> None:
+def test_lost_clients_unsent_is_reported(made: Made) -> None:
     with started() as (one, outcomes):
         one.produce(RECORD, outcomes.put)
         made.lose_brokers()
@@ -153,9 +153,7 @@ def test_what_a_client_that_lost_its_brokers_had_not_sent_is_reported_as_not_arr
 
 
 @pytest.mark.parametrize("fatal", [True, False])
-def test_a_gapless_client_is_not_replaced_and_takes_nothing_more(
-    made: Made, caplog: pytest.LogCaptureFixture, *, fatal: bool
-) -> None:
+def test_gapless_client_is_not_replaced(made: Made, caplog: pytest.LogCaptureFixture, *, fatal: bool) -> None:
     """A relay would see later rows written before those that failed."""
     caplog.set_level(logging.INFO)
     with started(**{"enable.gapless.guarantee": True}) as (one, outcomes):
@@ -179,7 +177,7 @@ def test_a_gapless_client_is_not_replaced_and_takes_nothing_more(
     )
 
 
-def test_what_reaches_a_client_just_after_it_was_given_up_is_reported(made: Made) -> None:
+def test_late_event_of_a_client_is_reported(made: Made) -> None:
     with started() as (one, outcomes):
         made.lose_brokers()
         made.wait_for(2)
@@ -189,7 +187,7 @@ def test_what_reaches_a_client_just_after_it_was_given_up_is_reported(made: Made
         assert isinstance(outcomes.get(timeout=SECONDS), DeliveryFailure)
 
 
-def test_a_client_that_was_given_up_is_not_heard_any_more(made: Made, caplog: pytest.LogCaptureFixture) -> None:
+def test_given_up_client_is_not_heard(made: Made, caplog: pytest.LogCaptureFixture) -> None:
     with started() as (one, _outcomes):
         made.lose_brokers()
         made.wait_for(2)
@@ -204,7 +202,7 @@ def test_a_client_that_was_given_up_is_not_heard_any_more(made: Made, caplog: py
     assert len(caplog.messages) == 1
 
 
-def test_a_client_that_cannot_be_replaced_at_once_is_replaced_later(made: Made) -> None:
+def test_replacement_is_retried_later(made: Made) -> None:
     made.fails = 2
     with started() as (one, outcomes):
         made.lose_brokers()
@@ -216,7 +214,7 @@ def test_a_client_that_cannot_be_replaced_at_once_is_replaced_later(made: Made) 
         until_taken(one, made[1])
 
 
-def test_an_error_that_is_not_fatal_ends_no_client(made: Made, caplog: pytest.LogCaptureFixture) -> None:
+def test_mild_error_ends_no_client(made: Made, caplog: pytest.LogCaptureFixture) -> None:
     with started() as (one, _outcomes):
         made[0].raises = KafkaError(KafkaError._STATE, "not now")
         until_taken(one, made[0])
@@ -226,7 +224,7 @@ def test_an_error_that_is_not_fatal_ends_no_client(made: Made, caplog: pytest.Lo
     assert [line.partition(",")[0] for line in caplog.messages] == ["producer: serving reports failed"]
 
 
-def test_a_lasting_fault_does_not_make_clients_without_end(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lasting_fault_makes_few_clients(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(producer, "_MIN_CLIENT_SECONDS", 1.0)
     ends = threading.Event()
 

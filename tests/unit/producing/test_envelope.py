@@ -34,7 +34,7 @@ class Topicless(EventData):
         (None, Declared(), "orders-svc"),
     ],
 )
-def test_the_source_is_the_producer_s_or_the_class_s(producer: str | None, data: EventData, source: str) -> None:
+def test_source_is_producers_or_classs(producer: str | None, data: EventData, source: str) -> None:
     assert Enveloper(producer).build_event(data, tenant_id="t1").source == source
 
 
@@ -60,29 +60,29 @@ def test_the_source_is_the_producer_s_or_the_class_s(producer: str | None, data:
     ],
     ids=["none", "empty", "foreign", "no-topic"],
 )
-def test_an_event_that_is_another_s_to_emit_is_refused(producer: str | None, data: EventData, problem: str) -> None:
+def test_foreign_event_is_refused(producer: str | None, data: EventData, problem: str) -> None:
     with pytest.raises(EncodeError) as caught:
         Enveloper(producer).build_event(data, tenant_id="t1")
 
     assert problem in str(caught.value)
 
 
-def test_a_source_that_is_not_a_uri_reference_is_named() -> None:
+def test_bad_source_is_named() -> None:
     with pytest.raises(EncodeError, match="source: "):
         Enveloper("orders svc").build_event(Bare(), tenant_id="t1")
 
 
-def test_an_event_without_a_tenant_is_refused() -> None:
+def test_event_without_tenant_is_refused() -> None:
     with pytest.raises(MissingTenantError, match=r"envelope\.bare\.v1"):
         Enveloper("orders-svc").build_event(Bare())
 
 
-def test_an_argument_of_its_own_is_not_an_extension() -> None:
+def test_own_argument_is_no_extension() -> None:
     with pytest.raises(EncodeError, match=r"extensions={'source': …}: that attribute is "):
         Enveloper("orders-svc").build_event(Bare(), tenant_id="t1", extensions={"source": "mail-svc"})
 
 
-def test_a_whole_event_keeps_its_attributes_and_takes_no_others() -> None:
+def test_whole_event_keeps_attributes() -> None:
     event = CloudEvent[Any](id="1", source="mail-svc", type="envelope.bare.v1", tenantid="t1", data=1)
     wrap = Enveloper("orders-svc").prepare_event
 
@@ -101,7 +101,7 @@ class NeverMade:
         raise AssertionError
 
 
-async def test_a_producer_before_its_start_says_how_to_start_it() -> None:
+async def test_unstarted_producer_has_a_hint() -> None:
     producer = EventProducer(source="orders-svc", settings=SETTINGS, transport=NeverMade())
 
     with pytest.raises(ProducerStateError) as caught:
@@ -113,7 +113,7 @@ async def test_a_producer_before_its_start_says_how_to_start_it() -> None:
     assert NeverMade.made == 0
 
 
-async def test_a_producer_before_its_start_has_nothing_to_flush_or_close() -> None:
+async def test_unstarted_producer_may_close() -> None:
     producer = EventProducer(source="orders-svc", settings=SETTINGS, transport=NeverMade())
 
     assert await producer.flush() == 0

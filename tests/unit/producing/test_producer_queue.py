@@ -98,7 +98,7 @@ async def settle() -> None:
 # Order
 
 
-def test_events_that_find_no_room_go_out_in_order_once_there_is_some(bench: Bench) -> None:
+def test_waiting_events_go_out_in_order(bench: Bench) -> None:
     deliveries = [bench.enqueue(event_id) for event_id in "abc"]
     assert bench.transport.sent == []
     bench.transport.room = 2
@@ -111,7 +111,7 @@ def test_events_that_find_no_room_go_out_in_order_once_there_is_some(bench: Benc
     assert deliveries[0].result().status == "acknowledged"
 
 
-async def test_no_later_event_overtakes_one_that_waits(bench: Bench) -> None:
+async def test_no_event_overtakes_a_waiting_one(bench: Bench) -> None:
     bench.enqueue("a")
     bench.transport.room = 4
     bench.enqueue("b")
@@ -123,7 +123,7 @@ async def test_no_later_event_overtakes_one_that_waits(bench: Bench) -> None:
     assert bench.transport.sent == ["a", "b", "c", "d"]
 
 
-async def test_a_task_that_publishes_is_woken_when_its_event_has_waited_and_is_acknowledged(bench: Bench) -> None:
+async def test_publishing_task_wakes_when_sent(bench: Bench) -> None:
     task = bench.publish("a")
     await settle()
     bench.transport.room = 1
@@ -138,7 +138,7 @@ async def test_a_task_that_publishes_is_woken_when_its_event_has_waited_and_is_a
 # Bounds
 
 
-async def test_a_cancelled_publish_withdraws_the_event_that_waits(bench: Bench) -> None:
+async def test_cancelled_publish_withdraws(bench: Bench) -> None:
     tasks = [bench.publish(event_id) for event_id in "abc"]
     await settle()
     tasks[1].cancel()
@@ -149,7 +149,7 @@ async def test_a_cancelled_publish_withdraws_the_event_that_waits(bench: Bench) 
     assert bench.transport.sent == ["a", "c"]
 
 
-async def test_thousands_of_cancelled_publishes_leave_nothing_waiting(bench: Bench) -> None:
+async def test_many_cancels_leave_nothing(bench: Bench) -> None:
     for _ in range(20):
         tasks = [bench.publish(f"e{number}") for number in range(200)]
         await settle()
@@ -160,7 +160,7 @@ async def test_thousands_of_cancelled_publishes_leave_nothing_waiting(bench: Ben
     assert bench.producer.unreported_failures == 0
 
 
-async def test_a_cancelled_publish_that_the_client_has_may_arrive(bench: Bench) -> None:
+async def test_cancelled_sent_event_may_arrive(bench: Bench) -> None:
     bench.transport.room = 1
     task = bench.publish("a")
     await settle()
@@ -173,7 +173,7 @@ async def test_a_cancelled_publish_that_the_client_has_may_arrive(bench: Bench) 
     assert bench.producer.unreported_failures == 0
 
 
-async def test_a_cancelled_enqueue_result_withdraws_nothing(bench: Bench) -> None:
+async def test_cancelled_result_withdraws_nothing(bench: Bench) -> None:
     delivery = bench.enqueue("a")
     with suppress(TimeoutError):
         await asyncio.wait_for(delivery, 0.01)
@@ -185,7 +185,7 @@ async def test_a_cancelled_enqueue_result_withdraws_nothing(bench: Bench) -> Non
 # The end of the process
 
 
-def test_at_exit_waiting_events_are_sent_and_counted(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+def test_exit_sends_and_counts_waiting(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     for event_id in "abc":
         bench.enqueue(event_id)
     bench.transport.room = 2
@@ -204,13 +204,13 @@ def test_at_exit_waiting_events_are_sent_and_counted(bench: Bench, caplog: pytes
     assert last == "3 events were not delivered before the process ended; the log names each one"
 
 
-def test_at_exit_a_producer_with_nothing_to_send_is_silent(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+def test_idle_exit_is_silent(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     bench.producer.end_at_exit(bench.now + 7)
     bench.producer.end_at_exit(bench.now + 7)
     assert caplog.records == []
 
 
-async def test_a_cancelled_start_leaves_no_client_behind() -> None:
+async def test_cancelled_start_leaves_no_client() -> None:
     entered, gate = threading.Event(), threading.Event()
     transport = Transport()
 
@@ -229,7 +229,7 @@ async def test_a_cancelled_start_leaves_no_client_behind() -> None:
     assert transport.closed == 1
 
 
-async def test_a_cancelled_block_closes_its_producer_first(bench: Bench) -> None:
+async def test_cancelled_block_closes_first(bench: Bench) -> None:
     gate = threading.Event()
 
     def flush(timeout: float) -> int:
@@ -250,7 +250,7 @@ async def test_a_cancelled_block_closes_its_producer_first(bench: Bench) -> None
 # Bounds, in time
 
 
-def test_an_event_waits_for_room_as_long_as_the_queue_timeout(bench: Bench) -> None:
+def test_room_is_awaited_for_the_time_out(bench: Bench) -> None:
     first = bench.enqueue("a")
     bench.now += 3
     second = bench.enqueue("b")
@@ -267,7 +267,7 @@ def test_an_event_waits_for_room_as_long_as_the_queue_timeout(bench: Bench) -> N
     assert bench.transport.sent == ["b"]
 
 
-async def test_a_task_that_publishes_is_woken_when_its_event_has_waited_too_long(bench: Bench) -> None:
+async def test_late_publishing_task_is_woken(bench: Bench) -> None:
     task = bench.publish("a")
     await settle()
     bench.now += 5.1
@@ -277,7 +277,7 @@ async def test_a_task_that_publishes_is_woken_when_its_event_has_waited_too_long
             await task
 
 
-async def test_enqueue_refuses_what_would_wait_behind_too_many(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_enqueue_refuses_beyond_the_queue(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("eventzr_kafka.producing.producer._MAX_WAITING", 2)
     bench.enqueue("a")
     bench.enqueue("b")
@@ -293,7 +293,7 @@ async def test_enqueue_refuses_what_would_wait_behind_too_many(bench: Bench, mon
 # Closing
 
 
-async def test_a_task_whose_event_waits_is_told_when_the_producer_is_closed(bench: Bench) -> None:
+async def test_close_notifies_waiting_task(bench: Bench) -> None:
     task = bench.publish("a")
     await settle()
     with suppress(ProducerError):
@@ -303,7 +303,7 @@ async def test_a_task_whose_event_waits_is_told_when_the_producer_is_closed(benc
             await task
 
 
-async def test_a_task_whose_event_is_under_way_is_told_when_the_producer_is_closed(bench: Bench) -> None:
+async def test_close_notifies_task_in_flight(bench: Bench) -> None:
     bench.transport.room = 1
     task = bench.publish("a")
     await settle()
@@ -314,7 +314,7 @@ async def test_a_task_whose_event_is_under_way_is_told_when_the_producer_is_clos
             await task
 
 
-async def test_close_is_silent_about_failures_that_tasks_await(bench: Bench) -> None:
+async def test_close_is_silent_for_awaited(bench: Bench) -> None:
     bench.transport.room = 1
     tasks = [bench.publish("under way"), bench.publish("waits")]
     await settle()
@@ -326,7 +326,7 @@ async def test_close_is_silent_about_failures_that_tasks_await(bench: Bench) -> 
     assert [type(outcome) for outcome in outcomes] == [DeliveryError, QueueFullError]
 
 
-def test_close_tells_failures_of_before_that_nobody_awaited(bench: Bench) -> None:
+def test_close_reports_unawaited_failures(bench: Bench) -> None:
     bench.transport.room = 3
     seen, _unseen, _acknowledged = (bench.enqueue(event_id) for event_id in "abc")
     bench.transport.report(TIMED_OUT)
@@ -340,7 +340,7 @@ def test_close_tells_failures_of_before_that_nobody_awaited(bench: Bench) -> Non
     bench.producer.close(0)
 
 
-def test_close_is_silent_when_each_failure_was_seen(bench: Bench) -> None:
+def test_close_is_silent_once_seen(bench: Bench) -> None:
     bench.transport.room = 1
     delivery = bench.enqueue("a")
     bench.transport.report(TIMED_OUT)
@@ -350,14 +350,14 @@ def test_close_is_silent_when_each_failure_was_seen(bench: Bench) -> None:
     bench.producer.close(0)
 
 
-def test_close_tells_of_events_that_still_wait(bench: Bench) -> None:
+def test_close_reports_waiting_events(bench: Bench) -> None:
     bench.enqueue("a")
     bench.enqueue("b")
     with pytest.raises(ProducerError, match="2 events were not acknowledged"):
         bench.producer.close(0)
 
 
-def test_after_close_nothing_can_be_published(bench: Bench) -> None:
+def test_closed_producer_publishes_nothing(bench: Bench) -> None:
     bench.transport.room = 1
     bench.producer.close(0)
     with pytest.raises(ProducerStateError):
@@ -368,7 +368,7 @@ def test_after_close_nothing_can_be_published(bench: Bench) -> None:
 # Arguments
 
 
-async def test_the_envelope_of_a_whole_event_is_not_to_be_given_again(bench: Bench) -> None:
+async def test_whole_event_has_its_envelope(bench: Bench) -> None:
     event = CloudEvent(id="1", source="s", type="bench.thing.queued.v1", tenantid="t1", data=Thing(n=1))
     producer: Any = bench.producer
     with pytest.raises(TypeError, match="tenant_id"):
@@ -377,7 +377,7 @@ async def test_the_envelope_of_a_whole_event_is_not_to_be_given_again(bench: Ben
         producer.enqueue(event, tenant_id="t2")
 
 
-def test_an_empty_event_id_is_refused_and_not_replaced(bench: Bench) -> None:
+def test_empty_event_id_is_refused(bench: Bench) -> None:
     bench.transport.room = 1
     with pytest.raises(EncodeError, match="id:"):
         bench.enqueue("")
@@ -388,7 +388,7 @@ def test_an_empty_event_id_is_refused_and_not_replaced(bench: Bench) -> None:
     "name",
     ["specversion", "id", "type", "source", "time", "datacontenttype", "subject", "dataschema", "tenantid", "data"],
 )
-def test_an_extension_cannot_take_the_place_of_an_attribute(bench: Bench, name: str) -> None:
+def test_extension_replaces_no_attribute(bench: Bench, name: str) -> None:
     bench.transport.room = 1
     with pytest.raises(EncodeError, match=f"'{name}'.* is not an extension"):
         bench.producer.enqueue(Thing(n=1), tenant_id="t1", extensions={name: "x"})
@@ -398,7 +398,7 @@ def test_an_extension_cannot_take_the_place_of_an_attribute(bench: Bench, name: 
 # Waking
 
 
-async def test_a_batch_of_reports_wakes_an_event_loop_once(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_reports_wake_a_loop_once(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     bench.transport.room = 5
     tasks = [bench.publish(event_id) for event_id in "abcde"]
     await settle()
@@ -420,7 +420,7 @@ async def test_a_batch_of_reports_wakes_an_event_loop_once(bench: Bench, monkeyp
     assert len(calls) == 1
 
 
-async def test_cancelled_publishes_do_not_pile_up_before_a_real_client() -> None:
+async def test_cancelled_publishes_do_not_pile_up() -> None:
     settings = KafkaSettings(brokers="127.0.0.1:1", librdkafka={"queue.buffering.max.messages": 50})
     producer = EventProducer(source="s", settings=settings)
     async with producer:

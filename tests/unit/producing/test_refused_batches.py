@@ -51,7 +51,7 @@ class Bench:
         return [one.value for one in self.second.records]
 
 
-def test_refused_events_go_first_and_later_ones_behind_them() -> None:
+def test_refused_events_go_first() -> None:
     bench = Bench()
     assert bench.publish("a") is None  # nothing was refused yet
     bench.refuse("1")
@@ -73,7 +73,7 @@ def test_another_topic_does_not_wait() -> None:
     assert bench.publish("a", topic="other") is None
 
 
-def test_what_the_client_stored_ahead_of_refused_events_is_named(caplog: pytest.LogCaptureFixture) -> None:
+def test_stored_ahead_is_named(caplog: pytest.LogCaptureFixture) -> None:
     bench = Bench()
     bench.batches.note_stored("orders", b"t", 0, 1)  # before anything was refused
     bench.refuse("1")
@@ -86,7 +86,7 @@ def test_what_the_client_stored_ahead_of_refused_events_is_named(caplog: pytest.
     assert caplog.messages[-1].endswith(" are stored before them: orders[0]@3-4,7")
 
 
-def test_an_event_that_is_refused_alone_fails() -> None:
+def test_event_refused_alone_fails() -> None:
     bench = Bench()
     bench.second.failure = TOO_LARGE
     bench.refuse("1")
@@ -96,7 +96,7 @@ def test_an_event_that_is_refused_alone_fails() -> None:
     assert bench.batches.count == 0
 
 
-def test_a_second_client_without_room_gets_the_events_later() -> None:
+def test_full_second_client_gets_it_later() -> None:
     bench = Bench()
     bench.second.produce = lambda *_: False  # type: ignore[method-assign]
     bench.refuse("1")
@@ -109,7 +109,7 @@ def test_a_second_client_without_room_gets_the_events_later() -> None:
     assert bench.sent == [b"1", b"2"]
 
 
-def test_events_fail_if_the_second_client_cannot_be_made(caplog: pytest.LogCaptureFixture) -> None:
+def test_missing_second_client_fails_them(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING)
     bench = Bench()
     bench.fails = True
@@ -124,7 +124,7 @@ def test_events_fail_if_the_second_client_cannot_be_made(caplog: pytest.LogCaptu
     assert bench.batches.count == 0
 
 
-def test_closing_reports_what_waits_as_failed() -> None:
+def test_close_reports_waiting_as_failed() -> None:
     bench = Bench()
     bench.refuse("1")
     bench.publish("2")

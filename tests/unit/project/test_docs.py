@@ -68,11 +68,11 @@ def with_text(text: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("number", range(len(PYTHON)))
-def test_every_python_block_runs_by_itself(number: int) -> None:
+def test_python_block_runs_by_itself(number: int) -> None:
     assert execute(PYTHON[number])
 
 
-def test_the_quick_start_consumer_handles_what_the_quick_start_producer_publishes(
+def test_quick_start_consumer_handles_its_producer(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     printed = ""
@@ -95,7 +95,7 @@ def test_the_quick_start_consumer_handles_what_the_quick_start_producer_publishe
     assert "Order order-uuid completed for t0\n" in printed
 
 
-def test_the_service_with_a_loop_of_its_own_gets_ready_and_ends() -> None:
+def test_own_loop_service_ready_and_ends() -> None:
     asyncio.run(asyncio.wait_for(with_text("async def serve()")["serve"](), 60))
 
 
@@ -126,7 +126,7 @@ def test_every_command_for_msk_exists(command: str) -> None:
 
 
 @pytest.mark.parametrize("block", blocks("toml", MSK), ids=["topics", "quotas"])
-def test_the_file_of_topics_for_msk_is_a_right_one(block: str) -> None:
+def test_topic_file_for_msk_is_right(block: str) -> None:
     TopicFile.model_validate(tomllib.loads(block))
 
 
@@ -146,7 +146,7 @@ def variables_of_the_settings() -> Mapping[str, str]:
     return {variable.name: variable.meaning for variable in variables()}
 
 
-def test_the_variables_shown_are_those_of_the_settings() -> None:
+def test_variables_are_the_settings() -> None:
     rows = re.findall(r"^\| `(KAFKA_\w+)` \| (.*) \|$", README, re.MULTILINE)
 
     assert rows
@@ -161,7 +161,7 @@ def test_every_linked_file_exists(page: str) -> None:
     assert [link for link in links if not (ROOT / page).parent.joinpath(link).exists()] == []
 
 
-def test_the_routing_error_looks_as_shown() -> None:
+def test_routing_error_is_as_shown() -> None:
     source = (
         "from eventzr_kafka import CloudEvent, kafka_consumer, on_message\n"
         "from eventzr_marketplace_events import ListingCreated, OrderCompleted\n\n\n"
@@ -177,7 +177,7 @@ def test_the_routing_error_looks_as_shown() -> None:
     assert str(caught.value) in README
 
 
-def test_the_error_of_an_event_that_stopped_the_consumer_looks_as_shown() -> None:
+def test_stopping_event_error_is_as_shown() -> None:
     record = Record("eventzr.marketplace.order.completed.v1", 0, 7, b"t1", b"{}")
     error = EventStoppedError(record, "MarketplaceEventHandler.handle_order_completed", KeyError(), event_id="01a2…")
 
@@ -185,7 +185,7 @@ def test_the_error_of_an_event_that_stopped_the_consumer_looks_as_shown() -> Non
     assert f"error: an event stopped the consumer\n  {shown}\n" in README
 
 
-def test_the_summary_of_a_replay_looks_as_shown() -> None:
+def test_replay_summary_is_as_shown() -> None:
     selected: list[Any] = [None] * 30
     report = ReplayReport()
     report.begin(LetterChoice(selected))

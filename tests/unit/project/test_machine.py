@@ -50,7 +50,7 @@ def calls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> CALLS:
 
 
 @pytest.mark.parametrize(("user", "setup", "apt"), [(0, None, "apt-get"), (1000, "1", "sudo apt-get")])
-def test_what_is_lacking_is_installed_and_announced(
+def test_missing_program_is_installed(
     calls: CALLS, capsys: pytest.CaptureFixture[str], user: int, setup: str | None, apt: str
 ) -> None:
     update, install = calls(user, setup)
@@ -63,16 +63,14 @@ def test_what_is_lacking_is_installed_and_announced(
 
 
 @pytest.mark.parametrize("setup", [None, "0", ""])
-def test_another_user_gets_the_one_command_and_no_sudo(
-    calls: CALLS, capsys: pytest.CaptureFixture[str], setup: str | None
-) -> None:
+def test_other_user_gets_one_command(calls: CALLS, capsys: pytest.CaptureFixture[str], setup: str | None) -> None:
     assert calls(1000, setup) == []
     said = capsys.readouterr().err
     assert "this machine lacks Chromium; their tests are not run. To install it: SETUP=1 make test" in said
 
 
 @pytest.mark.parametrize(("setting", "end"), [("auto", pytest.skip.Exception), ("real", pytest.fail.Exception)])
-def test_a_test_without_its_program_is_skipped_or_fails(
+def test_missing_program_skips_or_fails(
     monkeypatch: pytest.MonkeyPatch, setting: str, end: type[BaseException]
 ) -> None:
     monkeypatch.setenv("EVENTZR_KAFKA_TEST_BROKER", setting)
@@ -81,7 +79,7 @@ def test_a_test_without_its_program_is_skipped_or_fails(
         machine.lack("Chromium")
 
 
-def test_archive_of_kafkas_classes_is_made_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_class_archive_is_made_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     archive, made = tmp_path / "classes.jsa", list[Path]()
 
     def make() -> None:

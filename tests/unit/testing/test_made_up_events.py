@@ -57,7 +57,7 @@ def with_texts(event: CloudEvent[Any]) -> CloudEvent[Any]:
 @each_kind
 @given(draw=st.data())
 @settings(max_examples=25)
-def test_every_generated_event_comes_back_in_both_modes(kind: type[EventData], draw: st.DataObject) -> None:
+def test_generated_event_reads_back(kind: type[EventData], draw: st.DataObject) -> None:
     event = draw.draw(events(kind))
 
     assert sent(event, "structured") == event
@@ -66,12 +66,12 @@ def test_every_generated_event_comes_back_in_both_modes(kind: type[EventData], d
 
 
 @given(parcel=payloads(Parcel))
-def test_a_part_of_a_payload_has_a_strategy_too(parcel: Parcel) -> None:
+def test_payload_part_has_a_strategy(parcel: Parcel) -> None:
     assert Parcel.model_validate(parcel.model_dump()) == parcel
 
 
 @given(payload=st.sampled_from(KINDS).flatmap(payloads))
-def test_every_payload_gets_its_default_subject(payload: EventData) -> None:
+def test_payload_has_its_subject(payload: EventData) -> None:
     event = Enveloper(payload.__source__).build_event(payload, tenant_id="t1")
 
     assert event.subject is not None
@@ -79,7 +79,7 @@ def test_every_payload_gets_its_default_subject(payload: EventData) -> None:
 
 
 @given(event=events(ParcelsSent))
-def test_constraints_of_every_kind_are_kept(event: CloudEvent[ParcelsSent]) -> None:
+def test_constraints_are_kept(event: CloudEvent[ParcelsSent]) -> None:
     assert sent(event, "structured") == event
     assert all(0 < parcel.grams <= 1000 and 0 < parcel.value < 1 for parcel in event.data.parcels)
 
@@ -102,7 +102,7 @@ def test_malformed_records_are_refused(record: Record) -> None:
 
 
 @each_kind
-def test_every_event_of_a_factory_comes_back_in_both_modes(kind: type[EventData]) -> None:
+def test_factory_event_reads_back(kind: type[EventData]) -> None:
     factory = event_factory(kind)
     for _ in range(20):
         event = factory.event(tenant_id="t1")
@@ -111,24 +111,24 @@ def test_every_event_of_a_factory_comes_back_in_both_modes(kind: type[EventData]
         assert type(event.data) is kind
 
 
-def test_a_factory_takes_what_is_given_and_makes_up_the_rest() -> None:
+def test_factory_takes_what_is_given() -> None:
     hall, other = event_factory(ListingCreated).batch(2, title="Hall", price=Decimal("12.50"))
 
     assert (hall.title, hall.price, other.title) == ("Hall", Decimal("12.50"), "Hall")
     assert hall.id != other.id
 
 
-def test_the_same_seed_makes_the_same_payloads() -> None:
+def test_seed_repeats_payloads() -> None:
     for kind in (ListingCreated, EventCreated):  # the second has parts
         assert event_factory(kind, seed=7).batch(3) == event_factory(kind, seed=7).batch(3)
 
 
-def test_what_is_given_and_does_not_fit_is_an_error() -> None:
+def test_misfit_is_an_error() -> None:
     with pytest.raises(ValidationError, match="ratingScale"):
         event_factory(ReviewCreated).build(rating=Decimal(6), rating_scale=5)
 
 
-def test_a_part_of_a_payload_is_no_event() -> None:
+def test_payload_part_is_no_event() -> None:
     with pytest.raises(ConfigurationError, match="Parcel declares no topic"):
         events(Parcel)
 

@@ -118,14 +118,14 @@ def test_one_seed_makes_one_history_and_no_event_is_lost(seed: int) -> None:
     assert {"crashed", "expelled", "lost", "revoked", "committed"} <= {fact[1] for fact in brokers[0].history}
 
 
-def test_another_seed_tells_another_story() -> None:
+def test_other_seed_changes_history() -> None:
     brokers = [MemoryBroker(seed=seed, options=SHAKY) for seed in (1, 2)]
     for broker in brokers:
         run_virtual(trouble(broker))
     assert brokers[0].history != brokers[1].history
 
 
-async def test_it_works_on_an_ordinary_event_loop(broker: MemoryBroker) -> None:
+async def test_ordinary_loop_works_too(broker: MemoryBroker) -> None:
     seen: list[int] = []
 
     async def handle(event: CloudEvent[Thing]) -> None:
@@ -142,7 +142,7 @@ async def test_it_works_on_an_ordinary_event_loop(broker: MemoryBroker) -> None:
     assert sum(broker.committed(GROUP, TOPIC).values()) == 3
 
 
-def test_a_producer_without_an_event_loop_is_served_by_a_thread(broker: MemoryBroker) -> None:
+def test_thread_serves_loopless_producer(broker: MemoryBroker) -> None:
     with EventProducer(source="s", transport=broker.producer) as producer:
         assert producer.enqueue(Thing(n=1), tenant_id="t1").result(10).offset == 0
 
@@ -221,7 +221,7 @@ def test_a_member_that_hands_over_too_late_is_not_waited_for(broker: MemoryBroke
     run_virtual(main())
 
 
-def test_no_round_begins_before_the_last_one_is_answered(broker: MemoryBroker) -> None:
+def test_rounds_do_not_overlap(broker: MemoryBroker) -> None:
     async def main() -> None:
         _, first = member(broker, hold=True)
         await first.until_owning(4)
@@ -251,7 +251,7 @@ def test_a_stranger_commits_nothing(broker: MemoryBroker) -> None:
     run_virtual(main())
 
 
-def test_a_group_waits_for_a_topic_that_does_not_exist_yet() -> None:
+def test_group_waits_for_its_topic() -> None:
     async def main() -> None:
         broker = MemoryBroker()
         _, sink = member(broker)
@@ -263,7 +263,7 @@ def test_a_group_waits_for_a_topic_that_does_not_exist_yet() -> None:
     run_virtual(main())
 
 
-def test_a_client_that_gives_up_stops_its_runner(broker: MemoryBroker) -> None:
+def test_client_that_gives_up_stops(broker: MemoryBroker) -> None:
     async def ignore(_event: CloudEvent[Thing]) -> None:
         pass
 
@@ -292,7 +292,7 @@ def test_partitions_are_spread_evenly_with_the_fewest_moves(members: int) -> Non
     assert len(moved) == 6 // (members + 1)
 
 
-def test_a_member_is_given_nothing_that_it_has_not_subscribed_to() -> None:
+def test_unsubscribed_topic_is_not_given() -> None:
     a, b = [TopicPartition("a", n) for n in range(4)], [TopicPartition("b", n) for n in range(2)]
     found = balance({"m1": [*a, *b], "m2": b}, dict.fromkeys([*a, *b], "m1"))
     assert found == {**dict.fromkeys(a, "m1"), **dict.fromkeys(b, "m2")}
@@ -316,7 +316,7 @@ def test_a_member_overtaken_by_retention_goes_on_at_the_earliest(broker: MemoryB
     run_virtual(main())
 
 
-def test_the_offsets_of_a_topic_that_was_made_anew_go_back(broker: MemoryBroker) -> None:
+def test_recreated_topic_goes_back(broker: MemoryBroker) -> None:
     async def main() -> None:
         transport, sink = member(broker)
         fill(broker, 5, partition=0)
@@ -352,7 +352,7 @@ def test_a_member_that_stops_at_a_loss_receives_no_later_record(broker: MemoryBr
     run_virtual(main())
 
 
-def test_commit_metadata_is_shortened_to_what_the_broker_takes() -> None:
+def test_metadata_is_cut_to_the_limit() -> None:
     broker = MemoryBroker(options=MemoryBrokerOptions(max_metadata_bytes=40))
     broker.create_topics(TOPIC)
     metadata = write_metadata(1, ranges_of(sorted(random.Random(1).sample(range(2, 900), 400))))  # noqa: S311
@@ -375,7 +375,7 @@ def test_compaction_keeps_the_last_record_of_each_key_with_gaps(broker: MemoryBr
     assert [(r.offset, r.key) for r in broker.records(TOPIC, 0)] == [(2, b"a"), (3, None), (4, b"b")]
 
 
-def test_a_topic_is_never_created_by_surprise() -> None:
+def test_no_topic_is_created_by_surprise() -> None:
     broker = MemoryBroker()
     with pytest.raises(ConfigurationError, match="create_topics"):
         broker.append("nowhere", b"")
@@ -396,7 +396,7 @@ JAVA = {
 
 
 @pytest.mark.parametrize("key", JAVA)
-def test_the_hash_of_a_key_is_that_of_java(key: bytes) -> None:
+def test_key_hash_is_javas(key: bytes) -> None:
     assert murmur2(key) == JAVA[key] % 2**32
 
 
@@ -445,7 +445,7 @@ TIMED_OUT = DeliveryFailure("REQUEST_TIMED_OUT", "Broker: Request timed out", un
     ],
     ids=lambda value: str(value) if isinstance(value, DeliveryFault) else "",
 )
-def test_a_fault_befalls_the_record_that_it_was_meant_for(
+def test_fault_hits_its_record(
     broker: MemoryBroker, fault: DeliveryFault, in_the_log: list[int], reported: list[tuple[int, str | None]]
 ) -> None:
     async def main() -> None:
@@ -459,7 +459,7 @@ def test_a_fault_befalls_the_record_that_it_was_meant_for(
     run_virtual(main())
 
 
-def test_a_fault_reaches_whoever_publishes(broker: MemoryBroker) -> None:
+def test_fault_reaches_any_publisher(broker: MemoryBroker) -> None:
     async def main() -> None:
         async with EventProducer(source="s", transport=broker.producer) as producer:
             broker.inject(DeliveryFault(failure=REFUSED), topic=TOPIC)

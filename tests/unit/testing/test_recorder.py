@@ -53,7 +53,7 @@ def member(monkeypatch: pytest.MonkeyPatch) -> Member:
     return Member(monkeypatch)
 
 
-def test_what_was_handed_over_and_finished_may_be_stored(member: Member) -> None:
+def test_finished_offset_may_be_stored(member: Member) -> None:
     member.receive(0, 1, 2)
     member.finish(0, 2)
     member.store(1)
@@ -72,9 +72,7 @@ def test_what_was_handed_over_and_finished_may_be_stored(member: Member) -> None
         ([], 0, 2, "never assigned"),
     ],
 )
-def test_a_position_that_is_wrong_is_a_fault(
-    member: Member, finished: list[int], offset: int, epoch: int, fault: str
-) -> None:
+def test_wrong_position_is_a_fault(member: Member, finished: list[int], offset: int, epoch: int, fault: str) -> None:
     member.receive(0, 1, 2)
     member.finish(*finished)
     member.store(offset, epoch)
@@ -82,7 +80,7 @@ def test_a_position_that_is_wrong_is_a_fault(
     assert fault in line
 
 
-def test_offsets_that_were_never_handed_over_are_a_gap(member: Member) -> None:
+def test_skipped_offsets_are_a_gap(member: Member) -> None:
     member.receive(0, 1)
     member.receive(4)
     member.pass_to(7)

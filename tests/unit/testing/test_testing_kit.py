@@ -46,7 +46,7 @@ def titled(title: str) -> ListingCreated:
     return LISTING.model_copy(update={"title": title})
 
 
-async def test_emit_waits_until_the_event_is_handled_and_committed(events: Events) -> None:
+async def test_emit_waits_for_the_commit(events: Events) -> None:
     handler = Handler()
     events.subscribe(handler)
 
@@ -82,7 +82,7 @@ async def test_a_handler_error_is_raised_at_once_with_its_cause(events: Events) 
 
 
 @in_virtual_time
-async def test_on_a_virtual_clock_all_retries_are_waited_for(events: Events) -> None:
+async def test_virtual_clock_waits_for_retries(events: Events) -> None:
     handler = Handler()
     events.subscribe(handler)
 
@@ -94,7 +94,7 @@ async def test_on_a_virtual_clock_all_retries_are_waited_for(events: Events) -> 
 
 
 @in_virtual_time
-async def test_an_expected_dead_letter_is_no_failure(events: Events) -> None:
+async def test_expected_dead_letter_passes(events: Events) -> None:
     events.subscribe(Handler())
 
     event = await events.emit(titled("fail"), tenant_id="t1", expect="dead-lettered")
@@ -126,14 +126,14 @@ async def test_an_expected_stop_is_not_a_failure_and_is_redelivered(events: Even
     assert events.outcome(event) == "done"
 
 
-async def test_a_success_that_is_not_expected_is_a_failure(events: Events) -> None:
+async def test_unexpected_success_fails(events: Events) -> None:
     events.subscribe(Handler())
 
     with pytest.raises(EventNotHandledError, match="done, not stopped"):
         await events.emit(LISTING, tenant_id="t1", expect="stopped")
 
 
-async def test_drain_waits_for_what_others_have_published(events: Events) -> None:
+async def test_drain_waits_for_others_events(events: Events) -> None:
     handler = Handler()
     events.subscribe(handler)
     for tenant in ("t1", "t2", "t3"):
@@ -160,7 +160,7 @@ async def test_the_end_of_a_running_block_raises_what_stopped_it(events: Events)
         await serve()
 
 
-async def test_events_emitted_at_once_are_all_waited_for(events: Events) -> None:
+async def test_concurrent_emits_are_awaited(events: Events) -> None:
     handler = Handler()
     events.subscribe(handler)
 
@@ -169,7 +169,7 @@ async def test_events_emitted_at_once_are_all_waited_for(events: Events) -> None
     assert len(handler.seen) == 20
 
 
-async def test_a_record_that_nobody_of_ours_would_write_can_be_emitted(events: Events) -> None:
+async def test_any_record_can_be_emitted(events: Events) -> None:
     events.subscribe(Handler())
     good = encode(CloudEvent(id="1", source="s", type=str(ListingCreated.__topic__), tenantid="t1", data={}))
 
@@ -178,14 +178,14 @@ async def test_a_record_that_nobody_of_ours_would_write_can_be_emitted(events: E
     assert isinstance(caught.value.__cause__, InvalidDataError)
 
 
-async def test_a_topic_that_nobody_handles_is_told(events: Events) -> None:
+async def test_topic_without_handler_is_named(events: Events) -> None:
     events.subscribe(Handler())
 
     with pytest.raises(EventNotHandledError, match=r"no handler for .*order.completed.v1; subscribed: Handler.handle"):
         await events.emit(example(OrderCompleted), tenant_id="t1")
 
 
-async def test_emit_takes_a_payload_an_event_or_a_record(events: Events) -> None:
+async def test_emit_takes_payload_or_record(events: Events) -> None:
     anything: Any = events
     with pytest.raises(TypeError, match="not dict"):
         await anything.emit({})
@@ -193,14 +193,14 @@ async def test_emit_takes_a_payload_an_event_or_a_record(events: Events) -> None
         await anything.emit(Record("t", 0, 0, None, None), tenant_id="t1")
 
 
-async def test_handlers_are_subscribed_before_they_run(events: Events) -> None:
+async def test_handlers_subscribe_first(events: Events) -> None:
     events.subscribe(Handler())
     async with events.running():
         with pytest.raises(ConsumerStateError):
             events.subscribe(Handler())
 
 
-async def test_a_failed_assertion_shows_what_was_published_instead(events: Events) -> None:
+async def test_failed_assertion_shows_events(events: Events) -> None:
     events.subscribe(Handler(events.producer))
     await events.emit(LISTING, tenant_id="t1")
 
@@ -215,11 +215,11 @@ async def test_a_failed_assertion_shows_what_was_published_instead(events: Event
     assert shown.startswith("[] (no OrderCompleted was published; published were: ListingPublished(")
 
 
-def test_nothing_published_is_said_to_be_nothing(events: Events) -> None:
+def test_nothing_published_is_said(events: Events) -> None:
     assert repr(events.published()) == "[] (no event was published; published were: nothing)"
 
 
-async def test_a_handler_that_takes_too_long_is_told_and_how_to_wait(events: Events) -> None:
+async def test_slow_handler_explains_waiting(events: Events) -> None:
     events.subscribe(Handler())
     events.timeout = 0.05
 
@@ -228,7 +228,7 @@ async def test_a_handler_that_takes_too_long_is_told_and_how_to_wait(events: Eve
 
 
 @in_virtual_time
-async def test_on_a_virtual_clock_ten_minutes_pass_at_once(events: Events) -> None:
+async def test_virtual_minutes_pass_at_once(events: Events) -> None:
     handler = Handler(events.producer)
     events.subscribe(handler)
 
@@ -250,7 +250,7 @@ class Batches:
 
 
 @in_virtual_time
-async def test_batches_and_time_outs_are_tested_without_waiting(events: Events) -> None:
+async def test_batches_are_tested_at_once(events: Events) -> None:
     handler = Batches()
     events.subscribe(handler)
 
@@ -265,7 +265,7 @@ class ParkingHandler(Handler):
     """What follows a dead letter in its lane is a dead letter, too."""
 
 
-async def test_a_parked_lane_stays_parked_in_the_next_emit(events: Events) -> None:
+async def test_parked_key_stays_in_next_emit(events: Events) -> None:
     handler = ParkingHandler()
     events.subscribe(handler)
 
@@ -277,7 +277,7 @@ async def test_a_parked_lane_stays_parked_in_the_next_emit(events: Events) -> No
     assert [letter.facts.error for letter in events.dead_letters()] == ["KeyError", "parked"]
 
 
-def test_a_producer_may_be_handed_out_before_any_event_loop_runs(events: Events) -> None:
+def test_producer_precedes_the_loop(events: Events) -> None:
     handler = Handler(events.producer)
     events.subscribe(handler)
 
@@ -289,14 +289,14 @@ def test_a_producer_may_be_handed_out_before_any_event_loop_runs(events: Events)
     assert len(events.published(ListingPublished)) == 1
 
 
-async def test_a_producer_of_ones_own_is_on_the_same_broker(events: Events) -> None:
+async def test_own_producer_shares_the_broker(events: Events) -> None:
     async with EventProducer(source="marketplace-svc", transport=events.transport) as producer:
         await producer.publish(LISTING, tenant_id="t1")
 
     assert events.assert_published(ListingCreated).source == "marketplace-svc"
 
 
-async def test_kafka_may_be_disabled_where_tests_run(events: Events, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_kafka_may_be_disabled(events: Events, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KAFKA_ENABLED", "false")
     events.subscribe(handler := Handler(events.producer))
 
@@ -306,13 +306,13 @@ async def test_kafka_may_be_disabled_where_tests_run(events: Events, monkeypatch
     assert len(events.published()) == 1
 
 
-async def test_an_event_that_is_not_on_the_broker_has_no_outcome(events: Events) -> None:
+async def test_unknown_event_has_no_outcome(events: Events) -> None:
     event: CloudEvent[Any] = CloudEvent(id="1", source="s", type="no.such.v1", tenantid="t1")
     with pytest.raises(LookupError):
         events.outcome(event)
 
 
-async def test_outcomes_of_one_id_are_told_apart_by_tenant_and_source(events: Events) -> None:
+async def test_outcomes_differ_by_tenant(events: Events) -> None:
     events.subscribe(Handler())
     good, bad = LISTING, titled("fail")
     rejected = await events.emit(bad, tenant_id="t1", event_id="42", expect="retried")
@@ -324,7 +324,7 @@ async def test_outcomes_of_one_id_are_told_apart_by_tenant_and_source(events: Ev
 
 
 @in_virtual_time
-async def test_a_dead_letter_that_no_emit_has_told_of_fails_drain(events: Events) -> None:
+async def test_unseen_dead_letter_fails_drain(events: Events) -> None:
     @kafka_consumer(group_id="g", retry=RetryPolicy(attempts=1))
     class Failing:
         @on_message(ListingCreated)
@@ -340,7 +340,7 @@ async def test_a_dead_letter_that_no_emit_has_told_of_fails_drain(events: Events
     await events.drain()
 
 
-async def test_done_means_at_the_first_attempt_on_a_real_clock(events: Events) -> None:
+async def test_done_is_the_first_attempt(events: Events) -> None:
     @kafka_consumer(group_id="g", retry=RetryPolicy(wait_initial=0))
     class Second:
         calls = 0
@@ -368,6 +368,6 @@ async def test_a_retry_can_be_expected(events: Events) -> None:
     await events.emit(example(ListingCreated), tenant_id="t1", expect="retried")
 
 
-def test_a_class_without_a_topic_is_not_taken_for_any_event(events: Events) -> None:
+def test_topicless_class_is_no_wildcard(events: Events) -> None:
     with pytest.raises(TypeError, match="EventData declares no topic"):
         events.published(EventData)

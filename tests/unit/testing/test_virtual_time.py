@@ -19,7 +19,7 @@ def test_hours_pass_in_no_time() -> None:
     assert run_virtual(main()) == pytest.approx(3 * 3600)
 
 
-def test_timers_keep_their_order_without_a_seed_and_change_it_with_one() -> None:
+def test_seed_reorders_timers() -> None:
     async def main() -> list[int]:
         order: list[int] = []
         for number in range(20):
@@ -31,7 +31,7 @@ def test_timers_keep_their_order_without_a_seed_and_change_it_with_one() -> None
     assert run_virtual(main(), seed=1) == run_virtual(main(), seed=1) != run_virtual(main(), seed=2)
 
 
-def test_the_loop_stands_still_while_a_thread_runs_and_goes_on_while_it_sleeps() -> None:
+def test_loop_stands_still_for_a_thread() -> None:
     async def main() -> list[object]:
         loop, seen = asyncio.get_running_loop(), list[object]()
         assert isinstance(loop, VirtualTimeLoop)
@@ -50,7 +50,7 @@ def test_the_loop_stands_still_while_a_thread_runs_and_goes_on_while_it_sleeps()
     assert run_virtual(main()) == [("thread", True), "timer", 10.0, "result"]
 
 
-def test_a_thread_raises_where_it_is_awaited() -> None:
+def test_thread_raises_where_awaited() -> None:
     def work() -> None:
         raise ValueError("no")
 
@@ -61,7 +61,7 @@ def test_a_thread_raises_where_it_is_awaited() -> None:
     run_virtual(main())
 
 
-def test_a_thread_that_waits_for_the_loop_in_its_own_way_does_not_hang_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_waiting_thread_does_not_hang(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("eventzr_kafka.testing.virtual_time._PATIENCE", 0.05)
 
     async def main() -> bool:
@@ -72,7 +72,7 @@ def test_a_thread_that_waits_for_the_loop_in_its_own_way_does_not_hang_it(monkey
     assert run_virtual(main())
 
 
-def test_blocking_the_loop_itself_is_refused() -> None:
+def test_blocking_the_loop_is_refused() -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
         assert isinstance(loop, VirtualTimeLoop)
@@ -82,7 +82,7 @@ def test_blocking_the_loop_itself_is_refused() -> None:
     run_virtual(main())
 
 
-def test_what_can_never_happen_is_an_error_and_no_hang() -> None:
+def test_impossible_wait_is_an_error() -> None:
     async def main() -> None:
         await asyncio.get_running_loop().create_future()
 
@@ -90,7 +90,7 @@ def test_what_can_never_happen_is_an_error_and_no_hang() -> None:
         run_virtual(main(), timeout=None)
 
 
-def test_what_takes_too_long_ends_with_a_time_out() -> None:
+def test_slow_run_times_out() -> None:
     async def main() -> None:
         while True:  # noqa: ASYNC110 -- nothing to wait for
             await asyncio.sleep(60)
