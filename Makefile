@@ -41,13 +41,14 @@ test-lowest: .venv/lowest/.ready  ## the unit tests with the lowest versions tha
 check-pythons: $(READY)  ## wheels, quick start and unit tests on each Python that the classifiers name; PYTHONS="3.12 3.13"
 	$(BIN)/python -m tests.packaging.pythons $(PYTHONS)
 
-# What decides in values, without a clock, a thread or a socket: its own unit tests see every branch.
+# What decides in values, without a clock, a thread or a socket: its own unit tests see every branch, with few examples.
 ROOMS := codec events handlers engine dead_letters
-PURE := codec events handlers/options handlers/retry engine/commit_metadata engine/lanes engine/ledger \
+PURE := codec/content_mode codec/limits codec/media_type codec/not_json codec/size_hints codec/skim codec/strict_json \
+  codec/unfit codec/wire_model events/ handlers/options handlers/retry engine/commit_metadata engine/lanes engine/ledger \
   dead_letters/claim dead_letters/journal dead_letters/letter dead_letters/order dead_letters/parked_keys dead_letters/state
 coverage-pure: $(READY)  ## the unit tests of the pure modules see 100 % of their branches
-	COVERAGE_FILE=.coverage.pure $(BIN)/pytest -q -n 2 -m 'not torture and not real_kafka and not slow' --cov --cov-report= \
-	  $(ROOMS:%=tests/unit/%)
+	HYPOTHESIS_PROFILE=mutate COVERAGE_FILE=.coverage.pure $(BIN)/pytest -q -n 2 --dist loadfile \
+	  -m 'not torture and not real_kafka and not slow' --cov --cov-report= $(ROOMS:%=tests/unit/%)
 	COVERAGE_FILE=.coverage.pure $(BIN)/coverage report --fail-under 100 --skip-covered --show-missing \
 	  --include "$$(echo $(PURE:%=src/eventzr_kafka/%*) | tr ' ' ,)"
 
