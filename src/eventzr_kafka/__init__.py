@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from eventzr_kafka.producing.delivery import Delivery, PublishResult
     from eventzr_kafka.producing.producer import EventProducer
 
+    __version__: str
+
 __all__ = [
     "BatchItemError",
     "CloudEvent",
@@ -98,4 +100,8 @@ def __getattr__(name: str) -> Any:
     if name in _ON_FIRST_USE:
         value = globals()[name] = getattr(import_module(_ON_FIRST_USE[name]), name)
         return value
+    if name == "__version__":
+        # Read from the installed package: its import costs some milliseconds, so only for those who ask.
+        version = globals()[name] = import_module("importlib.metadata").version("eventzr-kafka")
+        return version
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 import random
 import signal
@@ -22,7 +23,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 from typing import NoReturn, cast
 
@@ -32,6 +33,8 @@ from eventzr_kafka.cli.logs import LogFormat, LogLevel, name_process, set_up_log
 from eventzr_kafka.cli.terminal import STOPPING, Terminal, count_of, labelled
 from eventzr_kafka.cli.usage import UsageError
 from eventzr_kafka.cli.worker_process import WorkerProcess, WorkerReport
+from eventzr_kafka.lifecycle.back_off import exponential_pause
+from eventzr_kafka.lifecycle.waiting import sleep_until_set
 
 __all__ = ["Readiness", "Restarts", "Supervisor", "supervise"]
 
@@ -79,7 +82,7 @@ class Restarts:
         self._ends[name] += 1
         if self._ends[name] >= _MOST_ENDS:
             return None
-        return 2.0 ** (self._ends[name] - 1) * (1 + self._chance() / 2)
+        return exponential_pause(self._ends[name] - 1, first=1.0, longest=math.inf) * (1 + self._chance() / 2)
 
 
 class Readiness:
@@ -220,8 +223,7 @@ class Supervisor:
                 self._stop()
                 return
             log.warning("%s %s; it is started again in %.1f s", name, _describe_end(ended), delay)
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), delay)
+            await sleep_until_set(self._stopping, delay)
 
     async def _run_once(self, name: str) -> int | OSError:
         """Run a worker to its end; returns its exit code, or the error if it could not be started."""

@@ -22,6 +22,7 @@ from eventzr_kafka.engine.lanes import Lanes
 from eventzr_kafka.errors import DeliveryError, EventzrKafkaError
 from eventzr_kafka.handlers.retry import DeadLetter
 from eventzr_kafka.kafka.transport import Acknowledgement
+from eventzr_kafka.lifecycle.back_off import exponential_pause
 from eventzr_kafka.safe_text import error_location
 
 __all__ = ["DeadLetterWrites"]
@@ -117,7 +118,7 @@ class DeadLetterWrites:
                 late.cancel()
             with failed.epoch.not_running():  # a revocation need not wait for a pause
                 await self._host.clock.sleep(pause)
-            pause = min(2 * pause, _LONGEST_PAUSE)
+            pause = exponential_pause(1, first=pause, longest=_LONGEST_PAUSE)
         return None
 
     def _settle(self, failed: FailedEvent, facts: DeadLetterFacts, written: Acknowledgement) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Generator, Iterable, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
 
 from eventzr_kafka.errors import BatchItemError, ConfigurationError
@@ -18,6 +18,7 @@ from eventzr_kafka.events.message_context import MessageContext
 from eventzr_kafka.handlers.signature import Route
 from eventzr_kafka.hooks import ConsumerHooks, DuplicateSkipped, notify
 from eventzr_kafka.inbox.protocol import Handled, Inbox, InboxChoice, ReceivedEvent, inbox_key, is_inbox
+from eventzr_kafka.lifecycle.waiting import sleep_until_set
 from eventzr_kafka.safe_text import error_location, printable
 
 __all__ = ["Deduplicator", "InboxCleaner", "make_deduplicator", "make_inbox"]
@@ -175,15 +176,11 @@ class InboxCleaner:
         while inboxes and not self._ending.is_set():
             for inbox in inboxes:
                 await self._purge_expired(inbox)
-            await self._pause(_PURGE_EVERY)
+            await sleep_until_set(self._ending, _PURGE_EVERY)
 
     async def _purge_expired(self, inbox: Inbox) -> None:
         try:
             while not self._ending.is_set() and await inbox.purge_expired():
-                await self._pause(_PURGE_PAUSE)
+                await sleep_until_set(self._ending, _PURGE_PAUSE)
         except Exception as error:  # noqa: BLE001 -- the database's; the next round tries again
             log.warning("an inbox cannot forget old events: %s; trying again", error_location(error))
-
-    async def _pause(self, seconds: float) -> None:
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._ending.wait(), seconds)

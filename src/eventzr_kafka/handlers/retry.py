@@ -30,6 +30,7 @@ from eventzr_kafka.errors import (
     TombstoneError,
     TypeMismatchError,
 )
+from eventzr_kafka.lifecycle.back_off import exponential_pause
 from eventzr_kafka.safe_text import attribute, cause_of, error_location, is_a, printable
 
 __all__ = [
@@ -93,10 +94,9 @@ class RetryPolicy:
 
     def wait(self, attempt: int, random: Callable[[], float]) -> float:
         """Seconds between this attempt, counted from 1, and the next."""
-        try:
-            longest = min(self.wait_initial * self.multiplier ** (attempt - 1), self.wait_max)
-        except OverflowError:
-            longest = self.wait_max
+        longest = exponential_pause(
+            attempt - 1, first=self.wait_initial, longest=self.wait_max, multiplier=self.multiplier
+        )
         return longest * (random() if self.jitter else 1.0)
 
 

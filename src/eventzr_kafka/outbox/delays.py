@@ -17,6 +17,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from eventzr_kafka.lifecycle.back_off import exponential_pause
 from eventzr_kafka.outbox.rows import OutboxRow
 
 __all__ = ["Delays", "RowChoice"]
@@ -163,5 +164,5 @@ class Delays:
 
 
 def _longer(known: _Wait | None, now: float, failure: str = "") -> _Wait:
-    seconds = min(known.seconds * 2, _LONGEST) if known else _FIRST
+    seconds = exponential_pause(1, first=known.seconds, longest=_LONGEST) if known else _FIRST
     return _Wait(now + seconds, seconds, failure)

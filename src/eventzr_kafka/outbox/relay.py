@@ -32,8 +32,10 @@ from eventzr_kafka.clock import SYSTEM_CLOCK, Clock
 from eventzr_kafka.errors import AuthenticationError, ConfigurationError, EventzrKafkaError
 from eventzr_kafka.hooks import notify
 from eventzr_kafka.lifecycle.asyncio_only import running_loop
+from eventzr_kafka.lifecycle.back_off import exponential_pause
 from eventzr_kafka.lifecycle.shutdown import complete
 from eventzr_kafka.lifecycle.signals import stopped_by_signals
+from eventzr_kafka.lifecycle.waiting import sleep_until_set
 from eventzr_kafka.outbox.hooks import BucketsHeld, RelayHooks
 from eventzr_kafka.outbox.leases import Leases
 from eventzr_kafka.outbox.options import RelayOptions
@@ -136,7 +138,7 @@ class OutboxRelay:
         if not self._settings.enabled:
             log.info("Kafka is disabled (KAFKA_ENABLED): the rows of the outbox wait")
             while not self._stopping:
-                await self._sleep(self._options.poll_every.total_seconds())
+                await sleep_until_set(self._wake, self._options.poll_every.total_seconds())
             return
         async with Wakeup(self._engine, self._wake):
             try:
@@ -204,10 +206,10 @@ class OutboxRelay:
                 if not is_outage(error):
                     raise
                 self._outage.on_error(error)
-                await self._sleep(_TRY_AGAIN_EVERY)
+                await sleep_until_set(self._wake, _TRY_AGAIN_EVERY)
             except AuthenticationError as error:
                 self._on_login_error(error)
-                await self._sleep(_TRY_AGAIN_EVERY)
+                await sleep_until_set(self._wake, _TRY_AGAIN_EVERY)
 
     def _on_login_error(self, error: AuthenticationError) -> None:
         """Try again: a client was made before, so the cause may pass."""
@@ -236,7 +238,7 @@ class OutboxRelay:
                 raise ConfigurationError(
                     "another relay works on this SQLite database: SQLite takes one relay, PostgreSQL many"
                 )
-            await self._sleep(_TRY_AGAIN_EVERY)
+            await sleep_until_set(self._wake, _TRY_AGAIN_EVERY)
             await self._renew()
 
     async def _turn(self) -> None:
@@ -248,9 +250,10 @@ class OutboxRelay:
             await self._clean()
         if self._hooks.on_status_sampled is not None and self._is_due("sample", _SAMPLE_EVERY):
             notify(self._hooks.on_status_sampled, await read_status(self._engine))
-        self._idle = _SOONEST if turn.settled else min(2 * self._idle, self._options.poll_every.total_seconds())
+        longest = self._options.poll_every.total_seconds()
+        self._idle = _SOONEST if turn.settled else exponential_pause(1, first=self._idle, longest=longest)
         if not turn.sent:
-            await self._sleep(self._idle)
+            await sleep_until_set(self._wake, self._idle)
         elif not turn.settled:
             await self._clock.sleep(self._idle)  # a new row would not be sent either, so none wakes the relay
 
@@ -275,10 +278,6 @@ class OutboxRelay:
             return  # the relay that holds bucket 0 cleans for all
         if await self._rows.clean(self._options.keep, self._options.clean_rows) == self._options.clean_rows:
             self._due["clean"] = 0.0  # there is more
-
-    async def _sleep(self, seconds: float) -> None:
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._wake.wait(), seconds)
 
     async def _end(self) -> None:
         lease = self._options.lease.total_seconds()

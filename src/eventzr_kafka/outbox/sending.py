@@ -26,6 +26,7 @@ from eventzr_kafka.kafka.transport import DeliveryFailure, DeliveryOutcome, Prod
 from eventzr_kafka.lifecycle.shutdown import LoopWatch, complete
 from eventzr_kafka.outbox.failures import is_refusal
 from eventzr_kafka.outbox.rows import OutboxRow
+from eventzr_kafka.producing.producer import make_producer_client
 from eventzr_kafka.settings import KafkaSettings
 
 __all__ = ["SendResult", "Sender", "TransportFactory"]
@@ -73,7 +74,7 @@ class Sender:
         client = {**settings.librdkafka, **_STRICT}
         self._settings = replace(settings, librdkafka=client, client_id=f"{settings.client_id}-outbox")
         self._batches_are_large = False  # for a topic
-        self._make_transport = make_transport or _real_transport
+        self._make_transport = make_transport or make_producer_client
         self._transport: ProducerTransport | None = None
         self._reports: deque[tuple[OutboxRow, DeliveryFailure | None]] = deque()
         self._reported = reported
@@ -187,9 +188,3 @@ def _encode_row(row: OutboxRow) -> OutgoingRecord | DeliveryFailure:
         return row.record()
     except _UNREADABLE as error:
         return DeliveryFailure("_BAD_MSG", f"the row cannot be read: {type(error).__name__}", unknown=False, local=True)
-
-
-def _real_transport(settings: KafkaSettings) -> ProducerTransport:
-    from eventzr_kafka._confluent.producer import ConfluentProducer  # noqa: PLC0415 -- loads the client library
-
-    return ConfluentProducer(settings)

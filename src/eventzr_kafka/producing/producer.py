@@ -35,7 +35,7 @@ from eventzr_kafka.producing.envelope import Enveloper, PublishKeywords
 from eventzr_kafka.producing.waiting_room import WaitingRoom
 from eventzr_kafka.settings import KafkaSettings
 
-__all__ = ["EventProducer"]
+__all__ = ["EventProducer", "make_producer_client"]
 
 log = logging.getLogger("eventzr_kafka.producer")
 
@@ -83,7 +83,7 @@ class EventProducer:
         self._mode: ContentMode = mode
         self._limits = limits
         self._queue_timeout = queue_timeout
-        self._make_transport = transport or _real_transport
+        self._make_transport = transport or make_producer_client
         self._transport: ProducerTransport | None = None
         self._waiting = WaitingRoom()
         self._settled: deque[Waiter] = deque()
@@ -378,7 +378,8 @@ def _log_disabled() -> None:
     log.info("Kafka is disabled (KAFKA_ENABLED): events are skipped")
 
 
-def _real_transport(settings: KafkaSettings) -> ProducerTransport:
-    from eventzr_kafka._confluent.producer import ConfluentProducer  # noqa: PLC0415 -- loads the client library
+def make_producer_client(settings: KafkaSettings) -> ProducerTransport:
+    """Make a client of the client library, which is loaded with the first of them: 60 ms."""
+    from eventzr_kafka._confluent.producer import ConfluentProducer  # noqa: PLC0415 -- see above
 
     return ConfluentProducer(settings)
