@@ -9,7 +9,7 @@ import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 import pytest
 
@@ -64,9 +64,8 @@ def texts(path: Path) -> Iterator[tuple[int, str, bool]]:
         yield from ((number, line, False) for number, line in enumerate(path.read_text().splitlines(), 1))
         return
     for node in ast.walk(ast.parse(path.read_text())):
-        body = getattr(node, "body", [])
-        parts = body if isinstance(body, list) else []
-        for part in parts:
+        body: object = getattr(node, "body", None)
+        for part in cast("list[ast.AST]", body) if isinstance(body, list) else ():
             if (
                 isinstance(part, ast.Expr)
                 and isinstance(part.value, ast.Constant)
