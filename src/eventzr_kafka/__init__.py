@@ -25,7 +25,8 @@ from eventzr_kafka.codec.encoder import encode
 from eventzr_kafka.codec.limits import Limits
 from eventzr_kafka.errors import BatchItemError, OffsetsLostError, Reject, RetryLater
 from eventzr_kafka.events.context import current_event, current_tenant
-from eventzr_kafka.events.event import CloudEvent, EventData, topic_of
+from eventzr_kafka.events.event import CloudEvent
+from eventzr_kafka.events.event_data import EventData, topic_of
 from eventzr_kafka.events.message_context import MessageContext
 from eventzr_kafka.events.timestamp import Timestamp
 from eventzr_kafka.handlers.decorators import kafka_consumer, on_batch, on_message

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from eventzr_kafka import Delivery, PublishResult
-    from eventzr_kafka.events.event import EventData
+    from eventzr_kafka.events.event_data import EventData
     from eventzr_kafka.kafka.record import Header
     from eventzr_kafka.testing.kafka_server import KafkaServer
 

@@ -29,7 +29,7 @@ from eventzr_marketplace_events.examples import EXAMPLES
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from eventzr_kafka.events.event import EventData
+    from eventzr_kafka.events.event_data import EventData
     from eventzr_kafka.kafka.record import Record
     from eventzr_kafka.testing.kafka_server import KafkaServer
 

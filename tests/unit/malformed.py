@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from types import EllipsisType
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from eventzr_kafka import Limits
+from eventzr_kafka.codec.limits import PARSER_DEPTH
 from eventzr_kafka.errors import (
     DecodeError,
     InvalidDataError,
@@ -147,8 +147,8 @@ _BASE64 = "data_base64: must be a base64 string"
 _BY_PYTHON_NAME = TEXT_OF_DATA.replace("sellerId", "seller_id").encode()
 _DATA_BASE64 = b64encode(TEXT_OF_DATA.encode()).decode()
 _FORMAT = "content-type: write application/cloudevents+json in UTF-8"
-_DEEP = f"JSON nests deeper than the limit of {Limits().max_depth} levels"
-_DEEPEST = json.loads("[" * Limits().max_depth + "0" + "]" * Limits().max_depth)
+_DEEP = f"JSON nests deeper than the limit of {PARSER_DEPTH} levels"
+_DEEPEST = json.loads("[" * PARSER_DEPTH + "0" + "]" * PARSER_DEPTH)
 _TOO_DEEP = b"[" * 60_000 + b"]" * 60_000
 
 _cases(  # 3.1 of the Kafka binding: without a value there is no structured event

@@ -12,7 +12,7 @@ from typing import Self
 
 from confluent_kafka import Producer
 
-from eventzr_kafka.events.event import declared_events
+from eventzr_kafka.events.event_data import declared_events
 
 __all__ = ["EmbeddedBroker", "embedded_broker"]
 

@@ -32,7 +32,7 @@ from eventzr_kafka.dead_letters.order import choose_letters
 from eventzr_kafka.dead_letters.writer import DeadLetterWriter
 from eventzr_kafka.engine.replay import make_note
 from eventzr_kafka.errors import SettingsError
-from eventzr_kafka.events.event import TOPIC_NAME
+from eventzr_kafka.events.event_data import TOPIC_NAME
 from eventzr_kafka.handlers.decorators import definition_of
 from eventzr_kafka.kafka.record import TopicPartition
 from eventzr_kafka.safe_text import printable

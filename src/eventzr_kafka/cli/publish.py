@@ -15,7 +15,7 @@ from eventzr_kafka.cli.terminal import Terminal, labelled
 from eventzr_kafka.cli.usage import UsageError
 from eventzr_kafka.errors import ProducerError
 from eventzr_kafka.events import catalogue
-from eventzr_kafka.events.event import EventData
+from eventzr_kafka.events.event_data import EventData
 from eventzr_kafka.producing.delivery import PublishResult
 from eventzr_kafka.producing.producer import EventProducer
 from eventzr_kafka.safe_text import describe_faults

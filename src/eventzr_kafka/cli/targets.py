@@ -9,7 +9,7 @@ from eventzr_kafka.cli.loading import find_target, import_module, load_consumer
 from eventzr_kafka.cli.usage import UsageError
 from eventzr_kafka.dead_letters.letter import dead_letter_topic
 from eventzr_kafka.events import catalogue
-from eventzr_kafka.events.event import declared_events, topic_of
+from eventzr_kafka.events.event_data import declared_events, topic_of
 from eventzr_kafka.handlers.decorators import ConsumerDefinition, definition_of, is_consumer
 from eventzr_kafka.safe_text import printable
 

@@ -3,7 +3,7 @@
 Rules of reading:
 
 1. The headers say in which content mode the record is (see content_mode).
-2. Limits hold before anything is parsed: value bytes, header count and bytes, nesting.
+2. Limits hold before anything is parsed: value bytes, header count and bytes, arrays and objects.
 3. JSON is strict: UTF-8, no NaN, and one ``tenantid`` (see strict_json).
 4. The key never changes the event; it must be the UTF-8 form of ``tenantid``.
 5. Data of an ``application/json`` or ``*/*+json`` type is parsed, of a ``text/*`` type a str, of any other type bytes.
@@ -25,13 +25,13 @@ from pydantic_core import from_json
 
 from eventzr_kafka.codec.content_mode import binary_attributes, is_structured
 from eventzr_kafka.codec.encoder import STRUCTURED_HEADERS
-from eventzr_kafka.codec.limits import DEFAULT_LIMITS, PARSER_DEPTH, Limits, LoneSurrogates
+from eventzr_kafka.codec.limits import DEFAULT_LIMITS, Limits, LoneSurrogates
 from eventzr_kafka.codec.media_type import charset_of, is_charset, is_json, is_text
 from eventzr_kafka.codec.not_json import replace_lone_surrogates
 from eventzr_kafka.codec.refusal import refusal
 from eventzr_kafka.codec.size_hints import raising
 from eventzr_kafka.codec.skim import Skimmer, is_dear
-from eventzr_kafka.codec.strict_json import find_fault, has_more_containers, is_plain, names_one_tenant, nests_too_deep
+from eventzr_kafka.codec.strict_json import find_fault, has_more_containers, is_plain, names_one_tenant
 from eventzr_kafka.codec.wire_model import wire_model
 from eventzr_kafka.errors import (
     DecodeError,
@@ -44,7 +44,8 @@ from eventzr_kafka.errors import (
     TypeMismatchError,
 )
 from eventzr_kafka.events import catalogue
-from eventzr_kafka.events.event import CloudEvent, topic_of
+from eventzr_kafka.events.event import CloudEvent
+from eventzr_kafka.events.event_data import topic_of
 from eventzr_kafka.kafka.record import Record, UnreadableHeaders
 from eventzr_kafka.safe_text import error_location, printable
 
@@ -308,11 +309,6 @@ class Decoder:
         most = self._limits.max_containers
         if has_more_containers(value, most):
             raise RecordTooLargeError(record, f"more than {most:,} arrays and objects (Limits.max_containers)")
-        max_depth = self._limits.max_depth
-        if max_depth < PARSER_DEPTH and nests_too_deep(value, max_depth):
-            raise RecordTooLargeError(
-                record, f"JSON nests deeper than the limit of {max_depth} levels: {raising('max_depth')}"
-            )
         fault = find_fault(value)
         if fault is not None:
             raise InvalidEnvelopeError(record, fault)
@@ -347,10 +343,9 @@ class Decoder:
 
 
 def _allows_plain(limits: Limits) -> bool:
-    """Whether a plain record in structured mode is within all limits but that of its value."""
+    """True if a plain record in structured mode is within all limits but that of its value."""
     header_bytes = sum(len(name) + len(value or b"") for name, value in STRUCTURED_HEADERS)
-    fits = limits.max_headers >= len(STRUCTURED_HEADERS) and limits.max_header_bytes >= header_bytes
-    return fits and limits.max_depth == PARSER_DEPTH
+    return limits.max_headers >= len(STRUCTURED_HEADERS) and limits.max_header_bytes >= header_bytes
 
 
 @cache

@@ -21,7 +21,8 @@ from eventzr_kafka.codec.media_type import charset_of, is_charset, is_json, is_t
 from eventzr_kafka.codec.strict_json import find_fault
 from eventzr_kafka.codec.unfit import find_unfit
 from eventzr_kafka.errors import EncodeError
-from eventzr_kafka.events.event import CloudEvent, EventData, format_time, topic_of
+from eventzr_kafka.events.event import CloudEvent, format_time
+from eventzr_kafka.events.event_data import EventData, topic_of
 from eventzr_kafka.events.json_numbers import serializer_of, with_numbers
 from eventzr_kafka.kafka.record import Header, OutgoingRecord
 from eventzr_kafka.safe_text import printable

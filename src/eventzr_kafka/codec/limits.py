@@ -1,4 +1,4 @@
-"""What a record may cost before it is parsed, and how strictly it is read."""
+"""`Limits` of one record, and how strictly it is read."""
 
 from __future__ import annotations
 
@@ -14,25 +14,19 @@ PARSER_DEPTH = 200  # levels at which pydantic-core's parser gives up, without r
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What a record may cost before it is parsed.
+    """Bounds of one record, held before it is parsed. Its JSON nests 200 levels at most, the parser's own bound.
 
     Attributes:
         max_bytes: Bytes of the value; 1 MiB is what a Kafka broker takes by default.
         max_headers: Headers of one record.
         max_header_bytes: Bytes of all header names and values together.
         max_containers: Arrays and objects in the value; each costs several times its bytes to read.
-        max_depth: Levels of nested arrays and objects; at most, and by default, the parser's own bound of 200.
     """
 
     max_bytes: int = 1_048_576
     max_headers: int = 128
     max_header_bytes: int = 65_536
-    max_depth: int = PARSER_DEPTH
     max_containers: int = 65_536
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.max_depth <= PARSER_DEPTH:
-            raise ValueError(f"max_depth={self.max_depth}: must be 1 to {PARSER_DEPTH}")
 
 
 DEFAULT_LIMITS = Limits()

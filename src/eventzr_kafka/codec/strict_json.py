@@ -1,21 +1,18 @@
-"""What JSON parsers let through and an event must not: deep nesting, NaN, and a second ``tenantid``.
+"""Faults of JSON that parsers let through: NaN, and a second ``tenantid``.
 
-1. Arrays and objects nest at most `max_depth` levels; counted before parsing, so that no parser recurses.
-2. NaN and Infinity are no JSON, though Python's and pydantic's parsers take them.
-3. A parser keeps the last of two equal keys: a second ``tenantid``, in whatever spelling, could smuggle an event past a
-   check that read the first. It may stand once in the envelope.
+1. NaN and Infinity are not JSON, though Python's and pydantic's parsers take them.
+2. A parser keeps the last of two equal keys: a second ``tenantid``, in whatever spelling, could smuggle an event past a
+   check that read the first. It may be in the envelope once.
 
-`is_plain` and `names_one_tenant` clear most events with cheap questions about the bytes; `find_fault` looks closely
-where they do not.
+`is_plain` and `names_one_tenant` clear most events with cheap questions about the bytes; `find_fault` looks closely at
+the others.
 """
 
 from __future__ import annotations
 
 import re
 
-__all__ = ["find_fault", "has_more_containers", "is_plain", "names_one_tenant", "nests_too_deep"]
-
-_STRING_OR_BRACKET = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"?|([\[{])|[\]}]', re.DOTALL)
+__all__ = ["find_fault", "has_more_containers", "is_plain", "names_one_tenant"]
 
 _MARK = b"\x00"  # of a name that is ``tenantid``; it stands in no JSON text
 _TWO_TEXTS = re.compile(rb"\}\{")
@@ -25,21 +22,6 @@ _SPELLINGS = sorted(
     {(b"\\u00" + form, b"%c" % letter) for letter in b"tenantid" for form in (b"%x" % letter, b"%X" % letter)}
 )
 _IDLE = bytes(set(range(256)) - set(b'\x00"[]{},NI'))  # nothing that is looked for outside of strings
-
-
-def nests_too_deep(value: bytes, max_depth: int) -> bool:
-    """Whether arrays and objects nest deeper than `max_depth`; brackets inside strings do not count."""
-    if value.count(b"{") + value.count(b"[") <= max_depth:
-        return False
-    depth = 0
-    for token in _STRING_OR_BRACKET.finditer(value):
-        if token[1]:
-            depth += 1
-            if depth > max_depth:
-                return True
-        elif token[0][0] != 0x22:
-            depth -= 1
-    return False
 
 
 def is_plain(text: bytes) -> bool:

@@ -10,7 +10,7 @@ import difflib
 from collections.abc import Mapping
 from functools import cache
 
-from eventzr_kafka.events.event import EventData, declared_events
+from eventzr_kafka.events.event_data import EventData, declared_events
 from eventzr_kafka.safe_text import printable
 
 __all__ = ["describe_undeclared", "known_events", "lookup", "suggest"]

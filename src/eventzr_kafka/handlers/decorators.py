@@ -21,7 +21,8 @@ from typing import Any, Generic, ParamSpec, TypeVar, Unpack, overload
 
 from eventzr_kafka.errors import RoutingError
 from eventzr_kafka.events import catalogue
-from eventzr_kafka.events.event import TOPIC_NAME, CloudEvent, EventData, declared_events, topic_of
+from eventzr_kafka.events.event import CloudEvent
+from eventzr_kafka.events.event_data import TOPIC_NAME, EventData, declared_events, topic_of
 from eventzr_kafka.events.message_context import MessageContext
 from eventzr_kafka.handlers.options import BatchOptions, ConsumerOptions, ConsumerOptionsDict, consumer_options
 from eventzr_kafka.handlers.retry import RetryPolicy
@@ -122,7 +123,8 @@ class OnBatch(Generic[DataT]):
 
 
 def _marked(method: Any, mark: Mark) -> Any:
-    body = next((frame for frame in _stack() if _is_class_body(frame)), None)
+    # A class body is run in a frame of its own, which holds the class's ``__qualname__``.
+    body = next((each for each in _stack() if each.f_locals.get("__qualname__") == each.f_code.co_qualname), None)
     owner = body.f_code.co_qualname if body is not None else ""
     noted: dict[str, FunctionType] = body.f_locals.setdefault(_NOTED, {}) if body is not None else {}
     fault = _target_fault(mark, method) or _method_fault(mark, method, owner, noted)
@@ -373,10 +375,6 @@ def _stack() -> Iterator[FrameType]:
         if frame.f_globals.get("__name__") != __name__:
             yield frame
         frame = frame.f_back
-
-
-def _is_class_body(frame: FrameType) -> bool:
-    return bool(frame.f_locals.get("__qualname__") == frame.f_code.co_qualname)
 
 
 def _locals_around(cls: type) -> dict[str, Any]:

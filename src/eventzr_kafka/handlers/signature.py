@@ -20,7 +20,8 @@ from typing import Annotated, Any, Never, NoReturn, TypeAlias, TypeVar, Union, g
 
 from eventzr_kafka.errors import RoutingError
 from eventzr_kafka.events import catalogue
-from eventzr_kafka.events.event import CloudEvent, EventData, topic_of
+from eventzr_kafka.events.event import CloudEvent
+from eventzr_kafka.events.event_data import EventData, topic_of
 from eventzr_kafka.events.message_context import MessageContext
 from eventzr_kafka.handlers.options import BatchOptions
 from eventzr_kafka.handlers.retry import RetryPolicy

@@ -26,7 +26,8 @@ from eventzr_kafka._sql.database import check_dialect, check_transactions, datab
 from eventzr_kafka.codec.encoder import ContentMode, encode
 from eventzr_kafka.codec.limits import DEFAULT_LIMITS, Limits
 from eventzr_kafka.errors import ConfigurationError, ProducerError
-from eventzr_kafka.events.event import CloudEvent, EventData
+from eventzr_kafka.events.event import CloudEvent
+from eventzr_kafka.events.event_data import EventData
 from eventzr_kafka.kafka.record import Header, OutgoingRecord
 from eventzr_kafka.outbox.tables import bucket_of, events
 from eventzr_kafka.producing.envelope import Enveloper, PublishKeywords

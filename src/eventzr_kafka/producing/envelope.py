@@ -19,7 +19,8 @@ from pydantic import ValidationError
 from eventzr_kafka.clock import SYSTEM_CLOCK, Clock
 from eventzr_kafka.errors import EncodeError, MissingTenantError
 from eventzr_kafka.events.context import in_hand, inherited, require_own_tenant
-from eventzr_kafka.events.event import CloudEvent, EventData, ExtensionValue, topic_of
+from eventzr_kafka.events.event import CloudEvent, ExtensionValue
+from eventzr_kafka.events.event_data import EventData, topic_of
 from eventzr_kafka.safe_text import describe_faults
 
 __all__ = ["EnvelopeKeywords", "Enveloper", "PublishKeywords"]

@@ -24,7 +24,8 @@ from eventzr_kafka.clock import SYSTEM_CLOCK, Clock
 from eventzr_kafka.codec.encoder import ContentMode, encode
 from eventzr_kafka.codec.limits import DEFAULT_LIMITS, Limits
 from eventzr_kafka.errors import ProducerError, ProducerStateError, QueueFullError
-from eventzr_kafka.events.event import CloudEvent, EventData
+from eventzr_kafka.events.event import CloudEvent
+from eventzr_kafka.events.event_data import EventData
 from eventzr_kafka.kafka.record import OutgoingRecord
 from eventzr_kafka.kafka.transport import Acknowledgement, DeliveryOutcome, ProducerTransport
 from eventzr_kafka.lifecycle.asyncio_only import running_loop

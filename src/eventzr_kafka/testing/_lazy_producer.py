@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from eventzr_kafka.events.event import declared_events
+from eventzr_kafka.events.event_data import declared_events
 from eventzr_kafka.kafka.record import OutgoingRecord
 from eventzr_kafka.kafka.transport import DeliveryCallback
 from eventzr_kafka.testing._memory_producer import MemoryProducer

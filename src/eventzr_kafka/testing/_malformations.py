@@ -8,7 +8,8 @@ from typing import Any, TypeAlias
 
 from eventzr_kafka.codec.encoder import encode
 from eventzr_kafka.codec.limits import DEFAULT_LIMITS
-from eventzr_kafka.events.event import CloudEvent, EventData
+from eventzr_kafka.events.event import CloudEvent
+from eventzr_kafka.events.event_data import EventData
 from eventzr_kafka.kafka.record import Header, Record
 
 __all__ = ["MALFORMATIONS", "Malformation"]

@@ -16,7 +16,7 @@ from itertools import count
 from eventzr_kafka.dead_letters.letter import dead_letter_topic
 from eventzr_kafka.engine.runner import ConsumerRunner
 from eventzr_kafka.errors import ConsumerStateError
-from eventzr_kafka.events.event import declared_events
+from eventzr_kafka.events.event_data import declared_events
 from eventzr_kafka.handlers.decorators import ConsumerDefinition, definition_of
 from eventzr_kafka.hooks import ConsumerHooks, EventFailed
 from eventzr_kafka.kafka.record import Record

@@ -27,7 +27,8 @@ from eventzr_kafka.codec.decoder import decode
 from eventzr_kafka.codec.encoder import encode
 from eventzr_kafka.dead_letters.letter import Letter, dead_letter_topic, read_letter
 from eventzr_kafka.errors import DecodeError, EventStoppedError, ProducerError
-from eventzr_kafka.events.event import CloudEvent, EventData, topic_of
+from eventzr_kafka.events.event import CloudEvent
+from eventzr_kafka.events.event_data import EventData, topic_of
 from eventzr_kafka.events.identity import EventIdentity, identity_of
 from eventzr_kafka.hooks import EventFailed
 from eventzr_kafka.kafka.record import Record

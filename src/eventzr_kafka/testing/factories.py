@@ -25,7 +25,8 @@ from pydantic import ValidationError
 from eventzr_kafka.codec.decoder import decode
 from eventzr_kafka.codec.encoder import encode
 from eventzr_kafka.errors import MissingExtraError
-from eventzr_kafka.events.event import CloudEvent, EventData
+from eventzr_kafka.events.event import CloudEvent
+from eventzr_kafka.events.event_data import EventData
 from eventzr_kafka.kafka.record import Record
 from eventzr_kafka.producing.envelope import Enveloper
 

@@ -21,7 +21,8 @@ from pydantic import AwareDatetime, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from eventzr_kafka.errors import ConfigurationError, MissingExtraError
-from eventzr_kafka.events.event import CloudEvent, EventData, topic_of
+from eventzr_kafka.events.event import CloudEvent
+from eventzr_kafka.events.event_data import EventData, topic_of
 
 try:
     from hypothesis import strategies as st

@@ -56,7 +56,7 @@ assert_type(outgoing, OutgoingRecord)
 record = Record(outgoing.topic, 0, 0, outgoing.key, outgoing.value, outgoing.headers)
 assert_type(decode(record, ThingMoved), CloudEvent[ThingMoved])
 assert_type(decode(record, ThingMoved).data.to.street_name, str)
-assert_type(decode(record, limits=Limits(max_depth=8)).data, Any)
+assert_type(decode(record, limits=Limits(max_headers=8)).data, Any)
 assert_type(decode(record, dict[str, Any]), CloudEvent[dict[str, Any]])
 
 listing = example(ListingCreated)

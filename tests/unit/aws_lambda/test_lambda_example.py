@@ -16,7 +16,7 @@ from tests.unit.lambda_events import Context, lambda_event
 
 from eventzr_kafka import CloudEvent, KafkaSettings, Record, encode
 from eventzr_kafka.aws_lambda.container import event_loop
-from eventzr_kafka.events.event import topic_of
+from eventzr_kafka.events.event_data import topic_of
 from eventzr_kafka.handlers.decorators import ConsumerDefinition, definition_of
 from eventzr_marketplace_events import EscrowReleased, OrderCompleted, example
 

@@ -18,7 +18,7 @@ from eventzr_kafka.codec.decoder import Decoder, decoder_for
 from eventzr_kafka.codec.encoder import STRUCTURED_HEADERS
 from eventzr_kafka.codec.skim import is_dear
 from eventzr_kafka.errors import DecodeError, InvalidDataError, InvalidEnvelopeError, RecordTooLargeError
-from eventzr_kafka.events.event import declared_events
+from eventzr_kafka.events.event_data import declared_events
 from eventzr_marketplace_events import ListingClosed, RfpBroadcast, example
 from eventzr_marketplace_events.examples import EXAMPLES
 

@@ -1,7 +1,6 @@
 import inspect
 import json
 import sys
-import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
@@ -10,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eventzr_kafka.codec.strict_json import find_fault, nests_too_deep
+from eventzr_kafka.codec.strict_json import find_fault
 
 NAN = "NaN and Infinity are not JSON"
 TWICE = "tenantid stands twice"
@@ -18,46 +17,6 @@ VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text() | st.just("tenantid"), inner, max_size=4),
 )
-
-
-def depth(value: Any) -> int:
-    if not isinstance(value, dict | list):
-        return 0
-    inner: list[Any] = list(value.values() if isinstance(value, dict) else value)  # pyright: ignore[reportUnknownArgumentType] -- JSON
-    return 1 + max(map(depth, inner), default=0)
-
-
-@given(VALUES, st.booleans())
-def test_depth_is_counted_as_the_parser_nests(value: Any, ascii_only: bool) -> None:  # noqa: FBT001 -- drawn
-    text = json.dumps(value, ensure_ascii=ascii_only).encode()
-    levels = depth(value)
-    assert not nests_too_deep(text, levels)
-    assert levels == 0 or nests_too_deep(text, levels - 1)
-
-
-@pytest.mark.parametrize(
-    "text", ['"[[["', '["[[[","{{{"]', r'["\"[[[\\","\\\"{{{"]', f"[{'[],{},' * 50}[]]", '{"[[[":"]]]"}', r'"\\\"[[["']
-)
-def test_brackets_in_strings_and_side_by_side_do_not_add_up(text: str) -> None:
-    json.loads(text)
-    assert not nests_too_deep(text.encode(), 2)
-
-
-@pytest.mark.parametrize("text", ["[[[", '[[["', '[{"a":[1', "[[[]]]", '{"a\\"":[[1]]}', "\n[ [ [ ] ] ]"])
-def test_three_levels_are_too_deep_for_two_even_when_cut_off(text: str) -> None:
-    assert nests_too_deep(text.encode(), 2)
-
-
-def test_counting_takes_time_in_proportion_to_the_bytes() -> None:
-    def seconds(quotes: int) -> float:
-        value, spent = b"[" + b"[]," * 65 + b'"' + b'\\"' * quotes, list[float]()
-        for _ in range(5):
-            begun = time.process_time()
-            nests_too_deep(value, 64)
-            spent.append(time.process_time() - begun)
-        return min(spent)
-
-    assert seconds(160_000) < 32 * seconds(10_000)  # 16 times as long; in proportion to the square it is 256 times
 
 
 @given(VALUES)

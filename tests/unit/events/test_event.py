@@ -18,7 +18,8 @@ from eventzr_kafka import CloudEvent, EventData, Record, decode, encode
 from eventzr_kafka.codec.encoder import ContentMode
 from eventzr_kafka.errors import EventDeclarationError
 from eventzr_kafka.events import catalogue
-from eventzr_kafka.events.event import declared_events, format_time
+from eventzr_kafka.events.event import format_time
+from eventzr_kafka.events.event_data import declared_events
 from eventzr_kafka.events.json_numbers import json_number
 from eventzr_marketplace_events import ListingCreated, ListingUpdated, SubscriptionChanged, example
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 import eventzr_marketplace_events
-from eventzr_kafka.events.event import EventData
+from eventzr_kafka.events.event_data import EventData
 from eventzr_marketplace_events import (
     DisputeEvidence,
     DisputeOpened,

@@ -16,7 +16,8 @@ from typing import Any
 from eventzr_kafka.clock import Clock
 from eventzr_kafka.codec.encoder import encode
 from eventzr_kafka.errors import BatchItemError
-from eventzr_kafka.events.event import CloudEvent, EventData
+from eventzr_kafka.events.event import CloudEvent
+from eventzr_kafka.events.event_data import EventData
 from eventzr_kafka.inbox.protocol import (
     AsyncHandling,
     Handled,

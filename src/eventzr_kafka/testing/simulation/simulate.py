@@ -26,7 +26,7 @@ from typing import Any
 
 from eventzr_kafka.dead_letters.letter import dead_letter_topic
 from eventzr_kafka.errors import ConfigurationError
-from eventzr_kafka.events.event import EventData, declared_events
+from eventzr_kafka.events.event_data import EventData, declared_events
 from eventzr_kafka.handlers.decorators import ConsumerDefinition, definition_of
 from eventzr_kafka.handlers.deduplication import make_inbox
 from eventzr_kafka.handlers.signature import Route

@@ -1,0 +1,176 @@
+"""`EventData`: the payload classes of events, and the topics that they declare."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import cache
+from typing import Any, ClassVar, cast
+
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler
+from pydantic.alias_generators import to_camel
+from pydantic_core import CoreSchema
+
+from eventzr_kafka.errors import EventDeclarationError
+from eventzr_kafka.events.json_numbers import apply_number_rules
+
+__all__ = ["TOPIC_NAME", "EventData", "declared_events", "topic_of"]
+
+
+def _is_none(value: object) -> bool:
+    return value is None
+
+
+def _omit_none(schema: Any) -> None:
+    """Leave out optional fields that are None."""
+    if isinstance(schema, list | tuple):
+        for inner in cast("list[Any]", schema):
+            _omit_none(inner)
+    elif isinstance(schema, dict):
+        part = cast("dict[str, Any]", schema)
+        if part.get("type") == "model-field" and part["schema"].get("default", ...) is None:
+            part.setdefault("serialization_exclude_if", _is_none)
+        for key, inner in part.items():
+            if key != "serialization":
+                _omit_none(inner)
+
+
+class EventData(BaseModel):
+    """Base of every payload class, and of the objects inside one.
+
+    ``class ListingCreated(EventData, topic="eventzr.marketplace.listing.created.v1", source="marketplace-svc")``
+    declares an event. Fields are snake_case in Python and camelCase on the wire; fields that the class does not know
+    are kept. A `~decimal.Decimal` is a JSON number on the wire, exact to 15 significant digits.
+
+    Class keywords:
+        topic: The Kafka topic, which is also the CloudEvents ``type``. Without it the class is a part of others.
+        source: The service that emits the event.
+        subject: Template of the default subject with one or more fields in braces, such as ``listing:{id}``.
+        dataschema: Absolute URI of the payload's schema, written into each event.
+        partial: True for an event that carries only what changed: *absent*, *null* and *a value* are three things,
+            ``model_fields_set`` tells the first two apart, and all survive a round trip. Otherwise an optional field
+            that is None is left out.
+    """
+
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        validate_by_name=True,
+        validate_by_alias=True,
+        serialize_by_alias=True,
+        extra="allow",
+        frozen=True,
+        hide_input_in_errors=True,
+        allow_inf_nan=False,
+        ser_json_inf_nan="constants",
+    )
+
+    __topic__: ClassVar[str | None] = None
+    __source__: ClassVar[str | None] = None
+    __subject__: ClassVar[str | None] = None
+    __dataschema__: ClassVar[str | None] = None
+    __partial__: ClassVar[bool] = False
+
+    def __init_subclass__(
+        cls,
+        *,
+        topic: str | None = None,
+        source: str | None = None,
+        subject: str | None = None,
+        dataschema: str | None = None,
+        partial: bool = False,
+        **config: Any,
+    ) -> None:
+        super().__init_subclass__(**config)
+        texts: dict[str, object] = {"topic": topic, "source": source, "subject": subject, "dataschema": dataschema}
+        wrong = [name for name, value in texts.items() if not isinstance(value, str | None)]
+        if wrong or type(partial) is not bool:
+            problem = f"{wrong[0]} must be a string" if wrong else "partial must be True or False"
+            raise EventDeclarationError(f"{cls.__qualname__}: {problem}")
+        cls.__topic__ = topic
+        cls.__source__ = source or cls.__source__
+        cls.__subject__ = subject or cls.__subject__
+        cls.__dataschema__ = dataschema
+        cls.__partial__ = partial
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **_config: Any) -> None:
+        if cls.__subject__ is not None:
+            _check_subject(cls, cls.__subject__)
+        _check_fields(cls)
+        if cls.__topic__ is not None:
+            _declare(cls, cls.__topic__)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler, /) -> CoreSchema:
+        schema = handler(source)
+        apply_number_rules(schema)
+        if not cls.__partial__:
+            _omit_none(schema)
+        return schema
+
+    def default_subject(self) -> str | None:
+        """The subject that the class's template gives for this payload, or None if a field of it is None."""
+        template, values = self.__subject__, self.__dict__
+        if template is None:
+            return None
+        for name in _fields_in(template):
+            if values[name] is None:
+                return None
+        return template.format_map(values)
+
+
+# A topic is at most 249 of these characters: org.apache.kafka.common.internals.Topic.
+TOPIC_NAME = re.compile(r"[A-Za-z0-9._\-]{1,249}")
+_BRACES = re.compile(r"\{([^}]*)\}")
+_declared: dict[str, type[EventData]] = {}
+
+
+@cache
+def _fields_in(template: str) -> tuple[str, ...]:
+    return tuple(_BRACES.findall(template))
+
+
+def topic_of(data_type: Any) -> str | None:
+    """The topic that a payload class declares, or None, also for anything that is no payload class."""
+    return data_type.__topic__ if isinstance(data_type, type) and issubclass(data_type, EventData) else None
+
+
+def declared_events() -> Mapping[str, type[EventData]]:
+    """Every payload class declared so far, by topic."""
+    return _declared
+
+
+def _declare(cls: type[EventData], topic: str) -> None:
+    name = f"{cls.__module__}.{cls.__qualname__}"
+    if not TOPIC_NAME.fullmatch(topic) or topic in {".", ".."}:
+        problem = "a topic is 1 to 249 characters of a-z, A-Z, 0-9, '.', '_' and '-'"
+        raise EventDeclarationError(f"{name}: topic={topic!r}: {problem}")
+    other = _declared.get(topic)
+    if other is not None and (other.__module__, other.__qualname__) != (cls.__module__, cls.__qualname__):
+        owner = f"{other.__module__}.{other.__qualname__}"
+        raise EventDeclarationError(f"{name}: topic {topic!r} already belongs to {owner}: one class a topic")
+    _declared[topic] = cls
+
+
+def _check_fields(cls: type[EventData]) -> None:
+    wire: dict[str, str] = {}
+    for name, field in cls.model_fields.items():
+        alias = field.alias or name
+        if alias in wire:
+            problem = f"fields {wire[alias]!r} and {name!r} are both {alias!r} on the wire"
+            raise EventDeclarationError(f"{cls.__qualname__}: {problem}: rename one")
+        wire[alias] = name
+    if cls.__partial__ and cls.__topic__ is None:
+        problem = "partial=True belongs to a class with a topic; in a part of a payload, absent and null would mix"
+        raise EventDeclarationError(f"{cls.__qualname__}: {problem}")
+
+
+def _check_subject(cls: type[EventData], template: str) -> None:
+    wanted = _fields_in(template)
+    unknown = [field for field in wanted if field not in cls.model_fields]
+    stray = _BRACES.sub("", template)
+    if unknown or not wanted or "{" in stray or "}" in stray:
+        known = ", ".join(cls.model_fields)
+        broken = "a brace stands without its pair" if wanted else "it names no field in braces"
+        problem = f"{{{unknown[0]}}} is no field" if unknown else broken
+        raise EventDeclarationError(f"{cls.__qualname__}: subject={template!r}: {problem}; the fields are: {known}")
