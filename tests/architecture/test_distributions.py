@@ -45,7 +45,7 @@ def test_events_import_public_names_only(path: Path) -> None:
     assert engine.get("eventzr_kafka", set()) <= set(eventzr_kafka.__all__)
 
 
-def test_the_engine_declares_no_events() -> None:
+def test_engine_declares_no_events() -> None:
     assert "eventzr_kafka.events" not in project(ENGINE).get("entry-points", {})
     assert "eventzr_kafka.events" in project(EVENTS)["entry-points"]
 
@@ -57,7 +57,7 @@ def test_both_name_the_same_pythons() -> None:
 
 
 @pytest.mark.parametrize("folder", [ENGINE, EVENTS], ids=["engine", "events"])
-def test_installed_version_is_the_sources(folder: Path) -> None:
+def test_installed_version_matches(folder: Path) -> None:
     table = project(folder)
     assert distribution(table["name"]).version == table["version"]
 

@@ -75,7 +75,7 @@ def fits_a_lambda(bare: float, others: float, ours: float) -> bool:
 
 
 @pytest.mark.parametrize("client", ["", "import eventzr_kafka._confluent.producer"], ids=["disabled", "with-client"])
-def test_lambda_function_loads_in_250_ms(client: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lambda_loads_in_250_ms(client: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(INSTALLED, "AWS_LAMBDA_FUNCTION_NAME", "f")
     monkeypatch.delitem(INSTALLED, "KAFKA_ENABLED", raising=False)
     code = FUNCTION + client

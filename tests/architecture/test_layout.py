@@ -30,7 +30,7 @@ def function_lengths() -> list[int]:
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_a_module_stays_under_400_lines(path: Path) -> None:
+def test_module_stays_under_400_lines(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= 400
 
 
@@ -131,7 +131,7 @@ def defined_in(path: Path) -> set[str]:
 
 
 @pytest.mark.parametrize(("file", "name"), NAMED)
-def test_the_page_names_what_exists(file: str, name: str) -> None:
+def test_page_names_what_exists(file: str, name: str) -> None:
     path = file_named(file)
 
     assert path.is_file(), f"ARCHITECTURE.md names {file}: write where it went"
@@ -143,13 +143,13 @@ def test_page_names_existing_folders(folder: str) -> None:
     assert (ROOT / folder).is_dir()
 
 
-def test_the_page_has_every_room() -> None:
+def test_page_has_every_room() -> None:
     rooms = {path.parent.name for path in SDK.glob("*/__init__.py")}
 
     assert set(re.findall(r"(?:^  |   )(\w+)/(?: {2,}|: )", PAGE, re.MULTILINE)) - {"src"} == rooms
 
 
-def test_the_modules_of_the_rooms_exist() -> None:
+def test_modules_of_the_rooms_exist() -> None:
     """Each module that the list names behind a room is a file there."""
     rows = re.findall(r"^  (engine|dead_letters|producing|events|_confluent)/ +(.+)$", PAGE, re.MULTILINE)
     words = [
@@ -164,5 +164,5 @@ def test_the_modules_of_the_rooms_exist() -> None:
     assert [(room, word) for room, word in words if word not in prose and (room, word) not in modules] == []
 
 
-def test_the_page_fits_on_120_lines() -> None:
+def test_page_fits_on_120_lines() -> None:
     assert len(PAGE.splitlines()) <= 120

@@ -62,17 +62,17 @@ def python_blocks(page: Path) -> list[str]:
     return re.findall(r"^```python\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
 
 
-def test_the_package_names_eight_public_paths() -> None:
+def test_package_names_eight_public_paths() -> None:
     assert len(PATHS) == 8
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_a_page_imports_public_names_alone(page: Path) -> None:
+def test_page_imports_public_names_alone(page: Path) -> None:
     assert [private_imports(block) for block in python_blocks(page)] == [[] for _ in python_blocks(page)]
 
 
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_a_program_imports_public_names_alone(program: Path) -> None:
+def test_program_imports_public_names_alone(program: Path) -> None:
     code = program.read_text()
 
     assert private_imports(code) == []
@@ -80,7 +80,7 @@ def test_a_program_imports_public_names_alone(program: Path) -> None:
 
 
 @pytest.mark.parametrize("module", MODULES.values(), ids=PATHS)
-def test_a_public_module_exports_what_it_has(module: ModuleType) -> None:
+def test_public_module_exports_what_it_has(module: ModuleType) -> None:
     names: list[str] = module.__all__
 
     assert names == sorted(names)

@@ -97,6 +97,6 @@ def test_texts_are_plain_english(name: str) -> None:
     "text",
     ['"""What it does."""', 'x = "somebody mends it"', 'def f():\n    """Whether it is."""', 'x = f"{y} is no topic"'],
 )
-def test_a_text_that_is_not_plain_is_found(text: str, tmp_path: Path) -> None:
+def test_text_that_is_not_plain_is_found(text: str, tmp_path: Path) -> None:
     (tmp_path / "module.py").write_text(text)
     assert findings(tmp_path / "module.py")

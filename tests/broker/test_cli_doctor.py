@@ -125,14 +125,14 @@ def test_conflicting_sizes_are_named(run: Any, kafka: KafkaServer) -> None:
     assert "the consumer of doctor-tight refuses values above 1,048,576" in steps["sizes"]
 
 
-def test_a_missing_topic_is_named(run: Any, kafka: KafkaServer) -> None:
+def test_missing_topic_is_named(run: Any, kafka: KafkaServer) -> None:
     code, steps = run("--publishes", f"{__name__}:Absent", KAFKA_BROKERS=kafka.bootstrap_servers)
 
     assert (code, failed(steps)) == (1, ["topics"])
     assert "doctor.thing.absent.v1: does not exist; eventzr-kafka topics plan" in steps["topics"]
 
 
-def test_tls_towards_plain_port_is_found(run: Any, kafka: KafkaServer) -> None:
+def test_tls_to_plain_port_is_found(run: Any, kafka: KafkaServer) -> None:
     code, steps = run(KAFKA_BROKERS=kafka.bootstrap_servers, KAFKA_TLS="true")
 
     assert (code, failed(steps)) == (1, ["TLS"])
@@ -146,7 +146,7 @@ def test_plain_client_towards_tls_is_found(run: Any, msk: MskBroker) -> None:
     assert "the broker speaks TLS; set KAFKA_TLS=true" in steps["TLS"]
 
 
-def test_an_unknown_authority_is_found(run: Any, msk: MskBroker) -> None:
+def test_unknown_authority_is_found(run: Any, msk: MskBroker) -> None:
     code, steps = run(**{**msk.variables, "KAFKA_CA_FILE": ""})
 
     assert (code, failed(steps)) == (1, ["TLS"])
@@ -177,7 +177,7 @@ def test_expired_and_unknown_certificates_have_two_hints(
     assert f"{said}; {hint}" in steps["TLS"]
 
 
-def test_name_not_in_certificate_is_found(run: Any, msk: MskBroker, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_server_name_is_found(run: Any, msk: MskBroker, monkeypatch: pytest.MonkeyPatch) -> None:
     real, port = socket.getaddrinfo, int(msk.settings.brokers.rpartition(":")[2])
 
     def lead_there(_host: str, port: int, *family: int, **hints: int) -> Any:
@@ -241,7 +241,7 @@ class LooksOn(Reader): ...
 class ShutOut(Reader): ...
 
 
-def test_refused_login_names_its_identity(run: Any, msk: MskBroker) -> None:
+def test_refused_login_has_identity(run: Any, msk: MskBroker) -> None:
     code, steps = run(**msk.variables, AWS_SECRET_ACCESS_KEY="another")  # noqa: S106 -- none
 
     assert (code, failed(steps)) == (1, ["metadata"])

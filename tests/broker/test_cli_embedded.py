@@ -298,7 +298,7 @@ def test_demo_plays_a_day_and_all_18_topics_flow(env: dict[str, str]) -> None:
     assert re.search(r"^The page: http://127\.0\.0\.1:\d+/ ", done.stdout, re.MULTILINE)
 
 
-def test_demo_fails_when_an_event_is_lost(env: dict[str, str]) -> None:
+def test_lost_event_fails_the_demo(env: dict[str, str]) -> None:
     lose_one = (
         "import asyncio, sys; from examples import demo; from examples.subscriber.counter import EventCounter as C;"
         "count = C._count; demo.TIMEOUT = 5;"

@@ -62,7 +62,7 @@ def test_applied_plan_is_empty(module: str, capsys: pytest.CaptureFixture[str]) 
     assert row.split() == [f"{module}.made.v1", "4", "partitions", "retention.ms=604800000", "Made"]
 
 
-def test_apply_changes_but_never_removes(module: str, kafka: KafkaServer, capsys: pytest.CaptureFixture[str]) -> None:
+def test_apply_never_removes(module: str, kafka: KafkaServer, capsys: pytest.CaptureFixture[str]) -> None:
     kafka.create_topic(f"{module}.made.v1", partitions=2, configs={"retention.ms": "1000"})
     kafka.create_topic(f"{module}.broken.v1", partitions=9)
     targets = [module, "--retention", "12h"]

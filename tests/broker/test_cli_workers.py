@@ -215,7 +215,7 @@ def test_stop_lets_handlers_finish(setting: Setting, *, everybody: bool) -> None
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, -signal.SIGTERM), (signal.SIGINT, 130)])
-def test_a_second_signal_quits_at_once(setting: Setting, number: signal.Signals, code: int) -> None:
+def test_second_signal_quits_at_once(setting: Setting, number: signal.Signals, code: int) -> None:
     workers = setting.start(takes=60.0)
     workers.wait_until_ready()
     setting.publish(*range(20))

@@ -157,7 +157,7 @@ def group() -> str:
 # Order
 
 
-async def test_events_of_a_tenant_run_in_order(
+async def test_tenants_events_run_in_order(
     settings: KafkaSettings, producer: EventProducer, topic: TopicFactory, group: str
 ) -> None:
     name, seen, inside, most = topic(), Seen(), Counter[str](), 0
@@ -180,7 +180,7 @@ async def test_events_of_a_tenant_run_in_order(
     assert most > 10
 
 
-async def test_hanging_tenant_holds_up_no_other(
+async def test_hanging_tenant_blocks_no_other(
     settings: KafkaSettings, producer: EventProducer, topic: TopicFactory, group: str
 ) -> None:
     name, seen, others_are_done = topic(partitions=1), Seen(), asyncio.Event()
@@ -516,7 +516,7 @@ async def test_publishing_creates_no_topic(generous_kafka: KafkaServer) -> None:
 # Threads
 
 
-async def test_plain_function_runs_off_the_loop(
+async def test_plain_function_runs_off_loop(
     settings: KafkaSettings, producer: EventProducer, topic: TopicFactory, group: str
 ) -> None:
     name, loop, started, may_finish = topic(), asyncio.get_running_loop(), asyncio.Event(), threading.Event()

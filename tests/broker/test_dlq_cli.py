@@ -422,7 +422,7 @@ def test_payload_is_shown_on_request_alone(dlq: Dlq) -> None:
     assert dlq.run("show", dlq.group, "0@999")[0] == 2
 
 
-def test_discard_needs_and_keeps_a_reason(dlq: Dlq) -> None:
+def test_discard_keeps_its_reason(dlq: Dlq) -> None:
     dlq.write_letters(20)
 
     assert dlq.run("discard", dlq.group)[0] == 2
@@ -470,7 +470,7 @@ def test_discard_is_left_by_ctrl_c(dlq: Dlq) -> None:
     assert dlq.notes() == []
 
 
-def test_a_dry_run_changes_nothing(dlq: Dlq) -> None:
+def test_dry_run_changes_nothing(dlq: Dlq) -> None:
     dlq.write_letters(10)
 
     replay = dlq.run("replay", "handlers:Handler", "--dry-run", "--limit", "4")
@@ -484,7 +484,7 @@ def test_a_dry_run_changes_nothing(dlq: Dlq) -> None:
 
 
 @pytest.mark.parametrize("command", ["ls", "show", "discard"])
-def test_a_missing_topic_is_said(dlq: Dlq, command: str) -> None:
+def test_missing_topic_is_said(dlq: Dlq, command: str) -> None:
     more = {"ls": (), "show": ("0@0",), "discard": ("--reason", "r", "--yes")}[command]
 
     code, output = dlq.run_alone(command, "no-such-group", *more)

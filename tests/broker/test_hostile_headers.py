@@ -103,7 +103,7 @@ def publish(brokers: str, topic: str, numbers: Sequence[int], hostile: Sequence[
             producer.produce(topic, value, key=key, headers=HOSTILE if number in hostile else plain)
 
 
-async def test_unreadable_record_costs_no_other(kafka: KafkaServer, topic: TopicFactory, recorder: Recorder) -> None:
+async def test_unreadable_record_costs_itself(kafka: KafkaServer, topic: TopicFactory, recorder: Recorder) -> None:
     group = Group(kafka, topic(partitions=3))
     publish(group.settings.brokers, group.topic, range(EVENTS + 1), hostile=[2_500])
     await group.run_until_committed(EVENTS + 1)

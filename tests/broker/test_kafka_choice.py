@@ -103,7 +103,7 @@ def test_failed_broker_is_not_hidden_by_the_next_way(
         start_kafka()
 
 
-def test_error_names_what_each_way_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_error_names_what_is_lacking(monkeypatch: pytest.MonkeyPatch) -> None:
     offer(monkeypatch, docker=None, jars=None)
 
     assert describe_kafka() is None
@@ -129,7 +129,7 @@ def test_docker_needs_testcontainers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("version", ["1.8.0_412", "11.0.2"])
-def test_an_old_jdk_is_none(machine: Path, version: str) -> None:
+def test_old_jdk_is_none(machine: Path, version: str) -> None:
     write_java(machine, version)
     write_program(machine / "bin" / "mvn", "")
 

@@ -134,7 +134,7 @@ def test_broker_advertises_the_containers_address(kafka: docker.DockerKafka, con
     assert advertised.read_text() == "PLAINTEXT://docker.example:31092,INSIDE://localhost:19092"
 
 
-def test_same_container_is_started_again(kafka: docker.DockerKafka, container: FakeContainer) -> None:
+def test_container_is_started_again(kafka: docker.DockerKafka, container: FakeContainer) -> None:
     kafka.stop(30)
     assert not kafka.running()
     kafka.start()
@@ -169,7 +169,7 @@ def test_tool_gets_arguments_and_input(kafka: docker.DockerKafka, container: Fak
     assert (result.code, result.stderr) == (3, b"oops\n")
 
 
-def test_tool_without_input_reads_nothing(kafka: docker.DockerKafka, container: FakeContainer) -> None:
+def test_tool_may_have_no_input(kafka: docker.DockerKafka, container: FakeContainer) -> None:
     write_tool(container, "cat")
 
     assert kafka.tool("org.example.Tool", [], None, 10).stdout == b""

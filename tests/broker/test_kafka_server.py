@@ -81,7 +81,7 @@ def test_restart_keeps_address_and_records(kafka: KafkaServer, topic: TopicFacto
     assert consume(kafka, name) == b"tenant-1|before"
 
 
-def test_kill_keeps_acknowledged_records(kafka: KafkaServer, topic: TopicFactory) -> None:
+def test_kill_keeps_written_records(kafka: KafkaServer, topic: TopicFactory) -> None:
     name, address = topic(partitions=1), kafka.bootstrap_servers
     produce(kafka, name, b"tenant-1|before")
 
@@ -140,7 +140,7 @@ def test_record_of_8_mb_is_taken(kafka: KafkaServer, topic: TopicFactory) -> Non
     assert kafka.tool(OFFSETS, "--topic", name) == f"{name}:0:1\n".encode()
 
 
-def test_a_tool_that_fails_says_how(kafka: KafkaServer) -> None:
+def test_tool_that_fails_says_how(kafka: KafkaServer) -> None:
     with pytest.raises(KafkaToolError, match="nonsense is not a recognized option") as caught:
         kafka.tool(OFFSETS, "--nonsense")
 

@@ -201,7 +201,7 @@ async def test_follower_catches_up_and_goes_on(kafka: KafkaServer, topic: TopicF
     assert set(follower.told) == {*range(710), "caught up"}
 
 
-async def test_follower_waits_for_missing_topic(kafka: KafkaServer) -> None:
+async def test_follower_waits_for_its_topic(kafka: KafkaServer) -> None:
     name = f"later-{uuid.uuid4().hex[:8]}"
 
     async with Follower(kafka, name) as follower:

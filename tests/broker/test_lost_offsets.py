@@ -97,7 +97,7 @@ async def test_retention_before_a_start_is_named(
     assert f"{group}: {name}[0]: offsets 3 to 9 (7 at most) were deleted" in caplog.text
 
 
-async def test_strict_group_stops_at_each_start(
+async def test_strict_group_stops_each_time(
     settings: KafkaSettings, producer: EventProducer, topic: TopicFactory, group: str
 ) -> None:
     name, seen = topic(partitions=1), Seen()

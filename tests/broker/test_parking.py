@@ -119,7 +119,7 @@ async def test_events_follow_the_dead_letter_of_their_key_and_no_other(group: Gr
     assert {tenant: group.handled[tenant] for tenant in PARKED} == {tenant: [0] for tenant in PARKED}
 
 
-async def test_a_key_stays_parked_over_a_restart_until_it_is_replayed(group: Group) -> None:
+async def test_key_stays_parked_over_a_restart_until_it_is_replayed(group: Group) -> None:
     async with asyncio.timeout(SECONDS):
         async with group.member():
             await group.publish(range(5))
@@ -134,7 +134,7 @@ async def test_a_key_stays_parked_over_a_restart_until_it_is_replayed(group: Gro
     assert {tenant: group.handled[tenant] for tenant in PARKED} == {tenant: [0, *range(10, 15)] for tenant in PARKED}
 
 
-async def test_a_key_stays_parked_on_the_next_owner_of_its_partition(group: Group) -> None:
+async def test_key_stays_parked_on_the_next_owner_of_its_partition(group: Group) -> None:
     async with asyncio.timeout(SECONDS):
         async with group.member() as first:
             await group.publish(range(5))

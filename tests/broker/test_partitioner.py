@@ -56,7 +56,7 @@ def partitions_by_us(kafka: KafkaServer, topic: str, keys: Sequence[str]) -> dic
     return {key: delivery.result(20).partition for key, delivery in zip(keys, deliveries, strict=True)}
 
 
-def test_tenants_lie_where_java_puts_them(kafka: KafkaServer, topic: TopicFactory) -> None:
+def test_tenants_lie_as_in_java(kafka: KafkaServer, topic: TopicFactory) -> None:
     keys = tenants(1000)
 
     java = partitions_by_java(kafka, topic(partitions=PARTITIONS), keys)

@@ -91,9 +91,7 @@ def hasty(kafka: KafkaServer) -> KafkaSettings:
 # Acknowledged
 
 
-async def test_publish_returns_where_the_event_is(
-    kafka: KafkaServer, settings: KafkaSettings, topic: TopicFactory
-) -> None:
+async def test_publish_returns_where_event_is(kafka: KafkaServer, settings: KafkaSettings, topic: TopicFactory) -> None:
     name = topic(partitions=1)
 
     async with asyncio.timeout(SECONDS), EventProducer(settings=settings) as producer:

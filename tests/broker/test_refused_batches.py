@@ -59,7 +59,7 @@ def in_order() -> dict[str, list[int]]:
     return {f"t{tenant}": list(range(tenant, EVENTS, TENANTS)) for tenant in range(TENANTS)}
 
 
-async def test_an_outage_fails_no_small_event(kafka: KafkaServer, caplog: pytest.LogCaptureFixture) -> None:
+async def test_outage_fails_no_small_event(kafka: KafkaServer, caplog: pytest.LogCaptureFixture) -> None:
     bounded, refused = "bounded", "refused"
     for topic in (bounded, refused):
         kafka.create_topic(topic, partitions=1, configs=SMALL)

@@ -163,7 +163,7 @@ def round_trip(kafka: KafkaServer, event: EventData, mode: Mode, **envelope: Any
     return read(kafka, [result])[0]
 
 
-def test_listing_is_the_json_of_the_guide(kafka: KafkaServer) -> None:
+def test_listing_is_json_of_the_guide(kafka: KafkaServer) -> None:
     guide = json.loads(GUIDE_EVENT)
     attributes = {"event_id": guide["id"], "subject": guide["subject"], "time": NOON}
 

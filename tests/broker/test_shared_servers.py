@@ -19,9 +19,7 @@ def keeper() -> Iterator[ServerKeeper]:
     keeper.close()
 
 
-def test_first_process_starts_the_broker(
-    kafka: KafkaServer, keeper: ServerKeeper, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_first_process_starts_broker(kafka: KafkaServer, keeper: ServerKeeper, monkeypatch: pytest.MonkeyPatch) -> None:
     started = [SimpleNamespace(_backend=kafka._backend, close=list[None])]
     monkeypatch.setattr(shared_servers, "start_kafka", started.pop)
 

@@ -168,7 +168,7 @@ def test_open_producer_delivers_at_exit(
     assert end_of(kafka, name) == 100
 
 
-def test_undelivered_events_count_at_exit(group: str) -> None:
+def test_undelivered_events_are_counted(group: str) -> None:
     with ending("forgotten-producer", "127.0.0.1:1", "nowhere.thing.happened.v1", group) as process:
         code, log = process.end()
     assert code == 0

@@ -35,9 +35,9 @@ CANNOT: Final[dict[str, dict[str, tuple[str, type[Exception]]]]] = {  # why, and
     "memory": {},
     "embedded": {
         "test_oversized_record_is_refused": ("it takes records of any size", AssertionError),
-        "test_group_behind_the_log_starts_over": ("it has no DeleteRecords", KafkaException),
+        "test_group_behind_log_starts_over": ("it has no DeleteRecords", KafkaException),
         "test_unread_offsets_are_passed": ("it shows aborted records", AssertionError),
-        "test_offsets_behind_the_last_are_passed": ("it shows aborted records", ValueError),
+        "test_offsets_behind_last_are_passed": ("it shows aborted records", ValueError),
     },
     "kafka": {},
     "kafka-consumer-protocol": {},
@@ -46,7 +46,7 @@ CANNOT: Final[dict[str, dict[str, tuple[str, type[Exception]]]]] = {  # why, and
 PROTOCOL_TESTS: Final = {
     "test_member_resumes_at_committed_offset",
     "test_new_owner_waits_for_the_former_ones_offset",
-    "test_a_former_owner_commits_nothing",
+    "test_former_owner_commits_nothing",
 }
 
 Outcome: TypeAlias = DeliveryOutcome
@@ -231,7 +231,7 @@ async def test_unread_offsets_are_passed(backend: Backend, join: Join, group: st
     assert 0 < first < second - 1
 
 
-async def test_offsets_behind_the_last_are_passed(backend: Backend, join: Join, group: str) -> None:
+async def test_offsets_behind_last_are_passed(backend: Backend, join: Join, group: str) -> None:
     topic = backend.create_topic(partitions=1)
     await asyncio.to_thread(backend.put_with_gap, topic, b"a")
     member, sink = join(group, topic)
@@ -290,7 +290,7 @@ async def test_stored_positions_are_committed(backend: Backend, producer: Report
     await eventually(lambda: backend.committed(group, topic) == {record.partition: (2, "e1:x")})
 
 
-async def test_group_behind_the_log_starts_over(backend: Backend, producer: Reports, join: Join, group: str) -> None:
+async def test_group_behind_log_starts_over(backend: Backend, producer: Reports, join: Join, group: str) -> None:
     topic = backend.create_topic(partitions=1)
     produce(producer, topic, 6)
     first, before = join(group, topic)
@@ -350,7 +350,7 @@ async def test_new_owner_waits_for_the_former_ones_offset(
 KEYS: Final = [b"tenant-%d" % number for number in range(50)]
 
 
-async def test_a_former_owner_commits_nothing(backend: Backend, producer: Reports, join: Join, group: str) -> None:
+async def test_former_owner_commits_nothing(backend: Backend, producer: Reports, join: Join, group: str) -> None:
     topic = backend.create_topic(partitions=4)
     for number in range(4):
         produce(producer, topic, 3, key=next(k for k in KEYS if partition_of(k, 4) == number))

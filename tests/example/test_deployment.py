@@ -58,14 +58,14 @@ def test_keda_scales_on_the_groups_lag() -> None:
     assert of_kind("PodDisruptionBudget")["spec"]["minAvailable"] < scaled["minReplicaCount"]
 
 
-async def test_the_probes_are_endpoints(client: httpx.AsyncClient) -> None:
+async def test_probes_are_endpoints(client: httpx.AsyncClient) -> None:
     container = pod()["containers"][0]
     paths = {container[probe]["httpGet"]["path"] for probe in ("startupProbe", "livenessProbe", "readinessProbe")}
 
     assert {(await client.get(path)).status_code for path in paths} == {200}
 
 
-def test_pod_has_the_time_it_takes_to_drain() -> None:
+def test_pod_has_time_it_takes_to_drain() -> None:
     pause = int(pod()["containers"][0]["lifecycle"]["preStop"]["exec"]["command"][1])
     drain = max(definition_of(make()).options.drain_timeout for make in CONSUMERS)
     leave = 10  # seconds after which the SDK gives up on leaving a group

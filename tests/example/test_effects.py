@@ -45,7 +45,7 @@ async def reason_of(events: Events, payload: Any) -> str:
     return letter.facts.reason
 
 
-async def test_repeated_review_leaves_the_rating(events: Events, tenant: Tenant) -> None:
+async def test_repeated_review_leaves_rating(events: Events, tenant: Tenant) -> None:
     hall, tent = await tenant.listing(), await tenant.listing()
 
     for said in (review(hall), review(hall), review(hall, id="r2", rating=7, ratingScale=10), review(tent, id="r3")):
@@ -66,7 +66,7 @@ async def test_review_counts_for_its_own_seller(events: Events, tenant: Tenant) 
     assert {seller["ratingCount"] for seller in await tenant.get("/sellers")} == {0}
 
 
-async def test_escrow_goes_to_the_orders_seller(events: Events, tenant: Tenant) -> None:
+async def test_escrow_goes_to_orders_seller(events: Events, tenant: Tenant) -> None:
     order = await tenant.order()
     async with sessions.begin() as session:
         found = await session.get_one(Order, (TENANT, order["id"]))

@@ -83,7 +83,7 @@ async def test_feed_shows_one_tenant(tenant: Tenant, other: Tenant) -> None:
     assert [line["number"] for line in activity] == [number for number, _ in lines]
 
 
-async def test_the_feed_ends_with_the_service(tenant: Tenant) -> None:
+async def test_feed_ends_with_the_service(tenant: Tenant) -> None:
     await tenant.listing(publish=False)
     closing = asyncio.Event()
     feed = follow(TENANT, 0, closing)

@@ -88,9 +88,7 @@ async def rename(unit: UnitOfWork, listing_id: str) -> None:
 
 
 @pytest.mark.parametrize("work", [publish, review, rename])
-async def test_seller_is_locked_before_listings(
-    tenant: Tenant, work: Callable[[UnitOfWork, str], Awaitable[None]]
-) -> None:
+async def test_seller_is_locked_first(tenant: Tenant, work: Callable[[UnitOfWork, str], Awaitable[None]]) -> None:
     listing = await tenant.listing(publish=False)
 
     async with sessions() as session:

@@ -110,7 +110,7 @@ async def press(page: Page, name: str) -> None:
     await page.get_by_role("button", name=name).first.click()
 
 
-async def test_day_on_the_page_replays_a_letter(tenant: Tenant, page: Page) -> None:
+async def test_day_on_page_replays_a_letter(tenant: Tenant, page: Page) -> None:
     await show(page, tenant)
 
     await press(page, "Create listing")

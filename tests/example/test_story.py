@@ -140,7 +140,7 @@ def shop(http: httpx.AsyncClient) -> Shop:
     return Shop(http, f"tenant-{uuid.uuid4().hex}")
 
 
-async def test_event_published_again_acts_once(shop: Shop, broker: str) -> None:
+async def test_repeated_event_acts_once(shop: Shop, broker: str) -> None:
     order = await sale(shop)
     review = ReviewCreated.model_validate(
         {"id": "r", "sellerId": order["sellerId"], "listingId": order["listingId"], "rating": 3}

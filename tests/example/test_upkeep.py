@@ -131,7 +131,7 @@ time.sleep(60)
 """
 
 
-async def test_slow_replay_ends_before_the_next(tmp_path: Path) -> None:
+async def test_slow_replay_ends_before_next(tmp_path: Path) -> None:
     note = tmp_path / "note"
     replay = DeadLetterReplay({}, command=(sys.executable, "-c", COMMAND, str(note)), timeout=2)
 

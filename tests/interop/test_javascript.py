@@ -148,7 +148,7 @@ def from_javascript(node: Node, kafka: KafkaServer) -> Received:
 
 @every_event
 @every_mode
-def test_javascript_event_reaches_handler(from_javascript: Received, event: EventData, mode: Mode) -> None:
+def test_javascript_event_is_handled(from_javascript: Received, event: EventData, mode: Mode) -> None:
     topic = str(type(event).__topic__)
 
     read, record = from_javascript[f"{topic}/{mode}"]
@@ -248,7 +248,7 @@ def others_from_javascript(node: Node, kafka: KafkaServer) -> Received:
 
 @every_other
 @every_mode
-def test_javascript_data_reaches_handler(others_from_javascript: Received, kind: str, mode: Mode) -> None:
+def test_javascript_data_is_handled(others_from_javascript: Received, kind: str, mode: Mode) -> None:
     event, record = others_from_javascript[f"{kind}/{mode}"]
 
     written = given(event.id, record.topic, kind)
@@ -273,7 +273,7 @@ def as_event(given: Json) -> CloudEvent[Any]:
 
 @every_other
 @every_mode
-def test_javascript_reads_our_other_data(others_in_javascript: Mapping[str, Json], kind: str, mode: Mode) -> None:
+def test_javascript_reads_other_data(others_in_javascript: Mapping[str, Json], kind: str, mode: Mode) -> None:
     read = others_in_javascript[f"{kind}/{mode}"]
 
     written = given(f"{kind}/{mode}", read["topic"], kind)

@@ -16,7 +16,7 @@ def ids(rows: Sequence[OutboxRow]) -> list[int]:
     return [row.id for row in rows]
 
 
-def test_a_topic_waits_twice_as_long_each_time_until_a_row_of_it_is_acknowledged() -> None:
+def test_topic_waits_twice_as_long_until_acknowledged() -> None:
     delays, now, waits = Delays(), 0.0, list[float]()
     for _ in range(7):
         waits.append(delays.delay_topic(row(1, "a"), "missing", now))
@@ -28,7 +28,7 @@ def test_a_topic_waits_twice_as_long_each_time_until_a_row_of_it_is_acknowledged
     assert delays.delay_topic(row(1, "a"), "missing", now) == 1
 
 
-def test_tenants_behind_a_waiting_topic_are_set_aside_with_all_that_they_publish_later() -> None:
+def test_tenants_behind_a_waiting_topic_are_set_aside() -> None:
     delays = Delays()
     delays.delay_topic(row(1, "a"), "missing", 0)
     rows = [row(1, "a"), row(2, "a", "other"), row(3, "b", "other"), row(4, "b"), row(5, "b", "other")]
@@ -39,7 +39,7 @@ def test_tenants_behind_a_waiting_topic_are_set_aside_with_all_that_they_publish
     assert delays.tenants_to_skip((), 0.5) == set()
 
 
-def test_one_row_of_a_topic_goes_on_trial_and_the_next_tenant_has_the_next_trial() -> None:
+def test_one_row_of_a_topic_is_tried_at_a_time() -> None:
     delays = Delays()
     delays.delay_topic(row(1, "a"), "missing", 0)
     delays.choose_rows([row(1, "a"), row(2, "b"), row(3, "b")], (), 0)
@@ -51,7 +51,7 @@ def test_one_row_of_a_topic_goes_on_trial_and_the_next_tenant_has_the_next_trial
     assert delays.tenants_to_skip((), 3) == {"c", "e"}
 
 
-def test_a_stopped_lane_waits_long_and_its_row_is_then_the_only_one_of_its_topic() -> None:
+def test_stopped_tenant_waits_long_and_alone() -> None:
     delays = Delays()
     assert delays.stop_tenant_at(row(2, "b"), "too large", 0) == 30
     assert delays.tenants_to_skip((), 29) == {"b"}
@@ -62,7 +62,7 @@ def test_a_stopped_lane_waits_long_and_its_row_is_then_the_only_one_of_its_topic
     assert ids(delays.choose_rows(rows, (), 30).rows) == [1, 2, 3, 4]
 
 
-def test_a_lane_without_an_answer_waits_and_has_no_trial() -> None:
+def test_unanswered_tenant_has_no_trial() -> None:
     delays = Delays()
     delays.delay_tenant("a", 0)
     delays.delay_tenant("a", 0)  # another row of it
@@ -76,7 +76,7 @@ def test_a_lane_without_an_answer_waits_and_has_no_trial() -> None:
 LANE = "tenants that wait for a row that the broker refuses: 1"
 
 
-def test_tenants_are_read_again_and_no_problem_any_more_when_the_buckets_have_changed() -> None:
+def test_moved_buckets_read_their_tenants_again() -> None:
     delays = Delays()
     delays.delay_topic(row(1, "a"), "missing", 0)
     delays.choose_rows([row(1, "a")], (), 0)
@@ -87,7 +87,7 @@ def test_tenants_are_read_again_and_no_problem_any_more_when_the_buckets_have_ch
     assert delays.problems((), 1) == []
 
 
-def test_what_waits_is_a_problem_until_its_rows_are_gone() -> None:
+def test_wait_is_a_problem_until_rows_go() -> None:
     delays = Delays()
     delays.delay_topic(row(1, "a"), "missing", 0)
     delays.choose_rows([row(1, "a")], (), 0)

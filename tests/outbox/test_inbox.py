@@ -136,7 +136,7 @@ async def marked(engine: AsyncEngine) -> list[str]:
         return sorted((await connection.scalars(select(marks.c.event_id))).all())
 
 
-async def test_a_redelivered_event_has_no_second_effect(ledger: Plan, engine: AsyncEngine) -> None:
+async def test_redelivered_event_has_no_second_effect(ledger: Plan, engine: AsyncEngine) -> None:
     async with running(ledger) as member:
         member.deliver(record(0, "a"), record(1, "b"), record(2, "a"))
         await member.done(3)
@@ -149,7 +149,7 @@ async def test_a_redelivered_event_has_no_second_effect(ledger: Plan, engine: As
     assert member.duplicates[0].group_id == "ledger"
 
 
-async def test_a_failure_rolls_back_effect_and_mark(ledger: Plan, engine: AsyncEngine) -> None:
+async def test_failure_rolls_back_effect_and_mark(ledger: Plan, engine: AsyncEngine) -> None:
     ledger.failures = {"a": [ValueError()]}
     async with running(ledger) as member:
         member.deliver(record(0, "a"))
@@ -158,7 +158,7 @@ async def test_a_failure_rolls_back_effect_and_mark(ledger: Plan, engine: AsyncE
     assert await effects(engine) == await marked(engine) == ["a"]
 
 
-async def test_a_dead_letters_replay_is_handled_once(engine: AsyncEngine) -> None:
+async def test_dead_letters_replay_is_handled_once(engine: AsyncEngine) -> None:
     ledger = Ledger(async_sessionmaker(engine))
     ledger.failures = {"a": [ValueError(), ValueError()]}
     async with running(ledger) as member:
@@ -190,7 +190,7 @@ async def replay(
     return outcomes, skipped
 
 
-async def test_a_replay_of_a_handled_event_is_skipped(engine: AsyncEngine) -> None:
+async def test_replay_of_a_handled_event_is_skipped(engine: AsyncEngine) -> None:
     ledger = Ledger(async_sessionmaker(engine))
     ledger.failures = {"a": [ValueError(), ValueError()], "b": [ValueError(), ValueError()]}
     async with running(ledger) as member:
@@ -241,7 +241,7 @@ async def test_two_tenants_may_share_an_id(
     assert len(member.duplicates) == 1
 
 
-async def test_inbox_fails_only_the_named_tenant(engine: AsyncEngine) -> None:
+async def test_inbox_fails_only_named_tenant(engine: AsyncEngine) -> None:
     ledger = BatchLedger(async_sessionmaker(engine))
     ledger.failures = {"42": [ValueError()]}
     async with running(ledger) as member:
@@ -305,9 +305,7 @@ async def waits_for_a_lock(engine: AsyncEngine) -> bool:
 
 
 @pytest.mark.parametrize("first_fails", [False, True])
-async def test_the_second_of_two_members_waits_for_the_first(
-    postgres_engine: AsyncEngine, *, first_fails: bool
-) -> None:
+async def test_second_of_two_members_waits_for_the_first(postgres_engine: AsyncEngine, *, first_fails: bool) -> None:
     first, second = (Ledger(async_sessionmaker(postgres_engine)) for _ in range(2))
     first.gate.clear()
     first.failures = {"a": [ValueError(), ValueError()] if first_fails else []}
@@ -322,7 +320,7 @@ async def test_the_second_of_two_members_waits_for_the_first(
     assert await effects(postgres_engine) == ["a"]
 
 
-async def test_a_handler_that_commits_its_session_fails(engine: AsyncEngine) -> None:
+async def test_handler_that_commits_its_session_fails(engine: AsyncEngine) -> None:
     @kafka_consumer(group_id="g", inbox=SqlInbox(async_sessionmaker(engine)), retry=SOON)
     class Hasty:
         @on_message(TOPIC)
@@ -338,7 +336,7 @@ async def test_a_handler_that_commits_its_session_fails(engine: AsyncEngine) -> 
 
 
 @pytest.mark.parametrize("way", ["rollback", "close", "begin_nested"])
-async def test_a_handler_must_leave_its_transaction_open_and_clean(way: str, engine: AsyncEngine) -> None:
+async def test_handler_must_leave_its_transaction_open_and_clean(way: str, engine: AsyncEngine) -> None:
     @kafka_consumer(group_id="g", inbox=SqlInbox(async_sessionmaker(engine)), retry=SOON)
     class Careless:
         @on_message(TOPIC)
@@ -407,7 +405,7 @@ def test_wrong_inbox_is_refused_at_once() -> None:
             async def book(self, event: CloudEvent[Any]) -> None: ...
 
 
-async def test_marks_are_deleted_in_small_steps(engine: AsyncEngine, sync_sessions: sessionmaker[Session]) -> None:
+async def test_marks_are_deleted_stepwise(engine: AsyncEngine, sync_sessions: sessionmaker[Session]) -> None:
     now = datetime.now(UTC)
     ages = [timedelta(days=30 if number < 2500 else 1) for number in range(2600)]
     rows = [{"group_id": "g", "source": "s", "event_id": str(n), "marked_at": now - age} for n, age in enumerate(ages)]

@@ -82,7 +82,7 @@ def test_first_inbox_gets_its_tenant(url: str, step: int | None) -> None:
 
 
 @pytest.mark.parametrize(("steps", "known"), [(migration, "outbox migration are 1"), (inbox_migration, "are 1, 2")])
-def test_a_step_that_does_not_exist_is_refused(steps: Steps, known: str) -> None:
+def test_step_that_does_not_exist_is_refused(steps: Steps, known: str) -> None:
     context = MigrationContext.configure(dialect_name="postgresql", opts={"as_sql": True})
     with pytest.raises(ValueError, match=f"step=3: the steps of the .*{known}"):
         steps.upgrade(Operations(context), step=3)
@@ -96,7 +96,7 @@ def test_inbox_steps_can_be_printed(dialect: str) -> None:
     assert "PRIMARY KEY (group_id, source, event_id, tenant_id)" in out.getvalue()
 
 
-def test_the_migration_can_be_printed() -> None:
+def test_migration_can_be_printed() -> None:
     out = io.StringIO()
     context = MigrationContext.configure(dialect_name="postgresql", opts={"as_sql": True, "output_buffer": out})
     migration.upgrade(Operations(context))

@@ -96,7 +96,7 @@ async def assert_that_no_mark_is_alone(reasons: dict[str, str], called: list[str
     assert await marked(engine) == [GOOD]
 
 
-async def test_a_transaction_ended_below_its_session_leaves_no_mark(engine: AsyncEngine) -> None:
+async def test_transaction_ended_below_its_session_leaves_no_mark(engine: AsyncEngine) -> None:
     called: list[str] = []
 
     @kafka_consumer(group_id="g", inbox=SqlInbox(async_sessionmaker(engine)), retry=SOON)
@@ -118,7 +118,7 @@ async def test_a_transaction_ended_below_its_session_leaves_no_mark(engine: Asyn
     await assert_that_no_mark_is_alone(reasons, called, engine)
 
 
-async def test_a_def_handlers_transaction_ended_below_leaves_no_mark(engine: AsyncEngine) -> None:
+async def test_def_handlers_transaction_ended_below_leaves_no_mark(engine: AsyncEngine) -> None:
     called: list[str] = []
     sync = create_engine(engine.url.set(drivername=engine.url.drivername.replace("+aiosqlite", "")))
 
@@ -177,7 +177,7 @@ async def test_swallowed_database_error_is_a_failure(postgres_engine: AsyncEngin
     assert await effects(postgres_engine) == await marked(postgres_engine) == [GOOD]
 
 
-async def test_savepoints_belong_to_the_handler(engine: AsyncEngine) -> None:
+async def test_savepoints_belong_to_handler(engine: AsyncEngine) -> None:
     async def nests(session: AsyncSession) -> None:
         async with session.begin_nested():
             await session.execute(listings.insert().values(tenant_id="nested"))

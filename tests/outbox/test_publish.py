@@ -38,7 +38,7 @@ async def event_ids(engine: AsyncEngine) -> list[str]:
         return list(await connection.scalars(select(events.c.event_id).order_by(events.c.id)))
 
 
-async def test_commit_leaves_the_encoded_record(engine: AsyncEngine) -> None:
+async def test_commit_leaves_encoded_record(engine: AsyncEngine) -> None:
     async with AsyncSession(engine) as session, session.begin():
         event_id = OUTBOX.publish(session, LISTING, tenant_id="t1", subject="listing:1")
     columns = [events.c[name] for name in OutboxRow._fields]
@@ -100,7 +100,7 @@ async def test_failed_flush_leaves_nothing(engine: AsyncEngine) -> None:
     assert await event_ids(engine) == ["kept", "next transaction"]
 
 
-def test_a_sync_session_does_the_same(url: str) -> None:
+def test_sync_session_does_the_same(url: str) -> None:
     create_tables(url)
     engine = create_engine(url.replace("+aiosqlite", ""))
     with Session(engine) as session, session.begin():

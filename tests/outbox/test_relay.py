@@ -274,7 +274,7 @@ async def test_relay_ends_with_its_loops_runners(engine: AsyncEngine, kafka_log:
     assert stopped == ["runner"]
 
 
-async def test_relays_take_over_from_a_dead_one(postgres_engine: AsyncEngine, kafka_log: FakeKafka) -> None:
+async def test_relays_replace_a_dead_one(postgres_engine: AsyncEngine, kafka_log: FakeKafka) -> None:
     dead = await ready(relay(postgres_engine, kafka_log))
     assert len(dead._leases.held) == BUCKETS
     async with AsyncExitStack() as stack:
@@ -360,7 +360,7 @@ async def test_autocommit_engine_is_refused(postgres_url: str, kafka_log: FakeKa
     await engine.dispose()
 
 
-async def test_tables_may_have_their_own_schema(postgres_url: str, kafka_log: FakeKafka) -> None:
+async def test_tables_may_have_a_schema(postgres_url: str, kafka_log: FakeKafka) -> None:
     engine = create_async_engine(postgres_url, execution_options={"schema_translate_map": {None: "events"}})
     with pytest.raises(ConfigurationError, match="eventzr_outbox is missing"):
         await relay(engine, kafka_log).run()
@@ -378,7 +378,7 @@ def migrate(connection: Connection) -> None:
     migration.upgrade(Operations(MigrationContext.configure(connection)))
 
 
-async def test_tables_may_be_on_the_search_path(postgres_url: str, kafka_log: FakeKafka) -> None:
+async def test_tables_may_be_on_search_path(postgres_url: str, kafka_log: FakeKafka) -> None:
     create_tables(postgres_url)
     engine = create_async_engine(postgres_url, connect_args={"options": "-csearch_path=mine,public"})
     async with engine.begin() as connection:

@@ -95,7 +95,7 @@ def test_testing_kit_imports_no_client() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_forked_child_draws_other_numbers() -> None:
+def test_forked_child_draws_anew() -> None:
     done = subprocess.run([sys.executable, "-c", FORKED], capture_output=True, text=True, check=True)
     first, second = done.stdout.split()
     assert first != second

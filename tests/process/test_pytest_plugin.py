@@ -33,7 +33,7 @@ class MarketplaceEventHandler:
         print(f"Order {event.data.id} completed for {event.tenantid}")
 """
 TEST = """
-async def test_a_new_listing_is_announced(events, capsys):
+async def test_new_listing_is_announced(events, capsys):
     events.subscribe(MarketplaceEventHandler())
     await events.emit(example(ListingCreated), tenant_id="t1")
     assert capsys.readouterr().out == "New listing in lane vendora: Premium Catering Service\\n"
@@ -116,7 +116,7 @@ print(time.process_time() - began, *sorted(set(sys.modules) - before))
     assert min(map(float, seconds)) < 0.005
 
 
-def test_a_run_without_fixtures_loads_no_sdk_and_no_pydantic(tmp_path: Path) -> None:
+def test_run_without_fixtures_loads_no_sdk_and_no_pydantic(tmp_path: Path) -> None:
     heavy = ["eventzr_kafka", "confluent_kafka", "pydantic"]
     source = f"import sys\ndef test_it():\n    assert [name for name in {heavy} if name in sys.modules] == []\n"
 

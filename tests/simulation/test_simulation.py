@@ -48,7 +48,7 @@ def test_seed_repeats_in_every_process(service: type) -> None:
     assert digest("1") == digest("2") == f"{simulate(service, seed=7, histories=10).digest}\n"
 
 
-def test_failing_seed_has_a_short_history() -> None:
+def test_failing_seed_is_shortened() -> None:
     with highest_seen(), pytest.raises(SimulationFailedError) as first:
         simulate(Ledger)
     with highest_seen(), pytest.raises(SimulationFailedError) as again:
@@ -59,7 +59,7 @@ def test_failing_seed_has_a_short_history() -> None:
     assert len(first.value.history) < 40
 
 
-def test_a_history_is_described_in_words() -> None:
+def test_history_is_described_in_words() -> None:
     history = history_of(Ledger, 0)
     assert "joins ledger as ledger-1" in history
     assert "commits simulation.item.ordered.v1" in history

@@ -156,7 +156,7 @@ def await_work(members: Members) -> None:
     time.sleep(random.uniform(0.0, 0.3))  # noqa: S311 -- anywhere in that work
 
 
-def test_hostile_records_cost_themselves(
+def test_hostile_records_fail_alone(
     kafka: KafkaServer, topic: Callable[..., str], tmp_path: Path, finding: Finding
 ) -> None:
     name, ends, written = topic(partitions=PARTITIONS, configs=LARGE), Counter[int](), Written(set(), {})

@@ -8,7 +8,7 @@ import sys
 from eventzr_kafka.clock import SYSTEM_CLOCK, Clock, renew_ids, uuid7
 
 
-def test_an_id_is_a_uuid_of_version_7() -> None:
+def test_id_is_a_uuid_of_version_7() -> None:
     ids = [SYSTEM_CLOCK.new_id() for _ in range(100)]
     assert len(set(ids)) == 100
     assert all(re.fullmatch(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", id_) for id_ in ids)
@@ -18,7 +18,7 @@ def test_later_ids_sort_later() -> None:
     assert uuid7(1_000, (1 << 74) - 1) < uuid7(1_001, 0)
 
 
-def test_default_function_is_the_systems() -> None:
+def test_default_is_the_system_clock() -> None:
     clock = Clock(monotonic=lambda: 5.0)
     assert clock.monotonic() == 5.0
     assert clock.wall is SYSTEM_CLOCK.wall

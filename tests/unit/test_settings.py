@@ -35,7 +35,7 @@ class Recorder(Mapping[str, str]):
         return 0
 
 
-def test_batch_bound_is_below_the_default() -> None:
+def test_batch_bound_is_below_default() -> None:
     assert read().batch_bytes < 1_048_588
     assert read(KAFKA_BATCH_BYTES="90000").batch_bytes == 90_000
 
@@ -124,7 +124,7 @@ def test_no_repr_shows_a_login() -> None:
     assert "hush" not in shown
 
 
-def test_the_reference_is_up_to_date() -> None:
+def test_reference_is_up_to_date() -> None:
     names = runpy.run_path(str(ROOT / "docs" / "reference" / "generate.py"))
 
     assert (ROOT / "docs" / "reference" / "settings.md").read_text() == names["settings_page"](), "run make reference"

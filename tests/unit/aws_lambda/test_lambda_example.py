@@ -77,14 +77,14 @@ def test_template_handler_exists(app: ModuleType) -> None:
     assert callable(getattr(app, FUNCTION["Handler"].partition(".")[2]))
 
 
-def test_the_template_fits_the_topics_group_and_report(definition: ConsumerDefinition) -> None:
+def test_template_fits_the_topics_group_and_report(definition: ConsumerDefinition) -> None:
     assert MAPPING["Topics"] == [route.topic for route in definition.routes]
     assert MAPPING["AmazonManagedKafkaEventSourceConfig"]["ConsumerGroupId"] == definition.group_id
     assert MAPPING["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
     assert "ProvisionedPollerConfig" in MAPPING
 
 
-def test_template_policy_allows_the_code(definition: ConsumerDefinition) -> None:
+def test_template_policy_allows_code(definition: ConsumerDefinition) -> None:
     given = FUNCTION["Policies"][1]["Statement"]
     statements = {each["Sid"]: each["Resource"] for each in given}
     actions = {action for each in given for action in each["Action"]}
@@ -96,7 +96,7 @@ def test_template_policy_allows_the_code(definition: ConsumerDefinition) -> None
     assert actions >= NEEDED_BY_A_MAPPING
 
 
-def test_the_template_turns_kafka_on() -> None:
+def test_template_turns_kafka_on() -> None:
     variables = FUNCTION["Environment"]["Variables"]
 
     assert KafkaSettings.from_env({**variables, "AWS_LAMBDA_FUNCTION_NAME": "f", "KAFKA_BROKERS": "b:9092"}).enabled
@@ -122,7 +122,7 @@ BLOCKS = re.findall(r"^```python\n(.*?)^```$", (ROOT / "docs/how-to/lambda.md").
 
 @pytest.mark.parametrize("block", BLOCKS, ids=["consume", "publish"])
 @pytest.mark.usefixtures("app")
-def test_the_guides_python_runs(block: str) -> None:
+def test_guides_python_runs(block: str) -> None:
     names: dict[str, Any] = {"__name__": "guide"}
     exec(compile(block, "lambda.md", "exec"), names)  # noqa: S102 -- that is the test
 

@@ -176,7 +176,7 @@ def test_headers_are_signed_bytes() -> None:
     assert batch.records == [given]
 
 
-def test_a_missing_key_and_a_tombstone_are_judged_as_in_a_runner() -> None:
+def test_missing_key_and_a_tombstone_are_judged_as_in_a_runner() -> None:
     producer = FakeProducer()
     missing, tombstone = record(1)._replace(key=None), record(2)._replace(value=None, headers=())
 
@@ -208,7 +208,7 @@ def test_tombstone_may_be_skipped() -> None:
         ({"records": {"mytopic-0": 2 * DOCUMENTED["records"]["mytopic-0"]}}, "listed twice"),
     ],
 )
-def test_an_event_not_of_kafka_is_refused_before_any_call(change: dict[str, Any], words: str) -> None:
+def test_event_not_of_kafka_is_refused_before_any_call(change: dict[str, Any], words: str) -> None:
     with pytest.raises(EventSourceError, match=words):
         invoke(Awaits(), {**DOCUMENTED, **change})
 
@@ -256,7 +256,7 @@ def test_attempts_count_over_redelivery() -> None:
     assert letters(producer) == [1]
 
 
-def test_a_handler_running_at_the_end_is_cancelled(caplog: pytest.LogCaptureFixture) -> None:
+def test_handler_running_at_the_end_is_cancelled(caplog: pytest.LogCaptureFixture) -> None:
     @kafka_consumer(group_id="g")
     class Hangs(Recorder):
         @on_message(TOPIC)
@@ -289,7 +289,7 @@ def test_def_handlers_run_in_threads() -> None:
     assert consumer.thread.startswith("eventzr-kafka-handler")
 
 
-def test_batch_gets_the_whole_invocation() -> None:
+def test_batch_gets_whole_invocation() -> None:
     @kafka_consumer(group_id="g", retry=AT_ONCE)
     class Batches(Recorder):
         sizes: list[int]
@@ -326,7 +326,7 @@ def test_event_loop_outlives_invocations() -> None:
     assert loops[0] is loops[1]
 
 
-def test_stop_policy_keeps_the_partition(caplog: pytest.LogCaptureFixture) -> None:
+def test_stop_policy_keeps_partition(caplog: pytest.LogCaptureFixture) -> None:
     @kafka_consumer(group_id="g", retry=RetryPolicy(attempts=1, on_exhausted="stop"))
     class Stops(Awaits):
         pass
@@ -339,7 +339,7 @@ def test_stop_policy_keeps_the_partition(caplog: pytest.LogCaptureFixture) -> No
 
 
 @pytest.mark.parametrize("enabled", [False, True])
-def test_an_unwritable_dead_letter_makes_its_event_redelivered(
+def test_unwritable_dead_letter_makes_its_event_redelivered(
     enabled: bool,  # noqa: FBT001
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -372,7 +372,7 @@ def test_late_dead_letters_are_given_up() -> None:
     assert producer.closed == 1
 
 
-def test_a_dead_letter_in_flight_counts_in_a_left_partition() -> None:
+def test_dead_letter_in_flight_counts_in_a_left_partition() -> None:
     reports: list[DeliveryCallback] = []
     under_way = asyncio.Event()
 
@@ -401,7 +401,7 @@ def test_a_dead_letter_in_flight_counts_in_a_left_partition() -> None:
     assert again(response) == [1]
 
 
-def test_a_late_dead_letter_client_serves_the_next_invocation() -> None:
+def test_late_dead_letter_client_serves_the_next_invocation() -> None:
     may_start = threading.Event()
     made: list[FakeProducer] = []
 
@@ -426,14 +426,14 @@ def test_without_reports_an_error_redelivers_the_whole_batch() -> None:
         handler(lambda_event(map(record, range(3))), Context())
 
 
-def test_a_handler_is_a_class_an_object_or_a_factory_function() -> None:
+def test_handler_is_a_class_an_object_or_a_factory_function() -> None:
     for given_handler in (Awaits, Awaits(), Awaits, lambda: Awaits({})):
         assert invoke(given_handler, lambda_event([record(1)])) == {"batchItemFailures": []}
     with pytest.raises(RoutingError, match="is not a consumer"):
         lambda_handler(dict, settings=ON)
 
 
-def test_an_inbox_keeps_a_redelivered_event_from_its_handler() -> None:
+def test_inbox_keeps_a_redelivered_event_from_its_handler() -> None:
     @kafka_consumer(group_id="g", inbox=MemoryInbox())
     class Remembers(Awaits):
         pass
@@ -463,7 +463,7 @@ def test_one_id_of_two_tenants_is_two_events() -> None:
     assert sorted(consumer.numbers) == [0, 1, 2]
 
 
-def test_a_broken_inbox_is_an_error_before_any_handler_is_called() -> None:
+def test_broken_inbox_is_an_error_before_any_handler_is_called() -> None:
     class Broken(MemoryInbox):
         async def check_tables(self) -> None:
             raise ConfigurationError("table eventzr_inbox is missing")
@@ -606,7 +606,7 @@ PATHS: list[list[Any]] = [
 @pytest.mark.slow
 @settings(max_examples=300)
 @given(st.sampled_from(PATHS), JSON | st.binary(max_size=30).map(lambda raw: raw.decode("latin-1")))
-def test_a_damaged_event_is_refused_or_every_record_ends(path: list[Any], put: Any) -> None:
+def test_damaged_event_is_refused_or_every_record_ends(path: list[Any], put: Any) -> None:
     logging.disable(logging.CRITICAL)
     event = deepcopy(lambda_event(map(record, range(3))))
     spot: Any = event

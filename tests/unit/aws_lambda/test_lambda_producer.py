@@ -121,7 +121,7 @@ def test_only_the_first_invocation_waits_for_the_client() -> None:
     assert function({}, Context()) is False
 
 
-def test_a_late_client_ends_the_invocation_and_serves_the_next() -> None:
+def test_late_client_ends_the_invocation_and_serves_the_next() -> None:
     may_start = threading.Event()
 
     class Slow(Client):
@@ -139,7 +139,7 @@ def test_a_late_client_ends_the_invocation_and_serves_the_next() -> None:
 
 
 @pytest.mark.parametrize("later", ["before the freeze", "in the next invocation"])
-def test_a_def_handler_cannot_publish_after_its_invocation(
+def test_def_handler_cannot_publish_after_its_invocation(
     producer: LambdaProducer, clients: Clients, later: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     go_on, told, refused = threading.Event(), threading.Event(), list[ProducerError]()
@@ -264,7 +264,7 @@ def test_snapshot_has_no_client_and_no_ids(clients: Clients, monkeypatch: pytest
     assert (len(clients.made), renewed) == (1, [True])
 
 
-def test_a_publishing_consumer_returns_when_all_is_acknowledged(producer: LambdaProducer, clients: Clients) -> None:
+def test_publishing_consumer_returns_when_all_is_acknowledged(producer: LambdaProducer, clients: Clients) -> None:
     @kafka_consumer(group_id="g")
     class Publishes:
         @on_message(TOPIC)

@@ -508,7 +508,7 @@ def test_dev_overrides_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     assert how.endswith("publish own.v1 --tenant t1 --module handlers --data '{}'")
 
 
-def test_dev_counts_the_topics_not_shown() -> None:
+def test_dev_counts_topics_not_shown() -> None:
     lines = dev.publish_commands(
         "127.0.0.1:1", [f"own{number}.v1" for number in range(6)], "handlers"
     ).plain.splitlines()

@@ -39,14 +39,14 @@ def stored(record: Record, facts: DeadLetterFacts) -> Record:
         ("2026-03-02T12:00:00+02:00", datetime(2026, 3, 2, 10, tzinfo=UTC)),
     ],
 )
-def test_a_time_is_read_as_iso_8601(text: str, expected: datetime) -> None:
+def test_time_is_read_as_iso_8601(text: str, expected: datetime) -> None:
     assert parse_time("--since", text) == expected.timestamp()
 
 
 @pytest.mark.parametrize(
     ("text", "seconds"), [("45s", 45), ("30m", 1800), ("2h", 7200), ("2h ago", 7200), ("1.5d", 129_600)]
 )
-def test_a_time_is_read_as_so_long_ago(text: str, seconds: float) -> None:
+def test_time_is_read_as_so_long_ago(text: str, seconds: float) -> None:
     before = time.time() - seconds
     found = parse_time("--since", text)
     assert found is not None

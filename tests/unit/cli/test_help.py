@@ -48,7 +48,7 @@ def test_all_commands_are_found() -> None:
     assert set(GROUPS) == {(), ("outbox",), ("topics",), ("dlq",)}
 
 
-def test_a_list_gives_each_command_one_line(path: tuple[str, ...], shown: str) -> None:
+def test_list_gives_each_command_one_line(path: tuple[str, ...], shown: str) -> None:
     listed = re.findall(r"^│ ([a-z][a-z-]*) +(\S.*?) *│$", shown.partition("Commands")[2], re.MULTILINE)
     names = [other[-1] for other in COMMANDS if other and other[:-1] == path]
 
@@ -56,20 +56,20 @@ def test_a_list_gives_each_command_one_line(path: tuple[str, ...], shown: str) -
     assert all(text.endswith(".") for _, text in listed)
 
 
-def test_a_help_is_plain_english_without_noise(shown: str) -> None:
+def test_help_is_plain_english_without_noise(shown: str) -> None:
     assert BANNED.findall(" ".join(shown.replace("│", " ").split())) == []
 
 
-def test_a_help_fits_into_80_columns(shown: str) -> None:
+def test_help_fits_into_80_columns(shown: str) -> None:
     assert max(map(len, shown.splitlines())) <= 80
     assert "…" not in shown
 
 
-def test_a_help_has_the_exit_codes(shown: str) -> None:
+def test_help_has_the_exit_codes(shown: str) -> None:
     assert "\nExit codes: 0 " in shown
 
 
-def test_an_option_has_one_text_in_all_commands() -> None:
+def test_option_has_one_text_in_all_commands() -> None:
     texts: dict[str, set[str]] = {}
     for path in COMMANDS:
         if path not in GROUPS:

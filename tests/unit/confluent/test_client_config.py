@@ -61,7 +61,7 @@ def connection(config: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize("client", CLIENTS)
 @pytest.mark.parametrize(("auth", "mechanism"), [("plain", "PLAIN"), ("scram", "SCRAM-SHA-512")])
 @pytest.mark.parametrize(("tls", "protocol"), [("", "SASL_SSL"), ("true", "SASL_SSL"), ("false", "SASL_PLAINTEXT")])
-def test_password_login_is_the_same_for_all(client: str, auth: str, mechanism: str, tls: str, protocol: str) -> None:
+def test_password_login_is_same_for_all(client: str, auth: str, mechanism: str, tls: str, protocol: str) -> None:
     assert connection(CLIENTS[client](with_password(auth, KAFKA_TLS=tls))) == {
         **CONNECTION,
         "security.protocol": protocol,
@@ -98,7 +98,7 @@ def test_password_keeps_its_spaces() -> None:
 @pytest.mark.parametrize(
     ("client", "name"), [(client, name) for client, names in GUARANTEES.items() for name in [*SHARED, *names]]
 )
-def test_guarantees_cannot_be_overridden(client: str, name: str) -> None:
+def test_guarantees_are_fixed(client: str, name: str) -> None:
     with pytest.raises(SettingsError) as caught:
         CLIENTS[client](KafkaSettings(brokers=BROKERS, librdkafka={name: "secret-7391"}))
 

@@ -21,7 +21,7 @@ def connection() -> ConnectionMonitor:
     return ConnectionMonitor(logging.getLogger("test"), "g", "b:9092")
 
 
-def test_three_statistics_in_a_row_without_a_broker_are_for_good(connection: ConnectionMonitor) -> None:
+def test_three_empty_statistics_are_final(connection: ConnectionMonitor) -> None:
     said: list[bool] = []
     for _ in range(3):
         connection.on_statistics(LOGICAL)
@@ -29,16 +29,14 @@ def test_three_statistics_in_a_row_without_a_broker_are_for_good(connection: Con
     assert said == [False, False, True]
 
 
-def test_a_broker_between_them_begins_the_count_anew(connection: ConnectionMonitor) -> None:
+def test_one_broker_restarts_the_count(connection: ConnectionMonitor) -> None:
     for statistics in (LOGICAL, LOGICAL, LEARNED, LOGICAL, LOGICAL):
         connection.on_statistics(statistics)
     assert not connection.brokers_forgotten
 
 
 @pytest.mark.parametrize(("brokers", "lost"), [({}, True), ({"bootstrap.servers": "127.0.0.1:1"}, False)])
-def test_a_real_client_says_whether_it_knows_a_broker_though_none_answers(
-    connection: ConnectionMonitor, *, brokers: dict[str, str], lost: bool
-) -> None:
+def test_silent_brokers_are_still_known(connection: ConnectionMonitor, *, brokers: dict[str, str], lost: bool) -> None:
     told: list[str] = []
 
     def take(statistics: str) -> None:
@@ -58,7 +56,7 @@ def test_a_real_client_says_whether_it_knows_a_broker_though_none_answers(
     assert connection.brokers_forgotten is lost
 
 
-def test_an_error_that_goes_on_is_told_each_minute_with_its_hint(
+def test_lasting_error_is_logged_each_minute(
     connection: ConnectionMonitor, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 1000.0

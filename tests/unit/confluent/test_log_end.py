@@ -28,7 +28,7 @@ def failure(code: int) -> KafkaException:
     return KafkaException(KafkaError(code))
 
 
-def test_leaderless_partition_is_retried() -> None:
+def test_missing_leader_is_retried() -> None:
     client = Client(failure(KafkaError.LEADER_NOT_AVAILABLE), failure(KafkaError.NOT_LEADER_FOR_PARTITION), 70)
     assert _end_offset(cast("Any", client), "t", 0) == 70
 

@@ -12,7 +12,7 @@ def fail(text: str) -> None:
     raise ValueError(text)
 
 
-async def test_an_error_goes_to_its_handler_on_the_loop() -> None:
+async def test_error_goes_to_its_handler_on_the_loop() -> None:
     errors: list[tuple[Exception, bool]] = []
     here = threading.current_thread()
     gate = LoopGate(
@@ -44,7 +44,7 @@ async def test_waiting_ends_after_the_handler_of_an_error() -> None:
     assert await asyncio.to_thread(call) == 1
 
 
-def test_a_closed_loop_takes_no_calls() -> None:
+def test_closed_loop_takes_no_calls() -> None:
     loop = asyncio.new_event_loop()
     loop.close()
     gate = LoopGate(loop, lambda _: None)

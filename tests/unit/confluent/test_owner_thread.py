@@ -564,7 +564,7 @@ def test_new_demand_wakes_the_owner(owner: Owner, monkeypatch: pytest.MonkeyPatc
     assert not thread.is_alive()
 
 
-def test_hop_is_no_larger_than_the_batch(owner: Owner) -> None:
+def test_hop_is_no_larger_than_batch(owner: Owner) -> None:
     owner.assign(0)
     owner.client.ready = [Fetched(offset) for offset in range(3_000)]
     (records,) = owner.fetch().values()
@@ -824,7 +824,7 @@ def test_unreadable_log_is_retried(owner: Owner, monkeypatch: pytest.MonkeyPatch
     assert owner.client.assigned == [(0, 10)]
 
 
-def test_lost_partition_is_not_restarted(owner: Owner) -> None:
+def test_lost_partition_stays_lost(owner: Owner) -> None:
     owner.assign(0)
     owner.hold(Stalled(3))
     owner.lose(0)
@@ -956,7 +956,7 @@ def test_unreadable_commits_are_left_to_the_client(owner: Owner, caplog: pytest.
 # Revocation
 
 
-async def test_revocation_stores_the_last_offset() -> None:
+async def test_revocation_stores_last_offset() -> None:
     owner = Owner(asyncio.get_running_loop())
     owner.assign(0)
     asked: asyncio.Queue[Callable[[], None]] = asyncio.Queue()

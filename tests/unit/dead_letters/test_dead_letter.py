@@ -164,7 +164,7 @@ def test_any_record_reads_without_error(record: Record) -> None:
 
 
 @given(RECORDS, FACTS)
-def test_letter_of_a_letter_is_the_letter(record: Record, facts: DeadLetterFacts) -> None:
+def test_nested_letter_is_one_letter(record: Record, facts: DeadLetterFacts) -> None:
     inner = stored(write_letter(record, facts))
 
     outer = letter_of(stored(write_letter(inner, replace(facts, group_id="other"))))
@@ -185,7 +185,7 @@ NOTES = st.builds(
 
 
 @given(NOTES, st.none() | st.binary(max_size=8))
-def test_a_note_gives_back_what_it_says(note: Note, key: bytes | None) -> None:
+def test_note_gives_back_what_it_says(note: Note, key: bytes | None) -> None:
     written = write_note("group", key, note)
 
     assert (written.topic, written.key, written.value) == ("group.dlq", key, None)

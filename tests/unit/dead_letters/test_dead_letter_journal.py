@@ -113,7 +113,7 @@ def test_position_of_notes_is_irrelevant(happenings: list[tuple[int, str]], data
     assert numbers(journal_of(*letters, *notes).open) == numbers(journal_of(*shuffled, *letters).open)
 
 
-def test_a_redelivered_letter_stays_closed_whatever_its_clock() -> None:
+def test_redelivered_letter_stays_closed_whatever_its_clock() -> None:
     first, again = placed(3, (0, 0)), placed(4, (0, 9))
     note = closing((0, 1), 4, (0, 0))  # the replay began when the group had committed 4, and not yet 5
 
@@ -175,7 +175,7 @@ def test_first_of_two_letters_counts() -> None:
     assert journal.duplicates == 1
 
 
-def test_a_note_about_an_old_record_closes_no_new_letter() -> None:
+def test_note_about_an_old_record_closes_no_new_letter() -> None:
     journal = journal_of(letter(1, 10, timestamp=7), note(1, 11, "replayed", timestamp=7), letter(1, 12, timestamp=8))
 
     assert [entry.letter.offset for entry in journal.open] == [12]
@@ -192,7 +192,7 @@ def test_failed_replay_adds_attempts() -> None:
     assert journal_of(letter(1, 0)).open[0].attempts == 5
 
 
-def test_the_first_closing_note_counts() -> None:
+def test_first_closing_note_counts() -> None:
     journal = journal_of(letter(1, 0), note(1, 1, "discarded", why="obsolete"), note(1, 2, "replayed"))
 
     (entry,) = journal.closed("discarded")
@@ -218,7 +218,7 @@ def test_letters_keep_the_order_of_failures_and_partitions() -> None:
     assert numbers(journal.open) == [4, 2, 3, 5]
 
 
-def test_a_letter_is_found_by_its_record_and_by_its_place() -> None:
+def test_letter_is_found_by_its_record_and_by_its_place() -> None:
     journal = journal_of(letter(8, 3, partition=2))
 
     assert numbers(journal.named("orders[0]@8")) == numbers(journal.named("2@3")) == [8]
@@ -293,7 +293,7 @@ def test_summary_counts_by_kind() -> None:
     assert (odd.count, odd.oldest, odd.newest) == (2, 101.0, 103.0)
 
 
-def test_a_record_that_fails_after_its_letter_was_closed_is_open() -> None:
+def test_record_that_fails_after_its_letter_was_closed_is_open() -> None:
     journal = DeadLetterJournal()
     journal.add([letter(0, 0), note(0, 1, "replayed"), letter(0, 2, failed_at=2_000.0)])
     assert [entry.letter.facts.last_failure for entry in journal.open] == [2_000.0]

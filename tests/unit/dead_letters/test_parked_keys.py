@@ -147,7 +147,7 @@ async def test_ordering_says_what_a_key_is(
     assert [letter.facts.event_id for letter in letters(group)] == ["e0", *parked]
 
 
-async def test_a_note_read_before_its_letter_closes_it(make_group: MakeGroup, make_record: MakeRecord) -> None:
+async def test_note_read_before_its_letter_closes_it(make_group: MakeGroup, make_record: MakeRecord) -> None:
     group = make_group(handler := consumer())
     group.assign()
     await group.settle()

@@ -48,7 +48,7 @@ def keys(readers: list[Reader]) -> ParkedKeys:
     return ParkedKeys("group", "tenant", lambda: next(made))
 
 
-async def test_a_reader_that_was_replaced_ends_no_loading(keys: ParkedKeys, readers: list[Reader]) -> None:
+async def test_reader_that_was_replaced_ends_no_loading(keys: ParkedKeys, readers: list[Reader]) -> None:
     loaded: list[int] = []
     await keys.load(lambda: loaded.append(1), unexpected)
     await keys.load(lambda: loaded.append(2), unexpected)
@@ -59,7 +59,7 @@ async def test_a_reader_that_was_replaced_ends_no_loading(keys: ParkedKeys, read
     assert (keys.loading, loaded) == (False, [2])
 
 
-async def test_the_claim_of_a_replay_parks_nothing(keys: ParkedKeys, readers: list[Reader]) -> None:
+async def test_claim_of_a_replay_parks_nothing(keys: ParkedKeys, readers: list[Reader]) -> None:
     await keys.load(lambda: None, unexpected)
     claim = write_claim("group", "host/1:2:ab")
     readers[0].pass_on([Record(claim.topic, 0, 0, claim.key, claim.value, tuple(claim.headers))])

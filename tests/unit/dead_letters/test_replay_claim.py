@@ -33,7 +33,7 @@ def test_claim_reads_back() -> None:
     assert read_claim(record._replace(value=b"")) is None
 
 
-def test_a_record_of_a_claim_without_its_headers_is_not_a_claim() -> None:
+def test_record_of_a_claim_without_its_headers_is_not_a_claim() -> None:
     written = write_claim("g", "host/1:2:ab")
     assert read_claim(Record(written.topic, 5, 9, written.key, None, (), 42)) is None
 

@@ -20,7 +20,7 @@ def test_full_memory_stops_all_until_half() -> None:
     assert pauses(Backpressure(), *looks) == [None, "all", None, None, None, frozenset(), None]
 
 
-def test_a_partition_with_half_of_the_memory_pauses_to_a_quarter() -> None:
+def test_partition_with_half_of_the_memory_pauses_to_a_quarter() -> None:
     looks: list[tuple[float, Mapping[int, float]]] = [
         (0.49, {1: 90, 2: 0}),
         (0.56, {1: 90, 2: 10}),
@@ -39,15 +39,15 @@ def test_two_partitions_may_stand_still() -> None:
     assert pauses(pressure, (1.0, EVEN), (0.4, EVEN)) == ["all", frozenset()]
 
 
-def test_lost_partition_resumes_the_rest() -> None:
+def test_lost_partition_resumes_rest() -> None:
     assert pauses(Backpressure(), (0.6, {1: 9, 2: 1}), (0.1, {2: 1})) == [frozenset({1}), frozenset()]
 
 
-def test_a_partition_with_all_events_makes_room_for_the_others() -> None:
+def test_partition_with_all_events_makes_room_for_the_others() -> None:
     assert pauses(Backpressure(), (0.6, {1: 9, 2: 0})) == [frozenset({1})]
 
 
-def test_an_only_partition_may_fill_it() -> None:
+def test_only_partition_may_fill_it() -> None:
     assert pauses(Backpressure(), (0.9, {1: 9}), (0.0, {})) == [None, None]
 
 

@@ -69,7 +69,7 @@ async def test_full_batch_is_handed_over(make_group: MakeGroup, make_record: Mak
     assert group.transport.offset() == 3
 
 
-async def test_a_batch_that_is_not_full_runs_after_its_longest_wait(
+async def test_batch_that_is_not_full_runs_after_its_longest_wait(
     make_group: MakeGroup, make_record: MakeRecord
 ) -> None:
     handler = consumer(max_wait=0.02)()
@@ -180,7 +180,7 @@ async def test_gathered_goes_with_its_partition(make_group: MakeGroup, make_reco
     assert {event.data["n"] for event in handler.batches[0]} == {0, 1, 2}
 
 
-async def test_a_revocation_while_a_batch_is_read_drops_its_cut_share(
+async def test_revocation_while_a_batch_is_read_drops_its_cut_share(
     make_group: MakeGroup, make_record: MakeRecord, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     handler = consumer()()
@@ -249,7 +249,7 @@ async def test_unnamed_rest_counts_as_done(make_group: MakeGroup, make_record: M
     assert group.consumer._epochs[1].ledger.unfinished == 1
 
 
-async def test_a_named_event_is_retried_before_the_rest_of_its_lane(
+async def test_named_event_is_retried_before_the_rest_of_its_lane(
     make_group: MakeGroup, make_record: MakeRecord
 ) -> None:
     handler = consumer(retry=RetryPolicy(attempts=2, wait_initial=0))()
@@ -356,7 +356,7 @@ async def test_def_handler_gets_each_context(make_group: MakeGroup, make_record:
     assert seen == [[0, 1]]
 
 
-def test_handler_without_list_is_refused() -> None:
+def test_batch_handler_needs_a_list() -> None:
     with pytest.raises(RoutingError, match=r"is not annotated list\[eventzr_kafka\.CloudEvent\[…\]\]") as refused:
 
         @kafka_consumer(group_id="group")

@@ -137,7 +137,7 @@ def test_first_version_is_read() -> None:
 
 
 @pytest.mark.parametrize("steps", ["1", "1 -2", "1 2 3", "1 1000001", "1 x"])
-def test_damaged_first_version_is_unknown(steps: str) -> None:
+def test_damaged_old_version_is_unknown(steps: str) -> None:
     assert read_metadata(0, first_version(steps)) == set()
 
 
@@ -268,7 +268,7 @@ def test_largest_metadata_is_read() -> None:
 
 
 @pytest.mark.parametrize(("limit", "metadata"), [(11, ""), (12, "e2:2e1e374c:"), (4, ""), (0, "")])
-def test_the_topic_goes_last(limit: int, metadata: str) -> None:
+def test_topic_goes_last(limit: int, metadata: str) -> None:
     assert write_metadata(0, [(2, 900)], TOPIC, limit=limit) == metadata
     assert shorten(0, write_metadata(0, [(2, 900)], TOPIC), limit) == metadata
 

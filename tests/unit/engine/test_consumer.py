@@ -101,7 +101,7 @@ async def test_finished_events_do_not_rerun(make_group: MakeGroup, make_record: 
     assert again.started == ["e1", "e4"]
 
 
-async def test_a_revoked_partition_waits_for_its_running_handler_alone(
+async def test_revoked_partition_waits_for_its_running_handler_alone(
     make_group: MakeGroup, make_record: MakeRecord
 ) -> None:
     group = make_group(handler := Gated())
@@ -118,9 +118,7 @@ async def test_a_revoked_partition_waits_for_its_running_handler_alone(
     assert group.transport.offset() == 1
 
 
-async def test_a_handler_beyond_the_drain_timeout_has_no_outcome(
-    make_group: MakeGroup, make_record: MakeRecord
-) -> None:
+async def test_handler_beyond_the_drain_timeout_has_no_outcome(make_group: MakeGroup, make_record: MakeRecord) -> None:
     group = make_group(handler := Gated())
     group.assign()
     group.receive(make_record(0))
@@ -163,7 +161,7 @@ async def test_ended_epoch_runs_nothing(make_group: MakeGroup, make_record: Make
     assert handler.started == []
 
 
-async def test_older_offsets_start_a_new_ledger(
+async def test_older_offsets_renew_the_ledger(
     make_group: MakeGroup, make_record: MakeRecord, caplog: pytest.LogCaptureFixture
 ) -> None:
     group = make_group(handler := Gated())
@@ -201,7 +199,7 @@ class Failing:
 @pytest.mark.parametrize(
     "error", [ValueError("s3cr3t"), asyncio.CancelledError()], ids=lambda error: type(error).__name__
 )
-async def test_an_event_that_stops_the_group_is_not_committed(
+async def test_event_that_stops_the_group_is_not_committed(
     make_group: MakeGroup, make_record: MakeRecord, error: BaseException
 ) -> None:
     group = make_group(handler := Failing("e1", error))
@@ -285,7 +283,7 @@ async def test_slow_handler_is_cancelled(make_group: MakeGroup, make_record: Mak
     assert group.transport.offset() is None
 
 
-async def test_a_def_handler_has_no_time_out_since_its_thread_goes_on(
+async def test_def_handler_has_no_time_out_since_its_thread_goes_on(
     make_group: MakeGroup, make_record: MakeRecord
 ) -> None:
     gate, calls = threading.Event(), list[str]()
@@ -332,9 +330,7 @@ async def test_context_variable_does_not_leak(make_group: MakeGroup, make_record
     assert group.errors == []
 
 
-async def test_a_stop_during_a_hand_over_lets_the_handler_finish(
-    make_group: MakeGroup, make_record: MakeRecord
-) -> None:
+async def test_stop_during_a_hand_over_lets_the_handler_finish(make_group: MakeGroup, make_record: MakeRecord) -> None:
     group = make_group(handler := Gated())
     group.assign()
     group.receive(make_record(0))
@@ -351,7 +347,7 @@ async def test_a_stop_during_a_hand_over_lets_the_handler_finish(
     assert group.transport.offset() == 1
 
 
-async def test_a_hand_over_that_begins_at_the_stop_is_completed(make_group: MakeGroup, make_record: MakeRecord) -> None:
+async def test_hand_over_that_begins_at_the_stop_is_completed(make_group: MakeGroup, make_record: MakeRecord) -> None:
     group = make_group(handler := Gated())
     group.assign()
     group.receive(make_record(0))
@@ -378,7 +374,7 @@ async def test_stop_finishes_and_begins_nothing(make_group: MakeGroup, make_reco
     assert group.transport.closed
 
 
-async def test_a_handler_that_ignores_cancellation_delays_no_stop(
+async def test_handler_that_ignores_cancellation_delays_no_stop(
     make_group: MakeGroup, make_record: MakeRecord, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("eventzr_kafka.engine.dispatcher._CANCELLING", 0.01)

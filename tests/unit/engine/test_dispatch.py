@@ -69,7 +69,7 @@ async def test_other_callbacks_run_within_10_ms_of_busy_handlers(
 
 
 @pytest.mark.parametrize("concurrency", [1, 2, 4])
-async def test_an_iteration_of_the_loop_takes_10_ms_with_any_workers(
+async def test_iteration_of_the_loop_takes_10_ms_with_any_workers(
     make_group: MakeGroup, make_record: MakeRecord, concurrency: int
 ) -> None:
     now, rounds = [1_000.0], [1_000.0]
@@ -124,7 +124,7 @@ async def test_workers_that_have_waited_let_other_callbacks_run(make_group: Make
     assert len(long) <= 2  # each of them goes on once
 
 
-async def test_a_worker_ends_after_a_handler_that_cancels_its_task(
+async def test_worker_ends_after_a_handler_that_cancels_its_task(
     make_group: MakeGroup, make_record: MakeRecord
 ) -> None:
     handled: list[str] = []
@@ -191,7 +191,7 @@ async def test_self_cancelling_handler_failed(
     assert len(group.producer.records) == 1
 
 
-async def test_a_handlers_request_to_cancel_ends_its_own_worker_alone(
+async def test_handlers_request_to_cancel_ends_its_own_worker_alone(
     make_group: MakeGroup, make_record: MakeRecord
 ) -> None:
     handled: list[str] = []
@@ -267,7 +267,7 @@ async def test_demand_comes_before_the_end(make_group: MakeGroup, make_record: M
     assert busy.handled < 200
 
 
-async def test_a_handler_that_a_stop_cancels_is_not_an_error(make_group: MakeGroup, make_record: MakeRecord) -> None:
+async def test_handler_that_a_stop_cancels_is_not_an_error(make_group: MakeGroup, make_record: MakeRecord) -> None:
     @kafka_consumer(group_id="g", drain_timeout=0)
     class Waits:
         @on_message(TOPIC)

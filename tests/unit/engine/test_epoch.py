@@ -43,7 +43,7 @@ def test_known_position_is_no_news() -> None:
     assert Epoch(Assignment(PARTITION, 1)).take_committable() is None
 
 
-def test_a_commit_names_its_topic() -> None:
+def test_commit_names_its_topic() -> None:
     epoch = Epoch(Assignment(PARTITION, 1, 7, topic_id="new"))
     news = epoch.take_committable()
     assert news is not None
@@ -51,7 +51,7 @@ def test_a_commit_names_its_topic() -> None:
     assert not is_of_topic(news.metadata, "former")
 
 
-def test_a_revocation_does_not_wait_during_a_pause() -> None:
+def test_revocation_does_not_wait_during_a_pause() -> None:
     epoch = Epoch(Assignment(PARTITION, 1, 0))
     epoch.begin_running()
     with suppress(ZeroDivisionError), epoch.not_running():

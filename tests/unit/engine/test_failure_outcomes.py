@@ -63,7 +63,7 @@ async def test_hooks_learn_of_each_failure(policy: RetryPolicy, error: Exception
     assert facts[0].cause is error
 
 
-async def test_a_skipped_tombstone_is_done(caplog: pytest.LogCaptureFixture) -> None:
+async def test_skipped_tombstone_is_done(caplog: pytest.LogCaptureFixture) -> None:
     facts: list[EventFailed] = []
     room = Room(hooks=ConsumerHooks(on_event_failed=facts.append), on_unknown_type="skip", on_tombstone="skip")
     (failed,) = room.take_unread(record(0)._replace(value=None))
@@ -97,7 +97,7 @@ def failed_to_read(failed: FailedEvent) -> Exception:
     return raised.value
 
 
-async def test_retry_waits_then_offers_its_lane(caplog: pytest.LogCaptureFixture) -> None:
+async def test_retry_waits_for_its_turn(caplog: pytest.LogCaptureFixture) -> None:
     room = Room(policy=TWICE)
     failed = room.one()
     room.failures.handle(room.route, [failed], ValueError())
@@ -182,7 +182,7 @@ async def test_left_event_is_logged(caplog: pytest.LogCaptureFixture) -> None:
 
 
 @pytest.mark.parametrize("after", [0.25, 12.345])
-async def test_a_handlers_own_wait_is_kept(after: float, caplog: pytest.LogCaptureFixture) -> None:
+async def test_handlers_own_wait_is_kept(after: float, caplog: pytest.LogCaptureFixture) -> None:
     room = Room(policy=RetryPolicy(attempts=3, wait_initial=5))
     room.failures.handle(room.route, [room.one()], RetryLater(after=after))
     assert caplog.records[0].getMessage().endswith(f"again in {after:.3g} s")

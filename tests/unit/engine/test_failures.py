@@ -66,9 +66,7 @@ def letters(group: Group) -> list[Letter]:
     return [letter for letter in found if letter is not None]
 
 
-async def test_a_key_waits_for_its_failing_event_and_others_go_on(
-    make_group: MakeGroup, make_record: MakeRecord
-) -> None:
+async def test_key_waits_for_its_failing_event_and_others_go_on(make_group: MakeGroup, make_record: MakeRecord) -> None:
     handler = consumer(retry=RetryPolicy(attempts=2, wait_initial=0.05, jitter=False))
     handler.errors["e0"] = [ValueError()]
     group = make_group(handler)
@@ -84,7 +82,7 @@ async def test_a_key_waits_for_its_failing_event_and_others_go_on(
     assert group.transport.offset() == 3
 
 
-async def test_an_event_that_fails_too_often_is_dead_lettered(make_group: MakeGroup, make_record: MakeRecord) -> None:
+async def test_event_that_fails_too_often_is_dead_lettered(make_group: MakeGroup, make_record: MakeRecord) -> None:
     handler = consumer()
     handler.errors["e0"] = [ValueError("secret") for _ in range(3)]
     group = make_group(handler)
@@ -102,9 +100,7 @@ async def test_an_event_that_fails_too_often_is_dead_lettered(make_group: MakeGr
     assert group.transport.offset() == 2
 
 
-async def test_an_unreadable_record_becomes_a_dead_letter_at_once(
-    make_group: MakeGroup, make_record: MakeRecord
-) -> None:
+async def test_unreadable_record_becomes_a_dead_letter_at_once(make_group: MakeGroup, make_record: MakeRecord) -> None:
     group = make_group(consumer())
     group.assign()
     group.receive(make_record(0)._replace(value=b"{"), make_record(1)._replace(key=b"other"), make_record(2))
@@ -156,7 +152,7 @@ async def test_given_up_letter_counts_once(make_group: MakeGroup, make_record: M
     assert epoch.running == 0
 
 
-async def test_a_pending_dead_letter_is_not_sent_after_a_revocation(
+async def test_pending_dead_letter_is_not_sent_after_a_revocation(
     make_group: MakeGroup, make_record: MakeRecord, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def refuse(*_record: object) -> bool:
@@ -329,7 +325,7 @@ async def test_each_failure_logs_place_tenant_error_and_next_step(
     assert len(lines) == 3
 
 
-async def test_a_waiting_event_is_forgotten_with_its_partition(make_group: MakeGroup, make_record: MakeRecord) -> None:
+async def test_waiting_event_is_forgotten_with_its_partition(make_group: MakeGroup, make_record: MakeRecord) -> None:
     handler = consumer(retry=RetryPolicy(attempts=2, wait_initial=0.02, jitter=False))
     handler.errors["e0"] = [ValueError(), ValueError()]
     group = make_group(handler)
@@ -346,7 +342,7 @@ async def test_a_waiting_event_is_forgotten_with_its_partition(make_group: MakeG
     assert handler.calls == ["e0", "e0", "e0"]
 
 
-async def test_a_lane_goes_on_when_its_waiting_front_is_revoked(make_group: MakeGroup, make_record: MakeRecord) -> None:
+async def test_lane_goes_on_when_its_waiting_front_is_revoked(make_group: MakeGroup, make_record: MakeRecord) -> None:
     handler = consumer(retry=RetryPolicy(attempts=2, wait_initial=60, jitter=False))
     handler.errors["e0"] = [ValueError()]
     group = make_group(handler)
@@ -361,9 +357,7 @@ async def test_a_lane_goes_on_when_its_waiting_front_is_revoked(make_group: Make
     assert handler.calls == ["e0", "e1"]
 
 
-async def test_a_failure_after_its_partition_was_lost_is_dropped(
-    make_group: MakeGroup, make_record: MakeRecord
-) -> None:
+async def test_failure_after_its_partition_was_lost_is_dropped(make_group: MakeGroup, make_record: MakeRecord) -> None:
     handler = waiting_consumer()
     group = make_group(handler)
     group.assign()
@@ -399,7 +393,7 @@ async def test_intake_resumes_after_letters(make_group: MakeGroup, make_record: 
     await asyncio.wait_for(until(lambda: len(letters(group)) == 2 and not group.transport.paused), 5)
 
 
-async def test_poison_leaves_the_loop_its_turns(make_group: MakeGroup, make_record: MakeRecord) -> None:
+async def test_poison_leaves_loop_its_turns(make_group: MakeGroup, make_record: MakeRecord) -> None:
     group = make_group(consumer())
     group.assign()
     logging.getLogger("eventzr_kafka.consumer").disabled = True
@@ -414,7 +408,7 @@ async def test_poison_leaves_the_loop_its_turns(make_group: MakeGroup, make_reco
     assert turns > 10
 
 
-async def test_the_intake_goes_on_after_dead_letters_free_the_memory(
+async def test_intake_goes_on_after_dead_letters_free_the_memory(
     make_group: MakeGroup, make_record: MakeRecord
 ) -> None:
     group = make_group(consumer(max_buffered_events=4))
@@ -442,7 +436,7 @@ class Held:
 
 @pytest.mark.parametrize("attempts", [1, 5])
 @pytest.mark.parametrize("how", ["lost", "revoked"])
-async def test_a_failure_in_a_revoked_partition_is_another_members(
+async def test_failure_in_a_revoked_partition_is_another_members(
     attempts: int, how: str, make_group: MakeGroup, make_record: MakeRecord
 ) -> None:
     @kafka_consumer(group_id="group", retry=RetryPolicy(attempts=attempts, wait_initial=0))

@@ -27,9 +27,7 @@ async def test_full_buffer_pauses_until_half(make_group: MakeGroup, make_record:
     assert group.transport.pauses == ["all", frozenset()]
 
 
-async def test_a_partition_that_fills_the_buffer_is_paused_alone(
-    make_group: MakeGroup, make_record: MakeRecord
-) -> None:
+async def test_partition_that_fills_the_buffer_is_paused_alone(make_group: MakeGroup, make_record: MakeRecord) -> None:
     @kafka_consumer(group_id="g", max_buffered_events=8, drain_timeout=0)
     class Small(Gated):
         pass
@@ -51,7 +49,7 @@ async def test_a_partition_that_fills_the_buffer_is_paused_alone(
     assert group.transport.pauses == [{1}, frozenset()]
 
 
-async def test_the_partition_with_most_bytes_is_paused(make_group: MakeGroup, make_record: MakeRecord) -> None:
+async def test_partition_with_most_bytes_is_paused(make_group: MakeGroup, make_record: MakeRecord) -> None:
     @kafka_consumer(group_id="g", max_buffered_bytes=1_000_000, drain_timeout=0)
     class Small(Gated):
         pass

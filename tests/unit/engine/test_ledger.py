@@ -62,7 +62,7 @@ def test_restart_runs_the_unfinished(start: int, offsets: list[int], finished: s
     assert after.position() == before.position()
 
 
-def test_a_gap_does_not_hide_an_unfinished_offset_from_a_commit() -> None:
+def test_gap_does_not_hide_an_unfinished_offset_from_a_commit() -> None:
     """Parallel Consumer issue 826: committing from the highest offset seen lost the record still running before it."""
     ledger = Ledger(0)
     ledger.receive([0, 5, 9])  # compaction took the rest
@@ -73,7 +73,7 @@ def test_a_gap_does_not_hide_an_unfinished_offset_from_a_commit() -> None:
     assert ledger.position() == 10
 
 
-def test_unknown_position_commits_nothing() -> None:
+def test_unknown_position_is_kept() -> None:
     assert Ledger().position() is None
     assert Ledger(7).position() == 7
 
@@ -86,13 +86,13 @@ def test_repeated_finish_changes_nothing() -> None:
     assert (ledger.position(), ledger.unfinished, ledger.next_offset) == (1, 1, 2)
 
 
-def test_an_empty_batch_changes_nothing() -> None:
+def test_empty_batch_changes_nothing() -> None:
     ledger = Ledger(3)
     assert ledger.receive([]) == set()
     assert ledger.position() == 3
 
 
-def test_a_second_restart_keeps_offsets_the_first_did_not_read() -> None:
+def test_second_restart_keeps_offsets_the_first_did_not_read() -> None:
     first = Ledger(0, {5, 6, 7})
     first.receive([0, 1])
     position = first.position()

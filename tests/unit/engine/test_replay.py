@@ -131,7 +131,7 @@ def cut_first(setting: Setting, *, value: bytes | None = None) -> None:
     setting.letters[0] = entry, record if value is None else record._replace(value=value)
 
 
-async def test_a_letter_without_value_takes_that_of_its_topic(setting: Setting) -> None:
+async def test_letter_without_value_takes_that_of_its_topic(setting: Setting) -> None:
     setting.add(1)
     cut_first(setting)
     await setting.run()
@@ -147,7 +147,7 @@ async def test_letter_without_headers_stays_open(setting: Setting) -> None:
     assert setting.of("value_gone") == [1]
 
 
-async def test_a_letter_whose_value_is_gone_stays_open_with_its_key(
+async def test_letter_whose_value_is_gone_stays_open_with_its_key(
     setting: Setting, caplog: pytest.LogCaptureFixture
 ) -> None:
     for number, tenant in ((1, "t"), (2, "t"), (3, "another")):
@@ -201,7 +201,7 @@ async def test_lanes_run_up_to_the_limit(setting: Setting) -> None:
     assert most == 2
 
 
-async def test_a_letter_that_fails_again_is_noted_and_holds_its_key(setting: Setting) -> None:
+async def test_letter_that_fails_again_is_noted_and_holds_its_key(setting: Setting) -> None:
     setting.handler.act = failing(1)
     for n in range(4):
         setting.add(n, tenant="a" if n < 3 else "b")
@@ -277,7 +277,7 @@ async def test_self_cancelling_handler_failed(setting: Setting) -> None:
     assert setting.of("failed") == [0]
 
 
-async def test_a_letter_waiting_for_its_retry_delays_no_other_key(setting: Setting) -> None:
+async def test_letter_waiting_for_its_retry_delays_no_other_key(setting: Setting) -> None:
     for n in (0, 1):
         setting.add(n, tenant=f"t{n}")
     setting.add(2, tenant="t2")
@@ -408,7 +408,7 @@ async def test_letters_without_handler_stay(setting: Setting) -> None:
     assert [note.origin for note in setting.notes] == [(TOPIC, 0, 1)]
 
 
-async def test_a_replay_gives_batches_one_event_and_def_a_thread(setting: Setting) -> None:
+async def test_replay_gives_batches_one_event_and_def_a_thread(setting: Setting) -> None:
     setting.add(0, topic=BATCHED)
     setting.add(1, topic=THREADED)
 
@@ -460,7 +460,7 @@ async def test_nameless_record_has_no_twin(setting: Setting) -> None:
     assert setting.of("replayed") == [0]
 
 
-async def test_an_unwritable_note_ends_the_replay_and_counts_no_letter(
+async def test_unwritable_note_ends_the_replay_and_counts_no_letter(
     setting: Setting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def refuse(_record: OutgoingRecord) -> None:

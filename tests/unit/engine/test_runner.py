@@ -131,7 +131,7 @@ class Patient:
         await self.gate.wait()
 
 
-async def test_a_caller_that_stops_waiting_does_not_break_the_end_off() -> None:
+async def test_caller_that_stops_waiting_does_not_break_the_end_off() -> None:
     wires, handler = Wires(), Patient()
     async with ConsumerRunner(handler, settings=SETTINGS, clients=wires) as runner:
         wires.made[0].bring("a")
@@ -170,7 +170,7 @@ async def test_blocked_group_leaves_threads() -> None:
     assert in_time
 
 
-async def test_a_runner_runs_where_signals_cannot_be_handled(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_runner_runs_where_signals_cannot_be_handled(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_args: object) -> None:
         raise NotImplementedError  # as on Windows
 
@@ -242,6 +242,6 @@ def test_handlers_must_agree_on_options() -> None:
         ConsumerRunner(Handler(), Other(), settings=SETTINGS)
 
 
-def test_a_runner_needs_a_handler() -> None:
+def test_runner_needs_a_handler() -> None:
     with pytest.raises(ConsumerStateError, match="at least one handler"):
         ConsumerRunner(settings=SETTINGS)

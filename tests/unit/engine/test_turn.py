@@ -21,7 +21,7 @@ class Bench:
         self.ends += 1
 
 
-async def test_a_turn_ends_in_the_next_iteration_of_the_loop() -> None:
+async def test_turn_ends_in_the_next_iteration_of_the_loop() -> None:
     bench = Bench()
     bench.turn.begin()
     bench.turn.begin()
@@ -30,7 +30,7 @@ async def test_a_turn_ends_in_the_next_iteration_of_the_loop() -> None:
     assert (bench.turn.is_on, bench.turn.number, bench.ends) == (False, 1, 1)
 
 
-async def test_a_turn_is_used_up_after_4_ms() -> None:
+async def test_turn_is_used_up_after_4_ms() -> None:
     bench = Bench()
     bench.turn.begin()
     bench.now += 0.0039
@@ -39,7 +39,7 @@ async def test_a_turn_is_used_up_after_4_ms() -> None:
     assert bench.turn.is_used_up
 
 
-async def test_a_worker_ends_if_others_use_the_next_turn_up() -> None:
+async def test_worker_ends_if_others_use_the_next_turn_up() -> None:
     bench = Bench()
     bench.turn.begin()
     bench.now += 0.005
@@ -52,7 +52,7 @@ async def test_a_worker_ends_if_others_use_the_next_turn_up() -> None:
     assert not await bench.turn.yield_loop()
 
 
-async def test_a_worker_goes_on_in_a_turn_that_has_time_left() -> None:
+async def test_worker_goes_on_in_a_turn_that_has_time_left() -> None:
     bench = Bench()
     bench.turn.begin()
     bench.now += 0.005

@@ -42,7 +42,7 @@ async def test_turning_loop_logs_nothing(caplog: pytest.LogCaptureFixture) -> No
     assert caplog.text == ""
 
 
-def test_the_watchdog_ends_with_a_loop_that_is_closed() -> None:
+def test_watchdog_ends_with_a_loop_that_is_closed() -> None:
     async def leave() -> None:
         Watchdog({}, limit=0.05).start()
 

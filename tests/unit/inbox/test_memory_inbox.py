@@ -111,7 +111,7 @@ async def test_threads_with_events_in_opposite_order_do_not_deadlock() -> None:
     assert sorted(called) == ["a", "b"]
 
 
-def test_a_window_of_nothing_is_refused() -> None:
+def test_window_of_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match="size=0"):
         MemoryInbox(size=0)
 

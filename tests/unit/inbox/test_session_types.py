@@ -22,7 +22,7 @@ def declared_session(handler: type) -> Any:
     return route.session
 
 
-def test_a_route_knows_the_session_of_its_context() -> None:
+def test_route_knows_the_session_of_its_context() -> None:
     @kafka_consumer(group_id="g", inbox=ASYNC)
     class Handler:
         @on_message(TOPIC)
@@ -31,7 +31,7 @@ def test_a_route_knows_the_session_of_its_context() -> None:
     assert declared_session(Handler) is AsyncSession
 
 
-def test_a_batch_handler_has_a_session_too() -> None:
+def test_batch_handler_has_a_session_too() -> None:
     @kafka_consumer(group_id="g", inbox=ASYNC)
     class Handler:
         @on_batch(TOPIC)
@@ -40,7 +40,7 @@ def test_a_batch_handler_has_a_session_too() -> None:
     assert declared_session(Handler) is AsyncSession
 
 
-def test_a_generic_base_class_gets_its_session_from_below() -> None:
+def test_generic_base_class_gets_its_session_from_below() -> None:
     class Base(Generic[SessionT]):
         @on_message(TOPIC)
         async def handle(self, event: CloudEvent, context: MessageContext[SessionT]) -> None: ...
@@ -60,7 +60,7 @@ def test_bare_message_context_takes_any_session() -> None:
     assert declared_session(Handler) is Any
 
 
-def test_a_session_without_an_inbox_is_refused() -> None:
+def test_session_without_an_inbox_is_refused() -> None:
     with pytest.raises(RoutingError, match=r"takes a MessageContext\[AsyncSession\], and its consumer has no inbox"):
 
         @kafka_consumer(group_id="g")
@@ -78,13 +78,13 @@ def test_a_session_without_an_inbox_is_refused() -> None:
     ],
     ids=["memory", "async", "sync"],
 )
-def test_an_inbox_refuses_another_session(inbox: Inbox, *, is_async: bool, session: Any, problem: str) -> None:
+def test_inbox_refuses_another_session(inbox: Inbox, *, is_async: bool, session: Any, problem: str) -> None:
     with pytest.raises(ConfigurationError, match=problem):
         inbox.check_handler("Handler.handle", is_async=is_async, session=session)
 
 
 @pytest.mark.parametrize("declared", [Any, None, AsyncSession | None])
-def test_an_inbox_without_sessions_serves_other_handlers(declared: Any) -> None:
+def test_inbox_without_sessions_serves_other_handlers(declared: Any) -> None:
     MemoryInbox().check_handler("Handler.handle", is_async=True, session=declared)
 
 
@@ -102,5 +102,5 @@ class CustomSession(AsyncSession): ...
         ("AsyncSession", Session, True),
     ],
 )
-def test_a_session_fits_its_class_or_an_unknown_kind(declared: Any, make: Callable[[], object], *, fits: bool) -> None:
+def test_session_fits_its_class_or_an_unknown_kind(declared: Any, make: Callable[[], object], *, fits: bool) -> None:
     assert fits_session(declared, make()) is fits

@@ -212,7 +212,7 @@ def test_topic_options_come_first(tmp_path: Path) -> None:
         ("[dead-letters.configs]\n'max.message.bytes' = 3_000_000", "3000000"),
     ],
 )
-def test_dead_letter_topic_fits_the_group(text: str, size: str | None, tmp_path: Path) -> None:
+def test_dead_letter_topic_fits_group(text: str, size: str | None, tmp_path: Path) -> None:
     assert specs_of(text, tmp_path, TopicOptions())["topics-test.dlq"].configs.get("max.message.bytes") == size
 
 
@@ -231,7 +231,7 @@ def test_shared_topic_is_made_once() -> None:
     assert specs[2].partitions == 1
 
 
-def test_raised_quotas_stand_in_the_file(tmp_path: Path) -> None:
+def test_raised_quotas_stand_in_file(tmp_path: Path) -> None:
     path = tmp_path / "topics.toml"
     path.write_text("[quotas]\nleader-partitions = 5000")
 

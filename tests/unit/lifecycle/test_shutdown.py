@@ -127,7 +127,7 @@ async def test_late_runner_stops_too() -> None:
     await asyncio.wait_for(first, SECONDS)
 
 
-async def test_ended_runner_leaves_the_signals() -> None:
+async def test_ended_runner_leaves_signals() -> None:
     stopped: list[str] = []
     with stopped_by_signals(lambda: stopped.append("outer")):
         with stopped_by_signals(lambda: stopped.append("inner")):
@@ -209,7 +209,7 @@ async def test_failed_work_says_so() -> None:
         await complete(fail())
 
 
-def test_client_of_closed_loop_ends_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_closed_loop_ends_its_client(caplog: pytest.LogCaptureFixture) -> None:
     loop, closed = asyncio.new_event_loop(), threading.Semaphore(0)
     watch = LoopWatch(loop, "outbox relay", closed.release)
     watch()

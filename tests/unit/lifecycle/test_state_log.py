@@ -22,7 +22,7 @@ def bench() -> Bench:
     return Bench()
 
 
-def test_a_lasting_failure_is_one_line_and_its_end_another(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+def test_lasting_failure_is_one_line_and_its_end_another(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     for _ in range(3):
         bench.state.report_failure("gone", "%s is gone", "b:9092")
         bench.now += 2

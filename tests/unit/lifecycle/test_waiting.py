@@ -11,15 +11,15 @@ from eventzr_kafka.lifecycle.back_off import exponential_pause
 from eventzr_kafka.lifecycle.waiting import sleep_until_set
 
 
-def test_a_pause_doubles_up_to_the_longest() -> None:
+def test_pause_doubles_up_to_longest() -> None:
     assert [exponential_pause(tries, first=0.5, longest=3) for tries in range(5)] == [0.5, 1, 2, 3, 3]
 
 
-def test_a_pause_grows_by_its_multiplier() -> None:
+def test_pause_grows_by_its_multiplier() -> None:
     assert exponential_pause(2, first=1, longest=math.inf, multiplier=3) == 9
 
 
-def test_a_pause_beyond_all_numbers_is_the_longest() -> None:
+def test_pause_beyond_all_numbers_is_the_longest() -> None:
     assert exponential_pause(5000, first=1.0, longest=60) == 60
 
 

@@ -41,7 +41,7 @@ BOTH = [f"{__name__}:Orders", "--publishes", LISTING, "--publishes", "eventzr.ma
         (["--publishes", "eventzr_marketplace_events:ListingCreated"], "producer.json"),
     ],
 )
-def test_the_policy_is_the_golden_one(arguments: list[str], name: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_policy_is_the_golden_one(arguments: list[str], name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert call(["iam-policy", *arguments, "--cluster-arn", ARN]) == 0
 
     assert capsys.readouterr().out == (GOLDEN / name).read_text()

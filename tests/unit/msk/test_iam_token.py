@@ -94,7 +94,7 @@ def test_failure_reloads_everything() -> None:
     assert source.loaded == 2
 
 
-def test_expired_credentials_do_not_sign() -> None:
+def test_expired_credentials_sign_none() -> None:
     with pytest.raises(AuthenticationError, match="the credentials have expired"):
         provider(FakeCredentials(expires_at=NOW - 1)).token()
 

@@ -72,7 +72,7 @@ def test_bad_source_is_named() -> None:
         Enveloper("orders svc").build_event(Bare(), tenant_id="t1")
 
 
-def test_event_without_tenant_is_refused() -> None:
+def test_event_needs_a_tenant() -> None:
     with pytest.raises(MissingTenantError, match=r"envelope\.bare\.v1"):
         Enveloper("orders-svc").build_event(Bare())
 

@@ -210,7 +210,7 @@ def test_idle_exit_is_silent(bench: Bench, caplog: pytest.LogCaptureFixture) -> 
     assert caplog.records == []
 
 
-async def test_cancelled_start_leaves_no_client() -> None:
+async def test_cancelled_start_ends_client() -> None:
     entered, gate = threading.Event(), threading.Event()
     transport = Transport()
 
@@ -250,7 +250,7 @@ async def test_cancelled_block_closes_first(bench: Bench) -> None:
 # Bounds, in time
 
 
-def test_room_is_awaited_for_the_time_out(bench: Bench) -> None:
+def test_room_is_awaited_for_time_out(bench: Bench) -> None:
     first = bench.enqueue("a")
     bench.now += 3
     second = bench.enqueue("b")
@@ -277,7 +277,7 @@ async def test_late_publishing_task_is_woken(bench: Bench) -> None:
             await task
 
 
-async def test_enqueue_refuses_beyond_the_queue(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_enqueue_refuses_beyond_queue(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("eventzr_kafka.producing.producer._MAX_WAITING", 2)
     bench.enqueue("a")
     bench.enqueue("b")

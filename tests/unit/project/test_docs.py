@@ -95,7 +95,7 @@ def test_quick_start_consumer_handles_its_producer(
     assert "Order order-uuid completed for t0\n" in printed
 
 
-def test_own_loop_service_ready_and_ends() -> None:
+def test_service_with_own_loop_ends() -> None:
     asyncio.run(asyncio.wait_for(with_text("async def serve()")["serve"](), 60))
 
 

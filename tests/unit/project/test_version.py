@@ -9,7 +9,7 @@ from importlib.metadata import version
 import eventzr_kafka
 
 
-def test_the_version_is_the_installed_packages() -> None:
+def test_version_is_the_installed_one() -> None:
     assert eventzr_kafka.__version__ == version("eventzr-kafka")
 
 

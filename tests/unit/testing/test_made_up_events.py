@@ -134,7 +134,7 @@ def test_payload_part_is_no_event() -> None:
 
 
 @pytest.mark.parametrize(("vendor", "module"), [("polyfactory", "factories"), ("hypothesis", "strategies")])
-def test_a_missing_extra_is_named(vendor: str, module: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_extra_is_named(vendor: str, module: str, monkeypatch: pytest.MonkeyPatch) -> None:
     ours = f"eventzr_kafka.testing.{module}"
     for name in [name for name in sys.modules if name.split(".")[0] == vendor or name == ours]:
         monkeypatch.delitem(sys.modules, name)

@@ -142,7 +142,7 @@ async def test_ordinary_loop_works_too(broker: MemoryBroker) -> None:
     assert sum(broker.committed(GROUP, TOPIC).values()) == 3
 
 
-def test_thread_serves_loopless_producer(broker: MemoryBroker) -> None:
+def test_producer_needs_no_event_loop(broker: MemoryBroker) -> None:
     with EventProducer(source="s", transport=broker.producer) as producer:
         assert producer.enqueue(Thing(n=1), tenant_id="t1").result(10).offset == 0
 
@@ -173,7 +173,7 @@ def test_uncommitted_events_of_a_crashed_member_are_redelivered(
     run_virtual(main())
 
 
-def test_a_member_cut_off_for_long_loses_all_and_rejoins(broker: MemoryBroker) -> None:
+def test_member_cut_off_for_long_loses_all_and_rejoins(broker: MemoryBroker) -> None:
     async def main() -> None:
         first, sink = member(broker)
         fill(broker, 4)
@@ -194,7 +194,7 @@ def test_a_member_cut_off_for_long_loses_all_and_rejoins(broker: MemoryBroker) -
     run_virtual(main())
 
 
-def test_a_member_cut_off_briefly_keeps_its_partitions(broker: MemoryBroker) -> None:
+def test_member_cut_off_briefly_keeps_its_partitions(broker: MemoryBroker) -> None:
     async def main() -> None:
         transport, sink = member(broker)
         await sink.until_owning(4)
@@ -209,7 +209,7 @@ def test_a_member_cut_off_briefly_keeps_its_partitions(broker: MemoryBroker) -> 
     run_virtual(main())
 
 
-def test_a_member_that_hands_over_too_late_is_not_waited_for(broker: MemoryBroker) -> None:
+def test_member_that_hands_over_too_late_is_not_waited_for(broker: MemoryBroker) -> None:
     async def main() -> None:
         _, first = member(broker, hold=True)
         await first.until_owning(4)
@@ -238,7 +238,7 @@ def test_rounds_do_not_overlap(broker: MemoryBroker) -> None:
     run_virtual(main())
 
 
-def test_a_stranger_commits_nothing(broker: MemoryBroker) -> None:
+def test_stranger_commits_nothing(broker: MemoryBroker) -> None:
     async def main() -> None:
         transport, sink = member(broker)
         await sink.until_owning(4)
@@ -301,7 +301,7 @@ def test_unsubscribed_topic_is_not_given() -> None:
 # The log
 
 
-def test_a_member_overtaken_by_retention_goes_on_at_the_earliest(broker: MemoryBroker) -> None:
+def test_member_overtaken_by_retention_goes_on_at_the_earliest(broker: MemoryBroker) -> None:
     async def main() -> None:
         transport, sink = member(broker)
         await sink.until_owning(4)
@@ -335,7 +335,7 @@ def test_recreated_topic_goes_back(broker: MemoryBroker) -> None:
     run_virtual(main())
 
 
-def test_a_member_that_stops_at_a_loss_receives_no_later_record(broker: MemoryBroker) -> None:
+def test_member_that_stops_at_a_loss_receives_no_later_record(broker: MemoryBroker) -> None:
     async def main() -> None:
         transport = broker.consumer(GROUP, ConsumerOptions(on_offset_lost="stop"))
         transport.start([TOPIC], sink := Sink(transport))
@@ -482,7 +482,7 @@ def test_records_of_a_partition_stay_in_order_despite_delays() -> None:
     run_virtual(main())
 
 
-def test_a_full_queue_takes_no_record_until_one_is_acknowledged() -> None:
+def test_full_queue_takes_no_record_until_one_is_acknowledged() -> None:
     async def main() -> None:
         broker = MemoryBroker(options=MemoryBrokerOptions(queue_size=2))
         broker.create_topics(TOPIC)
@@ -509,7 +509,7 @@ def test_records_produced_in_an_outage_arrive_in_order(broker: MemoryBroker) -> 
     run_virtual(main())
 
 
-def test_a_long_outage_is_a_timeout_and_writes_each_record_once() -> None:
+def test_long_outage_is_a_timeout_and_writes_each_record_once() -> None:
     async def main() -> None:
         broker = MemoryBroker(options=MemoryBrokerOptions(acknowledgement_delay=(1, 1)))
         broker.create_topics(TOPIC)
@@ -527,7 +527,7 @@ def test_a_long_outage_is_a_timeout_and_writes_each_record_once() -> None:
     run_virtual(main())
 
 
-def test_an_acknowledgement_after_an_outage_has_the_right_offset() -> None:
+def test_acknowledgement_after_an_outage_has_the_right_offset() -> None:
     async def main() -> None:
         broker = MemoryBroker(options=MemoryBrokerOptions(acknowledgement_delay=(1, 1)))
         broker.create_topics(TOPIC)

@@ -69,7 +69,7 @@ async def test_published_excludes_the_events_that_the_test_emits(events: Events)
     assert len(events.published("eventzr.marketplace.listing.published.v1")) == 2
 
 
-async def test_a_handler_error_is_raised_at_once_with_its_cause(events: Events) -> None:
+async def test_handler_error_is_raised_at_once_with_its_cause(events: Events) -> None:
     events.subscribe(Handler())
 
     with pytest.raises(EventNotHandledError) as caught:
@@ -111,7 +111,7 @@ class StoppingHandler(Handler):
     """Stops at the first failure."""
 
 
-async def test_an_expected_stop_is_not_a_failure_and_is_redelivered(events: Events) -> None:
+async def test_expected_stop_is_not_a_failure_and_is_redelivered(events: Events) -> None:
     handler = StoppingHandler()
     events.subscribe(handler)
     event = await events.emit(titled("fail"), tenant_id="t1", expect="stopped")
@@ -145,7 +145,7 @@ async def test_drain_waits_for_others_events(events: Events) -> None:
     assert {events.outcome(event) for event in events.published()} == {"done"}
 
 
-async def test_the_end_of_a_running_block_raises_what_stopped_it(events: Events) -> None:
+async def test_end_of_a_running_block_raises_what_stopped_it(events: Events) -> None:
     events.subscribe(handler := StoppingHandler())
     failed = asyncio.Event()
     handler.on_failure = failed.set
@@ -357,7 +357,7 @@ async def test_done_is_the_first_attempt(events: Events) -> None:
 
 
 @in_virtual_time
-async def test_a_retry_can_be_expected(events: Events) -> None:
+async def test_retry_can_be_expected(events: Events) -> None:
     @kafka_consumer(group_id="g")
     class Failing:
         @on_message(ListingCreated)
