@@ -7,6 +7,7 @@ that are evaluated and that are postponed.
 
 from __future__ import annotations
 
+import sys
 import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -52,7 +53,11 @@ class Refusal:
 def run(source: str, file: str = "fixed.py", **names: Any) -> ModuleType:
     module = ModuleType(f"{file.removesuffix('.py')}_{next(modules)}")
     vars(module).update(names)
-    exec(compile(source, file, "exec", dont_inherit=True), vars(module))  # noqa: S102 -- the tests' own source
+    sys.modules[module.__name__] = module  # pydantic looks it up when the source is the first to name a CloudEvent[X]
+    try:
+        exec(compile(source, file, "exec", dont_inherit=True), vars(module))  # noqa: S102 -- the tests' own source
+    finally:
+        del sys.modules[module.__name__]
     return module
 
 
