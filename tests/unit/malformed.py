@@ -127,7 +127,7 @@ MALFORMED: Final[list[Malformed]] = []
 """Every case; names are unique."""
 
 _JSON = "Invalid JSON"
-_NO_OBJECT = "no content-type, no ce_ headers, and the value is no JSON object"
+_NO_OBJECT = "no content-type, no ce_ headers, and the value is not a JSON object"
 _TEXT = "a non-empty string without control characters"
 _TIME = "time: must be a full RFC 3339 date-time with a zone"
 _MEDIA = "datacontenttype: must be a media type"
@@ -445,7 +445,7 @@ _cases(  # the payload does not fit ListingCreated
         ("binary data is absent", binary({}, None), "data: "),
         ("binary data is text", binary({}, CANARY.encode(), content_type=b"text/plain"), "data: "),
         ("binary data of no known type", binary({}, content_type=b"application/octet-stream"), "data: "),
-        ("text not in its charset", binary({}, b"\xff", content_type=b"text/plain"), "data: is no text in charset"),
+        ("text not in its charset", binary({}, b"\xff", content_type=b"text/plain"), "data: is not text in charset"),
         ("text in an unknown charset", binary({}, content_type=b"text/plain; charset=klingon"), "'klingon'"),
         ("charset that is no charset", binary({}, content_type=b"text/plain; charset=base64"), "'base64'"),
         ("charset that no text has", binary({}, content_type=b"text/plain; charset=undefined"), "'undefined'"),
@@ -453,7 +453,7 @@ _cases(  # the payload does not fit ListingCreated
             (
                 f"charset {name} of Python alone",
                 binary({}, text, content_type=f"text/plain; charset={name}".encode()),
-                f"data: is no text in charset '{name}'",
+                f"data: is not text in charset '{name}'",
             )
             for name, text in (
                 ("idna", b"abc"),
@@ -465,7 +465,7 @@ _cases(  # the payload does not fit ListingCreated
         (
             "lone surrogate in UTF-7",
             binary({}, b"+2AA-", content_type=b"text/plain; charset=utf-7"),
-            "data: is no text in charset 'utf-7'",
+            "data: is not text in charset 'utf-7'",
         ),
     ],
 )

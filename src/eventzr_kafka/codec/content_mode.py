@@ -26,7 +26,7 @@ _CLOUDEVENTS = "application/cloudevents"
 
 
 def is_structured(record: Record, limits: Limits) -> bool:
-    """Whether a record is in structured mode.
+    """Return True for a record in structured mode.
 
     Raises:
         RecordTooLargeError: There are too many headers, or too many bytes of them.
@@ -48,7 +48,7 @@ def is_structured(record: Record, limits: Limits) -> bool:
         raise RecordTooLargeError(record, f"{found}: {raising('max_header_bytes')}")
     if mode is None and record.value is not None and not record.value.lstrip().startswith(b"{"):
         form = name_form(record.value)
-        reason = form or "no content-type, no ce_ headers, and the value is no JSON object"
+        reason = form or "no content-type, no ce_ headers, and the value is not a JSON object"
         raise InvalidEnvelopeError(record, reason)
     if mode == "unknown":
         raise InvalidEnvelopeError(

@@ -81,10 +81,10 @@ def decode(
         data_type: Class of the payload. None means the class declared for the record's topic, or plain JSON.
         limits: What the record may cost.
         lone_surrogates: ``replace`` reads an escaped surrogate without its other half, such as ``\ud83c`` alone, as
-            U+FFFD; it is no character, and JSON in UTF-8 cannot carry it.
+            U+FFFD. Alone it is not a character, and JSON in UTF-8 cannot carry it.
 
     Raises:
-        DecodeError: The record is no valid event; the subclass and ``reason`` say why, without payload.
+        DecodeError: The record is not a valid event; the subclass and ``reason`` say why, without payload.
     """
     wanted = data_type or catalogue.lookup(record.topic) or Any
     return decoder_for(wanted, event_type=topic_of(wanted), limits=limits, lone_surrogates=lone_surrogates)(record)
@@ -283,7 +283,7 @@ class Decoder:
         return event
 
     def _require_envelope(self, record: Record, attributes: dict[str, Any]) -> None:
-        """Hold envelope and type against their rules before anybody looks at the payload."""
+        """Hold envelope and type against their rules before the payload is looked at."""
         bare = {name: part for name, part in attributes.items() if name not in ("data", "data_base64")}
         try:
             event = _read_envelope(bare)
@@ -368,7 +368,7 @@ def _decode_text(record: Record, value: bytes, media_type: str | None) -> str:
     try:
         return value.decode(charset if is_charset(charset) else "undefined")
     except UnicodeError:
-        raise InvalidDataError(record, f"data: is no text in charset {printable(charset)!r}") from None
+        raise InvalidDataError(record, f"data: is not text in charset {printable(charset)!r}") from None
 
 
 def _from_base64(record: Record, text: Any) -> bytes:

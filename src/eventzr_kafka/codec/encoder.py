@@ -47,7 +47,7 @@ def encode(
         limits: Only `max_bytes` applies.
 
     Raises:
-        EncodeError: The data is no JSON, the type is not the topic's, or the value is too large. Nothing was sent.
+        EncodeError: The data is not JSON, the type is not the topic's, or the value is too large. Nothing was sent.
     """
     declared = topic_of(type(event.data))
     topic = declared or event.type

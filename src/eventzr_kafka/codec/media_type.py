@@ -42,11 +42,11 @@ def charset_of(media_type: str | None) -> str:
 
 @lru_cache(maxsize=64)
 def is_charset(name: str) -> bool:
-    """Whether text may be written in that charset."""
+    """Return True if text may be written in that charset."""
     if not _CHARSET.fullmatch(name):
         return False
     try:
         codecs.lookup(name)
-    except LookupError:  # the form of a name that nobody has taken, such as iso-8859-12
+    except LookupError:  # the form of a name, without a codec, such as iso-8859-12
         return False
     return True

@@ -35,7 +35,7 @@ _BY_VALIDATOR = "refused by a validator of the payload class"
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.\-]{0,39}")
 _GAP = re.compile(r"\{(\w+)\}")
 _OPEN_END = re.compile(r"(,? (not|got|found))?[\s,:'`]*$")
-# What pydantic's JSON parser says, besides where.
+# The messages of pydantic's JSON parser, without the place.
 _JSON_FAULT = re.compile(
     r"(EOF while parsing an? (list|object|string|value)|expected (`:`|`,` or `[\]}]`|ident|value)"
     r"|trailing (comma|characters)|invalid (escape|number|unicode code point)|number out of range|key must be a string"
@@ -94,13 +94,13 @@ def _not_json(record: Record, message: str, data: bytes | None) -> DecodeError:
     return InvalidEnvelopeError(record, form) if data is None else InvalidDataError(record, f"data: {form}")
 
 
-def _json_fault(said: object) -> str:
-    known = isinstance(said, str) and _JSON_FAULT.fullmatch(said)
-    return f"Invalid JSON: {said}" if known else "Invalid JSON"
+def _json_fault(message: object) -> str:
+    known = isinstance(message, str) and _JSON_FAULT.fullmatch(message)
+    return f"Invalid JSON: {message}" if known else "Invalid JSON"
 
 
 def _template(kind: str, context: dict[str, Any]) -> str | None:
-    """What pydantic says of such an error, with gaps; None for an error that is not its own."""
+    """Return pydantic's message for such an error, with gaps; None for an error that is not its own."""
     if kind in ("value_error", "assertion_error"):
         return None
     try:
@@ -122,7 +122,7 @@ def _words_for(model: type[BaseModel]) -> _Words:
 
 
 class _Words:
-    """What may be said about events of one class."""
+    """The words that may be used about events of one class."""
 
     def __init__(self, schema: _Schema) -> None:
         self._schema = schema
@@ -178,7 +178,7 @@ class _Words:
             steps = [inner for step in concrete for inner in _below(step, part)]
 
     def _concrete(self, step: _Step) -> Iterator[_Step]:
-        """What a node comes to, once everything that adds no part to the place is taken off."""
+        """Strip from a node everything that adds no part to the place."""
         node, behind = step
         kind = node["type"]
         if kind == "definition-ref":

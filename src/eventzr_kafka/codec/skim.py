@@ -39,7 +39,7 @@ _Schema: TypeAlias = dict[str, Any]
 
 
 def is_dear(value: bytes) -> bool:
-    """Whether a JSON text may hold so many values that refusing it has to be cheap.
+    """Return True if a JSON text may hold so many values that refusing it has to be cheap.
 
     An estimate: counting all of them takes a third of what reading a valid event takes. Steps and starts are random, so
     that no record can be built to hide its values between the steps.
@@ -54,7 +54,7 @@ def is_dear(value: bytes) -> bool:
 
 
 class FirstLook(NamedTuple):
-    """What was seen of a record.
+    """The findings of a first look at a record.
 
     Attributes:
         attributes: Of the core, by name; those that do not fit are missing.
@@ -128,7 +128,7 @@ class Skimmer:
         """Look at a record in structured mode.
 
         Raises:
-            pydantic.ValidationError: It is no JSON object.
+            pydantic.ValidationError: The value is not a JSON object.
         """
         try:
             found, extras, present = self._event.validate_json(value, by_name=False, context=[])
@@ -147,10 +147,10 @@ class Skimmer:
         return FirstLook(fits, "; ".join(faults[:_SHOWN]) or None, data, "data_base64" in extras)
 
     def look_at_data(self, value: bytes) -> str | None:
-        """What does not fit in a payload that stands alone, in words; None where all does.
+        """Name what does not fit in a payload that stands alone; None where all fits.
 
         Raises:
-            pydantic.ValidationError: It is no JSON.
+            pydantic.ValidationError: The value is not JSON.
         """
         return _fault_of(self._data.validate_json(value, by_name=False))
 
@@ -187,7 +187,7 @@ def _fields_node(schema: _Schema) -> _Schema:
 
 
 def _is_class(schema: _Schema) -> bool:
-    """Whether it is a plain payload class; one with validators of the whole wants to see all of it."""
+    """Return True for a plain payload class. One with validators of the whole wants to see all of it."""
     usual = schema["type"] == "model" and schema["schema"]["type"] == "model-fields"
     return usual and not (schema.get("custom_init") or schema.get("post_init") or schema.get("root_model"))
 
@@ -200,7 +200,7 @@ def _or_mark(schema: Any, words: str, *, scalar: bool = False) -> core_schema.Wi
 
 
 def _is_scalar(schema: _Schema) -> bool:
-    """Whether a schema refuses arrays and objects, whatever is in them."""
+    """Return True for a schema that refuses every array and object, whatever it holds."""
     while schema["type"] in ("nullable", "default", "function-after", "custom-error"):
         schema = schema["schema"]
     return schema["type"] in _ONES or schema.get("custom_error_type") == "moment"
@@ -218,10 +218,10 @@ def _marked(field: _Schema) -> _Schema:
 
 
 def _words(schema: _Schema) -> str:
-    """The rule that a field breaks, as far as its schema says it."""
+    """The rule that a field breaks, as far as its schema names one."""
     while schema["type"] != "custom-error" and isinstance(schema.get("schema"), dict):
         schema = schema["schema"]
-    return str(schema.get("custom_error_message") or f"is no valid {schema['type']}, or something in it is not")
+    return str(schema.get("custom_error_message") or f"is not a valid {schema['type']}, or something in it is not")
 
 
 def _unvalidated(schema: _Schema) -> _Schema:

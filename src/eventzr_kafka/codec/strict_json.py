@@ -25,7 +25,7 @@ _IDLE = bytes(set(range(256)) - set(b'\x00"[]{},NI'))  # nothing that is looked 
 
 
 def is_plain(text: bytes) -> bool:
-    """Whether it is ASCII without escape and DEL, so that no string in it holds a control character, and has no NaN.
+    """Return True for ASCII without escapes and DEL, so that no string in it holds a control character, and has no NaN.
 
     It may be one JSON text or many, joined: the answer costs next to nothing for either.
     """
@@ -40,7 +40,7 @@ def is_plain(text: bytes) -> bool:
 
 
 def names_one_tenant(value: bytes) -> bool:
-    """Whether a plain JSON text has one ``tenantid`` at the most."""
+    """Return True if a plain JSON text has one ``tenantid`` at the most."""
     return value.count(b'"tenantid"') < 2
 
 
@@ -68,7 +68,7 @@ def _look_closely(value: bytes) -> str | None:
 
 
 def has_more_containers(value: bytes, most: int) -> bool:
-    """Whether a JSON text has more arrays and objects than that; brackets inside strings do not count."""
+    """Return True if a JSON text has more arrays and objects than `most`; brackets inside strings do not count."""
     if value.count(b"{") + value.count(b"[") <= most:
         return False
     bare = _without_strings(value)
@@ -76,7 +76,7 @@ def has_more_containers(value: bytes, most: int) -> bool:
 
 
 def _without_strings(text: bytes) -> bytes:
-    """What stands outside of strings, of that what is looked for there.
+    """Keep of a JSON text what stands outside of strings and is looked for there.
 
     A backslash that is left once pairs of them are gone escapes a quote. Two quotes side by side, be they of one string
     or of two, change nothing for the rest; without them few pieces are left.

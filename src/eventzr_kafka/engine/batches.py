@@ -172,7 +172,7 @@ class BatchRun:
         self.items = [item for item in self.items if not epoch_of(item.work).ended]
 
     def judge(self, error: BaseException) -> BatchFailure:
-        """Tell the events that have failed from those that have not."""
+        """Separate the events that have failed from those that have not."""
         named = {id(event) for event in events_named(error)}
         failed = [item for item in self.items if id(item.event) in named]
         if not failed:

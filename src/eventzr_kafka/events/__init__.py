@@ -1,1 +1,1 @@
-"""What an event is, which class belongs to a topic, and the event that is being handled."""
+"""Events: their envelope and payload classes, the class of a topic, and the event being handled."""

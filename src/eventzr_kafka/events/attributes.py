@@ -72,7 +72,7 @@ def _read_leap_second(text: str) -> datetime:
 
 
 class _Attribute:
-    """A string of one form; what does not fit it is told in words rather than with the pattern."""
+    """A string of one form; its error is in words and does not quote the pattern."""
 
     def __init__(self, pattern: str, must_be: str) -> None:
         self._pattern = pattern

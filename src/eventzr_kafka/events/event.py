@@ -81,7 +81,7 @@ class CloudEvent(BaseModel, Generic[DataT]):
 
     @property
     def has_data(self) -> bool:
-        """Whether ``data`` is there at all; JSON null counts as data."""
+        """True if there is ``data``; JSON null counts as data."""
         return "data" in self.__pydantic_fields_set__
 
     @property
@@ -98,7 +98,7 @@ class CloudEvent(BaseModel, Generic[DataT]):
         """
         clash = sorted(extensions.keys() & CloudEvent.model_fields.keys())
         if clash:
-            raise ValueError(f"{clash[0]} is no extension: make another event")
+            raise ValueError(f"{clash[0]} is not an extension: make another event")
         given = {name: getattr(self, name) for name in self.__pydantic_fields_set__}
         return self.model_validate({**given, **self.extensions, **extensions})
 
@@ -138,7 +138,7 @@ class CloudEvent(BaseModel, Generic[DataT]):
 
     @property
     def expirytime(self) -> datetime | None:
-        """When the event stops being relevant, or None, also when the text is no RFC 3339 date-time."""
+        """The time at which the event stops being relevant; None if it is absent or not an RFC 3339 date-time."""
         text = self._text("expirytime")
         return None if text is None else read_moment(text)
 

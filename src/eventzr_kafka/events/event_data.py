@@ -131,7 +131,7 @@ def _fields_in(template: str) -> tuple[str, ...]:
 
 
 def topic_of(data_type: Any) -> str | None:
-    """The topic that a payload class declares, or None, also for anything that is no payload class."""
+    """The topic that a payload class declares, or None, also for anything that is not a payload class."""
     return data_type.__topic__ if isinstance(data_type, type) and issubclass(data_type, EventData) else None
 
 
@@ -172,5 +172,5 @@ def _check_subject(cls: type[EventData], template: str) -> None:
     if unknown or not wanted or "{" in stray or "}" in stray:
         known = ", ".join(cls.model_fields)
         broken = "a brace stands without its pair" if wanted else "it names no field in braces"
-        problem = f"{{{unknown[0]}}} is no field" if unknown else broken
+        problem = f"{{{unknown[0]}}} is not a field" if unknown else broken
         raise EventDeclarationError(f"{cls.__qualname__}: subject={template!r}: {problem}; the fields are: {known}")

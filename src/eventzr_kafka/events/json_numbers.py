@@ -102,7 +102,7 @@ def _nodes(schema: Any) -> Iterator[dict[str, Any]]:
 
 
 def _writes_nan(kind: type[Any]) -> bool:
-    """Whether NaN is written, to be found and refused; pydantic's own way is to write null."""
+    """True if NaN is written, to be found and refused; pydantic's own way is to write null."""
     return getattr(kind, "model_config", {}).get("ser_json_inf_nan") == "constants"
 
 

@@ -1,1 +1,1 @@
-"""What decorators work out once: routes, options, retry policies, deduplication."""
+"""Routes, options, retry policies and deduplication: all that is worked out once, when a class is decorated."""

@@ -88,7 +88,7 @@ def _call(
 def _without_result(method: Callable[..., Any]) -> Callable[..., None]:
     def call(*args: Any) -> None:
         result = method(*args)
-        if result is not None:  # a coroutine, most likely, that nobody would await
+        if result is not None:  # most likely a coroutine, which would not be awaited
             raise HandlerResultError(getattr(method, "__qualname__", repr(method)), type(result).__name__)
 
     return call

@@ -44,12 +44,13 @@ class ConsumerOptions:
             the next attempt.
         drain_timeout: Seconds that running handlers may take to finish when a partition or the process goes away.
         max_buffered_events: Events in memory at which the intake stops; for a partition that alone holds half as many,
-            its own, unless there is no other.
+            its own, unless it is the only one.
         max_buffered_bytes: The same in bytes.
         limits: What one record may cost.
         group_protocol: ``classic`` (every broker, MSK Serverless too) or ``consumer`` (KIP-848, Kafka 4.0 and newer).
-        retry: How often and when a handler's failure is tried again; `on_message` can say otherwise for one handler.
-        on_tombstone: What becomes of a record without a value that is no event: ``dead_letter``, ``skip`` or ``stop``.
+        retry: How often and when a handler's failure is tried again; `on_message` can set another one for its handler.
+        on_tombstone: A record without a value that is not an event becomes a ``dead_letter``, or the group does
+            ``skip`` it or ``stop``.
         on_unknown_type: The same for an event of another type than its topic's.
         after_dead_letter: ``continue``: later events of the ordering key are handled; ``park_key``: they become dead
             letters too, in order, until the dead letters of the key are replayed or discarded.

@@ -50,7 +50,7 @@ EXAMPLE_TOPIC = "your.topic.v1"
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Where the events of one topic go.
+    """The method that gets the events of one topic.
 
     Attributes:
         data_type: Class of the payload; `Any` for plain JSON.
@@ -78,7 +78,7 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """What `on_message` or `on_batch` was given.
+    """The arguments of `on_message` or `on_batch`.
 
     Attributes:
         batch: Set by `on_batch`.
@@ -96,10 +96,10 @@ class Mark:
     @property
     def decorator(self) -> str:
         """The decorator as code writes it."""
-        said = f'"{self.target}"' if isinstance(self.target, str) else type_name(self.target)
+        target = f'"{self.target}"' if isinstance(self.target, str) else type_name(self.target)
         if self.batch is None:
-            return f"@on_message({said})"
-        return f"@on_batch({said}, max_size={self.batch.max_size}, max_wait={self.batch.max_wait:g})"
+            return f"@on_message({target})"
+        return f"@on_batch({target}, max_size={self.batch.max_size}, max_wait={self.batch.max_wait:g})"
 
 
 class Handler:
@@ -116,10 +116,10 @@ class Handler:
         self._event: str | None = None  # its annotation, once that is known to be right
 
     def route(self) -> Route:
-        """Where its events go.
+        """Work out the route of its events.
 
         Raises:
-            RoutingError: The method is no handler.
+            RoutingError: The method cannot be a handler.
         """
         topic = self._target if isinstance(self._target, str) else str(topic_of(self._target))
         event, *context = self._parameters()
@@ -128,7 +128,7 @@ class Handler:
         self._event = written_event(self._method)
         session = self._session_type(context[0], hints) if context else Any
         if hints.get("return") not in (None, NoneType, Never, NoReturn):
-            raise self.refusal("returns a value, which nobody would read")
+            raise self.refusal("returns a value, which would be lost")
         return Route(
             topic=topic,
             data_type=data_type,
@@ -157,7 +157,7 @@ class Handler:
         if inspect.isasyncgenfunction(method) or inspect.isgeneratorfunction(method):
             raise self.refusal("yields: a handler is awaited or called once")
         if inspect.iscoroutinefunction(inspect.unwrap(method)) and not inspect.iscoroutinefunction(method):
-            problem = f"a decorator, {file_line(method)}, hides this `async def` in a `def`, where nobody awaits it"
+            problem = f"a decorator, {file_line(method)}, hides this `async def` in a `def`, which does not await it"
             right = f"\n    async def {method.__code__.co_name}(*args: Any, **kwargs: Any) -> None:"
             raise self.refusal(problem, right=right)
         parameters = list(inspect.signature(method, follow_wrapped=False).parameters.values())
@@ -296,7 +296,7 @@ def _signature(function: Any, mark: Mark, event: str, suffix: str) -> str:
 
 
 def function_in(method: Any) -> Any:
-    """What was written, inside of a wrapper, a classmethod, a property or a partialmethod."""
+    """Return the function inside of a wrapper, a classmethod, a property or a partialmethod."""
     return inspect.unwrap(getattr(method, "fget", None) or getattr(method, "func", method))
 
 
@@ -320,7 +320,7 @@ def written_event(method: Any) -> str:
 
 
 def type_name(hint: Any, *, full: bool = False) -> str:
-    """A type as code writes it; without its modules unless it shall be told from a namesake."""
+    """A type as code writes it; without its modules, unless another type has its name."""
     if isinstance(hint, str):
         return hint
     if not isinstance(hint, type) or get_origin(hint) is not None:
@@ -336,5 +336,5 @@ def short_name(qualname: str) -> str:
 
 
 def file_line(function: FunctionType) -> str:
-    """Where a function begins."""
+    """Return the line at which a function begins."""
     return f"{function.__code__.co_filename}:{function.__code__.co_firstlineno}"

@@ -93,7 +93,7 @@ class OwnTransaction:
 
     @property
     def is_in_doubt(self) -> bool:
-        """Whether the marks may have been committed although the call has failed."""
+        """True if the marks may have been committed although the call has failed."""
         return not self._is_open
 
     def take_back(self, session: Session) -> int:

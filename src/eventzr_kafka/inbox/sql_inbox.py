@@ -244,7 +244,7 @@ def _try_out(session: Session) -> None:
 
 
 def _refused(error: BaseException) -> bool:
-    """Whether the database answered; SQLite has no error class for a missing table or column."""
+    """Return True if the database answered; SQLite has no error class for a missing table or column."""
     missing = ("no such table", "no such column")
     return isinstance(error, ProgrammingError) or any(text in str(error) for text in missing)
 
@@ -281,7 +281,7 @@ def _with_old_mark(keys: Iterable[InboxKey]) -> Select[*tuple[Any, ...]]:
 
 
 def _has_old_marks(session: Session) -> bool:
-    """Whether one of an earlier release is there; its index has no others."""
+    """Return True if a mark of an earlier release is there; its index holds no others."""
     return session.scalar(select(marks.c.marked_at).where(is_old).limit(1)) is not None
 
 

@@ -194,7 +194,7 @@ def test_the_field_of_a_dear_record_is_named() -> None:
     data = {**event, "requirements": [1] * 100_000, "deadline": "soon"}
     error = refuse(structured({"type": topic, "data": data}, topic=topic)())
     assert error.reason.startswith(
-        "data.requirements: is no valid list, or something in it is not; data.deadline: Input"
+        "data.requirements: is not a valid list, or something in it is not; data.deadline: Input"
     )
     assert type(error) is InvalidDataError
 
@@ -257,7 +257,7 @@ def test_a_first_look_sees_into_a_class_with_a_validator() -> None:
     skimmer = decoder_for(Judging, event_type=None)._skimmer
     assert skimmer is not None
     wrong = skimmer.look_at_data(b'{"amounts": [1, "x"], "zz": [1, 2]}')
-    assert wrong == "data.amounts: is no valid list, or something in it is not"
+    assert wrong == "data.amounts: is not a valid list, or something in it is not"
 
 
 @pytest.mark.usefixtures("all_dear")

@@ -453,15 +453,15 @@ def test_a_topic_belongs_to_one_class_that_may_be_declared_again() -> None:
 @pytest.mark.parametrize(
     ("subject", "problem"),
     [
-        ("listing:{listing_id}", "{listing_id} is no field"),
-        ("listing:{otherId}", "{otherId} is no field"),
-        ("listing:{}", "{} is no field"),
-        ("listing:{id!r}", "{id!r} is no field"),
-        ("listing:{id.upper}", "{id.upper} is no field"),
+        ("listing:{listing_id}", "{listing_id} is not a field"),
+        ("listing:{otherId}", "{otherId} is not a field"),
+        ("listing:{}", "{} is not a field"),
+        ("listing:{id!r}", "{id!r} is not a field"),
+        ("listing:{id.upper}", "{id.upper} is not a field"),
         ("listing", "it names no field in braces"),
         ("listing:{id", "it names no field in braces"),
         ("listing:{id}}", ""),
-        ("{listing:{id}", "{listing:{id} is no field"),
+        ("{listing:{id}", "{listing:{id} is not a field"),
         ("listing:{id}{", ""),
     ],
 )
