@@ -22,7 +22,7 @@ PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md")), *sorted(ROOT.gl
 PROGRAMS = [
     *sorted(ROOT.glob("examples/**/*.py")),
     *sorted(ROOT.glob("marketplace-events/src/**/*.py")),
-    *sorted(ROOT.glob("src/eventzr_marketplace_events/**/*.py")),
+    *sorted(ROOT.glob("marketplace-events/src/**/*.py")),
 ]
 # Types of public signatures that users do not name, each with its reason.
 UNNAMED = {
