@@ -62,7 +62,8 @@ class Relays:
             victim.kill()
             self.kills["killed anywhere"] += 1
         await asyncio.to_thread(victim.wait)
-        self._start()
+        with victim:  # which closes its pipe
+            self._start()
 
     def killed_enough(self) -> bool:
         return sum(self.kills.values()) >= KILLS and self.kills["killed between publish and mark"] >= KILLS_BEFORE_MARK
@@ -79,7 +80,8 @@ class Relays:
         for process in self._running:
             process.send_signal(how)
         for process in self._running:
-            process.wait(60)
+            with process:
+                process.wait(60)
 
 
 class Writers:
