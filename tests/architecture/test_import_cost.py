@@ -96,14 +96,19 @@ for _ in range(40):  # short rounds: one of them is not disturbed, on a busy mac
     for _ in range(200): producer.enqueue(event, tenant_id="t1")
     best = min(best, time.process_time() - begun)
 links = [os.path.realpath(f"/proc/self/fd/{{fd}}") for fd in os.listdir("/proc/self/fd")]
-print(best * 5000)
+writing = float("inf")
+for _ in range(40):
+    begun = time.process_time()
+    for _ in range(200): event.model_dump_json(by_alias=True)
+    writing = min(writing, time.process_time() - begun)
+print(best / writing)
 print(threading.active_count(), len(os.listdir("/proc/self/task")), sum("socket" in link for link in links))
 clients = {{"boto3", "botocore", "confluent_kafka", "aws_msk_iam_sasl_signer"}}
 print([name for name in sys.modules if name.split(".")[0] in clients])
 """
 
 
-def test_disabled_publishing_takes_20_us_and_no_resources(
+def test_disabled_publishing_is_cheap_and_takes_no_resources(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(INSTALLED, "AWS_LAMBDA_FUNCTION_NAME", "f")
@@ -116,7 +121,7 @@ def test_disabled_publishing_takes_20_us_and_no_resources(
         text=True,
         stdin=subprocess.DEVNULL,
     )
-    microseconds, counts, loaded = done.stdout.splitlines()
+    ratio, counts, loaded = done.stdout.splitlines()
     assert counts == "1 1 0"
     assert loaded == "[]"
-    assert float(microseconds) < 20
+    assert float(ratio) < 7  # of writing the payload as JSON, which takes 3 us on an idle machine; 4 were measured

@@ -588,7 +588,9 @@ async def test_group_of_another_protocol_is_joined_later(
             await seen.until(1)
 
     said = [line.partition("; ")[2] for line in caplog.messages if "INCONSISTENT_GROUP_PROTOCOL" in line]
-    assert said == ["joining once the members have gone that share out partitions differently"]
+    assert said == [
+        "waiting: other members use a different partition assignment strategy; will join when they have left"
+    ]
 
 
 @contextlib.contextmanager

@@ -192,7 +192,7 @@ def test_dlq_reads_past_unreadable_letters(
     code, output = run("replay", target)
     assert code == 1
     assert "handled e1" in output
-    assert "1 of 3 letters" in output
+    assert "1 of 3 dead letters" in output
     code, _ = run("discard", group.id, "--reason", "hostile", "--yes")
     assert code == 0
     _, output = run("ls", group.id, "--json")

@@ -149,7 +149,7 @@ async def test_repeated_event_acts_once(shop: Shop, broker: str) -> None:
         for event_id in ("one", "one", "one", "two"):
             await producer.publish(review, tenant_id=shop.tenant, event_id=f"{event_id}-{shop.tenant}")
 
-    await shop.until("/lane", lambda found: found["handled"] == 2)
+    await shop.until("/event-counts", lambda found: found["handled"] == 2)
     seller = await shop.get(f"/sellers/{order['sellerId']}")
     handled = [line for line in await shop.get("/activity") if line["direction"] == "in"]
 

@@ -28,11 +28,11 @@ from eventzr_kafka.outbox import OutboxRelay
 
 @pytest.fixture
 async def relayless(database_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[httpx.AsyncClient]:
-    """The service, with a relay that ends in an error as soon as it has nothing to do."""
+    """The service, with a relay that ends in an error at once."""
 
     class BrokenRelay(OutboxRelay):
-        async def _sleep(self, seconds: float) -> None:
-            raise RuntimeError(f"with what was to be published in {seconds} s")
+        async def _run(self) -> None:
+            raise RuntimeError("with what was to be published")
 
     monkeypatch.setattr(wiring, "OutboxRelay", BrokenRelay)
     with pytest.raises(RuntimeError):

@@ -23,7 +23,7 @@ async def test_each_effect_is_there_once_when_members_die(
     await relay(postgres_engine, kafka, name)
     members = InboxMembers(postgres_engine, kafka.bootstrap_servers, name, tmp_path / "journal")
     await members.prepare()
-    await members.book(EVENTS, ends=3, seconds=60)
+    await members.book(EVENTS, ends=3, seconds=200)
     effects = await members.effects()
     assert set(effects) == {str(number) for number in range(EVENTS)}
     assert [event_id for event_id, count in effects.items() if count > 1] == []

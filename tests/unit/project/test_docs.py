@@ -139,6 +139,9 @@ def check(words: list[str]) -> None:
         assert all((ROOT / word / "pyproject.toml").exists() for word in words[3:] if word.startswith("./"))
     else:
         assert words[0] == "eventzr-kafka"
+        if len(words) == 2:  # the name of a command, in a sentence
+            assert app[words[1]]
+            return
         app.parse_args(words[1:], exit_on_error=False, print_error=False)
 
 
