@@ -7,7 +7,7 @@ EDITABLE := --editable . --editable ./marketplace-events
 # A test run starts dozens of Pythons: each would compile the code again where the machine forbids to keep it.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo check test quick test-lowest check-pythons coverage coverage-pure torture simulate mutate bench lint types
+.PHONY: help demo check test quick test-lowest check-pythons coverage coverage-pure compatibility torture simulate mutate bench lint types
 .PHONY: mypy pyright build docs reference setup pins clean
 
 help:  ## this list
@@ -55,6 +55,9 @@ coverage-pure: $(READY)  ## the unit tests of the pure modules see 100 % of thei
 coverage: coverage-pure  ## the same, and 90 % of all branches by the whole suite; .coverage-html/ shows the rest
 	$(BIN)/pytest -q -n 5 --dist loadfile --cov --cov-report=html:.coverage-html --cov-report=
 	$(BIN)/coverage report --fail-under 90 --skip-covered --sort cover
+
+compatibility: $(READY)  ## this version beside the previous one: wheels of both, one group, one commit; wants the whole git history
+	EVENTZR_KAFKA_TEST_BROKER=real $(BIN)/pytest tests/packaging -m compatibility
 
 torture: $(READY)  ## members killed under load, on a real Kafka; minutes
 	EVENTZR_KAFKA_TEST_BROKER=real $(BIN)/pytest tests/torture tests/broker/test_dead_letter_outage.py -m torture -s -o timeout=1800 -o faulthandler_timeout=3600

@@ -10,7 +10,7 @@ import pytest
 from tests.packaging.fresh import ROOT, Wheels, build_wheels, install_alone, run
 from tests.packaging.previous import build_commit, previous_release
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.compatibility, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")

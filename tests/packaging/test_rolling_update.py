@@ -27,7 +27,7 @@ from eventzr_kafka import CloudEvent, encode
 from eventzr_kafka.engine.commit_metadata import ranges_of, read_metadata, write_metadata
 from eventzr_kafka.testing.kafka_server import KafkaServer
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.compatibility, pytest.mark.timeout(900)]
 
 HERE: Final = Path(__file__).parent
 SECONDS: Final = 60
