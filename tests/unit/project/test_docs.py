@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cyclopts import App
 
 from eventzr_kafka import ConsumerRunner, EventProducer, KafkaSettings, Record, embedded_broker
 from eventzr_kafka.cli.app import app
@@ -140,7 +141,7 @@ def check(words: list[str]) -> None:
     else:
         assert words[0] == "eventzr-kafka"
         if len(words) == 2:  # the name of a command, in a sentence
-            assert app[words[1]]
+            assert isinstance(app[words[1]], App)
             return
         app.parse_args(words[1:], exit_on_error=False, print_error=False)
 
