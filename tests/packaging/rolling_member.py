@@ -1,7 +1,7 @@
 """A member of a group, on the version that PYTHONPATH names: ``rolling_member.py BROKERS TOPIC GROUP``.
 
 Prints ``assigned N`` for each assignment and ``handled NUMBER`` for each event. Events of the tenant ``held`` are never
-finished where HOLD is set: whoever comes next finds them open, and everything behind them finished.
+finished where HOLD is set: the next member finds them open, and everything behind them finished.
 """
 
 import asyncio
