@@ -24,6 +24,7 @@
     ├── ProducerError
     │   ├── ProducerStateError         used before start, after close, or in a forked child
     │   ├── QueueFullError             no room within the deadline; nothing was sent
+    │   ├── OutboxFullError (o)        Kafka is disabled, and the outbox may not keep more rows; nothing is committed
     │   ├── UnacknowledgedError (λ)    an invocation ends with these events unsent
     │   └── DeliveryError              the broker did not acknowledge; names event, topic and what to do
     └── ConsumerError
@@ -38,7 +39,8 @@
         ├── Reject                     raised by a handler: do not retry, write a dead letter
         └── EventStoppedError          an event without an outcome stopped the runner; it is not committed
 
-All of them are imported from this module, except the three of AWS Lambda (λ), which `eventzr_kafka.aws_lambda` exports.
+All of them are imported from this module, except the three of AWS Lambda (λ), which `eventzr_kafka.aws_lambda` exports,
+and that of the outbox (o), which `eventzr_kafka.outbox` exports.
 No message shows a payload, a token or a password.
 """
 

@@ -11,15 +11,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, Self, TypeAlias, get_type_hints
+from typing import Annotated, Any, Literal, NamedTuple, Self, TypeAlias, get_args, get_type_hints
 
 from eventzr_kafka.errors import SettingsError
 from eventzr_kafka.safe_text import printable
 
-__all__ = ["Auth", "KafkaSettings", "Variable", "variables"]
+__all__ = ["Auth", "KafkaSettings", "Variable", "WhileDisabled", "variables"]
 
 Auth: TypeAlias = Literal["none", "plain", "scram", "iam"]
 _AUTHS = ("none", "plain", "scram", "iam")
+WhileDisabled: TypeAlias = Literal["skip", "keep"]
 _BATCH_BYTES = 524_288  # half of what a topic takes by default; less costs throughput
 _TRUE, _FALSE = {"1", "true", "yes", "on"}, {"0", "false", "no", "off"}
 _BROKER = re.compile(r"(?:\[[0-9a-fA-F:]+\]|[A-Za-z0-9._\-]+):(\d{1,5})")
@@ -145,6 +146,24 @@ class KafkaSettings:
             _parse_number,
         ),
     ] = _BATCH_BYTES
+    outbox_while_disabled: Annotated[
+        WhileDisabled,
+        Variable(
+            "OUTBOX_WHILE_DISABLED",
+            "`skip` or `keep`: while `KAFKA_ENABLED` is false, an outbox writes no rows, or keeps them for a relay; "
+            "default `skip`",
+            _parse_word,
+        ),
+    ] = "skip"
+    outbox_kept_rows: Annotated[
+        int,
+        Variable(
+            "OUTBOX_KEPT_ROWS",
+            "for `OUTBOX_WHILE_DISABLED=keep`: as many rows may wait; a commit that would add more fails; "
+            "default 100000",
+            _parse_number,
+        ),
+    ] = 100_000
     librdkafka: Mapping[str, str | int | float | bool] = field(
         default_factory=dict[str, str | int | float | bool], repr=False
     )
@@ -161,8 +180,17 @@ class KafkaSettings:
         if type(self.batch_bytes) is not int or not 1 <= self.batch_bytes < 1 << 31:
             problem = f"must be a number of bytes from 1 to 2147483647, not {printable(str(self.batch_bytes))!r}"
             raise SettingsError("KAFKA_BATCH_BYTES", problem)
+        self._check_outbox()
         if self.effective_auth == "iam":
             self._check_iam()
+
+    def _check_outbox(self) -> None:
+        if self.outbox_while_disabled not in get_args(WhileDisabled):
+            problem = f"must be skip or keep, not {printable(str(self.outbox_while_disabled))!r}"
+            raise SettingsError("OUTBOX_WHILE_DISABLED", problem)
+        if type(self.outbox_kept_rows) is not int or not 1 <= self.outbox_kept_rows < 1 << 31:
+            problem = f"must be a number of rows from 1 to 2147483647, not {printable(str(self.outbox_kept_rows))!r}"
+            raise SettingsError("OUTBOX_KEPT_ROWS", problem)
 
     def _check_brokers(self) -> None:
         for broker in self.brokers.split(","):

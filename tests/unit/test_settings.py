@@ -46,6 +46,19 @@ def test_wrong_batch_bound_is_named(text: str) -> None:
         read(KAFKA_BATCH_BYTES=text)
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "problem"),
+    [
+        ("OUTBOX_WHILE_DISABLED", "kep", "must be skip or keep, not 'kep'"),
+        ("OUTBOX_KEPT_ROWS", "0", "must be a number of rows from 1 to 2147483647, not '0'"),
+        ("OUTBOX_KEPT_ROWS", "many", "must be a whole number, not 'many'"),
+    ],
+)
+def test_wrong_outbox_setting_is_named(name: str, text: str, problem: str) -> None:
+    with pytest.raises(SettingsError, match=f"^{name}: {problem}$"):
+        read(**{name: text})
+
+
 def test_batch_bound_has_one_place() -> None:
     with pytest.raises(SettingsError, match="KAFKA_BATCH_BYTES"):
         producer_config(KafkaSettings(librdkafka={"batch.size": 90_000}))

@@ -183,7 +183,7 @@ def relay_outbox(
 )
 def outbox_status(*, url: DatabaseUrl, json: AsJson = False, output: Output = DEFAULT_OUTPUT) -> int:
     """Show pending and parked rows, by tenant, and the relays."""
-    return run_command(output, lambda terminal: show_status(url, terminal, as_json=json))
+    return run_command(output, lambda terminal: show_status(url, KafkaSettings.from_env(), terminal, as_json=json))
 
 
 @outbox.command(

@@ -70,13 +70,14 @@ def relay_rows(url: str, settings: KafkaSettings, terminal: Terminal, *, keep: s
         with stopped_by_signals(relay.stop):
             await relay.run()
 
-    terminal.print(Text(f"relaying to {settings.brokers}", style="dim"))
+    if settings.enabled:
+        terminal.print(Text(f"relaying to {settings.brokers}", style="dim"))
     _with_engine(url, run)
     terminal.print(Text("stopped", style="dim"))
 
 
-def show_status(url: str, terminal: Terminal, *, as_json: bool) -> None:
-    """Show pending and parked rows, by tenant, and the relays.
+def show_status(url: str, settings: KafkaSettings, terminal: Terminal, *, as_json: bool) -> None:
+    """Show pending and parked rows, by tenant, and the relays; and what becomes of new events while Kafka is disabled.
 
     Raises:
         DatabaseError: The database does not answer, or has no outbox.
@@ -88,6 +89,8 @@ def show_status(url: str, terminal: Terminal, *, as_json: bool) -> None:
         print(json.dumps(asdict(status)))
         return
     terminal.print(_summary(status))
+    if not settings.enabled:
+        terminal.print(_while_disabled(status, settings))
     for line in _tables(status):
         terminal.print(line)
 
@@ -184,6 +187,18 @@ def _summary(status: OutboxStatus) -> Text:
     relays = f", {count_of(len(status.relays), 'relay')}" if status.relays else ", no relay runs"
     color = "red" if status.parked else "yellow" if status.pending and not status.relays else "green"
     return labelled("outbox:", f"{status.pending:,} pending{oldest}{parked}{relays}", color)
+
+
+def _while_disabled(status: OutboxStatus, settings: KafkaSettings) -> Text:
+    from eventzr_kafka.outbox.kept_rows import describe_kept  # noqa: PLC0415 -- needs the extra
+
+    if settings.outbox_while_disabled == "skip":
+        text = "KAFKA_ENABLED is false: new events are skipped; OUTBOX_WHILE_DISABLED=keep keeps them"
+        return labelled("disabled:", text, "yellow")
+    bound = settings.outbox_kept_rows
+    if problem := describe_kept(status.pending, bound):
+        return labelled("disabled:", problem, "red")
+    return labelled("disabled:", f"KAFKA_ENABLED is false: new events are kept, at most {bound:,} rows", "yellow")
 
 
 def _tables(status: OutboxStatus) -> list[Text]:

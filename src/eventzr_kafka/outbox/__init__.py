@@ -11,6 +11,7 @@ if find_spec("sqlalchemy") is None:
     raise MissingExtraError("outbox", "eventzr_kafka.outbox")
 
 from eventzr_kafka.outbox.hooks import BucketsHeld, RelayHooks, RowDelayed, RowParked, RowsPublished
+from eventzr_kafka.outbox.kept_rows import OutboxFullError
 from eventzr_kafka.outbox.options import RelayOptions
 from eventzr_kafka.outbox.parked import requeue
 from eventzr_kafka.outbox.relay import OutboxRelay
@@ -22,6 +23,7 @@ __all__ = [
     "BucketsHeld",
     "FailedRow",
     "Outbox",
+    "OutboxFullError",
     "OutboxRelay",
     "OutboxStatus",
     "RelayHooks",

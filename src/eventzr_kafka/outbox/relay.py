@@ -37,6 +37,7 @@ from eventzr_kafka.lifecycle.shutdown import complete
 from eventzr_kafka.lifecycle.signals import stopped_by_signals
 from eventzr_kafka.lifecycle.waiting import sleep_until_set
 from eventzr_kafka.outbox.hooks import BucketsHeld, RelayHooks
+from eventzr_kafka.outbox.kept_rows import describe_kept, pending_up_to
 from eventzr_kafka.outbox.leases import Leases
 from eventzr_kafka.outbox.options import RelayOptions
 from eventzr_kafka.outbox.rows import RelayRows
@@ -116,6 +117,7 @@ class OutboxRelay:
         self._task: asyncio.Task[None] | None = None
         self._error: Exception | None = None
         self._login_problem: str | None = None
+        self._kept_problem: str | None = None
 
     async def run(self) -> None:
         """Publish until `stop`, or until a signal stops the runners of this event loop.
@@ -136,9 +138,7 @@ class OutboxRelay:
 
     async def _run(self) -> None:
         if not self._settings.enabled:
-            log.info("Kafka is disabled (KAFKA_ENABLED): the rows of the outbox wait")
-            while not self._stopping:
-                await sleep_until_set(self._wake, self._options.poll_every.total_seconds())
+            await self._wait_disabled()
             return
         async with Wakeup(self._engine, self._wake):
             try:
@@ -146,6 +146,28 @@ class OutboxRelay:
                 await self._repeat()
             finally:
                 await complete(self._end())
+
+    async def _wait_disabled(self) -> None:
+        log.info("Kafka is disabled (KAFKA_ENABLED): the rows of the outbox wait")
+        keeps = self._settings.outbox_while_disabled == "keep"
+        while not self._stopping:
+            if keeps and self._is_due("sample", _SAMPLE_EVERY):
+                await self._count_kept()
+            await sleep_until_set(self._wake, self._options.poll_every.total_seconds())
+
+    async def _count_kept(self) -> None:
+        """Note whether the rows that wait come near their bound; the writers log it."""
+        bound = self._settings.outbox_kept_rows
+        try:
+            async with self._engine.connect() as connection:
+                pending: int = (await connection.execute(pending_up_to(bound))).scalar_one()
+        except DATABASE_ERRORS as error:
+            if not is_outage(error):
+                raise
+            self._outage.on_error(error)
+            return
+        self._outage.over()
+        self._kept_problem = describe_kept(pending, bound)
 
     def stop(self) -> None:
         """Wait for the rows in flight, and return from `run`."""
@@ -161,9 +183,11 @@ class OutboxRelay:
     def problems(self) -> list[str]:
         """The present reasons why rows wait, such as a missing topic or an unreachable database; empty if all is well.
 
+        While Kafka is disabled rows wait on purpose: the problem is then that nearly as many wait as may be kept.
+
         No event is lost meanwhile. A service can show them to its operators.
         """
-        found = [self._outage.problem, self._login_problem, *self._turns.problems]
+        found = [self._outage.problem, self._login_problem, self._kept_problem, *self._turns.problems]
         return [problem for problem in found if problem is not None]
 
     async def __aenter__(self) -> Self:

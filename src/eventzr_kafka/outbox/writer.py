@@ -6,15 +6,19 @@
 3. In PostgreSQL a transaction first takes a lock per tenant, in one order for all, and only then gets ids: within a
    tenant, ids rise in commit order. Taken any earlier, those locks would wait for rows that others have locked, who
    wait for the locks: a deadlock. SQLite has one writer at a time anyway.
+4. While Kafka is disabled, an event is checked and encoded all the same. Its row is not written; with
+   ``OUTBOX_WHILE_DISABLED=keep`` it is, up to a bound: see `kept_rows`.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import time
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, TypeAlias, Unpack, overload
 
 from sqlalchemy import Connection, event, insert, text
@@ -29,10 +33,14 @@ from eventzr_kafka.errors import ConfigurationError, ProducerError
 from eventzr_kafka.events.event import CloudEvent
 from eventzr_kafka.events.event_data import EventData
 from eventzr_kafka.kafka.record import Header, OutgoingRecord
+from eventzr_kafka.outbox.kept_rows import KeptRows
 from eventzr_kafka.outbox.tables import bucket_of, events
 from eventzr_kafka.producing.envelope import Enveloper, PublishKeywords
+from eventzr_kafka.settings import KafkaSettings
 
 __all__ = ["CHANNEL", "AnySession", "Outbox"]
+
+log = logging.getLogger("eventzr_kafka.outbox")
 
 CHANNEL = "eventzr_outbox"  # of PostgreSQL's NOTIFY, which wakes the relays
 
@@ -66,9 +74,11 @@ class _PendingRows:
     """Rows of one session that wait for its commit, each with its transaction or savepoint.
 
     Attributes:
+        kept: The bound that the rows must fit, while Kafka is disabled.
         committing: True once the commit has written the rows: a row that a listener adds now is written at once.
     """
 
+    kept: KeptRows | None = None
     committing: bool = False
     rows: list[tuple[SessionTransaction, Row]] = field(default_factory=list[tuple[SessionTransaction, Row]])
 
@@ -94,12 +104,29 @@ class Outbox:
             outbox.publish(session, ListingCreated(…), tenant_id=tenant)
 
     It needs no connection to Kafka: an `OutboxRelay`, here or in another process, publishes the committed events.
+    While Kafka is disabled, events are checked and skipped, or kept: settings ``OUTBOX_WHILE_DISABLED`` and
+    ``OUTBOX_KEPT_ROWS``.
     """
 
     def __init__(
-        self, *, source: str | None = None, mode: ContentMode = "structured", limits: Limits = DEFAULT_LIMITS
+        self,
+        *,
+        source: str | None = None,
+        settings: KafkaSettings | None = None,
+        mode: ContentMode = "structured",
+        limits: Limits = DEFAULT_LIMITS,
     ) -> None:
-        """Take the configuration; the arguments are those of `EventProducer`."""
+        """Take the configuration; the arguments are those of `EventProducer`.
+
+        Args:
+            settings: Of these it takes `enabled` and those of the outbox; from the environment if left out.
+
+        Raises:
+            SettingsError: A variable of the environment is malformed.
+        """
+        settings = settings or KafkaSettings.from_env()
+        self._skips = not settings.enabled and settings.outbox_while_disabled == "skip"
+        self._kept = None if settings.enabled or self._skips else KeptRows(settings.outbox_kept_rows)
         self._enveloper = Enveloper(source)
         self._mode: ContentMode = mode
         self._limits = limits
@@ -117,6 +144,8 @@ class Outbox:
     def publish(self, session: AnySession, event: Any, /, **keywords: Any) -> str:
         """Publish an event when the session commits; there is nothing to await.
 
+        The commit raises an `OutboxFullError` if Kafka is disabled, rows are kept, and their number reaches the bound.
+
         Args:
             session: Its `commit` writes the row; a commit of its connection does not. Of a ``scoped_session`` or an
                 ``async_scoped_session``, the session of this thread or task is taken.
@@ -124,7 +153,7 @@ class Outbox:
             keywords: As for `EventProducer.publish`; in a handler, the same is inherited.
 
         Returns:
-            The event's id.
+            The event's id, also of an event that is skipped because Kafka is disabled.
 
         Raises:
             EncodeError: The event cannot be written, or is too large.
@@ -137,8 +166,17 @@ class Outbox:
         bind = sync_session.get_bind(clause=events)
         check_dialect(bind.dialect)
         check_transactions(bind)
-        _add(sync_session, _row(whole, record))
+        if self._skips:
+            _log_skipping()
+        else:
+            _add(sync_session, _row(whole, record), self._kept)
         return whole.id
+
+
+@cache
+def _log_skipping() -> None:
+    text = "Kafka is disabled (KAFKA_ENABLED): events of the outbox are skipped; OUTBOX_WHILE_DISABLED=keep keeps them"
+    log.warning(text)
 
 
 def _sync(given: AnySession) -> Session:
@@ -170,11 +208,12 @@ def _headers_text(headers: Sequence[Header]) -> str:
     return json.dumps([(name, value and value.decode()) for name, value in headers])
 
 
-def _add(session: Session, row: Row) -> None:
+def _add(session: Session, row: Row, kept: KeptRows | None) -> None:
     transaction = session.get_nested_transaction() or session.get_transaction() or session.begin()
     pending: _PendingRows = session.info.setdefault(_KEY, _PendingRows())
+    pending.kept = kept
     if pending.committing:
-        _write(session.connection(bind_arguments={"clause": events}), [row])
+        _write(session.connection(bind_arguments={"clause": events}), [row], kept)
     else:
         pending.rows.append((transaction, row))
 
@@ -188,7 +227,7 @@ def _before_commit(session: Session) -> None:
     if pending is None or not pending.rows or session.in_nested_transaction():
         return
     session.flush()  # the caller's own rows are locked first
-    _write(session.connection(bind_arguments={"clause": events}), [row for _, row in pending.rows])
+    _write(session.connection(bind_arguments={"clause": events}), [row for _, row in pending.rows], pending.kept)
     pending.rows.clear()
     pending.committing = True
 
@@ -216,8 +255,10 @@ def _after_end(session: Session, ended: SessionTransaction) -> None:
         pending.committing = False
 
 
-def _write(connection: Connection, rows: Sequence[Row]) -> None:
+def _write(connection: Connection, rows: Sequence[Row], kept: KeptRows | None) -> None:
     check_transactions(connection)
+    if kept is not None:
+        kept.require_room(connection, len(rows))
     try:
         _insert(connection, rows)
     except StatementError as error:
