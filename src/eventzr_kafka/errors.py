@@ -151,8 +151,7 @@ class AuthenticationError(EventzrKafkaError):
 
     def __init__(self, identity: str, problem: str, hint: str) -> None:
         self.identity = identity
-        self.problem = problem
-        self.hint = hint
+        self.problem, self.hint = problem, hint
         super().__init__(f"{problem} (as {identity}); {hint}")
 
 
@@ -212,8 +211,7 @@ class EncodeError(EventzrKafkaError):
     """
 
     def __init__(self, event_id: str, topic: str, problem: str) -> None:
-        self.event_id = event_id
-        self.topic = topic
+        self.event_id, self.topic = event_id, topic
         super().__init__(f"event {printable(event_id)} for {printable(topic, limit=249)}: {problem}")
 
 
@@ -251,10 +249,8 @@ class ProducerStateError(ProducerError):
 
 class _EventNotSentError(ProducerError):
     def __init__(self, event_id: str, topic: str, problem: str, hint: str) -> None:
-        self.event_id = event_id
-        self.topic = topic
-        self.problem = problem
-        self.hint = hint
+        self.event_id, self.topic = event_id, topic
+        self.problem, self.hint = problem, hint
         super().__init__(f"event {printable(event_id)} for {topic}: {problem}; {hint}")
 
 
@@ -343,17 +339,19 @@ def events_named(error: BaseException) -> tuple[object, ...]:
 
 
 class RetryLater(ConsumerError):  # noqa: N818 -- an instruction, not a fault
-    """Raised by a handler: try this event again in so many seconds, if it has attempts left.
+    """Raised by a handler: try this event again in so many seconds or later, if it has attempts left.
 
     Attributes:
-        after: Seconds, 0 or more.
+        after: Seconds, 0 or more; the wait is never shorter than the retry policy's own.
+        why: The reason, for the log and the dead letter as it is: keep payloads and secrets out of it.
     """
 
-    def __init__(self, *, after: float) -> None:
+    def __init__(self, *, after: float, why: str | None = None) -> None:
         if not 0 <= after < float("inf"):
             raise ValueError(f"RetryLater(after={after!r}): must be 0 or more seconds")
         self.after = float(after)
-        super().__init__(f"again in {after:g} s")
+        self.why = why
+        super().__init__(f"again in {after:g} s" if why is None else f"{why}; again in {after:g} s")
 
 
 class Reject(ConsumerError):  # noqa: N818 -- an instruction, not a fault

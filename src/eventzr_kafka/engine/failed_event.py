@@ -9,7 +9,7 @@ from eventzr_kafka.engine.epoch import Epoch
 from eventzr_kafka.engine.failure_states import FailureKey, failure_key
 from eventzr_kafka.engine.intake import PartitionBatch, Work, epoch_of
 from eventzr_kafka.engine.lanes import Lane
-from eventzr_kafka.errors import Reject
+from eventzr_kafka.errors import Reject, RetryLater
 from eventzr_kafka.events.event import CloudEvent
 from eventzr_kafka.handlers.retry import reason_of
 from eventzr_kafka.kafka.record import Record
@@ -64,8 +64,10 @@ class FailedEvent:
 
 
 def error_summary(failed: FailedEvent, error: BaseException) -> str:
-    """The error in words, for a log line: ``rejected: …``, ``raised …``, or the fault of the record."""
+    """The error in words, for a log line: what the handler asked for or raised, or the fault of the record."""
     words = reason_of(error, from_handler=failed.event is not None)
     if is_a(error, Reject):
         return f"rejected: {words}"
+    if is_a(error, RetryLater):
+        return f"asked to be retried later: {words}"
     return words if failed.event is None else f"raised {words}"

@@ -3,7 +3,9 @@
 1. A record that is not a valid event fails the same way every time: it is never retried. Tombstones, and events of a
    type that is not their topic's, have policies of their own.
 2. A handler's error is retried while the policy has attempts and time left, and does not give up on the error's class.
-3. `RetryLater` sets the wait, `Reject` rules a retry out; both count as attempts like any other error.
+3. `RetryLater` makes the wait longer, never shorter: the same attempts must not be used up sooner than the policy has
+   it. If its wait ends after `max_elapsed`, the event is not retried, and the reason says so. `Reject` rules a retry
+   out. Both count as attempts like any other error.
 4. The wait before attempt n + 1 is at most ``wait_initial * multiplier ** (n - 1)``, and never over `wait_max`. With
    jitter it is drawn from 0 to that, so that events that failed together are not retried together ("full jitter").
 5. A handler that cannot be called (`HandlerResultError`) would fail every event: that is a stop.
@@ -182,12 +184,18 @@ def decide_raised(
     cause = _cause(error)
     if is_a(cause, HandlerResultError) or (is_a(error, SystemExit) and not has_exited):
         return Stop()
-    after = _asked_wait(cause)
-    if after is None:
-        after = policy.wait(attempt, random)
-    if _may_retry(cause, policy) and attempt < policy.attempts and _in_time(elapsed + after, policy):
+    wait = policy.wait(attempt, random)
+    after = max(wait, _asked_wait(cause))
+    may_retry = _may_retry(cause, policy) and attempt < policy.attempts
+    if may_retry and _in_time(elapsed + after, policy):
         return Retry(after)
-    return Stop() if policy.on_exhausted == "stop" else DeadLetter(reason_of(error, from_handler=True))
+    if policy.on_exhausted == "stop":
+        return Stop()
+    reason = reason_of(error, from_handler=True)
+    if may_retry and _in_time(elapsed + wait, policy):
+        late = f"RetryLater(after={after:g}) ends after the policy's max_elapsed={policy.max_elapsed:g}: {reason}"
+        reason = printable(late, limit=_MAX_REASON)
+    return DeadLetter(reason)
 
 
 def _cause(error: BaseException) -> BaseException:
@@ -196,11 +204,11 @@ def _cause(error: BaseException) -> BaseException:
     return error if cause is None else cause
 
 
-def _asked_wait(error: BaseException) -> float | None:
-    """The seconds that a `RetryLater` asks for; None if it is another error, or its seconds are not a wait."""
+def _asked_wait(error: BaseException) -> float:
+    """The seconds that a `RetryLater` asks for; 0 if it is another error, or its seconds are not a wait."""
     after: Any = attribute(error, "after") if is_a(error, RetryLater) else None
     if type(after) not in (int, float) or not 0 <= after < math.inf:
-        return None
+        return 0.0
     return float(min(after, _LONGEST_WAIT))
 
 
@@ -217,14 +225,14 @@ def _in_time(seconds: float, policy: RetryPolicy) -> bool:
 
 
 def reason_of(error: BaseException, *, from_handler: bool = False) -> str:
-    """An error in words without payload: the reason of a `Reject` or of an unreadable record, else class and line.
+    """An error in words without payload: the reason that its handler or the codec gave, else class and line.
 
     Args:
         from_handler: True if a handler raised the error: then the words of a `DecodeError` are not the SDK's.
     """
     cause = _cause(error)
     words = None
-    if is_a(cause, Reject):
+    if is_a(cause, Reject, RetryLater):
         words = _words(attribute(cause, "why"))
     elif is_a(cause, DecodeError) and not from_handler:
         words = _words(attribute(cause, "reason"))

@@ -181,12 +181,13 @@ async def test_left_event_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     assert facts == [facts_of(error="Reject")]
 
 
-@pytest.mark.parametrize("after", [0.25, 12.345])
-async def test_handlers_own_wait_is_kept(after: float, caplog: pytest.LogCaptureFixture) -> None:
-    room = Room(policy=RetryPolicy(attempts=3, wait_initial=5))
-    room.failures.handle(room.route, [room.one()], RetryLater(after=after))
-    assert caplog.records[0].getMessage().endswith(f"again in {after:.3g} s")
-    await asyncio.sleep(after - 0.1)
+@pytest.mark.parametrize(("after", "wait"), [(0.25, 5), (12.345, 12.345)])
+async def test_longer_of_both_waits_is_kept(after: float, wait: float, caplog: pytest.LogCaptureFixture) -> None:
+    room = Room(policy=RetryPolicy(attempts=3, wait_initial=5, jitter=False))
+    room.failures.handle(room.route, [room.one()], RetryLater(after=after, why="the order is unpaid"))
+    assert ": asked to be retried later: the order is unpaid; attempt 1 of 3; " in caplog.records[0].getMessage()
+    assert caplog.records[0].getMessage().endswith(f"again in {wait:.3g} s")
+    await asyncio.sleep(wait - 0.1)
     assert room.ready == 0
     await asyncio.sleep(0.2)
     assert room.ready == 1

@@ -253,7 +253,7 @@ async def test_wrong_letter_topic_has_a_hint(
 
 
 async def test_handler_says_when_to_retry(make_group: MakeGroup, make_record: MakeRecord) -> None:
-    handler = consumer(retry=RetryPolicy(attempts=2, wait_initial=60, jitter=False))
+    handler = consumer(retry=RetryPolicy(attempts=2, wait_initial=0, jitter=False))
     handler.errors["e0"] = [RetryLater(after=0.02)]
     group = make_group(handler)
     group.assign()

@@ -160,11 +160,31 @@ def test_jitter_draws_the_wait_from_nothing_to_its_length() -> None:
     assert isinstance(decide(ValueError(), 1, 0.0), Retry)
 
 
-def test_a_handler_says_when_it_wants_to_be_tried_again() -> None:
+def test_retry_later_makes_the_wait_longer() -> None:
     assert decided(RetryLater(after=90.0)) == Retry(90.0)
     assert decided(RetryLater(after=90.0), retry_on=(KeyError,), give_up_on=(Exception,)) == Retry(90.0)
-    assert isinstance(decided(RetryLater(after=90.0), attempt=5), DeadLetter)
-    assert isinstance(decided(RetryLater(after=90.0), max_elapsed=60.0), DeadLetter)
+    assert decided(RetryLater(after=90.0), attempt=5) == DeadLetter("RetryLater")
+
+
+@given(POLICIES, st.integers(1, 20), SECONDS)
+def test_retry_later_never_shortens_the_policys_wait(policy: RetryPolicy, attempt: int, asked: float) -> None:
+    policy = replace(policy, attempts=attempt + 1, max_elapsed=None)
+
+    decision = decide(RetryLater(after=asked), attempt, 0.0, policy=policy, random=lambda: 0.5)
+
+    assert decision == Retry(max(asked, policy.wait(attempt, lambda: 0.5)))
+
+
+def test_retry_later_beyond_the_policys_end_is_named() -> None:
+    late = "RetryLater(after=90) ends after the policy's max_elapsed=60: "
+
+    assert decided(RetryLater(after=90.0), max_elapsed=60.0) == DeadLetter(f"{late}RetryLater")
+    assert decided(RetryLater(after=90.0, why="unpaid"), max_elapsed=60.0) == DeadLetter(f"{late}unpaid")
+    assert decided(RetryLater(after=90.0), elapsed=60.0, max_elapsed=60.0) == DeadLetter("RetryLater")
+
+
+def test_reason_of_retry_later_is_in_the_letter() -> None:
+    assert decided(RetryLater(after=1.0, why="order 'x' is unpaid\n"), attempt=5) == DeadLetter("order 'x' is unpaid?")
 
 
 def test_a_handler_says_that_trying_again_is_of_no_use() -> None:

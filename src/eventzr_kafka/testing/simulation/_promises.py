@@ -208,11 +208,10 @@ class _Attempts:
 
 def _least_wait(policy: RetryPolicy, attempt: int, error: str) -> float:
     """Seconds that must lie between an attempt, counted from 1, and the next one."""
-    if error == "RetryLater":
-        return _LATER
+    asked = _LATER if error == "RetryLater" else 0.0
     if policy.jitter:
-        return 0.0
-    return float(min(policy.wait_initial * policy.multiplier ** (attempt - 1), policy.wait_max))
+        return asked
+    return max(asked, float(min(policy.wait_initial * policy.multiplier ** (attempt - 1), policy.wait_max)))
 
 
 class _TenantsInHand:
