@@ -52,6 +52,7 @@ class Clock:
         monotonic: Seconds since some fixed moment; they never go back.
         wall: Seconds since the Unix epoch.
         sleep: Waits so many seconds, on the running event loop.
+        block: Waits so many seconds in a thread of its own, which it blocks.
         random: Draws a number from 0 up to, but not including, 1.
         new_id: Makes the id of an event, different from every other.
     """
@@ -59,6 +60,7 @@ class Clock:
     monotonic: Callable[[], float] = time.monotonic
     wall: Callable[[], float] = time.time
     sleep: Callable[[float], Coroutine[Any, Any, None]] = asyncio.sleep
+    block: Callable[[float], None] = time.sleep
     random: Callable[[], float] = _random.random
     new_id: Callable[[], str] = _new_uuid7
 

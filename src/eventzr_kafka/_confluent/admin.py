@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any, TypeVar
@@ -12,6 +11,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicCollection, admin
 from eventzr_kafka._confluent.config import admin_config
 from eventzr_kafka._confluent.connection import describe_client_error, describe_kafka_error, refused_login
 from eventzr_kafka._confluent.oauth import make_client, token_callback
+from eventzr_kafka.clock import SYSTEM_CLOCK, Clock
 from eventzr_kafka.errors import AdminError
 from eventzr_kafka.kafka.admin import Access
 from eventzr_kafka.kafka.topics import CONFIGS, Change, ConfigureTopic, CreateTopic, GrowTopic, TopicSpec, TopicState
@@ -45,7 +45,7 @@ _GROUP_FAULTS = {KafkaError.GROUP_AUTHORIZATION_FAILED: _HIDDEN}
 class ConfluentAdmin:
     """Makes its client for the first request; an error names the cause that the client has logged."""
 
-    def __init__(self, settings: KafkaSettings, *, timeout: float = 10.0) -> None:
+    def __init__(self, settings: KafkaSettings, *, timeout: float = 10.0, clock: Clock = SYSTEM_CLOCK) -> None:
         """Check the configuration; nothing connects yet.
 
         Args:
@@ -54,6 +54,7 @@ class ConfluentAdmin:
         self._config = admin_config(settings)
         self._brokers = settings.brokers
         self._timeout = timeout
+        self._clock = clock
         self._last_error = _LastError()
         self._client: Any = None
 
@@ -81,10 +82,10 @@ class ConfluentAdmin:
 
     def group_access(self, names: Collection[str]) -> Mapping[str, Access]:
         """Return the rights of this login on these groups, which need not exist."""
-        deadline = time.monotonic() + self._timeout
+        deadline = self._clock.monotonic() + self._timeout
         asked = self._describe_groups(names)
-        while any(map(self._has_no_coordinator, asked.values())) and time.monotonic() < deadline:
-            time.sleep(_PAUSE)
+        while any(map(self._has_no_coordinator, asked.values())) and self._clock.monotonic() < deadline:
+            self._clock.block(_PAUSE)
             asked = self._describe_groups(names)
         return {name: self._access(future, _GROUP_FAULTS) for name, future in asked.items()}
 

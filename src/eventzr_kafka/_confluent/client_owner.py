@@ -16,7 +16,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
@@ -65,6 +64,7 @@ class ClientOwner:
     ) -> None:
         """Make the client and subscribe; blocks, for a second if it logs in with tokens."""
         self._member = member
+        self._monotonic = member.clock.monotonic
         self._mailbox = mailbox
         self._arrivals = arrivals
         self._connection = connection
@@ -118,12 +118,12 @@ class ClientOwner:
 
     def _prove_metadata(self) -> None:
         """Before closing, commit metadata that the broker may refuse as too long: closing commits only once."""
-        deadline = time.monotonic() + _PROVING_SECONDS
+        deadline = self._monotonic() + _PROVING_SECONDS
         with suppress(KafkaException):  # closing commits anyway
-            while self._longest_metadata() > self._commits.proven and time.monotonic() < deadline:
+            while self._longest_metadata() > self._commits.proven and self._monotonic() < deadline:
                 answers = self._commits.answers
                 self._client.commit(asynchronous=True)  # the stored offsets of the assigned partitions
-                while self._commits.answers == answers and time.monotonic() < deadline:
+                while self._commits.answers == answers and self._monotonic() < deadline:
                     self._client.consume(1, _POLL_SECONDS)  # messages are dropped here: their offsets are not stored
                 if self._commits.nothing_left:  # only closing commits offsets that have not grown
                     return
@@ -202,7 +202,7 @@ class ClientOwner:
 
     def _report_progress(self) -> None:
         """Report the client's positions once a second: they pass transaction markers, too, which are not messages."""
-        now = time.monotonic()
+        now = self._monotonic()
         if self._held or not self._owned or now < self._report_at:
             return
         self._report_at = now + _PROGRESS_SECONDS
@@ -249,13 +249,13 @@ class ClientOwner:
 
     def _restart_stalled(self) -> None:
         """Go on with partitions that the client has stopped, because their offset does not exist."""
-        if self._held or time.monotonic() < self._restart_at:  # held messages come first: their offsets are lower
+        if self._held or self._monotonic() < self._restart_at:  # held messages come first: their offsets are lower
             return
         stalled = self._mailbox.take_stalled()
         for partition, epoch in self._owned.items() if stalled else ():
             if epoch in stalled and not self._restart(TopicPartition(*partition), epoch, stalled[epoch]):
                 self._mailbox.stall(epoch, stalled[epoch])
-                self._restart_at = time.monotonic() + _RESTART_SECONDS
+                self._restart_at = self._monotonic() + _RESTART_SECONDS
 
     def _restart(self, partition: TopicPartition, epoch: int, offset: int) -> bool:
         """Read a partition from its next existing offset; False if that is not possible now."""

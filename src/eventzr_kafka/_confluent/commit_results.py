@@ -11,14 +11,14 @@
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from confluent_kafka import KafkaError
 from confluent_kafka import TopicPartition as Offset
 
 from eventzr_kafka._confluent.arrivals import log
 from eventzr_kafka._confluent.connection import describe_kafka_error
+from eventzr_kafka.clock import SYSTEM_CLOCK, Clock
 from eventzr_kafka.engine.commit_metadata import MAX_METADATA_BYTES
 
 __all__ = ["CommitResults"]
@@ -56,7 +56,7 @@ class CommitResults:
         closing: Set before the last commit.
     """
 
-    def __init__(self, group_id: str, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, group_id: str, clock: Clock = SYSTEM_CLOCK) -> None:
         """Begin without a problem."""
         self.problem: str | None = None
         self.limit = MAX_METADATA_BYTES
@@ -65,7 +65,7 @@ class CommitResults:
         self.nothing_left = False
         self.closing = False
         self._group_id = group_id
-        self._clock = clock
+        self._monotonic = clock.monotonic
         self._failing_since = self._refused_at = -math.inf
         self._metadata_refused = False
 
@@ -98,7 +98,7 @@ class CommitResults:
         if fault.code() == KafkaError.OFFSET_METADATA_TOO_LARGE and self.limit > 0:
             self._shorten(partitions)
             return
-        now = self._clock()
+        now = self._monotonic()
         if now - self._refused_at >= _UNRELATED_SECONDS:
             self._failing_since = now
         self._refused_at = now

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
-import time
 from collections.abc import Callable
 
 from confluent_kafka import KafkaError, KafkaException
 
 from eventzr_kafka._confluent.oauth import TokenCallback
+from eventzr_kafka.clock import SYSTEM_CLOCK, Clock
 from eventzr_kafka.errors import AuthenticationError
 from eventzr_kafka.lifecycle.state_log import StateLog
 from eventzr_kafka.safe_text import error_location, printable
@@ -94,7 +94,15 @@ class ConnectionMonitor:
         refusal: The error for a login that the broker refused, until something succeeds.
     """
 
-    def __init__(self, log: logging.Logger, client: str, brokers: str, login: TokenCallback | None = None) -> None:
+    def __init__(
+        self,
+        log: logging.Logger,
+        client: str,
+        brokers: str,
+        login: TokenCallback | None = None,
+        *,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
         """Begin with a client that is not known to be disconnected.
 
         Args:
@@ -107,7 +115,8 @@ class ConnectionMonitor:
         self._client = client
         self._brokers = brokers
         self._login = login
-        self._state = StateLog(log)
+        self._state = StateLog(log, clock=clock)
+        self._monotonic = clock.monotonic
         self._warning = ""  # the last one that is not about the connection
         self._warn_again = 0.0
         self._empty_statistics = 0
@@ -135,8 +144,8 @@ class ConnectionMonitor:
             self._state.report_failure(_LOST, text, self._client, self._brokers, reason, _hint(error, self._login))
             return
         warning = describe_with_hint(error)
-        if warning != self._warning or time.monotonic() > self._warn_again:
-            self._warning, self._warn_again = warning, time.monotonic() + _REPEAT_SECONDS
+        if warning != self._warning or self._monotonic() > self._warn_again:
+            self._warning, self._warn_again = warning, self._monotonic() + _REPEAT_SECONDS
             self._log.warning("%s: %s", self._client, warning)
 
     def on_statistics(self, statistics: str) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections.abc import Sequence
 
 from eventzr_kafka._confluent.arrivals import Arrivals, log
@@ -19,6 +18,7 @@ from eventzr_kafka._confluent.mailbox import Mailbox
 from eventzr_kafka._confluent.member import Member
 from eventzr_kafka._confluent.oauth import token_callback
 from eventzr_kafka._confluent.topic_ids import TopicIds
+from eventzr_kafka.clock import SYSTEM_CLOCK, Clock
 from eventzr_kafka.handlers.options import ConsumerOptions
 from eventzr_kafka.kafka.transport import ConsumerSink, Paused, Position
 from eventzr_kafka.lifecycle.process import forget_open, note_open
@@ -33,14 +33,18 @@ _MAX_DECODED_BATCH = 500  # the same if the event loop decodes all of them at on
 class ConfluentConsumer:
     """A `ConsumerTransport`."""
 
-    def __init__(self, settings: KafkaSettings, group_id: str, options: ConsumerOptions) -> None:
+    def __init__(
+        self, settings: KafkaSettings, group_id: str, options: ConsumerOptions, *, clock: Clock = SYSTEM_CLOCK
+    ) -> None:
         """Check the configuration; nothing connects before `start`."""
         self._config = consumer_config(settings, group_id, options.group_protocol)
         self._admin_config = admin_config(settings)
         self._group_id = group_id
         self._options = options
-        self._connection = ConnectionMonitor(log, group_id, settings.brokers, token_callback(self._config))
-        self._commits = CommitResults(group_id)
+        self._clock = clock
+        login = token_callback(self._config)
+        self._connection = ConnectionMonitor(log, group_id, settings.brokers, login, clock=clock)
+        self._commits = CommitResults(group_id, clock)
         self._mailbox = Mailbox()
         self._thread: threading.Thread | None = None
 
@@ -49,7 +53,9 @@ class ConfluentConsumer:
         batch = _MAX_DECODED_BATCH if self._options.ordering == "subject" else _MAX_BATCH
         ids = TopicIds(self._admin_config, topics)
         stops = self._options.on_offset_lost == "stop"
-        member = Member(self._group_id, tuple(topics), self._config, batch, self._options.drain_timeout, ids, stops)
+        member = Member(
+            self._group_id, tuple(topics), self._config, batch, self._options.drain_timeout, ids, stops, self._clock
+        )
         loop, protocol = asyncio.get_running_loop(), self._options.group_protocol
         arrivals = Arrivals(self._group_id, protocol, sink, self._mailbox, self._connection, loop)
         self._thread = threading.Thread(
@@ -85,8 +91,8 @@ class ConfluentConsumer:
         if thread is None:
             return True
         deadline = loop.time() + timeout
-        while thread.is_alive() and loop.time() < deadline:  # noqa: ASYNC110 -- a thread's end sets no asyncio.Event
-            await asyncio.sleep(0.01)
+        while thread.is_alive() and loop.time() < deadline:
+            await self._clock.sleep(0.01)
         forget_open(self)
         return not thread.is_alive()
 
@@ -98,7 +104,7 @@ class ConfluentConsumer:
             text = "%s: the process ends without stop(): leaving the group; events in flight are redelivered"
             log.warning(text, self._group_id)
             self._mailbox.close()
-        self._thread.join(max(deadline - time.monotonic(), 0.0))
+        self._thread.join(max(deadline - self._clock.monotonic(), 0.0))
 
 
 def _run_owner(

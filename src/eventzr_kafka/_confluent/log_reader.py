@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -25,6 +24,7 @@ from eventzr_kafka._confluent.config import consumer_config
 from eventzr_kafka._confluent.connection import describe_kafka_error, is_fatal
 from eventzr_kafka._confluent.headers import read_headers
 from eventzr_kafka._confluent.loop_gate import LoopGate
+from eventzr_kafka.clock import SYSTEM_CLOCK, Clock
 from eventzr_kafka.errors import TransportError
 from eventzr_kafka.kafka.record import Record, TopicPartition
 from eventzr_kafka.settings import KafkaSettings
@@ -55,12 +55,13 @@ _MISSING = {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaEr
 class ConfluentLogReader:
     """A `LogReader`; make one for each topic."""
 
-    def __init__(self, settings: KafkaSettings, group_id: str) -> None:
+    def __init__(self, settings: KafkaSettings, group_id: str, *, clock: Clock = SYSTEM_CLOCK) -> None:
         """Check the configuration; nothing connects yet.
 
         Args:
             group_id: A group that this process has rights on, see rule 1.
         """
+        self._clock = clock
         self._brokers = settings.brokers
         config = consumer_config(settings, group_id, "classic")
         self._config = {
@@ -87,22 +88,22 @@ class ConfluentLogReader:
         with self._client(topic) as client:
             partitions = _partitions_of(client, topic)
             wanted = partitions if first is None else [number for number in partitions if number in first]
-            ends = {number: _end_offset(client, topic, number) for number in wanted}
+            ends = {number: _end_offset(client, topic, number, self._clock) for number in wanted}
         return self._read(topic, ends, first or {}) if partitions else None
 
     def _read(self, topic: str, ends: dict[int, int], first: Mapping[int, int]) -> Iterator[list[Record]]:
         progress = _Progress(ends)
         with self._client(topic) as client:
             client.assign([Offset(topic, number, first.get(number, OFFSET_BEGINNING)) for number in progress.missing])
-            deadline = time.monotonic() + _IDLE_SECONDS
+            deadline = self._clock.monotonic() + _IDLE_SECONDS
             while progress.missing:
                 records = [
                     _record(message) for message in client.consume(_MAX_BATCH, _POLL_SECONDS) if progress.take(message)
                 ]
                 if records:
                     yield records
-                    deadline = time.monotonic() + _IDLE_SECONDS
-                elif time.monotonic() > deadline:
+                    deadline = self._clock.monotonic() + _IDLE_SECONDS
+                elif self._clock.monotonic() > deadline:
                     raise TransportError(f"{topic}: no record arrived for {_IDLE_SECONDS:g} s; is the broker running?")
 
     def committed(self, topics: Iterable[str]) -> dict[TopicPartition, int]:
@@ -159,7 +160,8 @@ class ConfluentLogReader:
 
         try:
             with self._client(topic) as client:
-                _Follower(client, topic, partial(notify, on_records), partial(notify, on_caught_up), is_over).run()
+                pass_on, catch_up = partial(notify, on_records), partial(notify, on_caught_up)
+                _Follower(client, topic, pass_on, catch_up, is_over, self._clock).run()
         except Exception as error:  # noqa: BLE001 -- the caller reports every error
             notify(on_failure, error)
         finally:
@@ -215,12 +217,14 @@ class _Follower:
         on_records: Callable[[Sequence[Record]], None],
         on_caught_up: Callable[[], None],
         is_over: Callable[[], bool],
+        clock: Clock,
     ) -> None:
         self._client = client
         self._topic = topic
         self._on_records = on_records
         self._on_caught_up = on_caught_up
         self._is_over = is_over
+        self._clock = clock
         self._has_caught_up = False
         self._known: set[int] = set()
         self._progress: _Progress | None = None
@@ -229,13 +233,13 @@ class _Follower:
     def run(self) -> None:
         """Follow the topic until it is over."""
         while not self._is_over():
-            if time.monotonic() >= self._request_at:
+            if self._clock.monotonic() >= self._request_at:
                 self._find_partitions()
             self._report_caught_up()
             if self._known:
                 self._pass_on(self._client.consume(_MAX_BATCH, _POLL_SECONDS))
             else:
-                time.sleep(_POLL_SECONDS)
+                self._clock.block(_POLL_SECONDS)
 
     def _find_partitions(self) -> None:
         """Assign the partitions that exist and are not read yet."""
@@ -243,12 +247,13 @@ class _Follower:
             partitions = _partitions_of(self._client, self._topic)
             new = [number for number in partitions if number not in self._known]
             if self._progress is None:
-                self._progress = _Progress({number: _end_offset(self._client, self._topic, number) for number in new})
+                ends = {number: _end_offset(self._client, self._topic, number, self._clock) for number in new}
+                self._progress = _Progress(ends)
         except KafkaException as error:
             _raise_if_final(error.args[0])
-            self._request_at = time.monotonic() + _MISSING_TOPIC_SECONDS
+            self._request_at = self._clock.monotonic() + _MISSING_TOPIC_SECONDS
             return
-        self._request_at = time.monotonic() + (_PARTITIONS_SECONDS if partitions else _MISSING_TOPIC_SECONDS)
+        self._request_at = self._clock.monotonic() + (_PARTITIONS_SECONDS if partitions else _MISSING_TOPIC_SECONDS)
         if new:
             self._client.incremental_assign([Offset(self._topic, number, OFFSET_BEGINNING) for number in new])
             self._known.update(new)
@@ -277,17 +282,17 @@ def _partitions_of(client: Consumer, topic: str) -> list[int]:
     return sorted(found.partitions)
 
 
-def _end_offset(client: Consumer, topic: str, partition: int) -> int:
+def _end_offset(client: Consumer, topic: str, partition: int, clock: Clock) -> int:
     """Return the offset at which a partition ends; asks again while a leader is being elected, as for a new topic."""
-    deadline = time.monotonic() + _METADATA_SECONDS
+    deadline = clock.monotonic() + _METADATA_SECONDS
     while True:
         try:
             _, end = client.get_watermark_offsets(Offset(topic, partition), timeout=_METADATA_SECONDS)
             return int(end)
         except KafkaException as error:
-            if error.args[0].code() not in _ELECTING or time.monotonic() > deadline:
+            if error.args[0].code() not in _ELECTING or clock.monotonic() > deadline:
                 raise
-        time.sleep(_POLL_SECONDS)
+        clock.block(_POLL_SECONDS)
 
 
 def _raise_if_final(error: KafkaError) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from eventzr_kafka._confluent.topic_ids import TopicIds
+from eventzr_kafka.clock import SYSTEM_CLOCK, Clock
 
 __all__ = ["Member"]
 
@@ -29,3 +30,4 @@ class Member:
     drain_timeout: float
     topic_ids: TopicIds
     stops: bool = False
+    clock: Clock = SYSTEM_CLOCK

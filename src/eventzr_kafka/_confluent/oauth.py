@@ -9,12 +9,12 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from confluent_kafka import KafkaException
 
+from eventzr_kafka.clock import SYSTEM_CLOCK, Clock
 from eventzr_kafka.errors import AuthenticationError
 from eventzr_kafka.kafka.tokens import Token, TokenProvider
 from eventzr_kafka.lifecycle.state_log import StateLog
@@ -34,10 +34,11 @@ class TokenCallback:
         error: The error of the last attempt to get a token, or None.
     """
 
-    def __init__(self, provider: TokenProvider) -> None:
+    def __init__(self, provider: TokenProvider, *, clock: Clock = SYSTEM_CLOCK) -> None:
         self.error: AuthenticationError | None = None
         self._provider = provider
-        self._state = StateLog(log)
+        self._clock = clock
+        self._state = StateLog(log, clock=clock)
 
     @property
     def identity(self) -> str:
@@ -70,7 +71,7 @@ class TokenCallback:
             raise AuthenticationError(
                 self.identity, f"no token: {error_location(error)}", "fix the provider"
             ) from error
-        if token.expires_at <= time.time():  # the client would wait for another one without an error
+        if token.expires_at <= self._clock.wall():  # the client would wait for another one without an error
             raise AuthenticationError(self.identity, "the token has expired already", "check the clock")
         return token
 

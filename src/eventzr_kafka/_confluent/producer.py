@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -34,6 +33,7 @@ from eventzr_kafka._confluent.connection import (
 )
 from eventzr_kafka._confluent.oauth import make_client, token_callback
 from eventzr_kafka._confluent.refused import RefusedBatches
+from eventzr_kafka.clock import SYSTEM_CLOCK, Clock
 from eventzr_kafka.errors import ProducerStateError
 from eventzr_kafka.kafka.record import Header, OutgoingRecord
 from eventzr_kafka.kafka.transport import Acknowledgement, DeliveryCallback, DeliveryFailure, DeliveryOutcome
@@ -91,14 +91,17 @@ class _NotStarted:
 class ConfluentProducer:
     """A `ProducerTransport`."""
 
-    def __init__(self, settings: KafkaSettings) -> None:
+    def __init__(self, settings: KafkaSettings, *, clock: Clock = SYSTEM_CLOCK) -> None:
         """Check the configuration; nothing connects before `start`."""
         self._config = producer_config(settings)
         self._login = token_callback(self._config)
-        self._connection = ConnectionMonitor(log, "producer", settings.brokers, self._login)
+        self._connection = ConnectionMonitor(log, "producer", settings.brokers, self._login, clock=clock)
+        self._monotonic = clock.monotonic
         self._in_flight: set[_Sent] = set()
         self._batch_bytes = settings.batch_bytes
-        self._batches = RefusedBatches(lambda: ConfluentProducer(_without_batches(settings)), settings.batch_bytes)
+        self._batches = RefusedBatches(
+            lambda: ConfluentProducer(_without_batches(settings), clock=clock), settings.batch_bytes
+        )
         self._refused = self._batches.episodes  # read for each event; mostly empty
         self._closing = threading.Event()
         self._queue_bytes = 1024 * int(self._config["queue.buffering.max.kbytes"])
@@ -155,9 +158,9 @@ class ConfluentProducer:
 
     def flush(self, timeout: float) -> int:
         """Wait for the reports; return how many are missing."""
-        deadline = time.monotonic() + timeout
+        deadline = self._monotonic() + timeout
         self._attempt("flushing", self._poll_or_flush, self._client.flush, timeout)
-        while self._refused and (left := deadline - time.monotonic()) > 0:
+        while self._refused and (left := deadline - self._monotonic()) > 0:
             self._batches.advance(self._busy_topics)
             self._batches.flush(min(left, _POLL_SECONDS))
         self._reported()
@@ -184,7 +187,7 @@ class ConfluentProducer:
             log.warning("producer: %s failed, going on: %s", step, describe_client_error(error))
 
     def _connect(self) -> Producer:
-        self._connected_at = time.monotonic()
+        self._connected_at = self._monotonic()
         gated = self._gate.for_next_client()
         callbacks = {"error_cb": gated(self._connection.on_error), "stats_cb": gated(self._connection.on_statistics)}
         return make_client(Producer, {**self._config, **callbacks, "statistics.interval.ms": 1000})
@@ -216,7 +219,7 @@ class ConfluentProducer:
 
     def _mark_dead(self, reason: str) -> None:
         """Give the client no more records."""
-        self._died_at = time.monotonic()
+        self._died_at = self._monotonic()
         self._death = DeliveryFailure("_FATAL", reason, unknown=True)
         if self._is_gapless:
             log.info("producer: the client is dead, as enable.gapless.guarantee asks: %s", reason)
@@ -225,11 +228,11 @@ class ConfluentProducer:
 
     def _replace_client(self, failure: DeliveryFailure) -> None:
         """Report every record that the dead client holds, and make another client when it is time."""
-        if len(self._client) and time.monotonic() < self._died_at + _GRACE_SECONDS:
+        if len(self._client) and self._monotonic() < self._died_at + _GRACE_SECONDS:
             return
         self._drain(self._client)
         self._report_all(failure)
-        if not self._is_gapless and time.monotonic() > self._connected_at + _MIN_CLIENT_SECONDS:
+        if not self._is_gapless and self._monotonic() > self._connected_at + _MIN_CLIENT_SECONDS:
             client = self._connect()
             self._replaced, self._client = self._client, client
             self._connection.watch_next_client()

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -26,6 +25,7 @@ from eventzr_kafka.cli.loading import load_consumer
 from eventzr_kafka.cli.question import is_agreed
 from eventzr_kafka.cli.terminal import Terminal, count_of, labelled
 from eventzr_kafka.cli.usage import UsageError
+from eventzr_kafka.clock import SYSTEM_CLOCK
 from eventzr_kafka.dead_letters.journal import DeadLetterJournal, Entry, Selection
 from eventzr_kafka.dead_letters.letter import Letter, dead_letter_topic, read_letter, write_note
 from eventzr_kafka.dead_letters.order import choose_letters
@@ -94,7 +94,7 @@ def parse_time(option: str, text: str | None) -> float | None:
         return None
     ago = re.fullmatch(rf"({DURATION})(?:\s+ago)?", text.strip(), re.ASCII)
     if ago is not None:
-        return time.time() - parse_duration(ago[1])
+        return SYSTEM_CLOCK.wall() - parse_duration(ago[1])
     try:
         found = datetime.fromisoformat(text)
     except ValueError:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from eventzr_kafka._confluent.log_reader import ConfluentLogReader
 from eventzr_kafka.cli.usage import UsageError
+from eventzr_kafka.clock import SYSTEM_CLOCK, Clock
 from eventzr_kafka.dead_letters.claim import Claim, find_holder, read_claim, write_claim
 from eventzr_kafka.dead_letters.journal import DeadLetterJournal
 from eventzr_kafka.dead_letters.letter import dead_letter_topic, parse_whole_number
@@ -49,7 +50,13 @@ class ReplayClaim:
     """The claim of this process."""
 
     def __init__(
-        self, settings: KafkaSettings, group_id: str, writer: DeadLetterWriter, report: Callable[[str], None]
+        self,
+        settings: KafkaSettings,
+        group_id: str,
+        writer: DeadLetterWriter,
+        report: Callable[[str], None],
+        *,
+        clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         """Prepare; `take` writes the claim.
 
@@ -60,6 +67,7 @@ class ReplayClaim:
         self._group_id = group_id
         self._writer = writer
         self._report = report
+        self._clock = clock
         self._owner = f"{_machine()}:{os.getpid()}:{secrets.token_hex(4)}"
         self._claims: list[Claim] = []
         self._partition = -1
@@ -97,7 +105,7 @@ class ReplayClaim:
             on_lost: Called once, if it cannot be renewed or another replay has taken over.
         """
         while True:
-            await asyncio.sleep(TIMES.renewal)
+            await self._clock.sleep(TIMES.renewal)
             try:
                 async with asyncio.timeout(max(TIMES.lifetime - TIMES.renewal, TIMES.renewal)):
                     await self._writer.write(write_claim(self._group_id, self._owner))
@@ -118,17 +126,16 @@ class ReplayClaim:
             raise _refusal(self._group_id, holder, age)
         patience = TIMES.lifetime if age <= TIMES.lifetime else TIMES.check
         self._report(f"waiting for the replay of {_name_of(holder)}, up to {patience:g} s after its last renewal")
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + patience
-        while loop.time() < deadline:
-            await asyncio.sleep(min(_CHECK_EVERY, patience))
+        deadline = self._clock.monotonic() + patience
+        while self._clock.monotonic() < deadline:
+            await self._clock.sleep(min(_CHECK_EVERY, patience))
             found = await self._holder()
             if found is None:
                 return None
             if found.place != holder.place:  # renewed, or another process was faster
                 if not waits:
                     raise _refusal(self._group_id, found, 0.0)
-                holder, deadline = found, loop.time() + TIMES.lifetime
+                holder, deadline = found, self._clock.monotonic() + TIMES.lifetime
         return holder.place
 
     async def _holder(self) -> Claim | None:

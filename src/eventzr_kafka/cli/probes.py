@@ -7,11 +7,11 @@ import queue
 import socket
 import ssl
 import threading
-import time
 from collections.abc import Callable, Iterable
 from email.utils import parsedate_to_datetime
 from typing import TypeVar
 
+from eventzr_kafka.clock import SYSTEM_CLOCK
 from eventzr_kafka.safe_text import error_location
 
 __all__ = [
@@ -86,9 +86,9 @@ def resolve_host(address: str) -> str:
 
 def time_connection(address: str) -> str:
     """The time that a connection to a ``host:port`` takes, in words."""
-    begin = time.monotonic()
+    begin = SYSTEM_CLOCK.monotonic()
     with socket.create_connection(_split(address), _SECONDS):
-        return f"in {(time.monotonic() - begin) * 1000:.0f} ms"
+        return f"in {(SYSTEM_CLOCK.monotonic() - begin) * 1000:.0f} ms"
 
 
 def tls_handshake(address: str, ca_file: str | None) -> str:
@@ -124,7 +124,7 @@ def aws_clock_skew(region: str) -> float:
         date = connection.getresponse().headers["Date"]
     finally:
         connection.close()
-    return time.time() - parsedate_to_datetime(date).timestamp()
+    return SYSTEM_CLOCK.wall() - parsedate_to_datetime(date).timestamp()
 
 
 def _split(address: str) -> tuple[str, int]:

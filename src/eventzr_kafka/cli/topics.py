@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from eventzr_kafka.cli.targets import read_targets
 from eventzr_kafka.cli.terminal import Terminal, count_of, labelled, table
 from eventzr_kafka.cli.topic_file import TopicFile, TopicOptions, topic_specs
 from eventzr_kafka.cli.usage import UsageError
+from eventzr_kafka.clock import SYSTEM_CLOCK
 from eventzr_kafka.errors import AdminError, EventzrKafkaError
 from eventzr_kafka.events import catalogue
 from eventzr_kafka.kafka.admin import TopicAdmin
@@ -181,10 +181,10 @@ def _apply(admin: TopicAdmin, changes: Sequence[Change], terminal: Terminal) -> 
 
 def _await_seen(admin: TopicAdmin, changes: Sequence[Change]) -> None:
     """Wait until every client sees the changes: a broker confirms a change before its metadata shows it."""
-    deadline = time.monotonic() + _SEEN_WITHIN
+    deadline = SYSTEM_CLOCK.monotonic() + _SEEN_WITHIN
     topics = {change.topic for change in changes}
-    while time.monotonic() < deadline and not _seen(admin.topics(topics), changes):
-        time.sleep(0.1)
+    while SYSTEM_CLOCK.monotonic() < deadline and not _seen(admin.topics(topics), changes):
+        SYSTEM_CLOCK.block(0.1)
 
 
 def _seen(states: Mapping[str, TopicState], changes: Sequence[Change]) -> bool:

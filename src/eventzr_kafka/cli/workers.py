@@ -17,12 +17,10 @@ import asyncio
 import logging
 import math
 import os
-import random
 import signal
 import sys
-import time
 from collections import Counter
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import NoReturn, cast
@@ -33,6 +31,7 @@ from eventzr_kafka.cli.logs import LogFormat, LogLevel, name_process, set_up_log
 from eventzr_kafka.cli.terminal import STOPPING, Terminal, count_of, labelled
 from eventzr_kafka.cli.usage import UsageError
 from eventzr_kafka.cli.worker_process import WorkerProcess, WorkerReport
+from eventzr_kafka.clock import SYSTEM_CLOCK, Clock
 from eventzr_kafka.lifecycle.back_off import exponential_pause
 from eventzr_kafka.lifecycle.waiting import sleep_until_set
 
@@ -65,24 +64,21 @@ def supervise(targets: Sequence[str], workers: int, level: LogLevel, form: LogFo
 class Restarts:
     """Decides when a worker that ended is started again, and when all are given up."""
 
-    def __init__(
-        self, *, clock: Callable[[], float] = time.monotonic, chance: Callable[[], float] = random.random
-    ) -> None:
+    def __init__(self, *, clock: Clock = SYSTEM_CLOCK) -> None:
         self._clock = clock
-        self._chance = chance
         self._ends: Counter[str] = Counter()
-        self._latest = clock()
+        self._latest = clock.monotonic()
 
     def ended(self, name: str) -> float | None:
         """Seconds until the worker is to be started again, or None to give up."""
-        now = self._clock()
+        now = self._clock.monotonic()
         if now - self._latest >= _QUIET:
             self._ends.clear()
         self._latest = now
         self._ends[name] += 1
         if self._ends[name] >= _MOST_ENDS:
             return None
-        return exponential_pause(self._ends[name] - 1, first=1.0, longest=math.inf) * (1 + self._chance() / 2)
+        return exponential_pause(self._ends[name] - 1, first=1.0, longest=math.inf) * (1 + self._clock.random() / 2)
 
 
 class Readiness:

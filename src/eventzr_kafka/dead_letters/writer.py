@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 
+from eventzr_kafka.clock import SYSTEM_CLOCK, Clock
 from eventzr_kafka.codec.size_hints import TOO_LARGE
 from eventzr_kafka.dead_letters.letter import DeadLetterFacts, Shrink, write_letter
 from eventzr_kafka.errors import DeliveryError
@@ -52,6 +53,8 @@ class DeadLetterWriter:
         self,
         make_transport: Callable[[], ProducerTransport],
         make_compressing: Callable[[], ProducerTransport] | None = None,
+        *,
+        clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         """Prepare; the first record makes a client.
 
@@ -61,6 +64,7 @@ class DeadLetterWriter:
         """
         self._plain = _Client(make_transport)
         self._compressing = self._plain if make_compressing is None else _Client(make_compressing)
+        self._sleep = clock.sleep
         self._closed = False
 
     async def write_letter(
@@ -137,7 +141,7 @@ class DeadLetterWriter:
         while is_wanted():
             if transport.produce(record, report):
                 return await delivered
-            await asyncio.sleep(_FULL_QUEUE_PAUSE)  # the client does not say when there is room
+            await self._sleep(_FULL_QUEUE_PAUSE)  # the client does not say when there is room
         return DeliveryFailure("_UNWANTED", "its partition was revoked meanwhile", unknown=False)
 
 

@@ -196,6 +196,7 @@ class ConsumerRunner:
         dead_letters = DeadLetterWriter(
             lambda: self._clients.producer(self.settings),
             lambda: self._clients.producer(compressing(self.settings)),
+            clock=self._runtime.clock,
         )
         self._started = StartedGroups(
             [self._make_consumer(group, pool, dead_letters) for group in groups],

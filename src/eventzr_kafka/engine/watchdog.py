@@ -26,7 +26,7 @@ class Watchdog:
     """A daemon thread beside one event loop; logs one line when the loop is blocked, and one when it runs again."""
 
     def __init__(self, handlers: Mapping[CodeType, str], *, limit: float = LIMIT, clock: Clock = SYSTEM_CLOCK) -> None:
-        """Take the handlers, by which a blocking frame is recognised.
+        """Take the handlers, by which a blocking frame is recognised; called on the event loop that is to be watched.
 
         Args:
             handlers: The code of each handler, with its ``Class.method``.
@@ -36,34 +36,44 @@ class Watchdog:
         self._limit = limit
         self._monotonic = clock.monotonic
         self._ended = threading.Event()
-        self._last = self._monotonic()
-
-    def start(self) -> None:
-        """Begin; called on the event loop that is to be watched."""
         self._loop = asyncio.get_running_loop()
         self._loop_thread = threading.get_ident()
-        self._beat()
+        self._timer: asyncio.TimerHandle | None = None
+        self._last = self._monotonic()
+        self._blocked_since: float | None = None
+
+    def start(self) -> None:
+        """Begin; called on the event loop."""
+        self._repeat_beat()
         threading.Thread(target=self._watch, name="eventzr-kafka watchdog", daemon=True).start()
 
     def stop(self) -> None:
         """End; called on the event loop."""
         self._ended.set()
-        self._timer.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
 
-    def _beat(self) -> None:
+    def beat(self) -> None:
+        """Give a sign of life; called on the event loop."""
         self._last = self._monotonic()
-        self._timer = self._loop.call_later(min(_BEAT, self._limit / 4), self._beat)
+
+    def check(self) -> None:
+        """Log a line if the loop has begun to be blocked, or runs again; called in another thread."""
+        last = self._last
+        if self._blocked_since is not None and last > self._blocked_since:
+            log.warning("the event loop runs again after %.1f s", last - self._blocked_since)
+            self._blocked_since = None
+        if self._blocked_since is None and self._monotonic() - last > self._limit:
+            self._blocked_since = last
+            self._log_blocked(self._monotonic() - last)
+
+    def _repeat_beat(self) -> None:
+        self.beat()
+        self._timer = self._loop.call_later(min(_BEAT, self._limit / 4), self._repeat_beat)
 
     def _watch(self) -> None:
-        blocked_since: float | None = None
         while not self._ended.wait(min(_CHECK_EVERY, self._limit)) and not self._loop.is_closed():
-            last = self._last
-            if blocked_since is not None and last > blocked_since:
-                log.warning("the event loop runs again after %.1f s", last - blocked_since)
-                blocked_since = None
-            if blocked_since is None and self._monotonic() - last > self._limit:
-                blocked_since = last
-                self._log_blocked(self._monotonic() - last)
+            self.check()
 
     def _log_blocked(self, seconds: float) -> None:
         where = self._describe_place(sys._current_frames().get(self._loop_thread))  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] -- documented

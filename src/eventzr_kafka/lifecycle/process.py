@@ -12,10 +12,10 @@ import atexit
 import logging
 import os
 import sys
-import time
 import weakref
 from typing import Protocol
 
+from eventzr_kafka.clock import SYSTEM_CLOCK
 from eventzr_kafka.safe_text import error_location
 
 __all__ = ["forget_open", "forks", "note_open"]
@@ -27,7 +27,7 @@ _END_SECONDS = 10.0  # that closing all open clients may take
 
 class _Open(Protocol):
     def end_at_exit(self, deadline: float) -> None:
-        """Close; `deadline` is a time of `time.monotonic`."""
+        """Close; `deadline` is a time of the system's monotonic clock."""
         ...
 
 
@@ -44,7 +44,7 @@ class _Registry:
         self.is_registered = False
 
     def end_all(self) -> None:
-        deadline = time.monotonic() + _END_SECONDS
+        deadline = SYSTEM_CLOCK.monotonic() + _END_SECONDS
         for client in list(self.clients):
             try:
                 client.end_at_exit(deadline)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Callable
+
+from eventzr_kafka.clock import SYSTEM_CLOCK, Clock
 
 __all__ = ["StateLog"]
 
@@ -22,20 +22,20 @@ class StateLog:
         *,
         failure_level: int = logging.ERROR,
         recovery_level: int = logging.WARNING,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         """Begin in the working state."""
         self.reason: str | None = None
         self._log = log
         self._failure_level = failure_level
         self._recovery_level = recovery_level
-        self._clock = clock
+        self._monotonic = clock.monotonic
         self._since = 0.0
 
     def report_failure(self, reason: str, text: str, *args: object) -> None:
         """Log a line, unless the last report was a failure for the same reason."""
         if self.reason is None:
-            self._since = self._clock()
+            self._since = self._monotonic()
         if reason != self.reason:
             self.reason = reason
             self._log.log(self._failure_level, text, *args)
@@ -45,4 +45,4 @@ class StateLog:
         reason, self.reason = self.reason, None  # in one step: another thread may report a success, too
         if reason is not None:
             line = f"{text} after %.1f s"
-            self._log.log(self._recovery_level, line, *args, self._clock() - self._since)
+            self._log.log(self._recovery_level, line, *args, self._monotonic() - self._since)

@@ -10,13 +10,13 @@
 from __future__ import annotations
 
 import importlib.util
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
 from threading import Lock
 from typing import Protocol
 
+from eventzr_kafka.clock import SYSTEM_CLOCK, Clock
 from eventzr_kafka.errors import AuthenticationError, MissingExtraError
 from eventzr_kafka.kafka.tokens import Token
 from eventzr_kafka.safe_text import printable
@@ -71,7 +71,7 @@ class IamTokenProvider:
         load: Callable[[], CredentialSource],
         sign: Callable[[str, AwsCredentials], tuple[str, float]],
         *,
-        clock: Callable[[], float] = time.time,
+        clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         """Keep the arguments; nothing is loaded before the first token.
 
@@ -84,7 +84,7 @@ class IamTokenProvider:
         self._owner = owner
         self._load = load
         self._sign = sign
-        self._clock = clock
+        self._wall = clock.wall
         self._source: CredentialSource | None = None
         self._lock = Lock()
 
@@ -107,7 +107,7 @@ class IamTokenProvider:
         if self._source is None or not self._source.refreshes:
             self._source = self._load()
         credentials = self._source.current()
-        if credentials.expires_at is not None and credentials.expires_at <= self._clock():
+        if credentials.expires_at is not None and credentials.expires_at <= self._wall():
             raise TimeoutError("the credentials have expired and were not renewed")
         return credentials
 

@@ -109,6 +109,7 @@ class OutboxRelay:
         self._leases = Leases(engine, self.name, options.lease)
         self._rows = RelayRows(engine, self._leases)
         self._sender = Sender(self._settings, transport, self._wake)
+        self._clock = clock
         self._turns = Turns(self._rows, self._sender, options, hooks, clock=clock)
         self._outage = DatabaseOutage(log, "outbox relay")
         self._due = {"renew": 0.0, "clean": 0.0, "sample": 0.0}
@@ -140,7 +141,7 @@ class OutboxRelay:
         if not self._settings.enabled:
             await self._wait_disabled()
             return
-        async with Wakeup(self._engine, self._wake):
+        async with Wakeup(self._engine, self._wake, self._clock):
             try:
                 await self._sender.start()
                 await self._repeat()

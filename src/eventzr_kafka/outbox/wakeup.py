@@ -11,6 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from eventzr_kafka._sql.database import DATABASE_ERRORS
+from eventzr_kafka.clock import Clock
 from eventzr_kafka.outbox.writer import CHANNEL
 
 __all__ = ["Wakeup"]
@@ -21,9 +22,10 @@ _AGAIN = 1.0  # seconds after a lost connection
 class Wakeup:
     """Sets an event whenever rows were committed; with psycopg only, elsewhere it does nothing."""
 
-    def __init__(self, engine: AsyncEngine, event: asyncio.Event) -> None:
+    def __init__(self, engine: AsyncEngine, event: asyncio.Event, clock: Clock) -> None:
         self._engine = engine
         self._event = event
+        self._sleep = clock.sleep
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -43,7 +45,7 @@ class Wakeup:
         while True:
             with suppress(driver, *DATABASE_ERRORS):
                 await self._listen()
-            await asyncio.sleep(_AGAIN)
+            await self._sleep(_AGAIN)
 
     async def _listen(self) -> None:
         async with self._engine.connect() as connection:

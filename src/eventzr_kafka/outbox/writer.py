@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import json
 import logging
-import time
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -27,6 +26,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, async_scoped_s
 from sqlalchemy.orm import Session, SessionTransaction, scoped_session
 
 from eventzr_kafka._sql.database import check_dialect, check_transactions, database_time
+from eventzr_kafka.clock import SYSTEM_CLOCK, Clock
 from eventzr_kafka.codec.encoder import ContentMode, encode
 from eventzr_kafka.codec.limits import DEFAULT_LIMITS, Limits
 from eventzr_kafka.errors import ConfigurationError, ProducerError
@@ -74,10 +74,12 @@ class _PendingRows:
     """Rows of one session that wait for its commit, each with its transaction or savepoint.
 
     Attributes:
+        clock: The outbox's; it says when a relay is woken.
         kept: The bound that the rows must fit, while Kafka is disabled.
         committing: True once the commit has written the rows: a row that a listener adds now is written at once.
     """
 
+    clock: Clock
     kept: KeptRows | None = None
     committing: bool = False
     rows: list[tuple[SessionTransaction, Row]] = field(default_factory=list[tuple[SessionTransaction, Row]])
@@ -115,6 +117,7 @@ class Outbox:
         settings: KafkaSettings | None = None,
         mode: ContentMode = "structured",
         limits: Limits = DEFAULT_LIMITS,
+        clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         """Take the configuration; the arguments are those of `EventProducer`.
 
@@ -127,7 +130,8 @@ class Outbox:
         settings = settings or KafkaSettings.from_env()
         self._skips = not settings.enabled and settings.outbox_while_disabled == "skip"
         self._kept = None if settings.enabled or self._skips else KeptRows(settings.outbox_kept_rows)
-        self._enveloper = Enveloper(source)
+        self._enveloper = Enveloper(source, clock=clock)
+        self._clock = clock
         self._mode: ContentMode = mode
         self._limits = limits
 
@@ -169,7 +173,7 @@ class Outbox:
         if self._skips:
             _log_skipping()
         else:
-            _add(sync_session, _row(whole, record), self._kept)
+            _add(sync_session, _row(whole, record), self._kept, self._clock)
         return whole.id
 
 
@@ -208,12 +212,12 @@ def _headers_text(headers: Sequence[Header]) -> str:
     return json.dumps([(name, value and value.decode()) for name, value in headers])
 
 
-def _add(session: Session, row: Row, kept: KeptRows | None) -> None:
+def _add(session: Session, row: Row, kept: KeptRows | None, clock: Clock) -> None:
     transaction = session.get_nested_transaction() or session.get_transaction() or session.begin()
-    pending: _PendingRows = session.info.setdefault(_KEY, _PendingRows())
+    pending: _PendingRows = session.info.setdefault(_KEY, _PendingRows(clock))
     pending.kept = kept
     if pending.committing:
-        _write(session.connection(bind_arguments={"clause": events}), [row], kept)
+        _write(session.connection(bind_arguments={"clause": events}), [row], pending)
     else:
         pending.rows.append((transaction, row))
 
@@ -227,7 +231,7 @@ def _before_commit(session: Session) -> None:
     if pending is None or not pending.rows or session.in_nested_transaction():
         return
     session.flush()  # the caller's own rows are locked first
-    _write(session.connection(bind_arguments={"clause": events}), [row for _, row in pending.rows], pending.kept)
+    _write(session.connection(bind_arguments={"clause": events}), [row for _, row in pending.rows], pending)
     pending.rows.clear()
     pending.committing = True
 
@@ -255,24 +259,24 @@ def _after_end(session: Session, ended: SessionTransaction) -> None:
         pending.committing = False
 
 
-def _write(connection: Connection, rows: Sequence[Row], kept: KeptRows | None) -> None:
+def _write(connection: Connection, rows: Sequence[Row], pending: _PendingRows) -> None:
     check_transactions(connection)
-    if kept is not None:
-        kept.require_room(connection, len(rows))
+    if pending.kept is not None:
+        pending.kept.require_room(connection, len(rows))
     try:
-        _insert(connection, rows)
+        _insert(connection, rows, pending.clock)
     except StatementError as error:
         error.hide_parameters = True  # its text would quote the payloads
         raise
 
 
-def _insert(connection: Connection, rows: Sequence[Row]) -> None:
+def _insert(connection: Connection, rows: Sequence[Row], clock: Clock) -> None:
     if connection.dialect.name != "postgresql":
         connection.execute(_INSERT, rows)
         return
     columns = {f"each_{name}": [row[name] for row in rows] for name in rows[0]}
     connection.execute(_LOCK_AND_INSERT, {"space": _LOCKS, "locks": _locks(rows), **columns})
-    if _Wakes.is_due():
+    if _Wakes.is_due(clock.monotonic()):
         connection.execute(_NOTIFY)
 
 
@@ -291,8 +295,8 @@ class _Wakes:
     last = float("-inf")
 
     @classmethod
-    def is_due(cls) -> bool:
-        due = time.monotonic() - cls.last >= _WAKE_EVERY
+    def is_due(cls, now: float) -> bool:
+        due = now - cls.last >= _WAKE_EVERY
         if due:
-            cls.last = time.monotonic()
+            cls.last = now
         return due

@@ -134,7 +134,7 @@ class EventProducer:
         wake(_pop_all(self._settled))
 
     def end_at_exit(self, deadline: float) -> None:
-        """Deliver events in flight until `deadline`, a time of `time.monotonic`, and log how many are not delivered."""
+        """Deliver events in flight until `deadline`, a time of the clock, and log how many are not delivered."""
         transport = self._own_transport()
         if transport is None:
             return

@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import random
 import threading
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
+from eventzr_kafka.clock import SYSTEM_CLOCK
 from eventzr_kafka.kafka.record import Header, OutgoingRecord, Record, TopicPartition
 from eventzr_kafka.kafka.transport import DeliveryFailure
 from eventzr_kafka.testing._memory_log import PartitionLog
@@ -179,7 +179,7 @@ class Cluster:
         gap: int = 0,
     ) -> Record:
         """Append a record and wake the clients."""
-        timestamp = int((now() + _EPOCH if virtual_loop() is not None else time.time()) * 1000)
+        timestamp = int((now() + _EPOCH if virtual_loop() is not None else SYSTEM_CLOCK.wall()) * 1000)
         record = self.log_of(partition).append(key, value, headers, timestamp=timestamp, gap=gap)
         self.note("appended", *partition, record.offset)
         for client in self.clients:
@@ -198,7 +198,7 @@ class Cluster:
 def now() -> float:
     """Seconds of the virtual clock if one runs, else of the machine's."""
     loop = virtual_loop()
-    return loop.time() if loop is not None else time.monotonic()
+    return loop.time() if loop is not None else SYSTEM_CLOCK.monotonic()
 
 
 def on_loop(loop: asyncio.AbstractEventLoop, call: Callable[..., object], *args: object) -> None:

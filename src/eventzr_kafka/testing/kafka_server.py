@@ -17,10 +17,10 @@ import contextlib
 import logging
 import os
 import socket
-import time
 from typing import TYPE_CHECKING, Final
 
 from eventzr_kafka._confluent.admin import ConfluentAdmin
+from eventzr_kafka.clock import SYSTEM_CLOCK
 from eventzr_kafka.errors import AdminError
 from eventzr_kafka.kafka.topics import TopicSpec
 from eventzr_kafka.settings import KafkaSettings
@@ -275,14 +275,14 @@ class KafkaServer:
         return self.bootstrap_servers in self._admin(_ANSWER_SECONDS).brokers()
 
     def _await(self, goal: str, condition: Callable[[], bool], timeout: float) -> None:
-        deadline = time.monotonic() + timeout
-        while time.monotonic() < deadline:
+        deadline = SYSTEM_CLOCK.monotonic() + timeout
+        while SYSTEM_CLOCK.monotonic() < deadline:
             with contextlib.suppress(OSError, AdminError):
                 if condition():
                     return
             if not self._backend.running():
                 raise KafkaStartError(f"{self.description} ended by itself:\n{self.log()}")
-            time.sleep(_RETRY_SECONDS)
+            SYSTEM_CLOCK.block(_RETRY_SECONDS)
         raise KafkaStartError(f"{self.description} did not {goal} within {timeout:g} s:\n{self.log()}")
 
 

@@ -262,7 +262,7 @@ def test_handler_running_at_the_end_is_cancelled(caplog: pytest.LogCaptureFixtur
         @on_message(TOPIC)
         async def handle(self, event: CloudEvent[Any]) -> None:
             if event.data["n"] == 2:
-                await asyncio.sleep(LATE)
+                await asyncio.Event().wait()
             self.meet(event)
 
     consumer = Hangs()

@@ -213,7 +213,7 @@ def test_awaited_failure_is_not_reraised(producer: LambdaProducer, clients: Clie
 def test_late_async_function_is_cancelled(producer: LambdaProducer) -> None:
     @producer.flushed
     async def function(_event: Any, _context: Any) -> None:
-        await asyncio.sleep(60)
+        await asyncio.Event().wait()
 
     with pytest.raises(TimeoutError):
         function({}, Context(60))

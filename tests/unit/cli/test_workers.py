@@ -12,6 +12,7 @@ from multiprocessing import current_process
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.unit.manual_time import ManualTime
 
 from eventzr_kafka.cli.app import call
 from eventzr_kafka.cli.logs import name_process, set_up_logging
@@ -22,49 +23,40 @@ from eventzr_kafka.cli.workers import Readiness, Restarts
 from eventzr_kafka.hooks import PartitionsAssigned
 from eventzr_kafka.kafka.record import TopicPartition
 
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 # When a worker comes back
 
 
 def test_worker_returns_later_each_time() -> None:
-    restarts = Restarts(clock=Clock(), chance=lambda: 0.0)
+    restarts = Restarts(clock=ManualTime().clock)
 
     assert [restarts.ended("worker-1") for _ in range(5)] == [1.0, 2.0, 4.0, 8.0, None]
 
 
 def test_chance_adds_half_a_pause() -> None:
-    restarts = Restarts(clock=Clock(), chance=lambda: 1.0)
+    restarts = Restarts(clock=ManualTime(random=1.0).clock)
 
     assert [restarts.ended("worker-1"), restarts.ended("worker-1")] == [1.5, 3.0]
 
 
 def test_quiet_minute_resets_restarts() -> None:
-    clock = Clock()
-    restarts = Restarts(clock=clock, chance=lambda: 0.0)
+    time = ManualTime()
+    restarts = Restarts(clock=time.clock)
     restarts.ended("worker-1")
 
-    clock.now += 59.0
+    time.now += 59.0
     assert restarts.ended("worker-1") == 2.0
-    clock.now += 60.0
+    time.now += 60.0
     assert restarts.ended("worker-1") == 1.0
 
 
 def test_event_that_ends_each_worker_ends_all() -> None:
-    clock = Clock()
-    restarts = Restarts(clock=clock, chance=lambda: 0.0)
+    time = ManualTime()
+    restarts = Restarts(clock=time.clock)
     ends = 0
 
     while restarts.ended(f"worker-{ends % 32}") is not None:
         ends += 1
-        clock.now += 3.0
+        time.now += 3.0
 
     assert ends == 4 * 32
 

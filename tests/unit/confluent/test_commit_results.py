@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from confluent_kafka import KafkaError
 from confluent_kafka import TopicPartition as Offset
+from tests.unit.manual_time import ManualTime
 
 from eventzr_kafka._confluent.commit_results import CommitResults
 from eventzr_kafka.engine.commit_metadata import MAX_METADATA_BYTES
@@ -12,13 +13,6 @@ from eventzr_kafka.engine.commit_metadata import MAX_METADATA_BYTES
 DENIED = KafkaError(KafkaError.GROUP_AUTHORIZATION_FAILED)
 TOO_LONG = KafkaError(KafkaError.OFFSET_METADATA_TOO_LARGE)
 REBALANCING = KafkaError(KafkaError.REBALANCE_IN_PROGRESS)
-
-
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 class Answered(Offset):
@@ -38,13 +32,13 @@ def offset(metadata: str = "", fault: KafkaError | None = None) -> Answered:
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
+def time() -> ManualTime:
+    return ManualTime()
 
 
 @pytest.fixture
-def commits(clock: Clock) -> CommitResults:
-    return CommitResults("g", clock)
+def commits(time: ManualTime) -> CommitResults:
+    return CommitResults("g", time.clock)
 
 
 def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -68,23 +62,23 @@ def test_one_refused_partition_counts(commits: CommitResults) -> None:
     assert commits.problem is not None
 
 
-def test_lasting_rebalance_refusal_counts(commits: CommitResults, clock: Clock) -> None:
+def test_lasting_rebalance_refusal_counts(commits: CommitResults, time: ManualTime) -> None:
     commits.on_commit(REBALANCING, [offset()])
-    clock.now = 9.0
+    time.now = 9.0
     commits.on_commit(REBALANCING, [offset()])
     assert commits.problem is None
     commits.on_commit(None, [offset()])
-    clock.now = 11.0
+    time.now = 11.0
     commits.on_commit(REBALANCING, [offset()])
     assert commits.problem is None
-    clock.now = 22.0
+    time.now = 22.0
     commits.on_commit(REBALANCING, [offset()])
     assert commits.problem is not None
 
 
-def test_two_rebalances_are_not_one(commits: CommitResults, clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+def test_two_rebalances_are_not_one(commits: CommitResults, time: ManualTime, caplog: pytest.LogCaptureFixture) -> None:
     for now in (0.0, 3600.0):  # nothing was to be committed between them
-        clock.now = now
+        time.now = now
         commits.on_commit(REBALANCING, [offset()])
     assert commits.problem is None
     assert lines(caplog) == []

@@ -12,6 +12,7 @@ from unittest.mock import patch
 import pytest
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_INVALID, KafkaError, KafkaException
 from confluent_kafka import TopicPartition as Offset
+from tests.unit.manual_time import ManualTime
 
 from eventzr_kafka._confluent import client_owner as module
 from eventzr_kafka._confluent.arrivals import Arrivals, log
@@ -91,11 +92,13 @@ class Client:
         self.calls: list[str] = []
         self.watermarks: dict[int, tuple[int, int]] = {}
         self.answer: Callable[[tuple[int, int, str | None]], None] | None = None
+        self.time = ManualTime(1000.0)
 
-    def consume(self, count: int, _timeout: float) -> list[Fetched]:
+    def consume(self, count: int, timeout: float) -> list[Fetched]:
         if self.meanwhile is not None:
             meanwhile, self.meanwhile = self.meanwhile, None
             meanwhile()
+        self.time.now += 0 if self.ready else timeout
         taken, self.ready = self.ready[:count], self.ready[count:]
         self.positions.update({message.partition(): message.offset() + 1 for message in taken})
         return taken
@@ -235,14 +238,17 @@ class Owner:
     def __init__(self, loop: object | None = None, *, stops: bool = False) -> None:
         self.client = Client()
         self.sink = Sink()
-        self.connection = ConnectionMonitor(log, "g", "localhost:9092")
-        self.commits = CommitResults("g")
+        self.time = self.client.time
+        clock = self.time.clock
+        self.connection = ConnectionMonitor(log, "g", "localhost:9092", clock=clock)
+        self.commits = CommitResults("g", clock)
         self.mailbox = Mailbox()
         self.arrivals = Arrivals(
             "g", "classic", self.sink, self.mailbox, self.connection, cast("Any", loop or AtOnce())
         )
         self.ids = Ids()
-        member = Member("g", (TOPIC,), {"group.protocol": "classic"}, 2000, 5, cast("Any", self.ids), stops=stops)
+        ids = cast("Any", self.ids)
+        member = Member("g", (TOPIC,), {"group.protocol": "classic"}, 2000, 5, ids, stops=stops, clock=clock)
         with patch.object(module, "make_client", self._make_client):
             self.thread = ClientOwner(member, self.mailbox, self.arrivals, self.connection, self.commits)
 
@@ -710,8 +716,7 @@ def test_leaving_proves_nothing_if_unmoved(owner: Owner) -> None:
     assert owner.client.calls[-1] == "close"
 
 
-def test_leaving_waits_for_no_late_answer(owner: Owner, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_PROVING_SECONDS", 0.05)
+def test_leaving_waits_for_no_late_answer(owner: Owner) -> None:
     owner.assign(0)
     owner.mailbox.store([position(1, 12, LONG)])
     owner.thread.leave()
@@ -908,14 +913,12 @@ def test_unfinished_goes_with_its_topic(owner: Owner) -> None:
 # How far the client is
 
 
-def test_progress_is_reported_each_second(owner: Owner, monkeypatch: pytest.MonkeyPatch) -> None:
-    now = 100.0
-    monkeypatch.setattr("eventzr_kafka._confluent.client_owner.time.monotonic", lambda: now)
+def test_progress_is_reported_each_second(owner: Owner) -> None:
     owner.assign(0, 1)
     owner.client.positions[0] = 13  # it has brought nothing of the other one
     owner.thread._report_progress()
     owner.thread._report_progress()
-    now += 1.0
+    owner.time.now += 1.0
     owner.client.positions[0] = 14
     owner.thread._report_progress()
     assert owner.sink.reports == [{1: 13}, {1: 14}]
@@ -964,7 +967,8 @@ async def test_revocation_stores_last_offset() -> None:
     async with asyncio.timeout(60):
         revocation = asyncio.create_task(asyncio.to_thread(owner.revoke, 0))
         done = await asked.get()
-        await asyncio.sleep(0.005)
+        for _ in range(10):
+            await asyncio.sleep(0)
         assert not revocation.done()
         owner.mailbox.store([position(1, 13, "last")])
         done()

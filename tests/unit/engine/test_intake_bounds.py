@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from tests.unit.conftest import MakeGroup, MakeRecord
 from tests.unit.engine.test_consumer import Gated
+from tests.waiting import until
 
 from eventzr_kafka import kafka_consumer
 
@@ -101,8 +100,7 @@ async def test_little_ready_asks_for_more(make_group: MakeGroup, make_record: Ma
     assert group.transport.credits == 0
     await group.settle()
     handler.open(*(f"e{n}" for n in range(2_100)))
-    while group.consumer._lanes.count > 1_500:  # noqa: ASYNC110 -- no event is set for it
-        await asyncio.sleep(0.001)
+    await until(lambda: group.consumer._lanes.count <= 1_500, pause=0)
     assert group.transport.credits == 1
 
 

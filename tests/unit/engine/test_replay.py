@@ -312,6 +312,7 @@ async def test_event_with_two_letters_runs_once(setting: Setting) -> None:
     assert (note.kind, note.why) == ("replayed", f"the event was replayed from {TOPIC}[0]@0")
 
 
+@pytest.mark.virtual_time
 @pytest.mark.parametrize("ordering", ["partition", "none"])
 async def test_event_in_two_lanes_runs_once(ordering: Ordering) -> None:
     setting = Setting(ordering)
@@ -347,6 +348,7 @@ async def test_stop_policy_leaves_letter_open(setting: Setting) -> None:
     assert (setting.of("failed"), setting.of("replayed")) == ([0], [1])
 
 
+@pytest.mark.virtual_time
 async def test_note_comes_before_the_next_run(setting: Setting) -> None:
     acknowledged = asyncio.Event()
     write = setting.write

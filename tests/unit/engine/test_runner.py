@@ -107,6 +107,7 @@ async def test_error_stops_runner_at_once() -> None:
         await runner.__aexit__(None, None, None)
 
 
+@pytest.mark.virtual_time
 async def test_stop_drains_commits_and_returns() -> None:
     wires, handler = Wires(), Handler()
     async with ConsumerRunner(handler, settings=SETTINGS, clients=wires) as runner:
@@ -131,6 +132,7 @@ class Patient:
         await self.gate.wait()
 
 
+@pytest.mark.virtual_time
 async def test_caller_that_stops_waiting_does_not_break_the_end_off() -> None:
     wires, handler = Wires(), Patient()
     async with ConsumerRunner(handler, settings=SETTINGS, clients=wires) as runner:
@@ -170,6 +172,7 @@ async def test_blocked_group_leaves_threads() -> None:
     assert in_time
 
 
+@pytest.mark.virtual_time
 async def test_runner_runs_where_signals_cannot_be_handled(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_args: object) -> None:
         raise NotImplementedError  # as on Windows
@@ -208,6 +211,7 @@ async def test_raising_hook_disturbs_nothing(caplog: pytest.LogCaptureFixture) -
     assert "a hook failed at PartitionsAssigned" in caplog.text
 
 
+@pytest.mark.virtual_time
 async def test_failure_hook_names_the_tenant() -> None:
     facts: list[EventFailed] = []
     wires, hooks = Wires(), ConsumerHooks(on_event_failed=facts.append)

@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, field_validator
 from tests.unit.conftest import TOPIC, FakeProducer, MakeGroup, MakeRecord
+from tests.waiting import until
 
 from eventzr_kafka import (
     CloudEvent,
@@ -346,10 +347,12 @@ async def test_a_def_handler_publishes_for_its_tenant(
     group = make_group(Handler())
     group.assign()
     group.receive(make_record(0, "a"), make_record(1, "b"))
-    async with asyncio.timeout(60):
-        while group.transport.offset() != 2:
-            await asyncio.sleep(0.005)
-            group.store()
+
+    def is_stored() -> bool:
+        group.store()
+        return group.transport.offset() == 2
+
+    await until(is_stored)
     assert sorted(outbox.tenants) == [("a", "a"), ("b", "b")]
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from eventzr_kafka import BatchItemError, CloudEvent, MemoryInbox, MessageContext, Record
 from eventzr_kafka.handlers.deduplication import InboxCleaner
-from eventzr_kafka.inbox.protocol import ReceivedEvent
+from eventzr_kafka.inbox.protocol import Handled, ReceivedEvent
 
 
 def deliveries(*ids: str) -> list[ReceivedEvent]:
@@ -89,8 +89,14 @@ async def test_second_of_two_waits_for_first(error: Exception | None) -> None:
     one = asyncio.create_task(inbox.handle(deliveries("a", "b"), first))
     await asyncio.sleep(0)
     other = asyncio.create_task(inbox.handle(deliveries("b"), second))
-    in_thread = asyncio.create_task(asyncio.to_thread(inbox.handle_in_thread, deliveries("b"), handle))
-    await asyncio.sleep(0.01)
+    begun = threading.Event()
+
+    def wait_in_thread() -> Handled:
+        begun.set()
+        return inbox.handle_in_thread(deliveries("b"), handle)
+
+    in_thread = asyncio.create_task(asyncio.to_thread(wait_in_thread))
+    await asyncio.to_thread(begun.wait, 60)
     assert second.called == []
     first.gate.set()
     await asyncio.gather(one, return_exceptions=True)

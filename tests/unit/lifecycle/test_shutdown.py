@@ -30,6 +30,7 @@ class Other:
     async def handle(self, event: CloudEvent[Any]) -> None: ...
 
 
+@pytest.mark.virtual_time
 @pytest.mark.parametrize("cancellations", [1, 2])
 async def test_cancelled_runner_drains_and_leaves(cancellations: int) -> None:
     wires, handler = Wires(), Patient()
@@ -94,6 +95,7 @@ async def test_stopped_runner_does_not_start() -> None:
     assert wires.made == []
 
 
+@pytest.mark.virtual_time
 async def test_vain_ready_leaves_no_task() -> None:
     async with ConsumerRunner(Handler(), Other(), settings=SETTINGS, clients=Wires()) as runner:
         await asyncio.sleep(0)
@@ -104,6 +106,7 @@ async def test_vain_ready_leaves_no_task() -> None:
         assert asyncio.all_tasks() == before
 
 
+@pytest.mark.virtual_time
 async def test_one_signal_stops_every_runner() -> None:
     runners = [ConsumerRunner(Handler(), settings=SETTINGS, clients=Wires()) for _ in range(3)]
     running = asyncio.gather(*(runner.run() for runner in runners))
@@ -113,6 +116,7 @@ async def test_one_signal_stops_every_runner() -> None:
     assert asyncio.get_running_loop().remove_signal_handler(signal.SIGTERM) is False
 
 
+@pytest.mark.virtual_time
 async def test_late_runner_stops_too() -> None:
     wires, late, patient = Wires(), Wires(), Patient()
     first = asyncio.create_task(ConsumerRunner(patient, settings=SETTINGS, clients=wires).run())
@@ -127,6 +131,7 @@ async def test_late_runner_stops_too() -> None:
     await asyncio.wait_for(first, SECONDS)
 
 
+@pytest.mark.virtual_time
 async def test_ended_runner_leaves_signals() -> None:
     stopped: list[str] = []
     with stopped_by_signals(lambda: stopped.append("outer")):

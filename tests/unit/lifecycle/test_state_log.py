@@ -5,16 +5,17 @@ from __future__ import annotations
 import logging
 
 import pytest
+from tests.unit.manual_time import ManualTime
 
 from eventzr_kafka.lifecycle.state_log import StateLog
 
 
-class Bench:
+class Bench(ManualTime):
     """A state log whose clock the test moves."""
 
     def __init__(self) -> None:
-        self.now = 100.0
-        self.state = StateLog(logging.getLogger("eventzr_kafka.test"), clock=lambda: self.now)
+        super().__init__()
+        self.state = StateLog(logging.getLogger("eventzr_kafka.test"), clock=self.clock)
 
 
 @pytest.fixture

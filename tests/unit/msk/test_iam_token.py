@@ -24,6 +24,7 @@ from eventzr_kafka._confluent.config import consumer_config, producer_config
 from eventzr_kafka._confluent.connection import ConnectionMonitor
 from eventzr_kafka._confluent.oauth import TokenCallback, token_callback
 from eventzr_kafka._confluent.producer import ConfluentProducer
+from eventzr_kafka.clock import Clock
 from eventzr_kafka.errors import AuthenticationError, MissingExtraError
 from eventzr_kafka.kafka.tokens import Token
 from eventzr_kafka.msk import token as token_module
@@ -57,7 +58,7 @@ def provider(source: FakeCredentials) -> IamTokenProvider:
     def sign(_region: str, _credentials: AwsCredentials) -> tuple[str, float]:
         return "t", TOKEN_ENDS
 
-    return IamTokenProvider("us-east-1", "profile dev", source.load, sign, clock=lambda: NOW)
+    return IamTokenProvider("us-east-1", "profile dev", source.load, sign, clock=Clock(wall=lambda: NOW))
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,9 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
+from tests.unit.manual_time import ManualTime
 
 from eventzr_kafka import CloudEvent, EventData, EventProducer
-from eventzr_kafka.clock import Clock
 from eventzr_kafka.errors import DeliveryError, EncodeError, ProducerError, ProducerStateError, QueueFullError
 from eventzr_kafka.kafka.record import OutgoingRecord
 from eventzr_kafka.kafka.transport import Acknowledgement, DeliveryCallback, DeliveryFailure, DeliveryOutcome
@@ -63,18 +63,18 @@ class Transport:
         self.reported()
 
 
-class Bench:
+class Bench(ManualTime):
     """A started producer, its transport, and a clock that stands still."""
 
     def __init__(self) -> None:
-        self.now = 1000.0
+        super().__init__(1000.0)
         self.transport = Transport()
         self.producer = EventProducer(
             source="s",
             settings=KafkaSettings(),
             queue_timeout=5,
             transport=lambda _settings: self.transport,
-            clock=Clock(monotonic=lambda: self.now),
+            clock=self.clock,
         )
         self.producer.start()
 
@@ -230,15 +230,17 @@ async def test_cancelled_start_ends_client() -> None:
 
 
 async def test_cancelled_block_closes_first(bench: Bench) -> None:
-    gate = threading.Event()
+    flushing, gate = threading.Event(), threading.Event()
 
     def flush(timeout: float) -> int:
+        flushing.set()
         return 0 if gate.wait(timeout) else 1
 
     bench.transport.flush = flush  # type: ignore[method-assign]
     leaving = asyncio.create_task(bench.producer.__aexit__(None, None, None))
+    await asyncio.to_thread(flushing.wait, 5)
     for _ in range(2):
-        await asyncio.sleep(0.01)
+        await settle()
         leaving.cancel()
     assert bench.transport.closed == 0
     gate.set()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import re
 import shlex
-import time
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 
 import pytest
 from cyclopts import App
+from tests.waiting import until
 
 from eventzr_kafka import ConsumerRunner, EventProducer, KafkaSettings, Record, embedded_broker
 from eventzr_kafka.cli.app import app
@@ -78,13 +78,14 @@ def test_quick_start_consumer_handles_its_producer(
 ) -> None:
     printed = ""
 
-    async def consume(handler: object) -> None:
+    def has_printed(lines: int) -> bool:
         nonlocal printed
+        printed += capsys.readouterr().out
+        return printed.count("\n") >= lines
+
+    async def consume(handler: object) -> None:
         async with ConsumerRunner(handler) as runner:
-            deadline = time.monotonic() + 15
-            while printed.count("\n") < 3 and runner.error is None and time.monotonic() < deadline:
-                await asyncio.sleep(0.02)
-                printed += capsys.readouterr().out
+            await until(lambda: has_printed(3) or runner.error)
 
     with_text("asyncio.run(main())")
     published = capsys.readouterr().out
