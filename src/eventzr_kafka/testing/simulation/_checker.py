@@ -29,7 +29,7 @@ from eventzr_kafka.testing.simulation._rows import Rows
 from eventzr_kafka.testing.simulation._run import Evidence
 from eventzr_kafka.testing.simulation._tracking import (
     Coverage,
-    Epoch,
+    Ownership,
     Partition,
     Place,
     ProcessState,
@@ -71,8 +71,8 @@ class _Checker:
         self._processes: dict[str, ProcessState] = {}
         self._members: dict[str, str] = {}
         self._runs: dict[int, Run] = {}
-        self._epochs: dict[tuple[str, str, int], Epoch] = {}
-        self._owner: dict[tuple[str, Partition], Epoch] = {}
+        self._epochs: dict[tuple[str, str, int], Ownership] = {}
+        self._owner: dict[tuple[str, Partition], Ownership] = {}
         self._outcomes: dict[tuple[str, Place], set[str]] = {}
         self._busy: dict[tuple[str, str, object], int] = {}
         self._last: dict[tuple[str, str, int, object], int] = {}
@@ -138,7 +138,7 @@ class _Checker:
         self._members[member] = name
 
     def _see_owns(self, name: str, group: str, number: int, topic: str, partition: int, _position: int | None) -> None:
-        epoch = Epoch(name, group, (topic, partition))
+        epoch = Ownership(name, group, (topic, partition))
         self._epochs[name, group, number] = epoch
         self._owner[group, (topic, partition)] = epoch
         self._moving.discard((group, (topic, partition)))

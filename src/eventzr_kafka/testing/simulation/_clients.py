@@ -34,7 +34,7 @@ from eventzr_kafka.testing.memory_broker import MemoryBroker
 from eventzr_kafka.testing.simulation._history import History
 from eventzr_kafka.testing.simulation._loop import Process
 
-__all__ = ["Clients", "Member"]
+__all__ = ["ConsumerLink", "ProcessClients"]
 
 # Of a dead letter: its group, the epoch in which it was sent, and the place of the record that failed.
 Letter: TypeAlias = tuple[str, int, tuple[str, int, int]] | None
@@ -42,7 +42,7 @@ _BEHIND = DeliveryFailure("_GAPLESS_GUARANTEE", "Local: Gapless ordering guarant
 _IDLE = 30.0  # seconds between two calls of `reported` when nothing is under way
 
 
-class Clients:
+class ProcessClients:
     """The clients of one process.
 
     Attributes:
@@ -55,13 +55,13 @@ class Clients:
         self.history = history
         self.network = network
         self.process = process
-        self.members: list[Member] = []
+        self.members: list[ConsumerLink] = []
         self.epochs: dict[tuple[str, TopicPartition], int] = {}
         self._producers: list[_Producer] = []
 
-    def consumer(self, group_id: str, options: ConsumerOptions, _settings: KafkaSettings) -> Member:
+    def consumer(self, group_id: str, options: ConsumerOptions, _settings: KafkaSettings) -> ConsumerLink:
         """For `ConsumerRunner`."""
-        self.members.append(Member(self, group_id, self.broker.consumer(group_id, options)))
+        self.members.append(ConsumerLink(self, group_id, self.broker.consumer(group_id, options)))
         return self.members[-1]
 
     def producer(self, settings: KafkaSettings | None = None) -> ProducerLink:
@@ -83,10 +83,10 @@ class Clients:
             producer.crash()
 
 
-class Member:
+class ConsumerLink:
     """A `ConsumerTransport` for the service, and the `ConsumerSink` of the real one."""
 
-    def __init__(self, clients: Clients, group_id: str, inner: MemoryConsumer) -> None:
+    def __init__(self, clients: ProcessClients, group_id: str, inner: MemoryConsumer) -> None:
         self.inner = inner
         self._clients = clients
         self._group_id = group_id
@@ -243,7 +243,7 @@ class _Producer(MemoryProducer):
 class ProducerLink:
     """A `ProducerTransport` for the service."""
 
-    def __init__(self, clients: Clients, inner: _Producer) -> None:
+    def __init__(self, clients: ProcessClients, inner: _Producer) -> None:
         self._inner = inner
         self._clients = clients
         self._enter = clients.network.enter
@@ -295,7 +295,7 @@ def _origin(record: OutgoingRecord) -> tuple[str, int, int] | None:
 class LogReaderLink:
     """A `LogReader` for the service."""
 
-    def __init__(self, clients: Clients, inner: MemoryLogReader) -> None:
+    def __init__(self, clients: ProcessClients, inner: MemoryLogReader) -> None:
         self._inner = inner
         self._enter = clients.network.enter
         self._post = clients.process.post

@@ -27,7 +27,7 @@ from eventzr_kafka.handlers.decorators import definition_of
 from eventzr_kafka.handlers.options import Ordering
 from eventzr_kafka.handlers.signature import Route
 from eventzr_kafka.kafka.record import TopicPartition
-from eventzr_kafka.testing.simulation._clients import Clients
+from eventzr_kafka.testing.simulation._clients import ProcessClients
 from eventzr_kafka.testing.simulation._history import History
 from eventzr_kafka.testing.simulation._plan import Fault
 
@@ -69,7 +69,7 @@ class Mischief:
 class HandlerWatch:
     """Notes the calls of one process."""
 
-    def __init__(self, clients: Clients, history: History, mischief: Mischief, runs: count[int]) -> None:
+    def __init__(self, clients: ProcessClients, history: History, mischief: Mischief, runs: count[int]) -> None:
         self._clients = clients
         self._history = history
         self._mischief = mischief

@@ -1,4 +1,4 @@
-"""`Plan`: the events and faults of one history; drawn from a seed, and small enough to be shortened.
+"""`HistoryPlan`: the events and faults of one history; drawn from a seed, and small enough to be shortened.
 
 1. The plan holds what can be left out one by one: events and faults. Delays and turns come from its seed.
 2. Trouble ends at `CALM`. From then on nothing fails, and everything has to come to its end.
@@ -13,7 +13,7 @@ from typing import Literal, TypeAlias, get_args
 
 from eventzr_kafka.testing._memory_cluster import MemoryBrokerOptions
 
-__all__ = ["CALM", "Fault", "FaultKind", "Plan", "PlannedEvent", "Setting", "draw"]
+__all__ = ["CALM", "Fault", "FaultKind", "HistoryPlan", "PlannedEvent", "Setting", "draw"]
 
 CALM = 1.8  # seconds after which nothing fails any more
 _EVENTS_UNTIL, _FAULTS_UNTIL = 0.9, 1.6
@@ -99,7 +99,7 @@ class Setting:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class HistoryPlan:
     """One history to be."""
 
     seed: int
@@ -108,12 +108,12 @@ class Plan:
     faults: Sequence[Fault]
 
 
-def draw(seed: int) -> Plan:
+def draw(seed: int) -> HistoryPlan:
     """Draw the plan of a seed."""
     chance = random.Random(seed)  # noqa: S311 -- to be repeated
     events = _draw_events(chance)
     setting = _draw_setting(chance)
-    return Plan(seed, setting, events, _draw_faults(chance, setting, events))
+    return HistoryPlan(seed, setting, events, _draw_faults(chance, setting, events))
 
 
 def _draw_setting(chance: random.Random) -> Setting:

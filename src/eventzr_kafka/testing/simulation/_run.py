@@ -21,13 +21,13 @@ from eventzr_kafka.kafka.record import Header, OutgoingRecord, Record
 from eventzr_kafka.kafka.transport import DeliveryFailure
 from eventzr_kafka.testing._memory_cluster import DeliveryFault
 from eventzr_kafka.testing.memory_broker import MemoryBroker
-from eventzr_kafka.testing.simulation._clients import Member
+from eventzr_kafka.testing.simulation._clients import ConsumerLink
 from eventzr_kafka.testing.simulation._clocks import SimulatedTime
 from eventzr_kafka.testing.simulation._database import Database, SimulatedInbox, StoredRow
 from eventzr_kafka.testing.simulation._handlers import Mischief
 from eventzr_kafka.testing.simulation._history import Fact, History
 from eventzr_kafka.testing.simulation._loop import Process, SimulationLoop, StuckError
-from eventzr_kafka.testing.simulation._plan import CALM, Fault, Plan, PlannedEvent
+from eventzr_kafka.testing.simulation._plan import CALM, Fault, HistoryPlan, PlannedEvent
 from eventzr_kafka.testing.simulation._service import (
     HandlerFactory,
     Operator,
@@ -130,7 +130,7 @@ class Evidence:
     steps: int
 
 
-def run_history(loop: SimulationLoop, subject: Subject, plan: Plan, time: SimulatedTime) -> Evidence:
+def run_history(loop: SimulationLoop, subject: Subject, plan: HistoryPlan, time: SimulatedTime) -> Evidence:
     """Run a plan on a loop that is used for nothing else meanwhile."""
     chance = random.Random(plan.seed)  # noqa: S311 -- to be repeated
     loop.begin(chance)
@@ -153,7 +153,7 @@ class _Simulation:
     """The driver of one history; it lives in the network's process, which never crashes."""
 
     def __init__(
-        self, loop: SimulationLoop, subject: Subject, plan: Plan, chance: random.Random, time: SimulatedTime
+        self, loop: SimulationLoop, subject: Subject, plan: HistoryPlan, chance: random.Random, time: SimulatedTime
     ) -> None:
         self._loop = loop
         self._subject = subject
@@ -322,11 +322,11 @@ class _Simulation:
         if len(slots) < _MOST_SERVICES:
             self._start_service(len(slots))
 
-    def _isolate(self, members: Sequence[Member]) -> None:
+    def _isolate(self, members: Sequence[ConsumerLink]) -> None:
         for member in members:
             self._broker.isolate(member.inner)
 
-    def _heal(self, members: Sequence[Member]) -> None:
+    def _heal(self, members: Sequence[ConsumerLink]) -> None:
         for member in members:
             self._broker.heal(member.inner)
 

@@ -27,7 +27,7 @@ from eventzr_kafka.producing.delivery import PublishResult
 from eventzr_kafka.producing.producer import EventProducer
 from eventzr_kafka.settings import KafkaSettings
 from eventzr_kafka.testing.memory_broker import MemoryBroker
-from eventzr_kafka.testing.simulation._clients import Clients
+from eventzr_kafka.testing.simulation._clients import ProcessClients
 from eventzr_kafka.testing.simulation._clocks import SimulatedTime
 from eventzr_kafka.testing.simulation._database import Database, SimulatedInbox, SimulatedOutbox
 from eventzr_kafka.testing.simulation._handlers import HandlerWatch, Mischief, SimulatedRunner
@@ -115,7 +115,7 @@ def _make_handlers(handlers: HandlerFactory, service: SimulatedService) -> Seque
 class _WatchedProducer(EventProducer):
     """Notes each event whose acknowledgement its publisher has received."""
 
-    def __init__(self, clients: Clients, clock: Clock) -> None:
+    def __init__(self, clients: ProcessClients, clock: Clock) -> None:
         super().__init__(
             source=_SOURCE, settings=KafkaSettings(), queue_timeout=1.0, transport=clients.producer, clock=clock
         )
@@ -137,7 +137,7 @@ class SimulatedProcess(ABC):
     def __init__(self, world: World, name: str, slot: int) -> None:
         self.slot = slot
         self.process = Process(world.loop, name)
-        self.clients = Clients(world.broker, world.history, world.network, self.process)
+        self.clients = ProcessClients(world.broker, world.history, world.network, self.process)
         self.world = world
         self.ended = False
         self.crashed = False

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from eventzr_kafka.testing.simulation._plan import Plan
+from eventzr_kafka.testing.simulation._plan import HistoryPlan
 from eventzr_kafka.testing.simulation._tracking import Violation
 
 __all__ = ["shrink"]
@@ -13,7 +13,9 @@ __all__ = ["shrink"]
 _MOST_TRIES = 150
 
 
-def shrink(plan: Plan, violation: Violation, judge: Callable[[Plan], Violation | None]) -> tuple[Plan, Violation]:
+def shrink(
+    plan: HistoryPlan, violation: Violation, judge: Callable[[HistoryPlan], Violation | None]
+) -> tuple[HistoryPlan, Violation]:
     """Shorten a plan as far as it goes in some tries; returns it with the violation that it leads to."""
     tries = 0
     shorter = True
@@ -30,7 +32,7 @@ def shrink(plan: Plan, violation: Violation, judge: Callable[[Plan], Violation |
     return plan, violation
 
 
-def _shorter(plan: Plan) -> Iterator[Plan]:
+def _shorter(plan: HistoryPlan) -> Iterator[HistoryPlan]:
     """Half of the events left out, single faults, single events; then fewer services."""
     half = len(plan.events) // 2
     if half:

@@ -11,7 +11,7 @@ from eventzr_kafka.kafka.record import Record
 
 __all__ = [
     "Coverage",
-    "Epoch",
+    "Ownership",
     "Partition",
     "Place",
     "ProcessState",
@@ -73,7 +73,7 @@ class Run:
 
 
 @dataclass(slots=True, eq=False)
-class Epoch:
+class Ownership:
     """One period of owning a partition."""
 
     process: str

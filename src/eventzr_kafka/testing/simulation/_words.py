@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from eventzr_kafka.testing.simulation._history import Fact
-from eventzr_kafka.testing.simulation._plan import Fault, Plan
+from eventzr_kafka.testing.simulation._plan import Fault, HistoryPlan
 
 __all__ = ["history_in_words", "plan_in_words"]
 
@@ -95,7 +95,7 @@ _SAYS: dict[str, str] = {
 }
 
 
-def plan_in_words(plan: Plan) -> list[str]:
+def plan_in_words(plan: HistoryPlan) -> list[str]:
     """Describe the plan."""
     setting = plan.setting
     head = f"{setting.services} services, {setting.partitions} partitions, {len(plan.events)} events"

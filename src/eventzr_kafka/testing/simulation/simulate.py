@@ -34,7 +34,7 @@ from eventzr_kafka.testing.factories import event_factory
 from eventzr_kafka.testing.simulation._checker import check
 from eventzr_kafka.testing.simulation._clocks import SimulatedTime
 from eventzr_kafka.testing.simulation._loop import SimulationLoop
-from eventzr_kafka.testing.simulation._plan import Plan, draw
+from eventzr_kafka.testing.simulation._plan import HistoryPlan, draw
 from eventzr_kafka.testing.simulation._run import Evidence, Subject, run_history
 from eventzr_kafka.testing.simulation._service import HandlerFactory, look_at
 from eventzr_kafka.testing.simulation._shrink import shrink
@@ -151,14 +151,14 @@ def _digest(*parts: str) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
-def _failed(plan: Plan, violation: Violation, run: Callable[[Plan], Evidence]) -> SimulationFailedError:
+def _failed(plan: HistoryPlan, violation: Violation, run: Callable[[HistoryPlan], Evidence]) -> SimulationFailedError:
     short, found = shrink(plan, violation, lambda candidate: check(run(candidate)).violation)
     history = [*plan_in_words(short), *history_in_words(run(short).facts, until=found.at)]
     return SimulationFailedError(plan.seed, found.rule, found.detail, history)
 
 
 @contextmanager
-def _prepared(handlers: HandlerFactory) -> Generator[Callable[[Plan], Evidence]]:
+def _prepared(handlers: HandlerFactory) -> Generator[Callable[[HistoryPlan], Evidence]]:
     """Make what every history needs once: a loop, payloads, clocks. Logs and the collector are silent meanwhile."""
     subject = _subject(handlers)
     loop = SimulationLoop()
