@@ -192,28 +192,28 @@ class _RecordedSink:
         self._recorder = recorder
         self._member = member
 
-    def assigned(self, assignments: Sequence[Assignment]) -> None:
-        self._sink.assigned(assignments)
+    def on_assigned(self, assignments: Sequence[Assignment]) -> None:
+        self._sink.on_assigned(assignments)
         self._recorder.assigned(self._member, assignments, self._sink)
 
-    def received(self, batches: Sequence[Batch]) -> None:
+    def on_received(self, batches: Sequence[Batch]) -> None:
         self._recorder.received(self._member, batches)
-        self._sink.received(batches)
+        self._sink.on_received(batches)
 
-    def passed(self, offsets: Mapping[int, int]) -> None:
+    def on_progress(self, offsets: Mapping[int, int]) -> None:
         self._recorder.passed(self._member, offsets)
-        self._sink.passed(offsets)
+        self._sink.on_progress(offsets)
 
-    def offsets_lost(self, epoch: int, loss: Loss) -> None:
+    def on_offsets_lost(self, epoch: int, loss: Loss) -> None:
         if loss.after is not None:
             self._recorder.skipped(self._member, epoch, loss.after)
-        self._sink.offsets_lost(epoch, loss)
+        self._sink.on_offsets_lost(epoch, loss)
 
-    def revoked(self, epochs: Sequence[int], done: Callable[[], None]) -> None:
-        self._sink.revoked(epochs, done)
+    def on_revoked(self, epochs: Sequence[int], done: Callable[[], None]) -> None:
+        self._sink.on_revoked(epochs, done)
 
-    def lost(self, epochs: Sequence[int]) -> None:
-        self._sink.lost(epochs)
+    def on_lost(self, epochs: Sequence[int]) -> None:
+        self._sink.on_lost(epochs)
 
     def on_client_error(self, error: Exception) -> None:
         self._sink.on_client_error(error)

@@ -58,13 +58,13 @@ class Turns:
 
 @pytest.fixture
 def turns(monkeypatch: pytest.MonkeyPatch) -> Turns:
-    found, received = Turns(), GroupConsumer.received
+    found, received = Turns(), GroupConsumer.on_received
 
     def note(group: GroupConsumer, batches: Sequence[Batch]) -> None:
         found.note_received(group, batches)
         received(group, batches)
 
-    monkeypatch.setattr(GroupConsumer, "received", note)
+    monkeypatch.setattr(GroupConsumer, "on_received", note)
     return found
 
 

@@ -16,7 +16,7 @@ class Sink:
     """A `ConsumerSink` that asks for more at once, unless told not to, and hands over at once, unless ``hold`` is set.
 
     Attributes:
-        calls: How often `received` was called.
+        calls: How often `on_received` was called.
         seen: Epoch and record, in the order in which they came.
         held: What hands the revoked partitions over, while it waits for the test.
     """
@@ -37,27 +37,27 @@ class Sink:
         self._hold = hold
         self._news = asyncio.Event()
 
-    def assigned(self, assignments: Sequence[Assignment]) -> None:
+    def on_assigned(self, assignments: Sequence[Assignment]) -> None:
         self.assignments += assignments
         self.rounds += 1
         self._news.set()
 
-    def received(self, batches: Sequence[Batch]) -> None:
+    def on_received(self, batches: Sequence[Batch]) -> None:
         self.calls += 1
         self.seen += [(epoch, record) for epoch, records in batches for record in records]
         if self._asks:
             self._transport.request_batch()
         self._news.set()
 
-    def passed(self, offsets: Mapping[int, int]) -> None:
+    def on_progress(self, offsets: Mapping[int, int]) -> None:
         self.passed_to.update(offsets)
         self._news.set()
 
-    def offsets_lost(self, epoch: int, loss: Loss) -> None:
+    def on_offsets_lost(self, epoch: int, loss: Loss) -> None:
         self.losses.append((epoch, loss))
         self._news.set()
 
-    def revoked(self, epochs: Sequence[int], done: Callable[[], None]) -> None:
+    def on_revoked(self, epochs: Sequence[int], done: Callable[[], None]) -> None:
         self.ended += epochs
         if self._hold:
             self.held.append(done)
@@ -65,7 +65,7 @@ class Sink:
             done()
         self._news.set()
 
-    def lost(self, epochs: Sequence[int]) -> None:
+    def on_lost(self, epochs: Sequence[int]) -> None:
         self.gone += epochs
         self._news.set()
 

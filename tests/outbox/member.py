@@ -64,8 +64,8 @@ class Member:
     def deliver(self, *records: Record) -> None:
         """Deliver records under a new epoch."""
         self._epoch += 1
-        self._sink.assigned([Assignment(TopicPartition(records[0].topic, 0), self._epoch, records[0].offset)])
-        self._sink.received([Batch(self._epoch, records)])
+        self._sink.on_assigned([Assignment(TopicPartition(records[0].topic, 0), self._epoch, records[0].offset)])
+        self._sink.on_received([Batch(self._epoch, records)])
 
     async def done(self, offset: int) -> None:
         """Wait until all below this offset may be committed."""

@@ -143,10 +143,10 @@ class Group:
         self.consumer.start()
 
     def assign(self, epoch: int = 1, partition: int = 0, position: int | None = 0, metadata: str = "") -> None:
-        self.consumer.assigned([Assignment(TopicPartition(TOPIC, partition), epoch, position, metadata)])
+        self.consumer.on_assigned([Assignment(TopicPartition(TOPIC, partition), epoch, position, metadata)])
 
     def receive(self, *records: Record, epoch: int = 1) -> None:
-        self.consumer.received([Batch(epoch, records)])
+        self.consumer.on_received([Batch(epoch, records)])
 
     async def settle(self) -> None:
         """Let everything run that can run without time passing, and what it waits for in a thread."""

@@ -94,7 +94,7 @@ class Arrivals:
         try:
             batches = self.sort(messages, owned)
             if batches:
-                self.sink.received(batches)
+                self.sink.on_received(batches)
             else:
                 self._mailbox.request_batch()
         except BaseException as error:  # also a KeyboardInterrupt: positions are still stored while the loop ends
@@ -106,7 +106,7 @@ class Arrivals:
         self._fenced |= epochs
         self._mailbox.fence(epochs)
         try:
-            self.sink.lost(sorted(epochs))
+            self.sink.on_lost(sorted(epochs))
         finally:
             self._report_fault(error)
 

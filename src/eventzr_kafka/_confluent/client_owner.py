@@ -208,7 +208,7 @@ class ClientOwner:
         self._report_at = now + _PROGRESS_SECONDS
         positions = self._client.position([Offset(*partition) for partition in self._owned])
         passed = {self._owned[p.topic, p.partition]: p.offset for p in positions if p.offset >= 0}
-        self._arrivals.notify(self._arrivals.sink.passed, passed)
+        self._arrivals.notify(self._arrivals.sink.on_progress, passed)
 
     def _pause(self, epochs: Paused) -> None:
         """Pause the partitions of these epochs that have brought a record, and resume all others."""
@@ -302,10 +302,10 @@ class ClientOwner:
             self._client.incremental_assign([Offset(*partition, offset)])
             self._paused = None
         if loss is not None and (loss.after is not None or self._member.stops):
-            self._arrivals.notify(self._arrivals.sink.offsets_lost, epoch, loss)
+            self._arrivals.notify(self._arrivals.sink.on_offsets_lost, epoch, loss)
         elif loss is not None:  # offsets begin at 0 again: the old epoch must not be committed
-            self._arrivals.notify(self._arrivals.sink.lost, self._disown([Offset(*partition)]))
-            self._arrivals.notify(self._arrivals.sink.assigned, [self._own(partition, loss=loss)])
+            self._arrivals.notify(self._arrivals.sink.on_lost, self._disown([Offset(*partition)]))
+            self._arrivals.notify(self._arrivals.sink.on_assigned, [self._own(partition, loss=loss)])
         return True
 
     # Callbacks, which the client calls inside of `poll`, `consume` and `close`; they never raise
@@ -341,7 +341,7 @@ class ClientOwner:
             self._disown(committed)  # the sink does not know them: their records are dropped
             raise
         self._paused = None
-        self._arrivals.notify(self._arrivals.sink.assigned, assignments)
+        self._arrivals.notify(self._arrivals.sink.on_assigned, assignments)
 
     def _committed(self, client: Consumer, partitions: list[Offset]) -> tuple[list[Offset], bool]:
         """Return the group's offsets with their metadata, and True if they could be read."""
@@ -377,13 +377,13 @@ class ClientOwner:
         epochs = [self._owned[p.topic, p.partition] for p in partitions if (p.topic, p.partition) in self._owned]
         if epochs and not self._mailbox.closing:
             done = threading.Event()
-            if self._arrivals.notify(self._arrivals.sink.revoked, epochs, done.set):
+            if self._arrivals.notify(self._arrivals.sink.on_revoked, epochs, done.set):
                 done.wait(self._member.drain_timeout + _GRACE_SECONDS)
         self._store_positions()
         self._disown(partitions)
 
     def _on_lost(self, _client: Consumer, partitions: list[Offset]) -> None:
-        self._arrivals.notify(self._arrivals.sink.lost, self._disown(partitions))
+        self._arrivals.notify(self._arrivals.sink.on_lost, self._disown(partitions))
 
     def _disown(self, partitions: list[Offset]) -> list[int]:
         owned = dict(self._owned)

@@ -172,7 +172,7 @@ class GroupConsumer:
 
     # Calls of the transport
 
-    def assigned(self, assignments: Sequence[Assignment]) -> None:
+    def on_assigned(self, assignments: Sequence[Assignment]) -> None:
         """Open a ledger for each partition."""
         for assignment in assignments:
             if assignment.loss is None or self._accept_loss(assignment.partition, assignment.loss):
@@ -188,7 +188,7 @@ class GroupConsumer:
             PartitionsAssigned(self.group_id, tuple(a.partition for a in assignments)),
         )
 
-    def received(self, batches: Sequence[Batch]) -> None:
+    def on_received(self, batches: Sequence[Batch]) -> None:
         """Put records into their lanes; those of an epoch that has ended are another member's, and are dropped."""
         self._unrequested += 1
         if self._parking is not None and self._parking.loading:
@@ -202,7 +202,7 @@ class GroupConsumer:
         self._dispatcher.spawn()
         self._regulate_intake()
 
-    def passed(self, offsets: Mapping[int, int]) -> None:
+    def on_progress(self, offsets: Mapping[int, int]) -> None:
         """Let ledgers pass offsets without a record, except while records are dropped or deferred."""
         if self._stopping or (self._parking is not None and self._parking.loading):
             return
@@ -211,11 +211,11 @@ class GroupConsumer:
             if epoch is not None:
                 epoch.ledger.pass_to(offset)
 
-    def offsets_lost(self, epoch: int, loss: Loss) -> None:
+    def on_offsets_lost(self, epoch: int, loss: Loss) -> None:
         """Go on behind the lost records, or stop before them."""
         found = self._epochs.get(epoch)
         if found is not None and self._accept_loss(found.partition, loss) and loss.after is not None:
-            self.passed({epoch: loss.after})
+            self.on_progress({epoch: loss.after})
 
     def _accept_loss(self, partition: TopicPartition, loss: Loss) -> bool:
         topic, number = partition
@@ -234,7 +234,7 @@ class GroupConsumer:
         log.warning("%s: %s[%d]: %s; going on", self.group_id, topic, number, loss)
         return True
 
-    def revoked(self, epochs: Sequence[int], done: Callable[[], None]) -> None:
+    def on_revoked(self, epochs: Sequence[int], done: Callable[[], None]) -> None:
         """Let running handlers finish within the drain time-out, store the committable offsets, then call `done`."""
         ended = self._end_epochs(epochs)
         self._ending.update(ended)
@@ -242,7 +242,7 @@ class GroupConsumer:
         self._hand_overs.add(task)
         task.add_done_callback(self._hand_overs.discard)
 
-    def lost(self, epochs: Sequence[int]) -> None:
+    def on_lost(self, epochs: Sequence[int]) -> None:
         """Forget these epochs: another member owns them already."""
         self._end_epochs(epochs)
 
@@ -294,7 +294,7 @@ class GroupConsumer:
     def _receive_deferred(self) -> None:
         batches, self._deferred = self._deferred, []
         self._unrequested -= 1  # it was counted when they were deferred
-        self.received(batches)
+        self.on_received(batches)
 
     def _reset_offsets(self, epoch: Epoch, record: Record) -> None:
         """Forget the old offsets: the log was truncated, or the topic was deleted and created again."""

@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 
-MAX_OUTSTANDING = 2  # calls of `received` that a transport may make before the next `request_batch`
+MAX_OUTSTANDING = 2  # calls of `on_received` that a transport may make before the next `request_batch`
 Paused: TypeAlias = Collection[int] | Literal["all"]  # epochs
 
 
@@ -74,30 +74,30 @@ class Position:
 class ConsumerSink(Protocol):
     """Receives the events of a transport, on the event loop, in the order in which they happened."""
 
-    def assigned(self, assignments: Sequence[Assignment]) -> None:
+    def on_assigned(self, assignments: Sequence[Assignment]) -> None:
         """Take newly owned partitions; their records follow."""
         ...
 
-    def received(self, batches: Sequence[Batch]) -> None:
+    def on_received(self, batches: Sequence[Batch]) -> None:
         """Take records to be handled."""
         ...
 
-    def passed(self, offsets: Mapping[int, int]) -> None:
-        """Take, by epoch, the offset below which every record has been `received`.
+    def on_progress(self, offsets: Mapping[int, int]) -> None:
+        """Take, by epoch, the offset below which every record was passed to `on_received`.
 
         It may be higher than the last received record: the last offsets of a partition may be transaction markers.
         """
         ...
 
-    def offsets_lost(self, epoch: int, loss: Loss) -> None:
+    def on_offsets_lost(self, epoch: int, loss: Loss) -> None:
         """Note that records of this epoch are lost. With ``on_offset_lost="stop"`` no more arrive."""
         ...
 
-    def revoked(self, epochs: Sequence[int], done: Callable[[], None]) -> None:
+    def on_revoked(self, epochs: Sequence[int], done: Callable[[], None]) -> None:
         """End these epochs: call `done` once the last positions are stored, within the drain time-out."""
         ...
 
-    def lost(self, epochs: Sequence[int]) -> None:
+    def on_lost(self, epochs: Sequence[int]) -> None:
         """Forget these epochs: they have ended, and nothing of them may be committed."""
         ...
 
@@ -118,7 +118,7 @@ class ConsumerTransport(Protocol):
         ...
 
     def request_batch(self) -> None:
-        """Ask for one more list of batches. `MAX_OUTSTANDING` requests may be open; each `received` answers one."""
+        """Ask for one more list of batches. `MAX_OUTSTANDING` requests may be open; each `on_received` answers one."""
         ...
 
     def pause(self, epochs: Paused) -> None:

@@ -106,7 +106,7 @@ class MemoryConsumer:
             self._commit_later()
 
     def request_batch(self) -> None:
-        """Allow one more call of `received`."""
+        """Allow one more call of `on_received`."""
         self._credits += 1
         self.wake()
 
@@ -213,7 +213,7 @@ class MemoryConsumer:
         self._owned.clear()
         self._drop_hand_over()
         if lost:
-            self._sink.lost(lost)
+            self._sink.on_lost(lost)
 
     def _end(self) -> None:
         if self._ended:
@@ -236,7 +236,7 @@ class MemoryConsumer:
         with self._cluster.lock:
             if self._closing or not self._is_current(member_id):
                 return
-            self._sink.assigned([self._own(partition) for partition in partitions])
+            self._sink.on_assigned([self._own(partition) for partition in partitions])
             self.wake()
 
     def _is_current(self, member_id: str) -> bool:
@@ -265,7 +265,7 @@ class MemoryConsumer:
             if self._closing or not epochs:
                 self._answer(member_id)
             else:
-                self._sink.revoked(epochs, lambda: on_loop(self.loop, self._answer, member_id))
+                self._sink.on_revoked(epochs, lambda: on_loop(self.loop, self._answer, member_id))
 
     def _answer(self, member_id: str) -> None:
         with self._cluster.lock:
@@ -326,9 +326,9 @@ class MemoryConsumer:
                 self._credits -= 1
                 for epoch, records in batches:
                     self._note("received", epoch, records[0].offset, len(records))
-                self._sink.received(batches)
+                self._sink.on_received(batches)
             read = [owned for owned in self._owned.values() if owned.next_offset > owned.began and not owned.stalled]
-            self._sink.passed({owned.epoch: owned.next_offset for owned in read})
+            self._sink.on_progress({owned.epoch: owned.next_offset for owned in read})
             self.wake()
 
     def _report_losses(self) -> None:
@@ -343,10 +343,10 @@ class MemoryConsumer:
             owned.stalled = self._stops_at_loss
             if loss.after is not None or owned.stalled:
                 owned.next_offset = log.start
-                self._sink.offsets_lost(owned.epoch, loss)
+                self._sink.on_offsets_lost(owned.epoch, loss)
             else:
-                self._sink.lost([owned.epoch])
-                self._sink.assigned([replace(self._own(partition), position=None, metadata="", loss=loss)])
+                self._sink.on_lost([owned.epoch])
+                self._sink.on_assigned([replace(self._own(partition), position=None, metadata="", loss=loss)])
 
     def _read(self) -> list[Batch]:
         """Read records of some partitions, in an order chosen by chance, so that none is always the first."""

@@ -183,23 +183,23 @@ class Sink:
         self.errors: list[Exception] = []
         self.hand_over: Callable[[Callable[[], None]], None] = lambda done: done()
 
-    def assigned(self, assignments: Sequence[Assignment]) -> None:
+    def on_assigned(self, assignments: Sequence[Assignment]) -> None:
         self.assignments += assignments
 
-    def received(self, batches: Sequence[Batch]) -> None:
+    def on_received(self, batches: Sequence[Batch]) -> None:
         raise AssertionError(batches)
 
-    def offsets_lost(self, epoch: int, loss: Loss) -> None:
+    def on_offsets_lost(self, epoch: int, loss: Loss) -> None:
         self.losses.append((epoch, loss))
 
-    def passed(self, offsets: Mapping[int, int]) -> None:
+    def on_progress(self, offsets: Mapping[int, int]) -> None:
         self.reports.append(dict(offsets))
 
-    def revoked(self, epochs: Sequence[int], done: Callable[[], None]) -> None:
+    def on_revoked(self, epochs: Sequence[int], done: Callable[[], None]) -> None:
         self.ended += epochs
         self.hand_over(done)
 
-    def lost(self, epochs: Sequence[int]) -> None:
+    def on_lost(self, epochs: Sequence[int]) -> None:
         self.ended += epochs
 
     def on_client_error(self, error: Exception) -> None:
@@ -438,7 +438,7 @@ def test_only_fetches_of_its_own_count(owner: Owner) -> None:
     owner.turn()
     assert owner.credits() == MAX_OUTSTANDING
     received: list[Sequence[Batch]] = []
-    cast("Any", owner.sink).received = received.append
+    cast("Any", owner.sink).on_received = received.append
     owner.client.ready = [Fetched(40), Failed()]
     owner.turn()
     assert [batch.epoch for batch in received[0]] == [1]

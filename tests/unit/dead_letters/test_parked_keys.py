@@ -196,6 +196,6 @@ async def test_held_records_are_not_passed(make_group: MakeGroup, make_record: M
     group.assign()
     await group.settle()
     group.receive(make_record(0, "t2"))
-    group.consumer.passed({1: 1})
+    group.consumer.on_progress({1: 1})
     group.store()
     assert group.transport.offset() is None

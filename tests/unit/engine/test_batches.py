@@ -121,7 +121,7 @@ async def test_another_batch_runs_meanwhile(make_group: MakeGroup, make_record: 
 
     group = make_group(Consumer())
     group.assign()
-    group.consumer.assigned([Assignment(TopicPartition("another.thing.happened.v1", 0), 2, 0)])
+    group.consumer.on_assigned([Assignment(TopicPartition("another.thing.happened.v1", 0), 2, 0)])
     group.receive(make_record(0, "a"))
     group.receive(make_record(1, "b")._replace(topic="another.thing.happened.v1"), epoch=2)
     await group.settle()
@@ -145,7 +145,7 @@ async def test_paused_partition_ends_no_batch(make_group: MakeGroup, make_record
 
     group = make_group(Consumer())
     group.assign()
-    group.consumer.assigned([Assignment(TopicPartition("another.thing.happened.v1", 0), 2, 0)])
+    group.consumer.on_assigned([Assignment(TopicPartition("another.thing.happened.v1", 0), 2, 0)])
     backlog = [make_record(n, "backlog")._replace(topic="another.thing.happened.v1") for n in range(45)]
     group.receive(*backlog, epoch=2)
     assert group.transport.pauses == [{2}]
@@ -173,7 +173,7 @@ async def test_gathered_goes_with_its_partition(make_group: MakeGroup, make_reco
     group.assign(epoch=2, partition=1)
     group.receive(make_record(0, "a"), make_record(1, "b"))
     await group.settle()
-    group.consumer.lost([1])
+    group.consumer.on_lost([1])
     group.receive(*(make_record(offset, "a", partition=1) for offset in range(3)), epoch=2)
     await group.settle()
     assert ids(handler) == [["e0", "e1", "e2"]]
@@ -190,7 +190,7 @@ async def test_revocation_while_a_batch_is_read_drops_its_cut_share(
     group.receive(make_record(0)._replace(value=b"{"), make_record(1), make_record(2))
     while not any(epoch.running for epoch in group.consumer._epochs.values()):  # noqa: ASYNC110 -- no event is set for it
         await asyncio.sleep(0)
-    group.consumer.lost([1])
+    group.consumer.on_lost([1])
     await group.settle()
     assert ids(handler) == []
     assert group.consumer._lanes.count == 0
@@ -204,7 +204,7 @@ async def test_running_batch_is_awaited(make_group: MakeGroup, make_record: Make
     group.receive(make_record(0, "a"), make_record(1, "b"))
     await group.settle()
     handed_over = asyncio.Event()
-    group.consumer.revoked([1], handed_over.set)
+    group.consumer.on_revoked([1], handed_over.set)
     await group.settle()
     assert not handed_over.is_set()
     handler.gate.set()

@@ -109,7 +109,7 @@ async def test_revoked_partition_waits_for_its_running_handler_alone(
     group.receive(make_record(0), make_record(1))
     await group.settle()
     handed_over = asyncio.Event()
-    group.consumer.revoked([1], handed_over.set)
+    group.consumer.on_revoked([1], handed_over.set)
     await group.settle()
     assert not handed_over.is_set()
     handler.open("e0", "e1")
@@ -124,7 +124,7 @@ async def test_handler_beyond_the_drain_timeout_has_no_outcome(make_group: MakeG
     group.receive(make_record(0))
     await group.settle()
     handed_over = asyncio.Event()
-    group.consumer.revoked([1], handed_over.set)
+    group.consumer.on_revoked([1], handed_over.set)
     await asyncio.wait_for(handed_over.wait(), 2)
     group.assign(epoch=2)
     handler.open("e0")
@@ -140,7 +140,7 @@ async def test_late_result_hides_no_fresh_one(make_group: MakeGroup, make_record
     group.assign()
     group.receive(make_record(0, "a"))
     await group.settle()
-    group.consumer.lost([1])
+    group.consumer.on_lost([1])
     group.assign(epoch=2)
     group.receive(make_record(0, "b"), epoch=2)
     await group.settle()
@@ -155,7 +155,7 @@ async def test_late_result_hides_no_fresh_one(make_group: MakeGroup, make_record
 async def test_ended_epoch_runs_nothing(make_group: MakeGroup, make_record: MakeRecord) -> None:
     group = make_group(handler := Gated())
     group.assign()
-    group.consumer.lost([1])
+    group.consumer.on_lost([1])
     group.receive(make_record(0))
     await group.settle()
     assert handler.started == []
@@ -336,7 +336,7 @@ async def test_stop_during_a_hand_over_lets_the_handler_finish(make_group: MakeG
     group.receive(make_record(0))
     await group.settle()
     handed_over = asyncio.Event()
-    group.consumer.revoked([1], handed_over.set)
+    group.consumer.on_revoked([1], handed_over.set)
     stopping = asyncio.ensure_future(group.consumer.stop())
     await group.settle()
     assert not handed_over.is_set()
@@ -354,7 +354,7 @@ async def test_hand_over_that_begins_at_the_stop_is_completed(make_group: MakeGr
     handler.open("e0")
     await group.settle()
     handed_over = asyncio.Event()
-    group.consumer.revoked([1], handed_over.set)
+    group.consumer.on_revoked([1], handed_over.set)
     await asyncio.wait_for(group.consumer.stop(), 1)
     assert handed_over.is_set()
     assert group.transport.offset() == 1
@@ -407,7 +407,7 @@ async def test_gaps_are_committed(make_group: MakeGroup, make_record: MakeRecord
     group = make_group(handler := Gated())
     group.assign()
     group.receive(make_record(0), make_record(1, "t2"))
-    group.consumer.passed({1: 4, 77: 9})
+    group.consumer.on_progress({1: 4, 77: 9})
     handler.open("e1")
     await group.settle()
     group.store()
@@ -424,7 +424,7 @@ async def test_stop_passes_nothing_dropped(make_group: MakeGroup, make_record: M
     stopping = asyncio.create_task(group.consumer.stop())
     await asyncio.sleep(0)
     group.receive(make_record(0))
-    group.consumer.passed({1: 1})
+    group.consumer.on_progress({1: 1})
     await stopping
     assert group.transport.offset() is None
 
@@ -445,8 +445,8 @@ async def test_lost_offsets_are_named(
     group = make_group(handler := Gated())
     group.assign()
     group.receive(make_record(0))
-    group.consumer.offsets_lost(1, Loss(1, 8, "retention"))
-    group.consumer.offsets_lost(77, Loss(1, 8, "retention"))
+    group.consumer.on_offsets_lost(1, Loss(1, 8, "retention"))
+    group.consumer.on_offsets_lost(77, Loss(1, 8, "retention"))
     handler.open("e0")
     await group.settle()
     group.store()
@@ -460,7 +460,7 @@ async def test_lost_offsets_are_named(
 async def test_loss_stops_a_strict_group(make_group: MakeGroup) -> None:
     group = make_group(Careful())
     group.assign(position=3)
-    group.consumer.offsets_lost(1, Loss(3, 8, "retention"))
+    group.consumer.on_offsets_lost(1, Loss(3, 8, "retention"))
     group.store()
     assert isinstance(group.errors[0], OffsetsLostError)
     assert "offsets 3 to 7" in str(group.errors[0])
@@ -471,6 +471,6 @@ async def test_loss_stops_a_strict_group(make_group: MakeGroup) -> None:
 async def test_recreated_topic_opens_or_stops(make_group: MakeGroup, handler: type, *, opened: bool) -> None:
     group = make_group(handler())
     lost = Loss(3, None, "recreated")
-    group.consumer.assigned([Assignment(TopicPartition(TOPIC, 0), 1, None, "", "new", lost)])
+    group.consumer.on_assigned([Assignment(TopicPartition(TOPIC, 0), 1, None, "", "new", lost)])
     assert bool(group.consumer._epochs) == opened
     assert [error.loss for error in group.errors if isinstance(error, OffsetsLostError)] == [lost] * (not opened)

@@ -303,7 +303,7 @@ async def test_gathered_lanes_take_part_in_turns(make_group: MakeGroup, make_rec
 
     group = make_group(handler := Both(), clock=Clock(monotonic=tick))
     group.assign()
-    group.consumer.assigned([Assignment(TopicPartition("another.thing.happened.v1", 0), 2, 0)])
+    group.consumer.on_assigned([Assignment(TopicPartition("another.thing.happened.v1", 0), 2, 0)])
     group.receive(*(make_record(n, f"t{n}") for n in range(38)))
     others = [make_record(n, f"u{n}")._replace(topic="another.thing.happened.v1") for n in range(300)]
     group.receive(*others, epoch=2)

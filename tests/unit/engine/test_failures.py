@@ -167,7 +167,7 @@ async def test_pending_dead_letter_is_not_sent_after_a_revocation(
         group.assign()
         group.receive(make_record(0))
         await group.settle()
-        group.consumer.lost([1])
+        group.consumer.on_lost([1])
     await group.settle()
     assert letters(group) == []
     assert "cannot be written" not in caplog.text
@@ -332,7 +332,7 @@ async def test_waiting_event_is_forgotten_with_its_partition(make_group: MakeGro
     group.assign()
     group.receive(make_record(0, "a"), make_record(1, "a"))
     await group.settle()
-    group.consumer.lost([1])
+    group.consumer.on_lost([1])
     group.assign(epoch=2, position=0)
     group.receive(make_record(0, "a"), epoch=2)
     await group.settle()
@@ -352,7 +352,7 @@ async def test_lane_goes_on_when_its_waiting_front_is_revoked(make_group: MakeGr
     await group.settle()
     group.receive(make_record(1, "a", partition=1), epoch=2)
     await group.settle()
-    group.consumer.lost([1])
+    group.consumer.on_lost([1])
     await group.settle()
     assert handler.calls == ["e0", "e1"]
 
@@ -363,7 +363,7 @@ async def test_failure_after_its_partition_was_lost_is_dropped(make_group: MakeG
     group.assign()
     group.receive(make_record(0, "a"))
     await group.settle()
-    group.consumer.lost([1])
+    group.consumer.on_lost([1])
     group.assign(epoch=2, position=0)
     group.receive(make_record(0, "a"), epoch=2)
     handler.gate.set()
@@ -448,9 +448,9 @@ async def test_failure_in_a_revoked_partition_is_another_members(
     await group.settle()
     handed_over = asyncio.Event()
     if how == "lost":
-        group.consumer.lost([1])
+        group.consumer.on_lost([1])
     else:
-        group.consumer.revoked([1], handed_over.set)
+        group.consumer.on_revoked([1], handed_over.set)
     handler.gate.set()
     await asyncio.sleep(0.05)
     assert handed_over.is_set() == (how == "revoked")

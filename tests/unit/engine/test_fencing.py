@@ -56,7 +56,7 @@ class TakingSink(Sink):
         self.batches: list[Batch] = []
         self.refusal: BaseException | None = None
 
-    def received(self, batches: Sequence[Batch]) -> None:
+    def on_received(self, batches: Sequence[Batch]) -> None:
         if self.refusal is not None:
             raise self.refusal
         self.batches += batches
@@ -172,7 +172,7 @@ async def test_fenced_epoch_commits_nothing(
     group.assign(2, 1)
     broken = group.consumer._epochs[1]
     broken.ledger = Interrupted(0)
-    group.consumer.received([Batch(1, [make_record(0)]), Batch(2, [make_record(5, partition=1)])])
+    group.consumer.on_received([Batch(1, [make_record(0)]), Batch(2, [make_record(5, partition=1)])])
     group.receive(make_record(1))
     await group.settle()
     group.store()

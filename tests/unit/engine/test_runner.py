@@ -59,13 +59,13 @@ class Wire:
 
     def bring(self, *tenants: str) -> None:
         topic = self.topics[0]
-        self.sink.assigned([Assignment(TopicPartition(topic, 0), 1, 0)])
+        self.sink.on_assigned([Assignment(TopicPartition(topic, 0), 1, 0)])
         records: list[Record] = []
         for offset, tenant in enumerate(tenants):
             event: CloudEvent[Any] = CloudEvent(id=f"e{offset}", source="s", type=topic, tenantid=tenant, data={})
             out = encode(event)
             records.append(Record(topic, 0, offset, out.key, out.value, out.headers))
-        self.sink.received([Batch(1, records)])
+        self.sink.on_received([Batch(1, records)])
 
 
 @kafka_consumer(group_id="runner", retry=RetryPolicy(attempts=1, on_exhausted="stop"))

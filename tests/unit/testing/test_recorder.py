@@ -27,22 +27,22 @@ class Member:
         self.recorder.watch_runners(monkeypatch.setattr)
         self.ledger = Ledger(0)
         sink: Any = Sink()
-        sink.received = sink.passed = _take
+        sink.on_received = sink.on_progress = _take
         sink._epochs = {1: self}
         self.transport = self.recorder.wrap(inner := FakeTransport())
         self.transport.start([TOPIC], sink)
         self._sink = inner.sink
-        self._sink.assigned([Assignment(TopicPartition(TOPIC, 0), 1, 0)])
+        self._sink.on_assigned([Assignment(TopicPartition(TOPIC, 0), 1, 0)])
 
     def receive(self, *offsets: int) -> None:
-        self._sink.received([Batch(1, [Record(TOPIC, 0, offset, None, None) for offset in offsets])])
+        self._sink.on_received([Batch(1, [Record(TOPIC, 0, offset, None, None) for offset in offsets])])
 
     def finish(self, *offsets: int) -> None:
         for offset in offsets:
             self.ledger.finish(offset)
 
     def pass_to(self, offset: int) -> None:
-        self._sink.passed({1: offset})
+        self._sink.on_progress({1: offset})
 
     def store(self, offset: int, epoch: int = 1) -> None:
         self.transport.store([position(epoch, offset)])

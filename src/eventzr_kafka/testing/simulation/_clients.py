@@ -128,27 +128,27 @@ class ConsumerLink:
 
     # Calls of the client
 
-    def assigned(self, assignments: Sequence[Assignment]) -> None:
+    def on_assigned(self, assignments: Sequence[Assignment]) -> None:
         """Pass on."""
         self._post(self._assigned, assignments)
 
-    def received(self, batches: Sequence[Batch]) -> None:
+    def on_received(self, batches: Sequence[Batch]) -> None:
         """Pass on."""
         self._post(self._received, batches)
 
-    def passed(self, offsets: Mapping[int, int]) -> None:
+    def on_progress(self, offsets: Mapping[int, int]) -> None:
         """Pass on."""
-        self._post(self._sink.passed, offsets)
+        self._post(self._sink.on_progress, offsets)
 
-    def offsets_lost(self, epoch: int, loss: Loss) -> None:
+    def on_offsets_lost(self, epoch: int, loss: Loss) -> None:
         """Pass on."""
-        self._post(self._sink.offsets_lost, epoch, loss)
+        self._post(self._sink.on_offsets_lost, epoch, loss)
 
-    def revoked(self, epochs: Sequence[int], done: Callable[[], None]) -> None:
+    def on_revoked(self, epochs: Sequence[int], done: Callable[[], None]) -> None:
         """Pass on."""
         self._post(self._revoked, epochs, done)
 
-    def lost(self, epochs: Sequence[int]) -> None:
+    def on_lost(self, epochs: Sequence[int]) -> None:
         """Pass on."""
         self._post(self._lost, epochs)
 
@@ -161,17 +161,17 @@ class ConsumerLink:
             self._partitions[each.epoch] = each.partition
             self._clients.epochs[self._group_id, each.partition] = each.epoch
             self._note("owns", each.epoch, *each.partition, each.position)
-        self._sink.assigned(assignments)
+        self._sink.on_assigned(assignments)
 
     def _received(self, batches: Sequence[Batch]) -> None:
         for epoch, records in batches:
             partition = self._partitions[epoch]
             self._note("polls", epoch, *partition, records[0].offset, records[-1].offset)
-        self._sink.received(batches)
+        self._sink.on_received(batches)
 
     def _revoked(self, epochs: Sequence[int], done: Callable[[], None]) -> None:
         self._tell("gives up", epochs)
-        self._sink.revoked(epochs, partial(self._done, epochs, done))
+        self._sink.on_revoked(epochs, partial(self._done, epochs, done))
 
     def _done(self, epochs: Sequence[int], done: Callable[[], None]) -> None:
         self._tell("gave up", epochs)
@@ -179,7 +179,7 @@ class ConsumerLink:
 
     def _lost(self, epochs: Sequence[int]) -> None:
         self._tell("lost", epochs)
-        self._sink.lost(epochs)
+        self._sink.on_lost(epochs)
 
     def _tell(self, what: str, epochs: Sequence[int]) -> None:
         for epoch in epochs:
