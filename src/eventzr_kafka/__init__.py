@@ -29,7 +29,8 @@ from eventzr_kafka.events.event import CloudEvent
 from eventzr_kafka.events.event_data import EventData, topic_of
 from eventzr_kafka.events.message_context import MessageContext
 from eventzr_kafka.events.timestamp import Timestamp
-from eventzr_kafka.handlers.decorators import kafka_consumer, on_batch, on_message
+from eventzr_kafka.handlers.decorators import kafka_consumer
+from eventzr_kafka.handlers.marks import on_batch, on_message
 from eventzr_kafka.handlers.options import ConsumerOptions, ConsumerOptionsDict
 from eventzr_kafka.handlers.retry import RetryPolicy
 from eventzr_kafka.kafka.record import OutgoingRecord, Record, TopicPartition

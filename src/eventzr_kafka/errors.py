@@ -16,7 +16,7 @@
     │   ├── InvalidEnvelopeError       breaks a rule of CloudEvents 1.0.2 or of the platform
     │   ├── InvalidDataError           the payload does not fit its class
     │   ├── TypeMismatchError          the event's type is not the one that its topic carries
-    │   ├── SourceNotAllowedError      the event's source is not one of the consumer's `sources`
+    │   ├── SourceNotAllowedError      the event's source is not one that is accepted on its topic
     │   └── TenantMismatchError        the record's key is not the event's tenantid
     ├── EncodeError                    an event cannot be written; nothing was sent
     │   ├── MissingTenantError         the call names no tenant, and there is none to inherit
@@ -130,11 +130,7 @@ class RoutingError(ConfigurationError):
 
 
 class MissingExtraError(ConfigurationError):
-    """An optional dependency is needed and not installed.
-
-    Attributes:
-        extra: The extra of the distribution that brings it.
-    """
+    """An optional dependency is needed and not installed; the `extra` of the distribution brings it."""
 
     def __init__(self, extra: str, purpose: str) -> None:
         self.extra = extra
@@ -196,7 +192,12 @@ class TypeMismatchError(DecodeError):
 
 
 class SourceNotAllowedError(DecodeError):
-    """The event's ``source`` is not among the `sources` of the consumer."""
+    """The event's `source` is not one that is accepted on its topic."""
+
+    def __init__(self, record: Record, source: str, accepted: frozenset[str]) -> None:
+        self.source = source
+        names = list_some([repr(name) for name in sorted(sorted(accepted), key=len)])
+        super().__init__(record, f"source {printable(source)!r} is not accepted on this topic, only {names}")
 
 
 class TenantMismatchError(DecodeError):

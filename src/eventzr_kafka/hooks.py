@@ -21,6 +21,7 @@ __all__ = [
     "ConsumerHooks",
     "DuplicateSkipped",
     "EventFailed",
+    "EventSkipped",
     "FailureOutcome",
     "OffsetsSkipped",
     "PartitionsAssigned",
@@ -86,6 +87,22 @@ class DuplicateSkipped:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EventSkipped:
+    """The handler's `when` does not want an event; the handler was not called.
+
+    Attributes:
+        tenant_id: The record's key, which is the tenant.
+    """
+
+    group_id: str
+    topic: str
+    partition: int
+    offset: int
+    tenant_id: str | None
+    handler: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OffsetsSkipped:
     """Records were deleted before the group read them.
 
@@ -115,6 +132,7 @@ class ConsumerHooks:
     on_partitions_assigned: Callable[[PartitionsAssigned], None] | None = None
     on_runner_stopping: Callable[[RunnerStopping], None] | None = None
     on_event_failed: Callable[[EventFailed], None] | None = None
+    on_event_skipped: Callable[[EventSkipped], None] | None = None
     on_duplicate_skipped: Callable[[DuplicateSkipped], None] | None = None
     on_offsets_skipped: Callable[[OffsetsSkipped], None] | None = None
 

@@ -60,7 +60,9 @@ class Backlog:
 
 def _value(listing: ListingCreated, tenant: int) -> tuple[str, bytes]:
     name = str(UUID(int=tenant))
-    event = CloudEvent[ListingCreated](id=f"event-{tenant}", source="test", type=TOPIC, tenantid=name, data=listing)
+    event = CloudEvent[ListingCreated](
+        id=f"event-{tenant}", source="marketplace-svc", type=TOPIC, tenantid=name, data=listing
+    )
     return name, event.model_dump_json(by_alias=True, exclude_none=True).encode()
 
 

@@ -473,7 +473,7 @@ _cases(  # the payload does not fit ListingCreated
 _cases(  # the key is the tenant
     TenantMismatchError,
     [
-        ("key is missing", structured({}, key=None), "the key is not the event's tenantid"),
+        ("key is missing", structured({}, key=None), "no key: it must be the event's tenantid"),
         ("key is empty", structured({}, key=b""), "the key is not"),
         ("key of another tenant", structured({}, key=f"{CANARY}".encode()), "the key is not"),
         ("key with a space", structured({}, key=f"{TENANT} ".encode()), "the key is not"),
@@ -483,7 +483,7 @@ _cases(  # the key is the tenant
         ("key in Latin-1", structured({"tenantid": "é"}, key=b"\xe9"), "the key is not"),
         ("key in another Unicode form", structured({"tenantid": "é"}, key="e\u0301".encode()), "the key is not"),
         ("binary mode, key of another tenant", binary({}, key=CANARY.encode()), "the key is not"),
-        ("binary mode, key is missing", binary({}, key=None), "the key is not"),
+        ("binary mode, key is missing", binary({}, key=None), "no key: it must"),
     ],
 )
 

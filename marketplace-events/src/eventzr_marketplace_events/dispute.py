@@ -1,6 +1,7 @@
 """Disputes: what buyer and seller do not agree on about an order."""
 
 from eventzr_kafka import EventData
+from eventzr_marketplace_events._sources import spellings_of
 from eventzr_marketplace_events._types import Id
 
 __all__ = ["DisputeEvidence", "DisputeOpened", "DisputeResolved"]
@@ -21,6 +22,7 @@ class DisputeOpened(
     EventData,
     topic="eventzr.marketplace.dispute.opened.v1",
     source="marketplace-svc",
+    accepts=spellings_of("marketplace-svc"),
     subject="dispute:{id}",
 ):
     """Emitted when a dispute is opened on an order."""
@@ -39,6 +41,7 @@ class DisputeResolved(
     EventData,
     topic="eventzr.marketplace.dispute.resolved.v1",
     source="marketplace-svc",
+    accepts=spellings_of("marketplace-svc"),
     subject="dispute:{id}",
 ):
     """Emitted when a dispute is resolved by admin."""

@@ -1,6 +1,7 @@
 """Events in the calendar's sense, such as a trade fair, as event-svc announces them."""
 
 from eventzr_kafka import EventData
+from eventzr_marketplace_events._sources import spellings_of
 from eventzr_marketplace_events._types import Count, Currency, Id, Money, Timestamp
 
 __all__ = ["EventCreated", "SponsorshipOpportunity"]
@@ -21,6 +22,7 @@ class EventCreated(
     EventData,
     topic="eventzr.event.created.v1",
     source="event-svc",
+    accepts=spellings_of("event-svc"),
     subject="event:{id}",
 ):
     """Consumed to auto-create marketplace context (exhibitor slots, sponsorship opportunities)."""

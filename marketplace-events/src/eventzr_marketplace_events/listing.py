@@ -1,6 +1,7 @@
 """Listings: what a seller offers in a lane of the marketplace."""
 
 from eventzr_kafka import EventData
+from eventzr_marketplace_events._sources import spellings_of
 from eventzr_marketplace_events._types import Count, Currency, Id, Money, Timestamp
 
 __all__ = ["ListingClosed", "ListingCreated", "ListingPublished", "ListingStatistics", "ListingUpdated"]
@@ -10,6 +11,7 @@ class ListingCreated(
     EventData,
     topic="eventzr.marketplace.listing.created.v1",
     source="marketplace-svc",
+    accepts=spellings_of("marketplace-svc"),
     subject="listing:{id}",
 ):
     """Emitted when a new marketplace listing is created."""
@@ -34,6 +36,7 @@ class ListingPublished(
     EventData,
     topic="eventzr.marketplace.listing.published.v1",
     source="marketplace-svc",
+    accepts=spellings_of("marketplace-svc"),
     subject="listing:{id}",
 ):
     """Emitted when a listing transitions to published state."""
@@ -52,6 +55,7 @@ class ListingUpdated(
     EventData,
     topic="eventzr.marketplace.listing.updated.v1",
     source="marketplace-svc",
+    accepts=spellings_of("marketplace-svc"),
     subject="listing:{id}",
     partial=True,
 ):
@@ -92,6 +96,7 @@ class ListingClosed(
     EventData,
     topic="eventzr.marketplace.listing.closed.v1",
     source="marketplace-svc",
+    accepts=spellings_of("marketplace-svc"),
     subject="listing:{id}",
 ):
     """Emitted when a listing is closed or deactivated."""

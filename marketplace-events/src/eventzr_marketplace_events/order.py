@@ -1,6 +1,7 @@
 """Orders: accepted quotes on their way to delivery."""
 
 from eventzr_kafka import EventData
+from eventzr_marketplace_events._sources import spellings_of
 from eventzr_marketplace_events._types import Currency, Id, Money, Timestamp
 
 __all__ = ["OrderCancelled", "OrderCompleted", "OrderCreated"]
@@ -10,6 +11,7 @@ class OrderCreated(
     EventData,
     topic="eventzr.marketplace.order.created.v1",
     source="marketplace-svc",
+    accepts=spellings_of("marketplace-svc"),
     subject="order:{id}",
 ):
     """Emitted when an order is created from an accepted quote."""
@@ -30,6 +32,7 @@ class OrderCompleted(
     EventData,
     topic="eventzr.marketplace.order.completed.v1",
     source="marketplace-svc",
+    accepts=spellings_of("marketplace-svc"),
     subject="order:{id}",
 ):
     """Emitted when an order is marked as completed."""
@@ -48,6 +51,7 @@ class OrderCancelled(
     EventData,
     topic="eventzr.marketplace.order.cancelled.v1",
     source="marketplace-svc",
+    accepts=spellings_of("marketplace-svc"),
     subject="order:{id}",
 ):
     """Emitted when an order is cancelled."""

@@ -1,6 +1,7 @@
 """Quotes: what a buyer bids on a listing."""
 
 from eventzr_kafka import EventData
+from eventzr_marketplace_events._sources import spellings_of
 from eventzr_marketplace_events._types import Currency, Id, Money
 
 __all__ = ["QuoteAccepted", "QuoteSubmitted"]
@@ -10,6 +11,7 @@ class QuoteSubmitted(
     EventData,
     topic="eventzr.marketplace.quote.submitted.v1",
     source="marketplace-svc",
+    accepts=spellings_of("marketplace-svc"),
     subject="quote:{id}",
 ):
     """Emitted when a buyer submits a quote on a listing."""
@@ -32,6 +34,7 @@ class QuoteAccepted(
     EventData,
     topic="eventzr.marketplace.quote.accepted.v1",
     source="marketplace-svc",
+    accepts=spellings_of("marketplace-svc"),
     subject="quote:{id}",
 ):
     """Emitted when a seller accepts a quote."""

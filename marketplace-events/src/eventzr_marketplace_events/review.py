@@ -6,6 +6,7 @@ from typing import Annotated
 from pydantic import Field, ValidationInfo, field_validator
 
 from eventzr_kafka import EventData
+from eventzr_marketplace_events._sources import spellings_of
 from eventzr_marketplace_events._types import Id
 
 __all__ = ["ReviewCreated"]
@@ -15,6 +16,7 @@ class ReviewCreated(
     EventData,
     topic="eventzr.reviews.review.created.v1",
     source="reviews-svc",
+    accepts=spellings_of("reviews-svc"),
     subject="review:{id}",
 ):
     """Consumed to update seller ratings and listing quality scores."""

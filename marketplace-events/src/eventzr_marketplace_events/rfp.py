@@ -1,6 +1,7 @@
 """Requests for proposals (RFP): what a buyer asks all matching sellers for."""
 
 from eventzr_kafka import EventData
+from eventzr_marketplace_events._sources import spellings_of
 from eventzr_marketplace_events._types import Id, Timestamp
 
 __all__ = ["RfpBroadcast"]
@@ -10,6 +11,7 @@ class RfpBroadcast(
     EventData,
     topic="eventzr.marketplace.rfp.broadcast.v1",
     source="marketplace-svc",
+    accepts=spellings_of("marketplace-svc"),
     subject="rfp:{id}",
 ):
     """Emitted when an RFP is broadcast to matching sellers."""

@@ -1,6 +1,7 @@
 """Subscriptions of sellers, as subscriptions-svc announces them."""
 
 from eventzr_kafka import EventData
+from eventzr_marketplace_events._sources import spellings_of
 from eventzr_marketplace_events._types import Count, Id, Timestamp
 
 __all__ = ["SubscriptionChanged"]
@@ -10,6 +11,7 @@ class SubscriptionChanged(
     EventData,
     topic="eventzr.subscriptions.subscription.changed.v1",
     source="subscriptions-svc",
+    accepts=spellings_of("subscriptions-svc"),
     subject="subscription:{id}",
 ):
     """Consumed to update seller tier entitlements and listing limits.

@@ -1,6 +1,7 @@
 """Users, as user-svc announces them."""
 
 from eventzr_kafka import EventData
+from eventzr_marketplace_events._sources import spellings_of
 from eventzr_marketplace_events._types import Id
 
 __all__ = ["UserProfileUpdated"]
@@ -10,6 +11,7 @@ class UserProfileUpdated(
     EventData,
     topic="eventzr.user.profile.updated.v1",
     source="user-svc",
+    accepts=spellings_of("user-svc"),
     subject="user:{id}",
     partial=True,
 ):

@@ -1,6 +1,7 @@
 """Payments and escrows, as wallet-svc announces them."""
 
 from eventzr_kafka import EventData
+from eventzr_marketplace_events._sources import spellings_of
 from eventzr_marketplace_events._types import Currency, Id, Money, Timestamp
 
 __all__ = ["EscrowReleased", "PaymentCompleted"]
@@ -10,6 +11,7 @@ class PaymentCompleted(
     EventData,
     topic="eventzr.wallet.payment.completed.v1",
     source="wallet-svc",
+    accepts=spellings_of("wallet-svc"),
     subject="payment:{id}",
 ):
     """Consumed to transition orders to paid status."""
@@ -30,6 +32,7 @@ class EscrowReleased(
     EventData,
     topic="eventzr.wallet.escrow.released.v1",
     source="wallet-svc",
+    accepts=spellings_of("wallet-svc"),
     subject="escrow:{id}",
 ):
     """Consumed to complete seller payouts on order delivery."""

@@ -7,6 +7,7 @@ Rules of reading:
 3. JSON is strict: UTF-8, no NaN, and one ``tenantid`` (see strict_json).
 4. The key never changes the event; it must be the UTF-8 form of ``tenantid``.
 5. Data of an ``application/json`` or ``*/*+json`` type is parsed, of a ``text/*`` type a str, of any other type bytes.
+6. Of several faults the first is the error, in this order: envelope (with ``type``), key, ``source``, payload.
 
 Structured mode is one pydantic-core pass over the bytes; the rest decides whether that pass may be trusted.
 """
@@ -17,7 +18,7 @@ import base64
 import binascii
 from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
-from functools import cache, cached_property, lru_cache
+from functools import cached_property, lru_cache
 from typing import Any, TypeAlias, TypeVar, cast, overload
 
 from pydantic import TypeAdapter, ValidationError
@@ -32,7 +33,7 @@ from eventzr_kafka.codec.refusal import refusal
 from eventzr_kafka.codec.size_hints import raising
 from eventzr_kafka.codec.skim import Skimmer, is_dear
 from eventzr_kafka.codec.strict_json import find_fault, has_more_containers, is_plain, names_one_tenant
-from eventzr_kafka.codec.wire_model import wire_model
+from eventzr_kafka.codec.wire_model import read_envelope, wire_model
 from eventzr_kafka.errors import (
     DecodeError,
     InvalidDataError,
@@ -45,7 +46,7 @@ from eventzr_kafka.errors import (
 )
 from eventzr_kafka.events import catalogue
 from eventzr_kafka.events.event import CloudEvent
-from eventzr_kafka.events.event_data import topic_of
+from eventzr_kafka.events.event_data import Sources, sources_accepted_by, topic_of
 from eventzr_kafka.kafka.record import Record, UnreadableHeaders
 from eventzr_kafka.safe_text import error_location, printable
 
@@ -56,22 +57,32 @@ Reader: TypeAlias = Callable[[Record], CloudEvent[Any]]
 
 _MAX_JOINED = 1_000_000  # bytes that are joined to be looked through at once
 _MAX_QUICK = 16_384  # bytes of a value above which it is first asked how dear refusing it would be
-_MANY = 100  # faults of one record that are counted and not listed
 
 
 @overload
 def decode(
-    record: Record, data_type: type[T], *, limits: Limits = ..., lone_surrogates: LoneSurrogates = ...
+    record: Record,
+    data_type: type[T],
+    *,
+    limits: Limits = ...,
+    sources: Sources | None = ...,
+    lone_surrogates: LoneSurrogates = ...,
 ) -> CloudEvent[T]: ...
 @overload
 def decode(
-    record: Record, data_type: None = None, *, limits: Limits = ..., lone_surrogates: LoneSurrogates = ...
+    record: Record,
+    data_type: None = None,
+    *,
+    limits: Limits = ...,
+    sources: Sources | None = ...,
+    lone_surrogates: LoneSurrogates = ...,
 ) -> CloudEvent[Any]: ...
 def decode(
     record: Record,
     data_type: Any = None,
     *,
     limits: Limits = DEFAULT_LIMITS,
+    sources: Sources | None = None,
     lone_surrogates: LoneSurrogates = "refuse",
 ) -> CloudEvent[Any]:
     r"""Read a record as an event.
@@ -80,6 +91,8 @@ def decode(
         record: As the broker delivered it.
         data_type: Class of the payload. None means the class declared for the record's topic, or plain JSON.
         limits: What the record may cost.
+        sources: The only values of ``source`` that pass, or ``any``. None means those that the class declares with
+            `accepts`, as in a consumer.
         lone_surrogates: ``replace`` reads an escaped surrogate without its other half, such as ``\ud83c`` alone, as
             U+FFFD. Alone it is not a character, and JSON in UTF-8 cannot carry it.
 
@@ -87,7 +100,15 @@ def decode(
         DecodeError: The record is not a valid event; the subclass and ``reason`` say why, without payload.
     """
     wanted = data_type or catalogue.lookup(record.topic) or Any
-    return decoder_for(wanted, event_type=topic_of(wanted), limits=limits, lone_surrogates=lone_surrogates)(record)
+    chosen = sources_accepted_by(wanted) if sources is None else sources
+    read = decoder_for(
+        wanted,
+        event_type=topic_of(wanted),
+        limits=limits,
+        sources=None if chosen == "any" else chosen,
+        lone_surrogates=lone_surrogates,
+    )
+    return read(record)
 
 
 def decoder_for(
@@ -135,14 +156,18 @@ class Decoder:
         limits: Limits,
         sources: frozenset[str] | None = None,
         lone_surrogates: LoneSurrogates = "refuse",
+        *,
+        reads_json: bool | None = None,
     ) -> None:
         self._limits = limits
+        self._lone_surrogates: LoneSurrogates = lone_surrogates
         self._replaces = lone_surrogates == "replace"
         self._max_plain = limits.max_bytes if _allows_plain(limits) else 0
         self._max_quick = min(self._max_plain, _MAX_QUICK)
         self._event_type = event_type
         self._sources = sources
-        self._typed = data_type not in (Any, bytes)
+        # A payload without a media type, and JSON in data_base64, are then parsed.
+        self._typed = data_type not in (Any, bytes) if reads_json is None else reads_json
         self._class = CloudEvent[data_type]
         self._new = self._class.__new__
         plain = wire_model(self._class, event_type, plain=True, sources=sources)
@@ -157,6 +182,10 @@ class Decoder:
         if record.value and is_plain(record.value):
             return self._read_quickly(record)
         return self._read(record)
+
+    def as_plain_json(self) -> Decoder:
+        """Make a decoder that reads the same payloads as plain JSON, from every source."""
+        return Decoder(Any, self._event_type, self._limits, None, self._lone_surrogates, reads_json=self._typed)
 
     def reader(self, records: Sequence[Record]) -> Reader:
         """The quickest way to read these records: what is seen of all of them at once is not asked again for each."""
@@ -191,13 +220,12 @@ class Decoder:
 
     def _read(self, record: Record) -> CloudEvent[Any]:
         event = self._read_carefully(record)
-        self._require_own_key(record, event.tenantid)
         if event.__pydantic_extra__:
             _drop_nulls(event.__pydantic_extra__)
         return event
 
     def _read_carefully(self, record: Record) -> CloudEvent[Any]:
-        """Any record, rule by rule: limits, form, envelope, type, payload. The first that it breaks is the error."""
+        """Any record, rule by rule: limits and form, then as rule 6 says."""
         if isinstance(record.headers, UnreadableHeaders):
             raise InvalidEnvelopeError(record, "headers: a name is not UTF-8, so that none of them can be read")
         value, limits = record.value, self._limits
@@ -210,7 +238,7 @@ class Decoder:
         try:
             if structured and value is not None:
                 event = self._read_structured(record, value)
-                self._require_allowed(record, event.type, event.source)
+                self._require_allowed(record, event.type, event.tenantid, event.source)
                 return event
             return self._read_binary(record)
         except ValidationError as error:
@@ -227,10 +255,10 @@ class Decoder:
         envelope_fits = is_dear(value) and self._look_first(record, value)
         try:
             return self._into_event(self._careful, value)
-        except ValidationError as error:
+        except Exception as error:
             if envelope_fits:  # and the payload is in data: no second reading, which would be dear
                 raise
-            if error.error_count() == 1 and error.errors(include_input=False)[0]["type"] == "json_invalid":
+            if isinstance(error, ValidationError) and _is_not_json(error):
                 raise
             given: Any = from_json(value)
             if not isinstance(given, dict):
@@ -252,17 +280,17 @@ class Decoder:
         seen = self._skimmer.look(value)
         if seen.envelope is not None:
             raise InvalidEnvelopeError(record, seen.envelope)
-        self._require_allowed(record, seen.attributes["type"], seen.attributes["source"])
+        if seen.is_base64:
+            return False
+        self._require_allowed(record, *(seen.attributes[name] for name in ("type", "tenantid", "source")))
         if seen.data is not None:
             raise InvalidDataError(record, seen.data)
-        self._require_own_key(record, seen.attributes["tenantid"])
-        return not seen.is_base64
+        return True
 
-    def _look_first_at_data(self, record: Record, value: bytes, tenant_id: str) -> None:
+    def _look_first_at_data(self, record: Record, value: bytes) -> None:
         fault = self._skimmer.look_at_data(value) if self._typed and self._skimmer is not None else None
         if fault is not None:
             raise InvalidDataError(record, fault)
-        self._require_own_key(record, tenant_id)
 
     @cached_property
     def _skimmer(self) -> Skimmer | None:
@@ -283,27 +311,21 @@ class Decoder:
         return event
 
     def _require_envelope(self, record: Record, attributes: dict[str, Any]) -> None:
-        """Hold envelope and type against their rules before the payload is looked at."""
-        bare = {name: part for name, part in attributes.items() if name not in ("data", "data_base64")}
-        try:
-            event = _read_envelope(bare)
-            self._require_allowed(record, event.type, event.source)
-        except ValidationError as error:
-            if error.error_count() > _MANY:
-                raise InvalidEnvelopeError(record, f"{error.error_count():,} faults") from None
-            raise
+        """Hold all but the payload against the rules, before the payload is looked at."""
+        event = read_envelope(record, attributes)
+        self._require_allowed(record, event.type, event.tenantid, event.source)
 
-    def _require_own_key(self, record: Record, tenant_id: str) -> None:
-        if record.key != tenant_id.encode():
-            raise TenantMismatchError(record, f"the key is not the event's tenantid {printable(tenant_id)!r}")
-
-    def _require_allowed(self, record: Record, kind: str, source: str) -> None:
+    def _require_allowed(self, record: Record, kind: str, tenant_id: str, source: str) -> None:
+        """Hold type, key and source against what the topic, the tenant and the consumer want, in this order."""
         if self._event_type is not None and kind != self._event_type:
             reason = f"type is {printable(kind)!r}; this topic carries {self._event_type!r}"
             raise TypeMismatchError(record, reason)
+        if record.key is None:
+            raise TenantMismatchError(record, f"no key: it must be the event's tenantid {printable(tenant_id)!r}")
+        if record.key != tenant_id.encode():
+            raise TenantMismatchError(record, f"the key is not the event's tenantid {printable(tenant_id)!r}")
         if self._sources is not None and source not in self._sources:
-            reason = f"source {printable(source)!r} is none that this consumer allows"
-            raise SourceNotAllowedError(record, reason)
+            raise SourceNotAllowedError(record, source, self._sources)
 
     def _require_strict_json(self, record: Record, value: bytes) -> None:
         most = self._limits.max_containers
@@ -317,12 +339,14 @@ class Decoder:
         """Attributes with what ``data_base64`` holds; null there means absent, as for every attribute."""
         attributes = {name: part for name, part in given.items() if part is not None or name == "data"}
         text = attributes.pop("data_base64", None)
-        self._require_envelope(record, attributes)
         if text is None:
+            self._require_envelope(record, attributes)
             return attributes
+        read_envelope(record, attributes)
         if "data" in given:
             raise InvalidEnvelopeError(record, "data and data_base64 exclude each other")
         data, media_type = _from_base64(record, text), attributes.get("datacontenttype")
+        self._require_envelope(record, attributes)
         as_json = self._typed and is_json(media_type)
         return {**attributes, "data": self._parse_data(record, data, attributes) if as_json else data}
 
@@ -335,7 +359,7 @@ class Decoder:
             self._require_strict_json(record, value)
             try:
                 if is_dear(value):
-                    self._look_first_at_data(record, value, attributes["tenantid"])
+                    self._look_first_at_data(record, value)
                 return self._data(value, by_name=False)
             except ValidationError as error:
                 raise refusal(record, error, self._class, data=value) from None
@@ -348,14 +372,8 @@ def _allows_plain(limits: Limits) -> bool:
     return limits.max_headers >= len(STRUCTURED_HEADERS) and limits.max_header_bytes >= header_bytes
 
 
-@cache
-def _envelope() -> type[CloudEvent[Any]]:
-    return wire_model(CloudEvent[Any], None, plain=False)
-
-
-def _read_envelope(attributes: dict[str, Any]) -> CloudEvent[Any]:
-    event: CloudEvent[Any] = _envelope().__pydantic_validator__.validate_python(attributes, by_name=False)
-    return event
+def _is_not_json(error: ValidationError) -> bool:
+    return error.error_count() == 1 and error.errors(include_input=False)[0]["type"] == "json_invalid"
 
 
 def _drop_nulls(extensions: dict[str, Any]) -> None:

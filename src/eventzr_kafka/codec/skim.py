@@ -137,6 +137,8 @@ class Skimmer:
         attributes = {name: part for name, part in found.items() if name != "data"}
         faults = _faults(attributes)
         faults += [_fault_of_extension(name) for name, part in extras.items() if isinstance(part, _Mark)]
+        if "data" in present and extras.get("data_base64") is not None:
+            faults.append("data and data_base64 exclude each other")
         fits = {name: part for name, part in attributes.items() if not isinstance(part, _Mark)}
         if "data_base64" in extras:
             data = None  # it is what the payload is in, or too much beside it

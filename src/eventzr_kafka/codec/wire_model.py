@@ -11,14 +11,19 @@ A wire model only validates: what it fills is an object of the event class itsel
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import Field, create_model
+from pydantic import Field, ValidationError, create_model
 
+from eventzr_kafka.errors import InvalidEnvelopeError
 from eventzr_kafka.events.attributes import PlainMoment
 from eventzr_kafka.events.event import CloudEvent
+from eventzr_kafka.kafka.record import Record
 
-__all__ = ["wire_model"]
+__all__ = ["read_envelope", "wire_model"]
+
+_MANY = 100  # faults of one record that are counted and not listed
 
 _PlainText: TypeAlias = Annotated[str, Field(strict=True, min_length=1)]
 _OptionalText: TypeAlias = Annotated[str | None, Field(strict=True, min_length=1)]
@@ -44,3 +49,25 @@ def wire_model(
         fields |= {"id": (_PlainText, ...), "tenantid": (_PlainText, ...), "subject": (_OptionalText, None)}
         fields["time"] = (_OptionalMoment, None)
     return create_model(model.__name__, __base__=model, **fields)
+
+
+def read_envelope(record: Record, attributes: dict[str, Any]) -> CloudEvent[Any]:
+    """Read the attributes of an event without its payload.
+
+    Raises:
+        pydantic.ValidationError: One does not fit.
+        InvalidEnvelopeError: Very many do not.
+    """
+    bare = {name: part for name, part in attributes.items() if name not in ("data", "data_base64")}
+    try:
+        event: CloudEvent[Any] = _envelope().__pydantic_validator__.validate_python(bare, by_name=False)
+    except ValidationError as error:
+        if error.error_count() > _MANY:
+            raise InvalidEnvelopeError(record, f"{error.error_count():,} faults") from None
+        raise
+    return event
+
+
+@cache
+def _envelope() -> type[CloudEvent[Any]]:
+    return wire_model(CloudEvent[Any], None, plain=False)

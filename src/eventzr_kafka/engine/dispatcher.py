@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from contextvars import copy_context
 from typing import Any
 
+from eventzr_kafka.codec.selection import FailedPredicate, UnwantedEvent
 from eventzr_kafka.engine.batches import BatchGatherer, BatchItem, BatchRun, EventBatch
 from eventzr_kafka.engine.failed_event import FailedEvent
 from eventzr_kafka.engine.failures import FailureHandler
@@ -174,7 +175,12 @@ class Dispatcher:
 
     def _fail(self, lane: Lane[Work], work: Work, event: CloudEvent[Any] | None, error: BaseException) -> None:
         record, batch, _, _ = work
-        if event is None and not is_a(error, DecodeError):
+        if event is None and type(error) is UnwantedEvent:
+            self._failures.skip(batch.route, FailedEvent(lane, work, error.event), error)
+            return
+        if event is None and type(error) is FailedPredicate:  # an error of the handler
+            event, error = error.event, error.cause
+        elif event is None and not is_a(error, DecodeError):
             error = InvalidDataError(record, f"data: a validator of the payload class raised {error_location(error)}")
         self._failures.handle(batch.route, [FailedEvent(lane, work, event)], error)
 
@@ -234,6 +240,8 @@ class Dispatcher:
                 continue
             try:
                 run.items.append(BatchItem(share, work, event or batch.decode(record)))
+            except UnwantedEvent as unwanted:
+                self._failures.finish_skipped(batch.route, FailedEvent(share.lane, work, unwanted.event))
             except BaseException as error:
                 if not self._is_outcome(error, current_worker()):
                     raise

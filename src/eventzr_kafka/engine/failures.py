@@ -6,7 +6,8 @@
    the batch is retried once more, individually.
 4. With ``park_key`` the later events of a dead letter's ordering key become dead letters too, see `parked_keys`.
 5. Each failure has one log line: the record, its event and tenant, the error, and the next step.
-6. With a `Redelivery`, an event that cannot be retried in time is left to it, and so is an event whose dead letter
+6. An event that its handler's `when` does not want is skipped: that is counted, and not a failure.
+7. With a `Redelivery`, an event that cannot be retried in time is left to it, and so is an event whose dead letter
    cannot be written.
 """
 
@@ -14,9 +15,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import assert_never
 
+from eventzr_kafka.codec.selection import UnwantedEvent
 from eventzr_kafka.dead_letters.letter import DeadLetterFacts
 from eventzr_kafka.engine.dead_letter_writes import DeadLetterWrites
 from eventzr_kafka.engine.epoch import Epoch
@@ -25,15 +28,17 @@ from eventzr_kafka.engine.failure_host import FailureHost, LeaveToRedelivery, un
 from eventzr_kafka.engine.failure_states import FailureState, FailureStates
 from eventzr_kafka.engine.intake import Work, decode_early, lane_name
 from eventzr_kafka.engine.lanes import Lane, Lanes
+from eventzr_kafka.engine.refused_sources import RefusedSources
 from eventzr_kafka.errors import (
     ConsumerError,
     EventStoppedError,
     HandlerResultError,
+    SourceNotAllowedError,
 )
 from eventzr_kafka.handlers.binding import BoundRoute
 from eventzr_kafka.handlers.options import ConsumerOptions
 from eventzr_kafka.handlers.retry import DeadLetter, Decision, Retry, Skip, Stop, decide_raised, decide_unreadable
-from eventzr_kafka.hooks import EventFailed, FailureOutcome, notify
+from eventzr_kafka.hooks import EventFailed, EventSkipped, FailureOutcome, notify
 from eventzr_kafka.safe_text import error_location, is_a, list_some, name_of
 
 __all__ = ["FailureHandler"]
@@ -46,6 +51,8 @@ class FailureHandler:
 
     Attributes:
         states: The failures so far of the events without an outcome.
+        skipped: The number of skipped events of each handler, see rule 6.
+        refused_sources: The sources whose events are dead letters.
     """
 
     def __init__(
@@ -61,6 +68,8 @@ class FailureHandler:
         self._options = options
         self._lanes = lanes
         self._writes = DeadLetterWrites(host, lanes, self.states)
+        self.skipped: Counter[str] = Counter()
+        self.refused_sources = RefusedSources(host.group_id)
         self._stopping = False
 
     def handle(
@@ -84,8 +93,42 @@ class FailureHandler:
         redelivery = self._host.redelivery
         adapted = decision if redelivery is None else redelivery.adapt(decision, error)
         self._report(route, events, error, state, adapted)
+        if type(error) is SourceNotAllowedError and events[0].event is None:
+            self.refused_sources.note(route.label, error, asyncio.get_running_loop().time())
         for failed in events:
             self._carry_out(adapted, route, failed, error)
+
+    def skip(self, route: BoundRoute, failed: FailedEvent, error: UnwantedEvent) -> None:
+        """Skip the front event of a taken lane, see rule 6."""
+        if self._drop_revoked(failed) or self._stopping:
+            return
+        redelivery = self._host.redelivery
+        decision = Skip() if redelivery is None else redelivery.adapt(Skip(), error)
+        self._count_skipped(route, failed)
+        self._carry_out(decision, route, failed, error)
+
+    def finish_skipped(self, route: BoundRoute, skipped: FailedEvent) -> None:
+        """Give an event of a batch its outcome, see rule 6; the batch lets its lane go on."""
+        self._count_skipped(route, skipped)
+        self.states.forget(skipped.key)
+        skipped.batch.ledger.finish(skipped.record.offset)
+
+    def _count_skipped(self, route: BoundRoute, skipped: FailedEvent) -> None:
+        self.skipped[route.label] += 1
+        if self.skipped[route.label] == 1:
+            position = skipped.record.position
+            log.info("%s: %s: skipped, as the first event that its when= does not want", position, route.label)
+        if self._host.hooks.on_event_skipped is not None:
+            topic, partition, offset = skipped.record[:3]
+            fact = EventSkipped(
+                group_id=self._host.group_id,
+                topic=topic,
+                partition=partition,
+                offset=offset,
+                tenant_id=skipped.tenant_id,
+                handler=route.label,
+            )
+            notify(self._host.hooks.on_event_skipped, fact)
 
     def park_front(self, lane: Lane[Work], work: Work) -> bool:
         """Make a dead letter of a lane's front event if its ordering key is parked; returns True if it is."""
@@ -94,8 +137,13 @@ class FailureHandler:
         key = lane_name(self._options.ordering, record, event)
         if parked_keys is None or not parked_keys.contains(record.key, key):
             return False
+        if event is None:
+            early = decode_early(batch, record)
+            if early.is_unwanted:  # it is skipped, whatever its ordering key waits for
+                return False
+            event = early.envelope
         self.count(FailedEvent(lane, work, None))  # without an event: its handler is not called
-        failed = FailedEvent(lane, work, decode_early(batch, record) if event is None else event)
+        failed = FailedEvent(lane, work, event)
         log.info("%s%s: parked: its ordering key has an open dead letter", record.position, failed.event_and_tenant)
         notify(self._host.hooks.on_event_failed, self._fact(batch.route, failed, "", "parked"))
         self._lanes.wait(lane)
@@ -132,6 +180,8 @@ class FailureHandler:
 
     async def stop(self, patience: float = 0.0) -> bool:
         """Give up the dead letters that are not acknowledged, see `DeadLetterWrites.stop`."""
+        for label, count in self.skipped.items():
+            log.info("%s: %s: skipped %d events that its when= does not want", self._host.group_id, label, count)
         return await self._writes.stop(patience)
 
     @property

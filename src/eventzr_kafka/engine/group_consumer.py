@@ -120,11 +120,20 @@ class GroupConsumer:
         self._stopping = False
 
     @property
-    def problem(self) -> str | None:
-        """The reason why the group cannot go on now; None if it can."""
+    def problems(self) -> list[str]:
+        """Reasons why the group cannot go on now, or refuses events of a source; empty if all is well."""
+        loading: str | None = None
         if self._deferred and self._loop.time() > self._loading_since + _LOADING:
-            return f"{self.group_id}: {dead_letter_topic(self.group_id)} is still being read for parked ordering keys"
-        return self._failures.problem or self._transport.problem
+            topic = dead_letter_topic(self.group_id)
+            loading = f"{self.group_id}: {topic} is still being read for parked ordering keys"
+        found = [loading, self._failures.problem, self._transport.problem]
+        refused = self._failures.refused_sources.problems(self._loop.time())
+        return [problem for problem in found if problem is not None] + refused
+
+    @property
+    def skipped(self) -> Mapping[str, int]:
+        """The number of events that each handler's `when` did not want, by ``Class.method``."""
+        return self._failures.skipped
 
     def start(self) -> None:
         """Join the group."""

@@ -7,9 +7,11 @@ A batch is of one partition, and so of one topic. What its records have in commo
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from eventzr_kafka.codec.encoder import STRUCTURED_HEADERS
+from eventzr_kafka.codec.selection import FailedPredicate, UnwantedEvent
 from eventzr_kafka.engine.epoch import Epoch
 from eventzr_kafka.engine.lanes import Lanes, TenantLanes
 from eventzr_kafka.events.event import CloudEvent
@@ -17,7 +19,16 @@ from eventzr_kafka.handlers.binding import BoundRoute
 from eventzr_kafka.handlers.options import ConsumerOptions, Ordering
 from eventzr_kafka.kafka.record import Header, Record
 
-__all__ = ["PartitionBatch", "Work", "add_to_lanes", "decode_early", "epoch_of", "lane_name", "lanes_for"]
+__all__ = [
+    "EarlyReading",
+    "PartitionBatch",
+    "Work",
+    "add_to_lanes",
+    "decode_early",
+    "epoch_of",
+    "lane_name",
+    "lanes_for",
+]
 
 _RECORD_OVERHEAD = 580  # bytes that a buffered record costs besides its value: key, tuples, its place in a lane
 _HEADER_OVERHEAD = 160  # bytes that a header costs besides its name and value
@@ -75,14 +86,32 @@ def lane_name(ordering: Ordering, record: Record, event: CloudEvent[Any] | None)
     return (event.subject or "") if ordering == "subject" and event is not None else ""
 
 
-def decode_early(batch: PartitionBatch, record: Record) -> CloudEvent[Any] | None:
-    """Decode a record before its turn; None if it is not an event, which is decoded and refused in its turn."""
+@dataclass(frozen=True, slots=True)
+class EarlyReading:
+    """A record as it is read before its turn.
+
+    Attributes:
+        event: As its handler gets it; None if it gets none, or not yet.
+        envelope: The event, also one whose `when` does not want it or has failed; None if the record is not an event.
+        is_unwanted: True if its `when` does not want it.
+    """
+
+    event: CloudEvent[Any] | None
+    envelope: CloudEvent[Any] | None
+    is_unwanted: bool = False
+
+
+def decode_early(batch: PartitionBatch, record: Record) -> EarlyReading:
+    """Decode a record before its turn. Any failure is left to its turn, when it is decoded again."""
     try:
-        return batch.decode(record)
+        event = batch.decode(record)
     except KeyboardInterrupt:
         raise
+    except (UnwantedEvent, FailedPredicate) as error:
+        return EarlyReading(None, error.event, is_unwanted=type(error) is UnwantedEvent)
     except BaseException:  # noqa: BLE001 -- a validator of the payload class may raise anything
-        return None
+        return EarlyReading(None, None)
+    return EarlyReading(event, event)
 
 
 def _add_by_tenant(lanes: Lanes[Work], batch: PartitionBatch, records: Sequence[Record]) -> None:
@@ -101,11 +130,12 @@ def _add_by_record(lanes: Lanes[Work], batch: PartitionBatch, records: Sequence[
 
 
 def _add_by_subject(lanes: Lanes[Work], batch: PartitionBatch, records: Sequence[Record]) -> None:
-    events = [decode_early(batch, record) for record in records]
+    early = [decode_early(batch, record) for record in records]
     tenants = [record.key for record in records]
-    keys: _Keys = [(tenant, event.subject if event else None) for tenant, event in zip(tenants, events, strict=True)]
-    work = zip(_work_of(batch, records), events, strict=True)
-    lanes.add(tenants, keys, [(record, batch, event, size) for (record, _, _, size), event in work])
+    subjects = [each.envelope.subject if each.envelope else None for each in early]
+    keys: _Keys = list(zip(tenants, subjects, strict=True))
+    work = zip(_work_of(batch, records), early, strict=True)
+    lanes.add(tenants, keys, [(record, batch, each.event, size) for (record, _, _, size), each in work])
 
 
 _ADDERS: dict[Ordering, Callable[[Lanes[Work], PartitionBatch, Sequence[Record]], None]] = {

@@ -157,10 +157,17 @@ class ConsumerRunner:
     def problems(self) -> list[str]:
         """Reasons why something cannot go on now, such as dead letters that cannot be written; empty if all is well.
 
-        No event is lost meanwhile. A service can report them as its readiness.
+        No event is lost meanwhile. A service can report them as its readiness. A source that is refused is one of them
+        until ten minutes after its last event.
         """
         groups = self._started.joined if self._started is not None else []
-        return [group.problem for group in groups if group.problem is not None]
+        return [problem for group in groups for problem in group.problems]
+
+    @property
+    def skipped(self) -> dict[str, int]:
+        """The number of events that each handler's `when` did not want since the start, by ``Class.method``."""
+        groups = self._started.joined if self._started is not None else []
+        return {label: count for group in groups for label, count in group.skipped.items()}
 
     async def __aenter__(self) -> Self:
         if self._started is not None:

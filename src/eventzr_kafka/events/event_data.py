@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from functools import cache
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, Literal, TypeAlias, cast
 
-from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, TypeAdapter, ValidationError
 from pydantic.alias_generators import to_camel
 from pydantic_core import CoreSchema
 
 from eventzr_kafka.errors import EventDeclarationError
+from eventzr_kafka.events.attributes import UriReference
 from eventzr_kafka.events.json_numbers import apply_number_rules
 
-__all__ = ["TOPIC_NAME", "EventData", "declared_events", "topic_of"]
+__all__ = ["TOPIC_NAME", "EventData", "Sources", "declared_events", "source_set", "sources_accepted_by", "topic_of"]
+
+Sources: TypeAlias = AbstractSet[str] | Literal["any"]
+"""Values of ``source`` that are read on a topic: a set such as ``{"wallet-svc"}``, or ``any``."""
 
 
 def _is_none(value: object) -> bool:
@@ -44,7 +49,9 @@ class EventData(BaseModel):
 
     Class keywords:
         topic: The Kafka topic, which is also the CloudEvents ``type``. Without it the class is a part of others.
-        source: The service that emits the event.
+        source: The service that emits the event, as it is written.
+        accepts: Other spellings of ``source`` that are read on the topic, each a URI-reference; `source` itself is
+            always among them. An event of any other source is refused. Left out, every source is read.
         subject: Template of the default subject with one or more fields in braces, such as ``listing:{id}``.
         dataschema: Absolute URI of the payload's schema, written into each event.
         partial: True for an event that carries only what changed: *absent*, *null* and *a value* are three things,
@@ -66,6 +73,7 @@ class EventData(BaseModel):
 
     __topic__: ClassVar[str | None] = None
     __source__: ClassVar[str | None] = None
+    __accepts__: ClassVar[frozenset[str] | None] = None
     __subject__: ClassVar[str | None] = None
     __dataschema__: ClassVar[str | None] = None
     __partial__: ClassVar[bool] = False
@@ -75,6 +83,7 @@ class EventData(BaseModel):
         *,
         topic: str | None = None,
         source: str | None = None,
+        accepts: AbstractSet[str] | None = None,
         subject: str | None = None,
         dataschema: str | None = None,
         partial: bool = False,
@@ -86,6 +95,8 @@ class EventData(BaseModel):
         if wrong or type(partial) is not bool:
             problem = f"{wrong[0]} must be a string" if wrong else "partial must be True or False"
             raise EventDeclarationError(f"{cls.__qualname__}: {problem}")
+        if accepts is not None or source is not None:  # with a source of its own, it inherits no spellings
+            cls.__accepts__ = None if accepts is None else _accepted(cls, source or cls.__source__, accepts)
         cls.__topic__ = topic
         cls.__source__ = source or cls.__source__
         cls.__subject__ = subject or cls.__subject__
@@ -133,6 +144,27 @@ def _fields_in(template: str) -> tuple[str, ...]:
 def topic_of(data_type: Any) -> str | None:
     """The topic that a payload class declares, or None, also for anything that is not a payload class."""
     return data_type.__topic__ if isinstance(data_type, type) and issubclass(data_type, EventData) else None
+
+
+def sources_accepted_by(data_type: Any) -> frozenset[str] | None:
+    """The sources that a payload class accepts on its topic; None for every one."""
+    return data_type.__accepts__ if topic_of(data_type) is not None else None
+
+
+def source_set(given: object) -> frozenset[str] | None:
+    """Check a set of sources; None if it is empty, or something in it is not a URI-reference."""
+    try:
+        return TypeAdapter(frozenset[UriReference]).validate_python(given) or None
+    except ValidationError:
+        return None
+
+
+def _accepted(cls: type[EventData], source: str | None, given: object) -> frozenset[str]:
+    found = source_set(given)
+    if found is None:
+        problem = f'accepts={given!r}: must be one source or more, in a set such as {{"wallet-svc", "/wallet-svc"}}'
+        raise EventDeclarationError(f"{cls.__qualname__}: {problem}")
+    return found if source is None else found | {source}
 
 
 def declared_events() -> Mapping[str, type[EventData]]:

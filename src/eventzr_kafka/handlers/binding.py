@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import logging
 from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeAlias
 
-from eventzr_kafka.codec.decoder import Decoder, decoder_for
+from eventzr_kafka.codec.decoder import decoder_for
+from eventzr_kafka.codec.selection import EventReader, SelectiveDecoder
 from eventzr_kafka.errors import HandlerResultError
+from eventzr_kafka.events.event_data import Sources
 from eventzr_kafka.handlers.deduplication import Deduplicator
 from eventzr_kafka.handlers.options import BatchOptions, ConsumerOptions
 from eventzr_kafka.handlers.retry import DEFAULT_RETRY, RetryPolicy
 from eventzr_kafka.handlers.signature import Route
+from eventzr_kafka.safe_text import list_some
 
 __all__ = ["BoundRoute", "bind"]
+
+log = logging.getLogger("eventzr_kafka.consumer")
 
 _Call: TypeAlias = Callable[..., Awaitable[None]]
 
@@ -33,7 +39,7 @@ class BoundRoute:
 
     topic: str
     label: str
-    decoder: Decoder
+    decoder: EventReader
     call: _Call
     context: bool
     batch: BatchOptions | None = None
@@ -49,20 +55,20 @@ def bind(
 ) -> list[BoundRoute]:
     """Join the routes of a class with an object of it; a ``def`` handler will run in the pool.
 
+    One log line names the handlers whose `sources` is ``any``.
+
     Args:
         deduplicator: Keeps duplicates from the handlers, if the consumer has an inbox.
     """
+    routes = list(routes)
+    trusting = [route.label for route in routes if _sources(route, options) == "any"]
+    if trusting:
+        log.warning('%s: handles events of any source (sources="any")', list_some(trusting))
     return [
         BoundRoute(
             topic=route.topic,
             label=route.label,
-            decoder=decoder_for(
-                route.data_type,
-                event_type=route.event_type,
-                limits=options.limits,
-                sources=options.sources,
-                lone_surrogates=options.lone_surrogates,
-            ),
+            decoder=_decoder(route, options),
             call=_call(handler, route, pool, deduplicator, options.handler_timeout),
             context=route.takes_context or deduplicator is not None,
             batch=route.batch,
@@ -70,6 +76,22 @@ def bind(
         )
         for route in routes
     ]
+
+
+def _sources(route: Route, options: ConsumerOptions) -> Sources | None:
+    return route.sources or options.sources or route.accepts  # the nearest one counts
+
+
+def _decoder(route: Route, options: ConsumerOptions) -> EventReader:
+    sources = _sources(route, options)
+    decoder = decoder_for(
+        route.data_type,
+        event_type=route.event_type,
+        limits=options.limits,
+        sources=None if sources == "any" else sources,
+        lone_surrogates=options.lone_surrogates,
+    )
+    return decoder if route.when is None else SelectiveDecoder(decoder, route.when, route.label)
 
 
 def _call(

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, fields
 from typing import Any, Literal, TypeAlias, TypedDict, Unpack, get_args
 
-from pydantic import TypeAdapter, ValidationError
-
 from eventzr_kafka.codec.limits import DEFAULT_LIMITS, Limits, LoneSurrogates
-from eventzr_kafka.events.attributes import UriReference
+from eventzr_kafka.events.event_data import Sources, source_set
 from eventzr_kafka.handlers.retry import DEFAULT_RETRY, OnPoison, RetryPolicy
 from eventzr_kafka.kafka.losses import OnOffsetLost
 
@@ -21,6 +18,7 @@ __all__ = [
     "ConsumerOptionsDict",
     "GroupProtocol",
     "Ordering",
+    "checked_sources",
     "consumer_options",
 ]
 
@@ -56,8 +54,9 @@ class ConsumerOptions:
             letters too, in order, until the dead letters of the key are replayed or discarded.
         on_offset_lost: What follows when records were deleted before the group read them: ``continue`` behind them,
             with a warning; or ``stop`` with an `OffsetsLostError`, and commit nothing past them.
-        sources: The only values of ``source`` that are handled, such as ``{"marketplace-svc"}``; an event of any other
-            is poison. None for every source.
+        sources: The only values of ``source`` that are handled, such as ``{"marketplace-svc"}``, in place of those that
+            each event class `accepts`; an event of any other is poison. ``any`` for every source, which is logged at
+            the start; None for what the classes declare. `on_message` can set others for its handler.
         lone_surrogates: What becomes of an escaped surrogate without its other half in a JSON text, such as ``\ud83c``
             alone: ``refuse`` makes the record poison, ``replace`` reads it as U+FFFD.
     """
@@ -76,7 +75,7 @@ class ConsumerOptions:
     on_unknown_type: OnPoison = "dead_letter"
     after_dead_letter: AfterDeadLetter = "continue"
     on_offset_lost: OnOffsetLost = "continue"
-    sources: AbstractSet[str] | None = None
+    sources: Sources | None = None
     lone_surrogates: LoneSurrogates = "refuse"
 
     def __post_init__(self) -> None:
@@ -93,8 +92,7 @@ class ConsumerOptions:
         _require_object("retry", self.retry, RetryPolicy)
         if self.after_dead_letter == "park_key" and self.ordering == "none":
             raise ValueError('after_dead_letter="park_key": ordering="none" has no ordering keys')
-        if self.sources is not None:
-            object.__setattr__(self, "sources", _source_set(self.sources))
+        object.__setattr__(self, "sources", checked_sources(self.sources))
 
 
 _CHOICES: dict[str, tuple[str, ...]] = {
@@ -149,14 +147,19 @@ def _require_seconds(name: str, value: Any, *, zero: bool) -> None:
         raise ValueError(f"{name}={value!r}: must be {'0 or more' if zero else 'more than 0'} seconds")
 
 
-def _source_set(given: object) -> frozenset[str]:
-    try:
-        sources = TypeAdapter(frozenset[UriReference]).validate_python(given)
-    except ValidationError:
-        sources = frozenset[str]()
-    if not sources:
-        raise ValueError(f'sources={given!r}: must be one source or more, in a set such as {{"marketplace-svc"}}')
-    return sources
+def checked_sources(given: object) -> Sources | None:
+    """Return `sources` as it is kept.
+
+    Raises:
+        ValueError: It is not a set of URI-references, nor ``any`` or None.
+    """
+    if given is None or given == "any":
+        return given
+    found = source_set(given)
+    if found is None:
+        problem = 'must be one source or more, in a set such as {"marketplace-svc"}, or "any"'
+        raise ValueError(f"sources={given!r}: {problem}")
+    return found
 
 
 class ConsumerOptionsDict(TypedDict, total=False):
@@ -176,7 +179,7 @@ class ConsumerOptionsDict(TypedDict, total=False):
     on_unknown_type: OnPoison
     after_dead_letter: AfterDeadLetter
     on_offset_lost: OnOffsetLost
-    sources: AbstractSet[str] | None
+    sources: Sources | None
     lone_surrogates: LoneSurrogates
 
 

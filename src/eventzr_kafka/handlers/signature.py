@@ -18,10 +18,11 @@ from dataclasses import dataclass, replace
 from types import FunctionType, NoneType, UnionType
 from typing import Annotated, Any, Never, NoReturn, TypeAlias, TypeVar, Union, get_args, get_origin
 
+from eventzr_kafka.codec.selection import Predicate
 from eventzr_kafka.errors import RoutingError
 from eventzr_kafka.events import catalogue
 from eventzr_kafka.events.event import CloudEvent
-from eventzr_kafka.events.event_data import EventData, topic_of
+from eventzr_kafka.events.event_data import EventData, Sources, sources_accepted_by, topic_of
 from eventzr_kafka.events.message_context import MessageContext
 from eventzr_kafka.handlers.options import BatchOptions
 from eventzr_kafka.handlers.retry import RetryPolicy
@@ -62,6 +63,9 @@ class Route:
         session: X of its ``MessageContext[X]``; `Any` if it names none.
         batch: Set if it takes lists of events.
         retry: Its own policy, or None for that of the consumer.
+        when: Chooses the events that are handled; None for all.
+        sources: Its own `sources`, or None for those of the consumer.
+        accepts: The sources that the class declared for the topic accepts; None for every one.
     """
 
     topic: str
@@ -74,6 +78,9 @@ class Route:
     session: Any = Any
     batch: BatchOptions | None = None
     retry: RetryPolicy | None = None
+    when: Predicate | None = None
+    sources: Sources | None = None
+    accepts: frozenset[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +89,14 @@ class Mark:
 
     Attributes:
         batch: Set by `on_batch`.
-        retry: Its own policy, or None for that of the consumer.
+        retry, when, sources: As in `Route`.
     """
 
     target: Target
     batch: BatchOptions | None = None
     retry: RetryPolicy | None = None
+    when: Predicate | None = None
+    sources: Sources | None = None
 
     def of(self, payload: str) -> str:
         """The annotation of the first parameter, given that of one event."""
@@ -97,9 +106,10 @@ class Mark:
     def decorator(self) -> str:
         """The decorator as code writes it."""
         target = f'"{self.target}"' if isinstance(self.target, str) else type_name(self.target)
+        given = "".join(f", {name}=…" for name in ("retry", "when", "sources") if getattr(self, name) is not None)
         if self.batch is None:
-            return f"@on_message({target})"
-        return f"@on_batch({target}, max_size={self.batch.max_size}, max_wait={self.batch.max_wait:g})"
+            return f"@on_message({target}{given})"
+        return f"@on_batch({target}, max_size={self.batch.max_size}, max_wait={self.batch.max_wait:g}{given})"
 
 
 class Handler:
@@ -140,6 +150,9 @@ class Handler:
             session=session,
             batch=self._mark.batch,
             retry=self._mark.retry,
+            when=self._mark.when,
+            sources=self._mark.sources,
+            accepts=sources_accepted_by(catalogue.lookup(topic) or self._target),
         )
 
     def right(self, target: Target | None = None) -> str:

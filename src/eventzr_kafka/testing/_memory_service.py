@@ -18,7 +18,7 @@ from eventzr_kafka.engine.runner import ConsumerRunner
 from eventzr_kafka.errors import ConsumerStateError
 from eventzr_kafka.events.event_data import declared_events
 from eventzr_kafka.handlers.decorators import ConsumerDefinition, definition_of
-from eventzr_kafka.hooks import ConsumerHooks, EventFailed
+from eventzr_kafka.hooks import ConsumerHooks, EventFailed, EventSkipped
 from eventzr_kafka.kafka.record import Record
 from eventzr_kafka.settings import KafkaSettings
 from eventzr_kafka.testing.memory_broker import MemoryBroker
@@ -42,6 +42,7 @@ class MemoryService:
     Attributes:
         definitions: The definition of each handler.
         failures: The last failure of each record in each group.
+        skipped: The group and the place of each event that the `when` of its handler does not want.
         unreported: The error that stopped the handlers, if no caller has received it.
     """
 
@@ -53,6 +54,7 @@ class MemoryService:
         self._users = 0
         self.definitions: list[ConsumerDefinition] = []
         self.failures: dict[tuple[str, str, int, int], EventFailed] = {}
+        self.skipped: set[tuple[str, str, int, int]] = set()
         self.unreported: Exception | None = None
 
     def subscribe(self, *handlers: object) -> None:
@@ -89,6 +91,10 @@ class MemoryService:
         """The last failure of a record in each group in which it failed."""
         found = [self.failures.get((group_id, *record[:3])) for group_id in self.groups_of(record.topic)]
         return [failure for failure in found if failure is not None]
+
+    def is_skipped(self, record: Record) -> bool:
+        """True if the `when` of a handler does not want the event."""
+        return any((group_id, *record[:3]) in self.skipped for group_id in self.groups_of(record.topic))
 
     def is_idle(self) -> bool:
         """True if every record in the topics of the handlers is committed."""
@@ -143,11 +149,14 @@ class MemoryService:
             *handlers,
             settings=KafkaSettings(),
             clients=self._broker,
-            hooks=ConsumerHooks(on_event_failed=self._note_failure),
+            hooks=ConsumerHooks(on_event_failed=self._note_failure, on_event_skipped=self._note_skipped),
         )
 
     def _note_failure(self, fact: EventFailed) -> None:
         self.failures[fact.group_id, fact.topic, fact.partition, fact.offset] = fact
+
+    def _note_skipped(self, fact: EventSkipped) -> None:
+        self.skipped.add((fact.group_id, fact.topic, fact.partition, fact.offset))
 
     async def _start(self) -> ConsumerRunner:
         if self._runner is not None and self._runner.error is not None:

@@ -192,6 +192,7 @@ def test_a_null_data_base64_is_absent() -> None:
 def test_unknown_fields_of_a_payload_are_kept(mode: ContentMode) -> None:
     data = {"id": "1", "reason": "sold_out", "statistics": {"views": 1, "quotes": 2, "orders": 3, "new": [1]}, "x": {}}
     attributes = {**BASE, "type": ListingClosed.__topic__, "datacontenttype": "application/json"}
+    attributes["source"] = "marketplace-svc"
     event = decode(record({**attributes, "data": data}), ListingClosed)
     assert (event.data.statistics.views, event.data.model_extra) == (1, {"x": {}})
     assert written(event)["data"] == data

@@ -118,7 +118,8 @@ def test_what_is_written_is_strict_json_and_utf_8(event: CloudEvent[Any]) -> Non
 @both_modes
 def test_every_marketplace_event_survives_as_its_own_class(mode: ContentMode) -> None:
     for cls in (ListingCreated, ListingClosed, ListingUpdated):
-        event = make(type=cls.__topic__, data=example(cls), datacontenttype="application/json")
+        attributes = {"type": cls.__topic__, "source": cls.__source__, "datacontenttype": "application/json"}
+        event = make(**attributes, data=example(cls))
         for back in (decode(sent(event, mode)), decode(sent(event, mode), cls)):
             assert type(back.data) is cls
             assert back == event

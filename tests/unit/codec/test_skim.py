@@ -184,7 +184,9 @@ def test_a_first_look_lets_a_valid_event_pass(event: EventData) -> None:
 
 def test_a_valid_record_of_very_many_values_is_read() -> None:
     event = example(RfpBroadcast).model_copy(update={"requirements": [""] * 100_000})
-    out = encode(CloudEvent[Any](id="1", source="s", type=str(RfpBroadcast.__topic__), tenantid="t1", data=event))
+    out = encode(
+        CloudEvent[Any](id="1", source="marketplace-svc", type=str(RfpBroadcast.__topic__), tenantid="t1", data=event)
+    )
     assert decode(Record(out.topic, 0, 0, out.key, out.value, out.headers)).data == event
 
 

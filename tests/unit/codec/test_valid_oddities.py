@@ -13,7 +13,8 @@ from eventzr_kafka.codec.encoder import ContentMode
 from eventzr_kafka.errors import InvalidEnvelopeError
 from eventzr_kafka.events.context import inherited
 from eventzr_kafka.handlers.binding import bind
-from eventzr_kafka.handlers.decorators import definition_of, on_message
+from eventzr_kafka.handlers.decorators import definition_of
+from eventzr_kafka.handlers.marks import on_message
 from eventzr_kafka.handlers.options import consumer_options
 from eventzr_kafka.kafka.record import Header
 from eventzr_kafka.producing.envelope import Enveloper

@@ -125,13 +125,13 @@ async def test_dead_letter_counts_once_written(
     group.store()
     assert group.transport.offset() == 0
     assert handler.calls == ["e0", "e2"]
-    assert "TOPIC_AUTHORIZATION_FAILED" in str(group.consumer.problem)
+    assert "TOPIC_AUTHORIZATION_FAILED" in str(group.consumer.problems)
     group.producer.failure = None
     await asyncio.sleep(0.7)
     group.store()
     assert handler.calls == ["e0", "e2", "e1"]
     assert group.transport.offset() == 3
-    assert group.consumer.problem is None
+    assert group.consumer.problems == []
     gone, back = [record.message for record in caplog.records if "dead letters can" in record.message]
     assert gone.startswith("group: dead letters cannot be written, their ordering keys wait: event e0 for group.dlq: ")
     assert "TOPIC_AUTHORIZATION_FAILED: not authorised; allow this identity to write to it: " in gone
@@ -248,7 +248,7 @@ async def test_wrong_letter_topic_has_a_hint(
     group.assign()
     group.receive(make_record(0)._replace(value=b"{"))
     await asyncio.sleep(0.05)
-    problem = group.consumer.problem or ""
+    (problem,) = group.consumer.problems
     assert hint in problem
 
 
@@ -489,7 +489,7 @@ async def test_troubled_lane_is_a_problem(make_group: MakeGroup, make_record: Ma
     group.receive(make_record(0, "a")._replace(value=b"{"), make_record(1, "b")._replace(value=b"{"))
     await asyncio.sleep(0.1)
     assert len(group.producer.records) == 1
-    assert "MSG_TIMED_OUT" in str(group.consumer.problem)
+    assert "MSG_TIMED_OUT" in str(group.consumer.problems)
 
 
 async def test_reset_offsets_reset_attempts(make_group: MakeGroup, make_record: MakeRecord) -> None:

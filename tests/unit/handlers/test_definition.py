@@ -30,7 +30,14 @@ def test_the_example_of_the_guide_gives_two_routes_and_one_group() -> None:
     label = "MarketplaceEventHandler.handle_listing_created"
     created, completed = definition.routes
     assert created == Route(
-        CREATED, ListingCreated, CREATED, "handle_listing_created", label, is_async=True, takes_context=False
+        CREATED,
+        ListingCreated,
+        CREATED,
+        "handle_listing_created",
+        label,
+        is_async=True,
+        takes_context=False,
+        accepts=ListingCreated.__accepts__,
     )
     assert (completed.topic, completed.data_type) == (COMPLETED, OrderCompleted)
 

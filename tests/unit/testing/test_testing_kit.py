@@ -171,7 +171,9 @@ async def test_concurrent_emits_are_awaited(events: Events) -> None:
 
 async def test_any_record_can_be_emitted(events: Events) -> None:
     events.subscribe(Handler())
-    good = encode(CloudEvent(id="1", source="s", type=str(ListingCreated.__topic__), tenantid="t1", data={}))
+    good = encode(
+        CloudEvent(id="1", source="marketplace-svc", type=str(ListingCreated.__topic__), tenantid="t1", data={})
+    )
 
     with pytest.raises(EventNotHandledError, match="Field required") as caught:
         await events.emit(Record(good.topic, 0, 0, good.key, good.value, good.headers))
