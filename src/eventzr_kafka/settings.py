@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -175,8 +176,8 @@ class KafkaSettings:
         for name, value in (("KAFKA_USERNAME", self.username), ("KAFKA_PASSWORD", self.password)):
             if self.effective_auth in {"plain", "scram"} and not value:
                 raise SettingsError(name, f"is needed for KAFKA_AUTH={self.effective_auth}")
-        if self.ca_file is not None and not Path(self.ca_file).is_file():
-            raise SettingsError("KAFKA_CA_FILE", f"there is not a file at {printable(self.ca_file, limit=200)!r}")
+        if self.ca_file is not None:
+            _check_authority(self.ca_file)
         if type(self.batch_bytes) is not int or not 1 <= self.batch_bytes < 1 << 31:
             problem = f"must be a number of bytes from 1 to 2147483647, not {printable(str(self.batch_bytes))!r}"
             raise SettingsError("KAFKA_BATCH_BYTES", problem)
@@ -270,6 +271,20 @@ def variables() -> list[Variable]:
 def _fields() -> dict[str, Variable]:
     hints = get_type_hints(KafkaSettings, include_extras=True)
     return {name: hint.__metadata__[0] for name, hint in hints.items() if hasattr(hint, "__metadata__")}
+
+
+def _check_authority(path: str) -> None:
+    """Read the file as a client would: its own error comes late, and names an offset of OpenSSL's sources."""
+    shown = repr(printable(path, limit=200))
+    if not Path(path).is_file():
+        raise SettingsError("KAFKA_CA_FILE", f"there is not a file at {shown}")
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+    except ssl.SSLError:
+        problem = f"{shown} does not hold a certificate in PEM, which begins with -----BEGIN CERTIFICATE-----"
+        raise SettingsError("KAFKA_CA_FILE", problem) from None
+    except OSError as error:
+        raise SettingsError("KAFKA_CA_FILE", f"{shown} cannot be read: {error.strerror}") from None
 
 
 def _asks_for_iam(msk: re.Match[str] | None) -> bool:

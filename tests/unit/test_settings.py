@@ -59,6 +59,14 @@ def test_wrong_outbox_setting_is_named(name: str, text: str, problem: str) -> No
         read(**{name: text})
 
 
+@pytest.mark.parametrize("content", [b"", b"no certificate", b"0\x82\x01", b"-----BEGIN CERTIFICATE-----\nAAAA\n"])
+def test_authority_that_is_not_pem_is_named(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "authority.pem"
+    file.write_bytes(content)
+    with pytest.raises(SettingsError, match=f"^KAFKA_CA_FILE: '{file}' does not hold a certificate in PEM"):
+        read(KAFKA_CA_FILE=str(file))
+
+
 def test_batch_bound_has_one_place() -> None:
     with pytest.raises(SettingsError, match="KAFKA_BATCH_BYTES"):
         producer_config(KafkaSettings(librdkafka={"batch.size": 90_000}))

@@ -11,6 +11,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicCollection, admin
 from eventzr_kafka._confluent.config import admin_config
 from eventzr_kafka._confluent.connection import describe_client_error, describe_kafka_error, refused_login
 from eventzr_kafka._confluent.oauth import make_client, token_callback
+from eventzr_kafka._confluent.tls_faults import find_tls_fault, may_be_tls
 from eventzr_kafka.clock import SYSTEM_CLOCK, Clock
 from eventzr_kafka.errors import AdminError
 from eventzr_kafka.kafka.admin import Access
@@ -52,7 +53,7 @@ class ConfluentAdmin:
             timeout: Seconds that a request may take.
         """
         self._config = admin_config(settings)
-        self._brokers = settings.brokers
+        self._settings = settings
         self._timeout = timeout
         self._clock = clock
         self._last_error = _LastError()
@@ -99,7 +100,7 @@ class ConfluentAdmin:
         asked = self._ask(lambda client: client.create_topics(new, request_timeout=self._timeout))
         errors = [future.exception(self._timeout + _LATE) for future in asked.values()]
         if failures := [describe_client_error(error) for error in errors if error is not None]:
-            raise AdminError(f"{self._brokers}: {'; '.join(failures)}")
+            raise AdminError(f"{self._settings.brokers}: {'; '.join(failures)}")
 
     def leaders(self, names: Collection[str]) -> Mapping[str, Sequence[int]]:
         """Return the leader of each partition of these topics, without topics that do not exist; -1 is none yet."""
@@ -182,8 +183,10 @@ class ConfluentAdmin:
         last = self._last_error.error
         if last is not None and last.code() == KafkaError._AUTHENTICATION:
             return refused_login(last, token_callback(self._config))
+        if last is not None and may_be_tls(last) and (found := find_tls_fault(self._settings)) is not None:
+            return AdminError(found)
         cause = f" ({describe_kafka_error(last)})" if last is not None else ""
-        return AdminError(f"{self._brokers}: {describe_kafka_error(fault)}{cause}")
+        return AdminError(f"{self._settings.brokers}: {describe_kafka_error(fault)}{cause}")
 
 
 class _LastError:

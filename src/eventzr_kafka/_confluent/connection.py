@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 from collections.abc import Callable
 
 from confluent_kafka import KafkaError, KafkaException
 
 from eventzr_kafka._confluent.oauth import TokenCallback
+from eventzr_kafka._confluent.tls_faults import find_tls_fault, may_be_tls
 from eventzr_kafka.clock import SYSTEM_CLOCK, Clock
 from eventzr_kafka.errors import AuthenticationError
 from eventzr_kafka.lifecycle.state_log import StateLog
 from eventzr_kafka.safe_text import error_location, printable
+from eventzr_kafka.settings import KafkaSettings
 
 __all__ = [
     "CallbackGate",
@@ -92,13 +95,14 @@ class ConnectionMonitor:
 
     Attributes:
         refusal: The error for a login that the broker refused, until something succeeds.
+        tls_fault: What is wrong with TLS, and what to do, as far as it is known; None once something succeeds.
     """
 
     def __init__(
         self,
         log: logging.Logger,
         client: str,
-        brokers: str,
+        settings: KafkaSettings,
         login: TokenCallback | None = None,
         *,
         clock: Clock = SYSTEM_CLOCK,
@@ -107,19 +111,22 @@ class ConnectionMonitor:
 
         Args:
             client: The group or the producer, for log lines.
-            brokers: As configured, for log lines.
+            settings: Of the client: the brokers, for log lines, and how TLS with them is checked.
             login: The client's token callback, if it logs in with tokens.
         """
         self.refusal: AuthenticationError | None = None
+        self.tls_fault: str | None = None
         self._log = log
         self._client = client
-        self._brokers = brokers
+        self._settings = settings
+        self._brokers = settings.brokers
         self._login = login
         self._state = StateLog(log, clock=clock)
         self._monotonic = clock.monotonic
         self._warning = ""  # the last one that is not about the connection
         self._warn_again = 0.0
         self._empty_statistics = 0
+        self._look_again = 0.0
 
     @property
     def brokers_forgotten(self) -> bool:
@@ -142,11 +149,26 @@ class ConnectionMonitor:
             text = "%s: no connection to %s (%s); retrying until it is back: %s"
             reason = describe_kafka_error(error)
             self._state.report_failure(_LOST, text, self._client, self._brokers, reason, _hint(error, self._login))
+            self._look_at_tls(error)
             return
         warning = describe_with_hint(error)
         if warning != self._warning or self._monotonic() > self._warn_again:
             self._warning, self._warn_again = warning, self._monotonic() + _REPEAT_SECONDS
             self._log.warning("%s: %s", self._client, warning)
+
+    def _look_at_tls(self, error: KafkaError) -> None:
+        """Shake hands with the brokers, once a minute and in a thread: the client does not report what is wrong."""
+        if may_be_tls(error) and self._monotonic() >= self._look_again:
+            self._look_again = self._monotonic() + _REPEAT_SECONDS
+            threading.Thread(target=self._find_tls_fault, name="eventzr-kafka TLS probe", daemon=True).start()
+
+    def _find_tls_fault(self) -> None:
+        fault = find_tls_fault(self._settings)
+        if self._state.reason is None:  # connected meanwhile
+            return
+        if fault is not None and fault != self.tls_fault:
+            self._log.error("%s: %s", self._client, fault)
+        self.tls_fault = fault
 
     def on_statistics(self, statistics: str) -> None:
         """Read the client's statistics: a broker that is up means that the connection is back."""
@@ -162,6 +184,7 @@ class ConnectionMonitor:
         """Note that a record came through, or that a broker is up."""
         self.refusal = None
         if self._state.reason is not None:
+            self.tls_fault, self._look_again = None, 0.0
             self._state.report_success("%s: connected to %s again", self._client, self._brokers)
 
 

@@ -43,7 +43,7 @@ class ConfluentConsumer:
         self._options = options
         self._clock = clock
         login = token_callback(self._config)
-        self._connection = ConnectionMonitor(log, group_id, settings.brokers, login, clock=clock)
+        self._connection = ConnectionMonitor(log, group_id, settings, login, clock=clock)
         self._commits = CommitResults(group_id, clock)
         self._mailbox = Mailbox()
         self._thread: threading.Thread | None = None

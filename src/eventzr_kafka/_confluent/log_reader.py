@@ -24,6 +24,7 @@ from eventzr_kafka._confluent.config import consumer_config
 from eventzr_kafka._confluent.connection import describe_kafka_error, is_fatal
 from eventzr_kafka._confluent.headers import read_headers
 from eventzr_kafka._confluent.loop_gate import LoopGate
+from eventzr_kafka._confluent.tls_faults import find_tls_fault, may_be_tls
 from eventzr_kafka.clock import SYSTEM_CLOCK, Clock
 from eventzr_kafka.errors import TransportError
 from eventzr_kafka.kafka.record import Record, TopicPartition
@@ -62,7 +63,7 @@ class ConfluentLogReader:
             group_id: A group that this process has rights on, see rule 1.
         """
         self._clock = clock
-        self._brokers = settings.brokers
+        self._settings = settings
         config = consumer_config(settings, group_id, "classic")
         self._config = {
             **config,
@@ -177,7 +178,9 @@ class ConfluentLogReader:
             finally:
                 client.close()
         except KafkaException as error:
-            raise TransportError(f"{self._brokers}: {topic}: {describe_kafka_error(error.args[0])}") from error
+            fault = find_tls_fault(self._settings) if may_be_tls(error.args[0]) else None
+            reason = fault or f"{self._settings.brokers}: {topic}: {describe_kafka_error(error.args[0])}"
+            raise TransportError(reason) from error
 
 
 class _Progress:

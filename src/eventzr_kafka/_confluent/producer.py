@@ -95,7 +95,7 @@ class ConfluentProducer:
         """Check the configuration; nothing connects before `start`."""
         self._config = producer_config(settings)
         self._login = token_callback(self._config)
-        self._connection = ConnectionMonitor(log, "producer", settings.brokers, self._login, clock=clock)
+        self._connection = ConnectionMonitor(log, "producer", settings, self._login, clock=clock)
         self._monotonic = clock.monotonic
         self._in_flight: set[_Sent] = set()
         self._batch_bytes = settings.batch_bytes
@@ -295,7 +295,7 @@ class ConfluentProducer:
 
     def _failure(self, error: KafkaError) -> DeliveryFailure:
         cause = (self._login.error if self._login is not None else None) or self._connection.refusal
-        text = printable(error.str(), limit=200) if cause is None else str(cause)
+        text = str(cause) if cause is not None else self._connection.tls_fault or printable(error.str(), limit=200)
         return DeliveryFailure(error.name(), text, unknown=error.code() in _MAY_HAVE_ARRIVED, cause=cause)
 
 

@@ -15,6 +15,7 @@ from functools import partial
 from rich.text import Text
 
 from eventzr_kafka._confluent.admin import ConfluentAdmin
+from eventzr_kafka._confluent.tls_faults import TlsFaultError, shake_hands, speaks_tls
 from eventzr_kafka.cli import probes
 from eventzr_kafka.cli.banner import describe_connection
 from eventzr_kafka.cli.command import DEFAULT_OUTPUT, FAILED, WRONG_CALL, Output, run_command
@@ -33,13 +34,6 @@ __all__ = ["Finding", "doctor", "examine"]
 _TOKEN_SECONDS = 5.0
 _ANSWER_SECONDS = 4.0
 _MOST_SKEW = 240.0  # seconds; AWS takes five minutes
-_TLS_HINTS = {
-    "mismatch": "name the broker in KAFKA_BROKERS as its certificate does",
-    "has expired": "renew the broker's certificate; if it is valid, set the clock of this machine by NTP",
-    "is not yet valid": "set the clock of this machine by NTP; if it is right, wait until the certificate is valid",
-    "NO_CERTIFICATE": "KAFKA_CA_FILE holds no certificate in PEM",
-    "CERTIFICATE_VERIFY_FAILED": "set KAFKA_CA_FILE to the certificate of the authority that signed it",
-}
 _MARKS = {True: ("✓", "green"), False: ("✗", "red"), None: ("-", "dim")}
 _NOTHING = Publishing()
 
@@ -150,18 +144,23 @@ def _listed(good: Mapping[str, str], bad: Mapping[str, str]) -> str:
 def _tls(settings: KafkaSettings) -> Finding:
     reachable = list(probes.probe_each(probes.time_connection, _addresses(settings))[0])
     if not settings.uses_tls:
-        if not any(map(probes.speaks_tls, reachable[:1])):
+        if not any(map(speaks_tls, reachable[:1])):
             return Finding("TLS", None, "off")
         return Finding(
             "TLS", False, "off, but the broker speaks TLS", "set KAFKA_TLS=true, or take another port", WRONG_CALL
         )
-    good, bad = probes.probe_each(partial(probes.tls_handshake, ca_file=settings.ca_file), reachable)
-    return Finding("TLS", bool(good), _listed(good, bad), _tls_hint(" ".join(bad.values())))
+    hints: list[str] = []
 
+    def probe(address: str) -> str:
+        try:
+            return shake_hands(address, settings)
+        except TlsFaultError as fault:
+            hints.append(fault.hint)
+            raise
 
-def _tls_hint(reasons: str) -> str:
+    good, bad = probes.probe_each(probe, reachable)
     otherwise = "if the broker does not speak TLS on this port, set KAFKA_TLS=false or take another port"
-    return next((hint for words, hint in _TLS_HINTS.items() if words in reasons), otherwise)
+    return Finding("TLS", bool(good), _listed(good, bad), hints[0] if hints else otherwise)
 
 
 def _token(settings: KafkaSettings) -> Finding:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from email.utils import parsedate_to_datetime
 from typing import TypeVar
 
+from eventzr_kafka._confluent.tls_faults import TlsFaultError
 from eventzr_kafka.clock import SYSTEM_CLOCK
 from eventzr_kafka.safe_text import error_location
 
@@ -20,12 +21,10 @@ __all__ = [
     "call_within",
     "probe_each",
     "resolve_host",
-    "speaks_tls",
     "time_connection",
-    "tls_handshake",
 ]
 
-FAULTS = (OSError, UnicodeError, http.client.HTTPException)  # errors of the network
+FAULTS = (OSError, UnicodeError, http.client.HTTPException, TlsFaultError)  # errors of the network
 ResultT = TypeVar("ResultT")
 _SECONDS = 3.0
 
@@ -91,30 +90,6 @@ def time_connection(address: str) -> str:
         return f"in {(SYSTEM_CLOCK.monotonic() - begin) * 1000:.0f} ms"
 
 
-def tls_handshake(address: str, ca_file: str | None) -> str:
-    """Shake hands and check the certificate; returns the version of TLS and the end of the certificate's validity."""
-    context = ssl.create_default_context(cafile=ca_file)
-    host, _ = _split(address)
-    with (
-        socket.create_connection(_split(address), _SECONDS) as plain,
-        context.wrap_socket(plain, server_hostname=host) as secure,
-    ):
-        certificate = secure.getpeercert() or {}
-        return f"{secure.version()}, certificate valid until {certificate.get('notAfter')}"
-
-
-def speaks_tls(address: str) -> bool:
-    """True if a ``host:port`` speaks TLS, whatever its certificate."""
-    context = ssl.create_default_context()
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE  # no data is sent
-    try:
-        with socket.create_connection(_split(address), _SECONDS) as plain, context.wrap_socket(plain):
-            return True
-    except FAULTS:
-        return False
-
-
 def aws_clock_skew(region: str) -> float:
     """Seconds that the clock of this machine is ahead of AWS's."""
     suffix = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
@@ -135,8 +110,8 @@ def _split(address: str) -> tuple[str, int]:
 def _reason(error: Exception) -> str:
     if isinstance(error, UnicodeError):  # raised by the codec of host names
         return "is not a host name: a part between two dots is empty or longer than 63 characters"
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"{error.reason}: {error.verify_message}"
+    if isinstance(error, TlsFaultError):
+        return error.problem
     if isinstance(error, ssl.SSLError):
         return error.reason or str(error)
     return getattr(error, "strerror", None) or str(error) or error_location(error)

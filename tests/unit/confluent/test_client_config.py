@@ -78,9 +78,23 @@ def test_no_login_sends_no_password(tls: str, protocol: str) -> None:
     assert connection(producer_config(found)) == {**CONNECTION, "security.protocol": protocol}
 
 
+CERTIFICATE = """\
+-----BEGIN CERTIFICATE-----
+MIIBdTCCARugAwIBAgIUY4IR4I7tWrmawhBazB5KMv89WYEwCgYIKoZIzj0EAwIw
+DzENMAsGA1UEAwwEdGVzdDAgFw0yNjEyMDEwNjAzMDFaGA8yMTI2MTEwNzA2MDMw
+MVowDzENMAsGA1UEAwwEdGVzdDBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABDbD
+R4WfdGnFRs6OZXVAK3oE8l+fxrkwHZnJrcMpj+EBuoZuGN7Oru7NPFoOY019gTIO
+pfjvIy/8mHSi/83VdMWjUzBRMB0GA1UdDgQWBBRJa/DFPhrQC6D+8pTS8SP2nBZU
+KjAfBgNVHSMEGDAWgBRJa/DFPhrQC6D+8pTS8SP2nBZUKjAPBgNVHRMBAf8EBTAD
+AQH/MAoGCCqGSM49BAMCA0gAMEUCIQCG7AgX7G8PqVstr9WpascCbMcysqLdzIGK
+uDM6N1FzcAIgNNw+V70UC7u46FKIHxQvAy++c0R7OVuCUm/KJn2QdYs=
+-----END CERTIFICATE-----
+"""  # self-signed, valid for a hundred years
+
+
 def test_authority_reaches_the_client(tmp_path: Path) -> None:
     authority = tmp_path / "authority.pem"
-    authority.touch()
+    authority.write_text(CERTIFICATE)
 
     config = producer_config(with_password("scram", KAFKA_CA_FILE=str(authority)))
 

@@ -11,6 +11,7 @@ from confluent_kafka import Consumer, KafkaError
 from tests.unit.manual_time import ManualTime
 from tests.waiting import wait_until
 
+from eventzr_kafka import KafkaSettings
 from eventzr_kafka._confluent.connection import ConnectionMonitor
 
 LOGICAL: Final = json.dumps({"brokers": {"GroupCoordinator": {"source": "logical"}}}, separators=(",", ":"))
@@ -24,7 +25,7 @@ def time() -> ManualTime:
 
 @pytest.fixture
 def connection(time: ManualTime) -> ConnectionMonitor:
-    return ConnectionMonitor(logging.getLogger("test"), "g", "b:9092", clock=time.clock)
+    return ConnectionMonitor(logging.getLogger("test"), "g", KafkaSettings(brokers="b:9092"), clock=time.clock)
 
 
 def test_three_empty_statistics_are_final(connection: ConnectionMonitor) -> None:

@@ -240,7 +240,7 @@ class Owner:
         self.sink = Sink()
         self.time = self.client.time
         clock = self.time.clock
-        self.connection = ConnectionMonitor(log, "g", "localhost:9092", clock=clock)
+        self.connection = ConnectionMonitor(log, "g", KafkaSettings(), clock=clock)
         self.commits = CommitResults("g", clock)
         self.mailbox = Mailbox()
         self.arrivals = Arrivals(

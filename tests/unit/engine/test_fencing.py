@@ -10,7 +10,7 @@ import pytest
 from confluent_kafka import KafkaError
 from tests.unit.confluent.test_owner_thread import TOPIC, AtOnce, Fetched, Sink, position
 
-from eventzr_kafka import CloudEvent, Record, kafka_consumer, on_message
+from eventzr_kafka import CloudEvent, KafkaSettings, Record, kafka_consumer, on_message
 from eventzr_kafka._confluent.arrivals import Arrivals, log
 from eventzr_kafka._confluent.connection import ConnectionMonitor
 from eventzr_kafka._confluent.mailbox import Mailbox
@@ -71,7 +71,7 @@ class Hops:
     def __init__(self) -> None:
         self.sink = TakingSink()
         self.mailbox = Mailbox()
-        connection = ConnectionMonitor(log, "g", "localhost:9092")
+        connection = ConnectionMonitor(log, "g", KafkaSettings())
         self.arrivals = Arrivals("g", "classic", self.sink, self.mailbox, connection, cast("Any", AtOnce()))
 
     def bring(self, *messages: Fetched) -> None:

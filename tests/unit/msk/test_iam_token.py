@@ -263,7 +263,9 @@ def test_refused_login_names_identity(caplog: pytest.LogCaptureFixture) -> None:
 
     callback = TokenCallback(provider(FakeCredentials()))
     callback("")
-    connection = ConnectionMonitor(logging.getLogger("eventzr_kafka.producer"), "producer", "b:9098", callback)
+    connection = ConnectionMonitor(
+        logging.getLogger("eventzr_kafka.producer"), "producer", KafkaSettings(brokers="b:9098"), callback
+    )
 
     connection.on_error(KafkaError(KafkaError._AUTHENTICATION, "Access denied"))
 
