@@ -15,12 +15,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from random import Random
 from typing import Any, Generic, TypeGuard, TypeVar
 
-from pydantic import ValidationError
+from pydantic import AwareDatetime, ValidationError
 
 from eventzr_kafka.codec.decoder import decode
 from eventzr_kafka.codec.encoder import encode
@@ -119,9 +119,17 @@ class EventFactory(Generic[EventT]):
 
 
 def _providers(chance: Random) -> dict[Any, Callable[[], Any]]:
+    """Make what a seed repeats: the library's own dates count from now."""
+
+    def moment() -> datetime:
+        return _BEGIN + timedelta(milliseconds=chance.randrange(_YEAR_MS))
+
     return {
         Decimal: lambda: _amount(chance, {}),
-        datetime: lambda: _BEGIN + timedelta(milliseconds=chance.randrange(_YEAR_MS)),
+        datetime: moment,
+        AwareDatetime: moment,
+        date: lambda: moment().date(),
+        time: lambda: moment().time(),
         float: lambda: float(_amount(chance, {})),
     }
 

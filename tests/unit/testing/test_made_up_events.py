@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from datetime import date, datetime
 from decimal import Decimal
 from importlib import import_module
 from typing import Annotated, Any
@@ -11,7 +12,7 @@ from typing import Annotated, Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import Field, ValidationError
+from pydantic import AwareDatetime, Field, ValidationError
 
 from eventzr_kafka import CloudEvent, EventData, Record, decode, encode
 from eventzr_kafka.codec.encoder import ContentMode
@@ -56,7 +57,6 @@ def with_texts(event: CloudEvent[Any]) -> CloudEvent[Any]:
 
 @each_kind
 @given(draw=st.data())
-@settings(max_examples=25)
 def test_generated_event_reads_back(kind: type[EventData], draw: st.DataObject) -> None:
     event = draw.draw(events(kind))
 
@@ -86,7 +86,7 @@ def test_constraints_are_kept(event: CloudEvent[ParcelsSent]) -> None:
 
 @pytest.mark.parametrize("name", MALFORMATIONS)
 @given(draw=st.data())
-@settings(max_examples=5)
+@settings(max_examples=settings().max_examples // 5)
 def test_every_spoiled_event_is_refused(name: str, draw: st.DataObject) -> None:
     event = draw.draw(st.sampled_from(KINDS).flatmap(events))
 
@@ -95,7 +95,6 @@ def test_every_spoiled_event_is_refused(name: str, draw: st.DataObject) -> None:
 
 
 @given(record=malformed_records(*KINDS))
-@settings(max_examples=200)
 def test_malformed_records_are_refused(record: Record) -> None:
     with pytest.raises(DecodeError):
         decode(record)
@@ -116,6 +115,17 @@ def test_factory_takes_what_is_given() -> None:
 
     assert (hall.title, hall.price, other.title) == ("Hall", Decimal("12.50"), "Hall")
     assert hall.id != other.id
+
+
+class Meeting(EventData, topic="tests.made_up.meeting.v1"):
+    begins_at: datetime
+    ends_at: AwareDatetime
+    day: date
+
+
+def test_dates_do_not_count_from_now() -> None:
+    made = event_factory(Meeting, seed=7).batch(20)
+    assert {when.year for each in made for when in (each.begins_at, each.ends_at, each.day)} == {2026}
 
 
 def test_seed_repeats_payloads() -> None:
