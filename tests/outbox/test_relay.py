@@ -300,7 +300,8 @@ async def test_sqlite_takes_one_relay(tmp_path: object, kafka_log: FakeKafka) ->
     url = f"sqlite+aiosqlite:///{tmp_path}/outbox.db"
     create_tables(url)
     engine = create_async_engine(url)
-    async with relay(engine, kafka_log) as first:
+    keeping = RelayOptions()  # a lease that does not expire in the meantime
+    async with relay(engine, kafka_log, keeping) as first:
         await until(lambda: held(first) == BUCKETS)
         with pytest.raises(ConfigurationError, match="SQLite takes one"):
             await relay(engine, kafka_log).run()

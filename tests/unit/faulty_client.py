@@ -32,13 +32,13 @@ class Faults:
         error: Callable[[], BaseException] = RuntimeError,
     ) -> None:
         self.calls: Counter[str] = Counter()
-        self._method = method
+        self.method = method
         self._faulty = calls
         self._error = error
 
     def hit(self, method: str) -> None:
         self.calls[method] += 1
-        if method == self._method and self.calls[method] in self._faulty:
+        if method == self.method and self.calls[method] in self._faulty:
             raise self._error()
 
 
