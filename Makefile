@@ -7,8 +7,8 @@ EDITABLE := --editable . --editable ./marketplace-events
 # A test run starts dozens of Pythons: each would compile the code again where the machine forbids to keep it.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo check test quick test-lowest check-pythons coverage coverage-pure compatibility torture simulate mutate bench lint types
-.PHONY: mypy pyright build docs reference setup pins clean
+.PHONY: help demo check test quick test-lowest check-pythons coverage coverage-pure compatibility torture simulate fuzz mutate bench
+.PHONY: lint types mypy pyright build docs reference setup pins clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -65,6 +65,11 @@ torture: $(READY)  ## members killed under load, on a real Kafka; minutes
 SEEDS ?= 20000
 simulate: $(READY)  ## seeded crash histories of the SDK's own services; SEEDS=20000 takes a minute or two
 	$(BIN)/python -m tests.simulation.soak --seeds $(SEEDS) $(SIMULATE)
+
+fuzz: $(READY)  ## the property tests, 2,000 examples each in place of 25, and every dear record
+	HYPOTHESIS_PROFILE=fuzz $(BIN)/pytest -q -n 2 --dist worksteal -o timeout=3600 -o faulthandler_timeout=7200 \
+	  -m 'hypothesis and not real_kafka' tests/unit
+	HYPOTHESIS_PROFILE=fuzz $(BIN)/pytest -q -n 2 --dist worksteal tests/unit/codec/test_skim.py
 
 mutate: $(READY)  ## change the engine's pure parts bit by bit: do their tests see it? docs/mutation.md
 	PATH="$(CURDIR)/$(BIN):$$PATH" HYPOTHESIS_PROFILE=mutate $(BIN)/mutmut run --max-children 2 $(MUTANTS)

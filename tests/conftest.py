@@ -39,8 +39,10 @@ LACKING: Final = "no real Kafka: "
 _WANTS: Final = (LACKING, NOT_RUN, "no Node.js for tests: ")
 
 # A busy machine is not a fault: no deadline for an example. CI tries the same examples each time; others try new ones.
-hypothesis.settings.register_profile("default", deadline=None)
-hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
+# How many there are is said here alone; `make fuzz` has the long form.
+hypothesis.settings.register_profile("default", deadline=None, max_examples=25)
+hypothesis.settings.register_profile("ci", deadline=None, max_examples=25, derandomize=True, print_blob=True)
+hypothesis.settings.register_profile("fuzz", deadline=None, max_examples=2_000, print_blob=True)
 hypothesis.settings.register_profile("mutate", deadline=None, derandomize=True, max_examples=20, database=None)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or "default")
 

@@ -13,7 +13,7 @@ from functools import wraps
 from typing import Any, TypeAlias
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tests.odd_errors import ODD
 from tests.unit.conftest import FakeProducer
@@ -530,7 +530,6 @@ def backlogs(draw: st.DrawFn) -> list[tuple[str | None, Record]]:
 
 
 @pytest.mark.slow
-@settings(max_examples=150)
 @given(backlogs(), st.sampled_from(["tenant", "subject", "partition", "none"]), FAILURES)
 def test_no_record_is_lost_or_overtaken(
     backlog: list[tuple[str | None, Record]], ordering: Any, failure: DeliveryFailure | None
@@ -604,7 +603,6 @@ PATHS: list[list[Any]] = [
 
 
 @pytest.mark.slow
-@settings(max_examples=300)
 @given(st.sampled_from(PATHS), JSON | st.binary(max_size=30).map(lambda raw: raw.decode("latin-1")))
 def test_damaged_event_is_refused_or_every_record_ends(path: list[Any], put: Any) -> None:
     logging.disable(logging.CRITICAL)

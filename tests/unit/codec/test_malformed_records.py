@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Annotated, Any, Literal
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Field, TypeAdapter, ValidationError, field_validator
 from tests.unit.malformed import (
@@ -205,7 +205,6 @@ def read(record: Record) -> CloudEvent[Any] | None:
     return None
 
 
-@settings(max_examples=150)
 @given(st.binary() | st.text().map(str.encode) | st.none(), HEADERS, KEYS, TOPICS)
 def test_no_bytes_make_decode_raise_anything_but_a_decode_error(
     value: bytes | None, headers: list[tuple[str, bytes | None]], key: bytes | None, topic: str
@@ -213,7 +212,6 @@ def test_no_bytes_make_decode_raise_anything_but_a_decode_error(
     read(Record(topic, 0, 0, key, value, headers))
 
 
-@settings(max_examples=150)
 @given(st.data(), st.sampled_from([structured({}), binary({})]), HEADERS | st.just([]))
 def test_a_damaged_record_raises_nothing_but_a_decode_error(
     draw: st.DataObject, build: Any, headers: list[tuple[str, bytes | None]]
@@ -227,7 +225,6 @@ def test_a_damaged_record_raises_nothing_but_a_decode_error(
     read(damaged._replace(headers=[*record.headers, *headers]))
 
 
-@settings(max_examples=200)
 @given(st.dictionaries(st.sampled_from([*ENVELOPE, "data_base64", "ext"]), ATTRIBUTES, max_size=3), PAYLOADS, TOPICS)
 def test_a_decoded_event_obeys_the_rules_and_can_be_encoded(changes: dict[str, Any], payload: Any, topic: str) -> None:
     record = structured({"type": topic, "data": payload, **changes}, topic=topic)()
@@ -242,7 +239,6 @@ def test_a_decoded_event_obeys_the_rules_and_can_be_encoded(changes: dict[str, A
 
 
 @pytest.mark.slow
-@settings(max_examples=150)
 @given(st.dictionaries(st.sampled_from([*DATA, "sellerName", "other"]), PAYLOADS, max_size=4))
 def test_whatever_the_payload_holds_it_is_read_or_refused(changes: dict[str, Any]) -> None:
     text = structured({"data": {**DATA, **changes}})()

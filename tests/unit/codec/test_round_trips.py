@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.codec.codec_records import (
     CREATED,
@@ -86,7 +86,6 @@ EVENTS = st.builds(
 )
 
 
-@settings(max_examples=200)
 @given(EVENTS)
 def test_structured_mode_gives_back_the_same_event(event: CloudEvent[Any]) -> None:
     back = decode(sent(event))
@@ -95,7 +94,6 @@ def test_structured_mode_gives_back_the_same_event(event: CloudEvent[Any]) -> No
     assert type(back.data) is type(event.data)
 
 
-@settings(max_examples=200)
 @given(EVENTS)
 def test_binary_mode_gives_back_extensions_as_text(event: CloudEvent[Any]) -> None:
     back = decode(sent(event, "binary"))
@@ -105,7 +103,6 @@ def test_binary_mode_gives_back_extensions_as_text(event: CloudEvent[Any]) -> No
     assert type(back.data) is type(event.data)
 
 
-@settings(max_examples=100)
 @given(EVENTS)
 def test_what_is_written_is_strict_json_and_utf_8(event: CloudEvent[Any]) -> None:
     members = json.loads((encode(event).value or b"").decode())

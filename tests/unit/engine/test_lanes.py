@@ -108,7 +108,7 @@ class LanesMachine(RuleBasedStateMachine):
 
 
 TestLanes = pytest.mark.slow(LanesMachine.TestCase)
-TestLanes.settings = settings(max_examples=min(150, settings().max_examples), stateful_step_count=40)
+TestLanes.settings = settings(stateful_step_count=40)
 
 
 class SingleLanesMachine(LanesMachine):
