@@ -5,7 +5,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from decimal import Decimal
-from itertools import islice, product
+from itertools import islice, product, starmap
 from typing import Any, TypeAlias
 
 import pytest
@@ -109,6 +109,12 @@ def worst(event: EventData) -> Iterator[Callable[[], Record]]:
     def instead_of(name: str) -> Callable[[str], Record]:
         return lambda value: record(payload(f'"{name}":{value}', name), key=b"another")
 
+    def dear(fill: Filler, shape: Callable[[str], Record]) -> Callable[[], Record]:
+        return lambda: shape(fill(room))
+
+    def of_extensions(value: str) -> Callable[[], Record]:
+        return lambda: record(payload('"z":1'), f",{numbered(value, room)}", key=b"another")
+
     def in_base64() -> Record:
         inner = base64.b64encode(payload(f'"zz":[{filled("1", room * 2 // 3)}]', first).encode()).decode()
         made = record("@", f',"data_base64":"{inner}"')
@@ -130,10 +136,8 @@ def worst(event: EventData) -> Iterator[Callable[[], Record]]:
         lambda value: Record(topic, 0, 0, TENANT, unknown(value, first).encode(), headers),
         *map(instead_of, data),
     ]
-    for fill, shape in product(FILLERS, shapes):
-        yield lambda fill=fill, shape=shape: shape(fill(room))
-    for value in ("1", "[]", "1.5", '"\x7f"'):
-        yield lambda value=value: record(payload('"z":1'), f",{numbered(value, room)}", key=b"another")
+    yield from starmap(dear, product(FILLERS, shapes))
+    yield from map(of_extensions, ("1", "[]", "1.5", '"\x7f"'))
     yield in_base64
 
 
