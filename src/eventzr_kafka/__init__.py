@@ -24,6 +24,7 @@ from eventzr_kafka.codec.decoder import decode
 from eventzr_kafka.codec.encoder import encode
 from eventzr_kafka.codec.limits import Limits
 from eventzr_kafka.errors import BatchItemError, OffsetsLostError, Reject, RetryLater
+from eventzr_kafka.events.construction import PayloadError, Written, WrittenOrNone
 from eventzr_kafka.events.context import current_event, current_tenant
 from eventzr_kafka.events.event import CloudEvent
 from eventzr_kafka.events.event_data import EventData, topic_of
@@ -64,6 +65,7 @@ __all__ = [
     "MessageContext",
     "OffsetsLostError",
     "OutgoingRecord",
+    "PayloadError",
     "PublishResult",
     "Record",
     "Reject",
@@ -71,6 +73,8 @@ __all__ = [
     "RetryPolicy",
     "Timestamp",
     "TopicPartition",
+    "Written",
+    "WrittenOrNone",
     "current_event",
     "current_tenant",
     "decode",

@@ -18,6 +18,7 @@
     │   ├── TypeMismatchError          the event's type is not the one that its topic carries
     │   ├── SourceNotAllowedError      the event's source is not one that is accepted on its topic
     │   └── TenantMismatchError        the record's key is not the event's tenantid
+    ├── PayloadError (e)               a payload class was called with an unknown field, or without a written one
     ├── EncodeError                    an event cannot be written; nothing was sent
     │   ├── MissingTenantError         the call names no tenant, and there is none to inherit
     │   └── CrossTenantError           published for a tenant other than the one whose event is being handled
@@ -40,7 +41,7 @@
         └── EventStoppedError          an event without an outcome stopped the runner; it is not committed
 
 All of them are imported from this module, except the three of AWS Lambda (λ), which `eventzr_kafka.aws_lambda` exports,
-and that of the outbox (o), which `eventzr_kafka.outbox` exports.
+that of the outbox (o), which `eventzr_kafka.outbox` exports, and that of constructors (e), of `eventzr_kafka` itself.
 No message shows a payload, a token or a password.
 """
 

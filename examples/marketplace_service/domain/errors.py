@@ -10,13 +10,14 @@
     ├── TooEarlyError          of an event: it may succeed later
     ├── AmountMismatchError    of an event: an operator has to decide
     ├── ContradictionError     the same
+    ├── MissingFieldError      the same
     └── TooLargeError          the same
 """
 
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 __all__ = [
     "AmountMismatchError",
@@ -24,11 +25,15 @@ __all__ = [
     "DomainError",
     "IllegalTransitionError",
     "LimitReachedError",
+    "MissingFieldError",
     "NotFoundError",
     "NotOpenError",
     "TooEarlyError",
     "TooLargeError",
+    "required",
 ]
+
+T = TypeVar("T")
 
 
 class DomainError(Exception):
@@ -112,6 +117,18 @@ class ContradictionError(DomainError):
         super().__init__(f"{key!r} names another {named} than its {owner}")
 
 
+class MissingFieldError(DomainError):
+    """An event lacks a field without which it has no effect."""
+
+    problem = "missing-field"
+
+    def __init__(self, kind: str, key: str, field: str) -> None:
+        self.kind = kind
+        self.key = key
+        self.field = field
+        super().__init__(f"{kind} {key!r} has no {field}")
+
+
 class TooLargeError(DomainError):
     """A count exceeds its maximum."""
 
@@ -119,3 +136,14 @@ class TooLargeError(DomainError):
 
     def __init__(self, what: str, count: int, most: int) -> None:
         super().__init__(f"{count} {what}: at most {most} are allowed")
+
+
+def required(value: T | None, kind: str, key: str, field: str) -> T:
+    """Return a field that an event may lack.
+
+    Raises:
+        MissingFieldError: It does.
+    """
+    if value is None:
+        raise MissingFieldError(kind, key, field)
+    return value

@@ -18,13 +18,14 @@ async def apply_event(unit: UnitOfWork, event: EventCreated) -> None:
     Raises:
         TooLargeError: The event has more slots than are allowed.
     """
-    if event.exhibitor_slots > _MOST_SLOTS:
-        raise TooLargeError("exhibitor slots", event.exhibitor_slots, _MOST_SLOTS)
+    slots = event.exhibitor_slots.count if event.exhibitor_slots is not None else 0
+    if slots > _MOST_SLOTS:
+        raise TooLargeError("exhibitor slots", slots, _MOST_SLOTS)
     if await unit.find(EventContext, event.id) is not None:
         return
     unit.add(EventContext, id=event.id, title=event.title, organizer_id=event.organizer_id, starts_at=event.starts_at)
     await unit.session.flush()
-    for number in range(1, event.exhibitor_slots + 1):
+    for number in range(1, slots + 1):
         unit.add(ExhibitorSlot, event_id=event.id, number=number)
-    for offer in event.sponsorship_opportunities:
+    for offer in event.sponsorship_opportunities or []:
         unit.add(Sponsorship, event_id=event.id, title=offer.title, price=offer.price, currency=offer.currency)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from eventzr_marketplace_events import EscrowReleased, OrderCancelled, OrderCompleted, PaymentCompleted
 from examples.marketplace_service.database import now
-from examples.marketplace_service.domain.errors import AmountMismatchError, ContradictionError, TooEarlyError
+from examples.marketplace_service.domain.errors import AmountMismatchError, ContradictionError, TooEarlyError, required
 from examples.marketplace_service.domain.models import Order, Payout
 from examples.marketplace_service.domain.states import ORDER, PAYOUT
 from examples.marketplace_service.domain.unit_of_work import UnitOfWork
@@ -50,7 +50,7 @@ async def apply_payment(unit: UnitOfWork, payment: PaymentCompleted) -> None:
     Raises:
         AmountMismatchError: The payment differs from the order's amount.
     """
-    order = await unit.lock(Order, payment.order_id)
+    order = await unit.lock(Order, required(payment.order_id, "payment", payment.id, "order"))
     _require_same_amount(order, payment)
     if order.payment_id != payment.id:
         order.state = ORDER.after(order.state, "pay")
@@ -65,10 +65,10 @@ async def apply_escrow_release(unit: UnitOfWork, release: EscrowReleased) -> Non
         ContradictionError: The release names another seller than the order.
         AmountMismatchError: The release differs from the payout's amount.
     """
-    order = await unit.lock(Order, release.order_id)
+    order = await unit.lock(Order, required(release.order_id, "escrow", release.id, "order"))
     if release.seller_id != order.seller_id:
         raise ContradictionError(release.id, "seller", "order")
-    payout = await unit.find(Payout, release.order_id, lock=True)
+    payout = await unit.find(Payout, order.id, lock=True)
     if payout is None:
         raise TooEarlyError("order", order.id, order.state)
     _require_same_amount(payout, release)

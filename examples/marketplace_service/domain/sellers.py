@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, func
 from sqlalchemy.exc import IntegrityError
 
 from eventzr_marketplace_events import ListingUpdated, ReviewCreated, SubscriptionChanged, UserProfileUpdated
-from examples.marketplace_service.domain.errors import ContradictionError, NotFoundError
+from examples.marketplace_service.domain.errors import ContradictionError, NotFoundError, required
 from examples.marketplace_service.domain.models import Listing, Member, Order, Review
 from examples.marketplace_service.domain.states import LISTING, OPEN_LISTING
 from examples.marketplace_service.domain.unit_of_work import UnitOfWork
@@ -45,10 +45,13 @@ async def apply_review(unit: UnitOfWork, review: ReviewCreated) -> None:
 
     Raises:
         ContradictionError: Listing, seller and order do not belong together.
+        MissingFieldError: The review names no seller or no listing.
     """
-    await _require_consistent(unit, review)
-    seller = await unit.lock(Member, review.seller_id)
-    listing = await unit.lock(Listing, review.listing_id)
+    seller_id = required(review.seller_id, "review", review.id, "seller")
+    listing_id = required(review.listing_id, "review", review.id, "listing")
+    await _require_consistent(unit, review, listing_id)
+    seller = await unit.lock(Member, seller_id)
+    listing = await unit.lock(Listing, listing_id)
     if await unit.find(Review, review.id) is not None:
         return
     share = review.rating / Decimal(review.rating_scale)
@@ -65,12 +68,14 @@ async def apply_subscription(unit: UnitOfWork, subscription: SubscriptionChanged
     Args:
         at: Time from which it is valid. An event with an earlier time than the stored one changes nothing.
     """
-    seller = await known_seller(unit, subscription.seller_id)
+    seller = await known_seller(unit, required(subscription.seller_id, "subscription", subscription.id, "seller"))
     if _is_newer(at, seller.subscribed_at):
         seller.subscribed_at = at
-        seller.tier = subscription.tier
-        seller.entitlements = subscription.entitlements
-        seller.listing_limit = subscription.listing_limit
+        seller.tier = subscription.tier or seller.tier
+        if subscription.entitlements is not None:
+            seller.entitlements = subscription.entitlements
+        if "listing_limit" in subscription.model_fields_set:
+            seller.listing_limit = subscription.listing_limit
 
 
 async def apply_profile(unit: UnitOfWork, profile: UserProfileUpdated, at: datetime) -> None:
@@ -109,10 +114,10 @@ async def _known_member(unit: UnitOfWork, member_id: str) -> Member:
     return await unit.lock(Member, member_id)
 
 
-async def _require_consistent(unit: UnitOfWork, review: ReviewCreated) -> None:
-    if await unit.fixed(Listing.seller_id, review.listing_id) != review.seller_id:
+async def _require_consistent(unit: UnitOfWork, review: ReviewCreated, listing_id: str) -> None:
+    if await unit.fixed(Listing.seller_id, listing_id) != review.seller_id:
         raise ContradictionError(review.id, "seller", "listing")
-    if review.order_id is not None and await unit.fixed(Order.listing_id, review.order_id) != review.listing_id:
+    if review.order_id is not None and await unit.fixed(Order.listing_id, review.order_id) != listing_id:
         raise ContradictionError(review.id, "listing", "order")
 
 

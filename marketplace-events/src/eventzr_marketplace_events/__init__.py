@@ -1,15 +1,16 @@
 """The events of the marketplace: 12 that marketplace-svc publishes and 6 that it consumes.
 
 The platform's guide gives the topics, their sources, and the JSON of ``listing.created``. It describes the
-other payloads in phrases, which these classes spell out: what the guide names is required, an amount always
-has its currency beside it, and what merely helps is optional. ``id`` is the entity's own id, ``<entity>_id``
-refers to another entity.
+other payloads in phrases, which these classes spell out: ``docs/reference/events.md`` has the phrase of each field.
+What the guide names is required to make an event (`eventzr_kafka.Written`); reading requires the ids that it names, and
+what its action cannot do without. An amount always has its currency beside it. ``id`` is the entity's own id,
+``<entity>_id`` refers to another entity.
 """
 
 from eventzr_marketplace_events import topics
 from eventzr_marketplace_events.dispute import DisputeEvidence, DisputeOpened, DisputeResolved
-from eventzr_marketplace_events.event import EventCreated, SponsorshipOpportunity
-from eventzr_marketplace_events.examples import example
+from eventzr_marketplace_events.event import EventCreated, ExhibitorSlot, ExhibitorSlots, SponsorshipOpportunity
+from eventzr_marketplace_events.examples import example, full_example, minimal_example
 from eventzr_marketplace_events.listing import (
     ListingClosed,
     ListingCreated,
@@ -31,6 +32,8 @@ __all__ = [
     "DisputeResolved",
     "EscrowReleased",
     "EventCreated",
+    "ExhibitorSlot",
+    "ExhibitorSlots",
     "ListingClosed",
     "ListingCreated",
     "ListingPublished",
@@ -48,5 +51,7 @@ __all__ = [
     "SubscriptionChanged",
     "UserProfileUpdated",
     "example",
+    "full_example",
+    "minimal_example",
     "topics",
 ]

@@ -5,9 +5,9 @@ from typing import Annotated
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from eventzr_kafka import EventData
+from eventzr_kafka import EventData, Written
 from eventzr_marketplace_events._sources import spellings_of
-from eventzr_marketplace_events._types import Id
+from eventzr_marketplace_events._types import Id, Timestamp
 
 __all__ = ["ReviewCreated"]
 
@@ -23,16 +23,18 @@ class ReviewCreated(
 
     id: Id
     """The review."""
-    seller_id: Id
-    """The seller whose rating it counts towards."""
-    listing_id: Id
-    """The listing whose quality score it counts towards."""
+    seller_id: Written[Id]
+    """The seller whose rating it counts towards; absent from a review of something else, such as a venue."""
+    listing_id: Written[Id]
+    """The listing whose quality score it counts towards; absent from a review of the seller alone."""
     rating: Annotated[Decimal, Field(ge=0, max_digits=15)]
-    """Points given, from 0 to ``rating_scale``, fractions allowed; more is better."""
+    """Points given, from 0 to ``rating_scale``, fractions allowed, such as 4.5; more is better."""
     rating_scale: Annotated[int, Field(ge=1, validate_default=True)] = 5
     """The most points that can be given; five stars where it is absent."""
     order_id: Id | None = None
     """The order that was reviewed; None for a review without a purchase."""
+    created_at: Timestamp | None = None
+    """When it was written; None where the event's own ``time`` says it."""
 
     # A validator of the field and not of the whole class: refusing a record stays cheap, whatever else is in it.
     @field_validator("rating_scale")

@@ -2,7 +2,7 @@
 
 from eventzr_kafka import EventData
 from eventzr_marketplace_events._sources import spellings_of
-from eventzr_marketplace_events._types import Id
+from eventzr_marketplace_events._types import Id, Timestamp
 
 __all__ = ["UserProfileUpdated"]
 
@@ -29,3 +29,5 @@ class UserProfileUpdated(
     """Address of the seller's picture."""
     bio: str | None = None
     """Description of the seller in its own words, as plain text."""
+    updated_at: Timestamp | None = None
+    """When it was edited; absent where the event's own ``time`` says it."""

@@ -1,6 +1,6 @@
 """Payments and escrows, as wallet-svc announces them."""
 
-from eventzr_kafka import EventData
+from eventzr_kafka import EventData, Written
 from eventzr_marketplace_events._sources import spellings_of
 from eventzr_marketplace_events._types import Currency, Id, Money, Timestamp
 
@@ -18,11 +18,11 @@ class PaymentCompleted(
 
     id: Id
     """The payment."""
-    order_id: Id
-    """The order that is now paid."""
-    amount: Money
-    """Amount that the buyer paid, in whole units of ``currency``."""
-    currency: Currency
+    order_id: Written[Id]
+    """The order that is now paid; absent from a payment for something else, such as a ticket."""
+    amount: Written[Money]
+    """Amount that the buyer paid, in whole units of ``currency``, such as 4650.75."""
+    currency: Written[Currency]
     """ISO 4217 code of ``amount``."""
     completed_at: Timestamp | None = None
     """When the money arrived; None where the event's own ``time`` says it."""
@@ -39,13 +39,13 @@ class EscrowReleased(
 
     id: Id
     """The escrow."""
-    order_id: Id
-    """The delivered order that the money was held for."""
-    seller_id: Id
+    order_id: Written[Id]
+    """The delivered order that the money was held for; absent from an escrow for something else."""
+    seller_id: Written[Id]
     """The seller who is paid out."""
-    amount: Money
-    """Amount that is paid out, in whole units of ``currency``."""
-    currency: Currency
+    amount: Written[Money]
+    """Amount that is paid out, in whole units of ``currency``, such as 4650.75."""
+    currency: Written[Currency]
     """ISO 4217 code of ``amount``."""
     released_at: Timestamp | None = None
     """When it was released; None where the event's own ``time`` says it."""

@@ -15,6 +15,7 @@ from eventzr_kafka.cli.terminal import Terminal, labelled
 from eventzr_kafka.cli.usage import UsageError
 from eventzr_kafka.errors import ProducerError
 from eventzr_kafka.events import catalogue
+from eventzr_kafka.events.construction import PayloadError, require_written
 from eventzr_kafka.events.event_data import EventData
 from eventzr_kafka.producing.delivery import PublishResult
 from eventzr_kafka.producing.producer import EventProducer
@@ -85,9 +86,13 @@ def _payload(kind: type[EventData], publication: Publication) -> EventData:
             raise UsageError(f"{kind.__qualname__} has no example: give --data '{{…}}'")
         return found
     try:
-        return kind.model_validate_json(publication.data)
+        payload = kind.model_validate_json(publication.data)
+        require_written(payload)
     except ValidationError as error:
         raise UsageError(f"--data is not a {kind.__qualname__}: {describe_faults(error)}") from None
+    except PayloadError as error:
+        raise UsageError(f"--data is not a whole {error}") from None
+    return payload
 
 
 def _example(kind: type[EventData]) -> EventData | None:

@@ -266,6 +266,9 @@ def _skimmed(schema: _Schema) -> Any:
         items = schema.get("items_schema")
         inner: _Schema = {"items_schema": _skimmed(cast("_Schema", items))} if isinstance(items, dict) else {}
         return {**schema, **inner, "fail_fast": True}
+    if kind == "union" and schema.get("custom_error_type") == "spelling":  # the conversion of a spelling cannot fail
+        choices = sorted(map(_unvalidated, schema["choices"]), key=_is_scalar, reverse=True)
+        return {**schema, "choices": [_skimmed(choice) for choice in choices]}
     if kind == "union" and schema.get("custom_error_type") == "moment":  # each choice that fails copies what it refuses
         return core_schema.chain_schema([core_schema.str_schema(coerce_numbers_to_str=True), cast("Any", schema)])
     return schema

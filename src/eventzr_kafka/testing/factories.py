@@ -18,13 +18,14 @@ from contextlib import suppress
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from random import Random
-from typing import Any, Generic, TypeGuard, TypeVar
+from typing import Annotated, Any, Generic, TypeGuard, TypeVar, get_origin
 
 from pydantic import AwareDatetime, ValidationError
 
 from eventzr_kafka.codec.decoder import decode
 from eventzr_kafka.codec.encoder import encode
 from eventzr_kafka.errors import MissingExtraError
+from eventzr_kafka.events.construction import is_written
 from eventzr_kafka.events.event import CloudEvent
 from eventzr_kafka.events.event_data import EventData
 from eventzr_kafka.kafka.record import Record
@@ -62,7 +63,14 @@ class _WireFactory(ModelFactory[EventData]):
 
     @classmethod
     def is_supported_type(cls, value: Any) -> TypeGuard[type[EventData]]:
-        return isinstance(value, type) and issubclass(value, EventData)
+        kind = value.__origin__ if get_origin(value) is Annotated else value
+        return isinstance(kind, type) and issubclass(kind, EventData)
+
+    @classmethod
+    def should_set_none_value(cls, field_meta: Any) -> bool:
+        """Written fields have a value, as their constructor demands."""
+        field = cls.__model__.model_fields.get(field_meta.name)
+        return not (field is not None and is_written(field)) and super().should_set_none_value(field_meta)
 
     @classmethod
     def get_provider_map(cls) -> dict[Any, Callable[[], Any]]:

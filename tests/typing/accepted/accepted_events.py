@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any, assert_type
+from typing import Any, Generic, TypeVar, assert_type
 
-from eventzr_kafka import CloudEvent, EventData, Limits, OutgoingRecord, Record, decode, encode
+from eventzr_kafka import CloudEvent, EventData, Limits, OutgoingRecord, Record, Written, WrittenOrNone, decode, encode
 from eventzr_marketplace_events import ListingCreated, ListingUpdated, example
+
+T = TypeVar("T")
 
 
 class Address(EventData):
@@ -29,6 +31,26 @@ class ThingMoved(
 class ThingChanged(EventData, topic="acme.thing.changed.v1", partial=True):
     id: str
 
+
+class ThingSold(EventData, topic="acme.thing.sold.v1"):
+    id: str
+    buyer_name: Written[str]
+    price: WrittenOrNone[Decimal]
+
+
+class ThingSoldAgain(ThingSold, topic="acme.thing.sold.again.v1"):
+    times: Written[int]
+
+
+class Box(EventData, Generic[T]):
+    content: Written[T]
+
+
+# What is written has a value; who reads must think of None.
+sold = ThingSoldAgain(id="1", buyer_name="Ann", price=None, times=2)
+assert_type(sold.buyer_name, str | None)
+assert_type(sold.price, Decimal | None)
+assert_type(Box[int](content=1).content, int | None)
 
 moved = ThingMoved(id="1", to=Address(street_name="Long Lane"))
 assert_type(moved.to.street_name, str)

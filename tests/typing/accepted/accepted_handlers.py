@@ -50,7 +50,7 @@ class Handler:
     @on_message(ListingCreated)
     async def class_form(self, event: CloudEvent[ListingCreated]) -> None:
         assert_type(event.data, ListingCreated)
-        assert_type(event.data.price, Decimal)
+        assert_type(event.data.price, Decimal | None)
         assert_type(event.data.seller_name, str | None)
         assert_type(event.tenantid, str)
         assert_type(event.subject, str | None)
@@ -58,7 +58,7 @@ class Handler:
 
     @on_message("eventzr.marketplace.order.completed.v1")
     async def topic_form(self, event: CloudEvent[OrderCompleted]) -> None:
-        assert_type(event.data.final_amount, Decimal)
+        assert_type(event.data.final_amount, Decimal | None)
 
     @on_message(ListingUpdated)
     async def bare(self, event: CloudEvent) -> None:
@@ -103,7 +103,7 @@ class Handler:
 class Batches:
     @on_batch(ListingCreated, max_size=100, max_wait=0.5)
     async def created(self, events: list[CloudEvent[ListingCreated]]) -> None:
-        assert_type(events[0].data.price, Decimal)
+        assert_type(events[0].data.price, Decimal | None)
         raise BatchItemError(events[0])
 
     @on_batch(ListingPublished)

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection
 from sqlalchemy.orm import Session
 
-from eventzr_kafka import CloudEvent, EventData, EventProducer, Record, decode, encode
+from eventzr_kafka import CloudEvent, EventData, EventProducer, Record, Written, WrittenOrNone, decode, encode
 from eventzr_kafka.outbox import Outbox
 from eventzr_kafka.testing import Events
 from eventzr_marketplace_events import ListingCreated, OrderCompleted
@@ -19,6 +19,20 @@ class Thing(EventData, topic="acme.thing.happened.v1"):
     weight_in_kg: int = 0
 
 
+class Sold(EventData, topic="acme.thing.sold.v1"):
+    buyer_name: Written[str]
+    price: WrittenOrNone[int]
+
+
+class SoldAgain(Sold, topic="acme.thing.sold.again.v1"):
+    times: Written[int]
+
+
+Sold(buyer_name="Ann")  # refused
+Sold(price=1)  # refused
+Sold(buyer_name=1, price=1)  # refused
+SoldAgain(buyer_name="Ann", price=1)  # refused
+Sold(buyer_name="Ann", price=1).buyer_name.upper()  # refused
 Thing()  # refused
 Thing(id=1)  # refused
 Thing("1")  # refused

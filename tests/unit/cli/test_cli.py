@@ -153,7 +153,7 @@ def test_bad_target_is_explained(write: Write, tmp_path: Path, target: str, mess
         ("def f():\n    raise KeyError\nf()\n", "2: KeyError"),
         (
             "from eventzr_marketplace_events import ListingCreated\nListingCreated(id=1)\n",
-            "2: ValidationError: 6 validation errors",
+            "2: PayloadError: ListingCreated: missing when published: title",
         ),
     ],
 )
@@ -427,7 +427,14 @@ def test_disabled_run_says_so_and_ends(
         (["publish", "eventzr.marketplace.listing.created.v1"], "--tenant"),
         (
             ["publish", "eventzr.marketplace.listing.created.v1", "--tenant", "t1", "--data", '{"id": "secret"}'],
-            "error: --data is not a ListingCreated: title: Field required; lane: Field required",
+            "error: --data is not a ListingCreated: sellerId: Field required",
+        ),
+        (
+            [
+                *("publish", "eventzr.marketplace.listing.published.v1", "--tenant", "t1"),
+                *("--data", '{"id": "secret", "sellerId": "secret", "publishdAt": "secret"}'),
+            ],
+            "error: --data is not a whole ListingPublished: unknown field 'publishdAt' (did you mean 'published_at'?);",
         ),
         (
             ["publish", "eventzr.marketplace.listing.created.v1", "--tenant", "t1", "--data", "{", "--example"],

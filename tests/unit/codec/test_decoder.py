@@ -194,6 +194,7 @@ def test_unknown_fields_of_a_payload_are_kept(mode: ContentMode) -> None:
     attributes = {**BASE, "type": ListingClosed.__topic__, "datacontenttype": "application/json"}
     attributes["source"] = "marketplace-svc"
     event = decode(record({**attributes, "data": data}), ListingClosed)
+    assert event.data.statistics is not None
     assert (event.data.statistics.views, event.data.model_extra) == (1, {"x": {}})
     assert written(event)["data"] == data
     assert decode(sent(event, mode), ListingClosed) == event

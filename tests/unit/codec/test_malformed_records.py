@@ -101,7 +101,7 @@ def test_the_error_says_in_one_short_line_where_the_record_is(case: Malformed) -
 
 
 def test_the_error_names_three_faults_and_counts_the_rest() -> None:
-    reason = refuse(structured({"data": dict.fromkeys(DATA)})()).reason
+    reason = refuse(structured({"data": dict.fromkeys(DATA, ())})()).reason
     assert [part.split(":")[0] for part in reason.split("; ")] == ["data.id", "data.title", "data.lane"]
     assert reason.endswith(" and 3 more")
 

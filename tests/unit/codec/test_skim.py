@@ -231,7 +231,7 @@ def test_the_field_of_a_dear_record_is_named() -> None:
     data = {**event, "requirements": [1] * 100_000, "deadline": "soon"}
     error = refuse(structured({"type": topic, "data": data}, topic=topic)())
     assert error.reason.startswith(
-        "data.requirements: is not a valid list, or something in it is not; data.deadline: Input"
+        "data.requirements: Input should be a list of texts, or a text; data.deadline: Input"
     )
     assert type(error) is InvalidDataError
 

@@ -1,0 +1,182 @@
+"""Strictness of a payload's constructor, and of nothing else.
+
+1. ``OrderCreated(…)`` refuses keywords that the class does not know.
+2. A field declared as `Written` must be given, and not as None; one declared as `WrittenOrNone` must be given.
+3. Reading does not come this way (``model_validate``, ``model_validate_json``, the decoder), nor do ``model_copy``,
+   pickling and forwarding: there these fields may be absent, and unknown fields are kept.
+4. Keywords are the names of fields and their aliases, as for any model of pydantic.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeAlias, TypeVar, cast
+
+from pydantic import AliasChoices, AliasPath, BaseModel, Field, PrivateAttr
+from pydantic.fields import FieldInfo
+from typing_extensions import dataclass_transform
+
+from eventzr_kafka.errors import EventzrKafkaError
+from eventzr_kafka.safe_text import list_some, printable
+
+if TYPE_CHECKING:
+    from pydantic._internal._model_construction import ModelMetaclass
+else:
+    ModelMetaclass = type(BaseModel)
+
+__all__ = [
+    "EventDataMeta",
+    "PayloadError",
+    "Written",
+    "WrittenOrNone",
+    "demands_value",
+    "is_written",
+    "require_written",
+]
+
+T = TypeVar("T")
+
+
+class PayloadError(EventzrKafkaError):
+    """A payload class was called with a keyword that it does not know, or without a field that it is written with.
+
+    Only the constructor raises it; events that are read may have more fields, and fewer.
+
+    Attributes:
+        payload_class: Qualified name of the class.
+        unknown: The unknown keywords, each with the field that it may misspell, or None.
+        missing: Python names of the missing fields.
+    """
+
+    def __init__(self, payload_class: str, unknown: Mapping[str, str | None], missing: Sequence[str]) -> None:
+        self.payload_class = payload_class
+        self.unknown = dict(unknown)
+        self.missing = tuple(missing)
+        problems = [
+            f"unknown field {printable(name)!r}" + (f" (did you mean {near!r}?)" if near else "")
+            for name, near in self.unknown.items()
+        ]
+        if missing:
+            problems.append(f"missing when published: {', '.join(missing)}")
+        super().__init__(f"{payload_class}: {list_some(problems, separator='; ')}")
+
+
+class _WrittenMark:
+    """Metadata of a field that its constructor demands."""
+
+    def __init__(self, *, allows_none: bool) -> None:
+        self.allows_none = allows_none
+
+
+Written: TypeAlias = Annotated[T | None, Field(default=None), _WrittenMark(allows_none=False)]
+"""``final_amount: Written[Money]``: required when an event is made, absent (None) perhaps when one is read."""
+
+WrittenOrNone: TypeAlias = Annotated[T | None, Field(default=None), _WrittenMark(allows_none=True)]
+"""As `Written`, but None is a value: the constructor demands that the field is given."""
+
+
+def require_written(payload: BaseModel) -> None:
+    """Hold a payload that was read against the rules of its constructor; the parts inside of it are not looked at.
+
+    Raises:
+        PayloadError: A field is unknown, or missing.
+    """
+    kind = type(payload)
+    given = {name: getattr(payload, name) for name in sorted(payload.model_fields_set)}
+    keywords = _keywords_of(kind)
+    if not keywords.fit(given):
+        raise keywords.error(given)
+
+
+def is_written(field: FieldInfo) -> bool:
+    """Return True for a field that the constructor demands and reading does not."""
+    return _mark_of(field) is not None
+
+
+def demands_value(field: FieldInfo) -> bool:
+    """Return True for a field that the constructor demands, and not as None."""
+    mark = _mark_of(field)
+    return mark is not None and not mark.allows_none
+
+
+def _mark_of(field: FieldInfo) -> _WrittenMark | None:
+    return next((part for part in field.metadata if isinstance(part, _WrittenMark)), None)
+
+
+@dataclass_transform(kw_only_default=True, field_specifiers=(Field, PrivateAttr))
+class EventDataMeta(ModelMetaclass):
+    """Type of the payload classes; calling one is what makes a payload."""
+
+    if not TYPE_CHECKING:  # to a type checker, the constructor is the one that dataclass_transform describes
+
+        def __call__(cls, *args: Any, **fields: Any) -> Any:  # noqa: N805 -- of a metaclass
+            """Make a payload.
+
+            Raises:
+                PayloadError: A keyword is unknown, or a field is missing.
+                pydantic.ValidationError: A value does not fit its field.
+            """
+            keywords = cls.__dict__.get("__keywords__") or _keywords_of(cls)
+            if not args and not keywords.fit(fields):
+                raise keywords.error(fields)
+            return super().__call__(*args, **fields)
+
+
+def _keywords_of(cls: Any) -> _Keywords:
+    known: _Keywords | None = cls.__dict__.get("__keywords__")
+    if known is None:
+        if not cls.__pydantic_complete__:
+            cls.model_rebuild()
+        cls.__keywords__ = known = _Keywords(cls)
+    return known
+
+
+class _Demand(NamedTuple):
+    """A field that must be given, by one of its keywords."""
+
+    name: str
+    keywords: frozenset[str]
+    allows_none: bool
+
+    def is_unmet(self, given: dict[str, Any]) -> bool:
+        found = [given[keyword] for keyword in self.keywords & given.keys()]
+        return not found or (found[0] is None and not self.allows_none)
+
+
+class _Keywords:
+    """The keywords that a class takes, and those that it demands."""
+
+    def __init__(self, cls: type[BaseModel]) -> None:
+        self._class = cls
+        self._names = {name: frozenset(_names_of(cls, name, field)) for name, field in cls.model_fields.items()}
+        self._known = frozenset[str]().union(*self._names.values())
+        marks = {name: mark for name, field in cls.model_fields.items() if (mark := _mark_of(field)) is not None}
+        self._demanded = [_Demand(name, self._names[name], mark.allows_none) for name, mark in marks.items()]
+
+    def fit(self, given: dict[str, Any]) -> bool:
+        if not given.keys() <= self._known:
+            return False
+        return not any(given.get(demand.name) is None and demand.is_unmet(given) for demand in self._demanded)
+
+    def error(self, given: dict[str, Any]) -> PayloadError:
+        unknown = [name for name in given if name not in self._known]
+        absent = [name for name, field in self._class.model_fields.items() if field.is_required()]
+        missing = [name for name in absent if given.keys().isdisjoint(self._names[name])]
+        missing += [demand.name for demand in self._demanded if demand.is_unmet(given)]
+        known = list(self._class.model_fields)
+        meant = {name: difflib.get_close_matches(name, known, n=1) for name in unknown}
+        hints = {name: found[0] if found else None for name, found in meant.items()}
+        return PayloadError(self._class.__qualname__, hints, [name for name in known if name in missing])
+
+
+def _names_of(cls: type[BaseModel], name: str, field: FieldInfo) -> Iterator[str]:
+    alias = field.validation_alias or field.alias
+    if alias is None or cls.model_config.get("validate_by_name") or cls.model_config.get("populate_by_name"):
+        yield name
+    choices = alias.choices if isinstance(alias, AliasChoices) else [alias]
+    for choice in choices:
+        if isinstance(choice, AliasPath):
+            yield cast("str", choice.path[0])
+        elif choice is not None:
+            yield choice
