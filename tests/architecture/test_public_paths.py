@@ -26,11 +26,13 @@ PROGRAMS = [
 ]
 # Types of public signatures that users do not name, each with its reason.
 UNNAMED = {
+    "Acknowledgement": "a report of the client, which calls a Delivery",
     "Clients": "a MemoryBroker is one",
     "Clock": "for virtual time and the simulation",
     "Cut": "read as an attribute of a Letter",
     "Database": "of the simulation",
     "Deadline": "given by the Lambda handler",
+    "DeliverySink": "the producer that makes a Delivery",
     "ItemFailure": "a part of Lambda's BatchResponse",
     "OnBatch": "the result of a decorator",
     "OnMessage": "the result of a decorator",

@@ -180,9 +180,10 @@ class LambdaProducer(EventProducer):
 
     # Publishing
 
-    def _encode(self, event: CloudEvent[Any]) -> tuple[Delivery, OutgoingRecord]:
-        self._require_invocation(event.id, event.type)
-        return super()._encode(event)
+    def _prepare_carefully(self, event: CloudEvent[Any]) -> tuple[Delivery, OutgoingRecord | None]:
+        if self.settings.enabled:
+            self._require_invocation(event.id, event.type)
+        return super()._prepare_carefully(event)
 
     def _try_to_produce(self, record: OutgoingRecord, delivery: Delivery) -> bool:
         with self._gate:

@@ -27,7 +27,7 @@ from eventzr_kafka.events.json_numbers import serializer_of, with_numbers
 from eventzr_kafka.kafka.record import Header, OutgoingRecord
 from eventzr_kafka.safe_text import printable
 
-__all__ = ["STRUCTURED_HEADERS", "ContentMode", "encode"]
+__all__ = ["STRUCTURED_HEADERS", "ContentMode", "encode", "source_and_type"]
 
 ContentMode: TypeAlias = Literal["structured", "binary"]
 
@@ -89,7 +89,7 @@ class _UnfitDataError(ValueError):
 
 
 def _write_structured(event: CloudEvent[Any]) -> tuple[bytes, Sequence[Header]]:
-    head = f'{{"specversion":"1.0","id":{_quote(event.id)}{_source_and_type(event.source, event.type)}'
+    head = f'{{"specversion":"1.0","id":{_quote(event.id)}{source_and_type(event.source, event.type)}'
     if event.time is not None:
         head += f',"time":"{format_time(event.time)}"'
     if event.datacontenttype is not None:
@@ -106,7 +106,8 @@ def _write_structured(event: CloudEvent[Any]) -> tuple[bytes, Sequence[Header]]:
 
 
 @lru_cache(maxsize=1024)
-def _source_and_type(source: str, kind: str) -> str:
+def source_and_type(source: str, kind: str) -> str:
+    """Return the members ``type`` and ``source`` of an event in structured mode."""
     return f',"type":{_quote(kind)},"source":{_quote(source)}'
 
 

@@ -27,6 +27,7 @@ __all__ = [
     "current_tenant",
     "enter",
     "enter_batch",
+    "has_in_hand",
     "in_hand",
     "inherited",
     "leave",
@@ -73,11 +74,16 @@ def inherited(held: CloudEvent[Any] | BatchInHand, given: Mapping[str, Any]) -> 
         held: What `in_hand` gave.
         given: The arguments as the caller gave them; None for a tenant is not taken for "the same".
     """
-    if isinstance(held, CloudEvent):
-        extensions = _causality(held, given.get("extensions") or {})
-        return {"tenant_id": held.tenantid, **given, "extensions": extensions}
-    tenant = _only(held.tenants)
-    return dict(given) if tenant is None else {"tenant_id": tenant, **given}
+    if isinstance(held, BatchInHand):
+        tenant = _only(held.tenants)
+        return dict(given) if tenant is None else {"tenant_id": tenant, **given}
+    extensions = _causality(held, given.get("extensions") or {})
+    return {"tenant_id": held.tenantid, **given, "extensions": extensions}
+
+
+def has_in_hand(held: CloudEvent[Any] | BatchInHand, tenant_id: str) -> bool:
+    """True if the event or batch that `in_hand` gave is, or has events, of a tenant."""
+    return tenant_id in held.tenants if isinstance(held, BatchInHand) else tenant_id == held.tenantid
 
 
 def require_own_tenant(event: CloudEvent[Any], held: CloudEvent[Any] | BatchInHand) -> None:
@@ -86,9 +92,8 @@ def require_own_tenant(event: CloudEvent[Any], held: CloudEvent[Any] | BatchInHa
     Raises:
         CrossTenantError: It is not.
     """
-    tenants = _tenants(held)
-    if event.tenantid not in tenants:
-        raise CrossTenantError(event.id, event.type, event.tenantid, tenants)
+    if not has_in_hand(held, event.tenantid):
+        raise CrossTenantError(event.id, event.type, event.tenantid, _tenants(held))
 
 
 def _tenants(held: InHand) -> frozenset[str]:
@@ -108,5 +113,7 @@ def _causality(event: CloudEvent[Any], given: Mapping[str, ExtensionValue]) -> d
         "causationid": event.id,
     }
     if "traceparent" not in given:
-        causes |= {name: known[name] for name in ("traceparent", "tracestate") if name in known}
-    return {**causes, **given}
+        for name in ("traceparent", "tracestate"):
+            if name in known:
+                causes[name] = known[name]
+    return {**causes, **given} if given else causes

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Generator, Iterable
+from collections import deque
+from collections.abc import Generator
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, Protocol, cast
 
 from eventzr_kafka.codec.size_hints import size_hint
 from eventzr_kafka.errors import DeliveryError
-from eventzr_kafka.kafka.transport import DeliveryFailure
+from eventzr_kafka.kafka.transport import Acknowledgement, DeliveryFailure, DeliveryOutcome
 from eventzr_kafka.lifecycle.asyncio_only import no_loop
 from eventzr_kafka.safe_text import printable
 
-__all__ = ["Delivery", "PublishResult", "Waiter", "delivery_error", "wake"]
+__all__ = ["Delivery", "DeliverySink", "PublishResult", "delivery_error", "wake"]
 
 _HINTS = {
     "_UNKNOWN_TOPIC": "create the topic; the SDK never does",
@@ -24,8 +24,7 @@ _HINTS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class PublishResult:
+class PublishResult(NamedTuple):
     """The outcome of publishing an event.
 
     Attributes:
@@ -40,30 +39,56 @@ class PublishResult:
     offset: int | None = None
 
 
-Waiter: TypeAlias = tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]
+class DeliverySink(Protocol):
+    """The producer of a delivery, as far as the delivery needs it."""
+
+    woken: deque[asyncio.Future[None]]  # to be woken with `wake`
+
+    def fail(self, delivery: Delivery, failure: DeliveryFailure) -> None:
+        """Log a failure, and settle the delivery with its error."""
+        ...
 
 
-_event_lock = threading.Lock()
+_lock = threading.Lock()  # of all deliveries, while a caller begins to wait
 
 
 class Delivery:
     """The future of one published event: await it, or call `result` where there is no event loop.
 
+    It is also what the client calls with the report on the event's record: one object for each event in flight.
+
     Attributes:
         retrieved: True once a caller has received the outcome, or waits for it.
     """
 
-    __slots__ = ("_done", "_error", "_event", "_result", "_waiters", "event_id", "retrieved", "topic")
+    __slots__ = ("_done", "_event", "_futures", "_outcome", "_sink", "event_id", "retrieved", "topic")
 
-    def __init__(self, event_id: str, topic: str) -> None:
+    def __init__(self, sink: DeliverySink, event_id: str, topic: str) -> None:
+        self._sink = sink
         self.event_id = event_id
         self.topic = topic
         self.retrieved = False
-        self._result: PublishResult | None = None
-        self._error: Exception | None = None
+        self._outcome: Acknowledgement | Exception | None = None  # None of an event that was skipped
         self._done = False
-        self._waiters: list[Waiter] = []
+        self._futures: tuple[asyncio.Future[None], ...] = ()
         self._event: threading.Event | None = None
+
+    def __call__(self, outcome: DeliveryOutcome) -> None:
+        """Take the client's report, in the client's thread."""
+        if type(outcome) is Acknowledgement:
+            self.settle(outcome)
+        else:
+            self._sink.fail(self, cast("DeliveryFailure", outcome))
+
+    def settle(self, outcome: Acknowledgement | Exception | None) -> None:
+        """Set the outcome, from any thread; None means skipped. The producer wakes the tasks that wait."""
+        self._outcome = outcome
+        self._done = True
+        # A caller that begins to wait looks at _done again after that, so one of the two is seen.
+        if self._event is not None:
+            self._event.set()
+        if self._futures:
+            self._sink.woken.extend(self._futures)
 
     def done(self) -> bool:
         """Return True once the outcome is known."""
@@ -81,16 +106,15 @@ class Delivery:
             QueueFullError: There was no room in time.
         """
         if not self._done:
-            with _event_lock:
+            with _lock:
                 event = self._event = self._event or threading.Event()
-            # The report sets _done first and looks for the event then, so one of the two is seen.
             self.retrieved = True  # this caller receives the outcome
             if not self.done() and not event.wait(timeout):
                 self.retrieved = False
                 raise TimeoutError(
                     f"event {self.event_id} is not acknowledged after {timeout} s; it is still in flight"
                 )
-        return self._outcome()
+        return self._take_result()
 
     def __await__(self) -> Generator[Any, None, PublishResult]:
         if not self._done:
@@ -99,7 +123,8 @@ class Delivery:
             except RuntimeError:
                 raise no_loop(f"awaiting event {printable(self.event_id)}, which is in flight,") from None
             future: asyncio.Future[None] = loop.create_future()
-            self._waiters.append((loop, future))
+            with _lock:
+                self._futures = (*self._futures, future)
             if not self._done:
                 self.retrieved = True  # this caller receives the outcome
                 try:
@@ -107,25 +132,16 @@ class Delivery:
                 except BaseException:  # cancelled: this caller does not receive the outcome
                     self.retrieved = False
                     raise
-        return self._outcome()
+        return self._take_result()
 
-    def _outcome(self) -> PublishResult:
+    def _take_result(self) -> PublishResult:
         self.retrieved = True
-        if self._error is not None:
-            raise self._error
-        assert self._result is not None  # noqa: S101 -- one of the two is set before _done
-        return self._result
-
-    def settle(self, outcome: PublishResult | Exception) -> list[Waiter]:
-        """Set the outcome, from any thread; returns the tasks to `wake`."""
+        outcome = self._outcome
+        if outcome is None:
+            return PublishResult("skipped", self.event_id, self.topic)
         if isinstance(outcome, Exception):
-            self._error = outcome
-        else:
-            self._result = outcome
-        self._done = True
-        if self._event is not None:
-            self._event.set()
-        return self._waiters
+            raise outcome
+        return PublishResult("acknowledged", self.event_id, self.topic, outcome[0], outcome[1])
 
 
 def delivery_error(delivery: Delivery, failure: DeliveryFailure) -> DeliveryError:
@@ -138,14 +154,16 @@ def delivery_error(delivery: Delivery, failure: DeliveryFailure) -> DeliveryErro
     return error
 
 
-def wake(waiters: Iterable[Waiter]) -> None:
-    """Wake the tasks that await deliveries, with one call per event loop."""
+def wake(futures: deque[asyncio.Future[None]]) -> None:
+    """Wake the tasks that await deliveries, and empty the queue; one call per event loop, however many there are."""
     by_loop: dict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]] = {}
-    for loop, future in waiters:
-        by_loop.setdefault(loop, []).append(future)
-    for loop, futures in by_loop.items():
+    while futures:
+        with suppress(IndexError):  # another thread has taken the last one
+            future = futures.popleft()
+            by_loop.setdefault(future.get_loop(), []).append(future)
+    for loop, waiting in by_loop.items():
         with suppress(RuntimeError):  # the loop is closed, and its tasks with it
-            loop.call_soon_threadsafe(_set, futures)
+            loop.call_soon_threadsafe(_set, waiting)
 
 
 def _set(futures: list[asyncio.Future[None]]) -> None:

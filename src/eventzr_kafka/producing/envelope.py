@@ -23,8 +23,9 @@ from eventzr_kafka.events.event import CloudEvent, ExtensionValue
 from eventzr_kafka.events.event_data import EventData, topic_of
 from eventzr_kafka.safe_text import describe_faults
 
-__all__ = ["EnvelopeKeywords", "Enveloper", "PublishKeywords"]
+__all__ = ["ATTRIBUTES", "EnvelopeKeywords", "Enveloper", "PublishKeywords"]
 
+ATTRIBUTES = frozenset(CloudEvent.model_fields)  # all others are extensions
 _validate: Callable[[Any], CloudEvent[Any]] = CloudEvent[Any].__pydantic_validator__.validate_python
 
 
@@ -49,8 +50,8 @@ class Enveloper:
 
     def __init__(self, source: str | None, *, clock: Clock = SYSTEM_CLOCK) -> None:
         self._source = source
-        self._wall = clock.wall
-        self._new_id = clock.new_id
+        self.wall = clock.wall
+        self.new_id = clock.new_id
 
     def prepare_event(
         self, event: EventData | CloudEvent[Any], *, allow_cross_tenant: bool = False, **envelope: Any
@@ -97,10 +98,10 @@ class Enveloper:
             raise MissingTenantError("?", topic)
         attributes: dict[str, Any] = {
             "specversion": "1.0",
-            "id": self._new_id() if event_id is None else event_id,
+            "id": self.new_id() if event_id is None else event_id,
             "type": topic,
             "source": _choose_source(data, topic, self._source),
-            "time": datetime.fromtimestamp(self._wall(), UTC) if time is None else time,
+            "time": datetime.fromtimestamp(self.wall(), UTC) if time is None else time,
             "datacontenttype": "application/json",
             "subject": data.default_subject() if subject is None else subject,
             "dataschema": kind.__dataschema__,
@@ -116,7 +117,7 @@ class Enveloper:
 
 
 def _with_extensions(attributes: dict[str, Any], extensions: Mapping[str, ExtensionValue]) -> dict[str, Any]:
-    clash = sorted(attributes.keys() & extensions.keys())
+    clash = sorted(ATTRIBUTES & extensions.keys())
     if clash:
         problem = f"extensions={{{clash[0]!r}: …}}: that attribute is not an extension; it has an argument of its own"
         raise EncodeError(attributes["id"], attributes["type"], problem)

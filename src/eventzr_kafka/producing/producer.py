@@ -15,8 +15,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Iterator
-from functools import cache, partial
+from collections.abc import Callable, Mapping
+from functools import cache
 from types import TracebackType
 from typing import Any, Self, Unpack, overload
 
@@ -27,12 +27,13 @@ from eventzr_kafka.errors import ProducerError, ProducerStateError, QueueFullErr
 from eventzr_kafka.events.event import CloudEvent
 from eventzr_kafka.events.event_data import EventData
 from eventzr_kafka.kafka.record import OutgoingRecord
-from eventzr_kafka.kafka.transport import Acknowledgement, DeliveryOutcome, ProducerTransport
+from eventzr_kafka.kafka.transport import DeliveryFailure, ProducerTransport
 from eventzr_kafka.lifecycle.asyncio_only import running_loop
 from eventzr_kafka.lifecycle.process import forget_open, forks, note_open
 from eventzr_kafka.lifecycle.shutdown import complete
-from eventzr_kafka.producing.delivery import Delivery, PublishResult, Waiter, delivery_error, wake
+from eventzr_kafka.producing.delivery import Delivery, PublishResult, delivery_error, wake
 from eventzr_kafka.producing.envelope import Enveloper, PublishKeywords
+from eventzr_kafka.producing.record_builder import RecordBuilder
 from eventzr_kafka.producing.waiting_room import WaitingRoom
 from eventzr_kafka.settings import KafkaSettings
 
@@ -79,7 +80,8 @@ class EventProducer:
             clock: The time and the ids; for tests.
         """
         self.settings = settings or KafkaSettings.from_env()
-        self._prepare_event = Enveloper(source, clock=clock).prepare_event
+        self._enveloper = Enveloper(source, clock=clock)
+        self._build = RecordBuilder(self._enveloper, mode, limits).build
         self._monotonic = clock.monotonic
         self._mode: ContentMode = mode
         self._limits = limits
@@ -87,8 +89,7 @@ class EventProducer:
         self._make_transport = transport or make_producer_client
         self._transport: ProducerTransport | None = None
         self._waiting = WaitingRoom()
-        self._settled: deque[Waiter] = deque()
-        self._reported = self._on_report  # bound once instead of for each event
+        self.woken: deque[asyncio.Future[None]] = deque()
         self._forks = 0
         self._failed: deque[Delivery] = deque(maxlen=_MAX_WAITING)
         self._failures = 0
@@ -131,7 +132,7 @@ class EventProducer:
         forget_open(self)
         transport.close()
         self._expire_waiting(float("inf"))
-        wake(_pop_all(self._settled))
+        wake(self.woken)
 
     def end_at_exit(self, deadline: float) -> None:
         """Deliver events in flight until `deadline`, a time of the clock, and log how many are not delivered."""
@@ -224,7 +225,14 @@ class EventProducer:
             DeliveryError: The broker did not acknowledge; the message says what to do.
             ProducerStateError: The producer is not started, or was made before this process was forked.
         """
-        return await self._publish(self._prepare_event(event, **keywords))
+        delivery, record = self._prepare(event, keywords)
+        if record is not None and not self._try_to_produce(record, delivery):
+            self._let_wait(record, delivery)  # at most one for each task that publishes
+        try:
+            return await delivery
+        except asyncio.CancelledError:
+            self._waiting.withdraw(delivery)
+            raise
 
     @overload
     def enqueue(
@@ -243,7 +251,12 @@ class EventProducer:
         Raises:
             QueueFullError: 10,000 events wait for room already; nothing was sent.
         """
-        return self._enqueue(self._prepare_event(event, **keywords))
+        delivery, record = self._prepare(event, keywords)
+        if record is not None and not self._try_to_produce(record, delivery):
+            if len(self._waiting.entries) >= _MAX_WAITING:
+                raise _queue_full(delivery)
+            self._let_wait(record, delivery)
+        return delivery
 
     async def flush(self, timeout: float = 30.0) -> int:
         """Wait until everything queued is reported.
@@ -261,33 +274,22 @@ class EventProducer:
 
     # One event
 
-    def _enqueue(self, event: CloudEvent[Any]) -> Delivery:
-        if not self.settings.enabled:
-            return self._skip_event(event)
-        delivery, record = self._encode(event)
-        if not self._try_to_produce(record, delivery):
-            if len(self._waiting.entries) >= _MAX_WAITING:
-                raise _queue_full(delivery)
-            self._let_wait(record, delivery)
-        return delivery
+    def _prepare(self, event: Any, keywords: Mapping[str, Any]) -> tuple[Delivery, OutgoingRecord | None]:
+        """Make an event's record, and the future of its delivery. There is no record if Kafka is disabled."""
+        if self._own_transport() is not None:
+            built = self._build(event, keywords)
+            if built is not None:
+                event_id, record = built
+                return Delivery(self, event_id, record.topic), record
+        return self._prepare_carefully(self._enveloper.prepare_event(event, **keywords))
 
-    async def _publish(self, event: CloudEvent[Any]) -> PublishResult:
+    def _prepare_carefully(self, event: CloudEvent[Any]) -> tuple[Delivery, OutgoingRecord | None]:
         if not self.settings.enabled:
-            return self._skip_event(event).result()
-        delivery, record = self._encode(event)
-        if not self._try_to_produce(record, delivery):
-            self._let_wait(record, delivery)  # at most one for each task that publishes
-        try:
-            return await delivery
-        except asyncio.CancelledError:
-            self._waiting.withdraw(delivery)
-            raise
-
-    def _encode(self, event: CloudEvent[Any]) -> tuple[Delivery, OutgoingRecord]:
+            return self._skip_event(event), None
         if self._own_transport() is None:
             raise _not_started()
         record = encode(event, self._mode, limits=self._limits)
-        return Delivery(event.id, record.topic), record
+        return Delivery(self, event.id, record.topic), record
 
     def _own_transport(self) -> ProducerTransport | None:
         """Return the client, or None before `start` and after `close`.
@@ -301,15 +303,15 @@ class EventProducer:
 
     def _skip_event(self, event: CloudEvent[Any]) -> Delivery:
         _log_disabled()
-        delivery = Delivery(event.id, event.type)
-        delivery.settle(PublishResult("skipped", event.id, event.type))
+        delivery = Delivery(self, event.id, event.type)
+        delivery.settle(None)
         return delivery
 
     def _try_to_produce(self, record: OutgoingRecord, delivery: Delivery) -> bool:
         transport = self._transport
         if transport is None:
             raise _not_started()
-        return not self._waiting.entries and transport.produce(record, partial(self._reported, delivery))
+        return not self._waiting.entries and transport.produce(record, delivery)
 
     def _let_wait(self, record: OutgoingRecord, delivery: Delivery) -> None:
         if not self._waiting.add(delivery, record, self._monotonic() + self._queue_timeout):
@@ -317,12 +319,9 @@ class EventProducer:
 
     # In the client's thread
 
-    def _on_report(self, delivery: Delivery, outcome: DeliveryOutcome) -> None:
-        if isinstance(outcome, Acknowledgement):
-            result = PublishResult("acknowledged", delivery.event_id, delivery.topic, outcome.partition, outcome.offset)
-            self._settled.extend(delivery.settle(result))
-            return
-        self._fail(delivery, delivery_error(delivery, outcome))
+    def fail(self, delivery: Delivery, failure: DeliveryFailure) -> None:
+        """Log a failure that the client reports; `Delivery` calls it."""
+        self._fail(delivery, delivery_error(delivery, failure))
 
     def _fail(self, delivery: Delivery, error: ProducerError) -> None:
         while self._failed and self._failed[0].retrieved:
@@ -330,16 +329,16 @@ class EventProducer:
         self._failed.append(delivery)
         self._failures += 1
         log.error("not published: %s", error)
-        self._settled.extend(delivery.settle(error))
+        delivery.settle(error)
 
     def _on_reports(self) -> None:
         self._expire_waiting(self._monotonic())
         self._waiting.hand_over(self._produce)
-        wake(_pop_all(self._settled))
+        wake(self.woken)
 
     def _produce(self, record: OutgoingRecord, delivery: Delivery) -> bool:
         transport = self._transport
-        return transport is not None and transport.produce(record, partial(self._reported, delivery))
+        return transport is not None and transport.produce(record, delivery)
 
     def _expire_waiting(self, now: float) -> None:
         for delivery in self._waiting.pop_expired(now):
@@ -364,14 +363,6 @@ def _queue_full(delivery: Delivery) -> QueueFullError:
 
 def _not_started() -> ProducerStateError:
     return ProducerStateError("the producer is not started: use it inside `async with` or `with`, or call start()")
-
-
-def _pop_all(waiters: deque[Waiter]) -> Iterator[Waiter]:
-    while True:
-        try:
-            yield waiters.popleft()
-        except IndexError:
-            return
 
 
 @cache

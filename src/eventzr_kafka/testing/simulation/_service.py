@@ -17,7 +17,6 @@ from eventzr_kafka.dead_letters.order import sort_letters
 from eventzr_kafka.dead_letters.writer import DeadLetterWriter
 from eventzr_kafka.engine.replay import BeforeReplay, Replay, ReplayResult
 from eventzr_kafka.errors import EventzrKafkaError
-from eventzr_kafka.events.event import CloudEvent
 from eventzr_kafka.handlers.binding import bind
 from eventzr_kafka.handlers.decorators import definition_of
 from eventzr_kafka.handlers.deduplication import make_deduplicator
@@ -121,9 +120,10 @@ class _WatchedProducer(EventProducer):
         )
         self._clients = clients
 
-    async def _publish(self, event: CloudEvent[Any]) -> PublishResult:
-        result = await super()._publish(event)
-        self._clients.history.note("published", self._clients.process.name, result.topic, event.id)
+    async def publish(self, event: Any, /, **keywords: Any) -> PublishResult:
+        """Publish an event, and note it."""
+        result = await super().publish(event, **keywords)
+        self._clients.history.note("published", self._clients.process.name, result.topic, result.event_id)
         return result
 
 
