@@ -188,7 +188,7 @@ def outbox_status(*, url: DatabaseUrl, json: AsJson = False, output: Output = DE
 
 @outbox.command(
     name="requeue",
-    help_epilogue="Exit codes: 0 requeued, or you answered no; 1 the database does not answer; 2 wrong call or "
+    help_epilogue="Exit codes: 0 requeued; 1 the database does not answer, or you answered no; 2 wrong call or "
     "configuration.",
 )
 def requeue_outbox(

@@ -23,6 +23,7 @@ __all__ = [
     "DryRun",
     "Output",
     "Yes",
+    "report_declined",
     "run_command",
     "shown_default",
 ]
@@ -53,6 +54,12 @@ DEFAULT_OUTPUT = Output()
 def shown_default(value: object) -> str | None:
     """The default that a help text names; None for a flag, and for an option that may be left out."""
     return None if value in (None, False, ()) else str(value)
+
+
+def report_declined(terminal: Terminal) -> int:
+    """Report that the user answered no; returns the exit code."""
+    terminal.error(labelled("✗", "declined: nothing was changed", "red"))
+    return FAILED
 
 
 def run_command(output: Output, act: Callable[[Terminal], int | None], *, wrong_call: int = WRONG_CALL) -> int:

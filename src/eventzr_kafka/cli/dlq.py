@@ -17,7 +17,7 @@ from rich.text import Text
 
 from eventzr_kafka._confluent.log_reader import ConfluentLogReader
 from eventzr_kafka._confluent.producer import ConfluentProducer
-from eventzr_kafka.cli.command import DEFAULT_OUTPUT, FAILED, AsJson, DryRun, Output, Yes, run_command
+from eventzr_kafka.cli.command import DEFAULT_OUTPUT, FAILED, AsJson, DryRun, Output, Yes, report_declined, run_command
 from eventzr_kafka.cli.dlq_replay import ReplayReport, read_journal, replay_group, require_topic
 from eventzr_kafka.cli.dlq_views import left_out_text, letter_card, letter_json, overview, overview_json
 from eventzr_kafka.cli.durations import DURATION, parse_duration
@@ -201,7 +201,7 @@ def replay(
 
 
 @app.command(
-    help_epilogue="Exit codes: 0 discarded, or nothing to discard, or you answered no; 1 the broker does not answer; "
+    help_epilogue="Exit codes: 0 discarded, or nothing to discard; 1 the broker does not answer, or you answered no; "
     f"2 wrong call or configuration, {_NOT_FOUND}."
 )
 def discard(
@@ -222,7 +222,7 @@ def discard(
         reason: Reason, recorded in the dead-letter topic.
     """
 
-    def act(terminal: Terminal) -> None:
+    def act(terminal: Terminal) -> int:
         if not reason.strip():
             raise UsageError("--reason is empty: write why these dead letters are not needed")
         settings, group_id, selection = KafkaSettings.from_env(), _group_id(group), filters.selection()
@@ -239,7 +239,8 @@ def discard(
             asyncio.run(_discard(settings, group_id, found, committed, reason))
             terminal.print(labelled("discarded", count_of(len(found), "dead letter"), "green"))
         else:
-            terminal.print(Text("nothing was discarded", style="dim"))
+            return report_declined(terminal)
+        return 0
 
     return run_command(output, act)
 

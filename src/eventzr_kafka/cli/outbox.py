@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias, TypeVar
 from cyclopts import Parameter
 from rich.text import Text
 
+from eventzr_kafka.cli.command import report_declined
 from eventzr_kafka.cli.durations import parse_duration
 from eventzr_kafka.cli.question import is_agreed
 from eventzr_kafka.cli.terminal import Terminal, count_of, labelled, table
@@ -95,8 +96,8 @@ def show_status(url: str, settings: KafkaSettings, terminal: Terminal, *, as_jso
         terminal.print(line)
 
 
-def requeue_parked(url: str, ids: Sequence[int], terminal: Terminal, *, every: bool, yes: bool) -> None:
-    """Make parked rows pending again, and print how many.
+def requeue_parked(url: str, ids: Sequence[int], terminal: Terminal, *, every: bool, yes: bool) -> int:
+    """Make parked rows pending again, and print how many; returns the exit code.
 
     Raises:
         UsageError: No rows are named, or the question cannot be asked.
@@ -107,10 +108,10 @@ def requeue_parked(url: str, ids: Sequence[int], terminal: Terminal, *, every: b
     if bool(ids) is every:
         raise UsageError("name the rows: ids, as `eventzr-kafka outbox status` shows them, or --all")
     if not (yes or is_agreed("Requeued rows are published after newer events of the same tenant. Requeue?")):
-        terminal.print(Text("nothing was requeued", style="dim"))
-        return
+        return report_declined(terminal)
     count = _with_engine(url, lambda engine: requeue(engine, None if every else ids))
     terminal.print(labelled("requeued:", count_of(count, "row"), "green" if count else "yellow"))
+    return 0
 
 
 def _with_engine(url: str, act: Callable[[AsyncEngine], Awaitable[ResultT]]) -> ResultT:

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from rich.text import Text
 
 from eventzr_kafka._confluent.admin import ConfluentAdmin
-from eventzr_kafka.cli.command import DEFAULT_OUTPUT, FAILED, Output, Yes, run_command
+from eventzr_kafka.cli.command import DEFAULT_OUTPUT, FAILED, Output, Yes, report_declined, run_command
 from eventzr_kafka.cli.question import is_agreed
 from eventzr_kafka.cli.sizes import limits_of, too_large_for_readers, too_small_for_batches
 from eventzr_kafka.cli.targets import read_targets
@@ -89,8 +89,7 @@ def apply_plan(
         if not planned.changes:
             return 0
         if not (yes or is_agreed("Apply?")):
-            terminal.error(labelled("✗", "declined: nothing was changed", "red"))
-            return FAILED
+            return report_declined(terminal)
         return _apply(admin, planned.changes, terminal)
 
     return run_command(output, act)
