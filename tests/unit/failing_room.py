@@ -10,7 +10,7 @@ from typing import Any
 from tests.unit.conftest import TOPIC, record
 
 from eventzr_kafka import CloudEvent, Record, RetryPolicy, kafka_consumer, on_message
-from eventzr_kafka.clock import SYSTEM_CLOCK, Clock
+from eventzr_kafka.clock import Clock
 from eventzr_kafka.dead_letters.letter import DeadLetterFacts
 from eventzr_kafka.engine.epoch import Epoch
 from eventzr_kafka.engine.failed_event import FailedEvent
@@ -93,7 +93,7 @@ class Room:
         park: Park | None = None,
         hooks: ConsumerHooks | None = None,
         policy: RetryPolicy | None = None,
-        clock: Clock = SYSTEM_CLOCK,
+        clock: Clock | None = None,
         **options: Any,
     ) -> None:
         @kafka_consumer(group_id="group", retry=policy or RetryPolicy(attempts=1), **options)
@@ -120,7 +120,7 @@ class Room:
             hooks=hooks or ConsumerHooks(),
             parked_keys=parked_keys,
             redelivery=again,
-            clock=clock,
+            clock=clock or Clock(monotonic=asyncio.get_running_loop().time),
         )
         self.failures = FailureHandler(host, self.options, self.lanes)
 

@@ -20,6 +20,7 @@ from eventzr_kafka._confluent.arrivals import log
 from eventzr_kafka._confluent.connection import describe_kafka_error
 from eventzr_kafka.clock import SYSTEM_CLOCK, Clock
 from eventzr_kafka.engine.commit_metadata import MAX_METADATA_BYTES
+from eventzr_kafka.lifecycle.state_log import StateLog
 
 __all__ = ["CommitResults"]
 
@@ -48,7 +49,6 @@ class CommitResults:
     """Reads the results of one client's commits; used in the owner thread, except for `problem`.
 
     Attributes:
-        problem: The reason why offsets cannot be committed, or None; any thread may read it.
         limit: Bytes of metadata to store with an offset, at most.
         proven: The most bytes of metadata that the broker has accepted.
         answers: The number of commits that were answered.
@@ -58,16 +58,21 @@ class CommitResults:
 
     def __init__(self, group_id: str, clock: Clock = SYSTEM_CLOCK) -> None:
         """Begin without a problem."""
-        self.problem: str | None = None
         self.limit = MAX_METADATA_BYTES
         self.proven = 0
         self.answers = 0
         self.nothing_left = False
         self.closing = False
         self._group_id = group_id
+        self._state = StateLog(log, clock=clock)
         self._monotonic = clock.monotonic
         self._failing_since = self._refused_at = -math.inf
         self._metadata_refused = False
+
+    @property
+    def problem(self) -> str | None:
+        """The reason why offsets cannot be committed, or None; any thread may read it."""
+        return self._state.reason
 
     def on_commit(self, error: KafkaError | None, partitions: Sequence[Offset]) -> None:
         """Read the result of one commit; a callback of the client, which must not raise."""
@@ -90,9 +95,7 @@ class CommitResults:
             return
         self.proven = max([self.proven, *(len(p.metadata or "") for p in partitions)])
         self._refused_at = -math.inf
-        if self.problem is not None:
-            self.problem = None
-            log.warning("%s: offsets are committed again", self._group_id)
+        self._state.report_success("%s: offsets are committed again", self._group_id)
 
     def _refused(self, fault: KafkaError, partitions: Sequence[Offset]) -> None:
         if fault.code() == KafkaError.OFFSET_METADATA_TOO_LARGE and self.limit > 0:
@@ -105,8 +108,8 @@ class CommitResults:
         lasts = now - self._failing_since >= _LASTING_SECONDS
         if self.problem is None and (lasts or self.closing or fault.code() not in _REBALANCE_ERRORS):
             hint = "; ".join(filter(None, (describe_kafka_error(fault), _HINTS.get(fault.code()))))
-            self.problem = f"{self._group_id}: offsets cannot be committed, handled events run again: {hint}"
-            log.error("%s", self.problem)
+            problem = f"{self._group_id}: offsets cannot be committed, handled events run again: {hint}"
+            self._state.report_failure(problem, "%s", problem)
 
     def _shorten(self, partitions: Sequence[Offset]) -> None:
         refused = [p for p in partitions if p.error is not None] or partitions

@@ -18,7 +18,9 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeDecorator
 
+from eventzr_kafka.clock import SYSTEM_CLOCK, Clock
 from eventzr_kafka.errors import ConfigurationError
+from eventzr_kafka.lifecycle.state_log import StateLog
 
 __all__ = [
     "DATABASE_ERRORS",
@@ -125,25 +127,23 @@ def is_outage(error: BaseException) -> bool:
 
 
 class DatabaseOutage:
-    """Logs one line when the database is gone, and one when it is back.
+    """Logs one line when the database is gone, and one when it is back."""
 
-    Attributes:
-        problem: The present problem, or None.
-    """
+    def __init__(self, log: logging.Logger, client: str, *, clock: Clock = SYSTEM_CLOCK) -> None:
+        self._state = StateLog(log, failure_level=logging.WARNING, recovery_level=logging.INFO, clock=clock)
+        self._client = client
 
-    def __init__(self, log: logging.Logger, who: str) -> None:
-        self._log = log
-        self._who = who
-        self.problem: str | None = None
+    @property
+    def problem(self) -> str | None:
+        """The present problem, or None."""
+        return self._state.reason
 
     def on_error(self, error: BaseException) -> None:
-        """Record a failure."""
-        if self.problem is None:
-            self.problem = f"the database does not answer ({type(error).__qualname__}), trying again until it does"
-            self._log.warning("%s: %s", self._who, self.problem)
+        """Record a failure; while it lasts, its first error is the problem."""
+        if self._state.reason is None:
+            problem = f"the database does not answer ({type(error).__qualname__}), trying again until it does"
+            self._state.report_failure(problem, "%s: %s", self._client, problem)
 
     def over(self) -> None:
         """Record a success."""
-        if self.problem is not None:
-            self._log.info("%s: the database is back", self._who)
-        self.problem = None
+        self._state.report_success("%s: the database is back", self._client)

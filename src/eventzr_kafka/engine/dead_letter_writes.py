@@ -23,6 +23,7 @@ from eventzr_kafka.errors import DeliveryError, EventzrKafkaError
 from eventzr_kafka.handlers.retry import DeadLetter
 from eventzr_kafka.kafka.transport import Acknowledgement
 from eventzr_kafka.lifecycle.back_off import exponential_pause
+from eventzr_kafka.lifecycle.state_log import StateLog
 from eventzr_kafka.safe_text import error_location
 
 __all__ = ["DeadLetterWrites"]
@@ -49,6 +50,7 @@ class DeadLetterWrites:
         self._queue: deque[tuple[FailedEvent, DeadLetterFacts]] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
         self._problems: dict[FailureKey, str] = {}
+        self._log = StateLog(log, recovery_level=logging.INFO, clock=host.clock)
 
     def begin(self, failed: FailedEvent, facts: DeadLetterFacts) -> None:
         """Write the dead letter of an event whose lane waits."""
@@ -125,8 +127,9 @@ class DeadLetterWrites:
         failed.batch.ledger.finish(failed.record.offset)
         if self._host.parked_keys is not None:
             self._host.parked_keys.park(failed.record, facts, (written.partition, written.offset))
-        if self._problems.pop(failed.key, None) is not None and not self._problems:
-            log.info("%s: dead letters can be written again", self._host.group_id)
+        self._problems.pop(failed.key, None)
+        if not self._problems:
+            self._log.report_success("%s: dead letters can be written again", self._host.group_id)
         self._lanes.settle(failed.lane, failed.work)
         self._states.forget(failed.key)
         self._host.on_ready()
@@ -141,7 +144,7 @@ class DeadLetterWrites:
         self._host.redelivery.take_over(failed, left)
 
     def _report_problem(self, key: FailureKey, problem: str) -> None:
-        if not self._problems:
-            next_step = "their ordering keys wait" if self._host.redelivery is None else "their events are redelivered"
-            log.error("%s: dead letters cannot be written, %s: %s", self._host.group_id, next_step, problem)
+        next_step = "their ordering keys wait" if self._host.redelivery is None else "their events are redelivered"
+        text = "%s: dead letters cannot be written, %s: %s"
+        self._log.report_failure("refused", text, self._host.group_id, next_step, problem)
         self._problems[key] = problem

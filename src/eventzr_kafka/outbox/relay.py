@@ -111,7 +111,7 @@ class OutboxRelay:
         self._sender = Sender(self._settings, transport, self._wake)
         self._clock = clock
         self._turns = Turns(self._rows, self._sender, options, hooks, clock=clock)
-        self._outage = DatabaseOutage(log, "outbox relay")
+        self._outage = DatabaseOutage(log, "outbox relay", clock=clock)
         self._due = {"renew": 0.0, "clean": 0.0, "sample": 0.0}
         self._idle = _SOONEST
         self._stopping = False

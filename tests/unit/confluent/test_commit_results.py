@@ -45,16 +45,19 @@ def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.levelname in {"WARNING", "ERROR"}]
 
 
-def test_refusal_is_one_line_and_a_problem(commits: CommitResults, caplog: pytest.LogCaptureFixture) -> None:
+def test_refusal_is_one_line_and_a_problem(
+    commits: CommitResults, time: ManualTime, caplog: pytest.LogCaptureFixture
+) -> None:
     for _ in range(3):
         commits.on_commit(DENIED, [offset()])
     assert commits.problem is not None
     assert "allow Read on the group" in commits.problem
     assert lines(caplog) == [commits.problem]
+    time.now += 2
     commits.on_commit(None, [offset()])
     commits.on_commit(None, [offset()])
     assert commits.problem is None
-    assert lines(caplog)[1:] == ["g: offsets are committed again"]
+    assert lines(caplog)[1:] == ["g: offsets are committed again after 2.0 s"]
 
 
 def test_one_refused_partition_counts(commits: CommitResults) -> None:
