@@ -12,7 +12,7 @@ pytestmark = pytest.mark.slow
 
 BUDGET = 0.040  # seconds above pydantic, on a machine that is idle
 SHARE_OF_PYDANTIC = 0.4  # of pydantic's own cost, for a busy or slow machine that takes longer for both
-ROUNDS = 5
+ROUNDS = 3
 PYDANTIC = "from pydantic import BaseModel, TypeAdapter\nclass Model(BaseModel): id: str"
 # Installed packages are byte-compiled. Without this variable the first import compiles the work tree too.
 INSTALLED = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}

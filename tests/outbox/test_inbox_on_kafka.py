@@ -13,7 +13,7 @@ from eventzr_kafka import CloudEvent, KafkaSettings
 from eventzr_kafka.outbox import Outbox, OutboxRelay, read_status
 from eventzr_kafka.testing.kafka_server import KafkaServer
 
-EVENTS, TENANTS = 3_000, 100
+EVENTS, TENANTS = 1_500, 100
 
 
 async def test_each_effect_is_there_once_when_members_die(
