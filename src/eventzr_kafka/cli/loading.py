@@ -16,6 +16,7 @@ from typing import Any
 
 from eventzr_kafka.cli.usage import UsageError
 from eventzr_kafka.errors import ConfigurationError, RoutingError
+from eventzr_kafka.events import catalogue
 from eventzr_kafka.handlers.decorators import definition_of, is_consumer
 from eventzr_kafka.safe_text import error_location, printable
 
@@ -126,7 +127,10 @@ def _failure(action: str, error: BaseException) -> UsageError:
     kind, text = type(error).__qualname__, printable(str(error), limit=200)
     if isinstance(error, SyntaxError) and error.filename:
         return UsageError(f"{action} failed: {error.filename}:{error.lineno}: {kind}: {error.msg}")
-    return UsageError(f"{action} failed: {_location(error)}: {kind}{f': {text}' if text else ''}")
+    hint = ""
+    if isinstance(error, ModuleNotFoundError) and error.name == catalogue.MARKETPLACE_EVENTS:
+        hint = f"; {catalogue.install_hint()}"
+    return UsageError(f"{action} failed: {_location(error)}: {kind}{f': {text}' if text else ''}{hint}")
 
 
 def _location(error: BaseException) -> str:

@@ -9,14 +9,17 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from functools import cache
+from importlib.util import find_spec
 
 from eventzr_kafka.events.event_data import EventData, declared_events
 from eventzr_kafka.safe_text import printable
 
-__all__ = ["describe_undeclared", "known_events", "lookup", "suggest"]
+__all__ = ["MARKETPLACE_EVENTS", "describe_undeclared", "install_hint", "known_events", "lookup", "suggest"]
 
 _NEARLY = 0.8
 _GROUP = "eventzr_kafka.events"
+_PLATFORM = "eventzr."  # begins the topics of the platform, whose classes are a distribution of their own
+MARKETPLACE_EVENTS = "eventzr_marketplace_events"
 
 
 @cache
@@ -55,8 +58,21 @@ def describe_undeclared(topic: str, otherwise: str) -> str:
         otherwise: Hint for a topic that resembles none.
     """
     near = suggest(topic)
-    hint = f"did you mean {near!r}?" if near else otherwise
+    if near is not None:
+        hint = f"did you mean {near!r}?"
+    elif topic.startswith(_PLATFORM) and find_spec(MARKETPLACE_EVENTS) is None:
+        hint = install_hint()
+    else:
+        hint = otherwise
     return f"topic {printable(topic)!r} is declared nowhere; {hint}"
+
+
+def install_hint() -> str:
+    """The way to the events of the marketplace, which the extra `cli` does not bring."""
+    return (
+        "the events of the marketplace are not installed: pip install eventzr-marketplace-events "
+        "(from a checkout: ./marketplace-events)"
+    )
 
 
 def _is_misspelling(topic: str, known: str) -> bool:

@@ -167,6 +167,14 @@ def test_failing_module_names_its_line(write: Write, tmp_path: Path, source: str
     assert "\n" not in str(caught.value)
 
 
+def test_missing_events_name_their_distribution(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    write("alone.py", "from eventzr_marketplace_events import OrderCompleted\n")
+    monkeypatch.setitem(sys.modules, "eventzr_marketplace_events", None)
+
+    with pytest.raises(UsageError, match=r"alone\.py:1: ModuleNotFoundError: .*; the events of the marketplace"):
+        load_consumer("alone:Handler")
+
+
 def test_traceback_begins_in_the_module(write: Write, tmp_path: Path) -> None:
     write("broken.py", "import json\n\njson.loads('{')\n")
 
