@@ -46,7 +46,6 @@ _AGAIN_AFTER = 0.4  # seconds
     inbox=SqlInbox(sessions),
     retry=PATIENT,
     max_concurrency=8,
-    sources={"event-svc", "reviews-svc", "wallet-svc", "subscriptions-svc", "user-svc"},
 )
 class NeighbourEvents:
     """One method for each event; the rules are in ``domain``."""

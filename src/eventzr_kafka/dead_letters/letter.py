@@ -212,6 +212,13 @@ def write_letter(record: Record, facts: DeadLetterFacts, *, shrink: Shrink = 0) 
     return OutgoingRecord(topic, _short_key(record.key), value, list(added_headers(fields)))
 
 
+def is_letter(record: Record) -> bool:
+    """Return True for a dead letter, in a dead-letter topic, that says where its record was."""
+    found = read_added_headers(record)
+    is_named = record.topic.endswith(".dlq") and _read_origin(found) is not None
+    return is_named and not _looks_like_note(record, found)
+
+
 def _writable_headers(headers: Sequence[Header]) -> Iterable[Header]:
     """Replace each lone surrogate in a header's name by ``?``: the client would crash the process on it."""
     return [(name.encode(errors="replace").decode(), value) for name, value in headers]

@@ -7,7 +7,8 @@
 4. With ``park_key`` the later events of a dead letter's ordering key become dead letters too, see `parked_keys`.
 5. Each failure has one log line: the record, its event and tenant, the error, and the next step.
 6. An event that its handler's `when` does not want is skipped: that is counted, and not a failure.
-7. With a `Redelivery`, an event that cannot be retried in time is left to it, and so is an event whose dead letter
+7. A dead letter that cannot be read by a consumer of the dead-letter topic is skipped.
+8. With a `Redelivery`, an event that cannot be retried in time is left to it, and so is an event whose dead letter
    cannot be written.
 """
 
@@ -20,7 +21,7 @@ from collections.abc import Iterable, Sequence
 from typing import assert_never
 
 from eventzr_kafka.codec.selection import UnwantedEvent
-from eventzr_kafka.dead_letters.letter import DeadLetterFacts
+from eventzr_kafka.dead_letters.letter import DeadLetterFacts, is_letter
 from eventzr_kafka.engine.dead_letter_writes import DeadLetterWrites
 from eventzr_kafka.engine.epoch import Epoch
 from eventzr_kafka.engine.failed_event import FailedEvent, error_summary
@@ -201,6 +202,8 @@ class FailureHandler:
         self, route: BoundRoute, events: Sequence[FailedEvent], error: BaseException, state: FailureState
     ) -> Decision:
         if events[0].event is None:
+            if is_letter(events[0].record):  # it stays in its topic, and a dead letter about it adds nothing
+                return Skip()
             options = self._options
             return decide_unreadable(error, on_tombstone=options.on_tombstone, on_unknown_type=options.on_unknown_type)
         # An event has exited if it stopped this runner with `SystemExit`, or an earlier one of the group.

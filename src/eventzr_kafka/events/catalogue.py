@@ -44,11 +44,14 @@ def known_events() -> Mapping[str, type[EventData]]:
 
 
 def suggest(topic: str) -> str | None:
-    """The declared topic that this one misspells, or None.
+    """The declared topic that this one misspells, or None; a declared topic misspells none.
 
     One word is nearly the declared one, or a word is missing. Another version or another verb means another topic.
     """
-    return next((known for known in declared_events() if _is_misspelling(topic, known)), None)
+    declared = declared_events()
+    if topic in declared:
+        return None
+    return next((known for known in declared if _is_misspelling(topic, known)), None)
 
 
 def describe_undeclared(topic: str, otherwise: str) -> str:

@@ -41,6 +41,7 @@ from eventzr_kafka.dead_letters.letter import read_letter
 from eventzr_kafka.errors import ConfigurationError, EventzrKafkaError, RoutingError
 from eventzr_kafka.kafka.record import OutgoingRecord
 from eventzr_kafka.kafka.transport import Acknowledgement, DeliveryCallback, DeliveryFailure
+from eventzr_marketplace_events import OrderCompleted
 
 ON = KafkaSettings(enabled=True)
 AT_ONCE = RetryPolicy(attempts=3, wait_initial=0)
@@ -211,6 +212,12 @@ def test_tombstone_may_be_skipped() -> None:
 def test_event_not_of_kafka_is_refused_before_any_call(change: dict[str, Any], words: str) -> None:
     with pytest.raises(EventSourceError, match=words):
         invoke(Awaits(), {**DOCUMENTED, **change})
+
+
+def test_a_declared_topic_without_handler_is_not_suggested() -> None:
+    record_of_it = record(1)._replace(topic=str(OrderCompleted.__topic__))
+    with pytest.raises(RoutingError, match=r"no handler for topic 'eventzr.marketplace.order.completed.v1', which"):
+        invoke(Awaits(), lambda_event([record_of_it]))
 
 
 def test_topic_without_handler_is_named() -> None:

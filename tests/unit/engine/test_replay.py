@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from eventzr_kafka import CloudEvent, MessageContext, Record, encode, kafka_consumer, on_batch, on_message
+from eventzr_kafka.codec.decoder import Decoder
+from eventzr_kafka.codec.selection import SelectiveDecoder
 from eventzr_kafka.dead_letters.journal import DeadLetterJournal, Entry
 from eventzr_kafka.dead_letters.letter import Cut, DeadLetterFacts, Note, read_note, write_letter
 from eventzr_kafka.engine.replay import BeforeReplay, Replay, ReplayResult
@@ -496,3 +498,22 @@ async def test_cancelled_replay_is_cancelled(setting: Setting) -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert setting.notes == []
+
+
+async def test_an_event_that_is_not_wanted_any_more_closes_its_letter() -> None:
+    setting = Setting()
+    skipping = replace(setting.routes[TOPIC], decoder=_never(setting))
+    setting.replay = Replay("g", {TOPIC: skipping}, setting.options, setting.write, setting.outcomes.append)
+    setting.add(1)
+    await setting.replay.run(setting.letters)
+    assert [(result.outcome, result.why) for result in setting.outcomes] == [
+        ("replayed", "skipped, by the consumer's policy")
+    ]
+    assert setting.handler.calls == []
+    assert [note.kind for note in setting.notes] == ["replayed"]
+
+
+def _never(setting: Setting) -> SelectiveDecoder:
+    decoder = setting.routes[TOPIC].decoder
+    assert isinstance(decoder, Decoder)
+    return SelectiveDecoder(decoder, lambda _event: False, "Handler.one")

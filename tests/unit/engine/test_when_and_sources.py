@@ -12,6 +12,8 @@ from eventzr_kafka import CloudEvent, EventData, Record, kafka_consumer, on_batc
 from eventzr_kafka.dead_letters.letter import read_letter
 from eventzr_kafka.errors import RoutingError
 from eventzr_kafka.handlers.retry import RetryPolicy
+from eventzr_kafka.kafka.record import TopicPartition
+from eventzr_kafka.kafka.transport import Assignment
 
 
 def wanted(event: CloudEvent[Any]) -> bool:
@@ -249,6 +251,32 @@ async def test_any_source_is_named_at_the_start(make_group: MakeGroup, caplog: p
     assert [record.message for record in caplog.records] == [
         'Trusting.handle: handles events of any source (sources="any")'
     ]
+
+
+async def test_an_unreadable_dead_letter_makes_no_second_one(
+    make_group: MakeGroup, make_record: MakeRecord, caplog: pytest.LogCaptureFixture
+) -> None:
+    group = make_group(Chooser())
+    group.assign()
+    group.receive(make_record(0)._replace(key=None))
+    await group.settle()
+    [letter] = group.producer.records
+
+    @kafka_consumer(group_id="mirror")
+    class Mirror(Plain):
+        @on_message("group.dlq")
+        async def handle(self, event: CloudEvent[Any]) -> None: ...
+
+    caplog.clear()
+    mirror = make_group(Mirror())
+    mirror.consumer.on_assigned([Assignment(TopicPartition("group.dlq", 0), 1, 0, "")])
+    mirror.receive(Record("group.dlq", 0, 0, *letter[1:]), make_record(1)._replace(topic="group.dlq", value=b"{"))
+    await mirror.settle()
+    mirror.store()
+    assert [error for error, _ in letters(mirror)] == ["InvalidEnvelopeError"]
+    assert mirror.transport.offset() == 2
+    [line] = [each for each in caplog.records if "group.dlq[0]@0" in each.message]
+    assert (line.levelname, line.message.endswith("; skipped")) == ("WARNING", True)
 
 
 # Decoration

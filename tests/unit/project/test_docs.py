@@ -29,6 +29,7 @@ ROOT_PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY
 PAGES = {str(path.relative_to(ROOT)): path.read_text() for path in [*ROOT_PAGES, *ROOT.glob("docs/**/*.md")]}
 
 
+TRUST = (ROOT / "docs" / "how-to" / "trust.md").read_text()
 MSK = (ROOT / "docs" / "how-to" / "msk.md").read_text()
 
 
@@ -71,6 +72,11 @@ def with_text(text: str) -> dict[str, Any]:
 @pytest.mark.parametrize("number", range(len(PYTHON)))
 def test_python_block_runs_by_itself(number: int) -> None:
     assert execute(PYTHON[number])
+
+
+@pytest.mark.parametrize("block", blocks("python", TRUST), ids=["sources", "when"])
+def test_python_about_trust_runs(block: str) -> None:
+    assert execute(block)
 
 
 def test_quick_start_consumer_handles_its_producer(
