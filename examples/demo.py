@@ -98,7 +98,7 @@ async def play_and_count(url: str, seen: Counter[Event]) -> bool:
         shops = [Shop(http, tenant) for tenant in TENANTS]
         stories = [Story(shop, partial(print, f"{shop.tenant}  |")) for shop in shops]
         await asyncio.gather(*(story.play() for story in stories))
-        await stories[-1].money_comes_too_early()
+        await stories[-1].money_comes_early_or_wrong()
         books = Books(published=Counter(), arrived=seen)
         for shop in shops:
             await record_published(shop, books)
@@ -126,11 +126,17 @@ class Books:
 
 
 async def record_published(shop: Shop, books: Books) -> None:
-    """Count the events that the service and its neighbours have published, and those that the service has handled."""
+    """Count the events that the service and its neighbours have published, and those that the service has handled.
+
+    An event that can never be right has arrived as a dead letter.
+    """
     books.published.update((topic, shop.tenant, event_id) for topic, event_id in shop.published)
     for line in await shop.get("/activity"):
         side = books.published if line["direction"] == "out" else books.arrived
         side[line["topic"], shop.tenant, line["eventId"]] += 1
+    for letter in await shop.get("/dead-letters"):
+        if letter["replayedAt"] is None:
+            books.arrived[letter["topic"], shop.tenant, letter["eventId"]] += 1
 
 
 def show_summary(books: Books) -> bool:

@@ -18,6 +18,7 @@ from eventzr_kafka.outbox import OutboxRelay
 from examples.marketplace_service.api import health, listings, operations, orders, playground, problems, sellers
 from examples.marketplace_service.background import run_beside
 from examples.marketplace_service.database import open_engine
+from examples.marketplace_service.due_changes import apply_when_due
 from examples.marketplace_service.events.consumer import NeighbourEvents
 from examples.marketplace_service.events.dead_letters import DeadLetterReplay, DeadLetters
 from examples.marketplace_service.events.failures import FailureLog
@@ -69,6 +70,7 @@ async def _run_parts(app: FastAPI, settings: Settings, kafka: KafkaSettings) -> 
         failures = FailureLog()
         await stack.enter_async_context(run_beside(failures.write))
         await stack.enter_async_context(run_beside(keep_house))
+        await stack.enter_async_context(run_beside(apply_when_due))
         app.state.relay = await stack.enter_async_context(OutboxRelay(engine, kafka))
         if settings.playground:
             app.state.neighbours = Neighbours(kafka)

@@ -11,11 +11,15 @@ from typing import Any
 
 import httpx
 import pytest
+from examples.marketplace_service.database import sessions
+from examples.marketplace_service.domain import orders
+from examples.marketplace_service.domain.unit_of_work import UnitOfWork
 from examples.marketplace_service.schema import migrate
 from examples.marketplace_service.settings import Settings
 from examples.marketplace_service.wiring import create_app
 
 from eventzr_kafka import KafkaSettings
+from eventzr_marketplace_events import PaymentCompleted
 
 TENANT, OTHER = "tenant-a", "tenant-b"
 
@@ -49,10 +53,21 @@ class Tenant:
         listing = await self.post("/listings", body)
         return await self.post(f"/listings/{listing['id']}/publish") if publish else listing
 
-    async def order(self, *, amount: float = 200, listing: Any = None) -> Any:
+    async def order(self, *, amount: float = 200, listing: Any = None, paid: bool = False) -> Any:
         listing = listing or await self.listing()
         quote = await self.post(f"/listings/{listing['id']}/quotes", {"buyerId": "buyer-1", "amount": amount})
-        return await self.post(f"/quotes/{quote['id']}/accept")
+        order = await self.post(f"/quotes/{quote['id']}/accept")
+        if not paid:
+            return order
+        await self.pay(order)
+        return await self.get(f"/orders/{order['id']}")
+
+    async def pay(self, order: Any) -> None:
+        """Apply the effect of `PaymentCompleted`, as its handler does."""
+        payment = {"id": uuid.uuid4().hex, **{name: order[name] for name in ("amount", "currency")}}
+        async with sessions.begin() as session:
+            unit = UnitOfWork(session, self.tenant_id)
+            await orders.apply_payment(unit, PaymentCompleted.model_validate({**payment, "orderId": order["id"]}))
 
 
 @asynccontextmanager

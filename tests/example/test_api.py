@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import httpx
@@ -100,7 +101,7 @@ async def test_empty_change_is_a_422(tenant: Tenant, body: dict[str, Any]) -> No
 
 
 async def test_oversized_evidence_is_a_422_without_a_dispute(tenant: Tenant) -> None:
-    order = await tenant.order()
+    order = await tenant.order(paid=True)
     evidence = [
         {"kind": "message", "description": "\N{GREEK SMALL LETTER ALPHA}" * 4_000, "url": "\N{BELL}" * 4_000}
     ] * 50
@@ -143,6 +144,38 @@ async def test_rfp_goes_to_sellers_in_its_lanes(tenant: Tenant, other: Tenant) -
 
     assert rfp["sellers"] == ["in-lane"]
     assert (await tenant.get(f"/rfps/{rfp['id']}"))["sellers"] == ["in-lane"]
+
+
+async def test_rfp_with_a_past_deadline_is_a_422(tenant: Tenant) -> None:
+    rfp = {"buyerId": "b", "title": "T", "requirements": [], "targetLanes": ["x"], "deadline": "2020-01-01T00:00:00Z"}
+
+    response = await tenant.call("POST", "/rfps", rfp)
+
+    assert (response.status_code, response.json()["type"].rpartition("/")[2]) == (422, "deadline-passed")
+    assert response.json()["detail"] == "the deadline 2020-01-01T00:00:00+00:00 has passed"
+    assert await outbox_topics("tenant-a") == []
+
+
+async def test_change_to_the_same_values_is_a_409(tenant: Tenant) -> None:
+    listing = await tenant.listing()
+    before = await outbox_topics("tenant-a")
+
+    response = await tenant.call("PATCH", f"/listings/{listing['id']}", {"title": "Hall", "price": 250.50})
+
+    assert (response.status_code, response.json()["type"].rpartition("/")[2]) == (409, "unchanged")
+    assert response.json()["detail"] == f"listing {listing['id']!r} has these values already"
+    assert (await tenant.get(f"/listings/{listing['id']}"))["state"] == "published"
+    assert await outbox_topics("tenant-a") == before
+
+
+async def test_update_announces_what_has_changed(tenant: Tenant) -> None:
+    listing = await tenant.listing()
+
+    await tenant.patch(f"/listings/{listing['id']}", {"title": "Hall", "price": 1})
+
+    async with sessions() as session:
+        (payload,) = await session.scalars(select(events.c.value).where(events.c.topic.like("%listing.updated%")))
+    assert json.loads(payload)["data"] == {"id": listing["id"], "price": 1}
 
 
 async def test_repeated_post_gets_the_first_answer(tenant: Tenant, other: Tenant) -> None:
@@ -251,13 +284,16 @@ async def test_probes_answer_without_kafka(client: httpx.AsyncClient) -> None:
 async def test_commands_announce_all_12_events(tenant: Tenant) -> None:
     listing = await tenant.listing()
     await tenant.patch(f"/listings/{listing['id']}", {"title": "Great hall"})
-    order = await tenant.order(listing=listing)
+    order = await tenant.order(listing=listing, paid=True)
     dispute = await tenant.post(f"/orders/{order['id']}/disputes", {"reason": "late"})
-    await tenant.post(f"/disputes/{dispute['id']}/resolve", {"outcome": "split"})
-    await tenant.post(f"/orders/{order['id']}/cancel", {"reason": "buyer_request"})
+    await tenant.post(f"/disputes/{dispute['id']}/resolve", {"outcome": "split", "refund": 50})
+    await tenant.post(f"/orders/{order['id']}/deliver")
+    await tenant.post(f"/orders/{order['id']}/complete")
+    unpaid = await tenant.order(listing=listing)
+    await tenant.post(f"/orders/{unpaid['id']}/cancel", {"reason": "buyer_request"})
     await tenant.post(f"/listings/{listing['id']}/close", {"reason": "expired"})
     rfp = {"buyerId": "b", "title": "T", "requirements": [], "targetLanes": ["x"], "deadline": "2030-01-01T00:00:00Z"}
     await tenant.post("/rfps", rfp)
 
     announced = {f"eventzr.marketplace.{name}.v1" for name in await outbox_topics("tenant-a")}
-    assert announced == set(topics.PRODUCED) - {"eventzr.marketplace.order.completed.v1"}  # it needs a payment
+    assert announced == set(topics.PRODUCED)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from examples.marketplace_service.database import sessions
-from examples.marketplace_service.domain.models import Order
+from examples.marketplace_service.database import now
+from examples.marketplace_service.domain import sellers
 from examples.marketplace_service.events.consumer import NeighbourEvents
 from tests.example.conftest import TENANT, Tenant
+from tests.waiting import until
 
 from eventzr_kafka.testing import Events
 from eventzr_marketplace_events import (
@@ -67,10 +68,7 @@ async def test_review_counts_for_its_own_seller(events: Events, tenant: Tenant) 
 
 
 async def test_escrow_goes_to_orders_seller(events: Events, tenant: Tenant) -> None:
-    order = await tenant.order()
-    async with sessions.begin() as session:
-        found = await session.get_one(Order, (TENANT, order["id"]))
-        found.state = "paid"
+    order = await tenant.order(paid=True)
     await tenant.post(f"/orders/{order['id']}/deliver")
     release = {"id": "e", "orderId": order["id"], "sellerId": "thief", "amount": 200, "currency": "USD"}
 
@@ -94,8 +92,9 @@ async def test_payment_counts_once_and_other_money_is_rejected(events: Events, t
 
     assert (await tenant.get(f"/orders/{order['id']}"))["paymentId"] == "p1"
     assert (await tenant.get(f"/payouts/{order['id']}"))["escrowId"] == "e1"
-    assert "it is delivered" in await reason_of(events, payment.model_copy(update={"id": "p2"}))
-    assert "it is complete" in await reason_of(events, release.model_copy(update={"id": "e2"}))
+    paid_twice, released_twice = (said.model_copy(update={"id": "new"}) for said in (payment, release))
+    assert await reason_of(events, paid_twice) == f"order {order['id']!r} was paid by 'p1' already"
+    assert await reason_of(events, released_twice) == f"order {order['id']!r} was released by 'e1' already"
 
 
 def subscription(tier: str, **changes: Any) -> SubscriptionChanged:
@@ -120,11 +119,69 @@ async def test_earlier_subscription_undoes_nothing(events: Events, tenant: Tenan
     assert (await tenant.get("/sellers/seller-1"))["tier"] == "free"
 
 
-async def test_later_subscription_ends_with_the_next(events: Events, tenant: Tenant) -> None:
-    await events.emit(subscription("pro", effectiveAt=datetime(2999, 1, 1, tzinfo=UTC)), tenant_id=TENANT)
-    await events.emit(subscription("free"), tenant_id=TENANT)
+async def test_change_announced_first_comes_in_30_days(
+    events: Events, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    today = now()
+    in_30_days = today + timedelta(days=30)
+    free = subscription("free", entitlements=[], listingLimit=5, effectiveAt=in_30_days)
+    gold = subscription("gold", entitlements=["featured_listings"], listingLimit=None)
+    await events.emit(free, tenant_id=TENANT, time=today - timedelta(minutes=2))
+    await events.emit(gold, tenant_id=TENANT, time=today - timedelta(minutes=1))  # from a backlog
 
+    states: list[tuple[str, list[str], int | None]] = []
+    for later in (today, in_30_days - timedelta(seconds=1), in_30_days):
+        monkeypatch.setattr(sellers, "now", lambda at=later: at)
+        await sellers.apply_due_changes()
+        seller = await tenant.get("/sellers/seller-1")
+        states.append((seller["tier"], seller["entitlements"], seller["listingLimit"]))
+
+    gold_state = ("gold", ["featured_listings"], None)
+    assert states == [gold_state, gold_state, ("free", [], 5)]
+
+
+async def test_due_change_is_applied_in_the_background(events: Events, tenant: Tenant) -> None:
+    soon = now() + timedelta(seconds=0.3)
+    await events.emit(subscription("pro", effectiveAt=soon), tenant_id=TENANT)
     assert (await tenant.get("/sellers/seller-1"))["tier"] == "free"
+
+    async def is_pro() -> bool:
+        return bool((await tenant.get("/sellers/seller-1"))["tier"] == "pro")
+
+    await until(is_pro, pause=0.05)
+    assert now() >= soon
+
+
+async def test_event_of_an_unknown_order_is_a_letter_at_once(events: Events, tenant: Tenant) -> None:
+    sum_ = {"id": "m", "orderId": "nope", "amount": 1, "currency": "USD"}
+    listing = await tenant.listing()
+
+    assert await reason_of(events, PaymentCompleted.model_validate(sum_)) == "there is no order 'nope'"
+    release = EscrowReleased.model_validate({**sum_, "sellerId": "seller-1"})
+    assert await reason_of(events, release) == "there is no order 'nope'"
+    assert await reason_of(events, review(listing, listingId="nope")) == "there is no listing 'nope'"
+    assert await reason_of(events, review(listing, orderId="nope")) == "there is no order 'nope'"
+
+
+async def test_release_before_payment_and_delivery_waits(events: Events, tenant: Tenant) -> None:
+    order = await tenant.order()
+    path, sum_ = f"/payouts/{order['id']}", {"orderId": order["id"], "amount": 200, "currency": "USD"}
+    release = EscrowReleased.model_validate({"id": "e", "sellerId": "seller-1", **sum_})
+    payouts = []
+
+    await events.emit(release, tenant_id=TENANT)
+    payouts.append(await tenant.get(path))
+    await events.emit(PaymentCompleted.model_validate({"id": "p", **sum_}), tenant_id=TENANT)
+    payouts.append(await tenant.get(path))
+    await tenant.post(f"/orders/{order['id']}/deliver")
+    payouts.append(await tenant.get(path))
+
+    assert [(payout["state"], payout["amount"]) for payout in payouts] == [
+        ("pending", 0),
+        ("pending", 200),
+        ("complete", 200),
+    ]
+    assert {payout["escrowId"] for payout in payouts} == {"e"}
 
 
 async def test_profile_keeps_what_was_said_last(events: Events, tenant: Tenant) -> None:

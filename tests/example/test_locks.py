@@ -8,13 +8,15 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 import httpx
 import pytest
 import pytest_asyncio
 from examples.marketplace_service.database import TenantOwned, now, sessions
-from examples.marketplace_service.domain import listings, quotes, sellers
+from examples.marketplace_service.domain import disputes, listings, payouts, quotes, sellers
+from examples.marketplace_service.domain.errors import AlreadyDoneError
 from examples.marketplace_service.domain.models import Listing, Member, Quote
 from examples.marketplace_service.domain.unit_of_work import UnitOfWork
 from examples.marketplace_service.schema import migrate
@@ -24,7 +26,7 @@ from tests.example.conftest import Tenant, service
 from tests.postgres import Databases
 
 from eventzr_kafka import KafkaSettings
-from eventzr_marketplace_events import ReviewCreated, UserProfileUpdated
+from eventzr_marketplace_events import EscrowReleased, ReviewCreated, UserProfileUpdated
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -46,9 +48,9 @@ def tenant(client: httpx.AsyncClient) -> Tenant:
     return Tenant(client, uuid.uuid4().hex)
 
 
-async def one_waits() -> None:
+async def some_wait(count: int = 1) -> None:
     async with asyncio.timeout(60), sessions() as session:
-        while not await session.scalar(BLOCKED):
+        while (await session.scalar(BLOCKED) or 0) < count:
             await session.rollback()  # the view is as of the transaction's first look
             await asyncio.sleep(0.01)
 
@@ -62,7 +64,7 @@ async def while_it_waits(unit: UnitOfWork, work: Callable[[UnitOfWork], Awaitabl
             await work(UnitOfWork(session, unit.tenant_id))
 
     task = asyncio.create_task(other())
-    await one_waits()
+    await some_wait()
     yield
     await unit.session.commit()
     await task
@@ -131,7 +133,7 @@ async def test_deadlock_is_a_503_and_its_repetition_succeeds(tenant: Tenant) -> 
         unit = UnitOfWork(session, tenant.tenant_id)
         await unit.lock(Listing, listing["id"])
         request = asyncio.create_task(tenant.call("POST", path, key="k"))
-        await one_waits()
+        await some_wait()
         await unit.lock(Member, "seller-1")  # against the order: PostgreSQL ends the one that has waited longer
         refused = await request
 
@@ -147,3 +149,80 @@ async def test_text_postgresql_cannot_hold_is_refused(tenant: Tenant) -> None:
 
     assert (refused.status_code, refused.json()["detail"]) == (422, "the database cannot store a value of this request")
     assert (await tenant.call("GET", "/listings/a%00b")).status_code == 422
+
+
+async def test_racing_disputes_open_one(tenant: Tenant) -> None:
+    order = await tenant.order(paid=True)
+    path = f"/orders/{order['id']}/disputes"
+
+    answers = await asyncio.gather(*(tenant.call("POST", path, {"reason": "late"}) for _ in range(8)))
+
+    assert sorted(answer.status_code for answer in answers) == [201, *[409] * 7]
+    assert len(await tenant.get("/disputes")) == 1
+
+
+async def test_release_waits_for_a_dispute_being_opened(tenant: Tenant) -> None:
+    order = await tenant.order(paid=True)
+    await tenant.post(f"/orders/{order['id']}/deliver")
+    body = {"id": "e", "orderId": order["id"], "sellerId": "seller-1", "amount": 200, "currency": "USD"}
+    released = EscrowReleased.model_validate(body)
+
+    async with sessions() as session:
+        unit = UnitOfWork(session, tenant.tenant_id)
+        await disputes.open_dispute(unit, order["id"], reason="late", evidence=[])
+        async with while_it_waits(unit, lambda other: payouts.apply_escrow_release(other, released)):
+            pass
+
+    payout = await tenant.get(f"/payouts/{order['id']}")
+    assert (payout["state"], payout["escrowId"]) == ("pending", "e")
+
+
+async def test_racing_payments_and_cancels_keep_every_cent(tenant: Tenant) -> None:
+    order_list = [await tenant.order(listing=await tenant.listing(seller=f"seller-{n}")) for n in range(4)]
+
+    async def cancel(order: Any) -> None:
+        await tenant.call("POST", f"/orders/{order['id']}/cancel", {"reason": "r"})
+
+    async def pay(order: Any) -> None:
+        with suppress(AlreadyDoneError):
+            await tenant.pay(order)
+
+    await asyncio.gather(*(act(order) for order in order_list for act in (pay, pay, cancel, pay, pay)))
+
+    for order in await tenant.get("/orders"):
+        assert (order["state"], order["paid"], order["refunded"]) == ("cancelled", 200, 200)
+
+
+async def test_parallel_requests_of_one_key_get_one_answer(tenant: Tenant) -> None:
+    listing = await tenant.listing()
+    quote = await tenant.post(f"/listings/{listing['id']}/quotes", {"buyerId": "b", "amount": 1})
+    path = f"/quotes/{quote['id']}/accept"
+
+    async with sessions() as session:
+        unit = UnitOfWork(session, tenant.tenant_id)
+        await unit.lock(Listing, listing["id"])  # the first request waits for it, the others for the first one's key
+        requests = [asyncio.create_task(tenant.call("POST", path, key="one key")) for _ in range(8)]
+        await some_wait(8)
+        await session.rollback()
+    answers = await asyncio.gather(*requests)
+
+    assert {(answer.status_code, answer.content) for answer in answers} == {(201, answers[0].content)}
+    assert sum("idempotency-replayed" in answer.headers for answer in answers) == 7
+    assert len(await tenant.get("/orders")) == 1
+
+
+async def test_failed_request_leaves_its_key_to_the_next(tenant: Tenant) -> None:
+    listing = await tenant.listing(publish=False)
+    path = f"/listings/{listing['id']}/publish"
+
+    async with sessions() as session:
+        unit = UnitOfWork(session, tenant.tenant_id)
+        await listings.close(unit, listing["id"], "expired")
+        await session.flush()
+        requests = [asyncio.create_task(tenant.call("POST", path, key="one key")) for _ in range(4)]
+        await some_wait(4)
+        await session.commit()
+    answers = await asyncio.gather(*requests)
+
+    assert {(answer.status_code, answer.content) for answer in answers} == {(409, answers[0].content)}
+    assert "cannot publish this listing: it is closed" in answers[0].text

@@ -44,6 +44,7 @@ async def show_listing(unit: Unit, listing_id: str) -> Listing:
 
 @router.patch("/listings/{listing_id}", response_model=ListingView)
 async def update_listing(unit: Unit, listing_id: str, body: ListingChanges) -> Listing:
+    """Change a listing. Refused if it has all these values already."""
     return await listings.update(unit, listing_id, body.changes())
 
 

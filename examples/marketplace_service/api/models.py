@@ -9,7 +9,10 @@ from typing import Annotated, Any, Self, TypeAlias
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer, StringConstraints, model_validator
 from pydantic.alias_generators import to_camel
 
+from examples.marketplace_service.domain.disputes import Outcome
+
 __all__ = [
+    "Cancellation",
     "DisputeView",
     "EventContextView",
     "Evidence",
@@ -78,6 +81,10 @@ class Reason(Body):
     reason: Text
 
 
+class Cancellation(Reason):
+    cancelled_by: Annotated[Text | None, Field(description="The buyer, seller or admin.")] = None
+
+
 class NewQuote(Body):
     buyer_id: Text
     amount: Price
@@ -92,11 +99,13 @@ class Evidence(Body):
 
 class NewDispute(Body):
     reason: Text
+    opened_by: Annotated[Text | None, Field(description="The buyer or seller.")] = None
     evidence: Annotated[list[Evidence], Field(max_length=50)] = []
 
 
 class Resolution(Body):
-    outcome: Text
+    outcome: Outcome
+    refund: Annotated[Price | None, Field(description="What the buyer gets back; needed for a split only.")] = None
     notes: Words = ""
 
 
@@ -142,6 +151,8 @@ class OrderView(View):
     currency: str
     state: str
     payment_id: str | None
+    paid: Number
+    refunded: Number
 
 
 class PayoutView(View):
@@ -158,6 +169,7 @@ class DisputeView(View):
     order_id: str
     reason: str
     state: str
+    refund: Number | None
     outcome: str | None
     notes: str | None
 
@@ -184,9 +196,9 @@ class SellerView(View):
 
 
 class SponsorshipView(View):
-    title: str
-    price: Number
-    currency: str
+    title: str | None
+    price: Number | None
+    currency: str | None
 
 
 class EventContextView(View):

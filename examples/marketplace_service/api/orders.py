@@ -7,7 +7,14 @@ from http import HTTPStatus
 from fastapi import APIRouter
 
 from eventzr_marketplace_events import DisputeEvidence
-from examples.marketplace_service.api.models import DisputeView, NewDispute, OrderView, PayoutView, Reason, Resolution
+from examples.marketplace_service.api.models import (
+    Cancellation,
+    DisputeView,
+    NewDispute,
+    OrderView,
+    PayoutView,
+    Resolution,
+)
 from examples.marketplace_service.api.transactions import Command, TransactionalRoute, Unit
 from examples.marketplace_service.domain import disputes, orders
 from examples.marketplace_service.domain.models import Dispute, Order, Payout
@@ -30,17 +37,20 @@ async def show_order(unit: Unit, order_id: str) -> Order:
 
 @router.post("/orders/{order_id}/deliver", response_model=OrderView)
 async def deliver_order(unit: Command, order_id: str) -> Order:
+    """Record the delivery of a paid order. If its escrow is released already, its payout is complete."""
     return await orders.deliver(unit, order_id)
 
 
 @router.post("/orders/{order_id}/complete", response_model=OrderView)
 async def complete_order(unit: Command, order_id: str) -> Order:
+    """Complete a delivered order. Refused while a dispute is open."""
     return await orders.complete(unit, order_id)
 
 
 @router.post("/orders/{order_id}/cancel", response_model=OrderView)
-async def cancel_order(unit: Command, order_id: str, body: Reason) -> Order:
-    return await orders.cancel(unit, order_id, body.reason)
+async def cancel_order(unit: Command, order_id: str, body: Cancellation) -> Order:
+    """Cancel an order that is not delivered; a payment is refunded. Refused while a dispute is open."""
+    return await orders.cancel(unit, order_id, **body.model_dump())
 
 
 @router.get("/payouts", response_model=list[PayoutView])
@@ -57,8 +67,9 @@ async def show_payout(unit: Unit, order_id: str) -> Payout:
 
 @router.post("/orders/{order_id}/disputes", status_code=HTTPStatus.CREATED, response_model=DisputeView)
 async def open_dispute(unit: Command, order_id: str, body: NewDispute) -> Dispute:
+    """Open a dispute about a paid or delivered order: one at a time, and only until the seller is paid."""
     evidence = [DisputeEvidence(**found.model_dump()) for found in body.evidence]
-    return await disputes.open_dispute(unit, order_id, body.reason, evidence)
+    return await disputes.open_dispute(unit, order_id, reason=body.reason, opened_by=body.opened_by, evidence=evidence)
 
 
 @router.get("/disputes", response_model=list[DisputeView])
@@ -73,4 +84,8 @@ async def show_dispute(unit: Unit, dispute_id: str) -> Dispute:
 
 @router.post("/disputes/{dispute_id}/resolve", response_model=DisputeView)
 async def resolve_dispute(unit: Command, dispute_id: str, body: Resolution) -> Dispute:
-    return await disputes.resolve(unit, dispute_id, body.outcome, body.notes)
+    """Decide a dispute: the refund goes back to the buyer, the rest is due to the seller.
+
+    `buyer_refunded` refunds all that is held and ends the order; `seller_paid` refunds nothing; `split` needs `refund`.
+    """
+    return await disputes.resolve(unit, dispute_id, **body.model_dump())

@@ -29,6 +29,7 @@ async def show_seller(unit: Unit, seller_id: str) -> Member:
 
 @router.post("/rfps", status_code=HTTPStatus.CREATED, response_model=RfpView)
 async def broadcast_rfp(unit: Command, body: NewRfp) -> Rfp:
+    """Send a request for proposals to all sellers in its lanes. Refused if its deadline has passed."""
     return await rfps.broadcast(unit, **body.model_dump())
 
 

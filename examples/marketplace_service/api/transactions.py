@@ -3,16 +3,17 @@
 1. Every request needs ``X-Tenant-Id``, and a POST an ``Idempotency-Key``; without them it is refused at once.
 2. The answer to a POST is kept in its own transaction, so a repeated request gets the same answer and changes nothing.
    The same key with another request is refused.
-3. Of two requests with one key at the same time, the second waits for the first, at the key's row.
+3. Of two requests with one key at the same time, the second waits for the first, at the key's row, and gets its answer.
+   If the first one fails, the second one runs.
 4. An error rolls back: nothing is kept, and the same key may be used again.
-5. A request that takes longer than a transaction should is a `LongRoute`: its answer is kept when it is done.
+5. A request that takes longer than a transaction should is a `LongRoute`: its answer is kept when it is done. Two at
+   the same time both run, and both get the answer of the one that was done first.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Coroutine
-from contextlib import suppress
 from datetime import datetime
 from http import HTTPStatus
 from typing import Annotated, Any, TypeAlias
@@ -90,35 +91,41 @@ async def _run(request: Request, handler: Handler, session: AsyncSession, tenant
 
 
 async def _answer_once(request: Request, handler: Handler, tenant_id: str) -> Response:
-    answer = await _answer(request, tenant_id)
-    async with sessions() as session, session.begin():
-        known = await session.get(Answer, (tenant_id, answer.key))
-        if known is not None:
-            return _repeat(known, answer.request)
-        session.add(answer)
-        try:
-            await session.flush()
-        except IntegrityError:
-            raise ProblemError(
-                HTTPStatus.CONFLICT, "concurrent-request", "the same request was still running; repeat it"
-            ) from None
-        response = await _run(request, handler, session, tenant_id)
-        answer.take(response)
-        return response
+    while True:  # again if another request with this key was committed meanwhile, whose answer is there now
+        answer = await _answer(request, tenant_id)
+        async with sessions() as session, session.begin():
+            known = await session.get(Answer, (tenant_id, answer.key))
+            if known is not None:
+                return _repeat(known, answer.request)
+            session.add(answer)
+            try:
+                await session.flush()
+            except IntegrityError:
+                await session.rollback()
+                continue
+            response = await _run(request, handler, session, tenant_id)
+            answer.take(response)
+            return response
 
 
 async def _run_and_keep(request: Request, handler: Handler, tenant_id: str) -> Response:
     answer = await _answer(request, tenant_id)
-    async with sessions() as session:
-        known = await session.get(Answer, (tenant_id, answer.key))
+    known = await _kept(answer)
     if known is not None:
         return _repeat(known, answer.request)
     response = await handler(request)
     answer.take(response)
-    with suppress(IntegrityError):  # a repeated request was faster
+    try:
         async with sessions.begin() as session:
             session.add(answer)
-    return response
+    except IntegrityError:  # a repeated request was faster
+        known = await _kept(answer)
+    return response if known is None else _repeat(known, answer.request)
+
+
+async def _kept(answer: Answer) -> Answer | None:
+    async with sessions() as session:
+        return await session.get(Answer, (answer.tenant_id, answer.key))
 
 
 async def _answer(request: Request, tenant_id: str) -> Answer:

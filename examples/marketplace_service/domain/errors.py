@@ -7,8 +7,15 @@
     ├── IllegalTransitionError
     ├── NotOpenError
     ├── LimitReachedError
-    ├── TooEarlyError          of an event: it may succeed later
-    ├── AmountMismatchError    of an event: an operator has to decide
+    ├── UnchangedError
+    ├── DeadlinePassedError
+    ├── AmountDigitsError
+    ├── RefundError
+    ├── DisputeOpenError
+    ├── PaidOutError
+    ├── AlreadyDoneError       of an event: an operator has to decide
+    ├── NothingDueError        the same
+    ├── AmountMismatchError    the same
     ├── ContradictionError     the same
     ├── MissingFieldError      the same
     └── TooLargeError          the same
@@ -16,20 +23,28 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from http import HTTPStatus
 from typing import ClassVar, TypeVar
 
 __all__ = [
+    "AlreadyDoneError",
+    "AmountDigitsError",
     "AmountMismatchError",
     "ContradictionError",
+    "DeadlinePassedError",
+    "DisputeOpenError",
     "DomainError",
     "IllegalTransitionError",
     "LimitReachedError",
     "MissingFieldError",
     "NotFoundError",
     "NotOpenError",
-    "TooEarlyError",
+    "NothingDueError",
+    "PaidOutError",
+    "RefundError",
     "TooLargeError",
+    "UnchangedError",
     "required",
 ]
 
@@ -56,7 +71,7 @@ class NotFoundError(DomainError):
     def __init__(self, kind: str, key: str) -> None:
         self.kind = kind
         self.key = key
-        super().__init__(f"{kind} {key!r} does not exist")
+        super().__init__(f"there is no {kind} {key!r}")
 
 
 class IllegalTransitionError(DomainError):
@@ -90,22 +105,88 @@ class LimitReachedError(DomainError):
         super().__init__(f"tier {tier!r} allows {limit} open listings at once")
 
 
-class TooEarlyError(DomainError):
-    """The row is not yet in the state that the event needs."""
+class UnchangedError(DomainError):
+    """A change changes nothing: subscribers would be notified for nothing."""
 
-    problem = "too-early"
+    problem = "unchanged"
 
-    def __init__(self, kind: str, key: str, state: str) -> None:
-        super().__init__(f"{kind} {key!r} is only {state}")
+    def __init__(self, kind: str, key: str) -> None:
+        super().__init__(f"{kind} {key!r} has these values already")
+
+
+class DeadlinePassedError(DomainError):
+    """A deadline is not in the future."""
+
+    status = HTTPStatus.UNPROCESSABLE_ENTITY
+    problem = "deadline-passed"
+
+    def __init__(self, deadline: datetime) -> None:
+        super().__init__(f"the deadline {deadline.isoformat()} has passed")
+
+
+class AmountDigitsError(DomainError):
+    """The amount has more digits after the point than its currency."""
+
+    status = HTTPStatus.UNPROCESSABLE_ENTITY
+    problem = "amount-digits"
+
+    def __init__(self, currency: str, digits: int) -> None:
+        super().__init__(f"an amount in {currency} has at most {digits} digits after the point")
+
+
+class RefundError(DomainError):
+    """The refund does not fit the outcome of its dispute."""
+
+    status = HTTPStatus.UNPROCESSABLE_ENTITY
+    problem = "refund-mismatch"
+
+    def __init__(self, outcome: str, allowed: str) -> None:
+        super().__init__(f"the refund of a dispute that ends with {outcome!r} must be {allowed}")
+
+
+class DisputeOpenError(DomainError):
+    """The order has an open dispute, which must be resolved first."""
+
+    problem = "dispute-open"
+
+    def __init__(self, order_id: str, dispute_id: str) -> None:
+        super().__init__(f"order {order_id!r} is in dispute: resolve dispute {dispute_id!r} first")
+
+
+class PaidOutError(DomainError):
+    """The seller has the money, so a dispute cannot move it."""
+
+    problem = "paid-out"
+
+    def __init__(self, order_id: str) -> None:
+        super().__init__(f"the seller of order {order_id!r} has been paid")
+
+
+class AlreadyDoneError(DomainError):
+    """The order was paid, or its escrow released, by another event."""
+
+    problem = "already-done"
+
+    def __init__(self, order_id: str, done: str, by: str) -> None:
+        super().__init__(f"order {order_id!r} was {done} by {by!r} already")
+
+
+class NothingDueError(DomainError):
+    """An escrow is released to the seller of an order whose buyer gets the money back."""
+
+    problem = "nothing-due"
+
+    def __init__(self, order_id: str, state: str) -> None:
+        super().__init__(f"nothing is due to the seller of order {order_id!r}: it is {state}")
 
 
 class AmountMismatchError(DomainError):
-    """The amount that was paid differs from the amount due."""
+    """The amount of a payment or release differs from the amount due."""
 
     problem = "amount-mismatch"
 
-    def __init__(self, payment_id: str) -> None:
-        super().__init__(f"{payment_id!r} differs from the amount due")
+    def __init__(self, payment_id: str, order_id: str) -> None:
+        super().__init__(f"{payment_id!r} differs from the amount due for order {order_id!r}")
 
 
 class ContradictionError(DomainError):

@@ -13,7 +13,8 @@ from eventzr_marketplace_events import (
     ListingUpdated,
 )
 from examples.marketplace_service.database import now
-from examples.marketplace_service.domain.errors import LimitReachedError
+from examples.marketplace_service.domain.amounts import require_digits
+from examples.marketplace_service.domain.errors import LimitReachedError, UnchangedError
 from examples.marketplace_service.domain.models import Listing, Member, Order, Quote
 from examples.marketplace_service.domain.sellers import known_seller
 from examples.marketplace_service.domain.states import LISTING, OPEN_LISTING
@@ -24,6 +25,7 @@ __all__ = ["close", "create", "publish", "update"]
 
 async def create(unit: UnitOfWork, *, seller_id: str, title: str, lane: str, price: Decimal, currency: str) -> Listing:
     """Create a draft."""
+    require_digits(price, currency)
     seller = await known_seller(unit, seller_id)
     listing = unit.add(
         Listing,
@@ -47,6 +49,8 @@ async def create(unit: UnitOfWork, *, seller_id: str, title: str, lane: str, pri
             price=price,
             currency=currency,
             seller_name=seller.display_name,
+            status=listing.state,
+            created_at=listing.created_at,
         )
     )
     return listing
@@ -64,15 +68,23 @@ async def publish(unit: UnitOfWork, listing_id: str) -> Listing:
 
 
 async def update(unit: UnitOfWork, listing_id: str, changes: dict[str, Any]) -> Listing:
-    """Change some columns.
+    """Change some columns, and announce those that have another value now.
 
     Args:
         changes: New values by column name.
+
+    Raises:
+        UnchangedError: The listing has all these values already.
+        AmountDigitsError: The price cannot be paid in the currency.
     """
     listing = await unit.lock(Listing, listing_id)
     listing.state = LISTING.after(listing.state, "update")
+    changes = {name: value for name, value in changes.items() if getattr(listing, name) != value}
+    if not changes:
+        raise UnchangedError("listing", listing.id)
     for name, value in changes.items():
         setattr(listing, name, value)
+    require_digits(listing.price, listing.currency)
     unit.publish(ListingUpdated(id=listing.id, **changes))
     return listing
 
@@ -86,7 +98,9 @@ async def close(unit: UnitOfWork, listing_id: str, reason: str) -> Listing:
         quotes=await unit.count(unit.select(Quote).where(Quote.listing_id == listing_id)),
         orders=await unit.count(unit.select(Order).where(Order.listing_id == listing_id)),
     )
-    unit.publish(ListingClosed(id=listing.id, reason=reason, statistics=statistics))
+    unit.publish(
+        ListingClosed(id=listing.id, reason=reason, statistics=statistics, seller_id=listing.seller_id, closed_at=now())
+    )
     return listing
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from datetime import datetime
 from decimal import Decimal
+from typing import Any
 
-from sqlalchemy import JSON, ForeignKeyConstraint, Index
+from sqlalchemy import JSON, ForeignKeyConstraint, Index, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from examples.marketplace_service.database import TenantOwned
@@ -23,8 +24,10 @@ __all__ = [
     "Review",
     "Rfp",
     "Sponsorship",
+    "SubscriptionChange",
 ]
 
+_OPEN, _NOT_APPLIED = text("state = 'opened'"), text("NOT applied")  # of indexes that hold some rows only
 FREE_LISTING_LIMIT = 5  # open listings of a seller without a subscription
 
 
@@ -34,7 +37,7 @@ class Member(TenantOwned):
     Attributes:
         sells: True once the user has offered a listing or has a subscription; a profile alone is not enough.
         display_name_at, avatar_url_at, bio_at: Times of these values; an event with an earlier time is ignored.
-        subscribed_at: The same for tier, entitlements and limit.
+        subscribed_at: Time from which tier, entitlements and limit are valid; see `SubscriptionChange`.
         listing_limit: Listings that may be open at once; None for no limit.
         rating: Average of the reviews, from 0 to 5; None before the first one.
     """
@@ -54,6 +57,32 @@ class Member(TenantOwned):
     listing_limit: Mapped[int | None] = mapped_column(default=FREE_LISTING_LIMIT)
     rating: Mapped[Decimal | None]
     rating_count: Mapped[int] = mapped_column(default=0)
+
+
+class SubscriptionChange(TenantOwned):
+    """A change of a seller's subscription; its id is the event's. Changes of which nothing is valid are deleted.
+
+    Attributes:
+        effective_at: Time from which it is valid, which may be in the future.
+        announced_at: Time of its event. Of two changes for the same time, the one announced last is valid.
+        noted_at: Time when it was handled, for two changes with both times the same.
+        named: The values that it names, by their columns in the seller's row; the others stay as they were.
+        applied: True if the seller's row has a value of it.
+    """
+
+    __tablename__ = "subscription_change"
+    __table_args__ = (
+        ForeignKeyConstraint(["tenant_id", "seller_id"], ["member.tenant_id", "member.id"]),
+        Index("subscription_change_seller", "tenant_id", "seller_id"),
+        Index("subscription_change_due", "effective_at", sqlite_where=_NOT_APPLIED, postgresql_where=_NOT_APPLIED),
+    )
+
+    seller_id: Mapped[str]
+    effective_at: Mapped[datetime]
+    announced_at: Mapped[datetime]
+    noted_at: Mapped[datetime]
+    named: Mapped[dict[str, Any]] = mapped_column(JSON)
+    applied: Mapped[bool] = mapped_column(default=False)
 
 
 class Listing(TenantOwned):
@@ -81,9 +110,10 @@ class Listing(TenantOwned):
 
 
 class Review(TenantOwned):
-    """A buyer's review of a listing. Ratings are computed from these rows, so a redelivered event changes nothing.
+    """A buyer's review. Ratings are computed from these rows, so a redelivered event changes nothing.
 
     Attributes:
+        listing_id: None for a review of the seller alone.
         share: Points divided by the maximum, from 0 to 1.
     """
 
@@ -95,7 +125,7 @@ class Review(TenantOwned):
     )
 
     seller_id: Mapped[str]
-    listing_id: Mapped[str]
+    listing_id: Mapped[str | None]
     share: Mapped[Decimal]
 
 
@@ -119,6 +149,8 @@ class Order(TenantOwned):
 
     Attributes:
         payment_id: Id of the payment; None until then.
+        paid, refunded: Amounts from and back to the buyer; the difference is the amount of the payout.
+        cancel_reason, cancelled_by: None unless it is cancelled.
     """
 
     __tablename__ = "orders"
@@ -132,11 +164,19 @@ class Order(TenantOwned):
     currency: Mapped[str]
     state: Mapped[str]
     payment_id: Mapped[str | None]
+    paid: Mapped[Decimal] = mapped_column(server_default="0")
+    refunded: Mapped[Decimal] = mapped_column(server_default="0")
+    cancel_reason: Mapped[str | None]
+    cancelled_by: Mapped[str | None]
     created_at: Mapped[datetime]
 
 
 class Payout(TenantOwned):
-    """The amount that a seller gets for a delivered order; its id is the order's."""
+    """The amount that the seller of an order gets; its id is the order's.
+
+    Attributes:
+        escrow_id: Release of the escrow; None until then. It may come before the payment or the delivery.
+    """
 
     __tablename__ = "payout"
     __table_args__ = (ForeignKeyConstraint(["tenant_id", "id"], ["orders.tenant_id", "orders.id"]),)
@@ -149,14 +189,22 @@ class Payout(TenantOwned):
 
 
 class Dispute(TenantOwned):
-    """A disagreement between buyer and seller about an order."""
+    """A disagreement between buyer and seller about an order, which has at most one open dispute.
+
+    Attributes:
+        refund: Amount that the decision gives back to the buyer; None while it is open.
+    """
 
     __tablename__ = "dispute"
-    __table_args__ = (ForeignKeyConstraint(["tenant_id", "order_id"], ["orders.tenant_id", "orders.id"]),)
+    __table_args__ = (
+        ForeignKeyConstraint(["tenant_id", "order_id"], ["orders.tenant_id", "orders.id"]),
+        Index("dispute_open", "tenant_id", "order_id", unique=True, sqlite_where=_OPEN, postgresql_where=_OPEN),
+    )
 
     order_id: Mapped[str]
     reason: Mapped[str]
     state: Mapped[str]
+    refund: Mapped[Decimal | None]
     outcome: Mapped[str | None]
     notes: Mapped[str | None]
 
@@ -199,12 +247,12 @@ class ExhibitorSlot(TenantOwned):
 
 
 class Sponsorship(TenantOwned):
-    """A way to sponsor an event."""
+    """A way to sponsor an event; without a price, it is on request."""
 
     __tablename__ = "sponsorship"
     __table_args__ = (ForeignKeyConstraint(["tenant_id", "event_id"], ["event_context.tenant_id", "event_context.id"]),)
 
     event_id: Mapped[str]
-    title: Mapped[str]
-    price: Mapped[Decimal]
-    currency: Mapped[str]
+    title: Mapped[str | None]
+    price: Mapped[Decimal | None]
+    currency: Mapped[str | None]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import uuid
 from decimal import Decimal
 
 from eventzr_marketplace_events import OrderCreated, QuoteAccepted, QuoteSubmitted
 from examples.marketplace_service.database import now
+from examples.marketplace_service.domain.amounts import require_digits
 from examples.marketplace_service.domain.errors import NotOpenError
 from examples.marketplace_service.domain.models import Listing, Order, Quote
 from examples.marketplace_service.domain.states import OPEN_LISTING, ORDER, QUOTE
@@ -17,6 +19,7 @@ __all__ = ["accept", "submit"]
 async def submit(unit: UnitOfWork, listing_id: str, *, buyer_id: str, amount: Decimal, message: str) -> Quote:
     """Bid on an open listing, in its currency."""
     listing = await _open_listing(unit, listing_id)
+    require_digits(amount, listing.currency)
     quote = unit.add(
         Quote,
         listing_id=listing.id,
@@ -35,6 +38,8 @@ async def submit(unit: UnitOfWork, listing_id: str, *, buyer_id: str, amount: De
             currency=listing.currency,
             message=message,
             buyer_id=buyer_id,
+            seller_id=listing.seller_id,
+            submitted_at=quote.created_at,
         )
     )
     return quote
@@ -45,6 +50,7 @@ async def accept(unit: UnitOfWork, quote_id: str) -> Order:
     listing = await _open_listing(unit, await unit.fixed(Quote.listing_id, quote_id))
     quote = await unit.lock(Quote, quote_id)
     quote.state = QUOTE.after(quote.state, "accept")
+    order_id = str(uuid.uuid4())
     unit.publish(
         QuoteAccepted(
             id=quote.id,
@@ -52,9 +58,12 @@ async def accept(unit: UnitOfWork, quote_id: str) -> Order:
             accepted_amount=quote.amount,
             currency=quote.currency,
             seller_id=listing.seller_id,
+            buyer_id=quote.buyer_id,
+            order_id=order_id,
+            accepted_at=now(),
         )
     )
-    return _create_order(unit, quote, listing)
+    return _create_order(unit, order_id, quote, listing)
 
 
 async def _open_listing(unit: UnitOfWork, listing_id: str) -> Listing:
@@ -64,9 +73,10 @@ async def _open_listing(unit: UnitOfWork, listing_id: str) -> Listing:
     return listing
 
 
-def _create_order(unit: UnitOfWork, quote: Quote, listing: Listing) -> Order:
+def _create_order(unit: UnitOfWork, order_id: str, quote: Quote, listing: Listing) -> Order:
     order = unit.add(
         Order,
+        id=order_id,
         quote_id=quote.id,
         listing_id=listing.id,
         buyer_id=quote.buyer_id,
@@ -74,6 +84,8 @@ def _create_order(unit: UnitOfWork, quote: Quote, listing: Listing) -> Order:
         amount=quote.amount,
         currency=quote.currency,
         state=ORDER.initial,
+        paid=Decimal(0),
+        refunded=Decimal(0),
         created_at=now(),
     )
     unit.publish(
@@ -83,6 +95,9 @@ def _create_order(unit: UnitOfWork, quote: Quote, listing: Listing) -> Order:
             buyer_id=order.buyer_id,
             seller_id=order.seller_id,
             listing_id=listing.id,
+            amount=order.amount,
+            currency=order.currency,
+            created_at=order.created_at,
         )
     )
     return order

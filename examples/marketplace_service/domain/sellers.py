@@ -5,19 +5,23 @@ from __future__ import annotations
 from contextlib import suppress
 from datetime import datetime
 from decimal import Decimal
+from typing import Any
 
-from sqlalchemy import ColumnElement, func
+from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.exc import IntegrityError
 
 from eventzr_marketplace_events import ListingUpdated, ReviewCreated, SubscriptionChanged, UserProfileUpdated
+from examples.marketplace_service.database import now, sessions
 from examples.marketplace_service.domain.errors import ContradictionError, NotFoundError, required
-from examples.marketplace_service.domain.models import Listing, Member, Order, Review
+from examples.marketplace_service.domain.models import Listing, Member, Order, Review, SubscriptionChange
 from examples.marketplace_service.domain.states import LISTING, OPEN_LISTING
 from examples.marketplace_service.domain.unit_of_work import UnitOfWork
 
-__all__ = ["apply_profile", "apply_review", "apply_subscription", "get_seller", "known_seller"]
+__all__ = ["apply_due_changes", "apply_profile", "apply_review", "apply_subscription", "get_seller", "known_seller"]
 
 _STARS, _POINTS = 5, 100
+_AT_ONCE = 500
+_SUBSCRIBED = frozenset({"tier", "entitlements", "listing_limit"})
 _SHOWN = frozenset({"display_name", "avatar_url", "bio"})
 
 
@@ -45,37 +49,73 @@ async def apply_review(unit: UnitOfWork, review: ReviewCreated) -> None:
 
     Raises:
         ContradictionError: Listing, seller and order do not belong together.
-        MissingFieldError: The review names no seller or no listing.
+        MissingFieldError: The review names neither a seller nor a listing.
     """
-    seller_id = required(review.seller_id, "review", review.id, "seller")
-    listing_id = required(review.listing_id, "review", review.id, "listing")
-    await _require_consistent(unit, review, listing_id)
-    seller = await unit.lock(Member, seller_id)
-    listing = await unit.lock(Listing, listing_id)
+    seller = await _known_member(unit, await _reviewed_seller(unit, review))
+    listing = None if review.listing_id is None else await unit.lock(Listing, review.listing_id)
     if await unit.find(Review, review.id) is not None:
         return
     share = review.rating / Decimal(review.rating_scale)
-    unit.add(Review, id=review.id, seller_id=seller.id, listing_id=listing.id, share=share)
+    unit.add(Review, id=review.id, seller_id=seller.id, listing_id=review.listing_id, share=share)
     seller.rating_count, average = await _reviews(unit, Review.seller_id == seller.id)
     seller.rating = round(average * _STARS, 2)
-    _, average = await _reviews(unit, Review.listing_id == listing.id)
-    listing.quality_score = round(average * _POINTS, 1)
+    if listing is not None:
+        _, average = await _reviews(unit, Review.listing_id == listing.id)
+        listing.quality_score = round(average * _POINTS, 1)
 
 
-async def apply_subscription(unit: UnitOfWork, subscription: SubscriptionChanged, at: datetime) -> None:
-    """Set tier, entitlements and listing limit. Open listings stay open.
+async def apply_subscription(
+    unit: UnitOfWork, subscription: SubscriptionChanged, *, change_id: str, announced_at: datetime
+) -> None:
+    """Keep a change of tier, entitlements and listing limit, and apply it if it is due. Open listings stay open.
+
+    Changes are valid in the order of their own times, whenever they are handled: of the due ones, the last that names
+    a value counts, and one for the future waits for `apply_due_changes`.
 
     Args:
-        at: Time from which it is valid. An event with an earlier time than the stored one changes nothing.
+        change_id: Id of the event.
+        announced_at: Time of the event, from which the change is valid unless it names a time itself.
     """
     seller = await known_seller(unit, required(subscription.seller_id, "subscription", subscription.id, "seller"))
-    if _is_newer(at, seller.subscribed_at):
-        seller.subscribed_at = at
-        seller.tier = subscription.tier or seller.tier
-        if subscription.entitlements is not None:
-            seller.entitlements = subscription.entitlements
-        if "listing_limit" in subscription.model_fields_set:
-            seller.listing_limit = subscription.listing_limit
+    if await unit.find(SubscriptionChange, change_id) is None:
+        unit.add(
+            SubscriptionChange,
+            id=change_id,
+            seller_id=seller.id,
+            effective_at=subscription.effective_at or announced_at,
+            announced_at=announced_at,
+            noted_at=now(),
+            named={name: getattr(subscription, name) for name in subscription.model_fields_set & _SUBSCRIBED},
+        )
+    await _apply_due(unit, seller)
+
+
+async def apply_due_changes() -> None:
+    """Apply the changes of all tenants that have become due. All replicas may do it at the same time."""
+    is_due = (SubscriptionChange.effective_at <= now()) & ~SubscriptionChange.applied
+    async with sessions() as session:
+        found = select(SubscriptionChange.tenant_id, SubscriptionChange.seller_id).where(is_due).distinct()
+        sellers = (await session.execute(found.limit(_AT_ONCE))).all()
+    for tenant_id, seller_id in sellers:
+        async with sessions.begin() as session:
+            unit = UnitOfWork(session, tenant_id)
+            await _apply_due(unit, await unit.lock(Member, seller_id))
+
+
+async def _apply_due(unit: UnitOfWork, seller: Member) -> None:
+    """Give the seller's locked row what the last due changes name; delete those with nothing left to say."""
+    its = SubscriptionChange
+    due = unit.select(its).where(its.seller_id == seller.id, its.effective_at <= now())
+    newest_first = due.order_by(its.effective_at.desc(), its.announced_at.desc(), its.noted_at.desc())
+    valid: dict[str, Any] = {}
+    for change in await unit.all(newest_first):
+        change.applied = bool(change.named.keys() - valid.keys())
+        if not change.applied:
+            await unit.session.delete(change)
+        seller.subscribed_at = max(seller.subscribed_at or change.effective_at, change.effective_at)
+        valid = {**change.named, **valid}
+    for name, value in valid.items():
+        setattr(seller, name, value)
 
 
 async def apply_profile(unit: UnitOfWork, profile: UserProfileUpdated, at: datetime) -> None:
@@ -83,6 +123,7 @@ async def apply_profile(unit: UnitOfWork, profile: UserProfileUpdated, at: datet
 
     Args:
         at: Time of the event. Each field of the profile has its own time, because an event has only the changed fields.
+            Of two events with the same time, the one that is handled last counts.
     """
     member = await _known_member(unit, profile.id)
     for name in profile.model_fields_set & _SHOWN:
@@ -114,11 +155,15 @@ async def _known_member(unit: UnitOfWork, member_id: str) -> Member:
     return await unit.lock(Member, member_id)
 
 
-async def _require_consistent(unit: UnitOfWork, review: ReviewCreated, listing_id: str) -> None:
-    if await unit.fixed(Listing.seller_id, listing_id) != review.seller_id:
+async def _reviewed_seller(unit: UnitOfWork, review: ReviewCreated) -> str:
+    if review.listing_id is None:
+        return required(review.seller_id, "review", review.id, "seller")
+    seller_id = await unit.fixed(Listing.seller_id, review.listing_id)
+    if review.seller_id not in (None, seller_id):
         raise ContradictionError(review.id, "seller", "listing")
-    if review.order_id is not None and await unit.fixed(Order.listing_id, review.order_id) != listing_id:
+    if review.order_id is not None and await unit.fixed(Order.listing_id, review.order_id) != review.listing_id:
         raise ContradictionError(review.id, "listing", "order")
+    return seller_id
 
 
 async def _reviews(unit: UnitOfWork, which: ColumnElement[bool]) -> tuple[int, Decimal]:

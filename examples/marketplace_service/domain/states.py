@@ -8,7 +8,7 @@ from typing import Final
 
 from examples.marketplace_service.domain.errors import IllegalTransitionError
 
-__all__ = ["DISPUTE", "LISTING", "MACHINES", "OPEN_LISTING", "ORDER", "PAYOUT", "QUOTE", "Machine"]
+__all__ = ["DELIVERED_ORDER", "DISPUTE", "LISTING", "MACHINES", "OPEN_LISTING", "ORDER", "PAYOUT", "QUOTE", "Machine"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,18 +59,20 @@ ORDER: Final = Machine(
     {
         ("created", "pay"): "paid",
         ("created", "cancel"): "cancelled",
-        ("created", "dispute"): "created",
         ("paid", "deliver"): "delivered",
         ("paid", "cancel"): "cancelled",
         ("paid", "dispute"): "paid",
+        ("paid", "refund"): "refunded",
         ("delivered", "complete"): "completed",
         ("delivered", "dispute"): "delivered",
-        ("completed", "dispute"): "completed",
+        ("delivered", "refund"): "refunded",
+        ("cancelled", "pay"): "cancelled",  # the payment was on its way; it is refunded
     },
 )
+DELIVERED_ORDER: Final = ("delivered", "completed")  # the seller has earned the payout
 
 DISPUTE: Final = Machine("dispute", "opened", {("opened", "resolve"): "resolved"})
 
-PAYOUT: Final = Machine("payout", "pending", {("pending", "release"): "complete"})
+PAYOUT: Final = Machine("payout", "pending", {("pending", "release"): "complete", ("pending", "void"): "void"})
 
 MACHINES: Final = (LISTING, QUOTE, ORDER, DISPUTE, PAYOUT)

@@ -1,6 +1,6 @@
 """One transaction of one tenant: it finds only the tenant's rows, and its events are published if it commits.
 
-Rows are locked in one order: member, listing, quote, order, payout, dispute. So transactions wait for each other, but
+Rows are locked in one order: member, listing, quote, order, dispute, payout. So transactions wait for each other, but
 never in a circle.
 """
 
@@ -102,5 +102,5 @@ class UnitOfWork:
 
 def _require_found(found: ValueT | None, model: type[TenantOwned], key: str) -> ValueT:
     if found is None:
-        raise NotFoundError(model.__tablename__.removesuffix("s"), key)
+        raise NotFoundError(model.__tablename__.removesuffix("s").replace("_", " "), key)
     return found

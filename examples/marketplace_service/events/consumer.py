@@ -1,22 +1,25 @@
 """Handlers for the six events of other services.
 
 1. An effect, its mark in the inbox, the events that it publishes and its line in the feed are one transaction.
-2. If a row that an event needs does not exist *yet*, the handler raises `RetryLater`. The tenant's other events wait
-   meanwhile, so the wait is short. After five attempts the event becomes a dead letter, to be replayed later. Example:
-   an escrow is released before its order is delivered.
-3. An event that can never be right is a `Reject`: it becomes a dead letter at once. Example: a wrong amount.
+2. An event that comes before what it waits for is kept in the tables, and what comes later finishes it. Examples: an
+   escrow that is released before its order is delivered; a subscription that changes next month. A retry would be of no
+   use: people take hours, and the tenant's other events would wait meanwhile.
+3. An event that can never be right is a `Reject`: it becomes a dead letter at once. Examples: a wrong amount; an order
+   that does not exist. Ids of orders and listings are made here, and announced when they are committed, so an event
+   cannot name one that will exist later.
+4. Events count in the order of their own times, whenever they are handled.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import update
 
-from eventzr_kafka import CloudEvent, MessageContext, Reject, RetryLater, RetryPolicy, kafka_consumer, on_message
+from eventzr_kafka import CloudEvent, MessageContext, Reject, RetryPolicy, kafka_consumer, on_message
 from eventzr_kafka.inbox import SqlInbox
 from eventzr_marketplace_events import (
     EscrowReleased,
@@ -28,8 +31,8 @@ from eventzr_marketplace_events import (
 )
 from examples.marketplace_service.activity import DeadLetter
 from examples.marketplace_service.database import now, sessions
-from examples.marketplace_service.domain import event_contexts, orders, sellers
-from examples.marketplace_service.domain.errors import DomainError, NotFoundError, TooEarlyError
+from examples.marketplace_service.domain import event_contexts, orders, payouts, sellers
+from examples.marketplace_service.domain.errors import DomainError
 from examples.marketplace_service.domain.unit_of_work import UnitOfWork
 
 __all__ = ["GROUP", "PATIENT", "NeighbourEvents"]
@@ -37,8 +40,6 @@ __all__ = ["GROUP", "PATIENT", "NeighbourEvents"]
 GROUP = "marketplace-svc"
 PATIENT = RetryPolicy(attempts=5, wait_initial=4.0, jitter=False)
 """58 seconds in all: a shorter outage of the database does not cause dead letters."""
-
-_AGAIN_AFTER = 0.4  # seconds
 
 
 @kafka_consumer(
@@ -68,33 +69,31 @@ class NeighbourEvents:
     @on_message(EscrowReleased)
     async def on_escrow_released(self, event: CloudEvent[EscrowReleased], context: MessageContext) -> None:
         async with _effect_of(event, context) as unit:
-            await orders.apply_escrow_release(unit, event.data)
+            await payouts.apply_escrow_release(unit, event.data)
 
     @on_message(SubscriptionChanged)
     async def on_subscription_changed(self, event: CloudEvent[SubscriptionChanged], context: MessageContext) -> None:
         async with _effect_of(event, context) as unit:
-            await sellers.apply_subscription(unit, event.data, _time_of(event, event.data.effective_at))
+            announced_at = event.data.changed_at or _time_of(event, context)
+            await sellers.apply_subscription(unit, event.data, change_id=event.id, announced_at=announced_at)
 
     @on_message(UserProfileUpdated)
     async def on_profile_updated(self, event: CloudEvent[UserProfileUpdated], context: MessageContext) -> None:
         async with _effect_of(event, context) as unit:
-            await sellers.apply_profile(unit, event.data, _time_of(event))
+            await sellers.apply_profile(unit, event.data, event.data.updated_at or _time_of(event, context))
 
 
-def _time_of(event: CloudEvent[Any], effective_at: datetime | None = None) -> datetime:
-    """Return the time from which the event is valid: now at the latest, because it takes effect when it is handled."""
-    moment = now()
-    return min(effective_at or event.time or moment, moment)
+def _time_of(event: CloudEvent[Any], context: MessageContext) -> datetime:
+    """Return the event's own time, or that of its record."""
+    return event.time or datetime.fromtimestamp(max(context.record.timestamp, 0) / 1_000, UTC)
 
 
 @asynccontextmanager
 async def _effect_of(event: CloudEvent[Any], context: MessageContext) -> AsyncGenerator[UnitOfWork]:
-    """Open the tenant's unit of work in the inbox's transaction, and turn broken rules into retries or rejections."""
+    """Open the tenant's unit of work in the inbox's transaction, and turn broken rules into rejections."""
     unit = UnitOfWork(context.session, event.tenantid)
     try:
         yield unit
-    except (NotFoundError, TooEarlyError) as error:
-        raise RetryLater(after=_AGAIN_AFTER) from error
     except DomainError as error:
         raise Reject(str(error)) from error
     unit.note("in", event.type, event.id, event.subject)

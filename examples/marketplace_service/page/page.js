@@ -2,7 +2,7 @@
 
 const byId = (id) => document.getElementById(id);
 const short = (id) => id.slice(0, 8);
-const money = (amount, currency) => `${amount} ${currency}`;
+const money = (amount, currency) => new Intl.NumberFormat("en", { style: "currency", currency, currencyDisplay: "code" }).format(amount);
 const plainTopic = (topic) => topic.replace(/^eventzr\.(marketplace\.)?/, "").replace(/\.v1$/, "");
 const MOST_LINES = 100;
 const AGAIN_AFTER = 1000; // milliseconds
@@ -94,16 +94,19 @@ function showMessage(text, kind = "") {
 
 async function refresh() {
   const mine = ++refreshing;
-  const paths = ["listings", "orders", "payouts", "sellers", "event-counts", "dead-letters"];
+  const paths = ["listings", "orders", "payouts", "disputes", "sellers", "event-counts", "dead-letters"];
   const answers = await Promise.all(paths.map(get)).catch((error) => showMessage(`Refresh: ${error.message}`, "bad"));
   if (!answers || mine !== refreshing) return; // a newer refresh has started
-  const [listings, orders, payouts, sellers, counts, letters] = answers;
+  const [listings, orders, payouts, disputes, sellers, counts, letters] = answers;
+  const open = disputes.filter((dispute) => dispute.state === "opened");
   showListings(listings);
-  showOrders(orders, new Map(payouts.map((payout) => [payout.id, payout])));
+  showOrders(orders, byKey(payouts, "id"), byKey(open, "orderId"));
   showSellers(sellers);
   showCounts(counts);
   showDeadLetters(letters);
 }
+
+const byKey = (rows, key) => new Map(rows.map((row) => [row[key], row]));
 
 function showListings(listings) {
   const heads = ["Title", "Lane", "Seller", "Price", "State", "Quality", "Actions"];
@@ -137,33 +140,49 @@ async function order(listing) {
   return `Order ${short(made.id)} created`;
 }
 
-function showOrders(orders, payouts) {
-  const heads = ["Order", "Seller", "Amount", "State", "Payout", "Actions"];
+function showOrders(orders, payouts, disputes) {
+  const heads = ["Order", "Seller", "Amount", "State", "Refunded", "Payout", "Actions"];
   table("orders", heads, orders.map((order) => [
     short(order.id),
     order.sellerId,
     money(order.amount, order.currency),
-    stateOf(order),
-    payouts.get(order.id)?.state,
-    orderActions(order, payouts.get(order.id)),
+    [...stateOf(order), disputes.has(order.id) ? " in dispute" : ""],
+    order.refunded ? money(order.refunded, order.currency) : null,
+    payoutOf(payouts.get(order.id)),
+    orderActions(order, payouts.get(order.id), disputes.get(order.id)),
   ]), "No orders yet");
 }
 
-function orderActions(order, payout) {
+const payoutOf = (payout) => payout && `${payout.state}: ${money(payout.amount, payout.currency)}`;
+
+function orderActions(order, payout, dispute) {
   const name = (what) => `${what}/order ${short(order.id)}`;
   const step = (what) => () => post(`orders/${order.id}/${what}`);
   const sum = { orderId: order.id, amount: order.amount, currency: order.currency };
   const release = () => neighbour("wallet.escrow.released", { ...sum, sellerId: order.sellerId });
   const pay = () => neighbour("wallet.payment.completed", sum);
   const cancel = () => post(`orders/${order.id}/cancel`, { reason: "buyer_request" });
-  const actions = [];
+  const actions = dispute ? disputeActions(order, payout, dispute, name) : [];
   if (order.state === "created") actions.push(button("Pay", name("pay"), pay, { neighbour: true }));
   if (order.state === "paid") actions.push(button("Deliver", name("deliver"), step("deliver")));
-  if (order.state === "delivered") actions.push(button("Complete", name("complete"), step("complete")));
-  if (["created", "paid"].includes(order.state)) actions.push(button("Cancel", name("cancel"), cancel));
-  if (order.state !== "cancelled" && payout?.state !== "complete")
+  if (order.state === "delivered" && !dispute) actions.push(button("Complete", name("complete"), step("complete")));
+  if (["created", "paid"].includes(order.state) && !dispute) actions.push(button("Cancel", name("cancel"), cancel));
+  if (["paid", "delivered"].includes(order.state) && payout?.state === "pending" && !dispute)
+    actions.push(button("Dispute", name("dispute"), () => post(`orders/${order.id}/disputes`, { reason: "not_as_described" })));
+  if (!["cancelled", "refunded"].includes(order.state) && !payout?.escrowId)
     actions.push(button("Release escrow", name("release"), release, { neighbour: true }));
   return actions;
+}
+
+function disputeActions(order, payout, dispute, name) {
+  const resolve = (resolution) => () => post(`disputes/${dispute.id}/resolve`, resolution);
+  const half = Math.floor(payout.amount / 2); // whole units fit every currency
+  const split = button("Split", name("split"), resolve({ outcome: "split", refund: half }));
+  return [
+    button("Refund buyer", name("refund"), resolve({ outcome: "buyer_refunded" })),
+    ...(half > 0 ? [split] : []),
+    button("Pay seller", name("pay-seller"), resolve({ outcome: "seller_paid" })),
+  ];
 }
 
 function showSellers(sellers) {
@@ -202,7 +221,7 @@ function showCounts(events) {
 function showDeadLetters(letters) {
   const lines = letters.map((letter) => element("li", {},
     element("span", { className: letter.replayedAt ? "done" : "bad" }, letter.replayedAt ? "replayed" : "open"),
-    ` ${plainTopic(letter.topic)} after ${letter.attempts} attempts `,
+    ` ${plainTopic(letter.topic)} after ${letter.attempts} ${letter.attempts === 1 ? "attempt" : "attempts"} `,
     element("small", {}, letter.error === "Reject" ? letter.reason : `${letter.handler}: ${letter.error}`),
     letter.replayedAt ? null : button("Replay", `replay/${letter.position}`, () => replay(letter))));
   const focused = document.activeElement?.dataset?.key;
