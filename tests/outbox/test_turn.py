@@ -439,6 +439,15 @@ async def test_turn_counts_sent_and_settled() -> None:
     await bench.sender.close()
 
 
+async def test_all_results_of_a_turn_count() -> None:
+    bench = Bench(RelayOptions())
+    again = DeliveryFailure("_STATE", "no", unknown=True)
+    missing = DeliveryFailure("_UNKNOWN_TOPIC", "no", unknown=False)
+    failures = [None, None, missing, missing, again]
+    results = [SendResult(row_of(at, topic=f"a.{at}"), failure) for at, failure in enumerate(failures)]
+    assert await bench.turns._settle(results) == 4
+
+
 async def test_finish_waits_for_sent_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     bench = Bench(RelayOptions())
     waits: list[tuple[int, float]] = []

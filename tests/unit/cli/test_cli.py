@@ -423,7 +423,7 @@ def test_disabled_run_says_so_and_ends(
     [
         (["run"], "requires an argument"),
         (["rnu", "a:B"], 'Did you mean "run"?'),
-        (["run", "a:B", "--log-level", "loud"], "Choose from"),
+        (["run", "a:B", "--log-level", "loud"], "--log-level"),
         (["run", "nowhere:B"], "error: module 'nowhere' is neither in"),
         (["run", "handlers:Handler", "handlers:Handler"], "already: one method a topic"),
         (["dev", "nowhere:B"], "error: module 'nowhere' is neither in"),

@@ -136,7 +136,7 @@ def test_first_version_is_read() -> None:
     assert read_metadata(10, first_version("1 2 3 4")) == {11, 12, 16, 17, 18, 19}
 
 
-@pytest.mark.parametrize("steps", ["1", "1 -2", "1 2 3", "1 1000001", "1 x"])
+@pytest.mark.parametrize("steps", ["1", "1 -2", "3 -1 5 1", "1 2 3", "1 1000001", "1 x"])
 def test_damaged_old_version_is_unknown(steps: str) -> None:
     assert read_metadata(0, first_version(steps)) == set()
 
@@ -160,6 +160,7 @@ def test_damaged_old_version_is_unknown(steps: str) -> None:
         "e3::" + packed("r", bytes([1, 2]))[4:],
         "e1:eJwzVDACAAGIAJU",
         "e1:" + "A" * 5000,
+        first_version("1 2").replace("e1:", "e1:!"),  # not base64
         packed("b", b"\xff" * 10_000_000),
         None,
         "",

@@ -179,8 +179,9 @@ def test_resuming_a_lane_after_its_item_was_discarded_is_ignored() -> None:
     assert not ring.ready
 
 
-def test_fullness_counts_items_and_bytes() -> None:
-    ring: Lanes[Item] = Lanes(max_items=4, max_bytes=100)
+@pytest.mark.parametrize("kind", [Lanes, TenantLanes])
+def test_fullness_counts_items_and_bytes(kind: type[Lanes[Item]]) -> None:
+    ring = kind(max_items=4, max_bytes=100)
     ring.add(["a", "b"], ["a", "b"], [("a", "a", 0, 10), ("b", "b", 1, 1)])
     assert ring.fullness == 0.5
     ring.add(["a"], ["a"], [("a", "a", 2, 79)])
@@ -393,3 +394,42 @@ def test_limit_counts_running_and_ran() -> None:
     ring.finish(second)
     ring.finish(third)
     assert [lane and lane.key for lane in (ring.take(), ring.take(), ring.take())] == ["y", "z", None]
+
+
+@KINDS
+def test_running_items_are_not_discarded(kind: type[Lanes[Item]]) -> None:
+    ring = ring_of(kind)
+    lane = filled(ring, item(0, 1), item(1, 1), item(2, 1))
+    ring.run_first(lane, 2)
+    assert ring.discard(lambda _: True) == 1
+    assert (lane.running, ring.count) == (2, 2)
+
+
+@KINDS
+def test_finished_lane_is_discarded_whole(kind: type[Lanes[Item]]) -> None:
+    ring = ring_of(kind)
+    lane = filled(ring, item(0, 1), item(1, 1))
+    ring.finish(lane)
+    assert (ring.discard(lambda _: True), ring.count, ring.take()) == (1, 0, None)
+
+
+def test_lane_counts_again_after_its_batch() -> None:
+    ring = lanes(limit=1)
+    lane = filled(ring, item(0, 1), item(1, 1), item(2, 1))
+    ring.set_aside(lane)
+    ring.release(lane)
+    for _ in range(3):
+        assert ring.take() is lane
+        assert ring.take() is None
+        ring.finish(lane)
+    assert ring.take() is None
+
+
+def test_tenant_at_its_limit_outlives_a_discard() -> None:
+    ring = lanes(limit=1)
+    first = filled(ring, item(0, 1, key="x"), item(1, 1, key="y"))
+    ring.discard(lambda _: False)
+    ring.finish(first)
+    second = ring.take()
+    assert second is not None
+    assert second.key == "y"
