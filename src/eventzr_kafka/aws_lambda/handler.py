@@ -9,7 +9,7 @@ from eventzr_kafka.aws_lambda.container import Deadline, event_loop
 from eventzr_kafka.aws_lambda.errors import BatchIncompleteError
 from eventzr_kafka.aws_lambda.event import EventSourceBatch, read_event
 from eventzr_kafka.aws_lambda.invocation import Invocation, LambdaConsumer
-from eventzr_kafka.dead_letters.writer import DeadLetterWriter, compressing
+from eventzr_kafka.dead_letters.writer import DeadLetterWriter, make_letter_writer
 from eventzr_kafka.engine.clients import RealClients
 from eventzr_kafka.engine.handler_threads import HandlerThreads
 from eventzr_kafka.errors import ProducerStateError, RoutingError
@@ -151,14 +151,14 @@ def _make_instance(handler: object) -> object:
 
 
 def _dead_letter_writer(settings: KafkaSettings, make_client: _MakeClient) -> DeadLetterWriter:
-    def make(settings: KafkaSettings) -> ProducerTransport:
+    def make(given: KafkaSettings) -> ProducerTransport:
         if not settings.enabled:
             raise ProducerStateError(
                 "Kafka is disabled, as it is on Lambda by default: set KAFKA_ENABLED=true and KAFKA_BROKERS"
             )
-        return make_client(settings)
+        return make_client(given)
 
-    return DeadLetterWriter(lambda: make(settings), lambda: make(compressing(settings)))
+    return make_letter_writer(make, settings)
 
 
 async def _make_consumer(
@@ -180,11 +180,12 @@ async def _make_consumer(
 def _require_routes(definition: ConsumerDefinition, kind: type, batches: Sequence[EventSourceBatch]) -> None:
     known = {route.topic for route in definition.routes}
     for topic in [batch.partition.topic for batch in batches if batch.partition.topic not in known]:
-        near = catalogue.suggest(topic)
-        suggestion = f" (did you mean {near!r}?)" if near else ""
+        hint = "add a handler, or fix the event source mapping"
+        if catalogue.lookup(topic) is None:
+            hint = catalogue.describe_undeclared(topic, hint)
         problem = (
-            f"no handler for topic {printable(topic, limit=249)!r}{suggestion}, which the mapping delivers; "
-            "no record was handled, and AWS redelivers them: add a handler, or fix the event source mapping"
+            f"no handler for topic {printable(topic, limit=249)!r}, which the mapping delivers; "
+            f"no record was handled, and AWS redelivers them: {hint}"
         )
         raise RoutingError(definition.location, kind.__qualname__, problem)
 

@@ -23,7 +23,7 @@ from eventzr_kafka.kafka.transport import Acknowledgement, DeliveryFailure, Deli
 from eventzr_kafka.lifecycle.shutdown import LoopWatch
 from eventzr_kafka.settings import KafkaSettings
 
-__all__ = ["DeadLetterWriter", "compressing"]
+__all__ = ["DeadLetterWriter", "make_letter_writer"]
 
 log = logging.getLogger("eventzr_kafka.consumer")
 
@@ -39,11 +39,6 @@ _HINTS = {
     "TOPIC_EXCEPTION": "Kafka does not allow this topic name: give the group another id",
     **dict.fromkeys(_UNFIT, "raise its max.message.bytes: it does not even take a letter that only names its record"),
 }
-
-
-def compressing(settings: KafkaSettings) -> KafkaSettings:
-    """Settings of a client that compresses with gzip: the only compression that kafkajs reads without a plug-in."""
-    return replace(settings, librdkafka={**settings.librdkafka, "compression.type": "gzip"})
 
 
 class DeadLetterWriter:
@@ -143,6 +138,14 @@ class DeadLetterWriter:
                 return await delivered
             await self._sleep(_FULL_QUEUE_PAUSE)  # the client does not say when there is room
         return DeliveryFailure("_UNWANTED", "its partition was revoked meanwhile", unknown=False)
+
+
+def make_letter_writer(
+    make_client: Callable[[KafkaSettings], ProducerTransport], settings: KafkaSettings, *, clock: Clock = SYSTEM_CLOCK
+) -> DeadLetterWriter:
+    """Make the writer of a process: its second client compresses with gzip, which kafkajs reads without a plug-in."""
+    compressing = replace(settings, librdkafka={**settings.librdkafka, "compression.type": "gzip"})
+    return DeadLetterWriter(lambda: make_client(settings), lambda: make_client(compressing), clock=clock)
 
 
 class _Client:

@@ -11,7 +11,7 @@ from contextlib import nullcontext
 from types import TracebackType
 from typing import Any, Self
 
-from eventzr_kafka.dead_letters.writer import DeadLetterWriter, compressing
+from eventzr_kafka.dead_letters.writer import DeadLetterWriter, make_letter_writer
 from eventzr_kafka.engine.clients import Clients, RealClients
 from eventzr_kafka.engine.group_consumer import GroupClients, GroupConsumer
 from eventzr_kafka.engine.handler_groups import HandlerGroup, group_handlers
@@ -200,11 +200,7 @@ class ConsumerRunner:
             return
         groups = self._handler_groups.values()
         pool = HandlerThreads(sum(group.options.max_concurrency for group in groups))
-        dead_letters = DeadLetterWriter(
-            lambda: self._clients.producer(self.settings),
-            lambda: self._clients.producer(compressing(self.settings)),
-            clock=self._runtime.clock,
-        )
+        dead_letters = make_letter_writer(self._clients.producer, self.settings, clock=self._runtime.clock)
         self._started = StartedGroups(
             [self._make_consumer(group, pool, dead_letters) for group in groups],
             pool=pool,

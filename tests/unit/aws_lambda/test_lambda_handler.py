@@ -228,6 +228,21 @@ def test_topic_without_handler_is_named() -> None:
     assert consumer.calls == 0
 
 
+@pytest.mark.parametrize(
+    ("topic", "hint"),
+    [
+        ("eventzr.marketplace.listing.created.v1", "redelivers them: add a handler, or fix the event source mapping"),
+        ("eventzr.marketplace.listing.craeted.v1", "did you mean 'eventzr.marketplace.listing.created.v1'?"),
+        ("others.topic", "'others.topic' is declared nowhere; add a handler, or fix the event source mapping"),
+    ],
+)
+def test_unhandled_topic_has_a_hint(topic: str, hint: str) -> None:
+    with pytest.raises(RoutingError) as caught:
+        invoke(Awaits(), lambda_event([record(1, topic=topic)]))
+    assert hint in str(caught.value)
+    assert str(caught.value).count(topic) <= 2
+
+
 # What becomes of it
 
 
