@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import uuid
 from collections.abc import Iterator
 
 import pytest
@@ -11,6 +12,7 @@ from confluent_kafka import Consumer, TopicPartition
 from tests.broker.msk_broker import ACCESS_KEY, SECRET_KEY, MskBroker, msk_broker
 from tests.recorder import Gap, Recorder
 
+from eventzr_kafka import EventProducer, KafkaSettings
 from eventzr_kafka.testing.kafka_server import KafkaServer, KafkaUnavailableError, start_kafka
 
 _GUARDED = {  # everybody may do everything, but for what an ACL says
@@ -46,6 +48,25 @@ def msk(msk_server: MskBroker, monkeypatch: pytest.MonkeyPatch) -> MskBroker:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
     return msk_server
+
+
+@pytest.fixture(scope="module")
+def settings(kafka: KafkaServer) -> KafkaSettings:
+    """The settings of clients of the real Kafka."""
+    return KafkaSettings(brokers=kafka.bootstrap_servers)
+
+
+@pytest.fixture(scope="module")
+def producer(settings: KafkaSettings) -> Iterator[EventProducer]:
+    """A started producer."""
+    with EventProducer(settings=settings) as producer:
+        yield producer
+
+
+@pytest.fixture
+def group() -> str:
+    """The id of a group that no other test has."""
+    return f"group.{uuid.uuid4().hex[:8]}"
 
 
 @pytest.fixture(autouse=True)

@@ -11,13 +11,14 @@ import subprocess
 import sys
 import threading
 import uuid
-from collections import Counter, defaultdict
+from collections import Counter
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
-from confluent_kafka import OFFSET_INVALID, Consumer, ConsumerGroupState, KafkaException, Producer, TopicPartition
+from confluent_kafka import Consumer, ConsumerGroupState, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
+from tests.broker.consuming import SECONDS, Seen, committed, event, handler, letters, publish, run, running
 from tests.waiting import eventually
 
 from eventzr_kafka import (
@@ -25,75 +26,20 @@ from eventzr_kafka import (
     ConsumerRunner,
     EventProducer,
     KafkaSettings,
-    RetryPolicy,
     kafka_consumer,
     on_message,
 )
-from eventzr_kafka._confluent.log_reader import ConfluentLogReader
-from eventzr_kafka.dead_letters.letter import Letter, dead_letter_topic, read_letter
+from eventzr_kafka.dead_letters.letter import dead_letter_topic
 from eventzr_kafka.errors import DeliveryError, EventStoppedError
 from eventzr_kafka.testing.kafka_server import KafkaServer, start_kafka
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterator
 
     TopicFactory = Callable[..., str]
-    Handle: TypeAlias = Callable[[CloudEvent[Any]], Awaitable[None]]
 
-SECONDS: Final = 60.0
 TENANT: Final = "tenant-1"
-STOP: Final = RetryPolicy(attempts=1, on_exhausted="stop")
 QUICK_GROUP: Final = {"heartbeat.interval.ms": 200, "session.timeout.ms": 2000}
-
-
-class Seen:
-    """Events in the order in which their handlers finished."""
-
-    def __init__(self) -> None:
-        self.events: list[CloudEvent[Any]] = []
-        self._news = asyncio.Event()
-
-    async def handle(self, event: CloudEvent[Any]) -> None:
-        self.events.append(event)
-        self._news.set()
-
-    async def until(self, count: int) -> None:
-        while len(self.events) < count:
-            self._news.clear()
-            await self._news.wait()
-
-    @property
-    def numbers(self) -> list[int]:
-        return [event.data for event in self.events]
-
-    def by_tenant(self) -> dict[str, list[int]]:
-        found: dict[str, list[int]] = defaultdict(list)
-        for event in self.events:
-            found[event.tenantid].append(event.data)
-        return found
-
-
-def handler(topic: str, group: str, handle: Handle) -> object:
-    @kafka_consumer(group_id=group, retry=STOP)
-    class Handler:
-        @on_message(topic)
-        async def handle(self, event: CloudEvent[Any]) -> None:
-            await handle(event)
-
-    return Handler()
-
-
-def event(topic: str, tenant: str, number: int) -> CloudEvent[Any]:
-    attributes = {"id": f"event-{number}", "source": "test", "type": topic, "tenantid": tenant, "data": number}
-    return CloudEvent[Any].model_validate(attributes)
-
-
-async def publish(producer: EventProducer, topic: str, tenants: Iterable[str], *, first: int = 0) -> None:
-    """Publish one event for each of `tenants`, numbered in that order."""
-    deliveries = [producer.enqueue(event(topic, tenant, number)) for number, tenant in enumerate(tenants, first)]
-    async with asyncio.timeout(SECONDS):
-        for delivery in deliveries:
-            await delivery
 
 
 def put(settings: KafkaSettings, topic: str, key: bytes | None, value: bytes | None) -> None:
@@ -103,55 +49,12 @@ def put(settings: KafkaSettings, topic: str, key: bytes | None, value: bytes | N
     assert client.flush(SECONDS) == 0
 
 
-def committed(settings: KafkaSettings, group: str, topic: str) -> int:
-    """The offset that the group has committed for the topic's only partition."""
-    with contextlib.closing(Consumer({"bootstrap.servers": settings.brokers, "group.id": group})) as consumer:
-        try:
-            (partition,) = consumer.committed([TopicPartition(topic, 0)], timeout=SECONDS)
-        except KafkaException:  # of a coordinator that has just been chosen
-            return OFFSET_INVALID
-    return partition.offset
-
-
-def letters(settings: KafkaSettings, group: str) -> list[Letter]:
-    """The dead letters of the group."""
-    batches = ConfluentLogReader(settings, group).read(dead_letter_topic(group)) or ()
-    return [letter for records in batches for letter in map(read_letter, records) if letter is not None]
-
-
-async def run(*handlers: object, settings: KafkaSettings) -> None:
-    async with asyncio.timeout(SECONDS):
-        await ConsumerRunner(*handlers, settings=settings).run(handle_signals=False)
-
-
-@contextlib.asynccontextmanager
-async def running(*handlers: object, settings: KafkaSettings) -> AsyncGenerator[ConsumerRunner]:
-    async with asyncio.timeout(SECONDS), ConsumerRunner(*handlers, settings=settings) as runner:
-        yield runner
-
-
 def script(text: str, *args: str, **environment: str) -> list[str]:
     """Run a program of its own and return the lines that it printed."""
     command = [sys.executable, "-c", text, *args]
     done = subprocess.run(command, env={**os.environ, **environment}, capture_output=True, timeout=SECONDS, check=False)
     assert done.returncode == 0, done.stderr.decode()
     return done.stdout.decode().splitlines()
-
-
-@pytest.fixture(scope="module")
-def settings(kafka: KafkaServer) -> KafkaSettings:
-    return KafkaSettings(brokers=kafka.bootstrap_servers)
-
-
-@pytest.fixture(scope="module")
-def producer(settings: KafkaSettings) -> Iterator[EventProducer]:
-    with EventProducer(settings=settings) as producer:
-        yield producer
-
-
-@pytest.fixture
-def group() -> str:
-    return f"group.{uuid.uuid4().hex[:8]}"
 
 
 # Order

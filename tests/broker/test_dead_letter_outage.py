@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import pytest
 from confluent_kafka import Consumer, KafkaException, TopicPartition
+from tests.broker.consuming import letters
 from tests.waiting import eventually
 
 from eventzr_kafka import CloudEvent, ConsumerRunner, EventProducer, KafkaSettings, kafka_consumer, on_message
-from eventzr_kafka._confluent.log_reader import ConfluentLogReader
 from eventzr_kafka._confluent.producer import ConfluentProducer
-from eventzr_kafka.dead_letters.letter import Letter, dead_letter_topic, read_letter
+from eventzr_kafka.dead_letters.letter import Letter, dead_letter_topic
 from eventzr_kafka.engine.clients import RealClients
 from eventzr_kafka.errors import Reject
 from eventzr_kafka.testing.kafka_server import KafkaServer
@@ -103,8 +103,7 @@ class Group:
         return dict(self.handled) == dict.fromkeys(events - rejected, 1) and ids == {f"{t}-{n}" for t, n in rejected}
 
     def letters(self) -> list[Letter]:
-        batches = ConfluentLogReader(self.settings, self.id).read(dead_letter_topic(self.id)) or ()
-        return [letter for records in batches for letter in map(read_letter, records) if letter is not None]
+        return letters(self.settings, self.id)
 
     def lines(self, caplog: pytest.LogCaptureFixture) -> list[str]:
         """What was said of its dead letters as a whole, without the reasons."""

@@ -43,11 +43,6 @@ def first_clients(monkeypatch: pytest.MonkeyPatch) -> FirstClients:
 
 
 @pytest.fixture
-def settings(kafka: KafkaServer) -> KafkaSettings:
-    return KafkaSettings(brokers=kafka.bootstrap_servers)
-
-
-@pytest.fixture
 def name(kafka: KafkaServer) -> str:
     name = f"ended.{uuid.uuid4().hex[:8]}.v1"
     kafka.create_topic(name, partitions=1)

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 from confluent_kafka import Consumer, KafkaException
 from confluent_kafka import TopicPartition as Offset
+from tests.broker.consuming import letters
 from tests.raw_producer import RawProducer
 from tests.recorder import Recorder
 
 from eventzr_kafka import CloudEvent, ConsumerRunner, KafkaSettings, encode, kafka_consumer, on_message
-from eventzr_kafka._confluent.log_reader import ConfluentLogReader
 from eventzr_kafka.cli.app import call
-from eventzr_kafka.dead_letters.letter import DeadLetterFacts, Letter, dead_letter_topic, read_letter, write_letter
+from eventzr_kafka.dead_letters.letter import DeadLetterFacts, Letter, dead_letter_topic, write_letter
 from eventzr_kafka.kafka.record import Record, UnreadableHeaders
 
 if TYPE_CHECKING:
@@ -82,8 +82,7 @@ class Group:
         return sum(max(part.offset, 0) for part in found)
 
     def letters(self) -> list[Letter]:
-        batches = ConfluentLogReader(self.settings, self.id).read(dead_letter_topic(self.id)) or ()
-        return [letter for records in batches for letter in map(read_letter, records) if letter is not None]
+        return letters(self.settings, self.id)
 
 
 def event(topic: str, number: int) -> tuple[bytes, bytes]:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+from tests.broker.consuming import letters
 
 from eventzr_kafka import CloudEvent, ConsumerRunner, EventProducer, KafkaSettings, kafka_consumer, on_message
-from eventzr_kafka._confluent.log_reader import ConfluentLogReader
 from eventzr_kafka.codec.encoder import STRUCTURED_HEADERS
 from eventzr_kafka.dead_letters.letter import (
     Cut,
@@ -20,7 +20,6 @@ from eventzr_kafka.dead_letters.letter import (
     Letter,
     Shrink,
     dead_letter_topic,
-    read_letter,
     write_letter,
 )
 from eventzr_kafka.kafka.record import Header, Record
@@ -118,8 +117,7 @@ class Bench:
         return found.offset
 
     def letters(self) -> list[Letter]:
-        batches = ConfluentLogReader(self.settings, self.group).read(dead_letter_topic(self.group)) or ()
-        return [letter for records in batches for letter in map(read_letter, records) if letter is not None]
+        return letters(self.settings, self.group)
 
 
 async def test_20_mb_of_zeros_stay_whole(kafka: KafkaServer, topic: TopicFactory) -> None:

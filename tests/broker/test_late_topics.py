@@ -6,10 +6,9 @@ import asyncio
 import uuid
 from typing import TYPE_CHECKING, Any, Final
 
-import pytest
 from confluent_kafka import Producer
 from confluent_kafka import admin as untyped_admin
-from tests.broker.test_consumer_basics import Seen, event
+from tests.broker.consuming import Seen, event
 
 from eventzr_kafka import CloudEvent, ConsumerRunner, KafkaSettings, encode, kafka_consumer, on_message
 
@@ -22,11 +21,6 @@ if TYPE_CHECKING:
 
 kafka_admin: Any = untyped_admin
 SECONDS: Final = 60.0  # the client's own default would take 300
-
-
-@pytest.fixture
-def settings(kafka: KafkaServer) -> KafkaSettings:
-    return KafkaSettings(brokers=kafka.bootstrap_servers)
 
 
 def put(settings: KafkaSettings, topic: str, partition: int) -> None:

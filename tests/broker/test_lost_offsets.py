@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import uuid
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka import admin as untyped_admin
-from tests.broker.test_consumer_basics import Seen, committed, publish, run, running
+from tests.broker.consuming import Seen, committed, publish, run, running
 from tests.waiting import eventually
 
 from eventzr_kafka import CloudEvent, ConsumerRunner, EventProducer, KafkaSettings, kafka_consumer, on_message
@@ -18,7 +17,7 @@ from eventzr_kafka.hooks import ConsumerHooks, OffsetsSkipped
 from eventzr_kafka.kafka.losses import Loss
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from eventzr_kafka.kafka.losses import OnOffsetLost
     from eventzr_kafka.testing.kafka_server import KafkaServer
@@ -28,22 +27,6 @@ if TYPE_CHECKING:
 kafka_admin: Any = untyped_admin
 SECONDS: Final = 60.0
 ONE: Final = ["tenant-1"]
-
-
-@pytest.fixture(scope="module")
-def settings(kafka: KafkaServer) -> KafkaSettings:
-    return KafkaSettings(brokers=kafka.bootstrap_servers)
-
-
-@pytest.fixture(scope="module")
-def producer(settings: KafkaSettings) -> Iterator[EventProducer]:
-    with EventProducer(settings=settings) as producer:
-        yield producer
-
-
-@pytest.fixture
-def group() -> str:
-    return f"lost.{uuid.uuid4().hex[:8]}"
 
 
 def service(
@@ -76,39 +59,38 @@ def recreate(kafka: KafkaServer, topic: str) -> None:
     kafka.create_topic(topic, partitions=1)
 
 
-async def test_retention_before_a_start_is_named(
-    settings: KafkaSettings,
-    producer: EventProducer,
-    topic: TopicFactory,
-    group: str,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    name, seen, skipped = topic(partitions=1), Seen(), list[OffsetsSkipped]()
+@pytest.fixture
+async def cut_topic(settings: KafkaSettings, producer: EventProducer, topic: TopicFactory, group: str) -> str:
+    """A topic of 12 records of which the group has committed three and retention has deleted ten."""
+    name = topic(partitions=1)
     await publish(producer, name, ONE * 12)
     await asyncio.to_thread(commit, settings, group, name, 3)
     await asyncio.to_thread(delete_before, settings, name, 10)
+    return name
+
+
+async def test_retention_before_a_start_is_named(
+    settings: KafkaSettings, cut_topic: str, group: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    seen, skipped = Seen(), list[OffsetsSkipped]()
     hooks = ConsumerHooks(on_offsets_skipped=skipped.append)
-    async with asyncio.timeout(SECONDS), ConsumerRunner(service(name, group, seen), settings=settings, hooks=hooks):
+    handlers = service(cut_topic, group, seen)
+    async with asyncio.timeout(SECONDS), ConsumerRunner(handlers, settings=settings, hooks=hooks):
         await seen.until(2)
-        await eventually(lambda: committed(settings, group, name) == 12)
+        await eventually(lambda: committed(settings, group, cut_topic) == 12)
 
     assert seen.numbers == [10, 11]
     assert [(fact.first, fact.after, fact.reason, fact.count) for fact in skipped] == [(3, 10, "retention", 7)]
-    assert f"{group}: {name}[0]: offsets 3 to 9 (7 at most) were deleted" in caplog.text
+    assert f"{group}: {cut_topic}[0]: offsets 3 to 9 (7 at most) were deleted" in caplog.text
 
 
-async def test_strict_group_stops_each_time(
-    settings: KafkaSettings, producer: EventProducer, topic: TopicFactory, group: str
-) -> None:
-    name, seen = topic(partitions=1), Seen()
-    await publish(producer, name, ONE * 12)
-    await asyncio.to_thread(commit, settings, group, name, 3)
-    await asyncio.to_thread(delete_before, settings, name, 10)
+async def test_strict_group_stops_each_time(settings: KafkaSettings, cut_topic: str, group: str) -> None:
+    seen = Seen()
     for _ in range(2):
         with pytest.raises(OffsetsLostError, match="offsets 3 to 9") as stopped:
-            await run(service(name, group, seen, "stop"), settings=settings)
+            await run(service(cut_topic, group, seen, "stop"), settings=settings)
         assert stopped.value.loss == Loss(3, 10, "retention")
-        assert await asyncio.to_thread(committed, settings, group, name) == 3
+        assert await asyncio.to_thread(committed, settings, group, cut_topic) == 3
     assert seen.events == []
 
 

@@ -7,7 +7,9 @@ import uuid
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
+from tests.broker.consuming import letters
 from tests.odd_errors import ODD
+from tests.waiting import until
 
 from eventzr_kafka import (
     CloudEvent,
@@ -18,8 +20,7 @@ from eventzr_kafka import (
     kafka_consumer,
     on_message,
 )
-from eventzr_kafka._confluent.log_reader import ConfluentLogReader
-from eventzr_kafka.dead_letters.letter import dead_letter_topic, read_letter
+from eventzr_kafka.dead_letters.letter import dead_letter_topic
 from eventzr_kafka.errors import EventStoppedError
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class Service:
                 event = CloudEvent[Any](id=name, source="s", type=self.topic, tenantid="t1", data={})
                 await producer.publish(event)
 
-    async def run(self, until: Callable[[], bool]) -> None:
+    async def run(self, reached: Callable[[], bool]) -> None:
         called, topic = self.called, self.topic
 
         @kafka_consumer(group_id=self.group, retry=RETRY)
@@ -73,16 +74,12 @@ class Service:
 
         async with asyncio.timeout(SECONDS), ConsumerRunner(Handler(), settings=self.settings) as runner:
             waiting = asyncio.create_task(runner.wait())
-            while not until() and not waiting.done():  # noqa: ASYNC110 -- set by a handler
-                await asyncio.sleep(0.02)
+            await until(lambda: reached() or waiting.done())
             waiting.cancel()
 
     async def letters(self) -> list[str | None]:
-        reader = ConfluentLogReader(self.settings, self.group)
-        found = await asyncio.to_thread(
-            lambda: [r for b in reader.read(dead_letter_topic(self.group)) or () for r in b]
-        )
-        return [letter.facts.event_id for record in found if (letter := read_letter(record)) is not None]
+        found = await asyncio.to_thread(letters, self.settings, self.group)
+        return [letter.facts.event_id for letter in found]
 
 
 async def test_odd_error_costs_its_own_event(kafka: KafkaServer, topic: TopicFactory) -> None:

@@ -7,9 +7,8 @@ import uuid
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
-import pytest
 from confluent_kafka import Producer
-from tests.broker.test_consumer_basics import committed, handler, running
+from tests.broker.consuming import committed, handler, running
 from tests.waiting import eventually
 
 from eventzr_kafka import CloudEvent, KafkaSettings, encode, kafka_consumer, on_message
@@ -17,23 +16,11 @@ from eventzr_kafka import CloudEvent, KafkaSettings, encode, kafka_consumer, on_
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from eventzr_kafka.testing.kafka_server import KafkaServer
-
     TopicFactory = Callable[..., str]
 
 SECONDS: Final = 30.0
 EVENTS: Final = 24_000
 TENANTS: Final = 4_000
-
-
-@pytest.fixture(scope="module")
-def settings(kafka: KafkaServer) -> KafkaSettings:
-    return KafkaSettings(brokers=kafka.bootstrap_servers)
-
-
-@pytest.fixture
-def group() -> str:
-    return f"offsets.{uuid.uuid4().hex[:8]}"
 
 
 def event(topic: str, number: int) -> CloudEvent[Any]:

@@ -78,11 +78,6 @@ async def until_acknowledged(producer: EventProducer, again: CloudEvent[Any]) ->
 
 
 @pytest.fixture(scope="module")
-def settings(kafka: KafkaServer) -> KafkaSettings:
-    return KafkaSettings(brokers=kafka.bootstrap_servers)
-
-
-@pytest.fixture(scope="module")
 def hasty(kafka: KafkaServer) -> KafkaSettings:
     """Settings of a client that gives up after a second or two."""
     return KafkaSettings(brokers=kafka.bootstrap_servers, librdkafka=SOON)

@@ -6,13 +6,11 @@ import asyncio
 import signal
 import subprocess
 import sys
-import uuid
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, Final, cast
 
-import pytest
 from confluent_kafka import Consumer, TopicPartition
 
 from eventzr_kafka import CloudEvent, ConsumerRunner, EventProducer, KafkaSettings, kafka_consumer, on_message
@@ -78,16 +76,6 @@ async def publish(settings: KafkaSettings, topic: str, numbers: range) -> None:
         for number in numbers:
             event = CloudEvent(id=f"e{number}", source="svc", type=topic, tenantid=f"t{number}", data=number)
             producer.enqueue(event)
-
-
-@pytest.fixture
-def settings(kafka: KafkaServer) -> KafkaSettings:
-    return KafkaSettings(brokers=kafka.bootstrap_servers)
-
-
-@pytest.fixture
-def group() -> str:
-    return f"shutdown-{uuid.uuid4().hex[:8]}"
 
 
 async def test_service_cancelled_in_its_drain_leaves(

@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from tests.unit.conftest import TOPIC, MakeGroup, MakeRecord
+from tests.unit.conftest import TOPIC, Group, MakeGroup, MakeRecord
 from tests.waiting import until
 
 from eventzr_kafka import CloudEvent, RetryPolicy, kafka_consumer, on_batch, on_message
@@ -33,6 +33,24 @@ class Busy:
     async def handle(self, event: CloudEvent[Any]) -> None:  # noqa: ARG002
         self._now += 0.001
         self.handled += 1
+
+
+async def waiting_group(make_group: MakeGroup, make_record: MakeRecord) -> Group:
+    """Return a group whose only handler has begun, and never ends by itself."""
+    began = asyncio.Event()
+
+    @kafka_consumer(group_id="g", drain_timeout=0, retry=RetryPolicy(attempts=1))
+    class Waits:
+        @on_message(TOPIC)
+        async def handle(self, event: CloudEvent[Any]) -> None:  # noqa: ARG002
+            began.set()
+            await asyncio.Event().wait()
+
+    group = make_group(Waits())
+    group.assign()
+    group.receive(make_record(0))
+    await began.wait()
+    return group
 
 
 async def test_stop_iteration_is_a_failure(make_group: MakeGroup, make_record: MakeRecord) -> None:
@@ -214,19 +232,7 @@ async def test_handlers_request_to_cancel_ends_its_own_worker_alone(
 
 
 async def test_foreign_cancel_stops_the_group(make_group: MakeGroup, make_record: MakeRecord) -> None:
-    began = asyncio.Event()
-
-    @kafka_consumer(group_id="g", drain_timeout=0, retry=RetryPolicy(attempts=1))
-    class Waits:
-        @on_message(TOPIC)
-        async def handle(self, event: CloudEvent[Any]) -> None:  # noqa: ARG002
-            began.set()
-            await asyncio.Event().wait()
-
-    group = make_group(Waits())
-    group.assign()
-    group.receive(make_record(0))
-    await began.wait()
+    group = await waiting_group(make_group, make_record)
     for worker in group.consumer._dispatcher._workers_alive:
         worker.cancel()
     await group.settle()
@@ -235,19 +241,7 @@ async def test_foreign_cancel_stops_the_group(make_group: MakeGroup, make_record
 
 
 async def test_closed_worker_has_no_outcome(make_group: MakeGroup, make_record: MakeRecord) -> None:
-    began = asyncio.Event()
-
-    @kafka_consumer(group_id="g", drain_timeout=0, retry=RetryPolicy(attempts=1))
-    class Waits:
-        @on_message(TOPIC)
-        async def handle(self, event: CloudEvent[Any]) -> None:  # noqa: ARG002
-            began.set()
-            await asyncio.Event().wait()
-
-    group = make_group(Waits())
-    group.assign()
-    group.receive(make_record(0))
-    await began.wait()
+    group = await waiting_group(make_group, make_record)
     (worker,) = group.consumer._dispatcher._workers_alive
     coroutine: Any = worker.get_coro()
     with suppress(ValueError):  # of the context variable, which is another context's
@@ -268,16 +262,7 @@ async def test_demand_comes_before_the_end(make_group: MakeGroup, make_record: M
 
 
 async def test_handler_that_a_stop_cancels_is_not_an_error(make_group: MakeGroup, make_record: MakeRecord) -> None:
-    @kafka_consumer(group_id="g", drain_timeout=0)
-    class Waits:
-        @on_message(TOPIC)
-        async def handle(self, event: CloudEvent[Any]) -> None:  # noqa: ARG002
-            await asyncio.Event().wait()
-
-    group = make_group(Waits())
-    group.assign()
-    group.receive(make_record(0))
-    await group.settle()
+    group = await waiting_group(make_group, make_record)
     await group.consumer.stop()
     assert group.errors == []
 
