@@ -50,7 +50,7 @@ def test_engine_declares_no_events() -> None:
     assert "eventzr_kafka.events" in project(EVENTS)["entry-points"]
 
 
-def test_both_name_the_same_pythons() -> None:
+def test_both_support_the_same_pythons() -> None:
     shared = [{item for item in project(folder)["classifiers"] if "Python ::" in item} for folder in (ENGINE, EVENTS)]
     assert shared[0] == shared[1]
     assert project(ENGINE)["requires-python"] == project(EVENTS)["requires-python"]

@@ -484,7 +484,7 @@ def test_dry_run_changes_nothing(dlq: Dlq) -> None:
 
 
 @pytest.mark.parametrize("command", ["ls", "show", "discard"])
-def test_missing_topic_is_said(dlq: Dlq, command: str) -> None:
+def test_missing_dlq_topic_exits_with_2(dlq: Dlq, command: str) -> None:
     more = {"ls": (), "show": ("0@0",), "discard": ("--reason", "r", "--yes")}[command]
 
     code, output = dlq.run_alone(command, "no-such-group", *more)

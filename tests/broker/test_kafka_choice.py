@@ -198,7 +198,7 @@ def run_session(setting: str, *args: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, env={**os.environ, **bare}, capture_output=True, text=True, timeout=240, check=False)
 
 
-def test_auto_skips_and_says_so_twice() -> None:
+def test_auto_skips_and_reports_twice() -> None:
     session = run_session("auto")
 
     assert session.returncode == 0

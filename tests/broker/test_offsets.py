@@ -62,7 +62,7 @@ async def test_lag_reaches_0_with_transactions(settings: KafkaSettings, topic: T
     assert handled == Counter(range(5))
 
 
-async def test_of_24000_half_stuck_events_none_reruns_after_a_stop(
+async def test_no_finished_event_of_24000_reruns_after_a_stop(
     settings: KafkaSettings, topic: TopicFactory, group: str
 ) -> None:
     name, runs, stuck = topic(partitions=1), Counter[int](), asyncio.Event()

@@ -99,7 +99,7 @@ async def test_producers_error_names_the_fault(broker: TlsBroker) -> None:
     assert wrong(dict(zip(cases, texts, strict=True))) == {}
 
 
-async def test_consumers_log_names_the_fault_once(broker: TlsBroker, caplog: pytest.LogCaptureFixture) -> None:
+async def test_consumer_logs_the_fault_once(broker: TlsBroker, caplog: pytest.LogCaptureFixture) -> None:
     async with AsyncExitStack() as stack:
         for name, environ in variables(broker).items():
             await stack.enter_async_context(ConsumerRunner(consumer(name), settings=quick(environ)))
@@ -155,7 +155,7 @@ def test_doctor_passes_a_good_certificate(
     assert (code, line[0], "TLSv1.3, certificate valid until" in line) == (0, "✓", True)
 
 
-def test_file_that_is_not_pem_is_refused_before_connecting(
+def test_file_without_pem_is_refused(
     broker: TlsBroker, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code, line = doctor(tls(broker.good, str(broker.client)), monkeypatch, capsys)
@@ -172,7 +172,7 @@ def test_admin_command_names_the_fault(
     assert f"TLS with {broker.expired}: {FAULTS['expired']}" in " ".join(capsys.readouterr().err.split())
 
 
-async def test_events_pass_with_a_client_certificate(broker: TlsBroker) -> None:
+async def test_client_certificate_is_accepted(broker: TlsBroker) -> None:
     client = {"ssl.keystore.location": str(broker.client), "ssl.keystore.password": STORE_SECRET}
     settings = KafkaSettings(brokers=broker.mutual, tls=True, ca_file=broker.authority("mutual"), librdkafka=client)
     topic = f"tls.{uuid.uuid4().hex[:8]}"

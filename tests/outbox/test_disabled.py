@@ -61,7 +61,7 @@ async def listed(engine: AsyncEngine) -> int:
         return count
 
 
-async def test_events_are_skipped_with_one_log_line(engine: AsyncEngine, caplog: pytest.LogCaptureFixture) -> None:
+async def test_skipping_logs_one_line(engine: AsyncEngine, caplog: pytest.LogCaptureFixture) -> None:
     for outbox in (Outbox(settings=SKIP), Outbox(settings=SKIP)):
         await publish(engine, outbox, events=2)
 
@@ -79,14 +79,14 @@ async def test_environment_decides(engine: AsyncEngine, monkeypatch: pytest.Monk
     assert await pending(engine) == 1
 
 
-async def test_skipped_event_is_checked_all_the_same(engine: AsyncEngine) -> None:
+async def test_skipped_event_is_checked(engine: AsyncEngine) -> None:
     async with AsyncSession(engine) as session:
         with pytest.raises(EncodeError, match="tenantid"):
             Outbox(settings=SKIP).publish(session, LISTING, tenant_id="")
         assert Outbox(settings=SKIP).publish(session, LISTING, tenant_id="t1", event_id="e1") == "e1"
 
 
-async def test_kept_rows_are_published_once_kafka_is_enabled(engine: AsyncEngine, kafka_log: FakeKafka) -> None:
+async def test_kept_rows_are_published_later(engine: AsyncEngine, kafka_log: FakeKafka) -> None:
     await publish(engine, Outbox(settings=keep(10)), events=3)
     async with OutboxRelay(engine, KafkaSettings(), transport=kafka_log.client):
         await until(lambda: is_empty(engine))
@@ -97,7 +97,7 @@ async def is_empty(engine: AsyncEngine) -> bool:
     return await pending(engine) == 0
 
 
-async def test_commit_at_the_bound_fails_as_a_whole(engine: AsyncEngine) -> None:
+async def test_commit_at_the_bound_fails(engine: AsyncEngine) -> None:
     outbox = Outbox(settings=keep(5))
     await publish(engine, outbox, events=3)
     with pytest.raises(OutboxFullError, match=r"nothing was committed: .* 3 of at most 5 rows wait already; ") as full:
@@ -146,7 +146,7 @@ async def test_disabled_relay_reports_the_bound(engine: AsyncEngine, rows: int, 
     assert bool(relay.problems) == bool(problem)
 
 
-async def test_disabled_relay_watches_while_it_waits(engine: AsyncEngine) -> None:
+async def test_disabled_relay_watches_the_bound(engine: AsyncEngine) -> None:
     await publish(engine, Outbox(settings=keep(2)), events=2)
     async with OutboxRelay(engine, keep(2)) as relay:
         await until(lambda: bool(relay.problems))

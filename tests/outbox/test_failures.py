@@ -23,5 +23,5 @@ from eventzr_kafka.outbox.failures import RowAction, decide_action
         ("TOPIC_AUTHORIZATION_FAILED", True, "delay_topic"),
     ],
 )
-def test_what_a_failure_means(reason: str, alone: bool, verdict: RowAction) -> None:  # noqa: FBT001
+def test_failure_decides_a_rows_action(reason: str, alone: bool, verdict: RowAction) -> None:  # noqa: FBT001
     assert decide_action(DeliveryFailure(reason, "", unknown=False), alone=alone) == verdict

@@ -167,7 +167,7 @@ def test_failing_module_names_its_line(write: Write, tmp_path: Path, source: str
     assert "\n" not in str(caught.value)
 
 
-def test_missing_events_name_their_distribution(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_events_are_named(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     write("alone.py", "from eventzr_marketplace_events import OrderCompleted\n")
     monkeypatch.setitem(sys.modules, "eventzr_marketplace_events", None)
 

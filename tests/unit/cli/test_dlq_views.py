@@ -59,7 +59,7 @@ def test_any_other_time_is_refused(text: str) -> None:
         parse_time("--until", text)
 
 
-def test_no_time_is_none() -> None:
+def test_absent_time_option_is_none() -> None:
     assert parse_time("--since", None) is None
 
 

@@ -134,7 +134,7 @@ async def settled(readiness: Readiness) -> None:
         await asyncio.sleep(0)
 
 
-async def test_ready_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
+async def test_ready_is_printed_once(capsys: pytest.CaptureFixture[str]) -> None:
     readiness = Readiness(["worker-1", "worker-2"], Terminal())
 
     readiness.on_report("worker-1", report(0, 1))

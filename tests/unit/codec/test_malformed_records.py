@@ -107,7 +107,7 @@ def test_the_error_names_three_faults_and_counts_the_rest() -> None:
 
 
 @pytest.mark.parametrize("charset", ["iso-8859-12", "iso-8859-99", "windows-1259"])
-def test_a_charset_that_nobody_has_is_named(charset: str) -> None:
+def test_an_unknown_charset_of_a_record_is_named(charset: str) -> None:
     error = refuse(binary({}, b"a", content_type=f"text/plain; charset={charset}".encode())())
     assert error.reason == f"data: is not text in charset '{charset}'"
 

@@ -16,7 +16,7 @@ from eventzr_kafka.codec.media_type import charset_of, is_json, is_text
         "image/svg+json",
     ],
 )
-def test_json_is_what_the_subtype_says_or_what_nobody_says(media_type: str | None) -> None:
+def test_json_subtype_or_no_media_type_is_json(media_type: str | None) -> None:
     assert is_json(media_type)
 
 

@@ -78,7 +78,7 @@ def test_each_look_brings_current_ids(admin: Admin, ids: TopicIds) -> None:
     assert ids.latest == {"orders": "b"}
 
 
-def test_failed_look_keeps_known_ids(admin: Admin, ids: TopicIds) -> None:
+def test_failed_lookup_keeps_known_ids(admin: Admin, ids: TopicIds) -> None:
     ids.start()
     ids.fresh()
     admin.fault = KafkaException(KafkaError(KafkaError._TRANSPORT))

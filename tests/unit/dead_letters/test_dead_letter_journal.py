@@ -225,7 +225,7 @@ def test_letter_is_found_by_its_record_and_by_its_place() -> None:
     assert journal.named("2@4") == []
 
 
-def test_false_note_is_counted() -> None:
+def test_unknown_note_is_unreadable() -> None:
     strange = Record("g.dlq", 0, 0, b"t", None, (("eventzr-dlq-note", b"later-version"),))
 
     journal = journal_of(strange, letter(1, 1))

@@ -61,7 +61,7 @@ def test_silent_holder_is_taken_over() -> None:
     assert holder(claim("a", 0), claim("b", 1, over=0), claim("c", 2, over=0), claim("a", 3)) == "b"
 
 
-def test_another_partition_says_nothing() -> None:
+def test_claims_elsewhere_are_ignored() -> None:
     assert holder(claim("a", 0, partition=1), claim("b", 1)) == "b"
 
 

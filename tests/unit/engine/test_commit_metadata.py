@@ -269,7 +269,7 @@ def test_largest_metadata_is_read() -> None:
 
 
 @pytest.mark.parametrize(("limit", "metadata"), [(11, ""), (12, "e2:2e1e374c:"), (4, ""), (0, "")])
-def test_topic_goes_last(limit: int, metadata: str) -> None:
+def test_limit_drops_the_topic_last(limit: int, metadata: str) -> None:
     assert write_metadata(0, [(2, 900)], TOPIC, limit=limit) == metadata
     assert shorten(0, write_metadata(0, [(2, 900)], TOPIC), limit) == metadata
 

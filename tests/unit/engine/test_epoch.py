@@ -38,7 +38,7 @@ def test_unchanged_offset_is_no_news() -> None:
     assert news.offset == 2
 
 
-def test_known_position_is_no_news() -> None:
+def test_unmoved_position_not_committed() -> None:
     assert Epoch(Assignment(PARTITION, 1, 7)).take_committable() is None
     assert Epoch(Assignment(PARTITION, 1)).take_committable() is None
 

@@ -109,7 +109,7 @@ def test_sampled_offsets_are_bounded() -> None:
     assert ledger.finished()[-2:] == [(399, 400), (900, 901)]
 
 
-def test_gaps_are_passed() -> None:
+def test_passed_gap_counts_as_finished() -> None:
     ledger = Ledger(0, {3, 9})
     ledger.receive([0, 1])
     ledger.finish(1)

@@ -146,7 +146,7 @@ def test_the_class_decorator_needs_its_parentheses(setting: Setting) -> None:
 
 
 @pytest.mark.parametrize("arguments", ["", '"group"', 'ordering="tenant"'])
-def test_the_group_is_named(setting: Setting, arguments: str) -> None:
+def test_missing_group_is_refused(setting: Setting, arguments: str) -> None:
     with pytest.raises(RoutingError, match=r'@kafka_consumer: needs a group; write\n    @kafka_consumer\(group_id="'):
         run(setting.source(f"kafka_consumer({arguments})"))
 

@@ -52,7 +52,7 @@ def test_other_back_end_is_named(work: Any, named: str) -> None:
     assert 'anyio.run(main, backend="asyncio"); trio is not supported' in str(caught.value)
 
 
-def test_foreign_await_is_on_its_way() -> None:
+def test_foreign_await_names_its_event() -> None:
     with producer() as started:
         with pytest.raises(ConfigurationError, match="awaiting event e1, which is in flight, needs asyncio"):
             begin(started.publish(EVENT))

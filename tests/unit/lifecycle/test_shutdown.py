@@ -117,7 +117,7 @@ async def test_one_signal_stops_every_runner() -> None:
 
 
 @pytest.mark.virtual_time
-async def test_late_runner_stops_too() -> None:
+async def test_runner_after_a_signal_stops() -> None:
     wires, late, patient = Wires(), Wires(), Patient()
     first = asyncio.create_task(ConsumerRunner(patient, settings=SETTINGS, clients=wires).run())
     await asyncio.sleep(0.01)
@@ -206,7 +206,7 @@ async def test_work_survives_cancellations() -> None:
     assert ended == ["work"]
 
 
-async def test_failed_work_says_so() -> None:
+async def test_complete_raises_a_works_error() -> None:
     async def fail() -> None:
         raise ZeroDivisionError
 

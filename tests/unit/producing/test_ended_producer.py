@@ -222,7 +222,7 @@ def test_late_event_of_a_client_is_reported(made: Made) -> None:
         assert isinstance(outcome, DeliveryFailure)
 
 
-def test_given_up_client_is_not_heard(made: Made, caplog: pytest.LogCaptureFixture) -> None:
+def test_replaced_client_is_ignored(made: Made, caplog: pytest.LogCaptureFixture) -> None:
     with made.started() as (one, outcomes):
         made.lose_brokers()
         made.turns.take(2, seconds=6)

@@ -133,7 +133,7 @@ def test_seed_repeats_payloads() -> None:
         assert event_factory(kind, seed=7).batch(3) == event_factory(kind, seed=7).batch(3)
 
 
-def test_misfit_is_an_error() -> None:
+def test_factory_refuses_invalid_values() -> None:
     with pytest.raises(ValidationError, match="ratingScale"):
         event_factory(ReviewCreated).build(rating=Decimal(6), rating_scale=5)
 

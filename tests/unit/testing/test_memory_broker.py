@@ -396,7 +396,7 @@ JAVA = {
 
 
 @pytest.mark.parametrize("key", JAVA)
-def test_key_hash_is_javas(key: bytes) -> None:
+def test_key_hash_equals_javas_murmur2(key: bytes) -> None:
     assert murmur2(key) == JAVA[key] % 2**32
 
 
@@ -445,7 +445,7 @@ TIMED_OUT = DeliveryFailure("REQUEST_TIMED_OUT", "Broker: Request timed out", un
     ],
     ids=lambda value: str(value) if isinstance(value, DeliveryFault) else "",
 )
-def test_fault_hits_its_record(
+def test_fault_hits_the_chosen_record(
     broker: MemoryBroker, fault: DeliveryFault, in_the_log: list[int], reported: list[tuple[int, str | None]]
 ) -> None:
     async def main() -> None:

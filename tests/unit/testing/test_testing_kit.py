@@ -217,7 +217,7 @@ async def test_failed_assertion_shows_events(events: Events) -> None:
     assert shown.startswith("[] (no OrderCompleted was published; published were: ListingPublished(")
 
 
-def test_nothing_published_is_said(events: Events) -> None:
+def test_nothing_published_has_a_repr(events: Events) -> None:
     assert repr(events.published()) == "[] (no event was published; published were: nothing)"
 
 
