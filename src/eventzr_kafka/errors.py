@@ -101,11 +101,7 @@ class ConfigurationError(EventzrKafkaError):
 
 
 class SettingsError(ConfigurationError):
-    """A setting is missing or malformed.
-
-    Attributes:
-        name: The environment variable or the field.
-    """
+    """A setting is missing or malformed: the environment variable, or the field, `name`."""
 
     def __init__(self, name: str, problem: str) -> None:
         self.name = name
@@ -230,14 +226,16 @@ class CrossTenantError(EncodeError):
 
     Attributes:
         tenant_id: The tenant that the event was published for.
-        in_hand: The tenant of the event that is being handled; in a batch handler, those of its events.
+        in_hand: The tenant of the event that is being handled; in a batch handler, those of its events; else empty.
     """
 
     def __init__(self, event_id: str, topic: str, tenant_id: str, in_hand: frozenset[str]) -> None:
         self.tenant_id = tenant_id
         self.in_hand = in_hand
         names = list_some([repr(printable(tenant)) for tenant in sorted(in_hand)])
-        problem = f"it is tenant {printable(tenant_id)!r}'s, and the handler runs for {names}"
+        held = f"the handler runs for {names}" if in_hand else "no event is in hand here (is it a thread of a handler? "
+        held += "" if in_hand else "run it with asyncio.to_thread or contextvars.copy_context().run)"
+        problem = f"it is tenant {printable(tenant_id)!r}'s, and {held}"
         super().__init__(event_id, topic, f"{problem}; pass allow_cross_tenant=True if that is intended")
 
 

@@ -17,11 +17,12 @@ from typing import Annotated, Any, Literal, NamedTuple, Self, TypeAlias, get_arg
 from eventzr_kafka.errors import SettingsError
 from eventzr_kafka.safe_text import printable
 
-__all__ = ["Auth", "KafkaSettings", "Variable", "WhileDisabled", "variables"]
+__all__ = ["Auth", "KafkaSettings", "OutsideHandlers", "Variable", "WhileDisabled", "variables"]
 
 Auth: TypeAlias = Literal["none", "plain", "scram", "iam"]
 _AUTHS = ("none", "plain", "scram", "iam")
 WhileDisabled: TypeAlias = Literal["skip", "keep"]
+OutsideHandlers: TypeAlias = Literal["allow", "warn", "refuse"]
 _BATCH_BYTES = 524_288  # half of what a topic takes by default; less costs throughput
 _TRUE, _FALSE = {"1", "true", "yes", "on"}, {"0", "false", "no", "off"}
 _BROKER = re.compile(r"(?:\[[0-9a-fA-F:]+\]|[A-Za-z0-9._\-]+):(\d{1,5})")
@@ -147,6 +148,15 @@ class KafkaSettings:
             _parse_number,
         ),
     ] = _BATCH_BYTES
+    outside_handlers: Annotated[
+        OutsideHandlers,
+        Variable(
+            "KAFKA_OUTSIDE_HANDLERS",
+            "`allow`, `warn` or `refuse`: events published without an event in hand, as in a thread that a handler has "
+            "started; `refuse` suits a service whose handlers alone publish; default `warn`",
+            _parse_word,
+        ),
+    ] = "warn"
     outbox_while_disabled: Annotated[
         WhileDisabled,
         Variable(
@@ -181,6 +191,9 @@ class KafkaSettings:
         if type(self.batch_bytes) is not int or not 1 <= self.batch_bytes < 1 << 31:
             problem = f"must be a number of bytes from 1 to 2147483647, not {printable(str(self.batch_bytes))!r}"
             raise SettingsError("KAFKA_BATCH_BYTES", problem)
+        if self.outside_handlers not in get_args(OutsideHandlers):
+            problem = f"must be allow, warn or refuse, not {printable(str(self.outside_handlers))!r}"
+            raise SettingsError("KAFKA_OUTSIDE_HANDLERS", problem)
         self._check_outbox()
         if self.effective_auth == "iam":
             self._check_iam()

@@ -28,6 +28,7 @@ from eventzr_kafka.engine.failure_host import FailureHost, LeaveToRedelivery
 from eventzr_kafka.engine.failure_states import FailureStates
 from eventzr_kafka.engine.failures import FailureHandler
 from eventzr_kafka.engine.intake import PartitionBatch, Work, add_to_lanes, lanes_for
+from eventzr_kafka.events.context import begin_handling, end_handling
 from eventzr_kafka.handlers.binding import BoundRoute
 from eventzr_kafka.handlers.options import ConsumerOptions
 from eventzr_kafka.handlers.retry import DeadLetter, Decision, Retry, Skip, reason_of
@@ -97,10 +98,14 @@ class Invocation:
             self._consumer.failures.forget_passed(first, _REMEMBERED)
             for batch in self._batches:
                 self._admit(batch)
-            self._go_on()
-            with suppress(TimeoutError):
-                await self._deadline.limit(self._ended.wait())
-            await self._end()
+            handling = begin_handling()
+            try:
+                self._go_on()
+                with suppress(TimeoutError):
+                    await self._deadline.limit(self._ended.wait())
+                await self._end()
+            finally:
+                end_handling(handling)
         return {name: offsets for name, epoch in self._epochs.items() if (offsets := epoch.ledger.open_offsets())}
 
     # Redelivery

@@ -9,6 +9,7 @@ from concurrent.futures import Executor
 from eventzr_kafka.dead_letters.writer import DeadLetterWriter
 from eventzr_kafka.engine.group_consumer import GroupConsumer
 from eventzr_kafka.engine.runtime import LoopMonitor
+from eventzr_kafka.events.context import begin_handling, end_handling
 from eventzr_kafka.handlers.deduplication import InboxCleaner
 
 __all__ = ["StartedGroups"]
@@ -44,10 +45,12 @@ class StartedGroups:
         self._inbox_cleaner = inbox_cleaner
         self._watchdog = watchdog
         self._ending: asyncio.Task[None] | None = None
+        self._handling: int | None = None  # what `end_handling` takes
 
     def join(self) -> None:
         """Join all groups; after an error, `stop` leaves those that are joined."""
         self._watchdog.start()
+        self._handling = begin_handling()
         for group in self._groups:
             group.start()
             self.joined.append(group)
@@ -75,6 +78,8 @@ class StartedGroups:
             await self._inbox_cleaner.stop()
         finally:
             self._watchdog.stop()
+            if self._handling is not None:
+                end_handling(self._handling)
             self._pool.shutdown()
         for fault in ends:
             if fault is not None:

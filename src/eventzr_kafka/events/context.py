@@ -8,10 +8,14 @@
 3. An extension that the call gives counts more. A ``traceparent`` of its own brings its own ``tracestate``, or none.
 4. In a batch no single event is in hand: only the tenant is inherited, and only if all its events have the same one.
 5. An event of a tenant that is not in hand is refused, unless the call allows it.
+6. A thread that a handler starts by itself (`threading.Thread`, an executor) does not get the handler's context. There,
+   nothing is in hand, as in any thread of the process: Python does not know who has started a thread.
 """
 
 from __future__ import annotations
 
+import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar, Token
 from dataclasses import dataclass
@@ -23,13 +27,17 @@ from eventzr_kafka.events.event import CloudEvent, ExtensionValue
 __all__ = [
     "BatchInHand",
     "InHand",
+    "begin_handling",
     "current_event",
     "current_tenant",
+    "end_handling",
     "enter",
     "enter_batch",
+    "handling",
     "has_in_hand",
     "in_hand",
     "inherited",
+    "is_beside_handlers",
     "leave",
     "require_own_tenant",
 ]
@@ -49,6 +57,28 @@ _in_hand: ContextVar[InHand] = ContextVar("eventzr_kafka.in_hand", default=None)
 in_hand: Callable[[], InHand] = _in_hand.get
 enter: Callable[[InHand], Token[InHand]] = _in_hand.set
 leave: Callable[[Token[InHand]], None] = _in_hand.reset
+
+
+handling: Counter[int] = Counter()  # by thread: the event loops of this process on which handlers run
+
+
+def begin_handling() -> int:
+    """Note that handlers run on this thread's event loop from now on; returns what `end_handling` takes."""
+    thread = threading.get_ident()
+    handling[thread] += 1
+    return thread
+
+
+def end_handling(thread: int) -> None:
+    """Note that the handlers of one `begin_handling` have ended."""
+    handling[thread] -= 1
+    if handling[thread] <= 0:
+        del handling[thread]
+
+
+def is_beside_handlers() -> bool:
+    """True in a thread of a process whose handlers run on the event loops of other threads, see rule 6."""
+    return bool(handling) and threading.get_ident() not in handling
 
 
 def enter_batch(events: Iterable[CloudEvent[Any]]) -> Token[InHand]:

@@ -122,7 +122,8 @@ class Outbox:
         """Take the configuration; the arguments are those of `EventProducer`.
 
         Args:
-            settings: Of these it takes `enabled` and those of the outbox; from the environment if left out.
+            settings: Of these it takes `enabled`, `outside_handlers` and those of the outbox; from the environment if
+                left out.
 
         Raises:
             SettingsError: A variable of the environment is malformed.
@@ -130,7 +131,7 @@ class Outbox:
         settings = settings or KafkaSettings.from_env()
         self._skips = not settings.enabled and settings.outbox_while_disabled == "skip"
         self._kept = None if settings.enabled or self._skips else KeptRows(settings.outbox_kept_rows)
-        self._enveloper = Enveloper(source, clock=clock)
+        self._enveloper = Enveloper(source, clock=clock, outside_handlers=settings.outside_handlers)
         self._clock = clock
         self._mode: ContentMode = mode
         self._limits = limits

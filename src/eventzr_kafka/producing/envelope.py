@@ -6,10 +6,14 @@
 3. ``id`` is a UUIDv7 and ``time`` is now, unless the caller gives them. ``subject`` comes from the class's template.
 4. A whole `CloudEvent` keeps its attributes. An event published in a handler must have the tenant of that handler's
    event.
+5. Outside of handlers the caller names the tenant. The setting `outside_handlers` can warn once about a thread that a
+   handler may have started (rule 6 of `context`), or refuse all that is published there without `allow_cross_tenant`.
 """
 
 from __future__ import annotations
 
+import logging
+import threading
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, TypedDict
@@ -17,15 +21,25 @@ from typing import Any, TypedDict
 from pydantic import ValidationError
 
 from eventzr_kafka.clock import SYSTEM_CLOCK, Clock
-from eventzr_kafka.errors import EncodeError, MissingTenantError
-from eventzr_kafka.events.context import in_hand, inherited, require_own_tenant
+from eventzr_kafka.errors import CrossTenantError, EncodeError, MissingTenantError
+from eventzr_kafka.events.context import in_hand, inherited, is_beside_handlers, require_own_tenant
 from eventzr_kafka.events.event import CloudEvent, ExtensionValue
 from eventzr_kafka.events.event_data import EventData, topic_of
-from eventzr_kafka.safe_text import describe_faults
+from eventzr_kafka.safe_text import describe_faults, printable
+from eventzr_kafka.settings import OutsideHandlers
 
 __all__ = ["ATTRIBUTES", "EnvelopeKeywords", "Enveloper", "PublishKeywords"]
 
+log = logging.getLogger("eventzr_kafka.producer")
+
+
 ATTRIBUTES = frozenset(CloudEvent.model_fields)  # all others are extensions
+_BESIDE = (
+    "%s is published from thread %s, which has no event in hand, beside running handlers: if a handler has started the "
+    "thread, it could publish for any tenant: give it the handler's context, with asyncio.to_thread or "
+    "contextvars.copy_context().run; if it has not, KAFKA_OUTSIDE_HANDLERS=allow ends this warning"
+)
+
 _validate: Callable[[Any], CloudEvent[Any]] = CloudEvent[Any].__pydantic_validator__.validate_python
 
 
@@ -46,10 +60,17 @@ class PublishKeywords(EnvelopeKeywords, total=False):
 
 
 class Enveloper:
-    """Makes the envelopes of one producer."""
+    """Makes the envelopes of one producer.
 
-    def __init__(self, source: str | None, *, clock: Clock = SYSTEM_CLOCK) -> None:
+    Attributes:
+        outside: See rule 5; ``allow`` once the warning is logged.
+    """
+
+    def __init__(
+        self, source: str | None, *, clock: Clock = SYSTEM_CLOCK, outside_handlers: OutsideHandlers = "allow"
+    ) -> None:
         self._source = source
+        self.outside: OutsideHandlers = outside_handlers
         self.wall = clock.wall
         self.new_id = clock.new_id
 
@@ -61,7 +82,7 @@ class Enveloper:
         The arguments are those of `EventProducer.publish`.
 
         Raises:
-            CrossTenantError: In a handler, the event is another tenant's.
+            CrossTenantError: In a handler, the event is another tenant's; or rule 5 refuses it.
             MissingTenantError: The tenant is neither given nor inherited.
             EncodeError: As for `build_event`.
         """
@@ -70,9 +91,19 @@ class Enveloper:
             event = self.build_event(event, **(envelope if held is None else inherited(held, envelope)))
         elif envelope:
             raise TypeError(f"{next(iter(envelope))}= belongs to a payload; a CloudEvent brings its own attributes")
-        if held is not None and not allow_cross_tenant:
-            require_own_tenant(event, held)
+        if not allow_cross_tenant:
+            if held is not None:
+                require_own_tenant(event, held)
+            elif self.outside != "allow":
+                self._check_outside(event)
         return event
+
+    def _check_outside(self, event: CloudEvent[Any]) -> None:
+        if self.outside == "refuse":
+            raise CrossTenantError(event.id, event.type, event.tenantid, frozenset())
+        if is_beside_handlers():
+            self.outside = "allow"  # once is enough
+            log.warning(_BESIDE, printable(event.type), printable(threading.current_thread().name))
 
     def build_event(
         self,

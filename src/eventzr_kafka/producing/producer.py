@@ -80,7 +80,7 @@ class EventProducer:
             clock: The time and the ids; for tests.
         """
         self.settings = settings or KafkaSettings.from_env()
-        self._enveloper = Enveloper(source, clock=clock)
+        self._enveloper = Enveloper(source, clock=clock, outside_handlers=self.settings.outside_handlers)
         self._build = RecordBuilder(self._enveloper, mode, limits).build
         self._monotonic = clock.monotonic
         self._mode: ContentMode = mode

@@ -21,7 +21,7 @@ from eventzr_kafka.codec.encoder import STRUCTURED_HEADERS, ContentMode, source_
 from eventzr_kafka.codec.limits import Limits
 from eventzr_kafka.codec.strict_json import find_fault
 from eventzr_kafka.errors import EncodeError
-from eventzr_kafka.events.context import has_in_hand, in_hand, inherited
+from eventzr_kafka.events.context import handling, has_in_hand, in_hand, inherited, is_beside_handlers
 from eventzr_kafka.events.event import format_time
 from eventzr_kafka.events.event_data import EventData
 from eventzr_kafka.events.json_numbers import serializer_of
@@ -66,6 +66,10 @@ class RecordBuilder:
         held = in_hand()
         if held is not None:
             keywords = inherited(held, keywords)
+        elif (outside := self._enveloper.outside) == "refuse" or (
+            handling and outside == "warn" and is_beside_handlers()
+        ):
+            return None
         given = keywords.get
         try:
             tenant = _certain_tenant(given("tenant_id"))

@@ -74,7 +74,7 @@ def test_python_block_runs_by_itself(number: int) -> None:
     assert execute(PYTHON[number])
 
 
-@pytest.mark.parametrize("block", blocks("python", TRUST), ids=["sources", "when"])
+@pytest.mark.parametrize("block", blocks("python", TRUST), ids=["sources", "threads", "when"])
 def test_python_about_trust_runs(block: str) -> None:
     assert execute(block)
 
