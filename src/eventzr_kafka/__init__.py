@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from eventzr_kafka.engine.runner import ConsumerRunner
     from eventzr_kafka.inbox.memory_inbox import MemoryInbox
     from eventzr_kafka.producing.delivery import Delivery, PublishResult
+    from eventzr_kafka.producing.envelope import PublishKeywords
+    from eventzr_kafka.producing.many import PublishManyError
     from eventzr_kafka.producing.producer import EventProducer
 
     __version__: str
@@ -66,6 +68,8 @@ __all__ = [
     "OffsetsLostError",
     "OutgoingRecord",
     "PayloadError",
+    "PublishKeywords",
+    "PublishManyError",
     "PublishResult",
     "Record",
     "Reject",
@@ -96,6 +100,8 @@ _ON_FIRST_USE = {
     "EventProducer": "eventzr_kafka.producing.producer",
     "Letter": "eventzr_kafka.dead_letters.letter",
     "MemoryInbox": "eventzr_kafka.inbox.memory_inbox",
+    "PublishKeywords": "eventzr_kafka.producing.envelope",
+    "PublishManyError": "eventzr_kafka.producing.many",
     "PublishResult": "eventzr_kafka.producing.delivery",
     "embedded_broker": "eventzr_kafka._confluent.embedded",
     "read_letter": "eventzr_kafka.dead_letters.letter",

@@ -26,6 +26,7 @@
     │   ├── ProducerStateError         used before start, after close, or in a forked child
     │   ├── QueueFullError             no room within the deadline; nothing was sent
     │   ├── OutboxFullError (o)        Kafka is disabled, and the outbox may not keep more rows; nothing is committed
+    │   ├── PublishManyError (e)       some events of publish_many were not published; has the result of every event
     │   ├── UnacknowledgedError (λ)    an invocation ends with these events unsent
     │   └── DeliveryError              the broker did not acknowledge; names event, topic and what to do
     └── ConsumerError
@@ -41,7 +42,7 @@
         └── EventStoppedError          an event without an outcome stopped the runner; it is not committed
 
 All of them are imported from this module, except the three of AWS Lambda (λ), which `eventzr_kafka.aws_lambda` exports,
-that of the outbox (o), which `eventzr_kafka.outbox` exports, and that of constructors (e), of `eventzr_kafka` itself.
+that of the outbox (o), which `eventzr_kafka.outbox` exports, and the two (e) that `eventzr_kafka` itself exports.
 No message shows a payload, a token or a password.
 """
 
@@ -230,8 +231,7 @@ class CrossTenantError(EncodeError):
     """
 
     def __init__(self, event_id: str, topic: str, tenant_id: str, in_hand: frozenset[str]) -> None:
-        self.tenant_id = tenant_id
-        self.in_hand = in_hand
+        self.tenant_id, self.in_hand = tenant_id, in_hand
         names = list_some([repr(printable(tenant)) for tenant in sorted(in_hand)])
         held = f"the handler runs for {names}" if in_hand else "no event is in hand here (is it a thread of a handler? "
         held += "" if in_hand else "run it with asyncio.to_thread or contextvars.copy_context().run)"

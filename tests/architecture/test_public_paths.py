@@ -34,6 +34,7 @@ UNNAMED = {
     "Deadline": "given by the Lambda handler",
     "DeliverySink": "the producer that makes a Delivery",
     "ItemFailure": "a part of Lambda's BatchResponse",
+    "ManyKeywords": "written as keywords of publish_many",
     "OnBatch": "the result of a decorator",
     "OnMessage": "the result of a decorator",
     "ProducerTransport": "given by a MemoryBroker, or by Lambda",

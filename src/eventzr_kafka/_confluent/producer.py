@@ -76,7 +76,10 @@ class _Sent:
 
     def __call__(self, error: KafkaError | None, message: Message) -> None:
         try:
-            self._producer.on_delivery(self, error, message)
+            if error is None:
+                self._producer.on_stored(self, message)
+            else:
+                self._producer.on_failure(self, error, message)
         except Exception as fault:  # noqa: BLE001 -- see rule 2; without a report the caller would wait for ever
             self._producer.on_fault(self, fault)
 
@@ -243,14 +246,17 @@ class ConfluentProducer:
         with suppress(KafkaException):  # a dead client raises its fatal error again
             client.poll(0)
 
-    def on_delivery(self, sent: _Sent, error: KafkaError | None, message: Message) -> None:
-        """Take the client's report on one record."""
-        if error is None:
-            self._report(sent, Acknowledgement(message.partition() or 0, message.offset() or 0))
-            self._connection.on_success()
-            if self._refused:
-                self._batches.note_stored(sent.topic, message.key(), message.partition() or 0, message.offset() or 0)
-        elif error.code() in _BATCH_ERRORS and self._shared_its_batch(sent, message):
+    def on_stored(self, sent: _Sent, message: Message) -> None:
+        """Report a record that the broker has acknowledged."""
+        place = Acknowledgement(message.partition() or 0, message.offset() or 0)
+        self._report(sent, place)
+        self._connection.on_success()
+        if self._refused:
+            self._batches.note_stored(sent.topic, message.key(), *place)
+
+    def on_failure(self, sent: _Sent, error: KafkaError, message: Message) -> None:
+        """Report a record that was not acknowledged, or send it again if its batch was refused."""
+        if error.code() in _BATCH_ERRORS and self._shared_its_batch(sent, message):
             self._take_back(sent, message, self._failure(error))
         else:
             self._report(sent, self._failure(error))

@@ -149,7 +149,7 @@ class LambdaProducer(EventProducer):
         if transport is not None and self._flush(transport, timeout):
             self._end_client(transport)
             self._starting = None
-        if lost := self._take_unreported():
+        if lost := self._outcomes.take_unreported():
             raise UnacknowledgedError([(delivery.event_id, delivery.topic) for delivery in lost])
 
     def _start_in_thread(self) -> None:

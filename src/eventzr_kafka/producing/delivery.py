@@ -9,19 +9,12 @@ from collections.abc import Generator
 from contextlib import suppress
 from typing import Any, Literal, NamedTuple, Protocol, cast
 
-from eventzr_kafka.codec.size_hints import size_hint
-from eventzr_kafka.errors import DeliveryError
+from eventzr_kafka.errors import ProducerError
 from eventzr_kafka.kafka.transport import Acknowledgement, DeliveryFailure, DeliveryOutcome
 from eventzr_kafka.lifecycle.asyncio_only import no_loop
 from eventzr_kafka.safe_text import printable
 
-__all__ = ["Delivery", "DeliverySink", "PublishResult", "delivery_error", "wake"]
-
-_HINTS = {
-    "_UNKNOWN_TOPIC": "create the topic; the SDK never does",
-    "UNKNOWN_TOPIC_OR_PART": "create the topic; the SDK never does",
-    "TOPIC_AUTHORIZATION_FAILED": "allow this identity to write to the topic",
-}
+__all__ = ["Delivery", "DeliverySink", "PublishResult"]
 
 
 class PublishResult(NamedTuple):
@@ -40,9 +33,9 @@ class PublishResult(NamedTuple):
 
 
 class DeliverySink(Protocol):
-    """The producer of a delivery, as far as the delivery needs it."""
+    """The outcomes of a producer, as far as a delivery needs them."""
 
-    woken: deque[asyncio.Future[None]]  # to be woken with `wake`
+    woken: deque[asyncio.Future[None]]
 
     def fail(self, delivery: Delivery, failure: DeliveryFailure) -> None:
         """Log a failure, and settle the delivery with its error."""
@@ -134,39 +127,26 @@ class Delivery:
                     raise
         return self._take_result()
 
-    def _take_result(self) -> PublishResult:
+    def outcome(self) -> PublishResult | Exception | None:
+        """Return the result, or the error of an event that was not published; None as long as neither is known."""
+        if not self._done:
+            return None
         self.retrieved = True
         outcome = self._outcome
         if outcome is None:
             return PublishResult("skipped", self.event_id, self.topic)
         if isinstance(outcome, Exception):
-            raise outcome
+            return outcome
         return PublishResult("acknowledged", self.event_id, self.topic, outcome[0], outcome[1])
 
+    async def settled(self) -> None:
+        """Wait until the outcome is known; a failure is not raised."""
+        with suppress(ProducerError):
+            await self
 
-def delivery_error(delivery: Delivery, failure: DeliveryFailure) -> DeliveryError:
-    """Make the error of an event that the broker did not acknowledge, with a hint."""
-    again = "publish it again with the same event id: it may have arrived, and the id marks the duplicate"
-    otherwise = _HINTS.get(failure.reason, again if failure.unknown else "publish it again")
-    hint = size_hint(failure.reason, local=failure.local) or otherwise
-    error = DeliveryError(delivery.event_id, delivery.topic, f"{failure.reason}: {failure.text}", hint)
-    error.__cause__ = failure.cause
-    return error
-
-
-def wake(futures: deque[asyncio.Future[None]]) -> None:
-    """Wake the tasks that await deliveries, and empty the queue; one call per event loop, however many there are."""
-    by_loop: dict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]] = {}
-    while futures:
-        with suppress(IndexError):  # another thread has taken the last one
-            future = futures.popleft()
-            by_loop.setdefault(future.get_loop(), []).append(future)
-    for loop, waiting in by_loop.items():
-        with suppress(RuntimeError):  # the loop is closed, and its tasks with it
-            loop.call_soon_threadsafe(_set, waiting)
-
-
-def _set(futures: list[asyncio.Future[None]]) -> None:
-    for future in futures:
-        if not future.done():
-            future.set_result(None)
+    def _take_result(self) -> PublishResult:
+        outcome = self.outcome()
+        if isinstance(outcome, Exception):
+            raise outcome
+        assert outcome is not None, "called once the outcome is known"  # noqa: S101
+        return outcome

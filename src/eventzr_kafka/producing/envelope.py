@@ -28,7 +28,7 @@ from eventzr_kafka.events.event_data import EventData, topic_of
 from eventzr_kafka.safe_text import describe_faults, printable
 from eventzr_kafka.settings import OutsideHandlers
 
-__all__ = ["ATTRIBUTES", "EnvelopeKeywords", "Enveloper", "PublishKeywords"]
+__all__ = ["ATTRIBUTES", "EnvelopeKeywords", "Enveloper", "ManyKeywords", "PublishKeywords"]
 
 log = logging.getLogger("eventzr_kafka.producer")
 
@@ -50,6 +50,15 @@ class EnvelopeKeywords(TypedDict, total=False):
     event_id: str | None
     time: datetime | None
     extensions: Mapping[str, ExtensionValue] | None
+
+
+class ManyKeywords(TypedDict, total=False):
+    """Keywords of `EventProducer.publish_many`, which all payloads of the call share."""
+
+    tenant_id: str
+    time: datetime | None
+    extensions: Mapping[str, ExtensionValue] | None
+    allow_cross_tenant: bool
 
 
 class PublishKeywords(EnvelopeKeywords, total=False):

@@ -6,10 +6,11 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 
+from eventzr_kafka.errors import QueueFullError
 from eventzr_kafka.kafka.record import OutgoingRecord
 from eventzr_kafka.producing.delivery import Delivery
 
-__all__ = ["WaitingRoom"]
+__all__ = ["WaitingRoom", "no_room", "queue_full"]
 
 
 class WaitingRoom:
@@ -66,3 +67,17 @@ class WaitingRoom:
             if first is None or first[1][0] >= now:
                 return None
             return self.entries.popitem(last=False)[0]
+
+
+def queue_full(delivery: Delivery, most: int) -> QueueFullError:
+    """Make the error of an event for which too many wait."""
+    problem = f"the queue is full and {most:,} events wait already"
+    hint = "await deliveries as you go, or publish less at once"
+    return QueueFullError(delivery.event_id, delivery.topic, problem, hint)
+
+
+def no_room(delivery: Delivery, seconds: float) -> QueueFullError:
+    """Make the error of an event that has waited so long."""
+    problem = f"no room in the queue within {seconds:g} s"
+    hint = "the broker takes less than you publish, or is gone: publish it again later"
+    return QueueFullError(delivery.event_id, delivery.topic, problem, hint)

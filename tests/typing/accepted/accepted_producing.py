@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any, assert_type
 
-from eventzr_kafka import CloudEvent, Delivery, EventProducer, KafkaSettings, PublishResult
+from eventzr_kafka import CloudEvent, Delivery, EventProducer, KafkaSettings, PublishKeywords, PublishResult
 from eventzr_kafka.events.context import current_event, current_tenant
 from eventzr_marketplace_events import ListingCreated
 
@@ -30,6 +30,9 @@ async def publish(listing: ListingCreated, event: CloudEvent[ListingCreated], an
         assert_type(delivery, Delivery)
         assert_type(await delivery, PublishResult)
         assert_type(await producer.flush(), int)
+        pairs: list[tuple[ListingCreated, PublishKeywords]] = [(listing, {"subject": "listing:1"})]
+        assert_type(await producer.publish_many([listing, event], tenant_id="t1"), list[PublishResult])
+        assert_type(await producer.publish_many(pairs, tenant_id="t1"), list[PublishResult])
 
 
 async def in_a_handler(producer: EventProducer, listing: ListingCreated, event: CloudEvent[ListingCreated]) -> None:

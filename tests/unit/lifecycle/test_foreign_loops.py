@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from tests.unit.engine.test_runner import SETTINGS, Handler, Wires
-from tests.unit.producing.test_producer_queue import Transport
+from tests.unit.producing.bench import Transport
 
 from eventzr_kafka import CloudEvent, ConsumerRunner, EventProducer
 from eventzr_kafka._confluent.consumer import ConfluentConsumer

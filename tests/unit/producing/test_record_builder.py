@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import contextmanager
-from datetime import UTC, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -165,6 +165,7 @@ HELD_ONES = st.one_of(
     st.sampled_from([HELD, TRACED, HELD.with_extensions(correlationid=7), HELD.with_extensions(tracestate="")]),
     st.sampled_from([frozenset({TENANT}), frozenset({TENANT, "b"}), frozenset[str]()]).map(BatchInHand),
 )
+NAIVE = datetime(2026, 3, 2, 12)  # noqa: DTZ001 -- refused
 MODES = st.sampled_from(["structured", "binary"])
 
 
@@ -179,6 +180,8 @@ MODES = st.sampled_from(["structured", "binary"])
 @also(mode="structured", event=Wide(name="n"), keywords={"tenant_id": TENANT, "extensions": {"id": "1"}}, held=None)
 @also(mode="structured", event=Wide(name="n"), keywords={"tenant_id": TENANT, "extensions": {"A": "1"}}, held=None)
 @also(mode="structured", event=Wide(name="n"), keywords={"tenant_id": TENANT, "unknown": 1}, held=None)
+@also(mode="structured", event=Wide(name="n"), keywords={"tenant_id": TENANT, "time": NAIVE}, held=None)
+@also(mode="structured", event=OwnSubject(id="1"), keywords={"tenant_id": TENANT}, held=None)
 def test_fast_and_careful_never_differ(mode: ContentMode, event: Any, keywords: dict[str, Any], held: InHand) -> None:
     check(mode, event, keywords, held)
 
