@@ -16,6 +16,7 @@ from tests.waiting import until
 from eventzr_kafka.testing import Events
 from eventzr_marketplace_events import (
     EscrowReleased,
+    EventCreated,
     PaymentCompleted,
     ReviewCreated,
     SubscriptionChanged,
@@ -161,6 +162,34 @@ async def test_event_of_an_unknown_order_is_a_letter_at_once(events: Events, ten
     assert await reason_of(events, release) == "there is no order 'nope'"
     assert await reason_of(events, review(listing, listingId="nope")) == "there is no listing 'nope'"
     assert await reason_of(events, review(listing, orderId="nope")) == "there is no order 'nope'"
+
+
+async def test_what_is_not_sent_along_is_known_here(events: Events, tenant: Tenant) -> None:
+    order = await tenant.order()
+    review_of_listing = {"id": "r1", "listingId": order["listingId"], "rating": 4}
+    review_of_seller = {"id": "r2", "sellerId": "seller-1", "rating": 3}
+
+    await events.emit(PaymentCompleted.model_validate({"id": "p", "orderId": order["id"]}), tenant_id=TENANT)
+    await events.emit(EscrowReleased.model_validate({"id": "e", "orderId": order["id"]}), tenant_id=TENANT)
+    for body in (review_of_listing, review_of_seller):
+        await events.emit(ReviewCreated.model_validate(body), tenant_id=TENANT)
+    await tenant.post(f"/orders/{order['id']}/deliver")
+
+    payout = await tenant.get(f"/payouts/{order['id']}")
+    seller = await tenant.get("/sellers/seller-1")
+    (listing,) = await tenant.get("/listings")
+    assert (payout["state"], payout["amount"], payout["sellerId"]) == ("complete", 200, "seller-1")
+    assert (seller["rating"], seller["ratingCount"], listing["qualityScore"]) == (3.5, 2, 80)
+
+
+async def test_sponsorship_may_be_on_request(events: Events, tenant: Tenant) -> None:
+    body = {"id": "fair", "exhibitorSlots": [{"id": 1}, {"id": 2}], "sponsorshipOpportunities": ["Gold"]}
+
+    await events.emit(EventCreated.model_validate(body), tenant_id=TENANT)
+
+    fair = await tenant.get("/event-contexts/fair")
+    assert fair["exhibitorSlots"] == 2
+    assert fair["sponsorships"] == [{"title": "Gold", "price": None, "currency": None}]
 
 
 async def test_release_before_payment_and_delivery_waits(events: Events, tenant: Tenant) -> None:

@@ -48,18 +48,21 @@ class Change:
 
     Attributes:
         announced, effective: Days after Monday; effective is None for a change without a time of its own.
+        named: The values that it names, ``tier`` or ``listingLimit`` or both; the others stay as they were.
     """
 
     announced: int
     effective: int | None
+    named: frozenset[str]
 
     @property
     def order(self) -> tuple[int, int]:
         return self.announced if self.effective is None else self.effective, self.announced
 
     @property
-    def tier(self) -> str:
-        return f"tier-{self.announced}"
+    def values(self) -> dict[str, str | int]:
+        every: dict[str, str | int] = {"tier": f"tier-{self.announced}", "listingLimit": 10 + self.announced}
+        return {name: every[name] for name in self.named}
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,8 @@ class Plan:
 def plans(draw: st.DrawFn) -> Plan:
     days, moments = st.integers(0, LAST_DAY), st.none() | st.integers(-10, LAST_DAY + 30)
     announced = draw(st.lists(days, min_size=1, max_size=4, unique=True))
-    changes = [Change(each, draw(moments)) for each in announced]
+    named = st.sets(st.sampled_from(["tier", "listingLimit"]), min_size=1).map(frozenset)
+    changes = [Change(each, draw(moments), draw(named)) for each in announced]
     names = [*NAMED, *(f"change {number}" for number in range(len(changes)))]
     repeated = draw(st.lists(st.sampled_from(names), max_size=5))
     waits = draw(st.lists(st.integers(1, LAST_DAY // 4), max_size=4))
@@ -161,7 +165,7 @@ class Play:
             "fair": (EventCreated, {"id": "f", "exhibitorSlots": 3, "sponsorshipOpportunities": []}, 0),
         }
         for number, change in enumerate(self.plan.changes):
-            body = {"id": "s", "sellerId": seller, "tier": change.tier, "entitlements": [], "listingLimit": 50}
+            body: dict[str, Any] = {"id": "s", "sellerId": seller, **change.values}
             if change.effective is not None:
                 body["effectiveAt"] = day(change.effective)
             bodies[f"change {number}"] = (SubscriptionChanged, body, change.announced)
@@ -175,7 +179,7 @@ class Play:
         return {
             "order": (order["state"], order["paid"], order["refunded"], order["paymentId"]),
             "payouts": payouts if self.plan.end == "deliver" else [],
-            "tier": seller["tier"],
+            "subscription": {name: seller[name] for name in ("tier", "listingLimit")},
             "rating": (seller["rating"], seller["ratingCount"], listing["qualityScore"]),
             "profile": (seller["displayName"], seller["avatarUrl"], listing["sellerName"], listing["sellerAvatarUrl"]),
             "slots": (await self.tenant.get("/event-contexts/f"))["exhibitorSlots"],
@@ -183,12 +187,15 @@ class Play:
 
 
 def expected(plan: Plan) -> dict[str, Any]:
-    due = [change for change in plan.changes if change.order[0] <= plan.last]
+    due = sorted((change for change in plan.changes if change.order[0] <= plan.last), key=lambda change: change.order)
+    subscription: dict[str, str | int] = {"tier": "free", "listingLimit": 5}
+    for change in due:
+        subscription |= change.values
     delivered = plan.end == "deliver"
     return {
         "order": ("delivered", 200, 0, "p") if delivered else ("cancelled", 200, 200, "p"),
         "payouts": [("complete", 200, "e")] if delivered else [],
-        "tier": max(due, key=lambda change: change.order).tier if due else "free",
+        "subscription": subscription,
         "rating": (3.75, 2, 75),
         "profile": ("New", "https://a/1", "New", "https://a/1"),
         "slots": 3,
