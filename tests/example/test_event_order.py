@@ -16,7 +16,7 @@ from examples.marketplace_service.domain import sellers
 from examples.marketplace_service.events.consumer import NeighbourEvents
 from examples.marketplace_service.schema import migrate
 from examples.marketplace_service.settings import Settings
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from tests.example.conftest import Tenant, service
 from tests.postgres import Databases
@@ -231,7 +231,7 @@ def test_any_order_of_events_ends_the_same(
 
         client = runner.run(start())
 
-        @settings(max_examples=examples)
+        @settings(max_examples=examples, phases=set(Phase) - {Phase.shrink})  # which would take minutes
         @given(plans())
         def one(plan: Plan) -> None:
             play = Play(plan, events, Tenant(client, uuid.uuid4().hex), today)
