@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from sqlalchemy import text, update
@@ -176,3 +177,14 @@ async def test_status_shows_what_disabled_means(
     url = engine.url.render_as_string(hide_password=False)
     assert await asyncio.to_thread(call, ["outbox", "status", "--url", url]) == 0
     assert shown in " ".join(capsys.readouterr().out.split())
+
+
+def test_relay_command_shows_that_rows_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def end(_relay: OutboxRelay) -> None: ...
+
+    monkeypatch.setattr(OutboxRelay, "run", end)
+    monkeypatch.setenv("KAFKA_ENABLED", "false")
+    assert call(["outbox", "relay", "--url", f"sqlite:///{tmp_path}/outbox.db"]) == 0
+    assert capsys.readouterr().out.splitlines() == ["Kafka is disabled (KAFKA_ENABLED): the rows wait", "stopped"]

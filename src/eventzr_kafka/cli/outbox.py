@@ -71,8 +71,8 @@ def relay_rows(url: str, settings: KafkaSettings, terminal: Terminal, *, keep: s
         with stopped_by_signals(relay.stop):
             await relay.run()
 
-    if settings.enabled:
-        terminal.print(Text(f"relaying to {settings.brokers}", style="dim"))
+    disabled = "Kafka is disabled (KAFKA_ENABLED): the rows wait"
+    terminal.print(Text(f"relaying to {settings.brokers}" if settings.enabled else disabled, style="dim"))
     _with_engine(url, run)
     terminal.print(Text("stopped", style="dim"))
 
