@@ -214,7 +214,7 @@ def test_event_not_of_kafka_is_refused_before_any_call(change: dict[str, Any], w
         invoke(Awaits(), {**DOCUMENTED, **change})
 
 
-def test_a_declared_topic_without_handler_is_not_suggested() -> None:
+def test_declared_topic_is_not_suggested() -> None:
     record_of_it = record(1)._replace(topic=str(OrderCompleted.__topic__))
     with pytest.raises(RoutingError, match=r"no handler for topic 'eventzr.marketplace.order.completed.v1', which"):
         invoke(Awaits(), lambda_event([record_of_it]))

@@ -105,15 +105,13 @@ FORMS: Final = [structured, careful, dear, in_base64, binary]
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_a_good_event_is_read_in_every_form(form: Callable[[dict[str, Any]], Record]) -> None:
+def test_good_event_is_read(form: Callable[[dict[str, Any]], Record]) -> None:
     assert (decoder()(form(GOOD)).data.n, selective()(form(GOOD)).data.n) == (1, 1)
 
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize(("first", "second"), PAIRS)
-def test_the_first_of_two_faults_is_the_error(
-    first: str, second: str, form: Callable[[dict[str, Any]], Record]
-) -> None:
+def test_first_of_two_faults_counts(first: str, second: str, form: Callable[[dict[str, Any]], Record]) -> None:
     record = form(spoiled(second, first))
     with pytest.raises(FAULTS[first][1]):
         selective()(record)
@@ -123,12 +121,12 @@ def test_the_first_of_two_faults_is_the_error(
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_of_all_faults_the_envelope_is_the_error(form: Callable[[dict[str, Any]], Record]) -> None:
+def test_envelope_counts_first_of_all(form: Callable[[dict[str, Any]], Record]) -> None:
     with pytest.raises(InvalidEnvelopeError):
         selective()(form(spoiled(*reversed(FAULTS))))
 
 
-def test_a_fault_of_the_form_of_data_goes_before_the_source() -> None:
+def test_two_payloads_fault_the_envelope() -> None:
     both = {**spoiled("source"), "data_base64": "e30="}
     with pytest.raises(InvalidEnvelopeError, match="exclude each other"):
         decoder()(structured(both))
@@ -142,7 +140,7 @@ def broken_records() -> Iterator[tuple[Record, type[Exception]]]:
         yield structured({**GOOD, "type": "order.of.broken.v1", **changed}), FAULTS[name][1]
 
 
-def test_a_validator_that_raises_anything_comes_last() -> None:
+def test_odd_validator_comes_last() -> None:
     read = decoder_for(Broken, event_type="order.of.broken.v1", sources={"wallet-svc"})
     for record, error in broken_records():
         with pytest.raises(error):
@@ -151,7 +149,7 @@ def test_a_validator_that_raises_anything_comes_last() -> None:
         read(structured({**GOOD, "type": "order.of.broken.v1"}))
 
 
-def test_a_binary_payload_that_is_not_json_follows_the_source() -> None:
+def test_binary_payload_comes_last() -> None:
     record = binary(spoiled("source"))._replace(value=b"<xml/>")
     with pytest.raises(SourceNotAllowedError):
         selective()(record)
@@ -160,7 +158,7 @@ def test_a_binary_payload_that_is_not_json_follows_the_source() -> None:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_the_predicate_sees_plain_json_with_wire_names(form: Callable[[dict[str, Any]], Record]) -> None:
+def test_predicate_sees_plain_json(form: Callable[[dict[str, Any]], Record]) -> None:
     seen: list[Any] = []
 
     def when(event: CloudEvent[Any]) -> bool:
@@ -172,7 +170,7 @@ def test_the_predicate_sees_plain_json_with_wire_names(form: Callable[[dict[str,
     assert {**seen[0], "items": None} == {"n": 1, "orderId": 7, "price": 1.5, "items": None}
 
 
-def test_what_a_predicate_changes_does_not_reach_the_handler() -> None:
+def test_predicate_changes_nothing() -> None:
     def when(event: CloudEvent[Any]) -> bool:
         event.data["n"] = 99
         return True
@@ -180,7 +178,7 @@ def test_what_a_predicate_changes_does_not_reach_the_handler() -> None:
     assert selective(when)(structured(GOOD)).data.n == 1
 
 
-def test_an_error_of_the_predicate_is_kept_with_the_event() -> None:
+def test_error_of_predicate_has_event() -> None:
     with pytest.raises(FailedPredicate) as found:
         selective(lambda event: event.data["orderId"] == 1)(structured(GOOD))
     assert type(found.value.cause) is KeyError
@@ -188,13 +186,13 @@ def test_an_error_of_the_predicate_is_kept_with_the_event() -> None:
 
 
 @pytest.mark.parametrize(("result", "name"), [(None, "NoneType"), (1, "int"), ("yes", "str"), ([], "list")])
-def test_a_result_that_is_not_a_bool_is_an_error(result: object, name: str) -> None:
+def test_result_must_be_a_bool(result: object, name: str) -> None:
     with pytest.raises(FailedPredicate) as found:
         selective(lambda _event: result)(structured(GOOD))
     assert str(found.value.cause) == f"when= of C.handle returned a {name}, not True or False"
 
 
-def test_a_record_without_a_key_has_a_reason_of_its_own() -> None:
+def test_missing_key_has_its_own_reason() -> None:
     with pytest.raises(TenantMismatchError) as found:
         decoder()(structured(GOOD)._replace(key=None))
     assert found.value.reason == "no key: it must be the event's tenantid 't1'"

@@ -500,7 +500,7 @@ async def test_cancelled_replay_is_cancelled(setting: Setting) -> None:
     assert setting.notes == []
 
 
-async def test_an_event_that_is_not_wanted_any_more_closes_its_letter() -> None:
+async def test_unwanted_event_closes_its_letter() -> None:
     setting = Setting()
     skipping = replace(setting.routes[TOPIC], decoder=_never(setting))
     setting.replay = Replay("g", {TOPIC: skipping}, setting.options, setting.write, setting.outcomes.append)

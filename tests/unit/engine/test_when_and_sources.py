@@ -44,7 +44,7 @@ def letters(group: Any) -> list[tuple[str, str]]:
     return [(letter.facts.error, letter.facts.reason) for letter in found if letter is not None]
 
 
-async def test_unwanted_events_are_skipped_and_committed(
+async def test_unwanted_events_are_skipped(
     make_group: MakeGroup, make_record: MakeRecord, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -61,9 +61,7 @@ async def test_unwanted_events_are_skipped_and_committed(
     assert {record.levelname for record in caplog.records} == {"INFO"}
 
 
-async def test_an_unwanted_event_may_be_invalid_and_of_any_source(
-    make_group: MakeGroup, make_record: MakeRecord
-) -> None:
+async def test_unwanted_event_may_be_invalid(make_group: MakeGroup, make_record: MakeRecord) -> None:
     class Thing(EventData):
         n: int
 
@@ -93,7 +91,7 @@ async def test_an_unwanted_event_may_be_invalid_and_of_any_source(
     assert group.transport.offset() == 5
 
 
-async def test_a_predicate_that_raises_is_retried_as_a_handler(make_group: MakeGroup, make_record: MakeRecord) -> None:
+async def test_failing_predicate_is_retried(make_group: MakeGroup, make_record: MakeRecord) -> None:
     handler = Chooser()
     group = make_group(handler)
     group.assign()
@@ -109,7 +107,7 @@ async def test_a_predicate_that_raises_is_retried_as_a_handler(make_group: MakeG
     assert group.transport.offset() == 2
 
 
-async def test_a_result_that_is_not_a_bool_is_a_dead_letter(make_group: MakeGroup, make_record: MakeRecord) -> None:
+async def test_odd_result_is_a_dead_letter(make_group: MakeGroup, make_record: MakeRecord) -> None:
     def odd(event: CloudEvent[Any]) -> bool:
         return event.data.get("orderId")  # type: ignore[no-any-return]
 
@@ -126,7 +124,7 @@ async def test_a_result_that_is_not_a_bool_is_a_dead_letter(make_group: MakeGrou
     assert letters(group) == [("Reject", "when= of Odd.handle returned a NoneType, not True or False")]
 
 
-async def test_skipped_events_are_not_in_a_batch(make_group: MakeGroup, make_record: MakeRecord) -> None:
+async def test_skipped_are_not_in_a_batch(make_group: MakeGroup, make_record: MakeRecord) -> None:
     handler = BatchChooser()
     group = make_group(handler)
     group.assign()
@@ -141,9 +139,7 @@ async def test_skipped_events_are_not_in_a_batch(make_group: MakeGroup, make_rec
     assert letters(group) == []
 
 
-async def test_an_unreadable_event_in_a_batch_cuts_behind_skipped(
-    make_group: MakeGroup, make_record: MakeRecord
-) -> None:
+async def test_unreadable_cuts_behind_skipped(make_group: MakeGroup, make_record: MakeRecord) -> None:
     handler = BatchChooser()
     group = make_group(handler)
     group.assign()
@@ -164,9 +160,7 @@ async def test_an_unreadable_event_in_a_batch_cuts_behind_skipped(
     assert group.transport.offset() == 5
 
 
-async def test_a_failed_predicate_keeps_the_order_of_its_subject(
-    make_group: MakeGroup, make_record: MakeRecord
-) -> None:
+async def test_failed_predicate_keeps_order(make_group: MakeGroup, make_record: MakeRecord) -> None:
     failures = [KeyError()]
 
     def fails_once(event: CloudEvent[Any]) -> bool:
@@ -190,7 +184,7 @@ async def test_a_failed_predicate_keeps_the_order_of_its_subject(
     assert [each for each in handler.seen if each != "e2"] == ["e0", "e1"]
 
 
-async def test_an_unwanted_event_of_a_parked_key_is_skipped(make_group: MakeGroup, make_record: MakeRecord) -> None:
+async def test_unwanted_is_not_parked(make_group: MakeGroup, make_record: MakeRecord) -> None:
     @kafka_consumer(group_id="group", after_dead_letter="park_key")
     class Parking(Plain):
         @on_message(TOPIC, when=wanted)
@@ -220,7 +214,7 @@ async def test_an_unwanted_event_of_a_parked_key_is_skipped(make_group: MakeGrou
 # Sources
 
 
-async def test_a_refused_source_is_a_problem_that_names_the_setting(
+async def test_refused_source_is_a_problem(
     make_group: MakeGroup, make_record: MakeRecord, caplog: pytest.LogCaptureFixture
 ) -> None:
     @kafka_consumer(group_id="group", sources={"t-svc"})
@@ -241,7 +235,7 @@ async def test_a_refused_source_is_a_problem_that_names_the_setting(
     ]
 
 
-async def test_any_source_is_named_at_the_start(make_group: MakeGroup, caplog: pytest.LogCaptureFixture) -> None:
+async def test_any_source_is_logged(make_group: MakeGroup, caplog: pytest.LogCaptureFixture) -> None:
     @kafka_consumer(group_id="group")
     class Trusting(Plain):
         @on_message(TOPIC, sources="any")
@@ -253,7 +247,7 @@ async def test_any_source_is_named_at_the_start(make_group: MakeGroup, caplog: p
     ]
 
 
-async def test_an_unreadable_dead_letter_makes_no_second_one(
+async def test_unreadable_letter_makes_no_letter(
     make_group: MakeGroup, make_record: MakeRecord, caplog: pytest.LogCaptureFixture
 ) -> None:
     group = make_group(Chooser())
@@ -293,7 +287,7 @@ class _AsyncWhen:
 
 @pytest.mark.parametrize("when", [_async_when, _AsyncWhen()])
 @pytest.mark.parametrize("decorator", [on_message, on_batch])
-def test_an_async_predicate_is_refused_with_the_line_to_write(decorator: Any, when: Any) -> None:
+def test_async_predicate_is_refused(decorator: Any, when: Any) -> None:
     with pytest.raises(RoutingError) as found:
         decorator(TOPIC, when=when)
     assert "when= is an async function: the choice is made before anything is awaited; write" in str(found.value)
@@ -302,13 +296,13 @@ def test_an_async_predicate_is_refused_with_the_line_to_write(decorator: Any, wh
     assert "test_when_and_sources.py:" in str(found.value)
 
 
-def test_a_predicate_that_cannot_be_called_is_refused() -> None:
+def test_predicate_must_be_callable() -> None:
     nothing: Any = "orderId"
     with pytest.raises(RoutingError, match="when= is a str: it must be a function"):
         on_message(TOPIC, when=nothing)
 
 
-def test_the_sources_of_a_handler_are_checked() -> None:
+def test_sources_of_handler_are_checked() -> None:
     wrong: Any = "wallet-svc"
     with pytest.raises(RoutingError, match="sources='wallet-svc': must be one source or more"):
         on_message(TOPIC, sources=wrong)

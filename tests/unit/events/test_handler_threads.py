@@ -77,7 +77,7 @@ def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.message for record in caplog.records if record.name == "eventzr_kafka.producer"]
 
 
-async def test_a_thread_of_a_handler_is_warned_about_once(caplog: pytest.LogCaptureFixture) -> None:
+async def test_thread_of_handler_warns_once(caplog: pytest.LogCaptureFixture) -> None:
     handler, client = await run("warn", plainly, times=3)
     [line] = warnings(caplog)
     assert line.startswith(
@@ -88,7 +88,7 @@ async def test_a_thread_of_a_handler_is_warned_about_once(caplog: pytest.LogCapt
     assert (len(client.records), handler.errors) == (3, [])
 
 
-async def test_refuse_makes_it_an_error_that_names_the_fix() -> None:
+async def test_refuse_makes_it_an_error() -> None:
     handler, client = await run("refuse", plainly)
     [error] = handler.errors
     assert isinstance(error, CrossTenantError)
@@ -100,9 +100,7 @@ async def test_refuse_makes_it_an_error_that_names_the_fix() -> None:
 
 
 @pytest.mark.parametrize("outside", ["allow", "warn", "refuse"])
-async def test_with_the_context_another_tenant_is_refused(
-    outside: OutsideHandlers, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_with_context_tenant_is_checked(outside: OutsideHandlers, caplog: pytest.LogCaptureFixture) -> None:
     handler, client = await run(outside, with_context)
     [error] = handler.errors
     assert "the handler runs for 'a'" in str(error)
@@ -136,14 +134,14 @@ def handlers_run() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("handlers_run")
-def test_a_web_thread_publishes_beside_handlers(caplog: pytest.LogCaptureFixture) -> None:
+def test_web_thread_may_publish(caplog: pytest.LogCaptureFixture) -> None:
     client = FakeProducer()
     producer = producer_of("allow", client)
     in_a_thread(lambda: producer.enqueue(Answered(), tenant_id="b"))
     assert (len(client.records), warnings(caplog)) == (1, [])
 
 
-def test_no_thread_is_warned_about_where_no_handler_runs(caplog: pytest.LogCaptureFixture) -> None:
+def test_without_handlers_none_warns(caplog: pytest.LogCaptureFixture) -> None:
     client = FakeProducer()
     producer = producer_of("warn", client)
     in_a_thread(lambda: producer.enqueue(Answered(), tenant_id="b"))
@@ -151,27 +149,27 @@ def test_no_thread_is_warned_about_where_no_handler_runs(caplog: pytest.LogCaptu
 
 
 @pytest.mark.usefixtures("handlers_run")
-def test_the_thread_of_the_event_loop_is_not_warned_about(caplog: pytest.LogCaptureFixture) -> None:
+def test_loop_thread_does_not_warn(caplog: pytest.LogCaptureFixture) -> None:
     client = FakeProducer()
     producer_of("warn", client).enqueue(Answered(), tenant_id="b")
     assert (len(client.records), warnings(caplog)) == (1, [])
 
 
 @pytest.mark.usefixtures("handlers_run")
-def test_the_call_can_allow_what_the_setting_refuses() -> None:
+def test_call_can_allow_it() -> None:
     client = FakeProducer()
     producer = producer_of("refuse", client)
     in_a_thread(lambda: producer.enqueue(Answered(), tenant_id="b", allow_cross_tenant=True))
     assert len(client.records) == 1
 
 
-def test_a_thread_without_a_tenant_has_none_to_inherit() -> None:
+def test_thread_inherits_no_tenant() -> None:
     producer = producer_of("allow", FakeProducer())
     with pytest.raises(MissingTenantError):
         in_a_thread(lambda: producer.enqueue(Answered()))
 
 
-async def test_handlers_count_while_their_runner_runs() -> None:
+async def test_handlers_run_with_their_runner() -> None:
     events, found = Events(), list[bool]()
     events.subscribe(InThread(producer_of("allow", FakeProducer()), plainly))
 

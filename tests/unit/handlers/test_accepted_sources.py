@@ -108,12 +108,12 @@ class Trusting(Payments):
 # The class
 
 
-def test_the_18_classes_are_checked() -> None:
+def test_18_classes_are_checked() -> None:
     assert len(MARKETPLACE) == 18
 
 
 @pytest.mark.parametrize("kind", MARKETPLACE)
-def test_the_source_of_the_guide_is_accepted_and_no_other(kind: type[EventData]) -> None:
+def test_only_source_of_guide_is_accepted(kind: type[EventData]) -> None:
     accepted = sources_accepted_by(kind)
     [name] = [source for start, source in GUIDE.items() if str(kind.__topic__).startswith(start)]
     assert accepted is not None
@@ -121,16 +121,16 @@ def test_the_source_of_the_guide_is_accepted_and_no_other(kind: type[EventData])
     assert all(spelling.endswith(name) for spelling in accepted)
 
 
-def test_a_class_without_the_keyword_accepts_every_source() -> None:
+def test_without_accepts_all_are_read() -> None:
     assert sources_accepted_by(Open) is None
     assert decode(record_of(event_of(Open, "stranger"))).source == "stranger"
 
 
-def test_its_own_source_is_among_the_accepted() -> None:
+def test_own_source_is_accepted() -> None:
     assert sources_accepted_by(Points) == frozenset({"loyalty-svc", "/loyalty-svc"})
 
 
-def test_a_subclass_inherits_unless_it_has_a_source_of_its_own() -> None:
+def test_subclass_inherits_accepts() -> None:
     class Heir(Points, topic="accepts.heir.v1"):
         pass
 
@@ -142,7 +142,7 @@ def test_a_subclass_inherits_unless_it_has_a_source_of_its_own() -> None:
 
 
 @pytest.mark.parametrize("wrong", ["wallet-svc", set[str](), {"a b"}, {1}, 7])
-def test_accepts_that_is_not_a_set_of_sources_is_refused(wrong: Any) -> None:
+def test_wrong_accepts_is_refused(wrong: Any) -> None:
     with pytest.raises(EventDeclarationError, match=r"Wrong: accepts=.*must be one source or more"):
 
         class Wrong(EventData, topic="accepts.wrong.v1", accepts=wrong):
@@ -152,7 +152,7 @@ def test_accepts_that_is_not_a_set_of_sources_is_refused(wrong: Any) -> None:
 # Readers
 
 
-def test_decode_holds_the_sources_of_the_class() -> None:
+def test_decode_checks_the_source() -> None:
     assert decode(record_of(event_of(Points, "/loyalty-svc")), Points).data.n == 1
     stranger = record_of(event_of(Points, "stranger"))
     with pytest.raises(SourceNotAllowedError) as found:
@@ -163,7 +163,7 @@ def test_decode_holds_the_sources_of_the_class() -> None:
 
 
 @pytest.mark.parametrize("kind", [Payments, Raw, Batches])
-async def test_a_payment_of_another_service_pays_nothing(kind: type[Any]) -> None:
+async def test_foreign_payment_pays_nothing(kind: type[Any]) -> None:
     handler, events = kind(), Events()
     events.subscribe(handler)
     async with events.running():
@@ -176,21 +176,21 @@ async def test_a_payment_of_another_service_pays_nothing(kind: type[Any]) -> Non
 
 
 @pytest.mark.parametrize(("kind", "source"), [(Overriding, "reviews-svc"), (Trusting, "evil-svc")])
-async def test_the_nearest_sources_count(kind: type[Any], source: str) -> None:
+async def test_nearest_sources_count(kind: type[Any], source: str) -> None:
     handler, events = kind(), Events()
     events.subscribe(handler)
     await events.emit(payment(source))
     assert handler.seen == [source]
 
 
-async def test_a_set_of_a_handler_replaces_that_of_the_class() -> None:
+async def test_sources_replace_accepts() -> None:
     handler, events = Overriding(), Events()
     events.subscribe(handler)
     await events.emit(payment("wallet-svc"), expect="dead-lettered")
     assert handler.seen == []
 
 
-def test_a_lambda_function_refuses_another_source(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lambda_refuses_other_source(monkeypatch: pytest.MonkeyPatch) -> None:
     from tests.unit.conftest import FakeProducer  # noqa: PLC0415 -- of this test alone
     from tests.unit.lambda_events import lambda_event  # noqa: PLC0415
 
@@ -206,7 +206,7 @@ def test_a_lambda_function_refuses_another_source(monkeypatch: pytest.MonkeyPatc
 # Events of the testing kit
 
 
-async def test_the_kit_knows_what_was_skipped() -> None:
+async def test_kit_knows_what_was_skipped() -> None:
     @kafka_consumer(group_id="orders")
     class Orders:
         @on_message(PaymentCompleted, when=lambda event: "orderId" in event.data)
