@@ -14,9 +14,10 @@ from functools import partial
 from typing import Any
 from unittest.mock import patch
 
-from tests.simulation.services import Accounts, BulkAccounts, InBatches, Ledger, OneByOne, Parked, Reminders
+from tests.simulation.services import Accounts, BulkAccounts, Choosy, InBatches, Ledger, OneByOne, Parked, Reminders
 
 from eventzr_kafka import CloudEvent, MessageContext, RetryPolicy
+from eventzr_kafka.codec.selection import SelectiveDecoder
 from eventzr_kafka.dead_letters import writer
 from eventzr_kafka.dead_letters.journal import Entry
 from eventzr_kafka.dead_letters.letter import DeadLetterFacts, RecordIdentity, write_letter
@@ -355,6 +356,21 @@ def known_by(*kept: int) -> Generator[None]:
         yield
 
 
+def handles_unwanted() -> AbstractContextManager[Any]:
+    """What `when` does not want is handled all the same."""
+    return patch.object(SelectiveDecoder, "__call__", lambda self, record: self._read(record))
+
+
+def skips_without_outcome() -> AbstractContextManager[Any]:
+    """A skipped event gets no outcome: nothing behind it is ever committed."""
+
+    def forget(self: FailureHandler, route: BoundRoute, failed: FailedEvent, _error: BaseException) -> None:
+        self._count_skipped(route, failed)
+        self._lanes.drop_front(failed.lane)
+
+    return patch.object(FailureHandler, "skip", forget)
+
+
 MUTANTS: Collection[Mutant] = (
     Mutant("commit of the highest seen offset", highest_seen),
     Mutant("no epoch fence", no_fence),
@@ -387,4 +403,6 @@ MUTANTS: Collection[Mutant] = (
     Mutant("a failed event whose duplicate is done", duplicates_of_failures_count, BulkAccounts),
     Mutant("an inbox that leaves out the source", partial(known_by, 1, 3), Accounts),
     Mutant("an inbox that leaves out the tenant", partial(known_by, 2, 3), Reminders),
+    Mutant("an unwanted event that is handled", handles_unwanted, Choosy),
+    Mutant("a skipped event without an outcome", skips_without_outcome, Choosy),
 )

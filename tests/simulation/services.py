@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from eventzr_kafka import (
     CloudEvent,
@@ -143,4 +144,24 @@ class BulkAccounts:
         contexts[0].session.add([event.id for event in events])
 
 
-SERVICES = (Ledger, BySubject, Parked, InBatches, Accounts, Reminders, OneByOne, BulkAccounts)
+def is_wanted(event: CloudEvent[Any]) -> bool:
+    return bool(event.data["n"] % 3)
+
+
+@kafka_consumer(group_id="choosy", drain_timeout=0.3, max_buffered_events=20, retry=RETRY)
+class Choosy:
+    """Skips what it does not want, one by one and in batches."""
+
+    def __init__(self, _service: SimulatedService) -> None:
+        self.seen = 0
+
+    @on_message(Ordered, when=is_wanted)
+    async def see(self, _event: CloudEvent[Ordered]) -> None:
+        self.seen += 1
+
+    @on_batch(Paid, when=is_wanted, max_size=4, max_wait=0.05)
+    async def see_many(self, events: Sequence[CloudEvent[Paid]]) -> None:
+        self.seen += len(events)
+
+
+SERVICES = (Ledger, BySubject, Parked, InBatches, Accounts, Reminders, OneByOne, BulkAccounts, Choosy)

@@ -56,6 +56,10 @@ class Handler:
         assert_type(event.subject, str | None)
         assert_type(event.traceparent, str | None)
 
+    @on_message("eventzr.wallet.payment.completed.v1", when=lambda event: "orderId" in event.data, sources="any")
+    async def chosen(self, event: CloudEvent[Any]) -> None:
+        assert_type(event.data, Any)
+
     @on_message("eventzr.marketplace.order.completed.v1")
     async def topic_form(self, event: CloudEvent[OrderCompleted]) -> None:
         assert_type(event.data.final_amount, Decimal | None)

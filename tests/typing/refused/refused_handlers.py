@@ -154,6 +154,14 @@ class RefusedBatches:
     async def wrong_size(self, events: list[CloudEvent[ListingCreated]]) -> None: ...
 
 
+async def later(event: CloudEvent[Any]) -> bool:
+    return bool(event.data)
+
+
+on_message(ListingCreated, when=later)  # refused
+on_message(ListingCreated, when=lambda event: event.id)  # refused
+on_batch(ListingCreated, when="orderId")  # refused
+on_message(ListingCreated, sources="marketplace-svc")  # refused
 kafka_consumer()  # refused
 kafka_consumer("group")  # refused
 kafka_consumer(group_id=1)  # refused

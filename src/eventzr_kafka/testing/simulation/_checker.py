@@ -3,7 +3,8 @@
 1. Nothing is lost: every record has an outcome in each group that consumes its topic, and all are committed.
 2. A commit never passes a record without an outcome, and is never that of a former owner.
 3. In an epoch a lane runs one event at a time, in offset order, retries included, and each has one outcome.
-4. A dead letter is an outcome from when it is in the topic; an event handled is one from the end of its call.
+4. A dead letter is an outcome from when it is in the topic; an event handled is one from the end of its call, and one
+   that `when` skips at once.
 5. With an inbox in the database an effect and its mark are there together, once; one in memory lets a process do it
    once. An event that is skipped as a duplicate has had its effect.
 6. Every row of the outbox is published, each in its tenant's order at first, and then marked by its bucket's holder.
@@ -110,7 +111,7 @@ class _Checker:
         process = self._processes[name]
         self.coverage["crashes"] += 1
         self._cover(process)
-        self._end_of(name)
+        self._see_ends(name)
 
     def _cover(self, process: ProcessState) -> None:
         met = process.met(self._rows.published) | {"during a rebalance": bool(self._moving)}
@@ -121,9 +122,6 @@ class _Checker:
             self._fail("a process fails", f"{name}: {error}")
 
     def _see_ends(self, name: str) -> None:
-        self._end_of(name)
-
-    def _end_of(self, name: str) -> None:
         self._processes[name] = ProcessState()
         for key in [key for key in self._busy if key[0] == name]:
             del self._busy[key]
@@ -183,9 +181,7 @@ class _Checker:
     def _see_stores(self, name: str, group: str, number: int, topic: str, partition: int, offset: int) -> None:
         epoch = self._epochs[name, group, number]
         if epoch.ended:
-            self._fail(
-                "a former owner commits", f"{name} stores {topic}[{partition}]@{offset} of an epoch that has ended"
-            )
+            self._fail("a former owner commits", f"{name} stores {topic}[{partition}]@{offset} of an ended epoch")
         self._require_outcomes(group, (topic, partition), offset, f"{name} stores")
 
     def _see_committed(self, group: str, member: str, topic: str, partition: int, offset: int) -> None:
@@ -289,11 +285,17 @@ class _Checker:
                 self._finish(run, place)
 
     def _finish(self, run: Run, place: Place) -> None:
-        self._outcomes.setdefault((run.group, place), set()).add("done")
-        epoch = self._epochs.get((run.process, run.group, run.epochs[place]))
+        self._count_outcome("done", run.process, run.group, run.epochs[place], place)
+
+    def _see_skips(self, name: str, group: str, number: int, *place: Any) -> None:
+        self._count_outcome("skipped", name, group, number, place)
+
+    def _count_outcome(self, outcome: str, name: str, group: str, number: int, place: Any) -> None:
+        self._outcomes.setdefault((group, place), set()).add(outcome)
+        epoch = self._epochs.get((name, group, number))
         if epoch is not None:
             if epoch.outcomes[place[2]]:
-                self._fail("more than one outcome", f"{run.process} finishes {words(place)}, which has its outcome")
+                self._fail("more than one outcome", f"{name} finishes {words(place)}, which has its outcome")
             epoch.outcomes[place[2]] += 1
             epoch.held.discard(place[2])
 
@@ -376,9 +378,10 @@ class _Checker:
     def look_at_the_end(self) -> None:
         """Check what must be there when all is calm."""
         self._at = len(self._evidence.facts)
-        for group, place in self._all_places():
-            if not self._outcomes.get((group, place)):
-                self._fail("an event is lost", f"{words(place)} has no outcome in {group}")
+        for group, topics in self._evidence.consumed.items():
+            for record in (record for topic in topics for record in self._evidence.logs[topic]):
+                if not self._outcomes.get((group, record[:3])):
+                    self._fail("an event is lost", f"{record.position} has no outcome in {group}")
         if self._evidence.problem is not None:
             self._fail("it does not come to its end", self._evidence.problem)
         for topic, event_id in self._published:
@@ -387,12 +390,6 @@ class _Checker:
         unpublished = {row.id for row in self._evidence.rows} - self._rows.published
         if unpublished:
             self._fail("a row is not published", f"row {min(unpublished)}")
-
-    def _all_places(self) -> Iterator[tuple[str, Place]]:
-        for group, topics in self._evidence.consumed.items():
-            for topic in topics:
-                for record in self._evidence.logs[topic]:
-                    yield group, (record.topic, record.partition, record.offset)
 
 
 _SEES: dict[str, Callable[..., None]] = {

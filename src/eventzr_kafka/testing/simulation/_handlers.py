@@ -26,6 +26,7 @@ from eventzr_kafka.handlers.binding import BoundRoute
 from eventzr_kafka.handlers.decorators import definition_of
 from eventzr_kafka.handlers.options import Ordering
 from eventzr_kafka.handlers.signature import Route
+from eventzr_kafka.hooks import ConsumerHooks, EventSkipped
 from eventzr_kafka.kafka.record import TopicPartition
 from eventzr_kafka.testing.simulation._clients import ProcessClients
 from eventzr_kafka.testing.simulation._history import History
@@ -133,7 +134,15 @@ class HandlerWatch:
         elif fault.kind == "handler is slow":
             await asyncio.sleep(fault.amount)
 
+    def note_skipped(self, fact: EventSkipped) -> None:
+        """Note an event that the `when` of its handler does not want."""
+        epoch = self._clients.epochs.get((fact.group_id, TopicPartition(fact.topic, fact.partition)), 0)
+        self._history.note("skips", self._name, fact.group_id, epoch, fact.topic, fact.partition, fact.offset)
+
     def _note_in_hand(self, route: Route, events: Sequence[CloudEvent[Any]]) -> None:
+        for event in events:
+            if route.when is not None and not route.when(_plain(event)):
+                self._history.note("gets unwanted", self._name, event.id)
         tenants = {event.tenantid for event in events}
         wanted = tenants.pop() if len(tenants) == 1 else None
         held = current_event()
@@ -199,6 +208,11 @@ class HandlerWatch:
             await asyncio.sleep(chance.random() * _SHORT)
 
 
+def _plain(event: CloudEvent[Any]) -> CloudEvent[Any]:
+    """The event as its `when` sees it."""
+    return event.model_copy(update={"data": event.data.model_dump(mode="json", by_alias=True)})
+
+
 def _events(route: Route, args: tuple[Any, ...]) -> list[CloudEvent[Any]]:
     return [args[0]] if route.batch is None else args[0]
 
@@ -232,7 +246,7 @@ class SimulatedRunner(ConsumerRunner):
     """A `ConsumerRunner` whose handlers are watched."""
 
     def __init__(self, *handlers: object, watch: HandlerWatch, **options: Any) -> None:
-        super().__init__(*handlers, **options)
+        super().__init__(*handlers, hooks=ConsumerHooks(on_event_skipped=watch.note_skipped), **options)
         self._watch = watch
 
     def _bind_routes(self, group: HandlerGroup, pool: Executor) -> Iterator[BoundRoute]:

@@ -227,6 +227,10 @@ class _TenantsInHand:
         if wanted != held:
             self._fail("a handler's own event is in hand", f"{name} has {held} in hand, its event is {wanted}")
 
+    def see_gets_unwanted(self, _at: float, name: str, event_id: str) -> None:
+        """A handler was called with an event that its `when` does not want."""
+        self._fail("a handler gets what it wants", f"{name} runs {event_id}, which its when= does not want")
+
     def see_appended(self, _at: float, topic: str, *place: Any) -> None:
         """Check that an event that a handler has published belongs to its tenant."""
         record = self._logs.record((topic, *place))

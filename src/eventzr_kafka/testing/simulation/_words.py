@@ -88,6 +88,8 @@ _SAYS: dict[str, str] = {
     "effect": "{0}: effect of {3}",
     "finishes": "{} is done with call {}",
     "finishes part": "{} is done with a part of call {}",
+    "skips": "{0} skips {3}[{4}]@{5}, epoch {2}",
+    "gets unwanted": "{} runs {}, which its when= does not want",
     "breaks off": "{}: call {} breaks off, {}",
     "published": "{0} has published {2} to {1}",
     "replays": "{0} replays {2} dead letters of {1}",
