@@ -6,12 +6,14 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable, Container
+from contextlib import suppress
 from typing import Any, Final
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 from tests.recorder import Recorder
 from tests.unit.faulty_client import Faults, Server
+from tests.waiting import until
 
 from eventzr_kafka import CloudEvent, ConsumerRunner, KafkaSettings, encode, kafka_consumer, on_message
 from eventzr_kafka.dead_letters.letter import dead_letter_topic
@@ -80,14 +82,11 @@ class Service:
 
         runner = ConsumerRunner(Handler(), settings=KafkaSettings(brokers="double:9092"))
         patience = PATIENCE if faults.method else BOUND  # without a fault, all will be committed
-        deadline = asyncio.get_running_loop().time() + patience
         async with asyncio.timeout(BOUND):
             try:
                 async with runner:
-                    while not self.complete and runner.error is None:
-                        if asyncio.get_running_loop().time() > deadline:
-                            break
-                        await asyncio.sleep(0.01)
+                    with suppress(TimeoutError):
+                        await until(lambda: self.complete or runner.error, patience)
             except EventzrKafkaError as error:
                 return error
         return runner.error
