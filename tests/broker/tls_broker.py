@@ -7,6 +7,7 @@ import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from tests.broker.jars_broker import jars_kafka
@@ -94,7 +95,7 @@ def _properties(folder: Path) -> dict[str, str]:
 
 def _make_certificates(folder: Path) -> None:
     """Make them at once: each call of keytool starts a JVM."""
-    subjects = {
+    subjects: dict[str, list[str]] = {
         "good": ["-ext", _HERE],
         "expired": ["-ext", _HERE, "-startdate", "-10d", "-validity", "5"],
         "early": ["-ext", _HERE, "-startdate", "+10d"],
@@ -103,11 +104,10 @@ def _make_certificates(folder: Path) -> None:
         "client": [],
     }
     with ThreadPoolExecutor() as pool:
-        for _ in pool.map(lambda name: _make_certificate(folder, name, *subjects[name]), subjects):
-            pass
+        list(pool.map(partial(_make_certificate, folder), subjects, subjects.values()))
 
 
-def _make_certificate(folder: Path, name: str, *options: str) -> None:
+def _make_certificate(folder: Path, name: str, options: list[str]) -> None:
     store = ["-keystore", str(folder / f"{name}.p12"), "-storetype", "PKCS12", "-storepass", STORE_SECRET]
     pair = ["-genkeypair", "-alias", name, "-keyalg", "EC", "-groupname", "secp256r1", "-dname", f"CN={name}"]
     _keytool(*pair, *options, *store)

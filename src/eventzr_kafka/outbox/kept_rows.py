@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from sqlalchemy import Connection, Select, case, func, literal_column, select
+from sqlalchemy import Connection, Integer, Select, case, func, literal_column, select
 
 from eventzr_kafka.errors import ProducerError
 from eventzr_kafka.lifecycle.state_log import StateLog
@@ -48,7 +48,7 @@ def pending_up_to(bound: int) -> Select[Any]:
     newest = select(func.max(events.c.id)).scalar_subquery()
     oldest = select(func.min(events.c.id)).where(is_pending).scalar_subquery()
     span = func.coalesce(newest - oldest + 1, 0)
-    some = select(literal_column("1")).select_from(events).where(is_pending).limit(bound).subquery()
+    some = select(literal_column("1", Integer)).select_from(events).where(is_pending).limit(bound).subquery()
     counted = select(func.count()).select_from(some).scalar_subquery()
     return select(case((span < int(_NEAR * bound), span), else_=counted))
 
