@@ -13,6 +13,7 @@ from examples.marketplace_service.events.consumer import NeighbourEvents
 from tests.example.conftest import TENANT, Tenant
 from tests.waiting import until
 
+from eventzr_kafka import CloudEvent, EventData
 from eventzr_kafka.testing import Events
 from eventzr_marketplace_events import (
     EscrowReleased,
@@ -180,6 +181,39 @@ async def test_what_is_not_sent_along_is_known_here(events: Events, tenant: Tena
     (listing,) = await tenant.get("/listings")
     assert (payout["state"], payout["amount"], payout["sellerId"]) == ("complete", 200, "seller-1")
     assert (seller["rating"], seller["ratingCount"], listing["qualityScore"]) == (3.5, 2, 80)
+
+
+@pytest.mark.parametrize(
+    "foreign",
+    [
+        PaymentCompleted.model_validate({"id": "p", "ticketId": "t", "amount": 25, "currency": "USD"}),
+        PaymentCompleted.model_validate({"id": "p", "orderId": None, "amount": 25, "currency": "USD"}),
+        EscrowReleased.model_validate({"id": "e", "bookingId": "b", "amount": 25, "currency": "USD"}),
+        ReviewCreated.model_validate({"id": "r", "venueId": "v", "rating": 5}),
+        SubscriptionChanged.model_validate({"id": "s", "organizerId": "o", "tier": "pro"}),
+        EventCreated.model_validate({"id": "wedding", "title": "Wedding"}),
+    ],
+)
+async def test_what_concerns_others_is_skipped(events: Events, tenant: Tenant, foreign: EventData) -> None:
+    await events.emit(foreign, tenant_id=TENANT, expect="skipped")
+
+    assert await tenant.get("/activity") == []
+    assert (await tenant.call("GET", "/event-contexts/wedding")).status_code == 404
+
+
+async def test_misspelled_order_is_not_skipped(events: Events) -> None:
+    payment = CloudEvent[dict[str, Any]](
+        id="one",
+        source="wallet-svc",
+        type="eventzr.wallet.payment.completed.v1",
+        tenantid=TENANT,
+        data={"id": "p", "order_id": "o"},
+    )
+
+    await events.emit(payment, expect="dead-lettered")
+
+    (letter,) = events.dead_letters()
+    assert letter.facts.reason == "payment 'p' has no order"
 
 
 async def test_sponsorship_may_be_on_request(events: Events, tenant: Tenant) -> None:

@@ -8,15 +8,17 @@
    that does not exist. Ids of orders and listings are made here, and announced when they are committed, so an event
    cannot name one that will exist later.
 4. Events count in the order of their own times, whenever they are handled.
+5. A topic carries what concerns other services too, such as the payment of a ticket, which names no order: skipped.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
 
+from pydantic.alias_generators import to_camel
 from sqlalchemy import update
 
 from eventzr_kafka import CloudEvent, MessageContext, Reject, RetryPolicy, kafka_consumer, on_message
@@ -42,6 +44,20 @@ PATIENT = RetryPolicy(attempts=5, wait_initial=4.0, jitter=False)
 """58 seconds in all: a shorter outage of the database does not cause dead letters."""
 
 
+def _names(*fields: str) -> Callable[[CloudEvent[Any]], bool]:
+    """Make a condition: the payload has one of these fields.
+
+    It is also true for what should become a dead letter: a payload that is not an object, and ``order_id`` in place of
+    ``orderId``, which the class does not read.
+    """
+    spellings = {*fields, *map(to_camel, fields)}
+
+    def is_wanted(event: CloudEvent[Any]) -> bool:
+        return not isinstance(event.data, dict) or any(event.data.get(name) is not None for name in spellings)
+
+    return is_wanted
+
+
 @kafka_consumer(
     group_id=GROUP,
     inbox=SqlInbox(sessions),
@@ -51,27 +67,27 @@ PATIENT = RetryPolicy(attempts=5, wait_initial=4.0, jitter=False)
 class NeighbourEvents:
     """One method for each event; the rules are in ``domain``."""
 
-    @on_message(EventCreated)
+    @on_message(EventCreated, when=_names("exhibitor_slots", "sponsorship_opportunities"))
     async def on_event_created(self, event: CloudEvent[EventCreated], context: MessageContext) -> None:
         async with _effect_of(event, context) as unit:
             await event_contexts.apply_event(unit, event.data)
 
-    @on_message(ReviewCreated)
+    @on_message(ReviewCreated, when=_names("seller_id", "listing_id"))
     async def on_review_created(self, event: CloudEvent[ReviewCreated], context: MessageContext) -> None:
         async with _effect_of(event, context) as unit:
             await sellers.apply_review(unit, event.data)
 
-    @on_message(PaymentCompleted)
+    @on_message(PaymentCompleted, when=_names("order_id"))
     async def on_payment_completed(self, event: CloudEvent[PaymentCompleted], context: MessageContext) -> None:
         async with _effect_of(event, context) as unit:
             await orders.apply_payment(unit, event.data)
 
-    @on_message(EscrowReleased)
+    @on_message(EscrowReleased, when=_names("order_id"))
     async def on_escrow_released(self, event: CloudEvent[EscrowReleased], context: MessageContext) -> None:
         async with _effect_of(event, context) as unit:
             await payouts.apply_escrow_release(unit, event.data)
 
-    @on_message(SubscriptionChanged)
+    @on_message(SubscriptionChanged, when=_names("seller_id"))
     async def on_subscription_changed(self, event: CloudEvent[SubscriptionChanged], context: MessageContext) -> None:
         async with _effect_of(event, context) as unit:
             announced_at = event.data.changed_at or _time_of(event, context)
