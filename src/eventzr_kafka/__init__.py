@@ -23,7 +23,9 @@ from eventzr_kafka import errors
 from eventzr_kafka.codec.decoder import decode
 from eventzr_kafka.codec.encoder import encode
 from eventzr_kafka.codec.limits import Limits
+from eventzr_kafka.codec.rounding import rounded_amounts
 from eventzr_kafka.errors import BatchItemError, OffsetsLostError, Reject, RetryLater
+from eventzr_kafka.events.amounts import Currency, Money, Number
 from eventzr_kafka.events.construction import PayloadError, Written, WrittenOrNone
 from eventzr_kafka.events.context import current_event, current_tenant
 from eventzr_kafka.events.event import CloudEvent
@@ -55,6 +57,7 @@ __all__ = [
     "ConsumerOptions",
     "ConsumerOptionsDict",
     "ConsumerRunner",
+    "Currency",
     "DeadLetterFacts",
     "Delivery",
     "EmbeddedBroker",
@@ -65,6 +68,8 @@ __all__ = [
     "Limits",
     "MemoryInbox",
     "MessageContext",
+    "Money",
+    "Number",
     "OffsetsLostError",
     "OutgoingRecord",
     "PayloadError",
@@ -89,6 +94,7 @@ __all__ = [
     "on_batch",
     "on_message",
     "read_letter",
+    "rounded_amounts",
     "topic_of",
 ]
 

@@ -15,23 +15,26 @@ __all__ = ["OrElse", "Texts"]
 class OrElse:
     """Annotation of a field that is read from another spelling too."""
 
-    def __init__(self, other: Any, convert: Callable[[Any], Any], *, should_be: str) -> None:
+    def __init__(self, other: Any, convert: Callable[[Any], Any], *, should_be: str, is_usual: bool = False) -> None:
         """Prepare.
 
         Args:
             other: Type of the other spelling.
             convert: Makes the field's own value of a valid one.
             should_be: Words of the error for what is neither, after "Input should be".
+            is_usual: True if it is tried before the own spelling.
         """
         self._other = other
         self._convert = convert
         self._should_be = should_be
+        self._is_usual = is_usual
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         """Read the own spelling, or else the other one."""
         own, other = handler(source), handler.generate_schema(self._other)
+        converted = core_schema.no_info_after_validator_function(self._convert, other)
         return core_schema.union_schema(
-            [own, core_schema.no_info_after_validator_function(self._convert, other)],
+            [converted, own] if self._is_usual else [own, converted],
             mode="left_to_right",
             custom_error_type="spelling",
             custom_error_message=f"Input should be {self._should_be}",
@@ -40,7 +43,8 @@ class OrElse:
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         """Both spellings for reading, the own one for writing."""
         found = handler(schema)
-        return found["anyOf"][0] if handler.mode == "serialization" and "anyOf" in found else found
+        own = 1 if self._is_usual else 0
+        return found["anyOf"][own] if handler.mode == "serialization" and "anyOf" in found else found
 
 
 def _alone(text: str) -> list[str]:

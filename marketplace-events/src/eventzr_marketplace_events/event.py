@@ -48,7 +48,7 @@ class ExhibitorSlots(EventData):
 
 
 def _numbered(count: int) -> ExhibitorSlots:
-    return ExhibitorSlots(count=count)
+    return ExhibitorSlots.model_validate({"count": count})
 
 
 def _listed(slots: list[ExhibitorSlot]) -> ExhibitorSlots:
@@ -92,7 +92,7 @@ class EventCreated(
         Annotated[
             ExhibitorSlots,
             OrElse(list[ExhibitorSlot], _listed, should_be="a number of slots, or a list of slots"),
-            OrElse(Count, _numbered, should_be="a number of slots, or a list of slots"),
+            OrElse(Count, _numbered, should_be="a number of slots, or a list of slots", is_usual=True),
         ]
     ]
     """Places for exhibitors; read from their number or from a list of them; None where none are sent along."""

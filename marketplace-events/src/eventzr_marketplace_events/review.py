@@ -1,13 +1,12 @@
 """Reviews, as reviews-svc announces them."""
 
-from decimal import Decimal
 from typing import Annotated
 
 from pydantic import Field, ValidationInfo, field_validator
 
 from eventzr_kafka import EventData, Written
 from eventzr_marketplace_events._sources import spellings_of
-from eventzr_marketplace_events._types import Id, Timestamp
+from eventzr_marketplace_events._types import Id, Number, Timestamp
 
 __all__ = ["ReviewCreated"]
 
@@ -27,7 +26,7 @@ class ReviewCreated(
     """The seller whose rating it counts towards; absent from a review of something else, such as a venue."""
     listing_id: Written[Id]
     """The listing whose quality score it counts towards; absent from a review of the seller alone."""
-    rating: Annotated[Decimal, Field(ge=0, max_digits=15)]
+    rating: Number
     """Points given, from 0 to ``rating_scale``, fractions allowed, such as 4.5; more is better."""
     rating_scale: Annotated[int, Field(ge=1, validate_default=True)] = 5
     """The most points that can be given; five stars where it is absent."""

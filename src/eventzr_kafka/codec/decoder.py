@@ -30,6 +30,7 @@ from eventzr_kafka.codec.limits import DEFAULT_LIMITS, Limits, LoneSurrogates
 from eventzr_kafka.codec.media_type import charset_of, is_charset, is_json, is_text
 from eventzr_kafka.codec.not_json import replace_lone_surrogates
 from eventzr_kafka.codec.refusal import refusal
+from eventzr_kafka.codec.rounding import count_rounded
 from eventzr_kafka.codec.size_hints import raising
 from eventzr_kafka.codec.skim import Skimmer, is_dear
 from eventzr_kafka.codec.strict_json import find_fault, has_more_containers, is_plain, names_one_tenant
@@ -45,6 +46,7 @@ from eventzr_kafka.errors import (
     TypeMismatchError,
 )
 from eventzr_kafka.events import catalogue
+from eventzr_kafka.events.amounts import forget_rounded, noted, take_rounded
 from eventzr_kafka.events.event import CloudEvent
 from eventzr_kafka.events.event_data import Sources, sources_accepted_by, topic_of
 from eventzr_kafka.kafka.record import Record, UnreadableHeaders
@@ -209,7 +211,7 @@ class Decoder:
             event = self._plain(value, by_name=False, self_instance=self._new(self._class))
         except Exception:  # noqa: BLE001 -- the careful reading finds the reason, also in a team's validator
             return self._read(record)
-        if key != event.tenantid.encode():
+        if noted or key != event.tenantid.encode():
             return self._read(record)
         if event.__pydantic_extra__:
             _drop_nulls(event.__pydantic_extra__)
@@ -219,9 +221,11 @@ class Decoder:
         return len(value) > self._max_plain or is_dear(value)
 
     def _read(self, record: Record) -> CloudEvent[Any]:
+        forget_rounded()
         event = self._read_carefully(record)
         if event.__pydantic_extra__:
             _drop_nulls(event.__pydantic_extra__)
+        count_rounded(record.topic, event.source, take_rounded())
         return event
 
     def _read_carefully(self, record: Record) -> CloudEvent[Any]:

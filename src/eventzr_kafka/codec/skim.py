@@ -190,7 +190,7 @@ def _fields_node(schema: _Schema) -> _Schema:
 
 def _is_class(schema: _Schema) -> bool:
     """Return True for a plain payload class. One with validators of the whole wants to see all of it."""
-    usual = schema["type"] == "model" and schema["schema"]["type"] == "model-fields"
+    usual = schema["type"] == "model" and _unvalidated(schema["schema"])["type"] == "model-fields"
     return usual and not (schema.get("custom_init") or schema.get("post_init") or schema.get("root_model"))
 
 
@@ -205,7 +205,7 @@ def _is_scalar(schema: _Schema) -> bool:
     """Return True for a schema that refuses every array and object, whatever it holds."""
     while schema["type"] in ("nullable", "default", "function-after", "custom-error"):
         schema = schema["schema"]
-    return schema["type"] in _ONES or schema.get("custom_error_type") == "moment"
+    return schema["type"] in _ONES or schema.get("custom_error_type") in ("moment", "number")
 
 
 def _marked(field: _Schema) -> _Schema:
@@ -243,7 +243,7 @@ def _payload(schema: _Schema) -> Any:
 def _as_dict(schema: _Schema, *, mark: bool) -> _Schema:
     """The fields of a class without the class: no object is made, and unknown fields are passed over."""
     fields: dict[str, Any] = {}
-    for name, field in schema["schema"]["fields"].items():
+    for name, field in _unvalidated(schema["schema"])["fields"].items():
         alias = field.get("validation_alias", name)
         inner: Any = _marked(field)["schema"] if mark else _skimmed(field["schema"])
         if not mark and field["schema"]["type"] != "default":  # an error would copy the whole object

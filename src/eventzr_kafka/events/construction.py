@@ -2,9 +2,10 @@
 
 1. ``OrderCreated(…)`` refuses keywords that the class does not know.
 2. A field declared as `Written` must be given, and not as None; one declared as `WrittenOrNone` must be given.
-3. Reading does not come this way (``model_validate``, ``model_validate_json``, the decoder), nor do ``model_copy``,
+3. An amount must have no more digits than its currency has.
+4. Reading does not come this way (``model_validate``, ``model_validate_json``, the decoder), nor do ``model_copy``,
    pickling and forwarding: there these fields may be absent, and unknown fields are kept.
-4. Keywords are the names of fields and their aliases, as for any model of pydantic.
+5. Keywords are the names of fields and their aliases, as for any model of pydantic.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pydantic.fields import FieldInfo
 from typing_extensions import dataclass_transform
 
 from eventzr_kafka.errors import EventzrKafkaError
+from eventzr_kafka.events.amounts import forget_rounded, noted, take_rounded
 from eventzr_kafka.safe_text import list_some, printable
 
 if TYPE_CHECKING:
@@ -39,7 +41,7 @@ T = TypeVar("T")
 
 
 class PayloadError(EventzrKafkaError):
-    """A payload class was called with a keyword that it does not know, or without a field that it is written with.
+    """A payload class was called with an unknown keyword, without a field that it is written with, or a wrong amount.
 
     Only the constructor raises it; events that are read may have more fields, and fewer.
 
@@ -47,18 +49,27 @@ class PayloadError(EventzrKafkaError):
         payload_class: Qualified name of the class.
         unknown: The unknown keywords, each with the field that it may misspell, or None.
         missing: Python names of the missing fields.
+        too_fine: Amounts with more digits than their currency has, as ``Class.fieldOnTheWire``.
     """
 
-    def __init__(self, payload_class: str, unknown: Mapping[str, str | None], missing: Sequence[str]) -> None:
+    def __init__(
+        self,
+        payload_class: str,
+        unknown: Mapping[str, str | None] | None = None,
+        missing: Sequence[str] = (),
+        too_fine: Sequence[str] = (),
+    ) -> None:
         self.payload_class = payload_class
-        self.unknown = dict(unknown)
+        self.unknown = dict(unknown or {})
         self.missing = tuple(missing)
+        self.too_fine = tuple(too_fine)
         problems = [
             f"unknown field {printable(name)!r}" + (f" (did you mean {near!r}?)" if near else "")
             for name, near in self.unknown.items()
         ]
         if missing:
             problems.append(f"missing when published: {', '.join(missing)}")
+        problems += [f"{field} has more digits than its currency: round it" for field in self.too_fine]
         super().__init__(f"{payload_class}: {list_some(problems, separator='; ')}")
 
 
@@ -120,7 +131,12 @@ class EventDataMeta(ModelMetaclass):
             keywords = cls.__dict__.get("__keywords__") or _keywords_of(cls)
             if not args and not keywords.fit(fields):
                 raise keywords.error(fields)
-            return super().__call__(*args, **fields)
+            if noted:
+                forget_rounded()
+            payload = type.__call__(cls, *args, **fields)
+            if noted and (too_fine := take_rounded()):
+                raise PayloadError(cls.__qualname__, too_fine=too_fine)
+            return payload
 
 
 def _keywords_of(cls: Any) -> _Keywords:
@@ -153,11 +169,15 @@ class _Keywords:
         self._known = frozenset[str]().union(*self._names.values())
         marks = {name: mark for name, field in cls.model_fields.items() if (mark := _mark_of(field)) is not None}
         self._demanded = [_Demand(name, self._names[name], mark.allows_none) for name, mark in marks.items()]
+        self._demanded_names = tuple(marks)
 
     def fit(self, given: dict[str, Any]) -> bool:
         if not given.keys() <= self._known:
             return False
-        return not any(given.get(demand.name) is None and demand.is_unmet(given) for demand in self._demanded)
+        for name in self._demanded_names:
+            if given.get(name) is None and any(demand.is_unmet(given) for demand in self._demanded):
+                return False
+        return True
 
     def error(self, given: dict[str, Any]) -> PayloadError:
         unknown = [name for name in given if name not in self._known]

@@ -21,6 +21,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from eventzr_kafka.errors import EventDeclarationError
+from eventzr_kafka.events.amounts import amounts_of, round_amounts
 from eventzr_kafka.events.attributes import UriReference
 from eventzr_kafka.events.construction import EventDataMeta
 from eventzr_kafka.events.json_numbers import apply_number_rules
@@ -47,6 +48,12 @@ def _omit_none(schema: Any) -> None:
         for key, inner in part.items():
             if key != "serialization":
                 _omit_none(inner)
+
+
+def _round_amounts(cls: type[BaseModel], schema: Any) -> None:
+    fields = cls.__pydantic_fields__
+    if amounts := amounts_of(fields.items()):
+        round_amounts(schema, cls.__qualname__, {name: fields[name].alias or name for name in amounts})
 
 
 class EventData(BaseModel, metaclass=EventDataMeta):
@@ -125,6 +132,7 @@ class EventData(BaseModel, metaclass=EventDataMeta):
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler, /) -> CoreSchema:
         schema = handler(source)
         apply_number_rules(schema)
+        _round_amounts(cls, schema)
         if not cls.__partial__:
             _omit_none(schema)
         return schema

@@ -20,7 +20,7 @@ from pydantic import BaseModel
 
 from eventzr_kafka.events.construction import demands_value, is_written
 
-__all__ = ["adapt_json_schema"]
+__all__ = ["adapt_json_schema", "descriptions_of"]
 
 
 def adapt_json_schema(cls: type[BaseModel], schema: dict[str, Any], mode: str) -> None:
@@ -31,7 +31,7 @@ def adapt_json_schema(cls: type[BaseModel], schema: dict[str, Any], mode: str) -
         mode: ``validation`` or ``serialization``.
     """
     properties: dict[str, Any] = schema.get("properties", {})
-    descriptions = _descriptions(cls)
+    descriptions = descriptions_of(cls)
     required: list[str] = []
     for name, field in cls.model_fields.items():
         wire = next((key for key in (field.serialization_alias, field.alias, name) if key in properties), None)
@@ -57,7 +57,7 @@ def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 @cache
-def _descriptions(cls: type[BaseModel]) -> dict[str, str]:
+def descriptions_of(cls: type[BaseModel]) -> dict[str, str]:
     """The texts below the fields of a class, by Python name; those of its bases too."""
     found: dict[str, str] = {}
     for base in reversed(cls.__mro__):

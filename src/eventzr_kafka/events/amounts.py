@@ -1,0 +1,202 @@
+"""Numbers and amounts of money, as services in other languages write them.
+
+1. JavaScript writes three times 1.1 as ``3.3000000000000003``. A JSON number is read as a double's shortest text, a
+   string digit by digit. Below 10^15 at least 15 digits of a number are right. From there on it is refused: pydantic's
+   parser has lost its text, so the sender must write it as a string.
+2. An amount is then rounded half-even to the digits of the currency beside it (ISO 4217: mostly 2, of JPY 0, of KWD 3,
+   of CLF 4). If the currency is unknown or absent, it is rounded to 4 digits, the most that a currency has.
+3. Reading counts what it rounds (see `eventzr_kafka.rounded_amounts`). The constructor refuses it: the code that
+   makes an amount can round it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from decimal import ROUND_HALF_EVEN, Context, Decimal
+from threading import get_ident
+from typing import Annotated, Any, TypeAlias
+
+from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic.fields import FieldInfo
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+
+__all__ = [
+    "Currency",
+    "Money",
+    "Number",
+    "amounts_of",
+    "digits_of",
+    "forget_rounded",
+    "noted",
+    "round_amounts",
+    "take_rounded",
+]
+
+_MOST = 10**15
+_LONGEST = 60  # characters of a text; a dear one is refused before it is read
+_EXACT = Context(prec=_LONGEST, rounding=ROUND_HALF_EVEN)
+_NUMERAL = re.compile(r"\+?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,2})?", re.ASCII)
+_NO_NUMBER = PydanticCustomError("number", "Input should be a number of 0 or more, below 10^15 or in a string")
+# ISO 4217, list one.
+_WITHOUT_CENTS = "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF"
+_WITH_MILS = "BHD IQD JOD KWD LYD OMR TND"
+_CENTS = """
+AED AFN ALL AMD AOA ARS AUD AWG AZN BAM BBD BDT BGN BMD BND BOB BOV BRL BSD BTN BWP BYN BZD CAD CDF CHE CHF CHW CNY
+COP COU CRC CUP CVE CZK DKK DOP DZD EGP ERN ETB EUR FJD FKP GBP GEL GHS GIP GMD GTQ GYD HKD HNL HTG HUF IDR ILS INR
+IRR JMD KES KGS KHR KPW KYD KZT LAK LBP LKR LRD LSL MAD MDL MGA MKD MMK MNT MOP MRU MUR MVR MWK MXN MXV MYR MZN NAD
+NGN NIO NOK NPR NZD PAB PEN PGK PHP PKR PLN QAR RON RSD RUB SAR SBD SCR SDG SEK SGD SHP SLE SOS SRD SSP STN SVC SYP
+SZL THB TJS TMT TOP TRY TTD TWD TZS UAH USD USN UYU UZS VED VES WST XCD XCG YER ZAR ZMW ZWG
+"""
+_DIGITS: dict[str, int] = {
+    **dict.fromkeys(_WITHOUT_CENTS.split(), 0),
+    **dict.fromkeys(_WITH_MILS.split(), 3),
+    **dict.fromkeys(("CLF", "UYW"), 4),
+}
+_WITH_CENTS = frozenset(_CENTS.split())
+_MOST_DIGITS = 4
+_QUANTA = tuple(Decimal(1).scaleb(-digits) for digits in range(_MOST_DIGITS + 1))
+
+
+def digits_of(currency: str | None) -> int:
+    """Digits after the point that amounts of a currency have; 4 for an unknown one, and for none."""
+    if currency is None:
+        return _MOST_DIGITS
+    return 2 if currency in _WITH_CENTS else _DIGITS.get(currency, _MOST_DIGITS)
+
+
+class _Fine(Decimal):
+    """An amount of more than two digits after the point, until it is rounded."""
+
+
+def _read_fine(value: Any) -> Decimal:
+    return _Fine(_read(value))
+
+
+def _read(value: Any) -> Decimal:
+    """Read a number that is not plain: of very many digits, or none at all."""
+    if type(value) is float or (type(value) is int and value < _MOST):
+        number = Decimal(repr(value))
+    elif type(value) is str and len(value) <= _LONGEST and _NUMERAL.fullmatch(value):
+        number = Decimal(value)
+    elif isinstance(value, Decimal):
+        number = value
+    else:
+        raise _NO_NUMBER
+    if not number.is_finite() or number < 0 or (type(value) is float and number >= _MOST):
+        raise _NO_NUMBER
+    return number
+
+
+class _NumberSchema:
+    """Annotation of a Decimal: the plain ones are read without a call of Python."""
+
+    ge = Decimal(0)  # also for the strategies of tests, which look for these names
+    max_digits = 15
+
+    def __init__(self, read: Callable[[Any], Decimal], **bounds: Any) -> None:
+        self._read = read
+        self._bounds = bounds
+
+    def __get_pydantic_core_schema__(self, _source: Any, _handler: GetCoreSchemaHandler) -> CoreSchema:
+        plain = core_schema.decimal_schema(ge=self.ge, max_digits=self.max_digits, **self._bounds)
+        return core_schema.union_schema(
+            [plain, core_schema.no_info_plain_validator_function(self._read)],
+            mode="left_to_right",
+            custom_error_type="number",
+            custom_error_message=_NO_NUMBER.message(),
+        )
+
+    def __get_pydantic_json_schema__(self, _schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        number = {"type": "number", "minimum": 0}
+        return number if handler.mode == "serialization" else {"anyOf": [number, {"type": "string"}]}
+
+
+class _MoneyMark:
+    """Metadata of a field that is rounded to the digits of ``currency``."""
+
+
+Number: TypeAlias = Annotated[Decimal, _NumberSchema(_read)]
+"""A Decimal of 0 or more that is a JSON number on the wire."""
+
+Money: TypeAlias = Annotated[Decimal, _NumberSchema(_read_fine, decimal_places=2), _MoneyMark(), Field(examples=[5000])]
+"""An amount in whole units of the field ``currency`` beside it: 5000 is dollars, not cents."""
+
+Currency: TypeAlias = Annotated[str, Field(pattern="^[A-Z]{3}$", examples=["USD"])]
+"""ISO 4217 code in three capitals, such as ``USD``."""
+
+
+def amounts_of(fields: Iterable[tuple[str, FieldInfo]]) -> tuple[str, ...]:
+    """Names of the fields that are `Money`, or may be."""
+    return tuple(name for name, field in fields if any(isinstance(part, _MoneyMark) for part in _metadata(field)))
+
+
+def _metadata(part: Any) -> Iterator[Any]:
+    """Metadata of a field, and of the types in its annotation."""
+    annotation = part.annotation if isinstance(part, FieldInfo) else part
+    yield from getattr(part, "metadata", ()) if isinstance(part, FieldInfo) else getattr(annotation, "__metadata__", ())
+    for inner in getattr(annotation, "__args__", ()):
+        if hasattr(inner, "__metadata__"):
+            yield from inner.__metadata__
+
+
+def round_amounts(schema: Any, owner: str, amounts: Mapping[str, str]) -> None:
+    """Make the schema of a payload class round its amounts, and note which ones.
+
+    Args:
+        schema: The class's own schema; it is changed.
+        owner: Name of the class.
+        amounts: Name of each amount, and its name on the wire.
+    """
+    names = tuple(amounts)
+
+    def round_all(parsed: tuple[dict[str, Any], Any, Any]) -> Any:
+        values = parsed[0]
+        if values.get("currency") in _WITH_CENTS:  # the usual case, which is to cost little
+            for name in names:
+                if type(values.get(name)) is _Fine:
+                    break
+            else:
+                return parsed
+        quantum = _QUANTA[digits_of(values.get("currency"))]
+        for name in names:
+            amount: Decimal | None = values.get(name)
+            if amount is not None:
+                rounded = amount.quantize(quantum, context=_EXACT)
+                if rounded == amount:
+                    values[name] = Decimal(amount)
+                else:
+                    values[name] = _trim(rounded)
+                    _noted.append((get_ident(), f"{owner}.{amounts[name]}"))
+        return parsed
+
+    model = schema
+    while model["type"] != "model":
+        model = model["schema"]
+    model["schema"] = core_schema.no_info_after_validator_function(round_all, model["schema"])
+
+
+def _trim(rounded: Decimal) -> Decimal:
+    """Without the zeros after the point that rounding leaves."""
+    whole = rounded.to_integral()
+    return whole if whole == rounded else rounded.normalize(_EXACT)
+
+
+_noted: deque[tuple[int, str]] = deque(maxlen=1000)  # of amounts that were rounded: the thread, and class and field
+noted: Sized = _noted
+"""Empty, unless some thread has rounded an amount that it has not taken account of."""
+
+
+def forget_rounded() -> None:
+    """Forget what was rounded so far, as by a reading without the decoder."""
+    _noted.clear()
+
+
+def take_rounded() -> list[str]:
+    """The amounts that this thread has rounded since the last call, as ``Class.fieldOnTheWire``."""
+    me = get_ident()
+    places = [place for thread, place in tuple(_noted) if thread == me]
+    _noted.clear()
+    return places
