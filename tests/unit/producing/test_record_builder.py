@@ -169,7 +169,7 @@ NAIVE = datetime(2026, 3, 2, 12)  # noqa: DTZ001 -- refused
 MODES = st.sampled_from(["structured", "binary"])
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=8 * settings().max_examples)
 @given(mode=MODES, event=PAYLOADS, keywords=KEYWORDS, held=HELD_ONES)
 @also(mode="structured", event=Wide(name="n"), keywords={"tenant_id": TENANT, "subject": ""}, held=None)
 @also(mode="binary", event=Wide(name="n"), keywords={"tenant_id": ""}, held=None)
