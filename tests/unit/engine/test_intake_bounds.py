@@ -97,11 +97,10 @@ async def test_little_ready_asks_for_more(make_group: MakeGroup, make_record: Ma
     group = make_group(handler := Gated())
     group.assign()
     group.receive(*(make_record(n, f"t{n % 500}") for n in range(2_100)))
-    assert group.transport.credits == 0
     await group.settle()
+    assert group.transport.credits == 0
     handler.open(*(f"e{n}" for n in range(2_100)))
     await until(lambda: group.transport.credits == 1, pause=0)
-    assert group.consumer._lanes.count <= 1_500
 
 
 async def test_batches_are_requested_beside_one_tenants_backlog(make_group: MakeGroup, make_record: MakeRecord) -> None:
