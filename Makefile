@@ -23,7 +23,7 @@ test: $(READY)  ## every test, with all set-up (SETUP=1: also with sudo); the he
 	@$(BIN)/python -m tests.machine
 	$(BIN)/pytest -n 5 --dist loadfile
 
-quick: $(READY)  ## what needs no broker, no database and no browser; about a minute
+quick: $(READY)  ## what needs no broker, no database and no browser; a minute of CPU
 	$(BIN)/pytest -n 3 --dist loadfile -m 'not torture and not real_kafka and not slow' tests/unit tests/architecture
 
 # One file on a real broker besides the unit tests.
