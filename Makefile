@@ -77,10 +77,12 @@ mutate: $(READY)  ## change the engine's pure parts bit by bit: do their tests s
 
 # Tests want a broker that is up soon; figures want the one that is fast in the long run.
 JVM := KAFKA_JVM_PERFORMANCE_OPTS=-XX:+UseG1GC
-bench: $(READY) .venv/bench/.ready  ## against a bare client and the peers, on a real Kafka; half an hour
+bench: $(READY) .venv/bench/.ready  ## against a bare client and the peers, two hours; BENCH='--case publish --rounds 1'
 	$(JVM) $(BIN)/python -m benchmarks $(BENCH)
+ifndef BENCH
 	$(JVM) $(BIN)/python -m benchmarks.outbox
 	$(JVM) $(BIN)/python -m benchmarks.inbox
+endif
 
 .venv/bench/.ready: requirements/bench.txt
 	$(PYTHON) -m venv .venv/bench

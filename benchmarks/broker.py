@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 from confluent_kafka import Producer
 
-from benchmarks.contestants.kit import TOPIC, numbered_values, tenants
+from benchmarks.contestants.events import numbered_records
+from benchmarks.contestants.kit import TOPIC, tenants
+from eventzr_kafka import OutgoingRecord
 from eventzr_kafka.testing.kafka_server import KafkaServer, start_kafka
 
 __all__ = ["Backlog", "run_broker"]
-
-_HEADERS: list[tuple[str, str | bytes | None]] = [("content-type", b"application/cloudevents+json; charset=utf-8")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,12 +22,14 @@ class Backlog:
 
     Attributes:
         skewed: Every second event is the first tenant's.
+        kind: Kind of the events, see ``contestants/events.py``.
     """
 
     events: int
     tenants: int = 1000
     partitions: int = 6
     skewed: bool = False
+    kind: str = "plain"
 
     def tenant_names(self) -> list[str]:
         """Return one tenant for each event, to be repeated."""
@@ -53,16 +55,16 @@ def _fill(brokers: str, backlog: Backlog) -> None:
             "enable.idempotence": True,  # a tenant's events keep their order, also after a retry
         }
     )
-    for tenant, value in numbered_values(backlog.tenant_names(), backlog.events):
-        _put(producer, tenant, value)
+    for record in numbered_records(backlog.tenant_names(), backlog.events, backlog.kind):
+        _put(producer, record)
     if producer.flush(60):
         raise TimeoutError("the backlog was not acknowledged within 60 s")
 
 
-def _put(producer: Producer, tenant: str, value: bytes) -> None:
+def _put(producer: Producer, record: OutgoingRecord) -> None:
     while True:
         try:
-            producer.produce(TOPIC, value=value, key=tenant, headers=_HEADERS)
+            producer.produce(record.topic, value=record.value, key=record.key, headers=list(record.headers))
         except BufferError:
             producer.poll(0.05)
         else:

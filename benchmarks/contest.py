@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-__all__ = ["PEERS_PYTHON", "Contestant", "Result", "compete", "program"]
+__all__ = ["PEERS_PYTHON", "ROOT", "Contestant", "Result", "compete", "program"]
 
 ROOT = Path(__file__).resolve().parent.parent
 PEERS_PYTHON = ROOT / ".venv" / "bench" / "bin" / "python"
@@ -27,28 +27,37 @@ class Contestant:
 
     Attributes:
         peer: True if it needs the virtual environment of the peers.
+        loops: True if it runs on an event loop, so that it is also measured on uvloop.
         args: Options of the program, see ``kit.Task``.
     """
 
     name: str
     module: str
     peer: bool = False
+    loops: bool = False
     args: Mapping[str, object] = field(default_factory=dict[str, object])
 
-    def command(self, brokers: str) -> list[str]:
-        """Return the command that starts it."""
-        python, folder = (str(PEERS_PYTHON), "contestants.peers") if self.peer else (sys.executable, "contestants")
-        options = [str(part) for name, value in self.args.items() for part in (f"--{name}", value)]
+    def command(self, brokers: str, loop: str = "asyncio") -> list[str]:
+        """Return the command that starts it. uvloop is in the environment of the peers."""
+        folder = "contestants.peers" if self.peer else "contestants"
+        python = str(PEERS_PYTHON) if self.peer or loop == "uvloop" else sys.executable
+        options = [str(part) for name, value in {**self.args, "loop": loop}.items() for part in (f"--{name}", value)]
         return [python, "-m", f"benchmarks.{folder}.{self.module}", "--brokers", brokers, *options]
 
 
 @dataclass(slots=True)
 class Result:
-    """The figures of a contestant, or the reason of its failure."""
+    """The figures of a contestant, or the reason of its failure.
+
+    Attributes:
+        also: Further figures by name, such as ``cpu``: microseconds of the whole process for each event.
+        on_uvloop: The main figures on uvloop; empty if it does not run there.
+    """
 
     contestant: Contestant
     figures: list[float] = field(default_factory=list[float])
     also: dict[str, list[float]] = field(default_factory=dict[str, list[float]])
+    on_uvloop: list[float] = field(default_factory=list[float])
     failure: str | None = None
 
     @property
@@ -69,37 +78,45 @@ def compete(contestants: Sequence[Contestant], brokers: str, rounds: int, log: C
     for number in range(rounds):
         first = number % len(results)
         for result in results[first:] + results[:first]:
-            if result.failure is None:
-                _run(result, brokers)
-                log(f"  {result.contestant.name}: {_last(result)}")
+            _run_round(result, brokers, number)
+            log(f"  {result.contestant.name}: {_last(result)}")
     return results
 
 
+def _run_round(result: Result, brokers: str, number: int) -> None:
+    if result.failure is None:
+        found = _run(result.contestant, brokers, "asyncio")
+        if isinstance(found, str):
+            result.failure = found
+        else:
+            result.add(found)
+    if result.contestant.loops and len(result.on_uvloop) == number:  # it has not failed there
+        found = _run(result.contestant, brokers, "uvloop")
+        if not isinstance(found, str):
+            result.on_uvloop.append(found["figure"])
+
+
 def _last(result: Result) -> str:
-    return f"{result.figures[-1]:,.2f}" if result.failure is None else result.failure
+    on_uvloop = f", {result.on_uvloop[-1]:,.2f} on uvloop" if result.on_uvloop else ""
+    return f"{result.figures[-1]:,.2f}{on_uvloop}" if result.failure is None else result.failure
 
 
-def _run(result: Result, brokers: str) -> None:
-    command = result.contestant.command(brokers)
-    limit = float(str(result.contestant.args.get("seconds", 5.0))) + _SLACK
+def _run(contestant: Contestant, brokers: str, loop: str) -> dict[str, Any] | str:
+    """Return the figures of one run, or the reason of its failure."""
+    limit = float(str(contestant.args.get("seconds", 5.0))) + _SLACK
     try:
-        with program(command) as process:
+        with program(contestant.command(brokers, loop)) as process:
             output, errors = process.communicate(timeout=limit)
     except subprocess.TimeoutExpired:
-        result.failure = f"no figure within {limit:g} s"
+        return f"no figure within {limit:g} s"
     except OSError as error:
-        result.failure = f"does not start: {error.strerror}"
-    else:
-        _read(result, output, errors, process.returncode)
-
-
-def _read(result: Result, output: str, errors: str, code: int) -> None:
+        return f"does not start: {error.strerror}"
     lines = [line for line in output.splitlines() if line.startswith('{"figure"')]
-    if code == 0 and lines:
-        result.add(json.loads(lines[-1]))
-    else:
-        last = (errors.strip().splitlines() or ["no figure"])[-1]
-        result.failure = f"exit code {code}: {last[:120]}"
+    if process.returncode == 0 and lines:
+        figures: dict[str, Any] = json.loads(lines[-1])
+        return figures
+    last = (errors.strip().splitlines() or ["no figure"])[-1]
+    return f"exit code {process.returncode}: {last[:120]}"
 
 
 @contextmanager
@@ -112,7 +129,7 @@ def program(command: Sequence[str]) -> Generator[subprocess.Popen[str]]:
         stderr=subprocess.PIPE,
         text=True,
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'src'}"},
+        env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'src'}:{ROOT / 'marketplace-events' / 'src'}"},
         start_new_session=True,
     )
     try:

@@ -2,9 +2,11 @@
 
 from confluent_kafka import Consumer
 
-from benchmarks.contestants.kit import TOPIC, Meter, consumer_config, read_event, task
+from benchmarks.contestants.events import reader
+from benchmarks.contestants.kit import TOPIC, Meter, consumer_config, task
 
 TASK = task()
+READ = reader(TASK.kind)
 done: list[bool] = []
 METER = Meter(TASK, lambda: done.append(True))
 
@@ -19,7 +21,7 @@ def consume(consumer: Consumer) -> None:
         if messages and METER.mark == 1:
             METER.look()
         for message in messages:
-            read_event(message.value())
+            READ(message)
         METER.count += len(messages)
         if METER.count >= METER.mark > 1:
             METER.look()

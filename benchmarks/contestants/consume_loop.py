@@ -10,11 +10,13 @@ from collections import deque
 
 from confluent_kafka import Consumer
 
-from benchmarks.contestants.kit import TOPIC, Meter, consumer_config, read_event, task
+from benchmarks.contestants.events import read_event
+from benchmarks.contestants.kit import TOPIC, Meter, consumer_config, run, task
 from eventzr_kafka import CloudEvent
 from eventzr_marketplace_events import ListingCreated
 
 TASK = task()
+WAITS = TASK.wait > 0 or TASK.mode == "awaits"
 _ENOUGH = 4000  # records in memory at which the thread waits
 done = threading.Event()
 METER = Meter(TASK, done.set)
@@ -22,7 +24,7 @@ METER = Meter(TASK, done.set)
 
 async def handle(event: CloudEvent[ListingCreated]) -> None:  # noqa: ARG001
     """Sleep, if the task asks for it, and count."""
-    if TASK.wait:
+    if WAITS:
         await asyncio.sleep(TASK.wait)
     METER.count += 1
     if METER.count >= METER.mark:
@@ -63,4 +65,4 @@ async def main() -> None:
     await feeding
 
 
-asyncio.run(main())
+run(main(), TASK)

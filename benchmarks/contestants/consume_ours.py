@@ -1,14 +1,17 @@
-"""ConsumerRunner: at least once, in order. Modes: none, ``batch``, ``sync``, ``latency``; ``--wait`` for sleeps."""
+"""ConsumerRunner: at least once, in order. Modes: none, ``awaits``, ``batch``, ``sync``, ``latency``.
+
+With ``--wait`` each handler sleeps; in mode ``awaits`` it only lets other tasks run, once.
+"""
 
 import asyncio
 import threading
 
-from benchmarks.contestants.kit import LatencyMeter, Meter, task
+from benchmarks.contestants.kit import LatencyMeter, Meter, new_loop, task
 from eventzr_kafka import CloudEvent, ConsumerRunner, KafkaSettings, kafka_consumer, on_batch, on_message
 from eventzr_marketplace_events import ListingCreated
 
 TASK = task()
-LOOP = asyncio.new_event_loop()
+LOOP = new_loop(TASK)
 LOCK = threading.Lock()
 
 
@@ -81,7 +84,7 @@ class Ages:
         AGES.take(event.id)
 
 
-MODES = {"batch": Batches, "sync": Sync, "latency": Ages}
+MODES = {"awaits": Waits, "batch": Batches, "sync": Sync, "latency": Ages}
 HANDLER = Waits if TASK.wait else MODES.get(TASK.mode, NoOp)
 asyncio.set_event_loop(LOOP)
 runner = ConsumerRunner(HANDLER(), settings=KafkaSettings(brokers=TASK.brokers))

@@ -2,13 +2,17 @@
 
 import asyncio
 import multiprocessing
+import multiprocessing.process
+import os
 import time
-from collections.abc import MutableSequence
+from collections.abc import MutableSequence, Sequence
 from multiprocessing.sharedctypes import RawArray
+from pathlib import Path
 
 from confluent_kafka import Consumer, TopicPartition
 
-from benchmarks.contestants.kit import TOPIC, Task, consumer_config, read_event, report, task
+from benchmarks.contestants.events import read_event
+from benchmarks.contestants.kit import TOPIC, Task, consumer_config, report, task
 from eventzr_kafka import CloudEvent, ConsumerRunner, KafkaSettings, kafka_consumer, on_message
 from eventzr_kafka.hooks import ConsumerHooks, PartitionsAssigned
 from eventzr_marketplace_events import ListingCreated
@@ -58,16 +62,29 @@ def bare_member(work: Task, joined: MutableSequence[int], counts: MutableSequenc
             counts[place] += 1
 
 
-def measure(work: Task, joined: MutableSequence[int], counts: MutableSequence[int]) -> float:
-    """Return events a second, from the first event of the last member until enough are handled or the time is over."""
+def cpu_seconds(members: Sequence[multiprocessing.process.BaseProcess]) -> float:
+    """Return the processor time that these processes have used."""
+    stats = (Path(f"/proc/{member.pid}/stat").read_text(encoding="ascii", errors="replace") for member in members)
+    ticks = (text.rpartition(")")[2].split()[11:13] for text in stats)
+    return sum(int(user) + int(system) for user, system in ticks) / os.sysconf("SC_CLK_TCK")
+
+
+def measure(
+    work: Task,
+    joined: MutableSequence[int],
+    counts: MutableSequence[int],
+    members: Sequence[multiprocessing.process.BaseProcess],
+) -> None:
+    """Measure from the first event of the last member until enough are handled or the time is over, and report it."""
     while not all(joined):
         time.sleep(_LOOK)
-    first, began = sum(counts), time.perf_counter()
+    first, began, used = sum(counts), time.perf_counter(), cpu_seconds(members)
     while True:
         time.sleep(_LOOK)
         handled, elapsed = sum(counts) - first, time.perf_counter() - began
         if handled >= work.events or elapsed >= work.seconds:
-            return handled / elapsed
+            report(handled / elapsed, cpu=(cpu_seconds(members) - used) / handled * 1e6)
+            return
 
 
 def main() -> None:
@@ -79,7 +96,7 @@ def main() -> None:
     members = [context.Process(target=target, args=(work, joined, counts, place)) for place in range(work.workers)]
     for process in members:
         process.start()
-    report(measure(work, joined, counts))
+    measure(work, joined, counts, members)
     for process in members:
         process.kill()
 

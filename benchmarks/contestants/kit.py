@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import os
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from eventzr_kafka import CloudEvent
 from eventzr_marketplace_events import ListingCreated, example
 
 __all__ = [
@@ -28,10 +29,10 @@ __all__ = [
     "Task",
     "consumer_config",
     "event_numbers",
-    "numbered_values",
-    "read_event",
+    "new_loop",
     "report",
     "rss_mib",
+    "run",
     "task",
     "tenants",
 ]
@@ -41,9 +42,6 @@ _LOOK_EVERY = 500  # events between two looks at the clock
 
 LISTING = example(ListingCreated)
 TOPIC: str = ListingCreated.__topic__ or ""
-read_event: Callable[[Any], CloudEvent[ListingCreated]] = CloudEvent[
-    ListingCreated
-].__pydantic_validator__.validate_json
 
 
 def tenants(count: int) -> list[str]:
@@ -64,6 +62,8 @@ class Task:
         wait: Seconds that each handler sleeps.
         mode: Variant of the program.
         workers: Handlers at once.
+        kind: Kind of events, see `events`.
+        loop: ``asyncio`` or ``uvloop``.
     """
 
     brokers: str
@@ -73,6 +73,8 @@ class Task:
     wait: float
     mode: str
     workers: int
+    kind: str
+    loop: str
 
 
 def task() -> Task:
@@ -85,7 +87,23 @@ def task() -> Task:
     parser.add_argument("--wait", type=float, default=0.0)
     parser.add_argument("--mode", default="")
     parser.add_argument("--workers", type=int, default=64)
+    parser.add_argument("--kind", default="plain")
+    parser.add_argument("--loop", default="asyncio", choices=("asyncio", "uvloop"))
     return Task(**vars(parser.parse_args()))
+
+
+def new_loop(work: Task) -> asyncio.AbstractEventLoop:
+    """Make the event loop that the task asks for."""
+    if work.loop == "uvloop":
+        loop: asyncio.AbstractEventLoop = import_module("uvloop").new_event_loop()  # in the environment of the peers
+        return loop
+    return asyncio.new_event_loop()
+
+
+def run(program: Coroutine[Any, Any, None], work: Task) -> None:
+    """Do the same as `asyncio.run`, on the event loop that the task asks for."""
+    with asyncio.Runner(loop_factory=lambda: new_loop(work)) as runner:
+        runner.run(program)
 
 
 def consumer_config(work: Task) -> dict[str, Any]:
@@ -172,23 +190,6 @@ def event_numbers(work: Task, step: int = 1) -> Iterator[int]:
         if (step > 1 or number % 50 == 0) and time.perf_counter() > deadline:
             return
         yield number
-
-
-def numbered_values(names: list[str], count: int) -> Iterator[tuple[str, bytes]]:
-    """Yield tenants and structured events, as this package writes them."""
-    event = CloudEvent[ListingCreated](
-        id="%ID%",
-        source="marketplace-svc",
-        type=TOPIC,
-        tenantid="%TENANT%",
-        subject="listing:listing-uuid",
-        data=LISTING,
-    ).model_dump_json(by_alias=True, exclude_none=True)
-    text = event.replace("%ID%", "\0").replace("%TENANT%", "\1").replace("%", "%%")
-    template = text.replace("\0", "a1b2c3d4-e5f6-7890-abcd-%012d").replace("\1", "%s")
-    for number in range(count):
-        tenant = names[number % len(names)]
-        yield tenant, (template % (number, tenant)).encode()
 
 
 def rss_mib() -> float:

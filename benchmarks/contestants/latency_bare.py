@@ -2,7 +2,8 @@
 
 from confluent_kafka import Consumer
 
-from benchmarks.contestants.kit import TOPIC, LatencyMeter, consumer_config, read_event, task
+from benchmarks.contestants.events import read_event
+from benchmarks.contestants.kit import TOPIC, LatencyMeter, consumer_config, task
 
 TASK = task()
 done: list[bool] = []

@@ -34,6 +34,7 @@ def event(tenant: str) -> str:
         source="marketplace-svc",
         type=TOPIC,
         time=datetime.now(UTC),
+        datacontenttype="application/json",
         subject="listing:listing-uuid",
         tenantid=tenant,
         data=LISTING,

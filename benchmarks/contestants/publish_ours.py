@@ -1,9 +1,8 @@
-"""EventProducer. Modes: ``enqueue``, ``binary`` (enqueue too), ``gather``, ``single``."""
+"""EventProducer. Modes: ``enqueue``, ``binary`` (enqueue too), ``gather``, ``many`` (publish_many), ``single``."""
 
-import asyncio
 import time
 
-from benchmarks.contestants.kit import LISTING, TENANTS, Stopwatch, Task, event_numbers, task
+from benchmarks.contestants.kit import LISTING, TENANTS, Stopwatch, Task, event_numbers, run, task
 from benchmarks.contestants.publishing import publish_in
 from eventzr_kafka import EventProducer, KafkaSettings
 from eventzr_kafka.errors import QueueFullError
@@ -37,6 +36,11 @@ def put(tenant: str) -> None:
             return
 
 
+async def send_many(tenants: list[str]) -> None:
+    """Publish one event for each tenant, with one call."""
+    await PRODUCER.publish_many([(LISTING, {"tenant_id": tenant}) for tenant in tenants])
+
+
 def measure_queue() -> None:
     """Measure from the first call until the last acknowledgement."""
     with PRODUCER:
@@ -48,10 +52,14 @@ def measure_queue() -> None:
 async def measure_awaited() -> None:
     """Await acknowledgements."""
     async with PRODUCER:
-        await publish_in(TASK, lambda listing, tenant: PRODUCER.publish(listing, tenant_id=tenant))
+        await publish_in(
+            TASK,
+            lambda listing, tenant: PRODUCER.publish(listing, tenant_id=tenant),
+            send_many if TASK.mode == "many" else None,
+        )
 
 
 if TASK.mode in ("enqueue", "binary"):
     measure_queue()
 else:
-    asyncio.run(measure_awaited())
+    run(measure_awaited(), TASK)

@@ -1,4 +1,4 @@
-"""Two ways to await acknowledgements, for contestants that publish on an event loop."""
+"""Ways to await acknowledgements, for contestants that publish on an event loop."""
 
 from __future__ import annotations
 
@@ -11,16 +11,20 @@ from eventzr_marketplace_events import ListingCreated
 
 __all__ = ["publish_in"]
 
-_GATHER = 500
+_AT_ONCE = 500
 Send = Callable[[ListingCreated, str], Awaitable[Any]]
+SendMany = Callable[[list[str]], Awaitable[Any]]
 
 
-async def publish_in(work: Task, send: Send) -> None:
-    """Publish one by one (mode ``single``) or in gathers of 500, after one event to warm up."""
+async def publish_in(work: Task, send: Send, send_many: SendMany | None = None) -> None:
+    """Publish one by one (mode ``single``), else 500 at once: in gathers, or by `send_many`. One event warms up."""
     await send(LISTING, TENANTS[0])
-    loop = _one_by_one if work.mode == "single" else _in_gathers
+
+    async def gather(tenants: list[str]) -> None:
+        await asyncio.gather(*(send(LISTING, tenant) for tenant in tenants))
+
     watch = Stopwatch()
-    watch.stop(await loop(work, send))
+    watch.stop(await (_one_by_one(work, send) if work.mode == "single" else _at_once(work, send_many or gather)))
 
 
 async def _one_by_one(work: Task, send: Send) -> int:
@@ -31,10 +35,9 @@ async def _one_by_one(work: Task, send: Send) -> int:
     return count
 
 
-async def _in_gathers(work: Task, send: Send) -> int:
+async def _at_once(work: Task, send_many: SendMany) -> int:
     count = 0
-    for first in event_numbers(work, _GATHER):
-        keys = (TENANTS[number % len(TENANTS)] for number in range(first, first + _GATHER))
-        await asyncio.gather(*(send(LISTING, key) for key in keys))
-        count += _GATHER
+    for first in event_numbers(work, _AT_ONCE):
+        await send_many([TENANTS[number % len(TENANTS)] for number in range(first, first + _AT_ONCE)])
+        count += _AT_ONCE
     return count

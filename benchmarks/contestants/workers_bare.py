@@ -4,7 +4,8 @@ import asyncio
 import itertools
 from collections.abc import Iterator
 
-from benchmarks.contestants.kit import TENANTS, Meter, numbered_values, read_event, task
+from benchmarks.contestants.events import numbered_records, read_event
+from benchmarks.contestants.kit import TENANTS, Meter, run, task
 
 TASK = task()
 done: list[bool] = []
@@ -25,8 +26,8 @@ async def work(values: Iterator[bytes]) -> None:
 
 async def main() -> None:
     """Let the workers share one backlog."""
-    values = itertools.cycle([value for _, value in numbered_values(TENANTS, 10_000)])
+    values = itertools.cycle([record.value or b"" for record in numbered_records(TENANTS, 10_000, "plain")])
     await asyncio.gather(*(work(values) for _ in range(TASK.workers)))
 
 
-asyncio.run(main())
+run(main(), TASK)

@@ -1,10 +1,9 @@
 """Bare aiokafka: ``--mode`` is ``gather`` or ``single`` to publish, else it consumes and decodes."""
 
-import asyncio
-
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
-from benchmarks.contestants.kit import TOPIC, Meter, read_event, task
+from benchmarks.contestants.events import read_event
+from benchmarks.contestants.kit import TOPIC, Meter, run, task
 from benchmarks.contestants.publishing import publish_in
 from eventzr_marketplace_events import ListingCreated
 
@@ -41,4 +40,4 @@ async def publish() -> None:
         await publish_in(TASK, send)
 
 
-asyncio.run(publish() if TASK.mode else consume())
+run(publish() if TASK.mode else consume(), TASK)

@@ -7,7 +7,8 @@ from typing import Any
 from kstreams import ConsumerRecord, create_engine
 from kstreams.backends.kafka import Kafka
 
-from benchmarks.contestants.kit import TOPIC, Meter, read_event, task
+from benchmarks.contestants.events import read_event
+from benchmarks.contestants.kit import TOPIC, Meter, run, task
 
 TASK = task()
 METER = Meter(TASK, lambda: os._exit(0))  # stopping is not measured
@@ -29,4 +30,4 @@ async def main() -> None:
     await asyncio.sleep(TASK.seconds * 4)
 
 
-asyncio.run(main())
+run(main(), TASK)

@@ -1,13 +1,13 @@
 """FastStream on confluent-kafka, acks first. Mode ``gather`` or ``single`` publishes, none consumes."""
 
-import asyncio
 import os
 from typing import Any
 
 from faststream import FastStream
 from faststream.confluent import KafkaBroker
 
-from benchmarks.contestants.kit import TOPIC, Meter, read_event, task
+from benchmarks.contestants.events import read_event
+from benchmarks.contestants.kit import TOPIC, Meter, run, task
 from benchmarks.contestants.publishing import publish_in
 from eventzr_kafka import CloudEvent
 from eventzr_marketplace_events import ListingCreated
@@ -41,4 +41,4 @@ async def publish() -> None:
     os._exit(0)
 
 
-asyncio.run(publish() if TASK.mode else consume())
+run(publish() if TASK.mode else consume(), TASK)

@@ -131,13 +131,10 @@ class Delivery:
         """Return the result, or the error of an event that was not published; None as long as neither is known."""
         if not self._done:
             return None
-        self.retrieved = True
-        outcome = self._outcome
-        if outcome is None:
-            return PublishResult("skipped", self.event_id, self.topic)
-        if isinstance(outcome, Exception):
-            return outcome
-        return PublishResult("acknowledged", self.event_id, self.topic, outcome[0], outcome[1])
+        if isinstance(self._outcome, Exception):
+            self.retrieved = True
+            return self._outcome
+        return self._take_result()
 
     async def settled(self) -> None:
         """Wait until the outcome is known; a failure is not raised."""
@@ -145,8 +142,11 @@ class Delivery:
             await self
 
     def _take_result(self) -> PublishResult:
-        outcome = self.outcome()
+        """Return the result or raise the error, once the outcome is known."""
+        self.retrieved = True
+        outcome = self._outcome
+        if type(outcome) is Acknowledgement:
+            return PublishResult("acknowledged", self.event_id, self.topic, outcome[0], outcome[1])
         if isinstance(outcome, Exception):
             raise outcome
-        assert outcome is not None, "called once the outcome is known"  # noqa: S101
-        return outcome
+        return PublishResult("skipped", self.event_id, self.topic)

@@ -317,7 +317,7 @@ class EventProducer:
 
     def _prepare(self, event: Any, keywords: Mapping[str, Any]) -> tuple[Delivery, OutgoingRecord | None]:
         """Make an event's record, and the future of its delivery. There is no record if Kafka is disabled."""
-        if self._own_transport() is not None:
+        if self._transport is not None and self._forks == forks.count:
             built = self._build(event, keywords)
             if built is not None:
                 return Delivery(self._outcomes, built[0], built[1].topic), built[1]
