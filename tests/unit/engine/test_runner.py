@@ -172,7 +172,6 @@ async def test_blocked_group_leaves_threads() -> None:
     assert in_time
 
 
-@pytest.mark.virtual_time
 async def test_runner_runs_where_signals_cannot_be_handled(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_args: object) -> None:
         raise NotImplementedError  # as on Windows
