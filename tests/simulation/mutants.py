@@ -358,7 +358,11 @@ def known_by(*kept: int) -> Generator[None]:
 
 def handles_unwanted() -> AbstractContextManager[Any]:
     """What `when` does not want is handled all the same."""
-    return patch.object(SelectiveDecoder, "__call__", lambda self, record: self._read(record))
+
+    def read(self: SelectiveDecoder, record: Record) -> CloudEvent[Any]:
+        return self._read(record)
+
+    return patch.object(SelectiveDecoder, "__call__", read)
 
 
 def skips_without_outcome() -> AbstractContextManager[Any]:

@@ -153,8 +153,10 @@ def checked_sources(given: object) -> Sources | None:
     Raises:
         ValueError: It is not a set of URI-references, nor ``any`` or None.
     """
-    if given is None or given == "any":
-        return given
+    if given is None:
+        return None
+    if given == "any":
+        return "any"
     found = source_set(given)
     if found is None:
         problem = 'must be one source or more, in a set such as {"marketplace-svc"}, or "any"'

@@ -145,7 +145,7 @@ def test_subclass_inherits_accepts() -> None:
 def test_wrong_accepts_is_refused(wrong: Any) -> None:
     with pytest.raises(EventDeclarationError, match=r"Wrong: accepts=.*must be one source or more"):
 
-        class Wrong(EventData, topic="accepts.wrong.v1", accepts=wrong):
+        class Wrong(EventData, topic="accepts.wrong.v1", accepts=wrong):  # pyright: ignore[reportUnusedClass] -- refused
             pass
 
 
