@@ -56,7 +56,6 @@ def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
     return {**choices[0], **{key: part for key, part in schema.items() if key != "anyOf"}}
 
 
-@cache
 def descriptions_of(cls: type[BaseModel]) -> dict[str, str]:
     """The texts below the fields of a class, by Python name; those of its bases too."""
     found: dict[str, str] = {}

@@ -136,7 +136,7 @@ def test_an_amount_reads_the_same_as_number_and_as_text(whole: int, cents: int) 
         (RfpBroadcast, "requirements", [1]),
         (RfpBroadcast, "requirements", 1),
         (DisputeOpened, "evidence", 1),
-        (DisputeOpened, "evidence", [[]]),
+        (DisputeOpened, "evidence", [[1]]),
     ],
 )
 def test_what_is_no_spelling_is_refused_at_its_field(kind: type[EventData], field: str, bad: object) -> None:
