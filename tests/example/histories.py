@@ -24,7 +24,7 @@ from eventzr_marketplace_events import EscrowReleased, PaymentCompleted
 
 STEPS = 12
 CURRENCIES = {"USD": Decimal("0.01"), "JPY": Decimal(1), "KWD": Decimal("0.001")}
-ACTIONS = ("pay", "pay", "release", "release", "deliver", "deliver", "complete", "cancel", "dispute", "dispute")
+ACTIONS = ("pay", "pay", "pay", "release", "deliver", "deliver", "complete", "cancel", "dispute", "dispute", "dispute")
 NO_SALE = {"cancelled", "refunded"}
 ENDED = {"completed", *NO_SALE}
 
@@ -92,10 +92,10 @@ class History:
 
     async def _resolve(self, work: UnitOfWork, outcome: Any, unit: Decimal) -> None:
         found = sorted(await work.all(work.select(Dispute)), key=lambda dispute: dispute.state)
-        if found:  # the open one, or one that is resolved already
-            part = unit * self.chance.randint(1, 400_000)
-            refund = part if outcome == "split" else None
-            await disputes.resolve(work, found[0].id, outcome=outcome, refund=refund, notes="")
+        dispute_id = found[0].id if found else "none"  # the open one, or one that is resolved already
+        part = unit * self.chance.randint(1, 400_000)
+        refund = part if outcome == "split" else None
+        await disputes.resolve(work, dispute_id, outcome=outcome, refund=refund, notes="")
 
     async def _check(self) -> None:
         async with sessions() as session:
