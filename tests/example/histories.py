@@ -33,7 +33,7 @@ ENDED = {"completed", *NO_SALE}
 class Announcing(UnitOfWork):
     """A unit of work that keeps what it publishes, instead of rows in the outbox."""
 
-    published: list[Any] = field(default_factory=list)
+    published: list[Any] = field(default_factory=list[Any])
 
     def publish(self, event: Any) -> None:
         self.published.append(event)

@@ -230,7 +230,7 @@ async def test_release_before_payment_and_delivery_waits(events: Events, tenant:
     order = await tenant.order()
     path, sum_ = f"/payouts/{order['id']}", {"orderId": order["id"], "amount": 200, "currency": "USD"}
     release = EscrowReleased.model_validate({"id": "e", "sellerId": "seller-1", **sum_})
-    payouts = []
+    payouts: list[Any] = []
 
     await events.emit(release, tenant_id=TENANT)
     payouts.append(await tenant.get(path))

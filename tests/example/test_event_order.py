@@ -116,7 +116,7 @@ class Play:
     tenant: Tenant
     today: Day
     order: Any = None
-    sent: set[str] = field(default_factory=set)
+    sent: set[str] = field(default_factory=set[str])
 
     async def run(self) -> dict[str, Any]:
         self.today.number = 0

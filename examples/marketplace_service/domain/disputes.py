@@ -66,11 +66,12 @@ async def resolve(
     dispute = await unit.lock(Dispute, dispute_id)
     dispute.state = DISPUTE.after(dispute.state, "resolve")
     held = await held_amount(unit, order)
-    dispute.refund = _refund(outcome, refund, held, order.currency)
+    refund = _refund(outcome, refund, held, order.currency)
     dispute.outcome = outcome
+    dispute.refund = refund
     dispute.notes = notes
-    order.refunded += dispute.refund
-    if held and dispute.refund == held:
+    order.refunded += refund
+    if held and refund == held:
         order.state = ORDER.after(order.state, "refund")
     await settle(unit, order)
     unit.publish(
@@ -79,8 +80,8 @@ async def resolve(
             outcome=outcome,
             notes=notes,
             order_id=order.id,
-            buyer_refund_amount=dispute.refund,
-            seller_payout_amount=held - dispute.refund,
+            buyer_refund_amount=refund,
+            seller_payout_amount=held - refund,
             currency=order.currency,
             resolved_at=now(),
         )

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 from pydantic.alias_generators import to_camel
 from sqlalchemy import update
@@ -53,7 +53,10 @@ def _names(*fields: str) -> Callable[[CloudEvent[Any]], bool]:
     spellings = {*fields, *map(to_camel, fields)}
 
     def is_wanted(event: CloudEvent[Any]) -> bool:
-        return not isinstance(event.data, dict) or any(event.data.get(name) is not None for name in spellings)
+        if not isinstance(event.data, dict):
+            return True
+        payload = cast("dict[str, Any]", event.data)
+        return any(payload.get(name) is not None for name in spellings)
 
     return is_wanted
 
