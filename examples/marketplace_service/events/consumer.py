@@ -53,9 +53,10 @@ def _names(*fields: str) -> Callable[[CloudEvent[Any]], bool]:
     spellings = {*fields, *map(to_camel, fields)}
 
     def is_wanted(event: CloudEvent[Any]) -> bool:
-        if not isinstance(event.data, dict):
+        data: object = event.data
+        if not isinstance(data, dict):
             return True
-        payload = cast("dict[str, Any]", event.data)
+        payload = cast("dict[str, Any]", data)
         return any(payload.get(name) is not None for name in spellings)
 
     return is_wanted
