@@ -23,6 +23,7 @@ from eventzr_kafka.handlers.deduplication import make_deduplicator
 from eventzr_kafka.hooks import ConsumerHooks
 from eventzr_kafka.kafka.record import Record, TopicPartition
 from eventzr_kafka.producing.delivery import PublishResult
+from eventzr_kafka.producing.many import Publishable, PublishManyError
 from eventzr_kafka.producing.producer import EventProducer
 from eventzr_kafka.settings import KafkaSettings
 from eventzr_kafka.testing.memory_broker import MemoryBroker
@@ -123,8 +124,24 @@ class _WatchedProducer(EventProducer):
     async def publish(self, event: Any, /, **keywords: Any) -> PublishResult:
         """Publish an event, and note it."""
         result = await super().publish(event, **keywords)
-        self._clients.history.note("published", self._clients.process.name, result.topic, result.event_id)
+        self._note(result)
         return result
+
+    async def publish_many(self, events: Iterable[Publishable], /, **keywords: Any) -> list[PublishResult]:
+        """Publish events, and note those that are acknowledged."""
+        try:
+            results = await super().publish_many(events, **keywords)
+        except PublishManyError as error:
+            for one in error.results:
+                if isinstance(one, PublishResult):
+                    self._note(one)
+            raise
+        for result in results:
+            self._note(result)
+        return results
+
+    def _note(self, result: PublishResult) -> None:
+        self._clients.history.note("published", self._clients.process.name, result.topic, result.event_id)
 
 
 class SimulatedProcess(ABC):
