@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from json.encoder import encode_basestring as _quote
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from eventzr_kafka.codec.encoder import STRUCTURED_HEADERS, ContentMode, source_and_type
 from eventzr_kafka.codec.limits import Limits
@@ -60,7 +60,7 @@ class RecordBuilder:
         Args:
             data: As the caller of `EventProducer.publish` passed it, and so are the keywords.
         """
-        form = self._forms.get(type(data)) or self._learn(data)
+        form = self._forms.get(type(data)) or self._learn(data)  # pyright: ignore[reportUnknownArgumentType] -- any type
         if form is None:
             return None
         held = in_hand()
@@ -201,10 +201,12 @@ def _certain_tenant(tenant_id: Any) -> _Tenant:
 
 
 def _certain_extensions(extensions: Any) -> dict[str, str]:
-    if type(extensions) is dict and all(
-        type(value) is str and value.isprintable() and _is_extension_name(name) for name, value in extensions.items()
-    ):
-        return extensions
+    if type(extensions) is dict:
+        found = cast("dict[str, str]", extensions)
+        if all(
+            type(value) is str and value.isprintable() and _is_extension_name(name) for name, value in found.items()
+        ):
+            return found
     raise _UncertainError
 
 

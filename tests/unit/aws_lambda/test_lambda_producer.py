@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from tests.unit.lambda_events import TOPIC, Context, again, lambda_event, record
 
-from eventzr_kafka import CloudEvent, KafkaSettings, kafka_consumer, on_message
+from eventzr_kafka import CloudEvent, EventData, KafkaSettings, kafka_consumer, on_message
 from eventzr_kafka.aws_lambda import LambdaProducer, UnacknowledgedError, lambda_handler
 from eventzr_kafka.aws_lambda.container import event_loop
 from eventzr_kafka.errors import ProducerError, ProducerStateError, SettingsError
@@ -277,3 +277,31 @@ def test_publishing_consumer_returns_when_all_is_acknowledged(producer: LambdaPr
     clients.made[0].is_there = False
     with pytest.raises(UnacknowledgedError, match="e3"):
         handler(lambda_event([record(3)]), Context(60))
+
+
+class Payload(EventData, topic="lambda.payload.v1", source="s"):
+    n: int = 1
+
+
+def test_many_events_are_awaited_in_an_invocation(producer: LambdaProducer, clients: Clients) -> None:
+    @producer.flushed
+    async def function(_event: Any, _context: Any) -> list[str]:
+        call = asyncio.create_task(producer.publish_many([Payload(), Payload()], tenant_id="t1"))
+        await asyncio.sleep(0)
+        clients.made[0].flush(1)
+        return [result.status for result in await call]
+
+    assert function({}, Context()) == ["acknowledged", "acknowledged"]
+
+
+def test_many_events_need_an_invocation(producer: LambdaProducer, clients: Clients) -> None:
+    @producer.flushed
+    def function(_event: Any, _context: Any) -> None:
+        producer.enqueue(Payload(), tenant_id="t1")  # its class is known from now on
+
+    function({}, Context())
+    with pytest.raises(ProducerStateError, match="no invocation is under way"):
+        producer.publish_many_sync([Payload()], tenant_id="t1")
+    with pytest.raises(ProducerStateError, match="no invocation is under way"):
+        producer.enqueue(Payload(), tenant_id="t1")
+    assert clients.made[0].produced == 1

@@ -164,7 +164,7 @@ def whole_events() -> Iterator[tuple[str, CloudEvent[Any]]]:
     }
     for name, attributes in odd.items():
         yield name, CloudEvent[Any](**{**base, **attributes})
-    payload = {"type": Wide.__topic__, "data": Wide(name="é"), "time": "2026-03-02T12:00:00Z"}
+    payload: dict[str, Any] = {"type": Wide.__topic__, "data": Wide(name="é"), "time": "2026-03-02T12:00:00Z"}
     yield "payload", CloudEvent[Wide](**{**base, **payload})
 
 

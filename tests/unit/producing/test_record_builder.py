@@ -201,6 +201,13 @@ def is_fast(mode: ContentMode, event: Any, keywords: Mapping[str, Any], held: In
         return builder.build(event, keywords) is not None
 
 
+@pytest.mark.parametrize("crosses", [True, False])
+def test_refusal_outside_of_handlers_is_the_careful_ways(*, crosses: bool) -> None:
+    enveloper = Enveloper(SOURCE, clock=CLOCK, outside_handlers="refuse")
+    builder = RecordBuilder(enveloper, "structured", LIMITS)
+    assert builder.build(Wide(name="n"), {"tenant_id": TENANT, "allow_cross_tenant": crosses}) is None
+
+
 def test_whole_events_take_the_careful_way() -> None:
     assert not is_fast("structured", CloudEvent(id="1", source="s", type="t", tenantid="t"), {}, None)
 
