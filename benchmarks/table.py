@@ -81,7 +81,13 @@ def _verdict(case: Case, budget: Budget, ours: Result, results: Sequence[Result]
     what = f"{name}, CPU" if budget.figure == "cpu" else name
     note = f" ({budget.note})" if budget.note else ""
     sign, word = "≤" if is_lower else "≥", "kept" if kept else "**missed**"
-    return f"{sign} {budget.times:g} of {what}{note}: {ratio:.2f}, {word}"
+    return f"{sign} {budget.times:g} of {what}{note}: {ratio:.2f}{_cpu_ratio(budget, ours, rivals)}, {word}"
+
+
+def _cpu_ratio(budget: Budget, ours: Result, rivals: Sequence[Result]) -> str:
+    """The ratio of a rate as the processor time gives it: it is steadier than the rate while other work runs."""
+    own, others = _figure(ours, "cpu"), [figure for rival in rivals if (figure := _figure(rival, "cpu"))]
+    return f" (by CPU {min(others) / own:.2f})" if own and others and budget.figure == "median" else ""
 
 
 def _number(value: float) -> str:

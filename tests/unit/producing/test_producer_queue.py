@@ -100,6 +100,17 @@ async def test_cancelled_sent_event_may_arrive(bench: Bench) -> None:
     assert bench.producer.unreported_failures == 0
 
 
+async def test_cancelled_tasks_failure_is_the_producers(bench: Bench) -> None:
+    bench.transport.room = 1
+    task = bench.publish("a")
+    await settle()
+    task.cancel()
+    await settle()
+    bench.transport.report(TIMED_OUT)
+    bench.transport.reported()
+    assert bench.producer.unreported_failures == 1
+
+
 async def test_cancelled_result_withdraws_nothing(bench: Bench) -> None:
     delivery = bench.enqueue("a")
     with suppress(TimeoutError):

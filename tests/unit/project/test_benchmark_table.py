@@ -28,6 +28,11 @@ def test_rate_must_reach_its_part_of_the_best() -> None:
     assert verdict(budget, result(OURS, 81.0), bare) == f"≥ 0.8 of {BARE} (same events): 0.81, kept"
 
 
+def test_verdict_names_the_ratio_by_cpu() -> None:
+    ours, bare = result(OURS, 40.0, cpu=10.0), result(BARE, 100.0, cpu=9.0)
+    assert verdict(case(Budget(0.8, (BARE,))), ours, bare) == f"≥ 0.8 of {BARE}: 0.40 (by CPU 0.90), **missed**"
+
+
 def test_latency_must_not_exceed_its_part() -> None:
     assert verdict(case(Budget(1.3, (BARE,)), lower=True), result(OURS, 1.4), result(BARE, 1.0)).endswith("**missed**")
 
