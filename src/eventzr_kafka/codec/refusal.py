@@ -14,9 +14,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
-from enum import Enum
 from functools import lru_cache
-from typing import Any, NamedTuple, TypeAlias, cast
+from typing import Any, NamedTuple, cast
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import PydanticKnownError
@@ -24,6 +23,17 @@ from pydantic_core import PydanticKnownError
 from eventzr_kafka.codec.limits import PARSER_DEPTH
 from eventzr_kafka.codec.not_json import name_form
 from eventzr_kafka.errors import DecodeError, InvalidDataError, InvalidEnvelopeError, RecordTooLargeError
+from eventzr_kafka.events.core_schema import (
+    LISTS,
+    Node,
+    choices_of,
+    fields_of,
+    inner_schemas,
+    items_of,
+    literals_of,
+    parts,
+    schema_of,
+)
 from eventzr_kafka.kafka.record import Record
 from eventzr_kafka.safe_text import list_some
 
@@ -53,10 +63,7 @@ _IN_JSON = {  # where pydantic's own words are about Python
     "union_tag_invalid": "Input should have one of the tags of the union",
 }
 _COLLECTIONS = frozenset({"List", "Set", "Frozenset", "Tuple", "Dictionary", "Deque", "Generator", "Data"})
-_LISTS = frozenset({"list", "set", "frozenset", "tuple", "deque", "generator"})
 _SCALARS = (str, int, float, bool, Decimal)
-
-_Schema: TypeAlias = dict[str, Any]
 
 
 def refusal(
@@ -112,21 +119,21 @@ def _template(kind: str, context: dict[str, Any]) -> str | None:
 class _Step(NamedTuple):
     """A node of the schema that a place has come to, and whether a validator function lies on the way."""
 
-    node: _Schema
+    node: Node
     behind_function: bool
 
 
 @lru_cache(maxsize=256)
 def _words_for(model: type[BaseModel]) -> _Words:
-    return _Words(cast("_Schema", model.__pydantic_core_schema__))
+    return _Words(schema_of(model))
 
 
 class _Words:
     """The words that may be used about events of one class."""
 
-    def __init__(self, schema: _Schema) -> None:
+    def __init__(self, schema: Node) -> None:
         self._schema = schema
-        self._definitions: dict[str, _Schema] = {}
+        self._definitions: dict[str, Node] = {}
         self._constants = {*_COLLECTIONS, *self._constants_in(schema)}
 
     def reason(self, place: Sequence[Any], kind: str, message: str, context: dict[str, Any]) -> str:
@@ -150,21 +157,17 @@ class _Words:
             end = gap.end()
         return words + template[end:]
 
-    def _constants_in(self, part: Any) -> Iterator[str]:
-        if isinstance(part, dict):
-            node = cast("_Schema", part)
-            if isinstance(ref := node.get("ref"), str):
-                self._definitions[ref] = node
-            yield from _choices(node)
-            for inner in node.values():
-                yield from self._constants_in(inner)
-        elif isinstance(part, list | tuple):
-            for inner in cast("Sequence[Any]", part):
-                yield from self._constants_in(inner)
-        elif isinstance(part, type):
-            yield part.__name__
-        elif type(part) in _SCALARS:
-            yield str(part)
+    def _constants_in(self, schema: Any) -> Iterator[str]:
+        for part in parts(schema):
+            if isinstance(part, dict):
+                node = cast("Node", part)
+                if isinstance(ref := node.get("ref"), str):
+                    self._definitions[ref] = node
+                yield from _choices(node)
+            elif isinstance(part, type):
+                yield part.__name__
+            elif type(part) in _SCALARS:
+                yield str(part)
 
     # Places
 
@@ -179,74 +182,35 @@ class _Words:
 
     def _concrete(self, step: _Step) -> Iterator[_Step]:
         """Strip from a node everything that adds no part to the place."""
-        node, behind = step
-        kind = node["type"]
-        if kind == "definition-ref":
-            yield from self._concrete(_Step(self._definitions[node["schema_ref"]], behind))
-        elif kind == "chain":
-            for inner in node["steps"]:
-                yield from self._concrete(_Step(inner, behind))
-        elif inner := [node[name] for name in _INSIDE if isinstance(node.get(name), dict)]:
-            behind = behind or kind.startswith("function-")
-            for one in inner:
-                yield from self._concrete(_Step(one, behind))
-        else:
+        inner = inner_schemas(step.node, self._definitions)
+        behind = step.behind_function or step.node["type"].startswith("function-")
+        for one in inner:
+            yield from self._concrete(_Step(one, behind))
+        if not inner:
             yield step
 
 
-_INSIDE = ("schema", "json_schema", "python_schema", "lax_schema", "strict_schema")
-
-
-def _choices(node: _Schema) -> Iterator[str]:
+def _choices(node: Node) -> Iterator[str]:
     """The choices of a Literal or an Enum, as pydantic lists them."""
-    if node.get("type") == "literal":
-        choices = node["expected"]
-    elif node.get("type") == "enum":
-        choices = [member.value if isinstance(member, Enum) else member for member in node["members"]]
-    else:
-        return
-    texts = [repr(choice.value if isinstance(choice, Enum) else choice) for choice in choices]
-    yield " or ".join(filter(None, (", ".join(texts[:-1]), texts[-1])))
-
-
-def _fields(node: _Schema) -> Iterator[tuple[set[str], _Schema]]:
-    """The names that each field of a node goes by, and its schema."""
-    fields: Any = node.get("fields", ())
-    by_name = isinstance(fields, dict)
-    named: Any = cast("_Schema", fields).items() if by_name else [(each["name"], each) for each in fields]
-    for name, field in named:
-        alias = field.get("validation_alias", name)
-        yield {alias} if isinstance(alias, str) else {name, *_texts_in(alias)}, field["schema"]
-
-
-def _texts_in(alias: Any) -> Iterator[str]:
-    if isinstance(alias, str):
-        yield alias
-    elif isinstance(alias, list | tuple):
-        for part in cast("Sequence[Any]", alias):
-            yield from _texts_in(part)
+    if texts := [repr(value) for value in literals_of(node)]:
+        yield " or ".join(filter(None, (", ".join(texts[:-1]), texts[-1])))
 
 
 def _has_part(step: _Step, part: Any) -> bool:
     node, behind = step
     if type(part) is int:
-        return node["type"] in _LISTS and not behind
-    return any(part in names for names, _ in _fields(node))
+        return node["type"] in LISTS and not behind
+    return any(part in field.names for field in fields_of(node))
 
 
 def _below(step: _Step, part: Any) -> Iterator[_Step]:
     node, behind = step
     kind = node["type"]
-    if kind in _LISTS:
-        found: Any = node.get("items_schema") or []
-        items = cast("list[_Schema]", found if isinstance(found, list) else [found])
-        yield from [_Step(item, behind) for item in items]
+    if kind in LISTS:
+        yield from [_Step(item, behind) for item in items_of(node)]
     elif isinstance(values := node.get("values_schema"), dict):
-        yield _Step(cast("_Schema", values), behind)
+        yield _Step(cast("Node", values), behind)
     elif kind in ("union", "tagged-union"):  # the part names the choice
-        named: Any = node["choices"]
-        choices: list[Any] = list(cast("_Schema", named).values() if isinstance(named, dict) else named)
-        for choice in choices:
-            yield _Step(choice[0] if isinstance(choice, tuple) else choice, behind)
+        yield from [_Step(choice, behind) for choice in choices_of(node)]
     else:
-        yield from [_Step(schema, behind) for names, schema in _fields(node) if part in names]
+        yield from [_Step(field.schema, behind) for field in fields_of(node) if part in field.names]

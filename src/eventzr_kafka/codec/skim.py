@@ -17,10 +17,12 @@ import re
 import secrets
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any, NamedTuple, TypeAlias, cast
+from typing import Any, NamedTuple, cast
 
 from pydantic import BaseModel
 from pydantic_core import SchemaValidator, core_schema
+
+from eventzr_kafka.events.core_schema import Node, fields_of, find_node, leaf_of, schema_of, unwrap
 
 __all__ = ["FirstLook", "Skimmer", "is_dear"]
 
@@ -30,12 +32,12 @@ _DEAR_VALUES = 10_000
 _STEPS = tuple(combinations((29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73), 2))
 _SHOWN = 3
 _SCALARS = (core_schema.str_schema, core_schema.bool_schema, core_schema.int_schema)
-_LISTS = frozenset({"list", "set", "frozenset", "tuple"})
+_LISTS = frozenset({"list", "set", "frozenset", "tuple"})  # the ones with fail_fast
+_AFTER = frozenset({"function-after"})
+_WRAPPERS = frozenset({"nullable", "default", "function-after", "custom-error"})
 _ONES = frozenset({"str", "int", "float", "bool", "decimal", "literal", "date", "datetime", "time", "uuid", "url"})
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.\-]{0,39}")  # as in refusal
-
-_Schema: TypeAlias = dict[str, Any]
 
 
 def is_dear(value: bytes) -> bool:
@@ -98,16 +100,16 @@ class Skimmer:
     """Takes first looks at records of one event class, as it is read from the wire."""
 
     def __init__(self, model: type[BaseModel], *, max_extensions: int) -> None:
-        whole = cast("_Schema", model.__pydantic_core_schema__)
+        whole = schema_of(model)
         definitions: list[Any] = whole.get("definitions", [])
-        fields: _Schema = _fields_node(whole)["fields"]
-        payload: _Schema = fields["data"]["schema"]
+        fields: Node = find_node(whole, "model-fields")["fields"]
+        payload: Node = fields["data"]["schema"]
         self._max_extensions = max_extensions
         self._requires_data = payload.get("validate_default") is True and _is_class(_unvalidated(payload["schema"]))
         data = _payload(payload["schema"])
         self._data = _validator(data, definitions)
         marked = {name: _marked(field) for name, field in fields.items() if name != "data"}
-        marked["data"] = cast("_Schema", core_schema.model_field(core_schema.with_default_schema(data, default=None)))
+        marked["data"] = cast("Node", core_schema.model_field(core_schema.with_default_schema(data, default=None)))
         text, yes, number = (make(strict=True) for make in _SCALARS)
         scalar = core_schema.union_schema([text, yes, number], mode="left_to_right")
         root = core_schema.model_fields_schema(
@@ -182,13 +184,7 @@ def _validator(schema: Any, definitions: list[Any]) -> SchemaValidator:
     return SchemaValidator(core_schema.definitions_schema(schema, [*definitions, _CONTAINERS]))
 
 
-def _fields_node(schema: _Schema) -> _Schema:
-    while schema["type"] != "model-fields":
-        schema = schema["schema"]
-    return schema
-
-
-def _is_class(schema: _Schema) -> bool:
+def _is_class(schema: Node) -> bool:
     """Return True for a plain payload class. One with validators of the whole wants to see all of it."""
     usual = schema["type"] == "model" and _unvalidated(schema["schema"])["type"] == "model-fields"
     return usual and not (schema.get("custom_init") or schema.get("post_init") or schema.get("root_model"))
@@ -201,16 +197,15 @@ def _or_mark(schema: Any, words: str, *, scalar: bool = False) -> core_schema.Wi
     return core_schema.with_default_schema(schema, default=_Mark(words), on_error="default")
 
 
-def _is_scalar(schema: _Schema) -> bool:
+def _is_scalar(schema: Node) -> bool:
     """Return True for a schema that refuses every array and object, whatever it holds."""
-    while schema["type"] in ("nullable", "default", "function-after", "custom-error"):
-        schema = schema["schema"]
+    schema = unwrap(schema, _WRAPPERS)
     return schema["type"] in _ONES or schema.get("custom_error_type") in ("moment", "number")
 
 
-def _marked(field: _Schema) -> _Schema:
+def _marked(field: Node) -> Node:
     """A field that becomes a mark where it does not fit, and another one where it is missing and must not be."""
-    inner: _Schema = field["schema"]
+    inner: Node = field["schema"]
     schema = _or_mark(_skimmed(inner), _words(inner), scalar=_is_scalar(inner))
     if inner["type"] == "default":
         schema = core_schema.with_default_schema(schema, default=None)
@@ -219,43 +214,39 @@ def _marked(field: _Schema) -> _Schema:
     return {**field, "schema": schema}
 
 
-def _words(schema: _Schema) -> str:
+def _words(schema: Node) -> str:
     """The rule that a field breaks, as far as its schema names one."""
-    while schema["type"] != "custom-error" and isinstance(schema.get("schema"), dict):
-        schema = schema["schema"]
+    schema = leaf_of(schema, stop="custom-error")
     return str(schema.get("custom_error_message") or f"is not a valid {schema['type']}, or something in it is not")
 
 
-def _unvalidated(schema: _Schema) -> _Schema:
+def _unvalidated(schema: Node) -> Node:
     """A schema without its validators in mode "after": they judge what fits, and the whole reading runs them."""
-    while schema["type"] == "function-after":
-        schema = schema["schema"]
-    return schema
+    return unwrap(schema, _AFTER)
 
 
-def _payload(schema: _Schema) -> Any:
+def _payload(schema: Node) -> Any:
     schema = _unvalidated(schema)
     if not _is_class(schema):
         return _or_mark(_skimmed(schema), "does not fit")
     return _or_mark(_as_dict(schema, mark=True), "Input should be an object")
 
 
-def _as_dict(schema: _Schema, *, mark: bool) -> _Schema:
+def _as_dict(schema: Node, *, mark: bool) -> Node:
     """The fields of a class without the class: no object is made, and unknown fields are passed over."""
     fields: dict[str, Any] = {}
-    for name, field in _unvalidated(schema["schema"])["fields"].items():
-        alias = field.get("validation_alias", name)
-        inner: Any = _marked(field)["schema"] if mark else _skimmed(field["schema"])
-        if not mark and field["schema"]["type"] != "default":  # an error would copy the whole object
+    for field in fields_of(_unvalidated(schema["schema"])):
+        inner: Any = _marked(field.node)["schema"] if mark else _skimmed(field.schema)
+        if not mark and field.schema["type"] != "default":  # an error would copy the whole object
             inner = core_schema.with_default_schema(inner, default_factory=_stop)
-        fields[alias if isinstance(alias, str) else name] = core_schema.typed_dict_field(
-            inner, required=False, validation_alias=alias
+        fields[field.alias if isinstance(field.alias, str) else field.name] = core_schema.typed_dict_field(
+            inner, required=False, validation_alias=field.alias
         )
     config = {**schema.get("config", {}), "extra_fields_behavior": "ignore"}
-    return cast("_Schema", core_schema.typed_dict_schema(fields, extra_behavior="ignore", config=cast("Any", config)))
+    return cast("Node", core_schema.typed_dict_schema(fields, extra_behavior="ignore", config=cast("Any", config)))
 
 
-def _skimmed(schema: _Schema) -> Any:
+def _skimmed(schema: Node) -> Any:
     """The same rules, and less work; whatever is not known here stays as it is."""
     kind = schema["type"]
     if kind == "model" and _is_class(schema):
@@ -264,7 +255,7 @@ def _skimmed(schema: _Schema) -> Any:
         return {**schema, "schema": _skimmed(schema["schema"])}
     if kind in _LISTS:
         items = schema.get("items_schema")
-        inner: _Schema = {"items_schema": _skimmed(cast("_Schema", items))} if isinstance(items, dict) else {}
+        inner: Node = {"items_schema": _skimmed(cast("Node", items))} if isinstance(items, dict) else {}
         return {**schema, **inner, "fail_fast": True}
     if kind == "union" and schema.get("custom_error_type") == "spelling":  # the conversion of a spelling cannot fail
         choices = sorted(map(_unvalidated, schema["choices"]), key=_is_scalar, reverse=True)

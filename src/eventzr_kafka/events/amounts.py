@@ -23,6 +23,8 @@ from pydantic.fields import FieldInfo
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
+from eventzr_kafka.events.core_schema import find_node
+
 __all__ = [
     "Currency",
     "Money",
@@ -172,9 +174,7 @@ def round_amounts(schema: Any, owner: str, amounts: Mapping[str, str]) -> None:
                     _noted.append((get_ident(), f"{owner}.{amounts[name]}"))
         return parsed
 
-    model = schema
-    while model["type"] != "model":
-        model = model["schema"]
+    model = find_node(schema, "model")
     model["schema"] = core_schema.no_info_after_validator_function(round_all, model["schema"])
 
 

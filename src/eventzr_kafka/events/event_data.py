@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from functools import cache
-from typing import Any, ClassVar, Literal, TypeAlias, cast
+from typing import Any, ClassVar, Literal, TypeAlias
 
 from pydantic import (
     BaseModel,
@@ -24,6 +24,7 @@ from eventzr_kafka.errors import EventDeclarationError
 from eventzr_kafka.events.amounts import amounts_of, round_amounts
 from eventzr_kafka.events.attributes import UriReference
 from eventzr_kafka.events.construction import EventDataMeta
+from eventzr_kafka.events.core_schema import nodes
 from eventzr_kafka.events.json_numbers import apply_number_rules
 
 __all__ = ["TOPIC_NAME", "EventData", "Sources", "declared_events", "source_set", "sources_accepted_by", "topic_of"]
@@ -38,16 +39,9 @@ def _is_none(value: object) -> bool:
 
 def _omit_none(schema: Any) -> None:
     """Leave out optional fields that are None."""
-    if isinstance(schema, list | tuple):
-        for inner in cast("list[Any]", schema):
-            _omit_none(inner)
-    elif isinstance(schema, dict):
-        part = cast("dict[str, Any]", schema)
-        if part.get("type") == "model-field" and part["schema"].get("default", ...) is None:
-            part.setdefault("serialization_exclude_if", _is_none)
-        for key, inner in part.items():
-            if key != "serialization":
-                _omit_none(inner)
+    for node in nodes(schema):
+        if node.get("type") == "model-field" and node["schema"].get("default", ...) is None:
+            node.setdefault("serialization_exclude_if", _is_none)
 
 
 def _round_amounts(cls: type[BaseModel], schema: Any) -> None:

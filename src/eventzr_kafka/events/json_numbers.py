@@ -8,7 +8,6 @@ speaks of, such as an unknown field, is looked through when it is written (3).
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
 from dataclasses import is_dataclass
 from decimal import Decimal
 from enum import Enum
@@ -16,6 +15,8 @@ from typing import Any, cast
 
 from pydantic import BaseModel, TypeAdapter
 from pydantic_core import PydanticCustomError, SchemaSerializer, core_schema
+
+from eventzr_kafka.events.core_schema import Node, copy_schema, leaf_of, nodes
 
 __all__ = ["apply_number_rules", "json_number", "serializer_of", "with_numbers"]
 
@@ -73,7 +74,7 @@ _ANYTHING = core_schema.plain_serializer_function_ser_schema(
 def apply_number_rules(schema: Any) -> bool:
     """Make a schema write every Decimal as a JSON number; returns whether it did not before."""
     changed = False
-    for node in _nodes(schema):
+    for node in nodes(schema):
         kind = node.get("type")
         if kind in ("decimal", "any") and "serialization" not in node:
             node["serialization"] = _NUMBER if kind == "decimal" else _ANYTHING
@@ -84,26 +85,12 @@ def apply_number_rules(schema: Any) -> bool:
     return changed
 
 
-def _fields_with_extras(model: dict[str, Any]) -> dict[str, Any] | None:
+def _fields_with_extras(model: Node) -> Node | None:
     """The fields of a model that keeps others too, if nothing is said about those yet."""
     if model.get("config", {}).get("extra_fields_behavior") != "allow":
         return None
-    node = model
-    while isinstance(inner := node.get("schema"), dict):
-        node = cast("dict[str, Any]", inner)
+    node = leaf_of(model)
     return node if node.get("type") == "model-fields" and "extras_schema" not in node else None
-
-
-def _nodes(schema: Any) -> Iterator[dict[str, Any]]:
-    if isinstance(schema, list | tuple):
-        for inner in cast("list[Any]", schema):
-            yield from _nodes(inner)
-    elif isinstance(schema, dict):
-        node = cast("dict[str, Any]", schema)
-        yield node
-        for key, inner in list(node.items()):
-            if key not in ("serialization", "metadata", "default"):
-                yield from _nodes(inner)
 
 
 def _writes_nan(kind: type[Any]) -> bool:
@@ -120,24 +107,11 @@ def serializer_of(kind: type[Any]) -> SchemaSerializer:
     found = _serializers.get(kind)
     if found is None:
         adapter = TypeAdapter[Any](kind)
-        copied = _copy(adapter.core_schema)
+        copied = copy_schema(adapter.core_schema, _stand_in)
         own_fits = not apply_number_rules(copied) and _writes_nan(kind)
         found = adapter.serializer if own_fits else SchemaSerializer(copied, _NAN_AS_SUCH)
         _serializers[kind] = found
     return found
-
-
-def _copy(schema: Any) -> Any:
-    """A schema that shares no node with the class it comes from, whose other users get no rules of ours."""
-    if isinstance(schema, dict):
-        node = {key: _copy(part) for key, part in cast("dict[str, Any]", schema).items()}
-        if node.get("type") in ("model", "dataclass"):
-            node["cls"] = _stand_in(node["cls"])
-        return node
-    if isinstance(schema, list | tuple):
-        parts = [_copy(part) for part in cast("list[Any]", schema)]
-        return parts if isinstance(schema, list) else tuple(parts)
-    return schema
 
 
 class _StandIn(type):
