@@ -59,6 +59,7 @@ _DIGITS: dict[str, int] = {
 }
 _WITH_CENTS = frozenset(_CENTS.split())
 _MOST_DIGITS = 4
+_ROUNDS = "eventzr_kafka_rounds_amounts"  # key in the metadata of a schema
 _QUANTA = tuple(Decimal(1).scaleb(-digits) for digits in range(_MOST_DIGITS + 1))
 
 
@@ -175,7 +176,11 @@ def round_amounts(schema: Any, owner: str, amounts: Mapping[str, str]) -> None:
         return parsed
 
     model = find_node(schema, "model")
-    model["schema"] = core_schema.no_info_after_validator_function(round_all, model["schema"])
+    # pydantic gives the same schema again to each model that holds the class, as the wire models of its decoders do.
+    if _ROUNDS not in (model["schema"].get("metadata") or {}):
+        model["schema"] = core_schema.no_info_after_validator_function(
+            round_all, model["schema"], metadata={_ROUNDS: True}
+        )
 
 
 def _trim(rounded: Decimal) -> Decimal:

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, create_model
 
 from eventzr_kafka import CloudEvent, Currency, EventData, Money, Number, PayloadError, Written, decode, encode
 from eventzr_kafka.codec import rounding
@@ -19,6 +19,7 @@ from eventzr_kafka.codec.encoder import STRUCTURED_HEADERS
 from eventzr_kafka.codec.rounding import RoundedAmount, rounded_amounts
 from eventzr_kafka.errors import InvalidDataError
 from eventzr_kafka.events.amounts import digits_of
+from eventzr_kafka.events.core_schema import nodes, schema_of
 from eventzr_kafka.kafka.record import Record
 
 TOPIC = "tests.amounts.paid.v1"
@@ -184,3 +185,18 @@ def test_numbers_are_numbers_in_the_written_schema() -> None:
     written = Paid.model_json_schema(mode="serialization")["$defs"]["Paid"]["properties"]
     assert written["amount"]["type"] == "number"
     assert isinstance(CloudEvent[Paid].model_json_schema(), dict)
+
+
+def test_models_that_hold_a_class_do_not_change_its_schema() -> None:
+    before = len(list(nodes(schema_of(Fee))))
+    for _ in range(3):
+        create_model("Holder", fee=(Fee, ...))
+    assert len(list(nodes(schema_of(Fee)))) == before
+
+
+def test_subclass_rounds_its_own_amounts_too() -> None:
+    class Late(Fee):
+        interest: Money
+
+    late = Late.model_validate_json('{"amount": 1.005, "interest": 2.345, "currency": "USD"}')
+    assert (late.amount, late.interest) == (Decimal(1), Decimal("2.34"))
