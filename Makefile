@@ -66,7 +66,9 @@ SEEDS ?= 20000
 simulate: $(READY)  ## seeded crash histories of the SDK's own services; SEEDS=20000 takes a minute or two
 	$(BIN)/python -m tests.simulation.soak --seeds $(SEEDS) $(SIMULATE)
 
-fuzz: $(READY)  ## the property tests, 2,000 examples each in place of 25, and every dear record
+RECORDS ?= 1000000
+fuzz: $(READY)  ## RECORDS changed records, read the quick and the careful way; the property tests, 2,000 examples each
+	$(BIN)/python -m tests.unit.codec.mutated_records --records $(RECORDS)
 	HYPOTHESIS_PROFILE=fuzz $(BIN)/pytest -q -n 2 --dist worksteal -o timeout=3600 -o faulthandler_timeout=7200 \
 	  -m 'hypothesis and not real_kafka' tests/unit
 	HYPOTHESIS_PROFILE=fuzz $(BIN)/pytest -q -n 2 --dist worksteal tests/unit/codec/test_skim.py

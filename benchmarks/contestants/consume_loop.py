@@ -10,10 +10,8 @@ from collections import deque
 
 from confluent_kafka import Consumer
 
-from benchmarks.contestants.events import read_event
+from benchmarks.contestants.events import BareEvent, read_event
 from benchmarks.contestants.kit import TOPIC, Meter, consumer_config, run, task
-from eventzr_kafka import CloudEvent
-from eventzr_marketplace_events import ListingCreated
 
 TASK = task()
 WAITS = TASK.wait > 0 or TASK.mode == "awaits"
@@ -22,7 +20,7 @@ done = threading.Event()
 METER = Meter(TASK, done.set)
 
 
-async def handle(event: CloudEvent[ListingCreated]) -> None:  # noqa: ARG001
+async def handle(event: BareEvent) -> None:  # noqa: ARG001
     """Sleep, if the task asks for it, and count."""
     if WAITS:
         await asyncio.sleep(TASK.wait)

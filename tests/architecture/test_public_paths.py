@@ -26,6 +26,7 @@ PROGRAMS = [
 ]
 # Types of public signatures that users do not name, each with its reason.
 UNNAMED = {
+    "Rest": "a private slot of a CloudEvent",
     "Acknowledgement": "a report of the client, which calls a Delivery",
     "Clients": "a MemoryBroker is one",
     "Clock": "for virtual time and the simulation",
@@ -118,7 +119,7 @@ def public_functions(item: Any) -> Iterator[Any]:
 
 def classes_in(hint: Any) -> Iterator[type]:
     """The SDK's classes in an annotation."""
-    origin = getattr(hint, "__pydantic_generic_metadata__", {}).get("origin") or get_origin(hint) or hint
+    origin = get_origin(hint) or hint
     if inspect.isclass(origin) and origin.__module__.split(".")[0] == "eventzr_kafka":
         yield origin
     for part in get_args(hint):

@@ -68,8 +68,7 @@ def handler(topic: str, group: str, handle: Handle) -> object:
 
 
 def event(topic: str, tenant: str, number: int) -> CloudEvent[Any]:
-    attributes = {"id": f"event-{number}", "source": "test", "type": topic, "tenantid": tenant, "data": number}
-    return CloudEvent[Any].model_validate(attributes)
+    return CloudEvent(id=f"event-{number}", source="test", type=topic, tenantid=tenant, data=number)
 
 
 async def publish(producer: EventProducer, topic: str, tenants: Iterable[str], *, first: int = 0) -> None:

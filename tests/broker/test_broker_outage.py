@@ -70,8 +70,8 @@ async def publish_on(producer: EventProducer, tenant: str, traffic: Traffic) -> 
     """Publish the tenant's next event when the one before is acknowledged, until cancelled."""
     number = 0
     while True:
-        attributes = {"id": f"{tenant}-{number}", "source": "test", "type": TOPIC, "tenantid": tenant, "data": number}
-        await producer.publish(CloudEvent[Any].model_validate(attributes))
+        event_id = f"{tenant}-{number}"
+        await producer.publish(CloudEvent(id=event_id, source="test", type=TOPIC, tenantid=tenant, data=number))
         traffic.acknowledged[tenant].append(number)
         number += 1
         await asyncio.sleep(0.01)

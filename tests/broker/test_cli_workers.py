@@ -124,8 +124,8 @@ class Setting:
     def publish(self, *data: object) -> None:
         with EventProducer(settings=self.settings) as producer:
             for number, each in enumerate(data):
-                attributes = {"id": f"e{each}", "source": "test", "type": self._topic, "tenantid": f"t{number % 50}"}
-                producer.enqueue(CloudEvent[Any].model_validate({**attributes, "data": each}))
+                tenant = f"t{number % 50}"
+                producer.enqueue(CloudEvent(id=f"e{each}", source="test", type=self._topic, tenantid=tenant, data=each))
 
     def committed(self) -> int:
         """Records that the group has committed."""

@@ -90,8 +90,9 @@ class Bench:
     async def publish(self) -> None:
         async with EventProducer(settings=KafkaSettings(brokers=self.settings.brokers)) as producer:
             for number in range(EVENTS):
-                attributes = {"id": str(number), "source": "test", "type": self.topic, "tenantid": TENANT}
-                await producer.publish(CloudEvent[Any].model_validate({**attributes, "data": number}))
+                await producer.publish(
+                    CloudEvent(id=str(number), source="test", type=self.topic, tenantid=TENANT, data=number)
+                )
 
     async def run(self) -> None:
         """Run until everything is committed."""

@@ -29,8 +29,7 @@ def logs(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def event(number: int) -> CloudEvent[Any]:
-    attributes = {"id": f"e{number}", "source": "test", "type": TOPIC, "tenantid": f"t{number % 7}"}
-    return CloudEvent[Any].model_validate({**attributes, "data": number})
+    return CloudEvent(id=f"e{number}", source="test", type=TOPIC, tenantid=f"t{number % 7}", data=number)
 
 
 @kafka_consumer(group_id="msk-readers")

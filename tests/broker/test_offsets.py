@@ -24,8 +24,8 @@ TENANTS: Final = 4_000
 
 
 def event(topic: str, number: int) -> CloudEvent[Any]:
-    attributes = {"id": f"event-{number}", "source": "test", "type": topic, "data": number}
-    return CloudEvent[Any].model_validate({**attributes, "tenantid": f"tenant-{number * 7919 % TENANTS}"})
+    tenant = f"tenant-{number * 7919 % TENANTS}"
+    return CloudEvent(id=f"event-{number}", source="test", type=topic, tenantid=tenant, data=number)
 
 
 def put(client: Producer, topic: str, number: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import random
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 
@@ -50,9 +50,9 @@ def partitions_by_java(kafka: KafkaServer, topic: str, keys: Sequence[str]) -> d
 
 
 def partitions_by_us(kafka: KafkaServer, topic: str, keys: Sequence[str]) -> dict[str, int | None]:
-    event = {"id": "1", "source": "test", "type": topic}
+    event = CloudEvent(id="1", source="test", type=topic, tenantid="any")
     with EventProducer(settings=KafkaSettings(brokers=kafka.bootstrap_servers)) as producer:
-        deliveries = [producer.enqueue(CloudEvent[Any].model_validate({**event, "tenantid": key})) for key in keys]
+        deliveries = [producer.enqueue(event.replace(tenantid=key)) for key in keys]
     return {key: delivery.result(20).partition for key, delivery in zip(keys, deliveries, strict=True)}
 
 

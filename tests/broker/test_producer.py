@@ -40,8 +40,8 @@ def kafka(own_kafka: KafkaServer) -> KafkaServer:
 
 
 def event(topic: str, number: int = 0, *, data: Any = None, event_id: str | None = None) -> CloudEvent[Any]:
-    attributes = {"id": event_id or f"event-{number}", "source": "test", "type": topic, "tenantid": TENANT}
-    return CloudEvent[Any].model_validate({**attributes, "data": number if data is None else data})
+    given = number if data is None else data
+    return CloudEvent(id=event_id or f"event-{number}", source="test", type=topic, tenantid=TENANT, data=given)
 
 
 def read(kafka: KafkaServer, topic: str, count: int) -> list[Message]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any, Final
 
@@ -34,8 +35,7 @@ def kafka(own_kafka: KafkaServer) -> KafkaServer:
 
 
 def event(topic: str, number: int, size: int = 500) -> CloudEvent[Any]:
-    attributes = {"id": str(number), "source": "test", "type": topic, "tenantid": f"t{number % TENANTS}"}
-    return CloudEvent[Any].model_validate({**attributes, "data": "x" * size})
+    return CloudEvent(id=str(number), source="test", type=topic, tenantid=f"t{number % TENANTS}", data="x" * size)
 
 
 def stored(brokers: str, topic: str) -> dict[str, list[int]]:
@@ -51,7 +51,7 @@ def stored(brokers: str, topic: str) -> dict[str, list[int]]:
                 assert message.error() is None
                 count += 1
                 key, value = message.key() or b"", message.value() or b""
-                found[key.decode()].append(int(CloudEvent[Any].model_validate_json(value).id))
+                found[key.decode()].append(int(json.loads(value)["id"]))
     return found
 
 

@@ -63,7 +63,7 @@ def _value(listing: ListingCreated, tenant: int) -> tuple[str, bytes]:
     event = CloudEvent[ListingCreated](
         id=f"event-{tenant}", source="marketplace-svc", type=TOPIC, tenantid=name, data=listing
     )
-    return name, event.model_dump_json(by_alias=True, exclude_none=True).encode()
+    return name, event.to_json().encode()
 
 
 BACKLOGS = [

@@ -130,14 +130,14 @@ class Room:
     def take(self, *records: Record) -> list[FailedEvent]:
         """Let records in, and take the lanes of all of them."""
         self.epoch.ledger.receive([each.offset for each in records])
-        origin = PartitionBatch(self.epoch, self.route, records)
+        origin = PartitionBatch(self.epoch, self.route)
         add_to_lanes(self.lanes, self.options.ordering, origin, records)
         return [self.failed(lane) for lane in iter(self.lanes.take, None)]
 
     def take_unread(self, *records: Record) -> list[FailedEvent]:
         """The same for records that cannot be read."""
         self.epoch.ledger.receive([each.offset for each in records])
-        add_to_lanes(self.lanes, self.options.ordering, PartitionBatch(self.epoch, self.route, records), records)
+        add_to_lanes(self.lanes, self.options.ordering, PartitionBatch(self.epoch, self.route), records)
         return [FailedEvent(lane, lane.front, None) for lane in iter(self.lanes.take, None)]
 
     def one(self, **about: Any) -> FailedEvent:

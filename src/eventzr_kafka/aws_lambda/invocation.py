@@ -138,7 +138,7 @@ class Invocation:
 
     def _admit(self, batch: EventSourceBatch) -> None:
         route = self._consumer.routes[batch.partition.topic]
-        shared = PartitionBatch(self._epochs[batch.name], route, batch.records)
+        shared = PartitionBatch(self._epochs[batch.name], route)
         add_to_lanes(self._lanes, self._consumer.options.ordering, shared, batch.records)
 
     def _go_on(self) -> None:

@@ -9,23 +9,24 @@ Rules of reading:
 5. Data of an ``application/json`` or ``*/*+json`` type is parsed, of a ``text/*`` type a str, of any other type bytes.
 6. Of several faults the first is the error, in this order: envelope (with ``type``), key, ``source``, payload.
 
-Structured mode is one pydantic-core pass over the bytes; the rest decides whether that pass may be trusted.
+Most records are read the quick way, see envelope_json. What it does not take is read here, rule by rule.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from functools import cached_property, lru_cache
-from typing import Any, TypeAlias, TypeVar, cast, overload
+from typing import Any, TypeVar, cast, overload
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json
 
 from eventzr_kafka.codec.content_mode import binary_attributes, is_structured
 from eventzr_kafka.codec.encoder import STRUCTURED_HEADERS
+from eventzr_kafka.codec.envelope_json import payload_validator, quick_reader
 from eventzr_kafka.codec.limits import DEFAULT_LIMITS, Limits, LoneSurrogates
 from eventzr_kafka.codec.media_type import charset_of, is_charset, is_json, is_text
 from eventzr_kafka.codec.not_json import replace_lone_surrogates
@@ -33,7 +34,7 @@ from eventzr_kafka.codec.refusal import refusal
 from eventzr_kafka.codec.rounding import count_rounded
 from eventzr_kafka.codec.size_hints import raising
 from eventzr_kafka.codec.skim import Skimmer, is_dear
-from eventzr_kafka.codec.strict_json import find_fault, has_more_containers, is_plain, names_one_tenant
+from eventzr_kafka.codec.strict_json import find_fault, has_more_containers
 from eventzr_kafka.codec.wire_model import read_envelope, wire_model
 from eventzr_kafka.errors import (
     DecodeError,
@@ -46,18 +47,17 @@ from eventzr_kafka.errors import (
     TypeMismatchError,
 )
 from eventzr_kafka.events import catalogue
-from eventzr_kafka.events.amounts import forget_rounded, noted, take_rounded
-from eventzr_kafka.events.event import CloudEvent
+from eventzr_kafka.events.amounts import forget_rounded, take_rounded
+from eventzr_kafka.events.event import CloudEvent, event_of
 from eventzr_kafka.events.event_data import Sources, sources_accepted_by, topic_of
+from eventzr_kafka.events.event_model import EventModel, event_model
 from eventzr_kafka.kafka.record import Record, UnreadableHeaders
 from eventzr_kafka.safe_text import error_location, printable
 
-__all__ = ["Decoder", "Reader", "decode", "decoder_for"]
+__all__ = ["Decoder", "decode", "decoder_for"]
 
 T = TypeVar("T")
-Reader: TypeAlias = Callable[[Record], CloudEvent[Any]]
 
-_MAX_JOINED = 1_000_000  # bytes that are joined to be looked through at once
 _MAX_QUICK = 16_384  # bytes of a value above which it is first asked how dear refusing it would be
 
 
@@ -164,74 +164,48 @@ class Decoder:
         self._limits = limits
         self._lone_surrogates: LoneSurrogates = lone_surrogates
         self._replaces = lone_surrogates == "replace"
-        self._max_plain = limits.max_bytes if _allows_plain(limits) else 0
-        self._max_quick = min(self._max_plain, _MAX_QUICK)
+        self._max_quick = limits.max_bytes if _allows_structured_headers(limits) else 0
         self._event_type = event_type
         self._sources = sources
         # A payload without a media type, and JSON in data_base64, are then parsed.
         self._typed = data_type not in (Any, bytes) if reads_json is None else reads_json
-        self._class = CloudEvent[data_type]
+        self._class = event_model(data_type)
         self._new = self._class.__new__
-        plain = wire_model(self._class, event_type, plain=True, sources=sources)
-        self._plain = plain.__pydantic_validator__.validate_json
-        self._wire = wire_model(self._class, None, plain=False)
+        self._wire = wire_model(self._class)
         careful = self._wire.__pydantic_validator__
         self._careful, self._attributes = careful.validate_json, careful.validate_python
         self._data = TypeAdapter[Any](data_type).validator.validate_json
+        self._payload = payload_validator(self._wire)
+        self.read = self.quick_reader(self.read_carefully)
 
     def __call__(self, record: Record) -> CloudEvent[Any]:
-        """Read one record; see `decode`."""
-        if record.value and is_plain(record.value):
-            return self._read_quickly(record)
-        return self._read(record)
+        """Read one record; see `decode`. `read` does the same with a call less."""
+        return self.read(record)
+
+    def quick_reader(self, otherwise: Callable[[Record], T]) -> Callable[[Record], CloudEvent[Any] | T]:
+        """Make a function that reads most records quickly, and has the others read by `otherwise`."""
+        return quick_reader(
+            self._payload,
+            self._event_type,
+            self._sources,
+            self._may_be_quick,
+            max_certain=min(self._max_quick, self._limits.max_containers, _MAX_QUICK),
+            otherwise=otherwise,
+        )
 
     def as_plain_json(self) -> Decoder:
         """Make a decoder that reads the same payloads as plain JSON, from every source."""
         return Decoder(Any, self._event_type, self._limits, None, self._lone_surrogates, reads_json=self._typed)
 
-    def reader(self, records: Sequence[Record]) -> Reader:
-        """The quickest way to read these records: what is seen of all of them at once is not asked again for each."""
-        values = [value for record in records if (value := record[4])]
-        if sum(map(len, values)) <= _MAX_JOINED and is_plain(b"\n".join(values)):
-            return self._read_quickly
-        return self
+    def _may_be_quick(self, value: bytes) -> bool:
+        within_limits = len(value) <= self._max_quick and not has_more_containers(value, self._limits.max_containers)
+        return within_limits and not is_dear(value)
 
-    def _read_quickly(self, record: Record) -> CloudEvent[Any]:
-        """A plain record: mostly one look at its bytes and one pass of the parser."""
-        _, _, _, key, value, headers, _ = record
-        if (
-            not value
-            or (len(value) > self._max_quick and self._is_slow(value))
-            or headers != STRUCTURED_HEADERS
-            or not names_one_tenant(value)
-        ):
-            return self._read(record)
-        event: CloudEvent[Any]
-        try:
-            event = self._plain(value, by_name=False, self_instance=self._new(self._class))
-        except Exception:  # noqa: BLE001 -- the careful reading finds the reason, also in a team's validator
-            return self._read(record)
-        if noted or key != event.tenantid.encode():
-            return self._read(record)
-        if event.__pydantic_extra__:
-            _drop_nulls(event.__pydantic_extra__)
-        return event
-
-    def _is_slow(self, value: bytes) -> bool:
-        return len(value) > self._max_plain or is_dear(value)
-
-    def _read(self, record: Record) -> CloudEvent[Any]:
-        forget_rounded()
-        event = self._read_carefully(record)
-        if event.__pydantic_extra__:
-            _drop_nulls(event.__pydantic_extra__)
-        count_rounded(record.topic, event.source, take_rounded())
-        return event
-
-    def _read_carefully(self, record: Record) -> CloudEvent[Any]:
-        """Any record, rule by rule: limits and form, then as rule 6 says."""
+    def read_carefully(self, record: Record) -> CloudEvent[Any]:
+        """Read any record, rule by rule: limits and form, then as rule 6 says. Each error has its reason from here."""
         if isinstance(record.headers, UnreadableHeaders):
             raise InvalidEnvelopeError(record, "headers: a name is not UTF-8, so that none of them can be read")
+        forget_rounded()
         value, limits = record.value, self._limits
         structured = is_structured(record, limits)
         if value is None and (structured or not any(name.startswith("ce_") for name, _ in record.headers)):
@@ -243,8 +217,8 @@ class Decoder:
             if structured and value is not None:
                 event = self._read_structured(record, value)
                 self._require_allowed(record, event.type, event.tenantid, event.source)
-                return event
-            return self._read_binary(record)
+            else:
+                event = self._read_binary(record)
         except ValidationError as error:
             raise refusal(record, error, self._class) from None
         except DecodeError:
@@ -252,26 +226,19 @@ class Decoder:
         except Exception as error:  # noqa: BLE001 -- a validator of the payload class may raise anything
             reason = f"data: a validator of the payload class raised {error_location(error)}"
             raise InvalidDataError(record, reason) from None
+        count_rounded(record.topic, event.source, take_rounded())
+        return event_of(event)
 
-    def _read_structured(self, record: Record, value: bytes) -> CloudEvent[Any]:
+    def _read_structured(self, record: Record, value: bytes) -> EventModel[Any]:
         value = replace_lone_surrogates(value) if self._replaces else value
         self._require_strict_json(record, value)
         envelope_fits = is_dear(value) and self._look_first(record, value)
         try:
             return self._into_event(self._careful, value)
         except Exception as error:
-            if envelope_fits:  # and the payload is in data: no second reading, which would be dear
+            if envelope_fits or _is_not_json(error):  # a second reading would be dear, or find nothing
                 raise
-            if isinstance(error, ValidationError) and _is_not_json(error):
-                raise
-            given: Any = from_json(value)
-            if not isinstance(given, dict):
-                raise
-            attributes = cast("dict[str, Any]", given)
-            if "data_base64" not in attributes:
-                self._require_envelope(record, attributes)
-                raise
-        return self._into_event(self._attributes, self._with_data(record, attributes))
+            return self._read_again(record, value, error)
 
     def _look_first(self, record: Record, value: bytes) -> bool:
         """Refuse a dear record while that is still cheap, with the error that it would have anyway.
@@ -291,10 +258,16 @@ class Decoder:
             raise InvalidDataError(record, seen.data)
         return True
 
-    def _look_first_at_data(self, record: Record, value: bytes) -> None:
-        fault = self._skimmer.look_at_data(value) if self._typed and self._skimmer is not None else None
-        if fault is not None:
-            raise InvalidDataError(record, fault)
+    def _read_again(self, record: Record, value: bytes, error: Exception) -> EventModel[Any]:
+        """Read a payload in ``data_base64``; else find out if a fault of the envelope goes before the payload's."""
+        given: Any = from_json(value)
+        if not isinstance(given, dict):
+            raise error
+        attributes = cast("dict[str, Any]", given)
+        if "data_base64" not in attributes:
+            self._require_envelope(record, attributes)
+            raise error
+        return self._into_event(self._attributes, self._with_data(record, attributes))
 
     @cached_property
     def _skimmer(self) -> Skimmer | None:
@@ -303,15 +276,15 @@ class Decoder:
         except Exception:  # noqa: BLE001 -- of a schema that is like no other: its records are read at once
             return None
 
-    def _read_binary(self, record: Record) -> CloudEvent[Any]:
+    def _read_binary(self, record: Record) -> EventModel[Any]:
         attributes = binary_attributes(record)
         self._require_envelope(record, attributes)
         if record.value is not None:
             attributes["data"] = self._parse_data(record, record.value, attributes)
         return self._into_event(self._attributes, attributes)
 
-    def _into_event(self, validate: Callable[..., Any], source: Any) -> CloudEvent[Any]:
-        event: CloudEvent[Any] = validate(source, by_name=False, self_instance=self._new(self._class))
+    def _into_event(self, validate: Callable[..., Any], source: Any) -> EventModel[Any]:
+        event: EventModel[Any] = validate(source, by_name=False, self_instance=self._new(self._class))
         return event
 
     def _require_envelope(self, record: Record, attributes: dict[str, Any]) -> None:
@@ -362,27 +335,26 @@ class Decoder:
             value = replace_lone_surrogates(value) if self._replaces else value
             self._require_strict_json(record, value)
             try:
-                if is_dear(value):
-                    self._look_first_at_data(record, value)
+                if is_dear(value) and self._typed and self._skimmer is not None:
+                    fault = self._skimmer.look_at_data(value)
+                    if fault is not None:
+                        raise InvalidDataError(record, fault)
                 return self._data(value, by_name=False)
             except ValidationError as error:
                 raise refusal(record, error, self._class, data=value) from None
         return _decode_text(record, value, media_type) if is_text(media_type) else value
 
 
-def _allows_plain(limits: Limits) -> bool:
-    """True if a plain record in structured mode is within all limits but that of its value."""
+def _allows_structured_headers(limits: Limits) -> bool:
+    """True if the headers of a record in structured mode are within the limits."""
     header_bytes = sum(len(name) + len(value or b"") for name, value in STRUCTURED_HEADERS)
     return limits.max_headers >= len(STRUCTURED_HEADERS) and limits.max_header_bytes >= header_bytes
 
 
-def _is_not_json(error: ValidationError) -> bool:
+def _is_not_json(error: Exception) -> bool:
+    if not isinstance(error, ValidationError):
+        return False
     return error.error_count() == 1 and error.errors(include_input=False)[0]["type"] == "json_invalid"
-
-
-def _drop_nulls(extensions: dict[str, Any]) -> None:
-    for name in [name for name, value in extensions.items() if value is None]:
-        del extensions[name]
 
 
 def _decode_text(record: Record, value: bytes, media_type: str | None) -> str:

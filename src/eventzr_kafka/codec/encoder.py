@@ -99,9 +99,8 @@ def _write_structured(event: CloudEvent[Any]) -> tuple[bytes, Sequence[Header]]:
     if event.subject is not None:
         head += f',"subject":{_quote(event.subject)}'
     head += f',"tenantid":{_quote(event.tenantid)}'
-    if event.__pydantic_extra__:
-        for name, extension in event.extensions.items():
-            head += f',"{name}":{json.dumps(extension, ensure_ascii=False)}'
+    for name, extension in event.extensions.items():
+        head += f',"{name}":{json.dumps(extension, ensure_ascii=False)}'
     return head.encode() + _data_member(event) + b"}", STRUCTURED_HEADERS
 
 

@@ -10,11 +10,11 @@ A route without a predicate uses its `Decoder` alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from inspect import iscoroutine
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
-from eventzr_kafka.codec.decoder import Decoder, Reader
+from eventzr_kafka.codec.decoder import Decoder
 from eventzr_kafka.errors import InvalidDataError, RecordTooLargeError, Reject
 from eventzr_kafka.events.event import CloudEvent
 from eventzr_kafka.kafka.record import Record
@@ -22,18 +22,7 @@ from eventzr_kafka.kafka.record import Record
 __all__ = ["EventReader", "FailedPredicate", "Predicate", "SelectiveDecoder", "UnwantedEvent"]
 
 Predicate: TypeAlias = Callable[[CloudEvent[Any]], bool]
-
-
-class EventReader(Protocol):
-    """Reads the records of one route."""
-
-    def __call__(self, record: Record) -> CloudEvent[Any]:
-        """Read one record."""
-        ...
-
-    def reader(self, records: Sequence[Record]) -> Reader:
-        """Return the quickest way to read these records."""
-        ...
+EventReader: TypeAlias = Callable[[Record], CloudEvent[Any]]
 
 
 class UnwantedEvent(Exception):  # noqa: N818 -- an outcome, not a fault
@@ -88,10 +77,6 @@ class SelectiveDecoder:
         if wanted is True:
             return self._read(record)
         raise UnwantedEvent(event) if wanted is False else FailedPredicate(event, _not_a_bool(self._label, wanted))
-
-    def reader(self, records: Sequence[Record]) -> Reader:  # noqa: ARG002 -- nothing is seen of all of them at once
-        """Return itself."""
-        return self
 
 
 def _not_a_bool(label: str, result: object) -> Reject:

@@ -286,7 +286,7 @@ class GroupConsumer:
         known = epoch.ledger.receive([record.offset for record in records])
         if known:
             records = [record for record in records if record.offset not in known]
-        batch = PartitionBatch(epoch, self._routes[epoch.partition.topic], records, parks=self._parking is not None)
+        batch = PartitionBatch(epoch, self._routes[epoch.partition.topic], parks=self._parking is not None)
         before = self._lanes.bytes
         add_to_lanes(self._lanes, self._options.ordering, batch, records)
         epoch.note_buffered(len(records), self._lanes.bytes - before)

@@ -44,7 +44,7 @@ class PartitionBatch:
 
     __slots__ = ("call", "context", "decode", "epoch", "in_batches", "ledger", "needs_slow_path", "route")
 
-    def __init__(self, epoch: Epoch, route: BoundRoute, records: Sequence[Record], *, parks: bool = False) -> None:
+    def __init__(self, epoch: Epoch, route: BoundRoute, *, parks: bool = False) -> None:
         self.epoch = epoch
         self.ledger = epoch.ledger
         self.route = route
@@ -52,7 +52,7 @@ class PartitionBatch:
         self.context = route.context
         self.in_batches = route.batch is not None
         self.needs_slow_path = parks or self.in_batches
-        self.decode = route.decoder.reader(records)
+        self.decode = route.decoder
 
 
 # An item of a lane: a record, its batch, the event if its subject has chosen the lane, and the bytes in memory.

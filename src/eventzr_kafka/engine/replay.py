@@ -206,7 +206,7 @@ class Replay:
             number = next(self._epoch_numbers)
             self._entries[number] = self._by_record[entry.letter.identity] = entry
             epoch = Epoch(Assignment(TopicPartition(record.topic, record.partition), number))
-            work: Work = (record, PartitionBatch(epoch, route, [record]), None, len(record.value or b""))
+            work: Work = (record, PartitionBatch(epoch, route), None, len(record.value or b""))
             self._lanes.add([record.key], [key], [work])
 
     def _go_on(self) -> None:

@@ -18,7 +18,6 @@ __all__ = [
     "MediaType",
     "Moment",
     "OrLeapSecond",
-    "PlainMoment",
     "StoredExtension",
     "Text",
     "Uri",
@@ -86,23 +85,16 @@ class _Attribute:
         return self._in_words(self._text)
 
 
-class _PlainMoment(_Attribute):
-    """Text of that form becomes an aware datetime."""
-
-    def _read(self) -> CoreSchema:
-        return core_schema.chain_schema([self._text, core_schema.datetime_schema(tz_constraint="aware")])
+class _Moment(_Attribute):
+    """Text of that form becomes an aware datetime, also a leap second; Python code may pass a datetime instead."""
 
     def __get_pydantic_core_schema__(self, _source: Any, _handler: GetCoreSchemaHandler) -> CoreSchema:
-        return self._in_words(self._read())
-
-
-class _Moment(_PlainMoment):
-    """Such a text, or a leap second; Python code may pass a datetime instead."""
-
-    def __get_pydantic_core_schema__(self, _source: Any, _handler: GetCoreSchemaHandler) -> CoreSchema:
-        text = core_schema.union_schema([self._read(), _leap_second()], mode="left_to_right")
-        moment = core_schema.datetime_schema(strict=True, tz_constraint="aware")
-        python = core_schema.union_schema([moment, text], mode="left_to_right")
+        moment = core_schema.datetime_schema(tz_constraint="aware")
+        text = core_schema.union_schema(
+            [core_schema.chain_schema([self._text, moment]), _leap_second()], mode="left_to_right"
+        )
+        given = core_schema.datetime_schema(strict=True, tz_constraint="aware")
+        python = core_schema.union_schema([given, text], mode="left_to_right")
         return self._in_words(core_schema.json_or_python_schema(json_schema=text, python_schema=python))
 
 
@@ -146,7 +138,6 @@ Uri: TypeAlias = Annotated[str, _Attribute(_URI, "an absolute URI (RFC 3986)")]
 MediaType: TypeAlias = Annotated[str, _Attribute(_MEDIA_TYPE, "a media type such as application/json (RFC 2045)")]
 _A_MOMENT = "a full RFC 3339 date-time with a zone, such as 2026-03-02T12:00:00.000Z"
 Moment: TypeAlias = Annotated[datetime, _Moment(_RFC3339, _A_MOMENT)]
-PlainMoment: TypeAlias = Annotated[datetime, _PlainMoment(_RFC3339, _A_MOMENT)]
 ExtensionName: TypeAlias = Annotated[str, _Attribute("^[a-z0-9]+$", "named with a-z and 0-9 only")]
 _AN_EXTENSION = "a string without control characters, a boolean or a signed 32-bit integer"
 StoredExtension: TypeAlias = Annotated[Any, _Extension(_TEXT_OR_EMPTY, _AN_EXTENSION)]

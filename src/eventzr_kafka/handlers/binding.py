@@ -91,7 +91,7 @@ def _decoder(route: Route, options: ConsumerOptions) -> EventReader:
         sources=None if sources == "any" else sources,
         lone_surrogates=options.lone_surrogates,
     )
-    return decoder if route.when is None else SelectiveDecoder(decoder, route.when, route.label)
+    return decoder.read if route.when is None else SelectiveDecoder(decoder, route.when, route.label)
 
 
 def _call(

@@ -23,6 +23,7 @@ from eventzr_kafka.errors import RoutingError
 from eventzr_kafka.events import catalogue
 from eventzr_kafka.events.event import CloudEvent
 from eventzr_kafka.events.event_data import EventData, Sources, sources_accepted_by, topic_of
+from eventzr_kafka.events.event_model import event_model
 from eventzr_kafka.events.message_context import MessageContext
 from eventzr_kafka.handlers.options import BatchOptions
 from eventzr_kafka.handlers.retry import RetryPolicy
@@ -182,11 +183,14 @@ class Handler:
 
     def _hints(self) -> dict[str, Any]:
         try:
-            return typing.get_type_hints(self._method, localns=self._scope)
+            return typing.get_type_hints(self._method, localns=self._scope, include_extras=True)
         except Exception as error:  # to evaluate an annotation may raise anything
-            reason = str(error).partition("\n")[0]
-            hint = ": import it outside of TYPE_CHECKING" if isinstance(error, NameError) else ""
-            raise self.refusal(f"an annotation cannot be resolved ({reason}){hint}") from error
+            raise self._unresolved(error) from error
+
+    def _unresolved(self, error: Exception) -> Exception:
+        reason = str(error).partition("\n")[0]
+        hint = ": import it outside of TYPE_CHECKING" if isinstance(error, NameError) else ""
+        return self.refusal(f"an annotation cannot be resolved ({reason}){hint}")
 
     def _session_type(self, parameter: str, hints: dict[str, Any]) -> Any:
         hint = _one_of(self._mark, hints.get(parameter))
@@ -206,8 +210,12 @@ class Handler:
             kind = type_name(hints[event], full=True)
             wanted = self._mark.of("eventzr_kafka.CloudEvent[…]")
             raise self.refusal(f"parameter {event!r} is not annotated {wanted} but {kind}")
-        if isinstance(annotated, str | TypeVar):
+        if isinstance(annotated, TypeVar):
             raise self.refusal(f"parameter {event!r} is annotated CloudEvent[{annotated}], which names no class yet")
+        try:
+            event_model(annotated)
+        except Exception as error:  # of something that is not a type
+            raise self._unresolved(error) from error
         declared = catalogue.lookup(topic) if isinstance(self._target, str) else self._target
         if annotated is CloudEvent or annotated is EventData:
             return declared or self._undeclared(topic, Any if annotated is CloudEvent else EventData)
@@ -237,9 +245,14 @@ class Handler:
 
 def _one_of(mark: Mark, hint: Any) -> Any:
     """The annotation of one event, or context, in that of the parameter."""
+    hint = _without_metadata(hint)
     if mark.batch is None:
         return hint
-    return next(iter(get_args(hint)), None) if get_origin(hint) in (list, Sequence) else None
+    return _without_metadata(next(iter(get_args(hint)), None)) if get_origin(hint) in (list, Sequence) else None
+
+
+def _without_metadata(hint: Any) -> Any:
+    return get_args(hint)[0] if get_origin(hint) is Annotated else hint
 
 
 def _members(annotation: Any) -> tuple[Any, ...]:
@@ -261,12 +274,11 @@ def payload_of(hint: Any, type_arguments: dict[Any, Any] | None = None) -> Any:
     hint = getattr(hint, "__value__", hint)  # of a ``type`` statement
     if hint is CloudEvent:
         return CloudEvent
-    generic = getattr(hint, "__pydantic_generic_metadata__", {})
-    if generic.get("origin") is not CloudEvent:
+    if get_origin(hint) is not CloudEvent:
         return None
-    if type_arguments and generic["parameters"]:
-        return payload_of(hint[tuple(type_arguments.get(p, p) for p in generic["parameters"])])
-    return generic["args"][0]
+    if type_arguments and hint.__parameters__:
+        return payload_of(hint[tuple(type_arguments.get(p, p) for p in hint.__parameters__)])
+    return get_args(hint)[0]
 
 
 def _type_arguments(cls: type) -> dict[Any, dict[Any, Any]]:
@@ -336,10 +348,11 @@ def type_name(hint: Any, *, full: bool = False) -> str:
     """A type as code writes it; without its modules, unless another type has its name."""
     if isinstance(hint, str):
         return hint
+    if get_origin(hint) in (Union, UnionType):
+        return " | ".join(["None" if part is NoneType else type_name(part, full=full) for part in get_args(hint)])
     if not isinstance(hint, type) or get_origin(hint) is not None:
         return re.sub(r"(?:[a-z_]\w*\.|<locals>\.)+", "", repr(hint))
-    payload = payload_of(hint)
-    name = short_name(hint.__qualname__) if payload in (None, CloudEvent) else f"CloudEvent[{type_name(payload)}]"
+    name = short_name(hint.__qualname__)
     return f"{hint.__module__}.{name}" if full else name
 
 

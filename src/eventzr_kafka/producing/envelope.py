@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, TypedDict
 
@@ -25,22 +25,20 @@ from eventzr_kafka.errors import CrossTenantError, EncodeError, MissingTenantErr
 from eventzr_kafka.events.context import in_hand, inherited, is_beside_handlers, require_own_tenant
 from eventzr_kafka.events.event import CloudEvent, ExtensionValue
 from eventzr_kafka.events.event_data import EventData, topic_of
+from eventzr_kafka.events.event_model import ATTRIBUTES
 from eventzr_kafka.safe_text import describe_faults, printable
 from eventzr_kafka.settings import OutsideHandlers
 
-__all__ = ["ATTRIBUTES", "EnvelopeKeywords", "Enveloper", "ManyKeywords", "PublishKeywords"]
+__all__ = ["EnvelopeKeywords", "Enveloper", "ManyKeywords", "PublishKeywords"]
 
 log = logging.getLogger("eventzr_kafka.producer")
 
 
-ATTRIBUTES = frozenset(CloudEvent.model_fields)  # all others are extensions
 _BESIDE = (
     "%s is published from thread %s, which has no event in hand, beside running handlers: if a handler has started the "
     "thread, it could publish for any tenant: give it the handler's context, with asyncio.to_thread or "
     "contextvars.copy_context().run; if it has not, KAFKA_OUTSIDE_HANDLERS=allow ends this warning"
 )
-
-_validate: Callable[[Any], CloudEvent[Any]] = CloudEvent[Any].__pydantic_validator__.validate_python
 
 
 class EnvelopeKeywords(TypedDict, total=False):
@@ -151,7 +149,7 @@ class Enveloper:
         if extensions:
             attributes = _with_extensions(attributes, extensions)
         try:
-            return _validate(attributes)
+            return CloudEvent(**attributes)
         except ValidationError as error:
             raise EncodeError(str(attributes["id"]), topic, describe_faults(error)) from None
 

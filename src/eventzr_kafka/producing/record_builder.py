@@ -24,9 +24,10 @@ from eventzr_kafka.errors import EncodeError
 from eventzr_kafka.events.context import handling, has_in_hand, in_hand, inherited, is_beside_handlers
 from eventzr_kafka.events.event import format_time
 from eventzr_kafka.events.event_data import EventData
+from eventzr_kafka.events.event_model import ATTRIBUTES
 from eventzr_kafka.events.json_numbers import serializer_of
 from eventzr_kafka.kafka.record import Header, OutgoingRecord
-from eventzr_kafka.producing.envelope import ATTRIBUTES, Enveloper
+from eventzr_kafka.producing.envelope import Enveloper
 
 __all__ = ["BuiltRecord", "RecordBuilder"]
 

@@ -30,6 +30,7 @@ try:
 except ImportError:
     raise MissingExtraError("testing", "eventzr_kafka.testing.strategies") from None
 
+from eventzr_kafka.events.event_model import ATTRIBUTES
 from eventzr_kafka.kafka.record import Record
 from eventzr_kafka.testing._malformations import MALFORMATIONS
 
@@ -44,7 +45,7 @@ _FIRST = datetime(1, 1, 2, tzinfo=UTC)
 _TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
 _LINE = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=30)  # of an attribute
 _INT32 = 2**31
-_RESERVED = {*CloudEvent.model_fields, "data"}
+_RESERVED = ATTRIBUTES
 
 
 def payloads(kind: type[EventT]) -> SearchStrategy[EventT]:
@@ -75,11 +76,9 @@ def events(kind: type[EventT]) -> SearchStrategy[CloudEvent[EventT]]:
     optional = {"time": _moments(), "subject": _LINE}
     if kind.__dataschema__ is not None:
         optional["dataschema"] = st.just(kind.__dataschema__)
-    model: Any = CloudEvent.__class_getitem__(kind)
 
     def build(given: dict[str, Any], more: dict[str, Any]) -> CloudEvent[EventT]:
-        event: CloudEvent[EventT] = model(**given, **more)
-        return event
+        return CloudEvent(**given, **more)
 
     return st.builds(build, st.fixed_dictionaries(attributes, optional=optional), _extensions())
 

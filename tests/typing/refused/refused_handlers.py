@@ -129,7 +129,7 @@ Right()  # refused
 Right(1)  # refused
 Right("one").unknown  # refused
 Right("one").handle()  # refused
-Right("one").handle(event=CloudEvent[ListingCreated].model_construct())  # refused
+Right("one").handle(event=CloudEvent.of(ListingCreated).validate_json(""))  # refused
 
 
 async def call_directly(updated: CloudEvent[ListingUpdated]) -> None:

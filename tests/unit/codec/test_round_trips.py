@@ -21,6 +21,7 @@ from tests.unit.codec.codec_records import (
 
 from eventzr_kafka import CloudEvent, decode, encode
 from eventzr_kafka.codec.encoder import ContentMode
+from eventzr_kafka.events.event_model import ATTRIBUTES
 from eventzr_marketplace_events import ListingClosed, ListingCreated, ListingUpdated, example
 
 
@@ -55,7 +56,7 @@ def test_binary_mode_writes_headers_and_bare_data() -> None:
     assert (out.topic, out.key) == (CREATED, TENANT)
 
 
-NAMES = st.from_regex(r"[a-z0-9]{1,20}", fullmatch=True).filter(lambda name: name not in CloudEvent.model_fields)
+NAMES = st.from_regex(r"[a-z0-9]{1,20}", fullmatch=True).filter(lambda name: name not in ATTRIBUTES)
 EXTENSIONS = st.dictionaries(NAMES, TEXT | st.booleans() | st.integers(-(2**31), 2**31 - 1), max_size=4)
 ZONES = st.integers(-23 * 60 - 59, 23 * 60 + 59).map(lambda minutes: timezone(timedelta(minutes=minutes)))
 TIMES = st.datetimes(datetime(1, 1, 3), datetime(9999, 12, 29), timezones=ZONES).map(  # noqa: DTZ001 -- zones are drawn
@@ -80,9 +81,9 @@ DATA = (
     | with_data(st.sampled_from(["application/octet-stream", "image/png"]), st.binary())
     | st.fixed_dictionaries({}, optional={"datacontenttype": JSON_TYPES | TEXT_TYPES})
 )
-ATTRIBUTES = st.fixed_dictionaries({"id": TEXT, "tenantid": TEXT}, optional=OPTIONAL)
+ENVELOPES = st.fixed_dictionaries({"id": TEXT, "tenantid": TEXT}, optional=OPTIONAL)
 EVENTS = st.builds(
-    lambda *parts: make(**{k: v for part in parts for k, v in part.items()}), ATTRIBUTES, EXTENSIONS, DATA
+    lambda *parts: make(**{k: v for part in parts for k, v in part.items()}), ENVELOPES, EXTENSIONS, DATA
 )
 
 

@@ -214,7 +214,7 @@ async def test_kit_knows_what_was_skipped() -> None:
 
     events = Events()
     events.subscribe(Orders())
-    ticket = payment("tickets-svc").model_copy(update={"data": {"id": "p1", "ticketId": "t1"}})
+    ticket = payment("tickets-svc").replace(data={"id": "p1", "ticketId": "t1"})
     await events.emit(ticket, expect="skipped")
     assert events.outcome(ticket) == "skipped"
     await events.drain()

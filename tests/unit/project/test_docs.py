@@ -30,6 +30,7 @@ PAGES = {str(path.relative_to(ROOT)): path.read_text() for path in [*ROOT_PAGES,
 
 
 TRUST = (ROOT / "docs" / "how-to" / "trust.md").read_text()
+EVENTS = (ROOT / "docs" / "how-to" / "cloud-event.md").read_text()
 MSK = (ROOT / "docs" / "how-to" / "msk.md").read_text()
 
 
@@ -72,6 +73,11 @@ def with_text(text: str) -> dict[str, Any]:
 @pytest.mark.parametrize("number", range(len(PYTHON)))
 def test_python_block_runs_by_itself(number: int) -> None:
     assert execute(PYTHON[number])
+
+
+@pytest.mark.parametrize("block", blocks("python", EVENTS), ids=["values", "fastapi"])
+def test_python_about_events_runs(block: str) -> None:
+    assert execute(block)
 
 
 @pytest.mark.parametrize("block", blocks("python", TRUST), ids=["sources", "threads", "when"])

@@ -319,7 +319,7 @@ async def test_outcomes_differ_by_tenant(events: Events) -> None:
     good, bad = LISTING, titled("fail")
     rejected = await events.emit(bad, tenant_id="t1", event_id="42", expect="retried")
     other = await events.emit(good, tenant_id="t2", event_id="42")
-    third = rejected.model_copy(update={"source": "another-svc"})
+    third = rejected.replace(source="another-svc")
     assert (events.outcome(rejected), events.outcome(other)) == ("retried", "done")
     with pytest.raises(LookupError):
         events.outcome(third)

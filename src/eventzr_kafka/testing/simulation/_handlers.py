@@ -210,7 +210,7 @@ class HandlerWatch:
 
 def _plain(event: CloudEvent[Any]) -> CloudEvent[Any]:
     """The event as its `when` sees it."""
-    return event.model_copy(update={"data": event.data.model_dump(mode="json", by_alias=True)})
+    return event.replace(data=event.data.model_dump(mode="json", by_alias=True))
 
 
 def _events(route: Route, args: tuple[Any, ...]) -> list[CloudEvent[Any]]:
