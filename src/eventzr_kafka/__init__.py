@@ -23,7 +23,7 @@ from eventzr_kafka import errors
 from eventzr_kafka.codec.decoder import decode
 from eventzr_kafka.codec.encoder import encode
 from eventzr_kafka.codec.limits import Limits
-from eventzr_kafka.codec.rounding import rounded_amounts
+from eventzr_kafka.codec.rounding import RoundedAmount, rounded_amounts
 from eventzr_kafka.errors import BatchItemError, OffsetsLostError, Reject, RetryLater
 from eventzr_kafka.events.amounts import Currency, Money, Number
 from eventzr_kafka.events.construction import PayloadError, Written, WrittenOrNone
@@ -80,6 +80,7 @@ __all__ = [
     "Reject",
     "RetryLater",
     "RetryPolicy",
+    "RoundedAmount",
     "Timestamp",
     "TopicPartition",
     "Written",

@@ -286,24 +286,24 @@ async def test_slow_handler_is_cancelled(make_group: MakeGroup, make_record: Mak
 async def test_def_handler_has_no_time_out_since_its_thread_goes_on(
     make_group: MakeGroup, make_record: MakeRecord
 ) -> None:
-    gate, calls = threading.Event(), list[str]()
+    gate, calls = threading.Event(), asyncio.Queue[str]()
+    loop = asyncio.get_running_loop()
 
     @kafka_consumer(group_id="g", handler_timeout=0.01, retry=RetryPolicy(attempts=3, wait_initial=0))
     class Sync:
         @on_message(TOPIC)
         def handle(self, event: CloudEvent[Any]) -> None:
-            calls.append(event.id)
-            gate.wait(5)
+            loop.call_soon_threadsafe(calls.put_nowait, event.id)
+            gate.wait(60)
 
     group = make_group(Sync())
     group.assign()
     group.receive(make_record(0), make_record(1))
-    await asyncio.sleep(0.1)
-    began = calls.copy()
+    assert await calls.get() == "e0"
+    await asyncio.sleep(0.1)  # ten time-outs
+    assert calls.empty()
     gate.set()
-    await asyncio.sleep(0.1)
-    assert began == ["e0"]
-    assert calls == ["e0", "e1"]
+    assert await calls.get() == "e1"
 
 
 TENANT: ContextVar[str] = ContextVar("TENANT", default="no tenant")

@@ -285,7 +285,7 @@ class Sts(BaseHTTPRequestHandler):
 
     asked: ClassVar[list[str]] = []
     signatures: ClassVar[list[str]] = []
-    end = (datetime.now(UTC) + timedelta(minutes=14)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    end = ""  # of the credentials: the fixture sets it, since a whole run may last longer than they do
 
     def do_POST(self) -> None:
         asked = self.rfile.read(int(self.headers["Content-Length"])).decode()
@@ -310,6 +310,7 @@ def sts(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """A stand-in for AWS STS; gives the requests that it got."""
     monkeypatch.setattr(Sts, "asked", [])
     monkeypatch.setattr(Sts, "signatures", [])
+    monkeypatch.setattr(Sts, "end", (datetime.now(UTC) + timedelta(minutes=14)).strftime("%Y-%m-%dT%H:%M:%SZ"))
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     with HTTPServer(("127.0.0.1", 0), Sts) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
