@@ -38,7 +38,8 @@ class Listed(CloudEvent[ListingCreated]):
 
 def make(**attributes: Any) -> CloudEvent[Any]:
     given: dict[str, Any] = {"id": "1", "source": "marketplace-svc", "type": CREATED, "tenantid": "acme"}
-    return CloudEvent(**{**given, "data": LISTING, **attributes})
+    given["data"] = LISTING
+    return CloudEvent(**{**given, **attributes})
 
 
 def read(event: CloudEvent[Any]) -> CloudEvent[Any]:
