@@ -133,8 +133,10 @@ _SPELLINGS = """## Spellings
 |---|---|---|
 | every id | `7` | `"7"` |
 | `exhibitorSlots` | `40` | `ExhibitorSlots(count=40)` |
+| | `["A1", "A2"]` | slots of those titles |
 | | `[{"id": 1, "size": 9, "price": null}]` | `ExhibitorSlots(count=1, slots=[ExhibitorSlot(id="1", size="9")])` |
 | `sponsorshipOpportunities` | `["Gold"]` | a `SponsorshipOpportunity` of that title |
+| | `{"title": "Gold"}` | a list of it |
 | `requirements`, `targetLanes`, `entitlements` | `"vendora"`, `""` | `["vendora"]`, `[]` |
 | `evidence` | `"https://…"`, or a list of such texts | `DisputeEvidence(url="https://…")`, alone in a list |
 | | `"It was cold."` | `DisputeEvidence(description="It was cold.")` |
@@ -142,7 +144,12 @@ _SPELLINGS = """## Spellings
 | | `12.345` beside `"USD"`, `12.5` beside `"JPY"` | `Decimal("12.34")`, `Decimal("12")`: half-even, counted |
 | | `null` | `None`: a price on request |
 | | `1e15`, `-1` | refused: from 10^15 on, only a string is exact |
+| every currency | `"usd"` | `"USD"` |
+| `ratingScale` | `null` | `5` |
+| `startsAt` | `2026-05-01` | its midnight in UTC |
 | every moment | `2026-03-02T12:00:00Z`, `…00.5Z`, `…13:00:00+01:00` | the same moment, in UTC when written |
+
+[What neighbours may send](neighbours.md) has whole events, and what the example service makes of each.
 
 A JSON number has at most 17 digits by the time that a class sees it: pydantic's parser makes a double of it. Up to 15
 significant digits are exact; beyond that the value is undefined, unless it is sent as a string. What was rounded is

@@ -85,9 +85,16 @@ async def apply_subscription(
             effective_at=subscription.effective_at or announced_at,
             announced_at=announced_at,
             noted_at=now(),
-            named={name: getattr(subscription, name) for name in subscription.model_fields_set & _SUBSCRIBED},
+            named=_named(subscription),
         )
     await _apply_due(unit, seller)
+
+
+def _named(subscription: SubscriptionChanged) -> dict[str, Any]:
+    """Return the values that it names. A null limit means no limit; another null names nothing."""
+    names = subscription.model_fields_set & _SUBSCRIBED
+    values = {name: getattr(subscription, name) for name in names}
+    return {name: value for name, value in values.items() if value is not None or name == "listing_limit"}
 
 
 async def apply_due_changes() -> None:

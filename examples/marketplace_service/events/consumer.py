@@ -45,7 +45,7 @@ PATIENT = RetryPolicy(attempts=5, wait_initial=4.0, jitter=False)
 
 
 def _names(*fields: str) -> Callable[[CloudEvent[Any]], bool]:
-    """Make a condition: the payload has one of these fields.
+    """Make a condition: the payload has one of these fields, neither null nor empty.
 
     It is also true for what should become a dead letter: a payload that is not an object, and ``order_id`` in place of
     ``orderId``, which the class does not read.
@@ -57,7 +57,7 @@ def _names(*fields: str) -> Callable[[CloudEvent[Any]], bool]:
         if not isinstance(data, dict):
             return True
         payload = cast("dict[str, Any]", data)
-        return any(payload.get(name) is not None for name in spellings)
+        return any(payload.get(name) not in (None, "") for name in spellings)
 
     return is_wanted
 

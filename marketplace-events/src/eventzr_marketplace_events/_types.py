@@ -4,7 +4,9 @@ from typing import Annotated, TypeAlias
 
 from pydantic import Field
 
-from eventzr_kafka import Currency, Money, Number, Timestamp
+from eventzr_kafka import Currency as _Capitals
+from eventzr_kafka import Money, Number, Timestamp
+from eventzr_marketplace_events._shapes import OrElse
 
 __all__ = ["Count", "Currency", "Id", "Money", "Number", "Timestamp"]
 
@@ -13,6 +15,11 @@ Id: TypeAlias = Annotated[str, Field(min_length=1, coerce_numbers_to_str=True, e
 
 An id that is sent as a number is read as its text: 7 is ``"7"``.
 """
+
+Currency: TypeAlias = Annotated[
+    _Capitals, OrElse(Annotated[str, Field(pattern="^[a-z]{3}$")], str.upper, should_be="an ISO 4217 code, such as USD")
+]
+"""ISO 4217 code in three capitals, such as ``USD``; also read from small letters, as some payment services write it."""
 
 Count: TypeAlias = Annotated[int, Field(ge=0, examples=[3])]
 """How many there are: 0 or more."""

@@ -1,5 +1,6 @@
 """Events in the calendar's sense, such as a trade fair, as event-svc announces them."""
 
+from datetime import UTC, datetime
 from typing import Annotated, TypeAlias
 
 from pydantic import Field, model_serializer
@@ -29,6 +30,13 @@ class ExhibitorSlot(EventData):
     """ISO 4217 code of ``price``."""
 
 
+def _named(title: str) -> ExhibitorSlot:
+    return ExhibitorSlot(title=title)
+
+
+Slot: TypeAlias = Annotated[ExhibitorSlot, OrElse(str, _named, should_be="an object or a name")]
+
+
 class ExhibitorSlots(EventData):
     """The exhibitor slots of an event: their number, and each of them where they are sent along.
 
@@ -37,7 +45,7 @@ class ExhibitorSlots(EventData):
 
     count: Count
     """How many exhibitors the event has room for; 0 means that it takes none."""
-    slots: list[ExhibitorSlot] = []  # noqa: RUF012 -- pydantic copies it
+    slots: list[Slot] = []  # noqa: RUF012 -- pydantic copies it
     """The slots; empty where only their number is known."""
 
     @model_serializer(mode="plain")
@@ -77,6 +85,17 @@ def _titled(title: str) -> SponsorshipOpportunity:
 Sponsorship: TypeAlias = Annotated[SponsorshipOpportunity, OrElse(str, _titled, should_be="an object or a title")]
 
 
+def _alone(sponsorship: SponsorshipOpportunity) -> list[SponsorshipOpportunity]:
+    return [sponsorship]
+
+
+def _midnight(day: str) -> datetime:
+    return datetime.strptime(day, "%Y-%m-%d").replace(tzinfo=UTC)
+
+
+Day: TypeAlias = Annotated[str, Field(pattern="^[0-9]{4}-[0-9]{2}-[0-9]{2}$")]
+
+
 class EventCreated(
     EventData,
     topic="eventzr.event.created.v1",
@@ -91,18 +110,22 @@ class EventCreated(
     exhibitor_slots: Written[
         Annotated[
             ExhibitorSlots,
-            OrElse(list[ExhibitorSlot], _listed, should_be="a number of slots, or a list of slots"),
+            OrElse(list[Slot], _listed, should_be="a number of slots, or a list of slots"),
             OrElse(Count, _numbered, should_be="a number of slots, or a list of slots", is_usual=True),
         ]
     ]
     """Places for exhibitors; read from their number or from a list of them; None where none are sent along."""
-    sponsorship_opportunities: Written[list[Sponsorship]]
+    sponsorship_opportunities: Written[
+        Annotated[
+            list[Sponsorship], OrElse(Sponsorship, _alone, should_be="a list of sponsorships, or one sponsorship")
+        ]
+    ]
     """Ways to sponsor it; empty means that it takes no sponsors."""
     title: str | None = None
     """Name of the event as visitors see it; None where it is not sent along."""
     organizer_id: Id | None = None
     """Organizer, who offers the slots; None where it is not sent along."""
-    starts_at: Timestamp | None = None
-    """When it begins; None while no date is set."""
+    starts_at: Annotated[Timestamp, OrElse(Day, _midnight, should_be="a date-time with a zone, or a day")] | None = None
+    """When it begins; a day alone is read as its midnight in UTC; None while no date is set."""
     created_at: Timestamp | None = None
     """When the event was entered; None where the event's own ``time`` says it."""

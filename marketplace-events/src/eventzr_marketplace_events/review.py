@@ -5,10 +5,17 @@ from typing import Annotated
 from pydantic import Field, ValidationInfo, field_validator
 
 from eventzr_kafka import EventData, Written
+from eventzr_marketplace_events._shapes import OrElse
 from eventzr_marketplace_events._sources import spellings_of
 from eventzr_marketplace_events._types import Id, Number, Timestamp
 
 __all__ = ["ReviewCreated"]
+
+_STARS = 5
+
+
+def _usual_scale(_: None) -> int:
+    return _STARS
 
 
 class ReviewCreated(
@@ -28,8 +35,12 @@ class ReviewCreated(
     """The listing whose quality score it counts towards; absent from a review of the seller alone."""
     rating: Number
     """Points given, from 0 to ``rating_scale``, fractions allowed, such as 4.5; more is better."""
-    rating_scale: Annotated[int, Field(ge=1, validate_default=True)] = 5
-    """The most points that can be given; five stars where it is absent."""
+    rating_scale: Annotated[
+        Annotated[int, Field(ge=1)],
+        OrElse(None, _usual_scale, should_be="a whole number of 1 or more"),
+        Field(validate_default=True),
+    ] = _STARS
+    """The most points that can be given; five stars where it is absent or null."""
     order_id: Id | None = None
     """The order that was reviewed; None for a review without a purchase."""
     created_at: Timestamp | None = None

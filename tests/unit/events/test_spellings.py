@@ -21,6 +21,7 @@ from eventzr_marketplace_events import (
     ExhibitorSlots,
     ListingCreated,
     PaymentCompleted,
+    ReviewCreated,
     RfpBroadcast,
     SponsorshipOpportunity,
     SubscriptionChanged,
@@ -64,6 +65,37 @@ def test_slots_read_from_a_list_of_them(slots: list[dict[str, Any]]) -> None:
     assert event.exhibitor_slots is not None
     assert event.exhibitor_slots.count == len(event.exhibitor_slots.slots) == len(slots)
     assert event == read(EventCreated, exhibitorSlots={"count": len(slots), "slots": slots}) == again(event)
+
+
+def test_slots_read_from_their_names() -> None:
+    event = read(EventCreated, exhibitorSlots=["A1", "A2"])
+    assert event == read(EventCreated, exhibitorSlots=[{"title": "A1"}, {"title": "A2"}]) == again(event)
+
+
+def test_one_sponsorship_reads_as_a_list_of_it() -> None:
+    event = read(EventCreated, sponsorshipOpportunities={"title": "Gold"})
+    assert event == read(EventCreated, sponsorshipOpportunities=[{"title": "Gold"}]) == again(event)
+
+
+def test_day_is_its_midnight_in_utc() -> None:
+    event = read(EventCreated, startsAt="2026-05-01")
+    assert event.starts_at == datetime(2026, 5, 1, tzinfo=UTC)
+    assert event == again(event)
+    for wrong in ("2026-02-30", "2026-05", "01.05.2026"):
+        with pytest.raises(ValidationError, match="a date-time with a zone, or a day"):
+            read(EventCreated, startsAt=wrong)
+
+
+def test_currency_in_small_letters_is_read_in_capitals() -> None:
+    event = read(PaymentCompleted, currency="jpy", amount=12.5)
+    assert (event.currency, event.amount) == ("JPY", Decimal(12))
+    assert event == again(event)
+
+
+def test_rating_scale_of_null_is_five() -> None:
+    event = read(ReviewCreated, ratingScale=None)
+    assert event.rating_scale == 5
+    assert event == again(event)
 
 
 def test_a_slot_has_its_id_size_and_price() -> None:
