@@ -41,6 +41,7 @@ Mode: TypeAlias = Literal["structured", "binary"]
 SECONDS: Final = 60.0
 MODES: Final[tuple[Mode, ...]] = ("structured", "binary")
 TOPICS: Final = (*topics.PRODUCED, *topics.CONSUMED)
+SOURCES: Final = {str(kind.__topic__): str(kind.__source__) for kind in EXAMPLES}
 NOON: Final = datetime(2026, 3, 2, 12, tzinfo=UTC)
 TENANT: Final = "00000000-0000-0000-0000-000000000001"
 
@@ -58,7 +59,7 @@ def attributes(event_id: str, topic: str, **others: Any) -> Json:
         "specversion": "1.0",
         "id": event_id,
         "type": topic,
-        "source": "marketplace-svc",
+        "source": SOURCES.get(topic, "marketplace-svc"),
         "time": "2026-03-02T12:00:00.000Z",
         "datacontenttype": "application/json",
         "subject": "listing:uuid",
