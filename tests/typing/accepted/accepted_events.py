@@ -64,6 +64,20 @@ assert_type(event.data, ThingMoved)
 assert_type(event.time, datetime | None)
 assert_type(event.has_data, bool)
 assert_type(event.with_extensions(traceparent="00-1-2-03"), CloudEvent[ThingMoved])
+assert_type(event.replace(subject="thing:1"), CloudEvent[ThingMoved])
+assert_type(CloudEvent.of(ThingMoved).validate_json(event.to_json()), CloudEvent[ThingMoved])
+assert_type(event.to_dict(), dict[str, Any])
+assert_type(event.correlationid, str | None)
+assert_type(event.expirytime, datetime | None)
+
+
+class Moved(CloudEvent[ThingMoved]):
+    def street(self) -> str:
+        return self.data.to.street_name
+
+
+own = Moved(id="e1", source="s", type="t", tenantid="t1", data=moved, correlationid="c1")
+assert_type(own.with_extensions(region="eu").street(), str)
 inferred = CloudEvent(id="e1", source="s", type="t", tenantid="t1", time=datetime.now(UTC), data=moved)
 assert_type(inferred.data.to, Address)
 without_data = CloudEvent[Any](id="e2", source="s", type="t", tenantid="t1")

@@ -44,6 +44,8 @@ CloudEvent[Thing](id="1", source="s", type="t", data=thing)  # refused
 CloudEvent[Thing](id="1", source="s", tenantid="t", data=thing)  # refused
 CloudEvent[Thing](id="1", source="s", type="t", tenantid="t", data={})  # refused
 CloudEvent[Thing](id="1", source="s", type="t", tenantid="t", data=thing, specversion="0.3")  # refused
+CloudEvent[Thing](id="1", source="s", type="t", tenantid="t", data=thing, _rest=None)  # refused
+CloudEvent(id="1", source="s", type="t", tenantid="t", data=thing).model_dump()  # refused
 CloudEvent[Thing](id=1, source="s", type="t", tenantid="t", data=thing)  # refused
 CloudEvent[Thing](id="1", source="s", type="t", tenantid="t", data=thing, time="2026-03-02T12:00:00Z")  # refused
 
