@@ -7,7 +7,7 @@ EDITABLE := --editable . --editable ./marketplace-events
 # A test run starts dozens of Pythons: each would compile the code again where the machine forbids to keep it.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo check test quick test-lowest check-pythons coverage coverage-pure compatibility torture simulate fuzz mutate bench
+.PHONY: help demo check test quick test-uvloop test-lowest check-pythons coverage coverage-pure compatibility torture simulate fuzz mutate bench
 .PHONY: lint types mypy pyright build docs reference setup pins clean
 
 help:  ## this list
@@ -25,6 +25,11 @@ test: $(READY)  ## every test, with all set-up (SETUP=1: also with sudo); the he
 
 quick: $(READY)  ## what needs no broker, no database and no browser; a minute of CPU
 	$(BIN)/pytest -n 3 --dist loadfile -m 'not torture and not real_kafka and not slow' tests/unit tests/architecture
+
+test-uvloop: $(READY)  ## the unit tests, and the basics on a real Kafka, on uvloop; the other targets take asyncio's loop
+	EVENTZR_KAFKA_TEST_LOOP=uvloop EVENTZR_KAFKA_TEST_BROKER=real $(BIN)/pytest -n 3 --dist loadfile \
+	  -m 'not torture and not slow' tests/unit tests/contract tests/process/test_process_end.py \
+	  $(patsubst %,tests/broker/test_%.py,consumer_basics producer shutdown cli_embedded cli_workers)
 
 # One file on a real broker besides the unit tests.
 test-lowest: .venv/lowest/.ready  ## the unit tests with the lowest versions that pyproject.toml declares
@@ -143,7 +148,7 @@ $(READY): requirements/dev.txt pyproject.toml marketplace-events/pyproject.toml
 	@touch $(READY)
 
 COMPILE := $(BIN)/uv pip compile --quiet --no-annotate --no-header --no-emit-index-url --no-emit-find-links --python-version 3.11
-EXTRAS := --extra cli --extra msk --extra testing --extra outbox-postgres --extra outbox-sqlite
+EXTRAS := --extra cli --extra msk --extra testing --extra uvloop --extra outbox-postgres --extra outbox-sqlite
 UPGRADE ?= --upgrade
 pins: $(READY)  ## renew the pins in requirements/; UPGRADE= adds what is new and moves nothing else
 	$(BIN)/python -m pip install --quiet uv

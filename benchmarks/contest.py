@@ -38,9 +38,9 @@ class Contestant:
     args: Mapping[str, object] = field(default_factory=dict[str, object])
 
     def command(self, brokers: str, loop: str = "asyncio") -> list[str]:
-        """Return the command that starts it. uvloop is in the environment of the peers."""
+        """Return the command that starts it. uvloop is in both environments."""
         folder = "contestants.peers" if self.peer else "contestants"
-        python = str(PEERS_PYTHON) if self.peer or loop == "uvloop" else sys.executable
+        python = str(PEERS_PYTHON) if self.peer else sys.executable
         options = [str(part) for name, value in {**self.args, "loop": loop}.items() for part in (f"--{name}", value)]
         return [python, "-m", f"benchmarks.{folder}.{self.module}", "--brokers", brokers, *options]
 

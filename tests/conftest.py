@@ -1,7 +1,8 @@
 """Which broker a test session has got, and the fixtures that hand it out.
 
 ``EVENTZR_KAFKA_TEST_BROKER`` decides: with ``auto`` (the default) tests that need a real Kafka are skipped
-where none can be had, with ``real`` they fail. Either way the session says so at its top.
+where none can be had, with ``real`` they fail. ``EVENTZR_KAFKA_TEST_LOOP=uvloop`` runs the tests, and the Pythons that
+they start, on uvloop. Either way the session says so at its top.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from tests.machine import COMMAND, NOT_RUN
 from tests.postgres import Databases, Postgres
 from tests.schedule import LongestFirst, sort_items
 from tests.shared_servers import ServerKeeper, shared_kafka, shared_postgres
+from tests.uvloop_policy import use_uvloop
 
 from eventzr_kafka.settings import variables
 from eventzr_kafka.testing.kafka_server import (
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
 VARIABLE: Final = "EVENTZR_KAFKA_TEST_BROKER"
+LOOP_VARIABLE: Final = "EVENTZR_KAFKA_TEST_LOOP"
 MARKER: Final = "real_kafka"
 VIRTUAL: Final = "virtual_time"
 LACKING: Final = "no real Kafka: "
@@ -62,16 +65,21 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", f"{MARKER}: needs a real Kafka; set by itself where `kafka` or `msk` is used")
     config.addinivalue_line("markers", f"{VIRTUAL}: the event loop's clock jumps in place of waiting")
     use_archive()
+    if _loop() not in {"asyncio", "uvloop"}:
+        raise pytest.UsageError(f"{LOOP_VARIABLE}={_loop()}: must be 'asyncio' or 'uvloop'")
+    if _loop() == "uvloop":
+        use_uvloop()
     if _broker() not in {"auto", "real"}:
         raise pytest.UsageError(f"{VARIABLE}={_broker()}: must be 'auto' or 'real'")
 
 
-def pytest_report_header() -> str:
+def pytest_report_header() -> list[str]:
+    loop = f"event loop: {_loop()}"
     found = describe_kafka()
     if found is not None:
-        return f"kafka: {found}"
+        return [f"kafka: {found}", loop]
     outcome = "fail" if _broker() == "real" else "be reported as skipped"
-    return f"kafka: none - {unavailable_reason()}; tests marked '{MARKER}' will {outcome}"
+    return [f"kafka: none - {unavailable_reason()}; tests marked '{MARKER}' will {outcome}", loop]
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -89,7 +97,10 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LongestFirst
 
 
 def pytest_asyncio_loop_factories(item: pytest.Item) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
-    """Run tests with the marker `virtual_time`, and their fixtures, on a clock that no busy machine can disturb."""
+    """Run tests with the marker `virtual_time`, and their fixtures, on a clock that no busy machine can disturb.
+
+    The policy of the other tests is uvloop's where `EVENTZR_KAFKA_TEST_LOOP` asks for it.
+    """
     if item.get_closest_marker(VIRTUAL) is not None:
         return {"virtual": VirtualTimeLoop}
     return {"real": asyncio.new_event_loop}
@@ -211,3 +222,7 @@ def _keeper_of(config: pytest.Config) -> str | None:
 
 def _broker() -> str:
     return os.environ.get(VARIABLE) or "auto"
+
+
+def _loop() -> str:
+    return os.environ.get(LOOP_VARIABLE) or "asyncio"

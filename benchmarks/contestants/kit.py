@@ -95,7 +95,7 @@ def task() -> Task:
 def new_loop(work: Task) -> asyncio.AbstractEventLoop:
     """Make the event loop that the task asks for."""
     if work.loop == "uvloop":
-        loop: asyncio.AbstractEventLoop = import_module("uvloop").new_event_loop()  # in the environment of the peers
+        loop: asyncio.AbstractEventLoop = import_module("uvloop").new_event_loop()  # not on Windows
         return loop
     return asyncio.new_event_loop()
 

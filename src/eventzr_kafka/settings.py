@@ -17,10 +17,11 @@ from typing import Annotated, Any, Literal, NamedTuple, Self, TypeAlias, get_arg
 from eventzr_kafka.errors import SettingsError
 from eventzr_kafka.safe_text import printable
 
-__all__ = ["Auth", "KafkaSettings", "OutsideHandlers", "Variable", "WhileDisabled", "variables"]
+__all__ = ["Auth", "EventLoop", "KafkaSettings", "OutsideHandlers", "Variable", "WhileDisabled", "variables"]
 
 Auth: TypeAlias = Literal["none", "plain", "scram", "iam"]
 _AUTHS = ("none", "plain", "scram", "iam")
+EventLoop: TypeAlias = Literal["auto", "uvloop", "asyncio"]
 WhileDisabled: TypeAlias = Literal["skip", "keep"]
 OutsideHandlers: TypeAlias = Literal["allow", "warn", "refuse"]
 _BATCH_BYTES = 524_288  # half of what a topic takes by default; less costs throughput
@@ -157,6 +158,15 @@ class KafkaSettings:
             _parse_word,
         ),
     ] = "warn"
+    event_loop: Annotated[
+        EventLoop,
+        Variable(
+            "KAFKA_EVENT_LOOP",
+            "`auto`, `uvloop` or `asyncio`: the event loop of the commands `run`, `dev` and `outbox relay`; default "
+            "`auto`: uvloop if it is installed (extra `uvloop`; not on Windows), else asyncio's",
+            _parse_word,
+        ),
+    ] = "auto"
     outbox_while_disabled: Annotated[
         WhileDisabled,
         Variable(
@@ -194,6 +204,9 @@ class KafkaSettings:
         if self.outside_handlers not in get_args(OutsideHandlers):
             problem = f"must be allow, warn or refuse, not {printable(str(self.outside_handlers))!r}"
             raise SettingsError("KAFKA_OUTSIDE_HANDLERS", problem)
+        if self.event_loop not in get_args(EventLoop):
+            problem = f"must be auto, uvloop or asyncio, not {printable(str(self.event_loop))!r}"
+            raise SettingsError("KAFKA_EVENT_LOOP", problem)
         self._check_outbox()
         if self.effective_auth == "iam":
             self._check_iam()

@@ -229,8 +229,9 @@ def test_run_says_when_broker_is_down(start: Start) -> None:
     assert run.exit_code() == 0
     lines = run.output.splitlines()
     assert lines[4] == "connecting to 127.0.0.1:9"
-    assert "no connection to 127.0.0.1:9" in lines[5]
-    assert lines[6:] == ["stopping: running handlers finish first (a second signal quits at once)", "stopped"]
+    assert "event loop: " in lines[5]
+    assert "no connection to 127.0.0.1:9" in lines[6]
+    assert lines[7:] == ["stopping: running handlers finish first (a second signal quits at once)", "stopped"]
 
 
 def test_publish_times_out_without_a_broker(start: Start) -> None:
@@ -245,7 +246,7 @@ def test_line_of_dev_publishes_elsewhere(
     start: Start, env: dict[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     elsewhere = tmp_path_factory.mktemp("elsewhere")
-    dev = start("dev", "handlers:Listener", KAFKA_AUTH="scram")
+    dev = start("dev", "handlers:Listener", KAFKA_AUTH="scram", KAFKA_EVENT_LOOP="asyncio")
     dev.wait_for("ready: 4 partitions of 1 topic")
     dev.wait_for("--tenant t1\n")
 
@@ -260,6 +261,7 @@ def test_line_of_dev_publishes_elsewhere(
     assert done.returncode == 0, done.stderr
     assert dev.exit_code() == 0
     assert "does not exist" not in dev.output
+    assert "event loop: asyncio" in dev.output
 
 
 def test_dev_has_the_dead_letter_topic(start: Start) -> None:

@@ -186,5 +186,8 @@ def test_relay_command_shows_that_rows_wait(
 
     monkeypatch.setattr(OutboxRelay, "run", end)
     monkeypatch.setenv("KAFKA_ENABLED", "false")
+    monkeypatch.setenv("KAFKA_EVENT_LOOP", "asyncio")
     assert call(["outbox", "relay", "--url", f"sqlite:///{tmp_path}/outbox.db"]) == 0
-    assert capsys.readouterr().out.splitlines() == ["Kafka is disabled (KAFKA_ENABLED): the rows wait", "stopped"]
+    out, err = capsys.readouterr()
+    assert out.splitlines() == ["Kafka is disabled (KAFKA_ENABLED): the rows wait", "stopped"]
+    assert "event loop: asyncio" in err

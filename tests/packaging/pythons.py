@@ -19,7 +19,7 @@ from tests.packaging.fresh import ROOT, Environment, build_wheels
 
 __all__ = ["find_python", "named_pythons"]
 
-EXTRAS = "cli,msk,testing,outbox-postgres,outbox-sqlite"
+EXTRAS = "cli,msk,testing,uvloop,outbox-postgres,outbox-sqlite"
 
 
 def named_pythons() -> list[str]:

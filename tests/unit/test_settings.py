@@ -50,6 +50,7 @@ def test_wrong_batch_bound_is_named(text: str) -> None:
     ("name", "text", "problem"),
     [
         ("KAFKA_OUTSIDE_HANDLERS", "warm", "must be allow, warn or refuse, not 'warm'"),
+        ("KAFKA_EVENT_LOOP", "uvlop", "must be auto, uvloop or asyncio, not 'uvlop'"),
         ("OUTBOX_WHILE_DISABLED", "kep", "must be skip or keep, not 'kep'"),
         ("OUTBOX_KEPT_ROWS", "0", "must be a number of rows from 1 to 2147483647, not '0'"),
         ("OUTBOX_KEPT_ROWS", "many", "must be a whole number, not 'many'"),

@@ -38,7 +38,8 @@ def run_dev(targets: Sequence[str], handlers: Sequence[object], terminal: Termin
     topics = [route.topic for definition in definitions for route in definition.routes]
     with embedded_broker() as broker:
         broker.create_topics(*topics, *{dead_letter_topic(definition.group_id) for definition in definitions})
-        settings = KafkaSettings(brokers=broker.bootstrap_servers)
+        loop = os.environ.get("KAFKA_EVENT_LOOP", "")  # the other variables are those of another broker
+        settings = KafkaSettings.from_env({"KAFKA_BROKERS": broker.bootstrap_servers, "KAFKA_EVENT_LOOP": loop})
         commands = publish_commands(settings.brokers, topics, targets[0].partition(":")[0])
         run_consumers(handlers, settings, terminal, on_ready=lambda: terminal.print(commands))
 

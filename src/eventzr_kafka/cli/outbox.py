@@ -14,12 +14,13 @@ from rich.text import Text
 
 from eventzr_kafka.cli.command import report_declined
 from eventzr_kafka.cli.durations import parse_duration
+from eventzr_kafka.cli.event_loop import run_on_loop
 from eventzr_kafka.cli.question import is_agreed
 from eventzr_kafka.cli.terminal import Terminal, count_of, labelled, table
 from eventzr_kafka.cli.usage import UsageError
 from eventzr_kafka.errors import ConfigurationError, EventzrKafkaError, MissingExtraError
 from eventzr_kafka.lifecycle.signals import stopped_by_signals
-from eventzr_kafka.settings import KafkaSettings
+from eventzr_kafka.settings import EventLoop, KafkaSettings
 
 if TYPE_CHECKING:  # the extra is loaded when a command needs it
     from sqlalchemy.engine import URL
@@ -73,7 +74,7 @@ def relay_rows(url: str, settings: KafkaSettings, terminal: Terminal, *, keep: s
 
     disabled = "Kafka is disabled (KAFKA_ENABLED): the rows wait"
     terminal.print(Text(f"relaying to {settings.brokers}" if settings.enabled else disabled, style="dim"))
-    _with_engine(url, run)
+    _with_engine(url, run, settings.event_loop)
     terminal.print(Text("stopped", style="dim"))
 
 
@@ -114,7 +115,7 @@ def requeue_parked(url: str, ids: Sequence[int], terminal: Terminal, *, every: b
     return 0
 
 
-def _with_engine(url: str, act: Callable[[AsyncEngine], Awaitable[ResultT]]) -> ResultT:
+def _with_engine(url: str, act: Callable[[AsyncEngine], Awaitable[ResultT]], loop: EventLoop | None = None) -> ResultT:
     from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415 -- needs the extra
 
     async def go() -> ResultT:
@@ -126,7 +127,7 @@ def _with_engine(url: str, act: Callable[[AsyncEngine], Awaitable[ResultT]]) -> 
     try:
         engine = _engine(url)
         _check_sqlite(engine.url)
-        return asyncio.run(go())
+        return asyncio.run(go()) if loop is None else run_on_loop(go, loop)
     except SQLAlchemyError as error:
         raise DatabaseError(f"the database: {_first_line(error)}") from error
     except UnicodeError:

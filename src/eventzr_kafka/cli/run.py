@@ -15,6 +15,7 @@ from typing import cast
 from rich.text import Text
 
 from eventzr_kafka.cli.banner import banner
+from eventzr_kafka.cli.event_loop import run_on_loop
 from eventzr_kafka.cli.logs import name_process
 from eventzr_kafka.cli.terminal import STOPPING, Terminal, count_of, labelled
 from eventzr_kafka.cli.worker_process import WorkerReport
@@ -48,7 +49,7 @@ def run_consumers(
     runner = ConsumerRunner(*handlers, settings=settings, hooks=hooks)
     _flush_each_line()
     _announce(handlers, settings, terminal)
-    asyncio.run(runner.run())
+    run_on_loop(runner.run, settings.event_loop)
     terminal.print(Text("stopped", style="dim"))
 
 
@@ -90,7 +91,7 @@ def run_worker(handlers: Sequence[object], settings: KafkaSettings, worker: Work
         membership = Membership({definition_of(handler).group_id for handler in handlers}, link.send)
         hooks = ConsumerHooks(on_partitions_assigned=membership.on_assigned)
         runner = ConsumerRunner(*handlers, settings=settings, hooks=hooks)
-        asyncio.run(_run_linked(runner, link))
+        run_on_loop(lambda: _run_linked(runner, link), settings.event_loop)
 
 
 async def _run_linked(runner: ConsumerRunner, link: Connection) -> None:

@@ -1,0 +1,6 @@
+"""Loaded by each Python that a test starts while the session runs on uvloop; see `tests/uvloop_policy.py`."""
+
+import asyncio
+from importlib import import_module
+
+asyncio.set_event_loop_policy(import_module("uvloop").EventLoopPolicy())
