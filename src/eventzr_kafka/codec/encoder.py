@@ -27,12 +27,15 @@ from eventzr_kafka.events.json_numbers import serializer_of, with_numbers
 from eventzr_kafka.kafka.record import Header, OutgoingRecord
 from eventzr_kafka.safe_text import printable
 
-__all__ = ["STRUCTURED_HEADERS", "ContentMode", "encode", "source_and_type"]
+__all__ = ["STRUCTURED_HEADERS", "UNWRITABLE", "ContentMode", "encode", "source_and_type", "too_large", "unwritable"]
 
 ContentMode: TypeAlias = Literal["structured", "binary"]
 
 # The only header of an event in structured mode, as this SDK and the JavaScript one write it.
 STRUCTURED_HEADERS: tuple[Header, ...] = (("content-type", b"application/cloudevents+json; charset=utf-8"),)
+
+# What a serializer raises for a payload that it cannot write.
+UNWRITABLE = (PydanticSerializationError, TypeError, ValueError, OverflowError, RecursionError)
 
 
 def encode(
@@ -57,13 +60,18 @@ def encode(
     try:
         value, headers = write(event)
         key = event.tenantid.encode()
-    except (PydanticSerializationError, TypeError, ValueError, OverflowError, RecursionError) as error:
-        raise EncodeError(event.id, topic, _why_not_encodable(event, error)) from None
+    except UNWRITABLE as error:
+        raise unwritable(event.id, topic, event.data, error) from None
     if value is not None and len(value) > limits.max_bytes:
-        problem = f"value of {len(value):,} bytes; the limit is {limits.max_bytes:,}"
-        hint = "limits=Limits(max_bytes=…) of the producer raises it, if the topic's max.message.bytes allows as much"
-        raise EncodeError(event.id, topic, f"{problem}: {hint}")
+        raise too_large(event.id, topic, len(value), limits)
     return OutgoingRecord(topic, key, value, headers)
+
+
+def too_large(event_id: str, topic: str, size: int, limits: Limits) -> EncodeError:
+    """Make the error of a value of so many bytes."""
+    problem = f"value of {size:,} bytes; the limit is {limits.max_bytes:,}"
+    hint = "limits=Limits(max_bytes=…) of the producer raises it, if the topic's max.message.bytes allows as much"
+    return EncodeError(event_id, topic, f"{problem}: {hint}")
 
 
 _UNKNOWN = (
@@ -71,14 +79,19 @@ _UNKNOWN = (
 )
 
 
-def _why_not_encodable(event: CloudEvent[Any], error: Exception) -> str:
+def unwritable(event_id: str, topic: str, data: Any, error: Exception) -> EncodeError:
+    """Make the error of a payload that cannot be written; `error` is one of `UNWRITABLE`."""
+    return EncodeError(event_id, topic, _why_not_encodable(data, error))
+
+
+def _why_not_encodable(data: Any, error: Exception) -> str:
     if isinstance(error, _UnfitDataError):
         return str(error)
-    kind = type(event.data).__qualname__
+    kind = type(data).__qualname__
     if isinstance(error, UnicodeEncodeError):
         return f"a string holds a character that {error.encoding} cannot carry"
     try:
-        found = find_unfit(event.data)
+        found = find_unfit(data)
     except Exception:  # noqa: BLE001 -- whatever the parts of a payload do when they are looked at
         found = None
     return f"data of type {kind} cannot be written as JSON: {found or _UNKNOWN.format(type(error).__name__)}"

@@ -2,9 +2,11 @@
 
 1. `build` decides only what is certain: a payload of a class that it knows, texts that are printable, extensions that
    are such texts. For all else it returns None, and the careful way decides: `envelope` makes the event, and
-   `codec.encoder` the record, or one of them raises. So `build` refuses nothing, and both write the same bytes.
-2. The careful way is asked once for each class: its topic, source and schema are not looked at again.
-3. Attributes stand in the order of the careful way.
+   `codec.encoder` the record, or one of them raises. Both write the same bytes.
+2. A payload is written last, and once: an iterator in it would be empty the second time. So what cannot be written, or
+   is too large, is refused here, with the errors of the careful way.
+3. The careful way is asked once for each class: its topic, source and schema are not looked at again.
+4. Attributes stand in the order of the careful way.
 """
 
 from __future__ import annotations
@@ -17,7 +19,14 @@ from functools import lru_cache
 from json.encoder import encode_basestring as _quote
 from typing import Any, NamedTuple, cast
 
-from eventzr_kafka.codec.encoder import STRUCTURED_HEADERS, ContentMode, source_and_type
+from eventzr_kafka.codec.encoder import (
+    STRUCTURED_HEADERS,
+    UNWRITABLE,
+    ContentMode,
+    source_and_type,
+    too_large,
+    unwritable,
+)
 from eventzr_kafka.codec.limits import Limits
 from eventzr_kafka.codec.strict_json import find_fault
 from eventzr_kafka.errors import EncodeError
@@ -51,7 +60,7 @@ class RecordBuilder:
         self._enveloper = enveloper
         self._new_id, self._wall = enveloper.new_id, enveloper.wall
         self._write = _write_binary if mode == "binary" else _write_structured
-        self._max_bytes = limits.max_bytes
+        self._limits, self._max_bytes = limits, limits.max_bytes
         self._forms: dict[type[Any], _Form] = {}
         self._now = (-1, "")  # milliseconds since the Unix epoch, and their text
 
@@ -60,6 +69,9 @@ class RecordBuilder:
 
         Args:
             data: As the caller of `EventProducer.publish` passed it, and so are the keywords.
+
+        Raises:
+            EncodeError: The payload cannot be written, or is too large.
         """
         form = self._forms.get(type(data)) or self._learn(data)  # pyright: ignore[reportUnknownArgumentType] -- any type
         if form is None:
@@ -82,18 +94,19 @@ class RecordBuilder:
                 return None
             id_text = _certain(self._new_id() if event_id is None else event_id)
             about = form.default_subject(data) if subject is None else subject
-            record = self._write(
-                form,
-                tenant,
-                id_text,
-                None if about is None else _certain(about),
-                self._time_text(time),
-                _certain_extensions(extensions) if extensions else None,
-                _certain_json(form, data),
-            )
+            about = None if about is None else _certain(about)
+            time_text = self._time_text(time)
+            more = _certain_extensions(extensions) if extensions else None
         except _UncertainError:
             return None
-        return BuiltRecord(id_text, record) if len(record[2] or b"") <= self._max_bytes else None
+        try:
+            json = _to_json(form, data)
+        except UNWRITABLE as error:
+            raise unwritable(id_text, form.topic, data, error) from None
+        record = self._write(form, tenant, id_text, about, time_text, more, json)
+        if len(record[2] or b"") > self._max_bytes:
+            raise too_large(id_text, form.topic, len(record[2] or b""), self._limits)
+        return BuiltRecord(id_text, record)
 
     def _learn(self, data: Any) -> _Form | None:
         """Make the form of a payload's class; None for anything else, and for a class that is not this producer's."""
@@ -216,19 +229,16 @@ def _is_extension_name(name: object) -> bool:
     return type(name) is str and _EXTENSION_NAME.fullmatch(name) is not None and name not in ATTRIBUTES
 
 
-def _certain_json(form: _Form, data: EventData) -> bytes:
-    try:
-        json = form.to_json(data, by_alias=True, exclude_unset=form.changes_only)
-    except Exception:  # noqa: BLE001 -- of whatever is in a payload; the careful way names its place
-        raise _UncertainError from None
+# Writing
+
+
+def _to_json(form: _Form, data: EventData) -> bytes:
+    json = form.to_json(data, by_alias=True, exclude_unset=form.changes_only)
     # These three questions clear most payloads; the serializer escapes no letter, so a name has one spelling.
     is_suspect = b"NaN" in json or b"Infinity" in json or json.count(b'"tenantid"') > 1
     if is_suspect and find_fault(json) is not None:
-        raise _UncertainError
+        raise ValueError(data.__class__)
     return json
-
-
-# Writing
 
 
 def _write_structured(

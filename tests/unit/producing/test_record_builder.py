@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
@@ -18,6 +18,7 @@ from tests.unit.producing.golden import HELD, TENANT, TRACED, Part, Patch, Schem
 from eventzr_kafka import CloudEvent, EventData, Limits, OutgoingRecord
 from eventzr_kafka.clock import Clock
 from eventzr_kafka.codec.encoder import ContentMode, encode
+from eventzr_kafka.errors import EncodeError
 from eventzr_kafka.events.context import BatchInHand, InHand, enter, leave
 from eventzr_kafka.producing.envelope import Enveloper
 from eventzr_kafka.producing.record_builder import RecordBuilder
@@ -210,6 +211,21 @@ def test_refusal_outside_of_handlers_is_the_careful_ways(*, crosses: bool) -> No
 
 def test_whole_events_take_the_careful_way() -> None:
     assert not is_fast("structured", CloudEvent(id="1", source="s", type="t", tenantid="t"), {}, None)
+
+
+class Readings(EventData, topic="golden.readings.v1", source=SOURCE):
+    values: Iterable[float]  # pydantic keeps an iterator, which is empty once it was read
+
+
+@pytest.mark.parametrize(
+    ("values", "problem"),
+    [([1.5] * 2000, r"value of 8,\d+ bytes; the limit is 2,000"), ([float("nan")], "cannot be written as JSON")],
+    ids=["too large", "NaN"],
+)
+def test_refused_iterator_is_not_sent_as_an_empty_one(values: list[float], problem: str) -> None:
+    builder = RecordBuilder(Enveloper(None, clock=CLOCK), "structured", LIMITS)
+    with pytest.raises(EncodeError, match=problem):
+        builder.build(Readings(values=values), {"tenant_id": TENANT})
 
 
 def test_time_of_each_millisecond_is_its_own() -> None:
