@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections import deque
 from contextlib import suppress
 
@@ -36,6 +37,7 @@ class Outcomes:
         self.woken: deque[asyncio.Future[None]] = deque()
         self.failures = 0
         self._failed: deque[Delivery] = deque(maxlen=_MOST_FAILURES)
+        self._lock = threading.Lock()  # of the failures: a flush reports in its own thread, beside the client's
 
     def fail(self, delivery: Delivery, failure: DeliveryFailure) -> None:
         """Settle a delivery that the client reports as failed."""
@@ -43,23 +45,27 @@ class Outcomes:
 
     def fail_with(self, delivery: Delivery, error: ProducerError) -> None:
         """Log a failure, and settle its delivery."""
-        while self._failed and self._failed[0].retrieved:
-            self._failed.popleft()
-        self._failed.append(delivery)
-        self.failures += 1
+        with self._lock:
+            while self._failed and self._failed[0].retrieved:
+                self._failed.popleft()
+            self._failed.append(delivery)
+            self.failures += 1
         log.error("not published: %s", error)
         delivery.settle(error)
 
     @property
     def unreported(self) -> int:
         """The number of failures that no caller has received."""
-        return sum(not delivery.retrieved for delivery in self._failed)
+        with self._lock:
+            failed = list(self._failed)
+        return sum(not delivery.retrieved for delivery in failed)
 
     def take_unreported(self) -> list[Delivery]:
         """Return the failures that no caller has received, once."""
-        lost = [delivery for delivery in self._failed if not delivery.retrieved]
-        self._failed.clear()
-        return lost
+        with self._lock:
+            failed = list(self._failed)
+            self._failed.clear()
+        return [delivery for delivery in failed if not delivery.retrieved]
 
     def wake(self) -> None:
         """Wake the tasks whose deliveries are settled: one call per event loop, however many there are."""
