@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import text, update
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from tests.outbox.conftest import listings
 from tests.outbox.fake_kafka import FakeKafka
 from tests.waiting import until
 
 from eventzr_kafka import KafkaSettings
 from eventzr_kafka.cli.app import call
-from eventzr_kafka.errors import EncodeError, ProducerError
+from eventzr_kafka.errors import ConfigurationError, EncodeError, ProducerError
 from eventzr_kafka.outbox import Outbox, OutboxFullError, OutboxRelay, read_status
 from eventzr_kafka.outbox.kept_rows import pending_up_to
 from eventzr_kafka.outbox.tables import events
@@ -154,6 +154,13 @@ async def test_disabled_relay_watches_the_bound(engine: AsyncEngine) -> None:
     assert relay.problems == [
         f"the outbox is full: commits with events fail: Kafka is disabled, and 2 of at most 2 rows wait; {HINT}"
     ]
+
+
+async def test_disabled_relay_names_the_missing_table(url: str) -> None:
+    engine = create_async_engine(url)
+    with pytest.raises(ConfigurationError, match=r"table \w+ is missing: include eventzr_kafka\.outbox\.migration"):
+        await OutboxRelay(engine, keep(2)).run()
+    await engine.dispose()
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Integer, Select, case, func, literal_column, select
 
+from eventzr_kafka.clock import SYSTEM_CLOCK, Clock
 from eventzr_kafka.errors import ProducerError
 from eventzr_kafka.lifecycle.state_log import StateLog
 from eventzr_kafka.outbox.tables import events, is_pending
@@ -64,9 +65,9 @@ def describe_kept(pending: int, bound: int) -> str | None:
 class KeptRows:
     """Checks the bound in the transactions of one `Outbox`. Any thread may use it."""
 
-    def __init__(self, bound: int) -> None:
+    def __init__(self, bound: int, *, clock: Clock = SYSTEM_CLOCK) -> None:
         self._bound = bound
-        self._state = StateLog(log, failure_level=logging.WARNING, recovery_level=logging.INFO)
+        self._state = StateLog(log, failure_level=logging.WARNING, recovery_level=logging.INFO, clock=clock)
 
     def require_room(self, connection: Connection, rows: int) -> None:
         """Check that the rows of a transaction fit.

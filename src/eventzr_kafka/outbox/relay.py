@@ -160,6 +160,7 @@ class OutboxRelay:
         """Note whether the rows that wait come near their bound; the writers log it."""
         bound = self._settings.outbox_kept_rows
         try:
+            await self._require_tables()
             async with self._engine.connect() as connection:
                 pending: int = (await connection.execute(pending_up_to(bound))).scalar_one()
         except DATABASE_ERRORS as error:
@@ -244,14 +245,17 @@ class OutboxRelay:
 
     async def _prepare(self) -> None:
         check_transactions(self._engine)
+        await self._require_tables()
+        await self._leases.prepare()
+        if self._engine.dialect.name == "sqlite":
+            await self._require_sole_relay()
+
+    async def _require_tables(self) -> None:
         async with self._engine.connect() as connection:
             missing = await connection.run_sync(_missing_tables)
         if missing:
             problem = f"table {missing[0]} is missing: include eventzr_kafka.outbox.migration in a migration and run it"
             raise ConfigurationError(problem)
-        await self._leases.prepare()
-        if self._engine.dialect.name == "sqlite":
-            await self._require_sole_relay()
 
     async def _require_sole_relay(self) -> None:
         """Wait for the end of a dead relay's lease; the lease of a living one does not end."""

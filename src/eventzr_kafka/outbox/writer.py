@@ -130,7 +130,7 @@ class Outbox:
         """
         settings = settings or KafkaSettings.from_env()
         self._skips = not settings.enabled and settings.outbox_while_disabled == "skip"
-        self._kept = None if settings.enabled or self._skips else KeptRows(settings.outbox_kept_rows)
+        self._kept = None if settings.enabled or self._skips else KeptRows(settings.outbox_kept_rows, clock=clock)
         self._enveloper = Enveloper(source, clock=clock, outside_handlers=settings.outside_handlers)
         self._clock = clock
         self._mode: ContentMode = mode
