@@ -133,16 +133,20 @@ class FailureHandler:
 
     def park_front(self, lane: Lane[Work], work: Work) -> bool:
         """Make a dead letter of a lane's front event if its ordering key is parked; returns True if it is."""
-        parked_keys = self._host.parked_keys
-        record, batch, event, _ = work
-        key = lane_name(self._options.ordering, record, event)
-        if parked_keys is None or not parked_keys.contains(record.key, key):
+        parked_keys, ordering = self._host.parked_keys, self._options.ordering
+        if parked_keys is None:
             return False
-        if event is None:
+        record, batch, event, _ = work
+        # By subject, an event is None if its `when` failed as its lane was chosen: its key is known once it is read.
+        if event is None and (
+            ordering == "subject" or parked_keys.contains(record.key, lane_name(ordering, record, None))
+        ):
             early = decode_early(batch, record)
             if early.is_unwanted:  # it is skipped, whatever its ordering key waits for
                 return False
             event = early.envelope
+        if not parked_keys.contains(record.key, lane_name(ordering, record, event)):
+            return False
         self.count(FailedEvent(lane, work, None))  # without an event: its handler is not called
         failed = FailedEvent(lane, work, event)
         log.info("%s%s: parked: its ordering key has an open dead letter", record.position, failed.event_and_tenant)

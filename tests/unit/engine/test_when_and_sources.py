@@ -211,6 +211,34 @@ async def test_unwanted_is_not_parked(make_group: MakeGroup, make_record: MakeRe
     assert group.transport.offset() == 3
 
 
+async def test_failed_predicate_is_parked_by_subject(make_group: MakeGroup, make_record: MakeRecord) -> None:
+    calls: list[str] = []
+
+    def flaky(event: CloudEvent[Any]) -> bool:
+        calls.append(event.id)
+        if event.id == "e0" or (event.id == "e1" and calls.count("e1") == 1):  # as the lane of e1 is chosen
+            raise ConnectionError
+        return True
+
+    @kafka_consumer(group_id="group", after_dead_letter="park_key", ordering="subject", retry=RetryPolicy(attempts=1))
+    class Parking(Plain):
+        @on_message(TOPIC, when=flaky)
+        async def handle(self, event: CloudEvent[Any]) -> None:
+            self.seen.append(event.id)
+
+    handler = Parking()
+    group = make_group(handler)
+    group.assign()
+    assert isinstance(group.reader, FakeReader)
+    await group.settle()
+    group.reader.catch_up()
+    group.receive(make_record(0, subject="a"), make_record(1, subject="a"), make_record(2, subject="b"))
+    for _ in range(3):
+        await group.settle()
+    assert handler.seen == ["e2"]
+    assert [error for error, _ in letters(group)] == ["ConnectionError", "parked"]
+
+
 # Sources
 
 
