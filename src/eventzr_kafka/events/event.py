@@ -163,7 +163,7 @@ class CloudEvent(_Slots, Generic[DataT], metaclass=_EventType):
                 raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
             return found
 
-    def replace(self, **attributes: Any) -> Self:
+    def replace(self, /, **attributes: Any) -> Self:
         """A copy with these attributes in place of its own; None takes an attribute away, and ``data`` becomes None.
 
         Raises:
@@ -173,7 +173,7 @@ class CloudEvent(_Slots, Generic[DataT], metaclass=_EventType):
 
     __replace__ = replace
 
-    def with_extensions(self, **extensions: ExtensionValue) -> Self:
+    def with_extensions(self, /, **extensions: ExtensionValue) -> Self:
         """A copy with these extension attributes added or replaced.
 
         Raises:

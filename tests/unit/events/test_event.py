@@ -173,6 +173,11 @@ def test_expirytime_is_a_moment_or_none(text: Any, moment: datetime | None) -> N
     assert make(expirytime=text).expirytime == moment
 
 
+def test_an_extension_may_be_called_self() -> None:
+    event = make().with_extensions(self="a")
+    assert (event.extensions["self"], event.replace(self="b").extensions["self"]) == ("a", "b")
+
+
 def test_with_extensions_adds_and_replaces_in_a_copy() -> None:
     event = make(time=NOON, data={"a": 1}, ext="old", kept=True)
     copy = event.with_extensions(ext="new", more=7)
