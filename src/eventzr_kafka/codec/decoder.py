@@ -47,7 +47,7 @@ from eventzr_kafka.errors import (
     TypeMismatchError,
 )
 from eventzr_kafka.events import catalogue
-from eventzr_kafka.events.amounts import forget_rounded, take_rounded
+from eventzr_kafka.events.amounts import take_rounded
 from eventzr_kafka.events.event import CloudEvent, event_of
 from eventzr_kafka.events.event_data import Sources, sources_accepted_by, topic_of
 from eventzr_kafka.events.event_model import EventModel, event_model
@@ -205,7 +205,7 @@ class Decoder:
         """Read any record, rule by rule: limits and form, then as rule 6 says. Each error has its reason from here."""
         if isinstance(record.headers, UnreadableHeaders):
             raise InvalidEnvelopeError(record, "headers: a name is not UTF-8, so that none of them can be read")
-        forget_rounded()
+        take_rounded()  # of readings without a decoder
         value, limits = record.value, self._limits
         structured = is_structured(record, limits)
         if value is None and (structured or not any(name.startswith("ce_") for name, _ in record.headers)):

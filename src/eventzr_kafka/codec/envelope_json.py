@@ -9,7 +9,7 @@ no fault is named.
 2. A value that is longer, such as one with blanks or with an extension of the user's own, is looked through: ``data``
    and ``tenantid`` stand in it once, nothing is escaped outside of the payload, and each text is printable.
 3. A ``time`` has at most six digits of a second's fraction. ``source``, ``datacontenttype`` and ``dataschema`` are
-   few: those that fit are remembered.
+   few: short ones are remembered.
 4. The payload's bytes are validated by the schema that the careful way uses. pydantic-core's parser counts levels
    from where it begins; few brackets are few levels.
 """
@@ -30,7 +30,7 @@ from pydantic_core import CoreConfig, CoreSchema, SchemaValidator, core_schema
 
 from eventzr_kafka.codec.encoder import STRUCTURED_HEADERS
 from eventzr_kafka.codec.limits import PARSER_DEPTH
-from eventzr_kafka.events.amounts import noted
+from eventzr_kafka.events.amounts import rounded
 from eventzr_kafka.events.attributes import MediaType, Uri, UriReference
 from eventzr_kafka.events.event import CloudEvent, ExtensionValue
 from eventzr_kafka.events.event_model import ATTRIBUTES, EventModel
@@ -47,6 +47,7 @@ _TIME = len(',"time":""')
 _SUBJECT = len(',"subject":""')
 _MEDIA_TYPE = len(',"datacontenttype":""')
 _SCHEMA = len(',"dataschema":""')
+_LONGEST = 512  # characters of a source, media type or schema that is remembered
 _SHALLOW = 2 * (PARSER_DEPTH - 1)  # bytes; a shorter payload cannot nest too deep, as each level takes two brackets
 
 _RFC3339 = re.compile(
@@ -124,7 +125,7 @@ def quick_reader(  # noqa: C901 -- holds the function that is built
             if len(data) >= _SHALLOW and data.count(b"{") + data.count(b"[") >= PARSER_DEPTH - 1:
                 raise _UnsureError
             event.data = validate(data, by_name=False)
-            if noted:  # a rounded amount is counted
+            if rounded.places:  # a rounded amount is counted
                 raise _UnsureError
             event.__class__ = CloudEvent
         except Exception:  # noqa: BLE001 -- the careful way finds the reason, also in a team's validator
@@ -193,22 +194,28 @@ def payload_validator(model: type[EventModel[Any]]) -> Callable[..., Any]:
     return SchemaValidator(schema, config).validate_json
 
 
-# The values that passed lately
+# The values that were seen lately. No long one is remembered, as a cache keeps no error: they would fill memory.
 
 
 @lru_cache(maxsize=1024)
 def _is_source(text: str) -> bool:
-    return _fits(UriReference)(text)
+    return _fits(UriReference)(_require_short(text))
 
 
 @lru_cache(maxsize=256)
 def _is_uri(text: str) -> bool:
-    return _fits(Uri)(text)
+    return _fits(Uri)(_require_short(text))
 
 
 @lru_cache(maxsize=256)
 def _is_media_type(text: str) -> bool:
-    return _fits(MediaType)(text)
+    return _fits(MediaType)(_require_short(text))
+
+
+def _require_short(text: str) -> str:
+    if len(text) > _LONGEST:
+        raise _UnsureError
+    return text
 
 
 @cache

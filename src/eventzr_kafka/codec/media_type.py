@@ -17,7 +17,6 @@ _CHARSET = re.compile(
 __all__ = ["charset_of", "is_charset", "is_json", "is_text"]
 
 
-@lru_cache(maxsize=256)
 def is_json(media_type: str | None) -> bool:
     """``*/json`` or ``*/*+json``; in a CloudEvent, no media type means JSON too."""
     if media_type is None:

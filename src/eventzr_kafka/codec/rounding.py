@@ -13,6 +13,7 @@ __all__ = ["RoundedAmount", "count_rounded", "rounded_amounts"]
 
 log = logging.getLogger("eventzr_kafka.codec")
 _MOST = 1000  # sources are free text; the rest is counted together
+_LONGEST = 200  # characters of a source
 
 
 class RoundedAmount(NamedTuple):
@@ -20,7 +21,7 @@ class RoundedAmount(NamedTuple):
 
     Attributes:
         topic: The topic of its events.
-        source: Their ``source``; ``*`` where more of them are known than are kept apart.
+        source: Their ``source``, cut after 200 characters; ``*`` where more of them are known than are kept apart.
         field: Class and field as it stands on the wire, such as ``PaymentCompleted.amount``.
     """
 
@@ -35,7 +36,7 @@ _counts: Counter[RoundedAmount] = Counter()
 def count_rounded(topic: str, source: str, fields: Iterable[str]) -> None:
     """Count rounded amounts of one event; the first of each topic, source and field is logged."""
     for field in fields:
-        amount = RoundedAmount(topic, source, field)
+        amount = RoundedAmount(topic, printable(source, limit=_LONGEST), field)
         if amount not in _counts and len(_counts) >= _MOST:
             amount = RoundedAmount(topic, "*", field)
         _counts[amount] += 1

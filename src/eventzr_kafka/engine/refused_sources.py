@@ -47,12 +47,12 @@ class RefusedSources:
             label: ``Class.method`` of the handler.
             now: Seconds of a clock that only goes forward.
         """
-        key: tuple[str, str | None] = (error.topic, error.source)
+        key: tuple[str, str | None] = (error.topic, printable(error.source))
         if key not in self._found and len(self._found) >= _MOST:
             key = (error.topic, None)
         refused = self._found.get(key)
         if refused is None:
-            source = "other sources are" if key[1] is None else f"source {printable(key[1])!r} is"
+            source = "other sources are" if key[1] is None else f"source {key[1]!r} is"
             hint = f"if it is right, accept it: sources= in the decorator of {label}, or accepts= of the event's class"
             refused = self._found[key] = _Refused(f"{self._group_id}: {error.topic}: {source}", hint)
         is_new = not refused.count or now - refused.last > _LASTS

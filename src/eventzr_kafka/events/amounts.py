@@ -4,7 +4,8 @@
    string digit by digit. Below 10^15 at least 15 digits of a number are right. From there on it is refused: pydantic's
    parser has lost its text, so the sender must write it as a string.
 2. An amount is then rounded half-even to the digits of the currency beside it (ISO 4217: mostly 2, of JPY 0, of KWD 3,
-   of CLF 4). If the currency is unknown or absent, it is rounded to 4 digits, the most that a currency has.
+   of CLF 4). If the currency is unknown or absent, it is rounded to 4 digits, the most that a currency has. So is each
+   amount in a list or an object, such as those of a ``list[Money]``.
 3. Reading counts what it rounds (see `eventzr_kafka.rounded_amounts`). The constructor refuses it: the code that
    makes an amount can round it.
 """
@@ -12,10 +13,10 @@
 from __future__ import annotations
 
 import re
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from decimal import ROUND_HALF_EVEN, Context, Decimal
-from threading import get_ident
+from threading import local
+from types import NoneType
 from typing import Annotated, Any, TypeAlias
 
 from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler
@@ -31,14 +32,14 @@ __all__ = [
     "Number",
     "amounts_of",
     "digits_of",
-    "forget_rounded",
-    "noted",
     "round_amounts",
+    "rounded",
     "take_rounded",
 ]
 
 _MOST = 10**15
 _LONGEST = 60  # characters of a text; a dear one is refused before it is read
+_MOST_ROUNDED = 1000  # of one thread that takes no account of them
 _EXACT = Context(prec=_LONGEST, rounding=ROUND_HALF_EVEN)
 _NUMERAL = re.compile(r"\+?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,2})?", re.ASCII)
 _NO_NUMBER = PydanticCustomError("number", "Input should be a number of 0 or more, below 10^15 or in a string")
@@ -74,6 +75,9 @@ class _Fine(Decimal):
     """An amount of more than two digits after the point, until it is rounded."""
 
 
+_PLAIN = frozenset({Decimal, NoneType})  # types of a field that needs no rounding to two digits
+
+
 def _read_fine(value: Any) -> Decimal:
     return _Fine(_read(value))
 
@@ -89,6 +93,8 @@ def _read(value: Any) -> Decimal:
     else:
         raise _NO_NUMBER
     if not number.is_finite() or number < 0 or (type(value) is float and number >= _MOST):
+        raise _NO_NUMBER
+    if number.adjusted() >= _LONGEST - _MOST_DIGITS:  # it has too many digits to be rounded
         raise _NO_NUMBER
     return number
 
@@ -132,17 +138,19 @@ Currency: TypeAlias = Annotated[str, Field(pattern="^[A-Z]{3}$", examples=["USD"
 
 
 def amounts_of(fields: Iterable[tuple[str, FieldInfo]]) -> tuple[str, ...]:
-    """Names of the fields that are `Money`, or may be."""
-    return tuple(name for name, field in fields if any(isinstance(part, _MoneyMark) for part in _metadata(field)))
+    """Names of the fields that are `Money`, may be, or hold some in a list or an object."""
+    return tuple(name for name, field in fields if _holds_money((*field.metadata, *_metadata(field.annotation))))
 
 
-def _metadata(part: Any) -> Iterator[Any]:
-    """Metadata of a field, and of the types in its annotation."""
-    annotation = part.annotation if isinstance(part, FieldInfo) else part
-    yield from getattr(part, "metadata", ()) if isinstance(part, FieldInfo) else getattr(annotation, "__metadata__", ())
+def _holds_money(metadata: Iterable[Any]) -> bool:
+    return any(isinstance(part, _MoneyMark) for part in metadata)
+
+
+def _metadata(annotation: Any) -> Iterator[Any]:
+    """Metadata of an annotation, and of the types in it."""
+    yield from getattr(annotation, "__metadata__", ())
     for inner in getattr(annotation, "__args__", ()):
-        if hasattr(inner, "__metadata__"):
-            yield from inner.__metadata__
+        yield from _metadata(inner)
 
 
 def round_amounts(schema: Any, owner: str, amounts: Mapping[str, str]) -> None:
@@ -159,20 +167,17 @@ def round_amounts(schema: Any, owner: str, amounts: Mapping[str, str]) -> None:
         values = parsed[0]
         if values.get("currency") in _WITH_CENTS:  # the usual case, which is to cost little
             for name in names:
-                if type(values.get(name)) is _Fine:
+                if type(values.get(name)) not in _PLAIN:
                     break
             else:
                 return parsed
         quantum = _QUANTA[digits_of(values.get("currency"))]
         for name in names:
-            amount: Decimal | None = values.get(name)
-            if amount is not None:
-                rounded = amount.quantize(quantum, context=_EXACT)
-                if rounded == amount:
-                    values[name] = Decimal(amount)
-                else:
-                    values[name] = _trim(rounded)
-                    _noted.append((get_ident(), f"{owner}.{amounts[name]}"))
+            given = values.get(name)
+            if given is not None:
+                values[name] = _round(given, quantum)
+                if values[name] != given and len(rounded.places) < _MOST_ROUNDED:
+                    rounded.places.append(f"{owner}.{amounts[name]}")
         return parsed
 
     model = find_node(schema, "model")
@@ -183,25 +188,40 @@ def round_amounts(schema: Any, owner: str, amounts: Mapping[str, str]) -> None:
         )
 
 
-def _trim(rounded: Decimal) -> Decimal:
+def _round(given: Any, quantum: Decimal) -> Any:
+    """Round an amount, or those in a list or an object; anything else stays as it is."""
+    if isinstance(given, Decimal):
+        amount = given.quantize(quantum, context=_EXACT)
+        return Decimal(given) if amount == given else _trim(amount)
+    if isinstance(given, dict):
+        members: dict[Any, Any] = given  # pyright: ignore[reportUnknownVariableType] -- isinstance says no more
+        return {name: _round(part, quantum) for name, part in members.items()}
+    if type(given) in (list, tuple, set, frozenset):
+        return type(given)(_round(part, quantum) for part in given)
+    return given
+
+
+def _trim(amount: Decimal) -> Decimal:
     """Without the zeros after the point that rounding leaves."""
-    whole = rounded.to_integral()
-    return whole if whole == rounded else rounded.normalize(_EXACT)
+    whole = amount.to_integral()
+    return whole if whole == amount else amount.normalize(_EXACT)
 
 
-_noted: deque[tuple[int, str]] = deque(maxlen=1000)  # of amounts that were rounded: the thread, and class and field
-noted: Sized = _noted
-"""Empty, unless some thread has rounded an amount that it has not taken account of."""
+class _Rounded(local):
+    """Amounts that this thread has rounded and not taken account of.
+
+    Attributes:
+        places: Each as ``Class.fieldOnTheWire``.
+    """
+
+    def __init__(self) -> None:
+        self.places: list[str] = []
 
 
-def forget_rounded() -> None:
-    """Forget what was rounded so far, as by a reading without the decoder."""
-    _noted.clear()
+rounded = _Rounded()
 
 
 def take_rounded() -> list[str]:
-    """The amounts that this thread has rounded since the last call, as ``Class.fieldOnTheWire``."""
-    me = get_ident()
-    places = [place for thread, place in tuple(_noted) if thread == me]
-    _noted.clear()
+    """Take the places that this thread has rounded since the last call."""
+    places, rounded.places = rounded.places, []
     return places

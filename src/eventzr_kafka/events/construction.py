@@ -19,7 +19,7 @@ from pydantic.fields import FieldInfo
 from typing_extensions import dataclass_transform
 
 from eventzr_kafka.errors import EventzrKafkaError
-from eventzr_kafka.events.amounts import forget_rounded, noted, take_rounded
+from eventzr_kafka.events.amounts import rounded, take_rounded
 from eventzr_kafka.safe_text import list_some, printable
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ class EventDataMeta(ModelMetaclass):
 
     if not TYPE_CHECKING:  # to a type checker, the constructor is the one that dataclass_transform describes
 
-        def __call__(cls, *args: Any, **fields: Any) -> Any:  # noqa: N805 -- of a metaclass
+        def __call__(cls, /, *args: Any, **fields: Any) -> Any:  # noqa: N805 -- of a metaclass
             """Make a payload.
 
             Raises:
@@ -131,10 +131,14 @@ class EventDataMeta(ModelMetaclass):
             keywords = cls.__dict__.get("__keywords__") or _keywords_of(cls)
             if not args and not keywords.fit(fields):
                 raise keywords.error(fields)
-            if noted:
-                forget_rounded()
-            payload = type.__call__(cls, *args, **fields)
-            if noted and (too_fine := take_rounded()):
+            before = take_rounded() if rounded.places else None  # also of a payload whose validator makes this one
+            try:
+                payload = type.__call__(cls, *args, **fields)
+            finally:
+                too_fine = take_rounded() if rounded.places else None
+                if before:
+                    rounded.places = before
+            if too_fine:
                 raise PayloadError(cls.__qualname__, too_fine=too_fine)
             return payload
 
@@ -192,6 +196,8 @@ class _Keywords:
 
 def _names_of(cls: type[BaseModel], name: str, field: FieldInfo) -> Iterator[str]:
     alias = field.validation_alias or field.alias
+    if cls.model_config.get("validate_by_alias") is False:
+        alias = None
     if alias is None or cls.model_config.get("validate_by_name") or cls.model_config.get("populate_by_name"):
         yield name
     choices = alias.choices if isinstance(alias, AliasChoices) else [alias]

@@ -28,7 +28,7 @@ from eventzr_kafka.codec.decoder import Decoder, decoder_for
 from eventzr_kafka.codec.encoder import STRUCTURED_HEADERS
 from eventzr_kafka.codec.limits import DEFAULT_LIMITS
 from eventzr_kafka.errors import DecodeError
-from eventzr_kafka.events.amounts import forget_rounded
+from eventzr_kafka.events.amounts import take_rounded
 from eventzr_kafka.events.catalogue import known_events
 from eventzr_marketplace_events import example
 
@@ -248,7 +248,7 @@ def _quick_reader(decoder: Decoder) -> Callable[[Record], CloudEvent[Any] | None
 
 def difference(decoder: Decoder, record: Record) -> str | None:
     """Name the difference between the two ways; an empty text if there is none, None if only one way reads it."""
-    forget_rounded()  # of a record that the quick way left to the careful one
+    take_rounded()  # of a record that the quick way left to the careful one
     quick = read_quickly(decoder, record)
     if quick is None:
         return None

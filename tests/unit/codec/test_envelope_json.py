@@ -8,6 +8,7 @@ from pydantic import AfterValidator
 from tests.unit.codec.mutated_records import TENANT, decoders, look, parts_of, read_quickly, seeds
 
 from eventzr_kafka import CloudEvent, Limits, Record, encode
+from eventzr_kafka.codec import envelope_json
 from eventzr_kafka.codec.decoder import Decoder, decoder_for
 from eventzr_kafka.codec.encoder import STRUCTURED_HEADERS
 from eventzr_marketplace_events import ListingCreated, example
@@ -138,6 +139,18 @@ def test_limits_hold_before_the_quick_way(limits: Limits) -> None:
 def test_sources_of_the_consumer_hold() -> None:
     assert is_quick(written(), decoder_for(ListingCreated, event_type=CREATED, sources={"svc"}))
     assert not is_quick(written(), decoder_for(ListingCreated, event_type=CREATED, sources={"other"}))
+
+
+@pytest.mark.parametrize("name", ["source", "dataschema", "datacontenttype"])
+def test_long_values_are_read_and_not_remembered(name: str) -> None:
+    starts = {"source": "s:", "dataschema": "s:", "datacontenttype": "application/json;charset="}
+    value = written(**{name: starts[name] + "x" * 5000})
+    caches = (envelope_json._is_source, envelope_json._is_uri, envelope_json._is_media_type)
+    for cache in caches:
+        cache.cache_clear()
+    assert not is_quick(value)
+    assert len(getattr(READ(record(value)), name)) > 5000
+    assert [cache.cache_info().currsize for cache in caches] == [name != "source", 0, 0]
 
 
 def test_an_error_of_the_payload_class_is_found_carefully() -> None:

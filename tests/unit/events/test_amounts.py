@@ -6,12 +6,12 @@ import json
 import logging
 from decimal import ROUND_HALF_EVEN, Decimal
 from threading import Thread
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import Field, ValidationError, create_model
+from pydantic import Field, ValidationError, create_model, model_validator
 
 from eventzr_kafka import CloudEvent, Currency, EventData, Money, Number, PayloadError, Written, decode, encode
 from eventzr_kafka.codec import rounding
@@ -122,6 +122,63 @@ def test_what_was_read_before_is_not_blamed_on_a_constructor() -> None:
     assert Paid(amount=Decimal(1), currency="USD").amount == 1
 
 
+def test_amount_of_a_payload_that_makes_another_is_refused() -> None:
+    class Checked(EventData):
+        amount: Money
+        currency: Currency
+
+        @model_validator(mode="after")
+        def look(self) -> Self:
+            Fee(amount=Decimal("1.23"), currency="USD")
+            return self
+
+    with pytest.raises(PayloadError) as caught:
+        Checked(amount=Decimal("1.005"), currency="USD")
+    assert caught.value.too_fine == ("test_amount_of_a_payload_that_makes_another_is_refused.<locals>.Checked.amount",)
+
+
+def test_readings_of_other_threads_hide_no_amount() -> None:
+    class Meanwhile(EventData):
+        amount: Money
+        currency: Currency
+
+        @model_validator(mode="after")
+        def read_elsewhere(self) -> Self:
+            thread = Thread(target=decode, args=(record('{"amount": 0.001, "currency": "USD"}'),))
+            thread.start()
+            thread.join()
+            return self
+
+    with pytest.raises(PayloadError):
+        Meanwhile(amount=Decimal("1.005"), currency="USD")
+    assert list(rounded_amounts().values()) == [1]
+
+
+class Split(EventData):
+    currency: Currency
+    shares: list[Money] | None = None
+    by_seller: dict[str, Money] | None = None
+    price: Money | str = ""
+
+
+@pytest.mark.parametrize(("currency", "share"), [("USD", "1.24"), ("JPY", "1"), ("KWD", "1.236")])
+def test_amounts_in_lists_and_objects_are_rounded(currency: str, share: str) -> None:
+    data = f'{{"currency": "{currency}", "shares": [1.2355, 2], "bySeller": {{"a": "1.2355"}}, "price": "free"}}'
+    split = Split.model_validate_json(data)
+    assert (split.shares, split.by_seller) == ([Decimal(share), Decimal(2)], {"a": Decimal(share)})
+    assert split.price == "free"
+    with pytest.raises(PayloadError) as caught:
+        Split(currency=currency, shares=[Decimal("1.2355")])
+    assert caught.value.too_fine == ("Split.shares",)
+
+
+@pytest.mark.parametrize("amount", [Decimal("1e56"), "1e99"])
+def test_an_amount_too_long_to_be_rounded_is_refused(amount: Any) -> None:
+    with pytest.raises(ValidationError, match="Input should be a number"):
+        Paid(amount=amount, currency="XXX")
+    assert Paid(amount=Decimal("1e55"), currency="XXX").amount == Decimal("1e55")
+
+
 def test_parts_and_optional_amounts_are_rounded() -> None:
     data = (
         '{"tip": 0.125, "currency": "USD", "fees": [{"amount": 1.005, "currency": "JPY"}], "next": {"amount": 2.00001}}'
@@ -168,6 +225,11 @@ def test_sources_without_end_are_counted_together(monkeypatch: pytest.MonkeyPatc
     for source in "abcd":
         decode(record('{"amount": 0.001, "currency": "USD"}', source))
     assert [(amount.source, count) for amount, count in rounded_amounts().items()] == [("a", 1), ("b", 1), ("*", 2)]
+
+
+def test_long_sources_are_counted_by_their_start() -> None:
+    decode(record('{"amount": 0.001, "currency": "USD"}', "s" * 5000))
+    assert [len(amount.source) for amount in rounded_amounts()] == [200]
 
 
 def test_a_rounded_event_can_be_published_again() -> None:

@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Annotated, Any, Generic, TypeVar
 
 import pytest
-from pydantic import AliasChoices, AliasPath, BaseModel, Field, ValidationError
+from pydantic import AliasChoices, AliasPath, BaseModel, ConfigDict, Field, ValidationError
 
 from eventzr_kafka import EventData, PayloadError, Written, WrittenOrNone, decode
 from eventzr_kafka.codec.encoder import encode
@@ -87,6 +87,27 @@ def test_keywords_are_names_and_aliases() -> None:
     assert made(Sent, id="1", sellerId="s", price=1) == sent(price=Decimal(1))
     assert refused(Sent, id="1", sellerId=None, price=1).missing == ("seller_id",)
     assert made(Renamed, Code="a") == made(Renamed, codes=["a"]) == Renamed.model_validate({"Code": "a"})
+
+
+def test_a_field_may_have_any_name() -> None:
+    class Seat(EventData):
+        cls: str
+        self: str
+        args: int
+        fields: int
+
+    assert Seat(cls="first", self="s", args=1, fields=2).cls == "first"
+
+
+def test_alias_is_no_keyword_where_pydantic_takes_none() -> None:
+    class ByName(EventData):
+        model_config = ConfigDict(validate_by_alias=False)
+        seller_id: Written[str]
+
+    assert ByName(seller_id="s").seller_id == "s"
+    with pytest.raises(PayloadError) as caught:
+        ByName(sellerId="s")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    assert (caught.value.unknown, caught.value.missing) == ({"sellerId": "seller_id"}, ("seller_id",))
 
 
 def test_an_error_shows_no_value() -> None:
