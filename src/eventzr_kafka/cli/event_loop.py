@@ -23,7 +23,7 @@ def run_on_loop(main: Callable[[], Coroutine[Any, Any, ResultT]], choice: EventL
 
     Args:
         main: Makes the coroutine; not called if the event loop cannot be had.
-        choice: ``auto`` is uvloop if it is installed. ``asyncio`` is the loop that `asyncio.run` takes.
+        choice: ``auto`` is uvloop if it is installed. ``asyncio`` is asyncio's own, also where the policy is uvloop's.
 
     Raises:
         MissingExtraError: uvloop is chosen and not installed.
@@ -35,9 +35,9 @@ def run_on_loop(main: Callable[[], Coroutine[Any, Any, ResultT]], choice: EventL
 
 
 def _loop_factory(choice: EventLoop) -> Callable[[], asyncio.AbstractEventLoop] | None:
-    if choice == "asyncio":
-        return None
-    if sys.platform == "win32" and choice == "uvloop":
+    if choice == "asyncio":  # on Windows asyncio has two; the policy chooses
+        return None if sys.platform == "win32" else asyncio.SelectorEventLoop
+    if choice == "uvloop" and sys.platform == "win32":
         raise SettingsError("KAFKA_EVENT_LOOP", "uvloop does not run on Windows; write auto or asyncio")
     try:
         factory: Callable[[], asyncio.AbstractEventLoop] = import_module("uvloop").new_event_loop

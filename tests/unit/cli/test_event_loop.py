@@ -15,7 +15,7 @@ from eventzr_kafka.cli.event_loop import run_on_loop
 from eventzr_kafka.errors import MissingExtraError, SettingsError
 from eventzr_kafka.settings import EventLoop, variables
 
-pytest.importorskip("uvloop")  # not on Windows
+uvloop = pytest.importorskip("uvloop")  # not on Windows
 
 HANDLERS = """
 from eventzr_kafka import CloudEvent, kafka_consumer, on_message
@@ -63,6 +63,7 @@ def test_uvloop_is_used_and_logged(choice: EventLoop, caplog: pytest.LogCaptureF
 @pytest.mark.usefixtures("policy")
 def test_asyncio_turns_uvloop_off(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "eventzr_kafka.cli")
+    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())  # a service's module may have done so
 
     assert run_on_loop(kind_of_loop, "asyncio") == "asyncio"
     assert caplog.messages == ["event loop: asyncio"]
