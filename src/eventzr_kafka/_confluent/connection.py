@@ -157,7 +157,10 @@ class ConnectionMonitor:
             self._log.warning("%s: %s", self._client, warning)
 
     def _look_at_tls(self, error: KafkaError) -> None:
-        """Shake hands with the brokers, once a minute and in a thread: the client does not report what is wrong."""
+        """Shake hands with the brokers in a thread: the client does not report what is wrong.
+
+        Once a minute, also when the connection comes and goes: each time the brokers log a handshake that ends early.
+        """
         if may_be_tls(error) and self._monotonic() >= self._look_again:
             self._look_again = self._monotonic() + _REPEAT_SECONDS
             threading.Thread(target=self._find_tls_fault, name="eventzr-kafka TLS probe", daemon=True).start()
@@ -184,7 +187,7 @@ class ConnectionMonitor:
         """Note that a record came through, or that a broker is up."""
         self.refusal = None
         if self._state.reason is not None:
-            self.tls_fault, self._look_again = None, 0.0
+            self.tls_fault = None
             self._state.report_success("%s: connected to %s again", self._client, self._brokers)
 
 

@@ -24,6 +24,7 @@ __all__ = ["TlsFaultError", "find_tls_fault", "may_be_tls", "shake_hands", "spea
 _SECONDS = 3.0
 _API_VERSIONS = bytes([0, 0, 0, 10, 0, 18, 0, 0, 0, 0, 0, 0, 255, 255])  # length, key, version, correlation, no client
 _NOT_YET_VALID, _EXPIRED, _OTHER_HOSTS = 9, 10, {62, 64}  # OpenSSL's X509_V_ERR_…
+_UNREADABLE = frozenset({"ssl.keystore.location", "ssl.certificate.pem", "ssl.key.pem"})
 _CLOCK = "set the clock of this machine by NTP"
 
 
@@ -57,7 +58,7 @@ def find_tls_fault(settings: KafkaSettings) -> str | None:
                 return f"{address}: the broker speaks TLS on this port, and this client does not; {hint}"
         except TlsFaultError as fault:
             return f"TLS with {address}: {fault}"
-        except (OSError, UnicodeError):  # the broker cannot be reached
+        except (OSError, ValueError):  # the broker cannot be reached; or Python cannot read the client's certificates
             continue
     return None
 
@@ -76,7 +77,7 @@ def shake_hands(address: str, settings: KafkaSettings) -> str:
     host, _ = _split(address)
     try:
         with _connect(address) as plain, context.wrap_socket(plain, server_hostname=host) as secure:
-            if "ssl.keystore.location" not in settings.librdkafka:  # Python cannot read one, so it has no certificate
+            if not _has_unreadable_certificate(settings):  # the broker might refuse the probe alone
                 _ask(secure)
             certificate = secure.getpeercert() or {}
             return f"{secure.version()}, certificate valid until {certificate.get('notAfter')}"
@@ -104,17 +105,27 @@ def speaks_tls(address: str) -> bool:
 def _context(settings: KafkaSettings) -> ssl.SSLContext:
     """Trust what the client trusts, and show its certificate, as far as Python can read it."""
     given = settings.librdkafka
-    authority = settings.ca_file or str(given.get("ssl.ca.location", ""))
-    context = ssl.create_default_context(cafile=authority if Path(authority).is_file() else None)
+    authority = Path(settings.ca_file or str(given.get("ssl.ca.location") or "probe"))  # for the system's
+    context = ssl.create_default_context(
+        cafile=authority if authority.is_file() else None,
+        capath=authority if authority.is_dir() else None,
+        cadata=str(given["ssl.ca.pem"]) if given.get("ssl.ca.pem") else None,
+    )
     if given.get("ssl.endpoint.identification.algorithm") == "none":
         context.check_hostname = False
     if str(given.get("enable.ssl.certificate.verification", True)).lower() == "false":
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
-    if certificate := given.get("ssl.certificate.location"):
+    certificate = given.get("ssl.certificate.location")
+    if certificate and not _has_unreadable_certificate(settings):
         key, password = given.get("ssl.key.location"), given.get("ssl.key.password", "")
         context.load_cert_chain(str(certificate), None if key is None else str(key), str(password))
     return context
+
+
+def _has_unreadable_certificate(settings: KafkaSettings) -> bool:
+    """Return True if the client shows a certificate that Python cannot: from a keystore, or from memory."""
+    return not _UNREADABLE.isdisjoint(settings.librdkafka)
 
 
 def _connect(address: str) -> socket.socket:
@@ -147,7 +158,7 @@ def _certificate_fault(error: ssl.SSLCertVerificationError, settings: KafkaSetti
 def _client_fault(error: OSError, settings: KafkaSettings) -> TlsFaultError | None:
     """Return the fault if the broker has sent an alert about the client's certificate."""
     reason = str(getattr(error, "reason", ""))
-    if "ALERT" not in reason or "CERTIFICATE" not in reason:
+    if "ALERT" not in reason or "CERTIFICATE" not in reason or _has_unreadable_certificate(settings):
         return None
     if "ssl.certificate.location" in settings.librdkafka:
         problem = "the broker refuses this client's certificate"
