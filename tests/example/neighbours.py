@@ -369,8 +369,8 @@ _ENVELOPES: Final = (
         "a whole event beside the header `application/json`",
         PAYMENT,
         _PAY,
-        "dead-lettered",
-        "specversion: Field required",
+        "done",
+        _PAID,
         headers=((_CE, "application/json"),),
     ),
     Row(
@@ -766,8 +766,7 @@ Everything in the tables that is poison is one of these:
 - *It contradicts what is known*: another amount, another seller, an order that does not exist, more stars than the
   scale has.
 - *It breaks the platform's rules*: another source, a key that is not the tenant, another topic's type.
-- *It is in a form that CloudEvents does not have on Kafka*: a whole event beside the header `application/json`, which
-  means binary mode; a batch; data as a string.
+- *It is in a form that CloudEvents does not have on Kafka*: a batch; data as a string.
 """
 
 

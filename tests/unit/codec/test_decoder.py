@@ -309,3 +309,13 @@ def test_json_nests_200_levels_and_no_more(build: Callable[[int], Record]) -> No
 def test_brackets_in_strings_do_not_count_as_depth() -> None:
     data = ["[" * 500, '"{' * 500]
     assert decode(record({**BASE, "data": data})).data == data
+
+
+@pytest.mark.parametrize("media_type", [b"application/json", b"Application/JSON; charset=utf-8", b"application/vnd.x+json"])
+def test_whole_event_called_json_is_structured(media_type: bytes) -> None:
+    assert read(("content-type", media_type), data={"a": 1}).data == {"a": 1}
+
+
+def test_json_beside_attributes_is_binary() -> None:
+    event = decode(record(b'{"specversion":"0.3"}', *CE, ("content-type", b"application/json")))
+    assert event.data == {"specversion": "0.3"}
