@@ -41,9 +41,8 @@
         ├── Reject                     raised by a handler: do not retry, write a dead letter
         └── EventStoppedError          an event without an outcome stopped the runner; it is not committed
 
-All of them are imported from this module, except the three of AWS Lambda (λ), which `eventzr_kafka.aws_lambda` exports,
-that of the outbox (o), which `eventzr_kafka.outbox` exports, and the two (e) that `eventzr_kafka` itself exports.
-No message shows a payload, a token or a password.
+They are imported from here; those marked (λ) from `eventzr_kafka.aws_lambda`, (o) from `eventzr_kafka.outbox`, and (e)
+from `eventzr_kafka`. No message shows a payload, a token or a password.
 """
 
 from __future__ import annotations
@@ -94,7 +93,10 @@ __all__ = [
 
 
 class EventzrKafkaError(Exception):
-    """Root of every error of this package."""
+    """Root of every error of this package. Errors can be copied and pickled, as a pool of processes does."""
+
+    def __reduce__(self) -> tuple[Any, ...]:  # an exception's own calls `__init__` with the text alone
+        return type(self).__new__, (type(self), *self.args), self.__dict__
 
 
 class ConfigurationError(EventzrKafkaError):

@@ -52,6 +52,10 @@ class PublishManyError(ProducerError, ExceptionGroup[Exception]):
     def __init__(self, results: Sequence[PublishResult | Exception]) -> None:
         """Do nothing: a group is made by `__new__`."""
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Make the group again from its results."""
+        return PublishManyError, (self.results,)
+
     def derive(self, errors: Sequence[Any], /) -> Any:
         """Make the group of some of the errors, for ``except*``."""
         return PublishManyError(errors)
