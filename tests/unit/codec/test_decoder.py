@@ -311,7 +311,9 @@ def test_brackets_in_strings_do_not_count_as_depth() -> None:
     assert decode(record({**BASE, "data": data})).data == data
 
 
-@pytest.mark.parametrize("media_type", [b"application/json", b"Application/JSON; charset=utf-8", b"application/vnd.x+json"])
+@pytest.mark.parametrize(
+    "media_type", [b"application/json", b"Application/JSON; charset=utf-8", b"application/vnd.x+json"]
+)
 def test_whole_event_called_json_is_structured(media_type: bytes) -> None:
     assert read(("content-type", media_type), data={"a": 1}).data == {"a": 1}
 
