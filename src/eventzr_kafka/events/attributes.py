@@ -61,10 +61,13 @@ def _read_leap_second(text: str) -> datetime:
     """The last microsecond before the leap second, which no datetime can hold: of the same day, and in order.
 
     Raises:
-        ValueError: It is not 23:59:60 in UTC, the only time of day that a leap second has.
+        ValueError: It is not 23:59:60 in UTC, the only time of day that a leap second has, or in no year of UTC.
     """
     second = text.upper()[: _SECONDS.start] + "59" + text.upper()[_SECONDS.stop :]
-    moment = datetime.fromisoformat(second).astimezone(UTC)
+    try:
+        moment = datetime.fromisoformat(second).astimezone(UTC)
+    except OverflowError:
+        raise ValueError("a leap second is of UTC's years 1 to 9999") from None
     if (moment.hour, moment.minute) != (23, 59):
         raise ValueError("a leap second is 23:59:60 in UTC")
     return moment.replace(microsecond=999_999)

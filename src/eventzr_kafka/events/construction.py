@@ -1,6 +1,6 @@
 """Strictness of a payload's constructor, and of nothing else.
 
-1. ``OrderCreated(…)`` refuses keywords that the class does not know.
+1. ``OrderCreated(…)`` refuses keywords that the class does not know, and a field that is given by name and by alias.
 2. A field declared as `Written` must be given, and not as None; one declared as `WrittenOrNone` must be given.
 3. An amount must have no more digits than its currency has.
 4. Reading does not come this way (``model_validate``, ``model_validate_json``, the decoder), nor do ``model_copy``,
@@ -41,7 +41,7 @@ T = TypeVar("T")
 
 
 class PayloadError(EventzrKafkaError):
-    """A payload class was called with an unknown keyword, without a field that it is written with, or a wrong amount.
+    """A payload class was called with wrong keywords, without a field that it is written with, or a wrong amount.
 
     Only the constructor raises it; events that are read may have more fields, and fewer.
 
@@ -50,6 +50,7 @@ class PayloadError(EventzrKafkaError):
         unknown: The unknown keywords, each with the field that it may misspell, or None.
         missing: Python names of the missing fields.
         too_fine: Amounts with more digits than their currency has, as ``Class.fieldOnTheWire``.
+        repeated: Python names of the fields that have two keywords, such as name and alias.
     """
 
     def __init__(
@@ -58,17 +59,20 @@ class PayloadError(EventzrKafkaError):
         unknown: Mapping[str, str | None] | None = None,
         missing: Sequence[str] = (),
         too_fine: Sequence[str] = (),
+        repeated: Sequence[str] = (),
     ) -> None:
         self.payload_class = payload_class
         self.unknown = dict(unknown or {})
         self.missing = tuple(missing)
         self.too_fine = tuple(too_fine)
+        self.repeated = tuple(repeated)
         problems = [
             f"unknown field {printable(name)!r}" + (f" (did you mean {near!r}?)" if near else "")
             for name, near in self.unknown.items()
         ]
         if missing:
             problems.append(f"missing when published: {', '.join(missing)}")
+        problems += [f"{name} is given twice, by name and by alias" for name in repeated]
         problems += [f"{field} has more digits than its currency: round it" for field in self.too_fine]
         super().__init__(f"{payload_class}: {list_some(problems, separator='; ')}")
 
@@ -171,17 +175,22 @@ class _Keywords:
         self._class = cls
         self._names = {name: frozenset(_names_of(cls, name, field)) for name, field in cls.model_fields.items()}
         self._known = frozenset[str]().union(*self._names.values())
+        self._usual = frozenset(next(_names_of(cls, name, field)) for name, field in cls.model_fields.items())
         marks = {name: mark for name, field in cls.model_fields.items() if (mark := _mark_of(field)) is not None}
         self._demanded = [_Demand(name, self._names[name], mark.allows_none) for name, mark in marks.items()]
         self._demanded_names = tuple(marks)
 
     def fit(self, given: dict[str, Any]) -> bool:
-        if not given.keys() <= self._known:
+        if not given.keys() <= self._usual and (not given.keys() <= self._known or self._repeated(given)):
             return False
         for name in self._demanded_names:
             if given.get(name) is None and any(demand.is_unmet(given) for demand in self._demanded):
                 return False
         return True
+
+    def _repeated(self, given: dict[str, Any]) -> list[str]:
+        """The fields with two keywords: pydantic would take one, and keep the other as an unknown field."""
+        return [name for name, keywords in self._names.items() if len(keywords & given.keys()) > 1]
 
     def error(self, given: dict[str, Any]) -> PayloadError:
         unknown = [name for name in given if name not in self._known]
@@ -191,7 +200,8 @@ class _Keywords:
         known = list(self._class.model_fields)
         meant = {name: difflib.get_close_matches(name, known, n=1) for name in unknown}
         hints = {name: found[0] if found else None for name, found in meant.items()}
-        return PayloadError(self._class.__qualname__, hints, [name for name in known if name in missing])
+        missing = [name for name in known if name in missing]
+        return PayloadError(self._class.__qualname__, hints, missing, repeated=self._repeated(given))
 
 
 def _names_of(cls: type[BaseModel], name: str, field: FieldInfo) -> Iterator[str]:

@@ -89,6 +89,14 @@ def test_keywords_are_names_and_aliases() -> None:
     assert made(Renamed, Code="a") == made(Renamed, codes=["a"]) == Renamed.model_validate({"Code": "a"})
 
 
+@pytest.mark.parametrize("by_alias", [None, "s"])
+def test_a_field_given_by_name_and_by_alias_is_refused(by_alias: str | None) -> None:
+    with pytest.raises(PayloadError) as caught:
+        Sent(id="1", seller_id="s", price=None, sellerId=by_alias)
+    assert caught.value.repeated == ("seller_id",)
+    assert "seller_id is given twice, by name and by alias" in str(caught.value)
+
+
 def test_a_field_may_have_any_name() -> None:
     class Seat(EventData):
         cls: str

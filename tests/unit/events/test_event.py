@@ -167,6 +167,7 @@ def test_known_extensions_are_text_or_none(name: str) -> None:
         ("2026-03-02t12:00:00z", NOON),
         ("2026-02-30T12:00:00Z", None),
         ("٢٠٢٦-03-02T12:00:00Z", None),
+        ("0001-01-01T13:59:60+14:00", None),  # of the year 0 in UTC
     ],
 )
 def test_expirytime_is_a_moment_or_none(text: Any, moment: datetime | None) -> None:
