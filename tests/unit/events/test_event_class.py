@@ -215,6 +215,10 @@ def client() -> AsyncClient:
         assert type(event.data) is ListingCreated
         return event.with_extensions(seen=True)
 
+    @app.post("/any")
+    async def take_any(event: CloudEvent[Any]) -> CloudEvent[Any]:
+        return event
+
     return AsyncClient(transport=ASGITransport(app), base_url="http://test")
 
 
@@ -222,6 +226,12 @@ async def test_fastapi_takes_and_returns_events(client: AsyncClient) -> None:
     answer = await client.post("/events", content=full().to_json(), headers={"content-type": "application/json"})
     assert answer.status_code == 200
     assert answer.json() == {**json.loads(full().to_json()), "seen": True}
+
+
+async def test_fastapi_takes_events_of_any_payload(client: AsyncClient) -> None:
+    text = CloudEvent(id="1", source="s", type="t", tenantid="t", data=[1]).to_json()
+    answer = await client.post("/any", content=text, headers={"content-type": "application/json"})
+    assert answer.text == text
 
 
 async def test_fastapi_names_what_is_wrong(client: AsyncClient) -> None:
