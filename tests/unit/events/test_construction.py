@@ -91,8 +91,9 @@ def test_keywords_are_names_and_aliases() -> None:
 
 @pytest.mark.parametrize("by_alias", [None, "s"])
 def test_a_field_given_by_name_and_by_alias_is_refused(by_alias: str | None) -> None:
+    given: dict[str, Any] = {"id": "1", "seller_id": "s", "sellerId": by_alias, "price": None}
     with pytest.raises(PayloadError) as caught:
-        Sent(id="1", seller_id="s", price=None, sellerId=by_alias)
+        Sent(**given)
     assert caught.value.repeated == ("seller_id",)
     assert "seller_id is given twice, by name and by alias" in str(caught.value)
 
