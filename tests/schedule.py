@@ -21,6 +21,7 @@ SHARED: Final = {
     "tests/broker/test_refused_batches.py": "own_kafka",
     "tests/outbox/test_relay_on_kafka.py": "own_kafka",
     "tests/example/test_drive.py": "own_kafka",
+    "tests/broker/test_guide_example.py": "own_kafka",
     "tests/broker/test_msk_login.py": "msk",
     "tests/broker/test_cli_doctor.py": "msk",
     "tests/broker/test_cli_topics.py": "msk",

@@ -65,7 +65,10 @@ def forget_the_consumer() -> None:
 
 
 def forget_the_producer() -> None:
-    producer = EventProducer(source="svc", settings=SETTINGS)
+    settings = KafkaSettings(
+        brokers=BROKERS, librdkafka={"linger.ms": 10_000}
+    )  # so that the process ends before it sends
+    producer = EventProducer(source="svc", settings=settings)
     producer.start()
     for number in range(100):
         event = CloudEvent(id=f"e{number}", source="svc", type=TOPIC, tenantid="t", data=number)

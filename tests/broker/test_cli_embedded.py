@@ -293,7 +293,7 @@ def test_demo_plays_a_day_and_all_18_topics_flow(env: dict[str, str]) -> None:
     done = run_python("-m", "examples.demo", env=env)
 
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "All 18 topics flowed for 2 tenants: 56 events, each exactly once." in done.stdout
+    assert "All 18 topics flowed for 2 tenants: 59 events, each exactly once." in done.stdout
     assert "tenant-b  | after the delivery the dead letter is replayed: the seller gets 4650.75 USD" in done.stdout
     assert done.stdout.count("New listing in lane vendora") == 5
     assert done.stdout.count("completed for tenant-") == 2

@@ -465,7 +465,7 @@ def test_discard_is_left_by_ctrl_c(dlq: Dlq) -> None:
     arguments = [*COMMAND, "dlq", "discard", dlq.group, "--reason", "test data"]
     ended = python_on_a_terminal(arguments, CTRL_C, question="[y/N] ", env={"KAFKA_BROKERS": dlq.brokers})
 
-    assert ended.code == 130
+    assert ended.code in {130, -signal.SIGINT}  # a shell calls both 130; the key may be pressed twice
     assert "Traceback" not in ended.text
     assert dlq.notes() == []
 

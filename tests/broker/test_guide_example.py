@@ -41,9 +41,10 @@ class MarketplaceEventHandler:
 
 
 @pytest.fixture
-def guide_kafka(kafka: KafkaServer) -> KafkaServer:
+def guide_kafka(own_kafka: KafkaServer) -> KafkaServer:
     """Kafka with the two topics of the guide's example; the first holds the guide's event and nothing else."""
-    # The group's offsets go with what another test has left of the topics.
+    kafka = own_kafka  # other tests write listings to a broker that is shared
+    # The group's offsets go with what the other test has left of the topics.
     kafka.tool("org.apache.kafka.tools.TopicCommand", "--delete", "--if-exists", "--topic", f"{CREATED}|{COMPLETED}")
     kafka.create_topics([CREATED, COMPLETED], partitions=6)
     keyed = ("--reader-property", "parse.key=true", "--reader-property", "key.separator=|")

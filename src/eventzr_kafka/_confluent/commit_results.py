@@ -25,9 +25,9 @@ from eventzr_kafka.lifecycle.state_log import StateLog
 __all__ = ["CommitResults"]
 
 _STEPS = (1024, 256, 64, 16, 0)  # bytes of metadata, one after another until the broker takes it
-_LASTING_SECONDS = 10.0  # after which a refusal is more than a rebalance
+_LASTING_SECONDS = 10.0  # after which a refusal is more than a passing one
 _UNRELATED_SECONDS = 60.0  # between two refusals that are unrelated: a lasting one is repeated every second
-_REBALANCE_ERRORS = {
+_PASSING_ERRORS = {  # of a rebalance, or of a coordinator that moves or comes back
     KafkaError.REBALANCE_IN_PROGRESS,
     KafkaError.ILLEGAL_GENERATION,
     KafkaError.UNKNOWN_MEMBER_ID,
@@ -36,6 +36,7 @@ _REBALANCE_ERRORS = {
     KafkaError.COORDINATOR_NOT_AVAILABLE,
     KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
     KafkaError._ASSIGNMENT_LOST,
+    KafkaError._WAIT_COORD,
 }
 _NOTHING_TO_COMMIT = {KafkaError._NO_OFFSET, KafkaError._DESTROY}
 _HINTS = {
@@ -106,7 +107,7 @@ class CommitResults:
             self._failing_since = now
         self._refused_at = now
         lasts = now - self._failing_since >= _LASTING_SECONDS
-        if self.problem is None and (lasts or self.closing or fault.code() not in _REBALANCE_ERRORS):
+        if self.problem is None and (lasts or self.closing or fault.code() not in _PASSING_ERRORS):
             hint = "; ".join(filter(None, (describe_kafka_error(fault), _HINTS.get(fault.code()))))
             problem = f"{self._group_id}: offsets cannot be committed, handled events run again: {hint}"
             self._state.report_failure(problem, "%s", problem)

@@ -60,6 +60,15 @@ def test_refusal_is_one_line_and_a_problem(
     assert lines(caplog)[1:] == ["g: offsets are committed again after 2.0 s"]
 
 
+@pytest.mark.parametrize("code", [KafkaError.REBALANCE_IN_PROGRESS, KafkaError._WAIT_COORD])
+def test_passing_refusal_is_reported_if_it_lasts(commits: CommitResults, time: ManualTime, code: int) -> None:
+    commits.on_commit(KafkaError(code), [offset()])
+    assert commits.problem is None
+    time.now += 11
+    commits.on_commit(KafkaError(code), [offset()])
+    assert commits.problem is not None
+
+
 def test_one_refused_partition_counts(commits: CommitResults) -> None:
     commits.on_commit(None, [offset(), offset(fault=DENIED)])
     assert commits.problem is not None
