@@ -3,4 +3,6 @@
 import asyncio
 from importlib import import_module
 
-asyncio.set_event_loop_policy(import_module("uvloop").EventLoopPolicy())
+asyncio.set_event_loop_policy(  # pyright: ignore[reportDeprecated] -- only a policy reaches every asyncio.run
+    import_module("uvloop").EventLoopPolicy()
+)

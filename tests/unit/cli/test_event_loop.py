@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +15,7 @@ from eventzr_kafka.cli.event_loop import run_on_loop
 from eventzr_kafka.errors import MissingExtraError, SettingsError
 from eventzr_kafka.settings import EventLoop, variables
 
-uvloop = pytest.importorskip("uvloop")  # not on Windows
+uvloop: Any = pytest.importorskip("uvloop")  # not on Windows
 
 HANDLERS = """
 from eventzr_kafka import CloudEvent, kafka_consumer, on_message
@@ -43,16 +43,13 @@ def without_uvloop(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def policy() -> Iterator[None]:
-    """The policy of Python, also where the session has uvloop's."""
-    before = asyncio.get_event_loop_policy()
-    asyncio.set_event_loop_policy(None)
-    yield
-    asyncio.set_event_loop_policy(before)
+def usual_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`asyncio.run` takes Python's own loop, also where the session runs on uvloop."""
+    monkeypatch.setattr(asyncio.events, "new_event_loop", asyncio.SelectorEventLoop)
 
 
 @pytest.mark.parametrize("choice", ["auto", "uvloop"])
-@pytest.mark.usefixtures("policy")
+@pytest.mark.usefixtures("usual_loop")
 def test_uvloop_is_used_and_logged(choice: EventLoop, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "eventzr_kafka.cli")
 
@@ -60,16 +57,15 @@ def test_uvloop_is_used_and_logged(choice: EventLoop, caplog: pytest.LogCaptureF
     assert caplog.messages == ["event loop: uvloop"]
 
 
-@pytest.mark.usefixtures("policy")
-def test_asyncio_turns_uvloop_off(caplog: pytest.LogCaptureFixture) -> None:
+def test_asyncio_turns_uvloop_off(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setattr(asyncio.events, "new_event_loop", uvloop.new_event_loop)  # as if a module had installed it
     caplog.set_level(logging.INFO, "eventzr_kafka.cli")
-    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())  # a service's module may have done so
 
     assert run_on_loop(kind_of_loop, "asyncio") == "asyncio"
     assert caplog.messages == ["event loop: asyncio"]
 
 
-@pytest.mark.usefixtures("without_uvloop", "policy")
+@pytest.mark.usefixtures("without_uvloop", "usual_loop")
 def test_auto_without_uvloop_is_asyncio() -> None:
     assert run_on_loop(kind_of_loop, "auto") == "asyncio"
 
@@ -92,7 +88,7 @@ def test_uvloop_is_refused_on_windows(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(("choice", "kind"), [("", "uvloop"), ("asyncio", "asyncio"), ("UVLOOP", "uvloop")])
-@pytest.mark.usefixtures("policy")
+@pytest.mark.usefixtures("usual_loop")
 def test_run_takes_the_loop_of_the_setting(
     choice: str,
     kind: str,
@@ -105,7 +101,7 @@ def test_run_takes_the_loop_of_the_setting(
     monkeypatch.setenv("KAFKA_ENABLED", "false")
     monkeypatch.setenv("KAFKA_EVENT_LOOP", choice)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     (tmp_path / "looping.py").write_text(HANDLERS)
 
     assert call(["run", "looping:Looping"]) == 0
