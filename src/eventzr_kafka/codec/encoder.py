@@ -34,6 +34,9 @@ ContentMode: TypeAlias = Literal["structured", "binary"]
 # The only header of an event in structured mode, as this SDK and the JavaScript one write it.
 STRUCTURED_HEADERS: tuple[Header, ...] = (("content-type", b"application/cloudevents+json; charset=utf-8"),)
 
+# Characters of a source and a type that are remembered: those of a foreign event may fill memory.
+_LONGEST = 512
+
 # What a serializer raises for a payload that it cannot write.
 UNWRITABLE = (PydanticSerializationError, TypeError, ValueError, OverflowError, RecursionError)
 
@@ -102,7 +105,9 @@ class _UnfitDataError(ValueError):
 
 
 def _write_structured(event: CloudEvent[Any]) -> tuple[bytes, Sequence[Header]]:
-    head = f'{{"specversion":"1.0","id":{_quote(event.id)}{source_and_type(event.source, event.type)}'
+    is_short = len(event.source) + len(event.type) <= _LONGEST
+    members = (source_and_type if is_short else source_and_type.__wrapped__)(event.source, event.type)
+    head = f'{{"specversion":"1.0","id":{_quote(event.id)}{members}'
     if event.time is not None:
         head += f',"time":"{format_time(event.time)}"'
     if event.datacontenttype is not None:

@@ -22,7 +22,7 @@ from tests.unit.codec.codec_records import (
 )
 
 from eventzr_kafka import CloudEvent, EventData, Limits, Record, decode, encode
-from eventzr_kafka.codec.encoder import ContentMode
+from eventzr_kafka.codec.encoder import ContentMode, source_and_type
 from eventzr_kafka.errors import EncodeError, RecordTooLargeError
 from eventzr_marketplace_events import ListingCreated, ListingUpdated, ReviewCreated, example
 
@@ -216,3 +216,10 @@ def test_limits_hold_for_a_plain_record_too(limits: Limits) -> None:
     out = encode(event)
     with pytest.raises(RecordTooLargeError):
         decode(Record("t", 0, 0, out.key, out.value, out.headers), limits=limits)
+
+
+def test_long_sources_are_written_and_not_remembered() -> None:
+    source_and_type.cache_clear()
+    event: CloudEvent[Any] = CloudEvent(id="1", source="s" * 5000, type="t", tenantid="t", data={})
+    assert json.loads(encode(event).value or b"")["source"] == event.source
+    assert source_and_type.cache_info().currsize == 0
