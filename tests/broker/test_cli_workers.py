@@ -176,6 +176,7 @@ def test_two_workers_handle_each_event_once(setting: Setting) -> None:
     lines = workers.output.splitlines()
     assert lines[2] == f"  group   {setting.group} (2 workers)"
     assert lines[-1] == "stopped"
+    assert sum(" eventzr_kafka.cli: event loop: " in line for line in lines) == 2  # one for each worker
     for said in ("connecting to", "ready: ", "stopping: "):
         assert sum(line.startswith(said) for line in lines) == 1
 
