@@ -27,7 +27,7 @@ from eventzr_kafka.engine.epoch import Epoch
 from eventzr_kafka.engine.failed_event import FailedEvent, error_summary
 from eventzr_kafka.engine.failure_host import FailureHost, LeaveToRedelivery, underlying_decision
 from eventzr_kafka.engine.failure_states import FailureState, FailureStates
-from eventzr_kafka.engine.intake import Work, decode_early, lane_name
+from eventzr_kafka.engine.intake import EarlyReading, Work, decode_early, lane_name
 from eventzr_kafka.engine.lanes import Lane, Lanes
 from eventzr_kafka.engine.refused_sources import RefusedSources
 from eventzr_kafka.errors import (
@@ -137,16 +137,16 @@ class FailureHandler:
         if parked_keys is None:
             return False
         record, batch, event, _ = work
-        # By subject, an event is None if its `when` failed as its lane was chosen: its key is known once it is read.
-        if event is None and (
-            ordering == "subject" or parked_keys.contains(record.key, lane_name(ordering, record, None))
-        ):
+        early = EarlyReading(event, event)
+        if event is None and ordering == "subject":  # its `when` failed as its lane was chosen: its key is its subject
             early = decode_early(batch, record)
-            if early.is_unwanted:  # it is skipped, whatever its ordering key waits for
-                return False
-            event = early.envelope
-        if not parked_keys.contains(record.key, lane_name(ordering, record, event)):
+        if not parked_keys.contains(record.key, lane_name(ordering, record, early.envelope)):
             return False
+        if early.envelope is None:
+            early = decode_early(batch, record)
+        if early.is_unwanted:  # it is skipped, whatever its ordering key waits for
+            return False
+        event = early.envelope
         self.count(FailedEvent(lane, work, None))  # without an event: its handler is not called
         failed = FailedEvent(lane, work, event)
         log.info("%s%s: parked: its ordering key has an open dead letter", record.position, failed.event_and_tenant)
