@@ -26,9 +26,9 @@ test: $(READY)  ## every test, with all set-up (SETUP=1: also with sudo); the he
 quick: $(READY)  ## what needs no broker, no database and no browser; a minute of CPU
 	$(BIN)/pytest -n 3 --dist loadfile -m 'not torture and not real_kafka and not slow' tests/unit tests/architecture
 
-test-uvloop: $(READY)  ## the unit tests, and the basics on a real Kafka, on uvloop; the other targets take asyncio's loop
+test-uvloop: $(READY)  ## what depends on the event loop, on uvloop and a real Kafka; the other targets take asyncio's loop
 	EVENTZR_KAFKA_TEST_LOOP=uvloop EVENTZR_KAFKA_TEST_BROKER=real $(BIN)/pytest -n 3 --dist loadfile \
-	  -m 'not torture and not slow' tests/unit tests/contract tests/process/test_process_end.py \
+	  -m 'not torture and not slow' tests/unit/lifecycle tests/unit/cli tests/unit/confluent tests/contract tests/process/test_process_end.py \
 	  $(patsubst %,tests/broker/test_%.py,consumer_basics producer shutdown cli_embedded cli_workers)
 
 # One file on a real broker besides the unit tests.

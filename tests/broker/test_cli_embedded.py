@@ -294,7 +294,8 @@ def test_demo_plays_a_day_and_all_18_topics_flow(env: dict[str, str]) -> None:
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert "All 18 topics flowed for 2 tenants: 59 events, each exactly once." in done.stdout
-    assert "tenant-b  | after the delivery the dead letter is replayed: the seller gets 4650.75 USD" in done.stdout
+    assert "tenant-b  | after the delivery the payout is complete: 4650.75 USD" in done.stdout
+    assert "tenant-b  | then it is cancelled: 4650.75 of 4650.75 are refunded" in done.stdout
     assert done.stdout.count("New listing in lane vendora") == 5
     assert done.stdout.count("completed for tenant-") == 2
     assert re.search(r"^The page: http://127\.0\.0\.1:\d+/ ", done.stdout, re.MULTILINE)

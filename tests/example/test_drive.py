@@ -121,9 +121,10 @@ class Lines:
 
 @pytest.fixture(scope="module")
 def replicas(own_kafka: KafkaServer, postgres: Databases) -> Iterator[tuple[str, list[Replica]]]:
-    own_kafka.create_topics(
-        (*topics.PRODUCED, *topics.CONSUMED, DEAD_LETTERS, f"{DEAD_LETTERS_GROUP}.dlq"), partitions=3
-    )
+    names = (*topics.PRODUCED, *topics.CONSUMED, DEAD_LETTERS, f"{DEAD_LETTERS_GROUP}.dlq")
+    # Other files that share this broker write to topics of the guide, too.
+    own_kafka.tool("org.apache.kafka.tools.TopicCommand", "--delete", "--if-exists", "--topic", "|".join(names))
+    own_kafka.create_topics(names, partitions=3)
     url = postgres.create_database(uuid.uuid4().hex)
     migrate(url)
     found = [Replica(url, own_kafka.bootstrap_servers) for _ in range(2)]
