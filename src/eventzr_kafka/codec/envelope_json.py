@@ -26,12 +26,13 @@ from typing import Any, TypeVar
 from msgspec import UNSET, Raw
 from msgspec.json import Decoder
 from pydantic import TypeAdapter
-from pydantic_core import CoreConfig, CoreSchema, SchemaValidator, core_schema
+from pydantic_core import SchemaValidator, core_schema
 
 from eventzr_kafka.codec.encoder import STRUCTURED_HEADERS
 from eventzr_kafka.codec.limits import PARSER_DEPTH
 from eventzr_kafka.events.amounts import rounded
 from eventzr_kafka.events.attributes import MediaType, Uri, UriReference
+from eventzr_kafka.events.core_schema import find_node, schema_of
 from eventzr_kafka.events.event import CloudEvent, ExtensionValue
 from eventzr_kafka.events.event_model import ATTRIBUTES, EventModel
 from eventzr_kafka.events.wire_event import WireEvent, extensions_in_slots, keep_extensions
@@ -184,14 +185,10 @@ def _is_right(event: WireEvent, value: bytes, data: bytes) -> bool:
 
 def payload_validator(model: type[EventModel[Any]]) -> Callable[..., Any]:
     """Return the function that validates the JSON of a payload as the model of its event does, config included."""
-    node: Any = model.__pydantic_core_schema__
-    definitions: list[CoreSchema] = node.get("definitions", [])
-    config: CoreConfig | None = None
-    while node["type"] != "model-fields":
-        config = node.get("config", config)
-        node = node["schema"]
-    schema = core_schema.definitions_schema(node["fields"]["data"]["schema"], definitions)
-    return SchemaValidator(schema, config).validate_json
+    whole = schema_of(model)
+    fields = find_node(whole, "model-fields")["fields"]
+    schema = core_schema.definitions_schema(fields["data"]["schema"], whole.get("definitions", []))
+    return SchemaValidator(schema, find_node(whole, "model").get("config")).validate_json
 
 
 # The values that were seen lately. No long one is remembered, as a cache keeps no error: they would fill memory.
