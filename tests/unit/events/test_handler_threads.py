@@ -13,9 +13,18 @@ from tests.unit.conftest import FakeProducer
 
 from eventzr_kafka import CloudEvent, EventData, EventProducer, KafkaSettings, kafka_consumer, on_message
 from eventzr_kafka.errors import CrossTenantError, MissingTenantError
-from eventzr_kafka.events.context import begin_handling, end_handling, is_beside_handlers
+from eventzr_kafka.events.context import begin_handling, end_handling, handling, is_beside_handlers
 from eventzr_kafka.settings import OutsideHandlers
 from eventzr_kafka.testing import Events
+
+
+@pytest.fixture(autouse=True)
+def _no_handlers_left() -> Iterator[None]:
+    """Other tests leave runners whose event loop ended first, on purpose."""
+    left = handling.copy()
+    handling.clear()
+    yield
+    handling.update(left)
 
 
 class Asked(EventData, topic="threads.asked.v1"):
