@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -301,6 +300,8 @@ def _fields() -> dict[str, Variable]:
 
 def _check_authority(path: str) -> None:
     """Read the file as a client would: its own error comes late, and names an offset of OpenSSL's sources."""
+    import ssl  # noqa: PLC0415 -- 5 ms
+
     shown = repr(printable(path, limit=200))
     if not Path(path).is_file():
         raise SettingsError("KAFKA_CA_FILE", f"there is not a file at {shown}")

@@ -41,6 +41,7 @@ from eventzr_kafka.outbox import (
     migration,
     read_status,
 )
+from eventzr_kafka.outbox.leases import Leases
 from eventzr_kafka.outbox.tables import BUCKETS, events
 
 SETTINGS = KafkaSettings()
@@ -354,6 +355,13 @@ async def test_failed_login_of_a_new_client_is_retried(
         kafka_log.no_login = None
         await until_empty(engine)
         await until(lambda: running.problems == [])
+
+
+async def test_relay_counts_itself_after_a_pause(engine: AsyncEngine) -> None:
+    leases = Leases(engine, "me", timedelta(seconds=-1))  # a lease that has run out when it is counted
+    await leases.prepare()
+    await leases.renew(())
+    assert (leases.alive, len(leases.held)) == (1, BUCKETS)
 
 
 async def test_autocommit_engine_is_refused(postgres_url: str, kafka_log: FakeKafka) -> None:

@@ -6,7 +6,6 @@ group ``eventzr_kafka.events``; it is imported the first time that a topic is lo
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from functools import cache
 from importlib.util import find_spec
@@ -79,6 +78,8 @@ def install_hint() -> str:
 
 
 def _is_misspelling(topic: str, known: str) -> bool:
+    from difflib import SequenceMatcher  # noqa: PLC0415 -- 1 ms, for an error alone
+
     words, right = topic.strip().split("."), known.split(".")
     if words == right:
         return True
@@ -87,6 +88,6 @@ def _is_misspelling(topic: str, known: str) -> bool:
         return words in missing
     different = [(word, wanted) for word, wanted in zip(words, right, strict=True) if word != wanted]
     return len(different) == 1 and all(
-        not wanted[1:].isdigit() and difflib.SequenceMatcher(None, word, wanted).ratio() >= _NEARLY
+        not wanted[1:].isdigit() and SequenceMatcher(None, word, wanted).ratio() >= _NEARLY
         for word, wanted in different
     )

@@ -84,8 +84,9 @@ class Leases:
             await connection.execute(insert(relays).values(name=self._relay, expires_at=until))
         # Only rows that expired long ago: two relays that delete the same ones in one moment would wait for each other.
         await connection.execute(delete(relays).where(relays.c.expires_at < database_time(-10 * self._duration)))
-        count = select(func.count()).where(relays.c.expires_at > database_time())
-        return (await connection.execute(count)).scalar_one()
+        # This relay counts even if a pause of the machine has let its new lease run out already.
+        others = select(func.count()).where(relays.c.expires_at > database_time(), relays.c.name != self._relay)
+        return 1 + (await connection.execute(others)).scalar_one()
 
     async def _extend(self, connection: AsyncConnection) -> dict[int, int]:
         if not self.held:
