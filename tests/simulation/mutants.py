@@ -61,7 +61,7 @@ class Mutant:
 def highest_seen() -> AbstractContextManager[Any]:
     """Commits what was received, finished or not."""
 
-    def take_committable(self: Epoch) -> Position | None:
+    def take_committable(self: Epoch, *, last: bool = False) -> Position | None:  # noqa: ARG001 -- as the original
         seen = self.ledger.next_offset
         return None if seen < 0 else Position(self.partition, self.number, seen, "")
 

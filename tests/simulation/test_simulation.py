@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -33,8 +34,9 @@ def test_no_history_breaks_an_invariant(service: type) -> None:
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
 def test_deliberate_fault_is_caught(mutant: Mutant) -> None:
-    with pytest.raises(SimulationFailedError), mutant.broken():
+    with pytest.raises(SimulationFailedError) as caught, mutant.broken():
         simulate(mutant.service, histories=1_000)
+    assert not re.search("TypeError|AttributeError", str(caught.value).partition("\n")[0])  # the mutant is out of date
 
 
 @pytest.mark.parametrize("service", [Ledger, Accounts])
