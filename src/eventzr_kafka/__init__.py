@@ -25,7 +25,7 @@ from eventzr_kafka.codec.encoder import encode
 from eventzr_kafka.codec.limits import Limits
 from eventzr_kafka.codec.rounding import RoundedAmount, rounded_amounts
 from eventzr_kafka.errors import BatchItemError, OffsetsLostError, Reject, RetryLater
-from eventzr_kafka.events.amounts import Currency, Money, Number
+from eventzr_kafka.events.amounts import Currency, Money, Number, digits_of
 from eventzr_kafka.events.construction import PayloadError, Written, WrittenOrNone
 from eventzr_kafka.events.context import current_event, current_tenant
 from eventzr_kafka.events.event import CloudEvent
@@ -88,6 +88,7 @@ __all__ = [
     "current_event",
     "current_tenant",
     "decode",
+    "digits_of",
     "embedded_broker",
     "encode",
     "errors",

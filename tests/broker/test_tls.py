@@ -1,4 +1,4 @@
-"""TLS that fails is told apart in words: by producers, consumers, admin commands and `doctor`, on real listeners."""
+"""TLS that fails is named in words: by producers, consumers, admin commands and `doctor`, on real listeners."""
 
 from __future__ import annotations
 

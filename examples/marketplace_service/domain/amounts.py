@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from decimal import Decimal
-from typing import Final
 
+from eventzr_kafka import digits_of
 from examples.marketplace_service.domain.errors import AmountDigitsError
 
 __all__ = ["require_digits"]
-
-_USUAL = 2
-_OTHERS: Final[Mapping[int, str]] = {  # of ISO 4217, by their digits
-    0: "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF",
-    3: "BHD IQD JOD KWD LYD OMR TND",
-    4: "CLF UYW",
-}
-_DIGITS: Final = {currency: digits for digits, codes in _OTHERS.items() for currency in codes.split()}
 
 
 def require_digits(amount: Decimal, currency: str) -> None:
@@ -25,6 +16,6 @@ def require_digits(amount: Decimal, currency: str) -> None:
     Raises:
         AmountDigitsError: The amount has more digits after the point than the currency.
     """
-    digits = _DIGITS.get(currency, _USUAL)
+    digits = digits_of(currency, unknown=2)
     if amount != round(amount, digits):
         raise AmountDigitsError(currency, digits)

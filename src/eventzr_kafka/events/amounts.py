@@ -64,11 +64,15 @@ _ROUNDS = "eventzr_kafka_rounds_amounts"  # key in the metadata of a schema
 _QUANTA = tuple(Decimal(1).scaleb(-digits) for digits in range(_MOST_DIGITS + 1))
 
 
-def digits_of(currency: str | None) -> int:
-    """Digits after the point that amounts of a currency have; 4 for an unknown one, and for none."""
+def digits_of(currency: str | None, *, unknown: int = _MOST_DIGITS) -> int:
+    """Digits after the point that amounts of a currency have (ISO 4217), 0 to 4.
+
+    Args:
+        unknown: Digits for a currency that the list does not have, and for none.
+    """
     if currency is None:
-        return _MOST_DIGITS
-    return 2 if currency in _WITH_CENTS else _DIGITS.get(currency, _MOST_DIGITS)
+        return unknown
+    return 2 if currency in _WITH_CENTS else _DIGITS.get(currency, unknown)
 
 
 class _Fine(Decimal):

@@ -6,7 +6,7 @@ import logging
 from typing import Any
 
 import pytest
-from tests.unit.conftest import TOPIC, FakeReader, MakeGroup, MakeRecord
+from tests.unit.conftest import TOPIC, FakeReader, Group, MakeGroup, MakeRecord
 
 from eventzr_kafka import CloudEvent, EventData, Record, kafka_consumer, on_batch, on_message
 from eventzr_kafka.dead_letters.letter import read_letter
@@ -184,6 +184,16 @@ async def test_failed_predicate_keeps_order(make_group: MakeGroup, make_record: 
     assert [each for each in handler.seen if each != "e2"] == ["e0", "e1"]
 
 
+async def parking_group(make_group: MakeGroup, handler: object) -> Group:
+    """A group that knows which keys are parked."""
+    group = make_group(handler)
+    group.assign()
+    assert isinstance(group.reader, FakeReader)
+    await group.settle()
+    group.reader.catch_up()
+    return group
+
+
 async def test_unwanted_is_not_parked(make_group: MakeGroup, make_record: MakeRecord) -> None:
     @kafka_consumer(group_id="group", after_dead_letter="park_key")
     class Parking(Plain):
@@ -192,11 +202,7 @@ async def test_unwanted_is_not_parked(make_group: MakeGroup, make_record: MakeRe
             self.seen.append(event.id)
 
     handler = Parking()
-    group = make_group(handler)
-    group.assign()
-    assert isinstance(group.reader, FakeReader)
-    await group.settle()
-    group.reader.catch_up()
+    group = await parking_group(make_group, handler)
     group.receive(
         make_record(0)._replace(value=b"{"),
         make_record(1, data={"wanted": False}),
@@ -227,11 +233,7 @@ async def test_failed_predicate_is_parked_by_subject(make_group: MakeGroup, make
             self.seen.append(event.id)
 
     handler = Parking()
-    group = make_group(handler)
-    group.assign()
-    assert isinstance(group.reader, FakeReader)
-    await group.settle()
-    group.reader.catch_up()
+    group = await parking_group(make_group, handler)
     group.receive(make_record(0, subject="a"), make_record(1, subject="a"), make_record(2, subject="b"))
     for _ in range(3):
         await group.settle()
